@@ -1,0 +1,57 @@
+"""A shard: one tar of samples with its index; and the few hundred bytes by which tasks name it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.keys import Split
+
+Stage = Literal["triplets", "pool", "truth", "candidates", "grown"]
+"""``triplets`` captured pairs; ``pool`` unlabelled items; ``truth`` the pool's ground truth where a
+source knows it (read by the oracle and by tests only); ``candidates`` removals awaiting judgement;
+``grown`` candidates that became triplets."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSample:
+    """A sample as it lies in a shard: its key and its members' bytes.
+
+    Members are named by extension, webdataset's way: ``source.png``, ``mask.png``, ``json`` …
+    """
+
+    key: str
+    members: dict[str, bytes]
+    scene: str
+    split: Split
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """What the ledger knows of one sample of a shard."""
+
+    key: str
+    scene: str
+    split: Split
+    position: int
+    """Its place in the shard, from 0."""
+
+
+class ShardRef(BaseModel):
+    """What tasks hand each other instead of pictures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """``{round:03d}-{stage}-{index:05d}-{digest of ordered keys}``; the tar is ``name.tar``."""
+    stage: Stage
+    round: int = Field(ge=0)
+    index: int = Field(ge=0)
+    samples: int = Field(ge=0)
+    size_bytes: int = Field(ge=0)
+    sha256: str
+    """Of the tar's bytes."""
+    index_sha256: str
+    """Of the index's bytes."""
+    input_digest: str
+    """Of everything the shard was computed from; the same digest is the same work."""

@@ -1,0 +1,65 @@
+"""How the ledger's database is reached: durable, patient, and safe in many processes."""
+
+import time
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+BUSY_TIMEOUT_S = 60
+
+
+def create_engine(url: str) -> sa.Engine:
+    """An engine whose every transaction has a connection of its own.
+
+    No connection outlives its transaction, so a forked child cannot inherit one.
+
+    Args:
+        url: ``sqlite:///…`` or ``postgresql+psycopg://…``.
+    """
+    engine = sa.create_engine(url, poolclass=NullPool)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def use_wal(engine: sa.Engine) -> None:
+    """Turns a SQLite file to write-ahead logging, for good.
+
+    SQLite does not wait for its busy timeout here, so this waits itself.
+
+    Raises:
+        OperationalError: When another process held the file for the whole timeout.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                cursor.execute("PRAGMA journal_mode=WAL")
+            except engine.dialect.dbapi.OperationalError as error:  # pyright: ignore[reportOptionalMemberAccess]
+                if time.monotonic() > deadline:
+                    raise OperationalError("PRAGMA journal_mode=WAL", None, error) from error
+                time.sleep(0.02)
+    finally:
+        connection.close()
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    """Leaves BEGIN to us, and sets what SQLite forgets between connections."""
+    connection.isolation_level = None  # pyright: ignore[reportAttributeAccessIssue]
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Takes the write lock at once: a lock taken half-way fails instead of waiting."""
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

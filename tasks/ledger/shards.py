@@ -1,0 +1,106 @@
+"""Shards and their samples; a shard's row is its commit."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from data_specs import ledger as tables
+from data_specs.errors import LedgerError
+from data_specs.reject import Reject
+from data_specs.shard import SampleRow, ShardRef, Stage
+from tasks.ledger.base import LedgerBase, insert_new, now
+from tasks.ledger.rejects import insert_rejects
+
+_REF_COLUMNS = [tables.shards.c[field] for field in ShardRef.model_fields]
+
+
+class ShardLedger(LedgerBase):
+    """The shards' part of the ledger."""
+
+    def find_shard(self, input_digest: str) -> ShardRef | None:
+        """The shard that this work already made."""
+        with self._reading() as connection:
+            return _find(connection, tables.shards.c.input_digest == input_digest)
+
+    def find_shard_named(self, name: str) -> ShardRef | None:
+        """The shard of this name, where there is one."""
+        with self._reading() as connection:
+            return _find(connection, tables.shards.c.name == name)
+
+    def shard(self, name: str) -> ShardRef:
+        """The shard of this name.
+
+        Raises:
+            LedgerError: When there is none.
+        """
+        found = self.find_shard_named(name)
+        if found is None:
+            raise LedgerError(f"the ledger knows no shard {name}")
+        return found
+
+    def commit_shard(
+        self, ref: ShardRef, rows: Sequence[SampleRow], rejects: Sequence[Reject] = ()
+    ) -> ShardRef:
+        """Enters a shard, its samples and its rejects in one transaction.
+
+        Returns:
+            The shard the ledger holds for this work: ``ref``, or the one that was there before.
+
+        Raises:
+            LedgerError: When another work holds this name with other bytes.
+        """
+        with self._writing() as connection:
+            insert_rejects(connection, rejects)
+            values = {**ref.model_dump(), "created_at": now()}
+            if insert_new(connection, tables.shards, [values]) == 1:
+                insert_new(connection, tables.samples, [_sample_values(ref.name, row) for row in rows])
+                return ref
+            return _present(connection, ref)
+
+    def shards(self, stage: Stage | None = None, round: int | None = None) -> list[ShardRef]:
+        """The shards of a stage and round (None = any), by round, stage and index."""
+        table = tables.shards
+        query = sa.select(*_REF_COLUMNS).order_by(table.c.round, table.c.stage, table.c.index, table.c.name)
+        if stage is not None:
+            query = query.where(table.c.stage == stage)
+        if round is not None:
+            query = query.where(table.c.round == round)
+        with self._reading() as connection:
+            return [ShardRef(**row) for row in connection.execute(query).mappings()]
+
+    def samples_of(self, shard: str) -> list[SampleRow]:
+        """What a shard holds, in its order."""
+        table = tables.samples
+        columns = [table.c[field] for field in SampleRow.__dataclass_fields__]
+        query = sa.select(*columns).where(table.c.shard == shard).order_by(table.c.position)
+        with self._reading() as connection:
+            return [SampleRow(**row) for row in connection.execute(query).mappings()]
+
+
+def _find(connection: sa.Connection, where: sa.ColumnElement[bool]) -> ShardRef | None:
+    row = connection.execute(sa.select(*_REF_COLUMNS).where(where)).mappings().first()
+    return None if row is None else ShardRef(**row)
+
+
+def _present(connection: sa.Connection, ref: ShardRef) -> ShardRef:
+    """The shard that stood in the way of ``ref``."""
+    same_work = _find(connection, tables.shards.c.input_digest == ref.input_digest)
+    if same_work is not None:
+        return same_work
+    same_name = _find(connection, tables.shards.c.name == ref.name)
+    if same_name is None or same_name.sha256 != ref.sha256:
+        raise LedgerError(
+            f"shard {ref.name} already holds these samples with other contents; "
+            "use a new workspace, or another round, for the changed settings"
+        )
+    return same_name
+
+
+def _sample_values(shard: str, row: SampleRow) -> dict[str, object]:
+    return {
+        "shard": shard,
+        "position": row.position,
+        "key": row.key,
+        "scene": row.scene,
+        "split": row.split,
+    }

@@ -1,0 +1,54 @@
+"""The ledger as one object: each part in a file of its own, one database under all."""
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from data_specs.errors import LedgerError
+from tasks.ledger.draws import DrawLedger
+from tasks.ledger.migrate import migrate
+from tasks.ledger.models import ModelLedger
+from tasks.ledger.phases import PhaseLedger
+from tasks.ledger.rejects import RejectLedger
+from tasks.ledger.reviews import ReviewLedger
+from tasks.ledger.scores import ScoreLedger
+from tasks.ledger.shards import ShardLedger
+from tasks.ledger.versions import VersionLedger
+
+
+class Ledger(
+    ShardLedger,
+    RejectLedger,
+    DrawLedger,
+    ReviewLedger,
+    ScoreLedger,
+    ModelLedger,
+    PhaseLedger,
+    VersionLedger,
+):
+    """Everything that is known. Every method may be repeated without harm."""
+
+    def migrate(self) -> None:
+        """Brings the schema up to date.
+
+        Raises:
+            LedgerError: When the database cannot be reached or is newer than this cleanplate.
+        """
+        try:
+            migrate(self._engine)
+        except SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            where = self._engine.url.render_as_string(hide_password=True)
+            raise LedgerError(f"the ledger at {where} cannot be opened: {cause}") from error
+
+
+def open_ledger(url: str) -> Ledger:
+    """Opens a ledger, bringing its schema up to date; each process opens its own.
+
+    Args:
+        url: ``sqlite:///…`` or ``postgresql+psycopg://…``.
+
+    Raises:
+        LedgerError: When the database cannot be reached or is newer than this cleanplate.
+    """
+    ledger = Ledger(url)
+    ledger.migrate()
+    return ledger

@@ -1,0 +1,151 @@
+"""Writing a shard exactly once.
+
+Aside, fsync, rename, fsync the folder; the ledger's row last, as the commit. Whoever is killed on the
+way leaves nothing that counts, and the same work writes the same bytes over it.
+"""
+
+import fcntl
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_specs.errors import ShardError
+from data_specs.keys import derive_key
+from data_specs.reject import Reject
+from data_specs.shard import EncodedSample, SampleRow, ShardRef, Stage
+from tasks.aside import aside_path, sync_file, sync_folder, written_aside
+from tasks.ledger import Ledger
+from tasks.shards.index import index_bytes
+from tasks.shards.paths import LOCK, files_present, index_path, tar_path
+from tasks.shards.tar import TarWriter
+from tasks.workspace import Workspace
+
+_AHEAD = 8
+"""Samples that may wait for the disk while the next one is being encoded."""
+
+
+def write_shard(
+    workspace: Workspace,
+    *,
+    stage: Stage,
+    round: int,
+    index: int,
+    input_digest: str,
+    samples: Iterable[EncodedSample],
+    rejects: Sequence[Reject] = (),
+) -> ShardRef:
+    """Writes one shard and enters it in the ledger; nothing is done where the ledger has this work.
+
+    Args:
+        workspace: Where the shard goes.
+        stage: What it holds.
+        round: The round it belongs to, from 0.
+        index: Its number in stage and round.
+        input_digest: Names everything the samples were computed from.
+        samples: In their order. A generator is best: hashing and writing then run in a thread beside
+            the encoding, and only a few samples are in memory.
+        rejects: What was refused on the way; entered with the shard.
+
+    Returns:
+        The shard the ledger holds for this work.
+
+    Raises:
+        ShardError: For a key twice, or other contents under a name that is taken.
+        LedgerError: When the ledger cannot be written.
+    """
+    ledger = workspace.ledger()
+    present = ledger.find_shard(input_digest)
+    if present is not None and files_present(workspace, present):
+        return present
+    aside = aside_path(workspace.shards_dir / f"{round:03d}-{stage}-{index:05d}")
+    try:
+        tar, sha256 = _write_tar(aside, samples)
+        index_data = index_bytes(tar.index)
+        ref = ShardRef(
+            name=_shard_name(stage, round, index, tar.rows),
+            stage=stage,
+            round=round,
+            index=index,
+            samples=len(tar.rows),
+            size_bytes=tar.size_bytes,
+            sha256=sha256,
+            index_sha256=hashlib.sha256(index_data).hexdigest(),
+            input_digest=input_digest,
+        )
+        with written_aside(index_path(workspace, ref.name), index_data) as index_aside:
+            return _publish(workspace, ledger, ref, aside, index_aside, tar.rows, rejects)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write_tar(aside: Path, samples: Iterable[EncodedSample]) -> tuple[TarWriter, str]:
+    """Fills the aside file; hashing and writing run beside whatever makes the samples."""
+    with aside.open("xb") as file, ThreadPoolExecutor(1, "shard") as thread:
+        tar = TarWriter(file)
+        waiting: deque[Future[None]] = deque()
+        for sample in samples:
+            waiting.append(thread.submit(tar.add, sample))
+            if len(waiting) > _AHEAD:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+        sha256 = tar.finish()
+        file.flush()
+        sync_file(file.fileno())
+    return tar, sha256
+
+
+def _shard_name(stage: Stage, round: int, index: int, rows: Sequence[SampleRow]) -> str:
+    return f"{round:03d}-{stage}-{index:05d}-{derive_key('shard', *(row.key for row in rows))}"
+
+
+def _publish(
+    workspace: Workspace,
+    ledger: Ledger,
+    ref: ShardRef,
+    aside: Path,
+    index_aside: Path,
+    rows: Sequence[SampleRow],
+    rejects: Sequence[Reject],
+) -> ShardRef:
+    """Gives the files their names and the ledger its row, unless somebody was faster."""
+    with _publishing_alone(workspace):
+        present = ledger.find_shard(ref.input_digest) or ledger.find_shard_named(ref.name)
+        if present is not None and files_present(workspace, present):
+            return _same_contents(present, ref)
+        if present is not None:
+            _same_bytes(present, ref)
+        aside.rename(tar_path(workspace, ref.name))
+        index_aside.rename(index_path(workspace, ref.name))
+        sync_folder(workspace.shards_dir)
+        return present or ledger.commit_shard(ref, rows, rejects)
+
+
+@contextmanager
+def _publishing_alone(workspace: Workspace) -> Iterator[None]:
+    """One publisher at a time, or a slower racer's rename could put other bytes under a committed row.
+
+    The kernel lets go of the lock when its holder dies.
+    """
+    with (workspace.shards_dir / LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:
+    """``present``, which a racer committed for the same work, or which holds the same bytes."""
+    if present.input_digest != ref.input_digest and present.sha256 != ref.sha256:
+        raise ShardError(
+            f"shard {ref.name} already holds these samples with other contents; "
+            "use a new workspace, or another round, for the changed settings"
+        )
+    return present
+
+
+def _same_bytes(present: ShardRef, ref: ShardRef) -> None:
+    """Refuses to mend a shard whose files are gone or cut with anything but its own bytes."""
+    if (present.name, present.sha256, present.index_sha256) != (ref.name, ref.sha256, ref.index_sha256):
+        raise ShardError(f"shard {present.name} has lost its files, and its work now gives other bytes")
