@@ -1,0 +1,31 @@
+"""A candidate: what a remover made of a pool item, before anybody judged it."""
+
+from dataclasses import dataclass
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.keys import Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """One removal by one model from one mask variant (RORem, stages 2 and 3)."""
+
+    key: str
+    """Derived from item, model, variant and seed."""
+    item: str
+    """Key of the pool item; its candidates share it."""
+    scene: str
+    split: Split
+    class_name: str
+    variant: str
+    """How the mask was widened for the remover: ``tight``, ``dilated``, ``left``, ``right`` …"""
+    model_hash: str
+    """Hash of the remover's weights and settings."""
+    source_hash: str
+    """Hash of the source's pixels."""
+    source: RgbImage
+    """H×W×3 uint8."""
+    mask: Mask
+    """H×W bool, the item's TIGHT mask, whatever the variant was."""
+    removal: RgbImage
+    """H×W×3 uint8, the remover's result."""

@@ -1,0 +1,43 @@
+"""Every error cleanplate raises on purpose; each message is one sentence that says what to do.
+
+CleanplateError
+├── InputError           a file or setting from outside is wrong (names the file and the fault)
+├── ShardError           a shard or its index is missing, altered or half-written
+├── LedgerError          the ledger refused: a broken rule, an unknown version, a lost store
+├── ModelError           weights, a checkpoint or a registry name cannot be used
+└── FlowError            a round or cycle cannot go on (nothing to train on, no pool left)
+"""
+
+
+class CleanplateError(Exception):
+    """Base of all; the command line prints it as one sentence and exits with 1."""
+
+
+class InputError(CleanplateError):
+    """Something given from outside is wrong.
+
+    Args:
+        where: The file, folder or setting at fault.
+        fault: What is wrong and, where it helps, what to do.
+    """
+
+    def __init__(self, where: object, fault: str) -> None:
+        super().__init__(f"{where}: {fault}")
+        self.where = str(where)
+        self.fault = fault
+
+
+class ShardError(CleanplateError):
+    """A shard or its index is missing, altered or half-written."""
+
+
+class LedgerError(CleanplateError):
+    """The ledger refused."""
+
+
+class ModelError(CleanplateError):
+    """Weights, a checkpoint or a registry name cannot be used."""
+
+
+class FlowError(CleanplateError):
+    """A round or cycle cannot go on."""

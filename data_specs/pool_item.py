@@ -1,0 +1,22 @@
+"""A pool item: an unlabelled picture with an object somebody might want gone."""
+
+from dataclasses import dataclass
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.keys import Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PoolItem:
+    """One picture of the pool with one instance mask (RORem, stages 2 and 3: OpenImages)."""
+
+    key: str
+    scene: str
+    split: Split
+    origin: str
+    class_name: str
+    """The instance's class, as the pool names it (``Dog``; ``sphere`` in the studio)."""
+    source: RgbImage
+    """H×W×3 uint8."""
+    mask: Mask
+    """H×W bool, True on the instance."""

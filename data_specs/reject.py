@@ -1,0 +1,43 @@
+"""A reject: a sample that was refused, kept with its reason."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class RejectReason(StrEnum):
+    """Why a sample was refused at the edge. The value is what people read."""
+
+    UNREADABLE = "unreadable picture"
+    TRUNCATED = "truncated picture"
+    NOT_8_BIT = "not 8 bits a channel"
+    NOT_RGB = "not RGB or grey"
+    ROTATED_BY_EXIF = "EXIF orientation differs from the mask's"
+    TOO_MANY_PIXELS = "more pixels than the limit"
+    TOO_SMALL = "smaller than the sample size"
+    SIZE_MISMATCH = "sizes of source, mask and ground truth differ"
+    MASK_EMPTY = "mask is empty"
+    MASK_FULL = "mask covers the whole picture"
+    MASK_AREA = "mask area outside the limits"
+    MISSING_FILE = "file is missing"
+    OUTSIDE_FOLDER = "path leads outside its folder"
+    CLASS_EXCLUDED = "class is excluded"
+    CLASS_FULL = "class has reached its cap"
+    BAD_RECORD = "record cannot be parsed"
+    CAMERA_MOVED = "camera moved"
+    NO_CHANGE = "nothing moved"
+    DUPLICATE = "already in the dataset"
+
+
+class Reject(BaseModel):
+    """One refused sample."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    """Which source refused it: ``clip``, ``folder``, ``pool`` …"""
+    name: str
+    """The file, record or frame, as people know it."""
+    reason: RejectReason
+    detail: str = ""
+    """The numbers or the decoder's words, one sentence."""

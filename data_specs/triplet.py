@@ -1,0 +1,25 @@
+"""A triplet: the picture with the object, a mask of the object, the picture without it."""
+
+from dataclasses import dataclass
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.keys import Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Triplet:
+    """One training or test sample (RORem, stage 1: source, mask, ground truth)."""
+
+    key: str
+    """Derived from its origin; unique in the ledger."""
+    scene: str
+    """Lineage: everything cut from one scene shares this, and so its split."""
+    split: Split
+    origin: str
+    """Where it came from, for people: ``clip:pedestrians.avi@120``, ``studio:7/42`` …"""
+    source: RgbImage
+    """H×W×3 uint8, with the object."""
+    mask: Mask
+    """H×W bool, True on the object (not on its shadow)."""
+    ground_truth: RgbImage
+    """H×W×3 uint8, the same shot without the object and its effects."""

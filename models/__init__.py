@@ -1,0 +1,1 @@
+"""The abilities, each behind a small Protocol. Imports only ``data_specs``."""

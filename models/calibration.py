@@ -1,0 +1,74 @@
+"""Calibration: a score of 0.9 must mean that nine in ten such removals are good."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torchmetrics.functional.classification import binary_auroc
+
+from data_specs.round import ReliabilityBin
+
+
+def fit_platt(logits: Sequence[float], labels: Sequence[bool]) -> tuple[float, float]:
+    """Platt scaling: slope and offset that maximise the likelihood of held-out labels.
+
+    Targets are smoothed as Platt (1999) says, (n₊+1)/(n₊+2) and 1/(n₋+2), so that a small or separable
+    set does not give certainty. The slope is kept positive: calibration must not turn the order round.
+
+    Args:
+        logits: N uncalibrated logits of reviews the judge was not trained on.
+        labels: N answers, True = YES.
+
+    Returns:
+        (slope, offset) for probability = sigmoid(slope · logit + offset).
+    """
+    x = torch.tensor(list(logits), dtype=torch.float64)
+    good = torch.tensor(list(labels), dtype=torch.bool)
+    yes, no = int(good.sum()), int((~good).sum())
+    target = torch.where(good, (yes + 1) / (yes + 2), 1 / (no + 2)).double()
+    log_slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    offset = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_slope, offset], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(log_slope.exp() * x + offset, target)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return float(log_slope.exp()), float(offset)
+
+
+def reliability(scores: Sequence[float], labels: Sequence[bool], bins: int = 10) -> list[ReliabilityBin]:
+    """Mean score against success rate in equal-width bins; empty bins are left out."""
+    points: list[ReliabilityBin] = []
+    values, good = np.asarray(scores, float), np.asarray(labels, bool)
+    place = np.minimum((values * bins).astype(int), bins - 1)
+    for number in range(bins):
+        here = place == number
+        if here.any():
+            points.append(
+                ReliabilityBin(
+                    low=number / bins,
+                    high=(number + 1) / bins,
+                    count=int(here.sum()),
+                    mean_score=float(values[here].mean()),
+                    success_rate=float(good[here].mean()),
+                )
+            )
+    return points
+
+
+def calibration_error(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """Expected calibration error over ten equal-width bins, 0..1."""
+    points = reliability(scores, labels)
+    return sum(p.count * abs(p.mean_score - p.success_rate) for p in points) / max(1, len(scores))
+
+
+def area_under_curve(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """Probability that a good one scores above a bad one (ROC AUC); 0.5 if one kind is absent."""
+    good = torch.tensor(list(labels), dtype=torch.long)
+    if good.min() == good.max():
+        return 0.5
+    return float(binary_auroc(torch.tensor(list(scores), dtype=torch.float64), good))

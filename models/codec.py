@@ -1,0 +1,89 @@
+"""A linear patch codec that stands where SDXL's VAE stands, with its encode/decode shape.
+
+Each P×P×3 patch becomes k numbers: its coordinates along the k leading principal components of
+picture patches (PCA, so no linear codec of that size loses less). Closed form, no training steps.
+"""
+
+from typing import cast
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor
+
+
+class PatchCodec(ModelMixin, ConfigMixin):
+    """B×3×H×W in [-1, 1] ⇄ B×k×H/P×W/P latents of about unit variance.
+
+    ``latent_dist`` is deterministic, and ``scaling_factor`` is 1: the components are already scaled.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 8,
+        patch: int = 4,
+        block_out_channels: tuple[int, ...] = (1, 1, 1),
+        scaling_factor: float = 1.0,
+        force_upcast: bool = False,
+    ) -> None:
+        """Build an empty codec; ``fit`` or ``from_pretrained`` fills it.
+
+        Args:
+            latent_channels: k.
+            patch: P, a power of two; diffusers reads it as 2 ** (len(block_out_channels) − 1).
+            block_out_channels: Only its length is read, by diffusers' pipelines.
+            scaling_factor: As AutoencoderKL's.
+            force_upcast: As AutoencoderKL's.
+        """
+        super().__init__()
+        width = 3 * patch * patch
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("analysis", torch.zeros(latent_channels, width))
+        self.register_buffer("synthesis", torch.zeros(width, latent_channels))
+        # ModelMixin takes its dtype and device from parameters; a codec without steps has none to train.
+        self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    @torch.no_grad()
+    def fit(self, pictures: Tensor) -> "PatchCodec":
+        """Find the components.
+
+        Args:
+            pictures: B×3×H×W float, [-1, 1].
+
+        Returns:
+            Itself.
+        """
+        patches = self._patches(pictures).permute(0, 2, 3, 1).reshape(-1, len(cast(Tensor, self.mean)))
+        mean = patches.mean(0)
+        values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T.double()))
+        keep = self.config["latent_channels"]
+        values, vectors = values.flip(0)[:keep], vectors.flip(1)[:, :keep]
+        vectors = vectors * torch.where(vectors.abs().amax(0) == vectors.amax(0), 1.0, -1.0)
+        # Half-way between equal variance (which wastes the net on detail) and none (which drowns it in noise).
+        scale = (values / values[0]).pow(-0.25) / values[0].sqrt()
+        self.mean = mean
+        self.analysis = (vectors * scale).T.float().contiguous()
+        self.synthesis = (vectors / scale).float().contiguous()
+        return self
+
+    def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:
+        """B×3×H×W in [-1, 1] → a distribution whose mean (and every sample) is the latent."""
+        flat = self._patches(x) - cast(Tensor, self.mean)[:, None, None]
+        latent = torch.einsum("kc,bchw->bkhw", cast(Tensor, self.analysis), flat)
+        spread = torch.full_like(latent, -30.0)
+        dist = DiagonalGaussianDistribution(torch.cat([latent, spread], 1), deterministic=True)
+        return AutoencoderKLOutput(latent_dist=dist) if return_dict else (dist,)
+
+    def decode(self, z: Tensor, return_dict: bool = True, generator: object = None) -> DecoderOutput | tuple:
+        """B×k×h×w → B×3×h·P×w·P in [-1, 1], not clipped."""
+        flat = torch.einsum("ck,bkhw->bchw", cast(Tensor, self.synthesis), z)
+        picture = torch.nn.functional.pixel_shuffle(
+            flat + cast(Tensor, self.mean)[:, None, None], self.config["patch"]
+        )
+        return DecoderOutput(sample=picture) if return_dict else (picture,)
+
+    def _patches(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.pixel_unshuffle(x, self.config["patch"])

@@ -1,0 +1,125 @@
+"""The inpainting network: SDXL-inpainting's parts, whatever their size, in diffusers' own classes.
+
+A folder holds ``unet/``, ``vae/``, ``scheduler/`` in diffusers' layout and ``prompt.safetensors``, the
+cached embedding of the one prompt in use (RORem trains and infers with the empty prompt).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from data_specs.errors import ModelError
+from models.codec import PatchCodec
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as SDXL's U-Net takes it."""
+
+    hidden: Tensor
+    """1×T×D float, the text encoders' tokens."""
+    pooled: Tensor
+    """1×P float."""
+
+
+@dataclass(slots=True)
+class InpaintingNetwork:
+    """U-Net, codec (or VAE), schedule and prompt: all a remover is made of."""
+
+    unet: UNet2DConditionModel
+    vae: Any
+    """AutoencoderKL or PatchCodec: ``encode(x).latent_dist``, ``decode(z).sample``, ``config``."""
+    scheduler: DDIMScheduler
+    prompt: Prompt
+
+    def save(self, folder: Path) -> None:
+        """Write ``folder`` in diffusers' layout, safetensors only."""
+        self.unet.save_pretrained(folder / "unet", safe_serialization=True)
+        self.vae.save_pretrained(folder / "vae", safe_serialization=True)
+        self.scheduler.save_pretrained(folder / "scheduler")
+        save_file({"hidden": self.prompt.hidden, "pooled": self.prompt.pooled}, folder / "prompt.safetensors")
+
+    def fingerprint(self) -> str:
+        """20 hexadecimal digits naming the weights and the settings."""
+        digest = hashlib.sha256()
+        for module in (self.unet, self.vae):
+            digest.update(json.dumps(dict(module.config), sort_keys=True, default=str).encode())
+            for name, tensor in sorted(module.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+        return digest.hexdigest()[:20]
+
+    def condition(self, count: int, size_px: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """SDXL's conditioning for ``count`` pictures: text tokens, and pooled text with the size ids.
+
+        The ids are (original size, crop corner, target size), each (height, width), as in SDXL.
+        """
+        ids = torch.tensor([[size_px, size_px, 0, 0, size_px, size_px]], dtype=self.prompt.pooled.dtype)
+        added = {"text_embeds": self.prompt.pooled.expand(count, -1), "time_ids": ids.expand(count, -1)}
+        return self.prompt.hidden.expand(count, -1, -1), added
+
+
+def load_network(folder: Path) -> InpaintingNetwork:
+    """Read a folder that ``save`` wrote.
+
+    Raises:
+        ModelError: If a part is missing or damaged; the sentence names the folder.
+    """
+    try:
+        prompt = load_file(folder / "prompt.safetensors")
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
+        return InpaintingNetwork(
+            unet=cast(UNet2DConditionModel, unet),
+            vae=PatchCodec.from_pretrained(folder / "vae", use_safetensors=True),
+            scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
+            prompt=Prompt(hidden=prompt["hidden"].float(), pooled=prompt["pooled"].float()),
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{folder}: not a usable inpainting network ({error})") from error
+
+
+def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
+    """SDXL's U-Net in small, untrained: 2.3 M parameters, text_time conditioning, 2k + 1 input channels.
+
+    Args:
+        codec: A fitted codec; its k sets the channels.
+        seed: Of the initial weights.
+    """
+    k = codec.config["latent_channels"]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(
+            sample_size=16,
+            in_channels=2 * k + 1,
+            out_channels=k,
+            layers_per_block=1,
+            block_out_channels=(48, 96),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=32,
+            attention_head_dim=(2, 4),
+            norm_num_groups=8,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=32 + 6 * 8,
+        )
+        prompt = Prompt(hidden=torch.randn(1, 2, 32), pooled=torch.randn(1, 32))
+    # x0-prediction learns faster than noise-prediction at this size (docs/log.md).
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )
+    return InpaintingNetwork(unet=unet, vae=codec, scheduler=scheduler, prompt=prompt)

@@ -1,0 +1,52 @@
+"""What the flows ask of a model, and nothing more: any back end that answers fits."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from data_specs.arrays import Mask, RgbImage
+
+
+class RemovalModel(Protocol):
+    """Removes what a mask marks, with its effects if it can."""
+
+    @property
+    def model_hash(self) -> str:
+        """Names the weights and settings; equal hashes give equal removals."""
+        ...
+
+    def remove(self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]) -> list[RgbImage]:
+        """Remove one object from each picture.
+
+        Args:
+            sources: N pictures H×W×3 uint8, all of one size.
+            masks: N masks H×W bool, True = remove.
+            seeds: N seeds; the same seed gives the same removal in a batch of the same size.
+
+        Returns:
+            N removals H×W×3 uint8.
+        """
+        ...
+
+
+class Discriminator(Protocol):
+    """Scores how likely a reviewer is to say YES."""
+
+    @property
+    def model_hash(self) -> str:
+        """Names the weights, settings and calibration."""
+        ...
+
+    def score(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+    ) -> list[float]:
+        """Probability of success of each removal.
+
+        Args:
+            sources: N pictures H×W×3 uint8.
+            masks: N tight masks H×W bool.
+            removals: N results H×W×3 uint8.
+
+        Returns:
+            N calibrated probabilities, 0..1.
+        """
+        ...

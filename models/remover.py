@@ -1,0 +1,97 @@
+"""RORem's remover: the inpainting network run as diffusers' SDXL inpainting pipeline runs it.
+
+The pipeline itself accepts only 4 latent channels; the tiny codec has 8. ``tests/models`` holds the two
+equal where both can run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.keys import derive_key
+from models.inpainting import InpaintingNetwork
+from models.tensors import masks_to_tensor, pictures_to_tensor, tensor_to_pictures
+
+
+class SamplingConfig(BaseModel):
+    """How a removal is sampled (papers.md, fact 8)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: int = Field(default=4, ge=1, le=1000, description="Denoising steps; RORem uses 50.")
+    strength: float = Field(
+        default=1.0, gt=0, le=1, description="1 starts from noise; RORem's 0.99 leaves a trace of the source."
+    )
+    batch_size: int = Field(default=32, ge=1, description="Pictures a forward pass.")
+
+
+@dataclass(slots=True)
+class InpaintingRemover:
+    """A RemovalModel over an inpainting network."""
+
+    network: InpaintingNetwork
+    config: SamplingConfig
+    _hash: str = field(default="", repr=False)
+
+    @property
+    def model_hash(self) -> str:
+        """Of weights and sampling; taken once, so train first."""
+        if not self._hash:
+            sampling = f"{self.config.steps} {self.config.strength}"
+            self._hash = derive_key("remover", self.network.fingerprint(), sampling)
+        return self._hash
+
+    def remove(self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]) -> list[RgbImage]:
+        """See ``RemovalModel.remove``."""
+        removals: list[RgbImage] = []
+        for start in range(0, len(sources), self.config.batch_size):
+            part = slice(start, start + self.config.batch_size)
+            result = self.sample(
+                pictures_to_tensor(sources[part]), masks_to_tensor(masks[part]), list(seeds[part])
+            )
+            removals += tensor_to_pictures(result)
+        return removals
+
+    @torch.no_grad()
+    def sample(self, source: Tensor, mask: Tensor, seeds: list[int]) -> Tensor:
+        """Denoise from noise, or from the noised source when the strength is below 1.
+
+        Args:
+            source: B×3×H×W float, [-1, 1].
+            mask: B×1×H×W float, 0 or 1.
+            seeds: B seeds of the initial noise.
+
+        Returns:
+            B×3×H×W float, [-1, 1] before clipping.
+        """
+        network = self.network
+        network.unet.eval()
+        scale = network.vae.config["scaling_factor"]
+        masked = network.vae.encode(source * (1 - mask)).latent_dist.mode() * scale
+        small_mask = torch.nn.functional.interpolate(mask, masked.shape[-2:], mode="nearest")
+        noise = torch.stack(
+            [torch.randn(masked.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        )
+        timesteps = self._timesteps()
+        latent = noise
+        if self.config.strength < 1:
+            clean = network.vae.encode(source).latent_dist.mode() * scale
+            latent = network.scheduler.add_noise(clean, noise, timesteps[:1].expand(len(clean)))
+        hidden, added = network.condition(len(source), source.shape[-1])
+        for step in timesteps:
+            inputs = torch.cat([latent, small_mask, masked], dim=1)
+            predicted = network.unet(inputs, step, hidden, added_cond_kwargs=added).sample
+            # DDIM's step takes a scalar timestep; its annotation says int.
+            latent = network.scheduler.step(predicted, cast(int, step), latent).prev_sample
+        return network.vae.decode(latent / scale).sample
+
+    def _timesteps(self) -> Tensor:
+        """Descending; a strength below 1 leaves out the noisiest, as diffusers' pipelines do."""
+        self.network.scheduler.set_timesteps(self.config.steps)
+        skipped = self.config.steps - min(int(self.config.steps * self.config.strength), self.config.steps)
+        return self.network.scheduler.timesteps[skipped:]

@@ -1,0 +1,76 @@
+"""The remover's loss of one batch (RORem, training of the removal model)."""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from models.inpainting import InpaintingNetwork
+
+
+class RemoverLossConfig(BaseModel):
+    """How one batch is weighed. The paper's form: all weights 1, uniform timesteps."""
+
+    model_config = ConfigDict(frozen=True)
+
+    change_weight: float = Field(
+        default=1.0, ge=1, le=50, description="Weight of latents inside the mask or changed by the removal."
+    )
+    noisy_share: float = Field(
+        default=0.0, ge=0, le=1, description="Share of timesteps drawn from the noisiest 40 % instead of all."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TripletBatch:
+    """B triplets as tensors. H = W = size in pixels."""
+
+    source: Tensor
+    """B×3×H×W float, [-1, 1]."""
+    mask: Tensor
+    """B×1×H×W float, 0 or 1."""
+    ground_truth: Tensor
+    """B×3×H×W float, [-1, 1]."""
+
+
+def remover_loss(
+    network: InpaintingNetwork, batch: TripletBatch, config: RemoverLossConfig, generator: torch.Generator
+) -> Tensor:
+    """Mean squared error of the U-Net's prediction (noise, or the clean latent, as the schedule says).
+
+    The source is zeroed inside the mask in the masked-image input (papers.md, fact 6).
+
+    Returns:
+        Scalar.
+    """
+    scale = network.vae.config["scaling_factor"]
+    with torch.no_grad():
+        clean = network.vae.encode(batch.ground_truth).latent_dist.mode() * scale
+        masked = network.vae.encode(batch.source * (1 - batch.mask)).latent_dist.mode() * scale
+        source = network.vae.encode(batch.source).latent_dist.mode() * scale
+    small_mask = torch.nn.functional.interpolate(batch.mask, clean.shape[-2:], mode="nearest")
+    steps = _draw_timesteps(len(clean), network.scheduler.config["num_train_timesteps"], config, generator)
+    noise = torch.randn(clean.shape, generator=generator)
+    noisy = network.scheduler.add_noise(clean, noise, steps)
+    hidden, added = network.condition(len(clean), batch.source.shape[-1])
+    inputs = torch.cat([noisy, small_mask, masked], dim=1)
+    predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample
+    target = clean if network.scheduler.config["prediction_type"] == "sample" else noise
+    error = (predicted.float() - target).pow(2).mean(1, keepdim=True)
+    weight = _change_weight(batch.mask, source, clean, config.change_weight)
+    return (error * weight).sum() / weight.sum()
+
+
+def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, generator: torch.Generator) -> Tensor:
+    steps = torch.randint(0, total, (count,), generator=generator)
+    noisy = torch.randint(int(0.6 * total), total, (count,), generator=generator)
+    choose = torch.rand(count, generator=generator) < config.noisy_share
+    return torch.where(choose, noisy, steps)
+
+
+def _change_weight(mask: Tensor, source: Tensor, clean: Tensor, weight: float) -> Tensor:
+    """B×1×h×w: ``weight`` where the mask lies or the latent changes, 1 elsewhere."""
+    inside = torch.nn.functional.adaptive_max_pool2d(mask, source.shape[-2:]) > 0
+    changed = (source - clean).abs().amax(1, keepdim=True) > 0.1
+    return torch.where(inside | changed, weight, 1.0)

@@ -1,0 +1,52 @@
+"""Mask variants: several candidates a picture, each from the mask widened another way.
+
+RORem dilates the mask before removal (papers.md, fact 8); a skirt towards either side reaches where a
+shadow would fall. The candidate is stored with the TIGHT mask, so that the kept ones teach what the
+variant gave away: that the effect goes too.
+"""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from data_specs.arrays import Mask
+
+MaskVariant = Literal["tight", "dilated", "left", "right", "around"]
+_DILATION_SHARE = 20 / 512
+"""RORem's default, 20 px at 512."""
+
+
+def widen(mask: Mask, variant: MaskVariant) -> Mask:
+    """The mask the remover gets.
+
+    Args:
+        mask: H×W bool, tight.
+        variant: ``tight``: as it is; ``dilated``: by RORem's share of the side; ``left``, ``right``: with a
+            skirt about the foot that reaches as far to that side as the object is tall; ``around``: both.
+
+    Returns:
+        H×W bool holding ``mask``.
+    """
+    if variant == "tight":
+        return mask
+    reach = max(1, round(_DILATION_SHARE * mask.shape[0]))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    wide = cv2.dilate(mask.astype(np.uint8), kernel)
+    if variant != "dilated" and mask.any():
+        _draw_skirt(wide, mask, variant)
+    return wide > 0
+
+
+def _draw_skirt(wide: np.ndarray, mask: Mask, variant: MaskVariant) -> None:
+    """Fill the ellipse on the ground where a shadow would lie."""
+    rows, columns = np.nonzero(mask)
+    tall, broad = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+    foot = int(rows.max()) - tall // 6
+    centre = int(columns.mean())
+    for side, sign in (("left", -1), ("right", 1)):
+        if variant in (side, "around"):
+            reach = (tall + broad) // 2
+            middle = (centre + sign * reach // 2, foot)
+            axes = (reach // 2 + broad // 3 + 1, max(2, tall // 3))
+            cv2.ellipse(wide, middle, axes, 0, 0, 360, 1, thickness=-1)

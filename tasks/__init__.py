@@ -1,0 +1,1 @@
+"""The verbs: plain pixel and table functions first, a thin Prefect ``@task`` last in each file."""
