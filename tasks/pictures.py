@@ -1,0 +1,234 @@
+"""Pictures and masks parsed at the edge: a file becomes an array, or a named reason why not.
+
+What a header says (size, depth, channels, orientation) is asked of Pillow without decoding a pixel;
+pixels are decoded by cv2. Decided here, and why: ``docs/decisions/0010-sources.md``.
+"""
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.errors import InputError
+from data_specs.reject import Reject, RejectReason
+
+LIMIT_PIXELS = 64_000_000
+"""Larger than any photo a remover is trained on; smaller than what would fill a worker's memory."""
+
+_UPRIGHT = 1
+_ORIENTATION_TAG = 0x0112
+_EIGHT_BIT_MODES = {"RGB", "L", "P", "1", "RGBA", "LA", "PA"}
+_SIXTEEN_BIT = re.compile(r"^(I|F)")
+
+
+class RejectedPicture(InputError):
+    """One picture is refused; its sample becomes a ``Reject`` and the run goes on.
+
+    Args:
+        path: The file.
+        reason: The named reason.
+        detail: The numbers or the decoder's words.
+    """
+
+    def __init__(self, path: object, reason: RejectReason, detail: str = "") -> None:
+        super().__init__(path, f"{reason.value} ({detail})" if detail else reason.value)
+        self.reason = reason
+        self.detail = detail
+
+    def as_reject(self, source: str, name: str) -> Reject:
+        """The record the ledger keeps: ``source`` refused ``name``."""
+        return Reject(
+            source=source, name=name, reason=self.reason, detail=f"{Path(self.where).name}: {self.fault}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What a picture's header says; nothing has been decoded."""
+
+    height: int
+    width: int
+    mode: str
+    """Pillow's name of the channels: ``RGB``, ``L``, ``P``, ``RGBA``, ``CMYK``, ``I;16`` …"""
+    format: str
+    """``JPEG``, ``PNG`` …"""
+    orientation: int
+    """EXIF orientation, 1..8; 1 = upright."""
+
+
+def picture_facts(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> PictureFacts:
+    """Read a picture's header.
+
+    Raises:
+        RejectedPicture: MISSING_FILE, UNREADABLE or TOO_MANY_PIXELS.
+    """
+    if not path.is_file():
+        raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name")
+    try:
+        # No formats beyond these two: each one more is a parser more for hostile files to try.
+        with Image.open(path, formats=("JPEG", "PNG")) as opened:
+            width, height = opened.size
+            orientation = _orientation(opened)
+            facts = PictureFacts(height, width, opened.mode, str(opened.format), orientation)
+    except Image.DecompressionBombError as error:
+        raise RejectedPicture(path, RejectReason.TOO_MANY_PIXELS, str(error)) from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, struct.error) as error:
+        raise RejectedPicture(
+            path, RejectReason.UNREADABLE, "neither JPEG nor PNG, or its header is broken"
+        ) from error
+    if width * height > limit_pixels:
+        raise RejectedPicture(
+            path, RejectReason.TOO_MANY_PIXELS, f"{width}×{height} is over {limit_pixels} pixels"
+        )
+    return facts
+
+
+def read_picture(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> RgbImage:
+    """Read a JPEG or PNG as H×W×3 uint8 RGB, in the orientation in which its pixels are stored.
+
+    Grey becomes RGB. An alpha channel is refused unless it is opaque everywhere, since what lies under
+    transparent pixels is nobody's picture. A picture that EXIF turns is refused: viewers would show it
+    turned while a mask drawn without EXIF is not, and no size test sees a half turn.
+
+    Raises:
+        RejectedPicture: MISSING_FILE, UNREADABLE, TOO_MANY_PIXELS, NOT_8_BIT, NOT_RGB,
+            ROTATED_BY_EXIF or TRUNCATED.
+    """
+    facts = picture_facts(path, limit_pixels=limit_pixels)
+    if _SIXTEEN_BIT.match(facts.mode) or _png_bit_depth(path, facts) == 16:
+        raise RejectedPicture(path, RejectReason.NOT_8_BIT, f"mode {facts.mode}, 16 bits or more a channel")
+    if facts.mode not in _EIGHT_BIT_MODES:
+        raise RejectedPicture(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
+    if facts.orientation != _UPRIGHT:
+        raise RejectedPicture(
+            path, RejectReason.ROTATED_BY_EXIF, f"orientation {facts.orientation}, turn its pixels"
+        )
+    pixels = _decode(path, facts)
+    if pixels.ndim == 2:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
+    if pixels.shape[2] == 4:
+        if pixels[..., 3].min() < 255:
+            raise RejectedPicture(path, RejectReason.NOT_RGB, "it has transparent pixels")
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_mask(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> Mask:
+    """Read a mask as H×W bool: True where the file's grey is above half its range.
+
+    Colour files pass when their channels agree (JPEG's rounding aside); 16-bit greys are taken too, since
+    a mask has only two levels to lose.
+
+    Raises:
+        RejectedPicture: as ``read_picture``, and MASK_EMPTY or MASK_FULL.
+    """
+    facts = picture_facts(path, limit_pixels=limit_pixels)
+    if facts.orientation != _UPRIGHT:
+        raise RejectedPicture(
+            path, RejectReason.ROTATED_BY_EXIF, f"orientation {facts.orientation}, turn its pixels"
+        )
+    mask = _single_channel(path, _decode(path, facts)) > 127
+    if not mask.any():
+        raise RejectedPicture(path, RejectReason.MASK_EMPTY)
+    if mask.all():
+        raise RejectedPicture(path, RejectReason.MASK_FULL)
+    return mask
+
+
+def check_same_size(path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    """Hold ``path``'s size (rows, columns) against the source's.
+
+    Raises:
+        RejectedPicture: SIZE_MISMATCH.
+    """
+    if size != expected:
+        detail = f"{size[1]}×{size[0]} beside a source of {expected[1]}×{expected[0]}"
+        raise RejectedPicture(path, RejectReason.SIZE_MISMATCH, detail)
+
+
+def _orientation(opened: Image.Image) -> int:
+    try:
+        value = opened.getexif().get(_ORIENTATION_TAG, _UPRIGHT)
+    except (OSError, ValueError, SyntaxError, struct.error):
+        return _UPRIGHT  # A broken EXIF block turns nothing: viewers ignore it as well.
+    return value if isinstance(value, int) and 1 <= value <= 8 else _UPRIGHT
+
+
+def _png_bit_depth(path: Path, facts: PictureFacts) -> int:
+    """The depth in a PNG's header: Pillow calls 16-bit RGB plain ``RGB``."""
+    if facts.format != "PNG":
+        return 8
+    with path.open("rb") as file:
+        return file.read(25)[24]
+
+
+def _decode(path: Path, facts: PictureFacts) -> np.ndarray:
+    """Decode a whole file, never half of one: H×W or H×W×C, blue first."""
+    raw = path.read_bytes()
+    _check_whole(path, raw, facts.format)
+    try:
+        pixels = cv2.imdecode(
+            np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+    except cv2.error as error:
+        raise RejectedPicture(path, RejectReason.UNREADABLE, "the decoder refused it") from error
+    if pixels is None:
+        raise RejectedPicture(path, RejectReason.UNREADABLE, "the decoder refused it")
+    if pixels.shape[:2] != (facts.height, facts.width):
+        raise RejectedPicture(path, RejectReason.UNREADABLE, "header and pixels disagree about the size")
+    return pixels
+
+
+def _check_whole(path: Path, raw: bytes, file_format: str) -> None:
+    """cv2 paints the missing part of a cut file grey and says nothing, so ask a strict decoder first."""
+    if file_format == "JPEG" and not _jpeg_is_whole(raw):
+        raise RejectedPicture(path, RejectReason.TRUNCATED, "JPEG without its end marker")
+    if file_format == "PNG":
+        fault = _png_fault(raw)
+        if fault:
+            raise RejectedPicture(path, RejectReason.TRUNCATED, fault)
+
+
+def _jpeg_is_whole(raw: bytes) -> bool:
+    """True when the end marker follows the last scan; more bytes may follow it."""
+    scan = raw.rfind(b"\xff\xda")
+    return scan >= 0 and raw.find(b"\xff\xd9", scan) >= 0
+
+
+def _png_fault(raw: bytes) -> str:
+    """What is missing from a PNG: every chunk up to IEND must be there with its checksum; "" if nothing."""
+    at = 8
+    while at + 12 <= len(raw):
+        (length,) = struct.unpack_from(">I", raw, at)
+        kind = raw[at + 4 : at + 8]
+        end = at + 12 + length
+        if end > len(raw):
+            break
+        if zlib.crc32(raw[at + 4 : end - 4]) != struct.unpack_from(">I", raw, end - 4)[0]:
+            return f"PNG whose {kind.decode('latin-1')} chunk has a wrong checksum"
+        if kind == b"IEND":
+            return ""
+        at = end
+    return "PNG without its end chunk"
+
+
+def _single_channel(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """A mask file's one channel as H×W uint8; an alpha channel beside it is ignored."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise RejectedPicture(path, RejectReason.NOT_8_BIT, f"a mask of {pixels.dtype}")
+    if pixels.ndim == 2:
+        return pixels
+    colours = pixels[..., :3]
+    if int(np.ptp(colours, axis=2).max()) > 16:
+        raise RejectedPicture(
+            path, RejectReason.NOT_RGB, "a coloured picture where a black and white mask should be"
+        )
+    return np.ascontiguousarray(colours[..., 1])

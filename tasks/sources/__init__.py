@@ -1,0 +1,1 @@
+"""Where samples come from: each source is a config and a function that yields samples and rejects."""
