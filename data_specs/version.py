@@ -1,7 +1,8 @@
 """A dataset version: an immutable list of samples with a numbered manifest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -9,12 +10,11 @@ from data_specs.keys import Split
 from data_specs.shard import ShardRef, Stage
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """One shard's part in a version."""
 
     shard: ShardRef
-    keys: tuple[str, ...] | None = None
+    keys: Sequence[str] | None = None
     """The samples chosen; None = all of them."""
 
 

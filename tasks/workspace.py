@@ -71,3 +71,17 @@ class Workspace:
             sweep_asides(folder)
         workspace.ledger()
         return workspace
+
+    @classmethod
+    def existing(cls, path: Path | str) -> Self:
+        """Opens a workspace that must be there already.
+
+        Raises:
+            InputError: When there is none.
+            LedgerError: When its ledger cannot be opened.
+        """
+        if not (Path(path).expanduser() / "ledger.sqlite").is_file():
+            raise InputError(
+                path, "there is no workspace here; name one with --workspace, or run `cleanplate demo`"
+            )
+        return cls.open(path)

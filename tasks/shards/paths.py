@@ -5,9 +5,6 @@ from pathlib import Path
 from data_specs.shard import ShardRef
 from tasks.workspace import Workspace
 
-LOCK = ".publish.lock"
-"""Held by whoever is giving a shard's files their names."""
-
 
 def tar_path(workspace: Workspace, name: str) -> Path:
     """The shard's tar."""

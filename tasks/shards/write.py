@@ -4,12 +4,10 @@ Aside, fsync, rename, fsync the folder; the ledger's row last, as the commit. Wh
 way leaves nothing that counts, and the same work writes the same bytes over it.
 """
 
-import fcntl
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from data_specs.errors import ShardError
@@ -19,7 +17,8 @@ from data_specs.shard import EncodedSample, SampleRow, ShardRef, Stage
 from tasks.aside import aside_path, sync_file, sync_folder, written_aside
 from tasks.ledger import Ledger
 from tasks.shards.index import index_bytes
-from tasks.shards.paths import LOCK, files_present, index_path, tar_path
+from tasks.shards.lock import publishing_alone
+from tasks.shards.paths import files_present, index_path, tar_path
 from tasks.shards.tar import TarWriter
 from tasks.workspace import Workspace
 
@@ -112,7 +111,7 @@ def _publish(
     rejects: Sequence[Reject],
 ) -> ShardRef:
     """Gives the files their names and the ledger its row, unless somebody was faster."""
-    with _publishing_alone(workspace):
+    with publishing_alone(workspace):
         present = ledger.find_shard(ref.input_digest) or ledger.find_shard_named(ref.name)
         if present is not None and files_present(workspace, present):
             return _same_contents(present, ref)
@@ -122,17 +121,6 @@ def _publish(
         index_aside.rename(index_path(workspace, ref.name))
         sync_folder(workspace.shards_dir)
         return present or ledger.commit_shard(ref, rows, rejects)
-
-
-@contextmanager
-def _publishing_alone(workspace: Workspace) -> Iterator[None]:
-    """One publisher at a time, or a slower racer's rename could put other bytes under a committed row.
-
-    The kernel lets go of the lock when its holder dies.
-    """
-    with (workspace.shards_dir / LOCK).open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:

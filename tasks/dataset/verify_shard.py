@@ -1,0 +1,83 @@
+"""Verifying one shard: its tar, its index and its rows against each other."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_specs.shard import SampleRow, ShardRef
+from data_specs.version import Fault, FaultKind
+from tasks.shards.index import IndexRow
+from tasks.shards.paths import index_path, tar_path
+from tasks.workspace import Workspace
+
+
+def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) -> tuple[list[Fault], int]:
+    """The shard's faults, and how many bytes of tar were read for them."""
+    tar_file, index_file = tar_path(workspace, ref.name), index_path(workspace, ref.name)
+    index_data = _read(index_file)
+    index: list[IndexRow] = []
+    faults: list[Fault] = []
+    if index_data is None:
+        faults.append(_fault("missing", workspace, index_file, "the ledger names it"))
+    elif hashlib.sha256(index_data).hexdigest() != ref.index_sha256:
+        faults.append(_fault("altered", workspace, index_file, "its sha256 is not the ledger's"))
+    else:
+        index = [IndexRow(**row) for row in pq.read_table(pa.BufferReader(index_data)).to_pylist()]
+        faults.extend(_compare_rows(workspace, index_file, ref, index, rows))
+    tar = _read(tar_file)
+    if tar is None:
+        faults.append(_fault("missing", workspace, tar_file, "the ledger names it"))
+        return faults, 0
+    if hashlib.sha256(tar).hexdigest() != ref.sha256:
+        faults.append(_fault("altered", workspace, tar_file, _what_is_altered(tar, ref, index)))
+    elif damaged := _damaged_members(tar, index):
+        detail = f"the index's sha256 is not that of {damaged[0]}"
+        faults.append(_fault("altered", workspace, index_file, detail))
+    return faults, len(tar)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _compare_rows(
+    workspace: Workspace, path: Path, ref: ShardRef, index: Sequence[IndexRow], rows: Sequence[SampleRow]
+) -> list[Fault]:
+    """The index's samples must be the ledger's, in the same order."""
+    in_index = list(dict.fromkeys((row.key, row.scene, row.split) for row in index))
+    in_ledger = [(row.key, row.scene, row.split) for row in rows]
+    if in_index == in_ledger and len(in_ledger) == ref.samples:
+        return []
+    lost = [key for key, *_ in in_index if key not in {known for known, *_ in in_ledger}]
+    if lost:
+        detail = f"the ledger has lost {len(lost)} of its samples, {lost[0]} for one"
+        return [_fault("missing", workspace, path, detail)]
+    return [_fault("altered", workspace, path, "its samples are not those of the ledger")]
+
+
+def _what_is_altered(tar: bytes, ref: ShardRef, index: Sequence[IndexRow]) -> str:
+    damaged = _damaged_members(tar, index)
+    where = f"; damaged: {', '.join(damaged[:3])}" if damaged else ""
+    where += f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+    if len(tar) != ref.size_bytes:
+        return f"it has {len(tar)} bytes, not {ref.size_bytes}{where}"
+    return f"its sha256 is not the ledger's{where}"
+
+
+def _damaged_members(tar: bytes, index: Sequence[IndexRow]) -> list[str]:
+    view = memoryview(tar)
+    return [
+        f"{row.key}.{row.member}"
+        for row in index
+        if hashlib.sha256(view[row.offset : row.offset + row.length]).hexdigest() != row.sha256
+    ]
+
+
+def _fault(kind: FaultKind, workspace: Workspace, path: Path, detail: str) -> Fault:
+    return Fault(kind=kind, what=str(path.relative_to(workspace.root)), detail=detail)
