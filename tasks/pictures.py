@@ -152,6 +152,22 @@ def check_same_size(path: Path, size: tuple[int, int], expected: tuple[int, int]
         raise RejectedPicture(path, RejectReason.SIZE_MISMATCH, detail)
 
 
+def path_inside(folder: Path, relative: str) -> Path:
+    """The file that ``relative`` names, with every link followed; it need not exist.
+
+    Raises:
+        RejectedPicture: OUTSIDE_FOLDER when it leaves ``folder`` (by .., an absolute path or a link),
+            BAD_RECORD when it can name no file.
+    """
+    try:
+        resolved = (folder / relative).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RejectedPicture(repr(relative), RejectReason.BAD_RECORD, "it can name no file") from error
+    if not resolved.is_relative_to(folder.resolve()):
+        raise RejectedPicture(relative, RejectReason.OUTSIDE_FOLDER, f"it leaves {folder.name}")
+    return resolved
+
+
 def _orientation(opened: Image.Image) -> int:
     try:
         value = opened.getexif().get(_ORIENTATION_TAG, _UPRIGHT)

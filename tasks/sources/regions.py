@@ -7,9 +7,11 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
+from data_specs.arrays import Mask
+
 
 def label_regions(
-    mask: MatLike, connectivity: Literal[4, 8] = 8
+    mask: MatLike | Mask, connectivity: Literal[4, 8] = 8
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
     """Number the regions of an H×W bool or 0/1 mask.
 
