@@ -1,0 +1,106 @@
+"""What a run shows in Prefect: tables, sentences, charts, sample grids and progress.
+
+Call these inside a synchronous flow or task run, which the artifacts then belong to.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from data_specs.round import CycleResult, JudgeCurves, JudgeResult, LossCurve, PhaseResult
+from flows.report import charts, grids, svg, tables, wording
+
+
+def publish_phases(phases: Sequence[PhaseResult]) -> None:
+    """RORem's table 1, success by phase and keep rate by round."""
+    create_table_artifact(
+        tables.phase_rows(phases), key="phases", description=wording.success_sentence(phases)
+    )
+    publish_chart("success-by-phase", charts.success_by_phase(phases), "Success on the test split by phase")
+    publish_chart("keep-rate-by-round", charts.keep_rate_by_round(phases), "Keep rate by round")
+
+
+def publish_judge(judge: JudgeResult, curves: JudgeCurves) -> None:
+    """One judge: its row, its scores with the 0.9 line, its reliability."""
+    key = f"judge-{judge.round}"
+    create_table_artifact(tables.judge_rows([judge]), key=key, description=wording.judge_sentence(judge))
+    publish_chart(f"{key}-scores", charts.score_histogram(curves), f"Scores of judge {judge.round}")
+    publish_chart(
+        f"{key}-reliability", charts.reliability_curve(curves), f"Reliability of judge {judge.round}"
+    )
+
+
+def publish_loss(curve: LossCurve) -> None:
+    """One training's loss."""
+    publish_chart(f"loss-{curve.name}", charts.loss_curve(curve), f"Loss of {curve.name}")
+
+
+def publish_grid(heading: str, png: bytes) -> None:
+    """A sample grid as ``grids.draw_grid`` makes it."""
+    create_image_artifact(grids.data_uri(png), key=artifact_key(f"samples-{heading}"), description=heading)
+
+
+def publish_chart(name: str, chart: str, description: str) -> None:
+    """Any chart of ``flows.report.charts``."""
+    create_image_artifact(svg.data_uri(chart), key=artifact_key(name), description=description)
+
+
+def publish_cycle(
+    result: CycleResult,
+    curves: Sequence[JudgeCurves],
+    losses: Sequence[LossCurve],
+    sample_grids: Mapping[str, bytes],
+) -> None:
+    """Everything the report shows, as artifacts of the cycle's own run."""
+    publish_phases(result.phases)
+    by_round = {one.round: one for one in curves}
+    for judge in result.judges:
+        publish_judge(judge, by_round[judge.round])
+    for curve in losses:
+        publish_loss(curve)
+    for heading, png in sample_grids.items():
+        publish_grid(heading, png)
+    create_table_artifact(
+        tables.clip_rows(result.clip), key="clip", description=wording.clip_sentence(result.clip)
+    )
+    create_table_artifact(
+        tables.reject_rows(result.rejects), key="rejects", description="Rejected, by reason"
+    )
+    create_markdown_artifact(summary(result), key="summary", description="The cycle in a few sentences")
+
+
+def summary(result: CycleResult) -> str:
+    """The cycle in a few sentences of Markdown."""
+    data = result.dataset
+    said = [
+        wording.success_sentence(result.phases),
+        *map(wording.judge_sentence, result.judges),
+        wording.clip_sentence(result.clip),
+        f"Dataset version {data.version} holds {data.samples:,} samples in {data.shards:,} shards.",
+    ]
+    return "\n".join(f"- {sentence}" for sentence in said)
+
+
+def start_progress(name: str, description: str) -> UUID:
+    """A progress bar at 0 %; give its id to ``advance``."""
+    # Prefect's annotation leaves room for a coroutine, which only an async flow gets.
+    return cast(UUID, create_progress_artifact(0.0, key=artifact_key(name), description=description))
+
+
+def advance(progress: UUID, done: int, total: int) -> None:
+    """Moves a progress bar to ``done`` of ``total``."""
+    update_progress_artifact(progress, 100.0 * done / total)
+
+
+def artifact_key(name: str) -> str:
+    """A name as Prefect takes it: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

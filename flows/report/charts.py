@@ -1,0 +1,168 @@
+"""The charts of a cycle, each a function from results to one inline SVG."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_specs.round import JudgeCurves, LossCurve, PhaseResult
+from flows.report.svg import Axis, bar, chart, dot, line, polyline, share_grid, spread, text
+
+THRESHOLD = 0.9
+"""RORem's rule: the automated phase keeps what is scored above it."""
+
+_BINS = 20
+
+
+def success_by_phase(phases: Sequence[PhaseResult]) -> str:
+    """Success on the test split, a column a phase with its 95% interval; hollow = not promoted."""
+    width, height, left = 760.0, 330.0, 48.0
+    y = Axis(0, 1, 262, 22)
+    slot = (width - left) / max(1, len(phases))
+    column = min(64.0, slot * 0.62)
+    marks = share_grid(y, left, width)
+    for index, phase in enumerate(phases):
+        middle = left + slot * (index + 0.5)
+        marks += _column(phase, y, middle, column)
+        kind, _, number = phase.name.partition(" ")
+        marks.append(text((middle, 282), kind, "middle small"))
+        marks.append(text((middle, 297), number, "middle small"))
+        gained = f"+{phase.kept:,}" if phase.kept else "–"
+        marks.append(text((middle, 318), gained, "middle small soft"))
+    marks.append(text((0, 318), "kept", "soft small"))
+    said = ", ".join(f"{phase.name} {phase.success_rate:.1%}" for phase in phases)
+    return chart(width, height, f"Success on the test split by phase: {said}.", marks)
+
+
+def _column(phase: PhaseResult, y: Axis, middle: float, width: float) -> list[str]:
+    top, low, high = y(phase.success_rate), y(phase.success_low), y(phase.success_high)
+    classes = phase.kind if phase.promoted else f"{phase.kind} hollow"
+    return [
+        bar((middle - width / 2, top), width, y(0) - top, classes, f"{phase.name}: {phase.reason}"),
+        line((middle, low), (middle, high), "whisker"),
+        line((middle - 5, low), (middle + 5, low), "whisker"),
+        line((middle - 5, high), (middle + 5, high), "whisker"),
+        text((middle, high - 7), f"{phase.success_rate:.1%}", "middle strong"),
+    ]
+
+
+def keep_rate_by_round(phases: Sequence[PhaseResult]) -> str:
+    """Share of judged candidates that was kept, by round: the reviewer's beside the judge's. Shows drift."""
+    rates = {
+        kind: [phase.kept / phase.tested for phase in phases if phase.kind == kind and phase.tested]
+        for kind in ("human", "automation")
+    }
+    rounds = max(1, *map(len, rates.values()))
+    x = Axis(1, max(2, rounds), 66, 380)
+    y = Axis(0, 1, 262, 22)
+    marks = share_grid(y, 48, 396)
+    marks += [text((x(n), 284), f"round {n}", "middle small soft") for n in range(1, rounds + 1)]
+    shown = {kind: shares for kind, shares in rates.items() if shares}
+    for kind, shares in shown.items():
+        points = [(x(index + 1), y(share)) for index, share in enumerate(shares)]
+        marks.append(polyline(points, kind))
+        marks += [
+            dot(at, 4, kind, f"{kind} {index + 1}: {share:.1%} kept")
+            for index, (at, share) in enumerate(zip(points, shares, strict=True))
+        ]
+    labels = spread([y(shares[-1]) for shares in shown.values()], gap=34)
+    for (kind, shares), at in zip(shown.items(), labels, strict=True):
+        end = x(len(shares)) + 12
+        marks.append(text((end, at), f"{kind} {shares[-1]:.1%}", f"mark {kind}"))
+        if len(shares) > 1:
+            change = 100 * (shares[-1] - shares[0])
+            marks.append(text((end, at + 16), f"{change:+.1f} points since round 1", "soft small"))
+    said = "; ".join(f"{kind} {', '.join(f'{s:.1%}' for s in shares)}" for kind, shares in shown.items())
+    return chart(560, 300, f"Keep rate by round: {said}.", marks)
+
+
+def score_histogram(curves: JudgeCurves) -> str:
+    """Scores of fresh candidates: truly good ones upwards, bad ones downwards, the 0.9 line between."""
+    good, bad = (
+        np.histogram(np.asarray(scores, np.float64), bins=_BINS, range=(0, 1))[0]
+        for scores in (curves.scores_good, curves.scores_bad)
+    )
+    x = Axis(0, 1, 48, 544)
+    tallest = max(1, int(good.max()), int(bad.max()))
+    up, down = Axis(0, tallest, 150, 34), Axis(0, tallest, 150, 266)
+    step = x(1 / _BINS) - x(0)
+    marks = [line((48, at), (544, at)) for at in (up(tallest), down(tallest))]
+    for index, (n_good, n_bad) in enumerate(zip(good, bad, strict=True)):
+        start, span = x(index / _BINS) + 1, f"{index / _BINS:.2f}–{(index + 1) / _BINS:.2f}"
+        if n_good:
+            marks.append(
+                bar((start, up(n_good)), step - 2, 150 - up(n_good), "good", f"{n_good} good at {span}")
+            )
+        if n_bad:
+            marks.append(bar((start, 150), step - 2, down(n_bad) - 150, "bad", f"{n_bad} bad at {span}"))
+    kept_good = sum(score > THRESHOLD for score in curves.scores_good)
+    kept_bad = sum(score > THRESHOLD for score in curves.scores_bad)
+    marks += [
+        line((48, 150), (544, 150), "whisker"),
+        line((x(THRESHOLD), 22), (x(THRESHOLD), 270), "threshold"),
+        text(
+            (x(THRESHOLD) - 6, 16), f"kept above {THRESHOLD}: {kept_good} good, {kept_bad} bad", "end strong"
+        ),
+        text((54, 48), f"good ({len(curves.scores_good)})", "mark good"),
+        text((54, 262), f"bad ({len(curves.scores_bad)})", "mark bad"),
+        text((40, up(tallest) + 4), str(tallest), "soft end small"),
+        text((40, down(tallest) + 4), str(tallest), "soft end small"),
+    ]
+    marks += [text((x(v), 288), f"{v:g}", "middle small soft") for v in (0, 0.25, 0.5, 0.75, 1)]
+    said = f"above {THRESHOLD} lie {kept_good} good and {kept_bad} bad candidates"
+    return chart(560, 300, f"Scores of judge {curves.round}: {said}.", marks)
+
+
+def reliability_curve(curves: JudgeCurves) -> str:
+    """What the judge says against what is true, a point a bin; on the diagonal 0.9 means 0.9."""
+    x, y = Axis(0, 1, 48, 544), Axis(0, 1, 262, 22)
+    bins = [one for one in curves.reliability if one.count]
+    most = max((one.count for one in bins), default=1)
+    marks = share_grid(y, 48, 544)
+    marks += [text((x(v), 284), f"{v:g}", "middle small soft") for v in (0, 0.25, 0.5, 0.75, 1)]
+    marks.append(line((x(0), y(0)), (x(1), y(1)), "threshold"))
+    if bins:
+        marks.append(polyline([(x(one.mean_score), y(one.success_rate)) for one in bins], "human faint"))
+    marks += [
+        dot(
+            (x(one.mean_score), y(one.success_rate)),
+            3 + 7 * (one.count / most) ** 0.5,
+            "human",
+            f"{one.count} scored {one.low:.1f}–{one.high:.1f}: {one.success_rate:.0%} good",
+        )
+        for one in bins
+    ]
+    said = "; ".join(f"score {one.mean_score:.2f} is good {one.success_rate:.0%}" for one in bins)
+    return chart(560, 300, f"Reliability of judge {curves.round}: {said}.", marks)
+
+
+def loss_curve(curve: LossCurve) -> str:
+    """One training's loss: each reading faint, their running mean in full; the axis starts at 0."""
+    losses = np.asarray(curve.losses, np.float64)
+    smooth = _running_mean(losses, window=max(1, len(losses) // 12))
+    # One wild reading must not flatten the rest.
+    high = max(float(np.quantile(losses, 0.99)), float(smooth.max()), 1e-9) * 1.05 if len(losses) else 1.0
+    last = curve.steps[-1] if curve.steps else 1
+    x, y = Axis(0, max(1, last), 44, 264), Axis(0, high, 126, 26)
+    marks = [text((0, 14), curve.name, "strong"), line((44, 126), (264, 126)), line((44, 26), (264, 26))]
+    if len(losses):
+        clipped = np.minimum(losses, high)
+        marks.append(
+            polyline([(x(s), y(v)) for s, v in zip(curve.steps, clipped, strict=True)], "human faint")
+        )
+        marks.append(polyline([(x(s), y(v)) for s, v in zip(curve.steps, smooth, strict=True)], "human"))
+        marks.append(text((264, 14), f"{smooth[-1]:.3g}", "mark human end"))
+    marks += [
+        text((38, 30), f"{high:.2g}", "soft end small"),
+        text((38, 130), "0", "soft end small"),
+        text((264, 144), f"{last:,} steps", "soft end small"),
+    ]
+    final = f", ending at {smooth[-1]:.3g}" if len(losses) else ""
+    return chart(280, 150, f"Loss of {curve.name} over {last:,} steps{final}.", marks)
+
+
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean of each value and up to ``window - 1`` before it."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - window)
+    return (total[ends] - total[starts]) / (ends - starts)

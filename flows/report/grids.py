@@ -1,0 +1,111 @@
+"""Sample grids: source, mask, removal, ground truth and score of a few items as one PNG."""
+
+import base64
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_specs.arrays import Mask, RgbImage
+
+CELL_PX = 128
+_GAP, _HEAD, _SIDE = 10, 34, 164
+_CAPTION_LETTERS = 18
+_MASK_COLOUR = (255, 64, 96)
+# A grey that reads on white and on black alike: the grid's ground is transparent.
+_INK = (122, 130, 139)
+_HEADINGS = ("source", "mask", "removal", "ground truth", "score")
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One item of a grid.
+
+    ``source`` and ``removal`` are H×W×3 uint8 RGB, ``mask`` is H×W bool, ``ground_truth`` like the source
+    or None where nobody knows it, ``score`` in [0, 1] or None where no judge was asked.
+    """
+
+    source: RgbImage
+    mask: Mask
+    removal: RgbImage
+    ground_truth: RgbImage | None
+    score: float | None
+    caption: str
+
+
+def draw_grid(rows: Sequence[SampleRow]) -> bytes:
+    """A PNG with one line of pictures a row under column headings, on a transparent ground.
+
+    Pictures are enlarged by whole factors to at most 128 px, larger ones reduced to 128 px.
+    """
+    width = 4 * (CELL_PX + _GAP) + _SIDE
+    canvas = np.zeros((_HEAD + len(rows) * (CELL_PX + _GAP), width, 4), np.uint8)
+    for column, heading in enumerate(_HEADINGS):
+        _write(canvas, heading, (column * (CELL_PX + _GAP), 22), size_px=18, weight=500)
+    for index, row in enumerate(rows):
+        _draw_row(canvas, row, top=_HEAD + index * (CELL_PX + _GAP))
+    coded, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGBA2BGRA))
+    if not coded:
+        raise RuntimeError("OpenCV could not encode the sample grid as PNG")
+    return data.tobytes()
+
+
+def data_uri(png: bytes) -> str:
+    """The PNG as a ``data:`` address."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def outlined(source: RgbImage, mask: Mask) -> RgbImage:
+    """A cell's picture of the source with the mask tinted and outlined; up to 128×128×3 uint8."""
+    picture = _fitted(source)
+    height, width = picture.shape[:2]
+    large = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    tint = (picture * 0.65 + np.array(_MASK_COLOUR) * 0.35).astype(np.uint8)
+    picture = np.where(large[..., None] > 0, tint, picture)
+    edges, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.ascontiguousarray(picture), edges, -1, _MASK_COLOUR, 2).astype(np.uint8)
+
+
+def _draw_row(canvas: NDArray[np.uint8], row: SampleRow, top: int) -> None:
+    pictures = (_fitted(row.source), outlined(row.source, row.mask), _fitted(row.removal))
+    for column, picture in enumerate(pictures):
+        _paste(canvas, picture, (column * (CELL_PX + _GAP), top))
+    left = 3 * (CELL_PX + _GAP)
+    if row.ground_truth is None:
+        _write(canvas, "not known", (left, top + 24), size_px=18)
+    else:
+        _paste(canvas, _fitted(row.ground_truth), (left, top))
+    left += CELL_PX + _GAP
+    _write(canvas, "–" if row.score is None else f"{row.score:.2f}", (left, top + 28), size_px=30, weight=600)
+    for index, words in enumerate(textwrap.wrap(row.caption, _CAPTION_LETTERS)):
+        _write(canvas, words, (left, top + 58 + 22 * index), size_px=18)
+
+
+def _fitted(image: RgbImage) -> RgbImage:
+    longest = max(image.shape[:2])
+    if longest > CELL_PX:
+        share = CELL_PX / longest
+        return cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    factor = CELL_PX // longest
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+
+
+def _paste(canvas: NDArray[np.uint8], picture: RgbImage, corner: tuple[int, int]) -> None:
+    left, top = corner
+    height, width = picture.shape[:2]
+    canvas[top : top + height, left : left + width, :3] = picture
+    canvas[top : top + height, left : left + width, 3] = 255
+
+
+def _write(
+    canvas: NDArray[np.uint8], words: str, at: tuple[int, int], *, size_px: int, weight: int = 400
+) -> None:
+    """One line of words with its baseline at ``at``."""
+    coverage = np.zeros((*canvas.shape[:2], 3), np.uint8)
+    cv2.putText(coverage, words, at, (255, 255, 255), cv2.FontFace("sans"), size_px, weight)
+    inked = coverage[..., 0] > 0
+    canvas[inked, :3] = _INK
+    canvas[inked, 3] = coverage[inked, 0]

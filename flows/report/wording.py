@@ -1,0 +1,69 @@
+"""What the figures say, in sentences that stay honest whichever way the figures fall."""
+
+from collections.abc import Sequence
+
+from data_specs.round import ClipResult, JudgeResult, PhaseResult
+
+RIGHT_AT_LEAST = 0.9
+"""Kept results should be right this often; RORem keeps what is scored above 0.9."""
+
+GAP_AT_MOST = 0.03
+"""The judge's success rate should lie this near to the reviewer's (RORem: 3 points)."""
+
+
+def first_and_last(phases: Sequence[PhaseResult]) -> tuple[PhaseResult, PhaseResult] | None:
+    """The initial model's phase and the one whose remover is champion at the end; None without phases."""
+    if not phases:
+        return None
+    first = next((phase for phase in phases if phase.kind == "initialisation"), phases[0])
+    promoted = [phase for phase in phases if phase.promoted]
+    return first, promoted[-1] if promoted else first
+
+
+def success_sentence(phases: Sequence[PhaseResult]) -> str:
+    """How far the cycle came, and whether the intervals support it."""
+    ends = first_and_last(phases)
+    if ends is None:
+        return "No phase was run."
+    first, last = ends
+    if first == last:
+        return f"No later phase replaced the remover of {first.name}."
+    points = 100 * (last.success_rate - first.success_rate)
+    way = "rose" if points >= 0 else "fell"
+    apart = last.success_low > first.success_high or last.success_high < first.success_low
+    held = "do not overlap" if apart else "overlap, so this may be chance"
+    return (
+        f"From {first.name} to {last.name}, success on the test split {way} by {abs(points):.1f} points; "
+        f"the 95% intervals {held}."
+    )
+
+
+def judge_sentence(judge: JudgeResult) -> str:
+    """Whether one judge can be trusted to keep candidates alone."""
+    if judge.precision is None:
+        return f"Judge {judge.round} scored none of {judge.tested:,} fresh candidates above 0.9."
+    right = "as wanted" if judge.precision >= RIGHT_AT_LEAST else "below the 90% wanted"
+    near = "within" if judge.success_gap <= GAP_AT_MOST else "not within"
+    return (
+        f"Judge {judge.round}: {judge.precision:.1%} of what it keeps is right ({right}; "
+        f"{judge.base_rate:.1%} of all are), and it finds {judge.recall:.1%} of what is right; "
+        f"its success lies {100 * judge.success_gap:.1f} points from the reviewer's, {near} the 3 wanted."
+    )
+
+
+def clip_sentence(clip: Sequence[ClipResult]) -> str:
+    """The last remover against Telea's fill, whichever is better."""
+    telea = next((one for one in clip if one.method == "telea"), None)
+    removers = [one for one in clip if one.method != "telea"]
+    if telea is None or not removers:
+        return "The real clip was not compared."
+    last = removers[-1]
+    difference = last.psnr_mask - telea.psnr_mask
+    if abs(difference) < 0.05:
+        compared = "paints as well as"
+    else:
+        compared = f"is {abs(difference):.1f} dB {'better' if difference > 0 else 'worse'} than"
+    return (
+        f"On {last.triplets:,} triplets of the real clip's held-out time block, "
+        f"the {last.method} remover {compared} cv2's Telea fill inside the mask."
+    )

@@ -1,0 +1,65 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from flows.report.grids import CELL_PX, SampleRow, draw_grid, outlined
+
+HEAD, STEP = 34, CELL_PX + 10
+
+
+def decoded(png: bytes) -> np.ndarray:
+    bgra = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert bgra is not None
+    return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
+
+
+def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
+    top, left = HEAD + row * STEP, column * STEP
+    return picture[top : top + CELL_PX, left : left + CELL_PX]
+
+
+def test_each_picture_lies_in_its_cell(sample_rows: list[SampleRow]) -> None:
+    picture = decoded(draw_grid(sample_rows))
+    for index, row in enumerate(sample_rows):
+        for column, image in ((0, row.source), (2, row.removal), (3, row.ground_truth)):
+            assert image is not None
+            placed = cell(picture, index, column)
+            assert (placed[..., 3] == 255).all()
+            small = cv2.resize(placed[..., :3], (64, 64), interpolation=cv2.INTER_AREA)
+            assert np.abs(small.astype(int) - image).mean() < 2
+
+
+def test_the_mask_is_tinted_and_nothing_far_from_it(sample_rows: list[SampleRow]) -> None:
+    row = sample_rows[0]
+    plain = outlined(row.source, np.zeros_like(row.mask))
+    drawn = outlined(row.source, row.mask)
+    near = cv2.dilate(row.mask.astype(np.uint8), np.ones((7, 7), np.uint8))
+    near = cv2.resize(near, (CELL_PX, CELL_PX), interpolation=cv2.INTER_NEAREST) > 0
+    inside = cv2.resize(row.mask.astype(np.uint8), (CELL_PX, CELL_PX), interpolation=cv2.INTER_NEAREST) > 0
+    changed = (drawn != plain).any(axis=2)
+    assert not changed[~near].any()
+    assert changed[inside].all()
+
+
+def test_what_is_not_known_is_left_open(sample_rows: list[SampleRow]) -> None:
+    unknown = replace(sample_rows[0], ground_truth=None)
+    placed = cell(decoded(draw_grid([unknown])), 0, 3)
+    assert (placed[40:, :, 3] == 0).all()
+    assert placed[:40, :, 3].any()
+
+
+def test_large_and_oblong_pictures_are_reduced() -> None:
+    image = np.full((512, 256, 3), 90, np.uint8)
+    row = SampleRow(image, np.zeros((512, 256), bool), image, image, 0.5, "x")
+    placed = cell(decoded(draw_grid([row])), 0, 0)
+    assert (placed[:, : CELL_PX // 2, 3] == 255).all()
+    assert (placed[:, CELL_PX // 2 :, 3] == 0).all()
+
+
+def test_the_score_is_written(sample_rows: list[SampleRow]) -> None:
+    scored = decoded(draw_grid([sample_rows[0]]))
+    other = decoded(draw_grid([replace(sample_rows[0], score=0.12)]))
+    changed = np.argwhere((scored != other).any(axis=2))
+    assert changed.size
+    assert changed[:, 1].min() >= 4 * STEP
