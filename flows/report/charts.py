@@ -142,8 +142,8 @@ def loss_curve(curve: LossCurve) -> str:
     # One wild reading must not flatten the rest.
     high = max(float(np.quantile(losses, 0.99)), float(smooth.max()), 1e-9) * 1.05 if len(losses) else 1.0
     last = curve.steps[-1] if curve.steps else 1
-    x, y = Axis(0, max(1, last), 44, 264), Axis(0, high, 126, 26)
-    marks = [text((0, 14), curve.name, "strong"), line((44, 126), (264, 126)), line((44, 26), (264, 26))]
+    x, y = Axis(0, max(1, last), 44, 264), Axis(0, high, 126, 34)
+    marks = [text((0, 14), curve.name, "strong"), line((44, 126), (264, 126)), line((44, 34), (264, 34))]
     if len(losses):
         clipped = np.minimum(losses, high)
         marks.append(
@@ -152,7 +152,7 @@ def loss_curve(curve: LossCurve) -> str:
         marks.append(polyline([(x(s), y(v)) for s, v in zip(curve.steps, smooth, strict=True)], "human"))
         marks.append(text((264, 14), f"{smooth[-1]:.3g}", "mark human end"))
     marks += [
-        text((38, 30), f"{high:.2g}", "soft end small"),
+        text((38, 38), f"{high:.2g}", "soft end small"),
         text((38, 130), "0", "soft end small"),
         text((264, 144), f"{last:,} steps", "soft end small"),
     ]

@@ -1,6 +1,5 @@
 """The report: one self-contained HTML file that asks nothing of any network."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from markupsafe import Markup
 from data_specs.round import CycleResult, JudgeCurves, LossCurve
 from flows.report import charts, grids, tables, wording
 from flows.report.svg import STYLE
+from tasks.aside import write_durably
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -44,12 +44,7 @@ def write_report(
     ``sample_grids`` maps a heading to a PNG, as ``grids.draw_grid`` makes it.
     """
     page = render_report(result, curves, losses, sample_grids, title, settings)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    write_durably(path, page.encode())
 
 
 def render_report(

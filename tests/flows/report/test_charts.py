@@ -96,7 +96,7 @@ def test_a_steady_loss_is_a_level_line_at_its_value() -> None:
     heavy = [one for one in elements(svg, "path", "human") if "faint" not in one.attrib["class"]]
     levels = {float(pair.split()[1]) for pair in heavy[0].attrib["d"].removeprefix("M").split(" L")}
     assert len(levels) == 1
-    assert levels.pop() == pytest.approx(126 - 100 / 1.05, abs=0.1)
+    assert levels.pop() == pytest.approx(126 - 92 / 1.05, abs=0.1)
     assert "0.25" in words(svg)
 
 
