@@ -37,16 +37,17 @@ def first_line(path: Path) -> str:
 
 
 def render_map(root: Path) -> str:
-    """The map as Markdown, without its markers: one heading a room, one line a file."""
+    """The map as Markdown, without its markers: one heading a room in reading order, one line a file."""
+    files = [name for name in tracked_files(root) if name.endswith(".py")]
     lines: list[str] = []
-    for name in tracked_files(root):
-        room, _, rest = name.partition("/")
-        if room not in ROOMS or not name.endswith(".py"):
-            continue
-        if not any(line.startswith(f"### `{room}/`") for line in lines):
-            lines += ["", f"### `{room}/`", ""]
-        label = rest.removesuffix("__init__.py") or "__init__.py"
-        lines.append(f"- [`{label}`]({name}) {first_line(root / name)}")
+    for room in ROOMS:
+        inside = [name for name in files if name.startswith(f"{room}/")]
+        # A folder speaks before the files in it.
+        inside.sort(key=lambda name: name.removesuffix("__init__.py"))
+        lines += ["", f"### `{room}/`", ""] if inside else []
+        for name in inside:
+            label = name.removeprefix(f"{room}/").removesuffix("__init__.py") or "__init__.py"
+            lines.append(f"- [`{label}`]({name}) {first_line(root / name)}")
     return "\n".join(lines).strip()
 
 
