@@ -7,6 +7,7 @@ real triplet. Why it is done so, with figures: ``docs/decisions/0010-sources.md`
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_specs.arrays import RgbImage
@@ -78,7 +79,9 @@ class ClipConfig(BaseModel):
         le=1,
         description="Smallest object, as a share of the frame; less is taken for noise.",
     )
-    plate_samples: int = Field(default=61, ge=5, le=1001, description="Frames the plate is made from.")
+    plate_samples: int = Field(
+        default=61, ge=5, le=1001, description="Frames the plate is made from, all held in memory at once."
+    )
     camera_shift_max_px: float = Field(
         default=1.5,
         gt=0,
@@ -97,6 +100,7 @@ class ClipConfig(BaseModel):
 
 def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Iterator[Triplet | Reject]:
     """Triplets of one clip, in time order; what is refused comes between them as rejects."""
+    cv2.setNumThreads(1)  # Several worker processes share the cores; cv2's own threads only fight over them.
     name = config.path.name
     try:
         facts = video_facts(config.path)

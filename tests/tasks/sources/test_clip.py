@@ -213,6 +213,18 @@ def test_an_unreadable_video_is_one_reject(tmp_path: Path, content: bytes) -> No
     ]
 
 
+def test_a_cut_video_gives_what_can_be_read_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE, (WIDTH, HEIGHT))
+    for frame in true_frames():
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    found = list(clip_triplets(known_config(path)))
+    assert RejectReason.TRUNCATED in rejects_of(found)
+    assert sum(isinstance(one, Triplet) for one in found) > 10
+
+
 def test_settings_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="crop_min_px"):
         ClipConfig(size_px=128, crop_min_px=64)
