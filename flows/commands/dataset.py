@@ -43,7 +43,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     if as_json:
         print_json({"current": number, "versions": [each.model_dump(mode="json") for each in versions]})
         return
-    table = Table("", "version", "from", "samples", "shards", "train", "validation", "test", "made", "note")
+    table = Table("", "version", "from", "samples", "shards", "train / validation / test", "made", "note")
     for each in versions:
         splits = [str(each.by_split.get(split, 0)) for split in ("train", "validation", "test")]
         table.add_row(
@@ -52,7 +52,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
             ", ".join(map(str, each.parents)) or "–",
             str(each.samples),
             str(each.shards),
-            *splits,
+            " / ".join(splits),
             f"{each.created_at:%Y-%m-%d %H:%M}",
             each.note,
         )

@@ -51,17 +51,22 @@ class LedgerBase:
             raise LedgerError(f"the ledger at {where} refused: {cause}") from error
 
 
-def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Inserts the rows whose unique columns are not there yet; the others are left as they are.
+def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts the rows whose unique columns are not there yet; the others are left as they are."""
+    if rows:
+        connection.execute(_insert(connection, table), list(rows))
 
-    Returns:
-        How many were new, where one row was given; the databases do not count batches alike.
-    """
-    if not rows:
-        return 0
+
+def insert_one(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
+    """Inserts a row; False when one with its unique columns is there, which is left as it is."""
+    # Asked by RETURNING: the row counts of INSERT differ between the drivers.
+    statement = _insert(connection, table).values(row).returning(sa.literal(1))
+    return connection.scalar(statement) is not None
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).on_conflict_do_nothing()
-    return connection.execute(statement, list(rows)).rowcount
+    return dialect.insert(table).on_conflict_do_nothing()
 
 
 def chunked(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

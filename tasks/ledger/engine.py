@@ -1,6 +1,8 @@
 """How the ledger's database is reached: durable, patient, and safe in many processes."""
 
+import sqlite3
 import time
+from contextlib import closing
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -35,18 +37,15 @@ def use_wal(engine: sa.Engine) -> None:
         OperationalError: When another process held the file for the whole timeout.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            try:
-                cursor.execute("PRAGMA journal_mode=WAL")
-            except engine.dialect.dbapi.OperationalError as error:  # pyright: ignore[reportOptionalMemberAccess]
-                if time.monotonic() > deadline:
-                    raise OperationalError("PRAGMA journal_mode=WAL", None, error) from error
-                time.sleep(0.02)
-    finally:
-        connection.close()
+    while True:
+        try:
+            with closing(engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise OperationalError("PRAGMA journal_mode=WAL", None, error) from error
+            time.sleep(0.02)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:

@@ -8,7 +8,7 @@ from data_specs import ledger as tables
 from data_specs.errors import LedgerError
 from data_specs.reject import Reject
 from data_specs.shard import SampleRow, ShardRef, Stage
-from tasks.ledger.base import LedgerBase, insert_new, now
+from tasks.ledger.base import LedgerBase, insert_new, insert_one, now
 from tasks.ledger.rejects import insert_rejects
 
 _REF_COLUMNS = [tables.shards.c[field] for field in ShardRef.model_fields]
@@ -52,7 +52,7 @@ class ShardLedger(LedgerBase):
         with self._writing() as connection:
             insert_rejects(connection, rejects)
             values = {**ref.model_dump(), "created_at": now()}
-            if insert_new(connection, tables.shards, [values]) == 1:
+            if insert_one(connection, tables.shards, values):
                 insert_new(connection, tables.samples, [_sample_values(ref.name, row) for row in rows])
                 return ref
             return _present(connection, ref)
