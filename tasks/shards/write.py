@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from data_specs.errors import ShardError
 from data_specs.keys import derive_key
@@ -22,8 +23,9 @@ from tasks.shards.paths import files_present, index_path, tar_path
 from tasks.shards.tar import TarWriter
 from tasks.workspace import Workspace
 
-_AHEAD = 8
+_AHEAD = 16
 """Samples that may wait for the disk while the next one is being encoded."""
+_SYNC_BYTES = 16_000_000
 
 
 def write_shard(
@@ -86,7 +88,7 @@ def _write_tar(aside: Path, samples: Iterable[EncodedSample]) -> tuple[TarWriter
         tar = TarWriter(file)
         waiting: deque[Future[None]] = deque()
         for sample in samples:
-            waiting.append(thread.submit(tar.add, sample))
+            waiting.append(thread.submit(_add, tar, file, sample))
             if len(waiting) > _AHEAD:
                 waiting.popleft().result()
         for future in waiting:
@@ -95,6 +97,15 @@ def _write_tar(aside: Path, samples: Iterable[EncodedSample]) -> tuple[TarWriter
         file.flush()
         sync_file(file.fileno())
     return tar, sha256
+
+
+def _add(tar: TarWriter, file: BinaryIO, sample: EncodedSample) -> None:
+    """Appends a sample, and now and then waits for the disk, so that the last wait is a short one."""
+    before = tar.size_bytes // _SYNC_BYTES
+    tar.add(sample)
+    if tar.size_bytes // _SYNC_BYTES > before:
+        file.flush()
+        sync_file(file.fileno())
 
 
 def _shard_name(stage: Stage, round: int, index: int, rows: Sequence[SampleRow]) -> str:

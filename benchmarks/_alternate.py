@@ -1,0 +1,73 @@
+"""Measures several ways of doing one thing in alternation, so that a busy machine is unfair to none."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def alternate(ways: Mapping[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
+    """Seconds of each run of each way, after one run of each that is not counted.
+
+    Every round does each way once; odd rounds in reverse order.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(runs + 1):
+        order = list(ways.items())
+        for name, way in reversed(order) if number % 2 else order:
+            start = time.perf_counter()
+            way()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratio_of(seconds: Mapping[str, list[float]], of: str, to: str) -> dict[str, Any]:
+    """How many times the speed of ``to`` the way ``of`` has, round by round.
+
+    Returns:
+        ``ratio`` (median over the rounds), ``ratio_low`` and ``ratio_high`` (least and greatest).
+    """
+    ratios = [slow / fast for fast, slow in zip(seconds[of], seconds[to], strict=True)]
+    return {"ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios)}
+
+
+def report(
+    title: str, seconds: Mapping[str, list[float]], items: int, figures: Mapping[str, Any], as_json: bool
+) -> None:
+    """Prints a table for people, or one JSON object.
+
+    Args:
+        title: What was measured.
+        seconds: As `alternate` gave them.
+        items: How many items each run handled; gives items a second.
+        figures: What the benchmark is asked for, ``ratio`` among them.
+        as_json: Whether a machine reads it.
+    """
+    ways = {
+        name: {
+            "seconds_median": statistics.median(runs),
+            "seconds_low": min(runs),
+            "seconds_high": max(runs),
+            "items_per_second": items / statistics.median(runs),
+            "runs": len(runs),
+        }
+        for name, runs in seconds.items()
+    }
+    if as_json:
+        print(json.dumps({**figures, "title": title, "items": items, "ways": ways}, indent=2))
+        return
+    table = Table(
+        "way", "items/s", "median s", "least s", "greatest s", "runs", title=f"{title} ({items} items)"
+    )
+    for name, way in ways.items():
+        spans = [f"{way[key]:.3f}" for key in ("seconds_median", "seconds_low", "seconds_high")]
+        table.add_row(name, f"{way['items_per_second']:.1f}", *spans, str(way["runs"]))
+    console = Console()
+    console.print(table)
+    for name, value in figures.items():
+        console.print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")

@@ -1,0 +1,62 @@
+"""Writing shards against encoding alone: what hashing, disk and ledger cost. Asked for: ratio >= 0.95.
+
+Run: python -m benchmarks.shard_write [--json]
+"""
+
+import argparse
+import itertools
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+
+from benchmarks._alternate import alternate, ratio_of, report
+from benchmarks._pictures import picture_like
+from tasks.shards import encode_triplet, write_shard
+from tasks.workspace import Workspace
+
+GOAL = 0.95
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=512, help="512×512 JPEG triplets in a shard")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    pictures = picture_like(min(arguments.samples, 64))
+    triplets = [
+        replace(pictures[number % len(pictures)], key=f"sample-{number:05d}")
+        for number in range(arguments.samples)
+    ]
+    numbers = itertools.count()
+
+    def encode_only() -> None:
+        for triplet in triplets:
+            encode_triplet(triplet, "jpeg")
+
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".shard_write-") as folder:
+        workspace = Workspace.open(folder)
+
+        def encode_and_write() -> None:
+            number = next(numbers)
+            write_shard(
+                workspace,
+                stage="triplets",
+                round=0,
+                index=number,
+                input_digest=f"run {number}",
+                samples=(encode_triplet(triplet, "jpeg") for triplet in triplets),
+            )
+
+        seconds = alternate({"encode only": encode_only, "write_shard": encode_and_write}, arguments.runs)
+        size_bytes = workspace.ledger().shards()[0].size_bytes
+    figures = {**ratio_of(seconds, "write_shard", "encode only"), "goal": GOAL, "shard_mb": size_bytes / 1e6}
+    report("writing shards", seconds, arguments.samples, figures, arguments.as_json)
+
+
+if __name__ == "__main__":
+    main()
