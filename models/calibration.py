@@ -37,7 +37,7 @@ def fit_platt(logits: Sequence[float], labels: Sequence[bool]) -> tuple[float, f
         return loss
 
     optimizer.step(closure)
-    return float(log_slope.exp()), float(offset)
+    return float(log_slope.detach().exp()), float(offset.detach())
 
 
 def reliability(scores: Sequence[float], labels: Sequence[bool], bins: int = 10) -> list[ReliabilityBin]:

@@ -145,21 +145,53 @@ def test_a_shadow_falls_away_from_the_sun(
         assert moved * way > 5 if way else abs(moved) < 8
 
 
-def test_a_soft_suns_shadow_has_a_full_core_and_a_graded_rim(make_scene: SceneMaker, post: Solid) -> None:
-    scene = make_scene(post, sun_strength=0.6, sun_elevation=0.6, sun_azimuth=-math.pi / 2)
-    soft = replace(scene, sun_softness=0.12)
-    levels = [
-        len(
-            np.unique(
-                brightness(render(s, 200, supersample=1).picture)[
-                    (look(s, 200, 1).classes == GROUND).reshape(200, 200)
-                ]
-            )
-        )
-        for s in (scene, soft)
+def test_a_soft_suns_shadow_is_the_mean_of_six_hard_ones(make_scene: SceneMaker) -> None:
+    drum = Solid(shape="cylinder", x=0.2, z=5.0, radius=0.6, height=0.6, turn=0, color=(0.8, 0.1, 0.1))
+    scene = make_scene(drum, sun_strength=0.6, sun_elevation=0.45, sun_azimuth=-1.8, sun_softness=0.12)
+    seen = render(scene, 300, supersample=1)
+    x, z = ground_points(scene, 300)
+    hidden, unsure = np.zeros(x.shape, int), np.zeros(x.shape, bool)
+    for sun in sun_disc(scene):
+        run = -sun[[0, 2]] * drum.height / sun[1]
+        share = np.clip(((x - drum.x) * run[0] + (z - drum.z) * run[1]) / (run @ run), 0, 1)
+        off = np.hypot(x - drum.x - share * run[0], z - drum.z - share * run[1]) - drum.radius
+        hidden += off < 0
+        unsure |= np.abs(off) < 0.01
+    plain = (seen.classes == GROUND) & ~unsure
+    levels = (0.4 + 0.6 * (1 - hidden / 6)) * 0.5
+    assert {*np.unique(hidden[plain])} == set(range(7))
+    np.testing.assert_allclose(seen.picture[plain][:, 0], levels[plain] ** (1 / 2.2) * 255, atol=0.51)
+
+
+def sun_disc(scene: Scene) -> list[NDArray[np.float64]]:
+    """The sun's centre and five directions evenly about it, the first to its right as it sees the ground."""
+    level = math.cos(scene.sun_elevation)
+    azimuth = scene.sun_azimuth
+    centre = np.array([level * math.sin(azimuth), math.sin(scene.sun_elevation), level * math.cos(azimuth)])
+    right = np.array([-math.cos(azimuth), 0, math.sin(azimuth)])
+    upward = np.cross(right, centre)
+    turns = (2 * math.pi * k / 5 for k in range(5))
+    return [centre] + [
+        centre + scene.sun_softness * (math.cos(a) * right + math.sin(a) * upward) for a in turns
     ]
-    assert levels[0] == 2, "a hard shadow knows light and dark"
-    assert levels[1] == 7, "seven counts of six directions"
+
+
+def test_a_mirrored_ball_has_the_outline_of_a_ball_below_the_ground(make_scene: SceneMaker) -> None:
+    ball = Solid(shape="sphere", x=0.7, z=4.8, radius=0.5, height=1, turn=0, color=(0.9, 0, 0))
+    scene = make_scene(ball, gloss=1.0)
+    seen = render(scene, 300, supersample=1)
+    x, z = ground_points(scene, 300)
+    ray = np.stack([x, np.full(x.shape, -scene.camera_height), z])
+    below = np.array([ball.x, -ball.radius - scene.camera_height, ball.z])
+    away = math.sqrt(below @ below)
+    angle = np.arccos(np.tensordot(below / away, ray / np.linalg.norm(ray, axis=0), axes=1))
+    half_angle = math.asin(ball.radius / away)
+    ground = seen.classes == GROUND
+    inside, outside = ground & (angle < half_angle - 0.002), ground & (angle > half_angle + 0.002)
+    is_ball = seen.picture[..., 1] == 0
+    assert inside.sum() > 2000
+    assert is_ball[inside].all()
+    assert not is_ball[outside].any()
 
 
 def test_a_glossy_ground_shows_the_mirrored_object(make_scene: SceneMaker, post: Solid) -> None:
@@ -210,3 +242,11 @@ def test_large_pictures_are_traced_in_bands_that_fit_together() -> None:
     # The middle subpixel of nine is the single ray of the coarse picture.
     np.testing.assert_array_equal(many.classes[1::3, 1::3], one_band.classes)
     assert (many.classes >= FIRST_SOLID).any()
+
+
+def test_a_pixels_depth_is_its_nearest_rays() -> None:
+    scene = draw_scene(4, World())
+    coarse, fine = render(scene, 60, supersample=3), render(scene, 180, supersample=1)
+    nearest = fine.depth.reshape(60, 3, 60, 3).min(axis=(1, 3))
+    np.testing.assert_array_equal(coarse.depth, nearest)
+    assert (fine.depth[1::3, 1::3] != nearest).any()
