@@ -80,6 +80,32 @@ def test_texture_and_faint_differences_are_not_judged(
     assert not assess(plate + np.uint8(17), source, mask, plate, QUALITY).success
 
 
+def test_pixels_that_touch_by_a_corner_are_connected(
+    source: np.ndarray, mask: np.ndarray, plate: np.ndarray
+) -> None:
+    sharp = QualityConfig(blur_share=0.004)
+    for shift, success in ((3, False), (5, True)):
+        removal = plate.copy()
+        removal[22:25, 12:15] += 80
+        removal[22 + shift : 25 + shift, 12 + shift : 15 + shift] += 80
+        assert assess(removal, source, mask, plate, sharp).success == success
+
+
+def test_one_channel_is_enough_to_be_seen(source: np.ndarray, mask: np.ndarray, plate: np.ndarray) -> None:
+    tinted = plate.copy()
+    tinted[OBJECT][..., 0] += 30
+    assert assess(tinted, source, mask, plate, QUALITY).reason == "left-over"
+
+
+def test_the_blur_scales_with_the_picture(source: np.ndarray, mask: np.ndarray, plate: np.ndarray) -> None:
+    large_source, large_mask, large_plate = (
+        picture.repeat(4, axis=0).repeat(4, axis=1) for picture in (source, mask, plate)
+    )
+    checks = (np.indices(large_mask.shape) // 4).sum(0) % 2
+    removal = (large_plate.astype(int) + 30 * (2 * checks - 1)[..., None]).astype(np.uint8)
+    assert assess(removal, large_source, large_mask, large_plate, QUALITY).success
+
+
 def test_the_thresholds_scale_with_the_picture(
     source: np.ndarray, mask: np.ndarray, plate: np.ndarray
 ) -> None:
