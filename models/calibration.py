@@ -23,7 +23,7 @@ def fit_platt(logits: Sequence[float], labels: Sequence[bool]) -> tuple[float, f
         (slope, offset) for probability = sigmoid(slope · logit + offset).
     """
     x = torch.tensor(list(logits), dtype=torch.float64)
-    good = torch.tensor(list(labels), dtype=torch.bool)
+    good = torch.tensor([bool(label) for label in labels])
     yes, no = int(good.sum()), int((~good).sum())
     target = torch.where(good, (yes + 1) / (yes + 2), 1 / (no + 2)).double()
     log_slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
@@ -68,7 +68,7 @@ def calibration_error(scores: Sequence[float], labels: Sequence[bool]) -> float:
 
 def area_under_curve(scores: Sequence[float], labels: Sequence[bool]) -> float:
     """Probability that a good one scores above a bad one (ROC AUC); 0.5 if one kind is absent."""
-    good = torch.tensor(list(labels), dtype=torch.long)
+    good = torch.tensor([bool(label) for label in labels], dtype=torch.long)
     if good.min() == good.max():
         return 0.5
-    return float(binary_auroc(torch.tensor(list(scores), dtype=torch.float64), good))
+    return float(binary_auroc(torch.tensor([float(score) for score in scores], dtype=torch.float64), good))

@@ -62,7 +62,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         keep = self.config["latent_channels"]
         values, vectors = values.flip(0)[:keep], vectors.flip(1)[:, :keep]
         vectors = vectors * torch.where(vectors.abs().amax(0) == vectors.amax(0), 1.0, -1.0)
-        # Half-way between equal variance (which wastes the net on detail) and none (which drowns it in noise).
+        # Half-way between equal variance (wasted on detail) and none (detail drowns in noise).
         scale = (values / values[0]).pow(-0.25) / values[0].sqrt()
         self.mean = mean
         self.analysis = (vectors * scale).T.float().contiguous()

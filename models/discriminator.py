@@ -36,8 +36,10 @@ class DiscriminatorConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     lora_rank: int = Field(default=4, ge=1, le=128, description="LoRA's rank.")
-    lora_alpha: float = Field(default=4, gt=0, description="LoRA's alpha.")
-    lora_targets: tuple[str, ...] = Field(default=ATTENTION, description="Modules that get LoRA, by name's end.")
+    lora_alpha: int = Field(default=4, gt=0, description="LoRA's alpha.")
+    lora_targets: tuple[str, ...] = Field(
+        default=ATTENTION, description="Modules that get LoRA, by name's end."
+    )
     head: Literal["paper", "pooled"] = Field(
         default="paper",
         description="paper: three strided convolutions (needs a 16×16 mid block); "
@@ -158,7 +160,9 @@ class LoraDiscriminator:
     def model_hash(self) -> str:
         """Of LoRA, head and calibration."""
         if not self._hash:
-            tensors = [part for name, t in sorted(self.network.trained_state().items()) for part in (name, t.numpy())]
+            tensors = [
+                part for name, t in sorted(self.network.trained_state().items()) for part in (name, t.numpy())
+            ]
             self._hash = derive_key("discriminator", self.slope, self.offset, *tensors)
         return self._hash
 
@@ -179,7 +183,9 @@ class LoraDiscriminator:
         for start in range(0, len(sources), self.batch_size):
             part = slice(start, start + self.batch_size)
             found += self.network(
-                pictures_to_tensor(sources[part]), masks_to_tensor(masks[part]), pictures_to_tensor(removals[part])
+                pictures_to_tensor(sources[part]),
+                masks_to_tensor(masks[part]),
+                pictures_to_tensor(removals[part]),
             ).tolist()
         return found
 

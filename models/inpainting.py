@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -74,11 +75,13 @@ def load_network(folder: Path) -> InpaintingNetwork:
     """
     try:
         prompt = load_file(folder / "prompt.safetensors")
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
+        unet = UNet2DConditionModel.from_pretrained(
+            folder / "unet", use_safetensors=True, torch_dtype=torch.float32
+        )
         return InpaintingNetwork(
             unet=cast(UNet2DConditionModel, unet),
             vae=PatchCodec.from_pretrained(folder / "vae", use_safetensors=True),
-            scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
+            scheduler=cast(DDIMScheduler, DDIMScheduler.from_pretrained(folder / "scheduler")),
             prompt=Prompt(hidden=prompt["hidden"].float(), pooled=prompt["pooled"].float()),
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -104,7 +107,7 @@ def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=32,
-            attention_head_dim=(2, 4),
+            attention_head_dim=cast(Any, (2, 4)),
             norm_num_groups=8,
             use_linear_projection=True,
             addition_embed_type="text_time",

@@ -14,7 +14,9 @@ class RemovalModel(Protocol):
         """Names the weights and settings; equal hashes give equal removals."""
         ...
 
-    def remove(self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]) -> list[RgbImage]:
+    def remove(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
+    ) -> list[RgbImage]:
         """Remove one object from each picture.
 
         Args:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import IntTensor, Tensor
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.keys import derive_key
@@ -46,7 +47,9 @@ class InpaintingRemover:
             self._hash = derive_key("remover", self.network.fingerprint(), sampling)
         return self._hash
 
-    def remove(self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]) -> list[RgbImage]:
+    def remove(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
+    ) -> list[RgbImage]:
         """See ``RemovalModel.remove``."""
         removals: list[RgbImage] = []
         for start in range(0, len(sources), self.config.batch_size):
@@ -81,13 +84,17 @@ class InpaintingRemover:
         latent = noise
         if self.config.strength < 1:
             clean = network.vae.encode(source).latent_dist.mode() * scale
-            latent = network.scheduler.add_noise(clean, noise, timesteps[:1].expand(len(clean)))
+            latent = network.scheduler.add_noise(
+                clean, noise, cast(IntTensor, timesteps[:1].expand(len(clean)))
+            )
         hidden, added = network.condition(len(source), source.shape[-1])
         for step in timesteps:
             inputs = torch.cat([latent, small_mask, masked], dim=1)
             predicted = network.unet(inputs, step, hidden, added_cond_kwargs=added).sample
             # DDIM's step takes a scalar timestep; its annotation says int.
-            latent = network.scheduler.step(predicted, cast(int, step), latent).prev_sample
+            latent = cast(
+                DDIMSchedulerOutput, network.scheduler.step(predicted, cast(int, step), latent)
+            ).prev_sample
         return network.vae.decode(latent / scale).sample
 
     def _timesteps(self) -> Tensor:

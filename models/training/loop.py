@@ -80,7 +80,9 @@ def train(
         prepared.step()
         prepared.zero_grad()
         _record(state, float(loss.detach()), config)
-        if checkpoint is not None and (state.step % config.checkpoint_every == 0 or state.step == config.steps):
+        if checkpoint is not None and (
+            state.step % config.checkpoint_every == 0 or state.step == config.steps
+        ):
             save_checkpoint(checkpoint, state, digest)
         if progress is not None:
             progress(state.step, config.steps, state.losses[-1])

@@ -37,8 +37,8 @@ class ShuffledOrder:
 class MixedBatches:
     """Batches drawn from several groups in fixed shares, e.g. half initial, half grown triplets.
 
-    Iterating yields lists of sample indices, from batch ``start`` to batch ``stop`` − 1: what torch's
-    DataLoader takes as ``batch_sampler``.
+    Iterating yields batch ``start`` to batch ``stop`` − 1, each a list of (sample index, whether to flip
+    it), RORem's random flip: what torch's DataLoader takes as ``batch_sampler``.
     """
 
     def __init__(self, groups: list[range], batch_size: int, seed: int, start: int, stop: int) -> None:
@@ -48,15 +48,18 @@ class MixedBatches:
         base, extra = divmod(batch_size, len(groups))
         self._shares = [base + (number < extra) for number in range(len(groups))]
         self._start, self._stop = start, stop
+        self._seed = seed
 
     def __len__(self) -> int:
         """Batches to come."""
         return self._stop - self._start
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield each batch's sample indices."""
+    def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
+        """Yield each batch's samples and flips."""
         for number in range(self._start, self._stop):
             batch: list[int] = []
             for group, order, share in zip(self._groups, self._orders, self._shares, strict=True):
                 batch += [group[i] for i in order.take(number * share, share)]
-            yield batch
+            generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) % 2**63)
+            flips = torch.rand(len(batch), generator=generator) < 0.5
+            yield list(zip(batch, flips.tolist(), strict=True))

@@ -1,10 +1,11 @@
 """The remover's loss of one batch (RORem, training of the removal model)."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import IntTensor, Tensor
 
 from models.inpainting import InpaintingNetwork
 
@@ -52,7 +53,7 @@ def remover_loss(
     small_mask = torch.nn.functional.interpolate(batch.mask, clean.shape[-2:], mode="nearest")
     steps = _draw_timesteps(len(clean), network.scheduler.config["num_train_timesteps"], config, generator)
     noise = torch.randn(clean.shape, generator=generator)
-    noisy = network.scheduler.add_noise(clean, noise, steps)
+    noisy = network.scheduler.add_noise(clean, noise, cast(IntTensor, steps))
     hidden, added = network.condition(len(clean), batch.source.shape[-1])
     inputs = torch.cat([noisy, small_mask, masked], dim=1)
     predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample

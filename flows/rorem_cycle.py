@@ -1,0 +1,156 @@
+"""RORem's whole cycle: initialisation, then rounds of people and judge (papers.md, facts 1 to 4)."""
+
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import flow
+from pydantic import Field
+
+from data_specs.round import (
+    ClipResult,
+    CycleResult,
+    DatasetSummary,
+    LossCurve,
+)
+from flows.artifacts import publish_cycle
+from flows.prepare import PreparationSettings, prepare
+from flows.report.page import write_report
+from flows.rorem_round import JudgeOutcome, RoundConfig, RoundOutcome, rorem_round, run_key
+from flows.samples import publish_removals, read_grids
+from flows.settings import RoundSettings
+from flows.standing import PhaseOutcome, begin, finish, finished
+from flows.steps import measure_on, phase_result, train_and_compare
+from models.telea import TeleaFill
+from models.training.loop import TrainingConfig
+from tasks.evaluate import mask_psnr, read_triplets
+from tasks.propose import RemoverRef, load_remover
+from tasks.workspace import Workspace
+
+
+class CycleConfig(RoundSettings):
+    """The form of ``rorem_cycle``."""
+
+    rounds: int = Field(default=2, ge=0, le=99, description="Rounds after the initialisation (RORem: 3).")
+    preparation: PreparationSettings = Field(
+        default=PreparationSettings(), description="What the workspace is filled with before the first phase."
+    )
+    initialisation: TrainingConfig = Field(
+        default=TrainingConfig(steps=250, learning_rate=8e-4),
+        description="Training of the initial remover from the base.",
+    )
+
+
+@flow(name="rorem-cycle", flow_run_name="cycle of {config.rounds} rounds")
+def rorem_cycle(config: CycleConfig) -> CycleResult:
+    """Prepare, initialise, run the rounds, report. Run again after a kill it goes on where it stood."""
+    began = time.monotonic()
+    workspace = Workspace.open(config.workspace)
+    prepare(workspace, config.preparation, config, config.rounds)
+    settings = RoundConfig.model_validate(config.model_dump(include=set(RoundSettings.model_fields)))
+    outcomes = [base_phase(settings, workspace), initial_phase(config, settings, workspace)]
+    judges: list[JudgeOutcome] = []
+    for number in range(1, config.rounds + 1):
+        done: RoundOutcome = rorem_round(settings.model_copy(update={"round": number}))
+        outcomes += [done.human, done.automation]
+        judges += [done.judge] if done.judge else []
+    return _report(config, workspace, outcomes, judges, began)
+
+
+def base_phase(settings: RoundConfig, workspace: Workspace) -> PhaseOutcome:
+    """The base as it comes: RORem's first row."""
+    run, name, began = run_key(settings), "base model", time.monotonic()
+    known = finished(workspace, run, name)
+    if known is not None:
+        return known
+    start = begin(workspace, run, name, settings.sampling)
+    test = measure_on(settings, workspace, name, start.remover, "test")
+    result = phase_result(
+        "base", name, test, tested=0, kept=0, total=0, promoted=True,
+        reason="where every cycle starts", seconds=time.monotonic() - began,
+    )  # fmt: skip
+    publish_removals(settings, workspace, name, start.remover)
+    return finish(workspace, run, PhaseOutcome(result=result, standing=start, losses=[]))
+
+
+def initial_phase(config: CycleConfig, settings: RoundConfig, workspace: Workspace) -> PhaseOutcome:
+    """Train the initial remover from the base on the captured and pasted pairs."""
+    run, name, began = run_key(settings), "initialisation", time.monotonic()
+    known = finished(workspace, run, name)
+    if known is not None:
+        return known
+    start = begin(workspace, run, name, settings.sampling)
+    assert start.version is not None, "the preparation made a version"
+    pairs = workspace.ledger().version(start.version).by_split.get("train", 0)
+    first = settings.model_copy(update={"retraining": config.initialisation})
+    outcome = train_and_compare(
+        first, workspace, "initialisation", name, start, start.version, tested=pairs, kept=pairs, began=began
+    )
+    publish_removals(settings, workspace, name, outcome.standing.remover)
+    return finish(workspace, run, outcome)
+
+
+def clip_results(workspace: Workspace, removers: dict[str, RemoverRef]) -> list[ClipResult]:
+    """Telea's fill and the removers on the clip's held-out time block."""
+    refs = workspace.ledger().shards(stage="triplets")
+    triplets = read_triplets(workspace, refs, "test", "clip:")
+    models = {"telea": TeleaFill(), **{name: load_remover(workspace, ref) for name, ref in removers.items()}}
+    results: list[ClipResult] = []
+    for method, model in models.items():
+        inside, outside = mask_psnr(model, triplets)
+        results.append(
+            ClipResult(method=method, triplets=len(triplets), psnr_mask=inside, psnr_background=outside)
+        )
+    return results
+
+
+def _report(
+    config: CycleConfig,
+    workspace: Workspace,
+    outcomes: Sequence[PhaseOutcome],
+    judges: Sequence[JudgeOutcome],
+    began: float,
+) -> CycleResult:
+    """Gather everything, publish it in Prefect and write ``report.html``."""
+    initial, final = outcomes[1].standing, outcomes[-1].standing
+    assert final.version is not None, "a cycle has a dataset version"
+    version = workspace.ledger().version(final.version)
+    result = CycleResult(
+        phases=[outcome.result for outcome in outcomes],
+        judges=[judge.measured.result for judge in judges],
+        clip=clip_results(workspace, {"initialisation": initial.remover, "final": final.remover}),
+        dataset=DatasetSummary(version=version.number, samples=version.samples, shards=version.shards),
+        rejects=workspace.ledger().reject_counts(),
+        seconds=time.monotonic() - began,
+        peak_memory_gb=peak_memory_gb(),
+    )
+    curves = [judge.measured.curves for judge in judges]
+    losses = [thinned(o.result.name, o.losses) for o in outcomes if o.losses]
+    losses += [thinned(f"judge {j.measured.result.round}", j.trained.losses) for j in judges]
+    grids = read_grids(workspace, [outcome.result.name for outcome in outcomes])
+    publish_cycle(result, curves, losses, grids)
+    settings = config.model_dump(mode="json", exclude={"workspace"})
+    write_report(report_path(workspace), result, curves, losses, grids, "The RORem cycle", settings)
+    return result
+
+
+def report_path(workspace: Workspace) -> Path:
+    """Where the report lies."""
+    return workspace.root / "report.html"
+
+
+def thinned(name: str, losses: Sequence[float], points: int = 200) -> LossCurve:
+    """Means over equal stretches of a training, at most ``points`` of them."""
+    stretch = max(1, -(-len(losses) // points))
+    starts = range(0, len(losses), stretch)
+    means = [sum(losses[s : s + stretch]) / len(losses[s : s + stretch]) for s in starts]
+    return LossCurve(name=name, steps=[s + 1 for s in starts], losses=means)
+
+
+def peak_memory_gb() -> float:
+    """Largest resident memory of this process and of its largest child, in GB (10⁹ bytes)."""
+    kilobytes = sum(
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return kilobytes * 1024 / 1e9

@@ -1,0 +1,79 @@
+"""What a round is made of: sizes, thresholds and trainings, shared by the round's form and the cycle's."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
+from models.remover import SamplingConfig
+from models.training.loop import TrainingConfig
+from models.training.remover_loss import RemoverLossConfig
+from models.variants import MaskVariant
+from tasks.review.oracle import OracleConfig
+
+
+class RoundSettings(BaseModel):
+    """How a round goes; the defaults are the tiny profile's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workspace: Path = Field(
+        default=Path("workspace"), description="The folder with the ledger, the shards and the models."
+    )
+    seed: int = Field(default=0, ge=0, description="Another seed, other items, noise and training order.")
+    human_items: int = Field(
+        default=300, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
+    )
+    automation_items: int = Field(
+        default=600, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
+    )
+    variants: tuple[MaskVariant, ...] = Field(
+        default=("tight", "dilated", "left", "right", "around"),
+        min_length=1,
+        description="Mask variants: one candidate each for every item.",
+    )
+    keep_above: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="The automated phase keeps a result scored above this (RORem: 0.9).",
+    )
+    growth: Literal["judged", "everything", "nothing"] = Field(
+        default="judged",
+        description="judged: as RORem does; everything, nothing: controls that skip all judgement or all growth.",
+    )
+    reviewer: OracleConfig = Field(default=OracleConfig(), description="Who answers YES or NO.")
+    sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")
+    retraining: TrainingConfig = Field(
+        default=TrainingConfig(steps=200, learning_rate=4e-4), description="Of the remover, after each phase."
+    )
+    loss: RemoverLossConfig = Field(
+        default=RemoverLossConfig(change_weight=5, noisy_share=0.5), description="Of the remover's training."
+    )
+    judge: DiscriminatorConfig = Field(
+        default=DiscriminatorConfig(
+            lora_rank=16, lora_alpha=16, lora_targets=ATTENTION + CONVOLUTIONS, head="pooled", head_width=64
+        ),
+        description="The discriminator's shape.",
+    )
+    judge_training: TrainingConfig = Field(
+        default=TrainingConfig(steps=300, batch_size=32, learning_rate=1e-3, ema_decay=0.98),
+        description="Of the discriminator, after each human phase.",
+    )
+    held_out_share: float = Field(
+        default=0.25, gt=0, lt=1, description="Share of the reviewed items that calibrate the judge only."
+    )
+    judge_test_items: int = Field(
+        default=500, ge=1, description="Fresh items on which each judge is measured; they train nothing."
+    )
+    evaluation_origin: str = Field(
+        default="studio:",
+        description="Success is measured on test triplets whose origin starts so; empty = on all.",
+    )
+    shard_items: int = Field(
+        default=150,
+        ge=1,
+        le=100_000,
+        description="Items a shard: choose it so that a shard is 10–30 s of work.",
+    )

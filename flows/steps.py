@@ -1,0 +1,217 @@
+"""Steps that phases share: propose over shards, grow, retrain, compare with the champion."""
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from data_specs.errors import FlowError
+from data_specs.keys import Split
+from data_specs.round import PhaseKind, PhaseResult
+from data_specs.shard import ShardRef
+from flows.settings import RoundSettings
+from flows.standing import PhaseOutcome, Standing
+from models.variants import MaskVariant
+from tasks.choose import items_of, pool_shards
+from tasks.dataset.versions import create_version, selection_of
+from tasks.evaluate import Evaluation, evaluate_remover
+from tasks.grow import GrowWork, grow_shard
+from tasks.propose import ProposeWork, RemoverRef, propose_shard
+from tasks.train_remover import RemoverTraining, retrain
+from tasks.workspace import Workspace
+
+
+_FIRST_INDEX = {"human": 0, "automation": 1000, "fresh": 2000}
+"""Shards of one stage and round are numbered apart by what they are for."""
+
+
+def propose_over_shards(
+    settings: RoundSettings,
+    workspace: Workspace,
+    round: int,
+    kind: Literal["human", "automation"],
+    items: Sequence[str],
+    remover: RemoverRef,
+) -> list[ShardRef]:
+    """Candidates of every variant for the items, a task run for each shard of them."""
+    parts = [
+        items[start : start + settings.shard_items] for start in range(0, len(items), settings.shard_items)
+    ]
+    holders = _holders(workspace, "train")
+    return [
+        propose_shard(
+            workspace,
+            _propose_work(
+                holders, part, round, _FIRST_INDEX[kind] + number, kind, settings.variants, remover
+            ),
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
+def propose_fresh(
+    settings: RoundSettings, workspace: Workspace, round: int, remover: RemoverRef
+) -> list[ShardRef]:
+    """One candidate for each of the round's fresh items, the variants in turn: what a judge is measured on."""
+    count = settings.judge_test_items
+    fresh = items_of(workspace, pool_shards(workspace, "validation"))[(round - 1) * count : round * count]
+    holders = _holders(workspace, "validation")
+    return [
+        propose_shard(
+            workspace,
+            _propose_work(
+                holders,
+                fresh[number :: len(settings.variants)],
+                round,
+                _FIRST_INDEX["fresh"] + number,
+                "fresh",
+                (variant,),
+                remover,
+            ),  # fmt: skip
+        )
+        for number, variant in enumerate(settings.variants)
+    ]
+
+
+def _holders(workspace: Workspace, split: Split) -> dict[str, ShardRef]:
+    """The pool shard that holds each item of a split."""
+    ledger = workspace.ledger()
+    return {row.key: ref for ref in pool_shards(workspace, split) for row in ledger.samples_of(ref.name)}
+
+
+def _propose_work(
+    holders: dict[str, ShardRef],
+    items: Sequence[str],
+    round: int,
+    index: int,
+    kind: str,
+    variants: tuple[MaskVariant, ...],
+    remover: RemoverRef,
+) -> ProposeWork:
+    pool = {holders[key].name: holders[key] for key in items}
+    return ProposeWork(
+        round=round,
+        index=index,
+        phase=f"{kind} {round}",
+        pool=tuple(pool[name] for name in sorted(pool)),
+        items=tuple(items),
+        variants=variants,
+        remover=remover,
+    )
+
+
+def grow_version(
+    workspace: Workspace,
+    round: int,
+    kind: Literal["human", "automation"],
+    candidates: Sequence[ShardRef],
+    keys: Sequence[str],
+    parent: int,
+) -> int:
+    """The dataset version with the accepted candidates, or the parent where none was accepted."""
+    if not keys:
+        return parent
+    work = GrowWork(
+        round=round,
+        index=_FIRST_INDEX[kind],
+        phase=f"{kind} {round}",
+        candidates=tuple(candidates),
+        accepted=tuple(keys),
+    )
+    ref = grow_shard(workspace, work)
+    note = f"{kind} {round}: {len(keys)} accepted candidates"
+    return create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note).number
+
+
+def train_and_compare(
+    settings: RoundSettings,
+    workspace: Workspace,
+    kind: PhaseKind,
+    name: str,
+    start: Standing,
+    version: int,
+    tested: int,
+    kept: int,
+    began: float,
+) -> PhaseOutcome:
+    """Retrain on the version; the challenger replaces the champion only if it is better on validation."""
+    training = settings.retraining
+    manifest = workspace.ledger().version(version)
+    trained = retrain(
+        workspace,
+        RemoverTraining(
+            name=name,
+            parent=start.remover,
+            version=version,
+            version_sha256=manifest.sha256,
+            training=training.model_copy(update={"seed": settings.seed}),
+            loss=settings.loss,
+            sampling=settings.sampling,
+        ),
+    )
+    challenger = measure_on(settings, workspace, name, trained.remover, "validation")
+    champion = measure_on(settings, workspace, f"before {name}", start.remover, "validation")
+    better, reason = compare(challenger, champion)
+    if better:
+        workspace.ledger().promote("remover", trained.remover.hash, f"{name}: {reason}")
+    remover = trained.remover if better else start.remover
+    test = measure_on(settings, workspace, name, remover, "test")
+    result = phase_result(
+        kind, name, test, tested=tested, kept=kept, total=manifest.by_split.get("train", 0), promoted=better,
+        reason=reason, seconds=time.monotonic() - began,
+    )  # fmt: skip
+    return PhaseOutcome(
+        result=result, standing=Standing(remover=remover, version=version), losses=trained.losses
+    )
+
+
+def measure_on(
+    settings: RoundSettings, workspace: Workspace, name: str, remover: RemoverRef, split: Split
+) -> Evaluation:
+    """The remover on a split's triplets of the origin that success is measured on."""
+    refs = tuple(workspace.ledger().shards(stage="triplets"))
+    if not refs:
+        raise FlowError("the workspace has no triplets to evaluate on; run `cleanplate ingest` first")
+    return evaluate_remover(
+        workspace, name, remover, refs, split, settings.reviewer.quality, settings.evaluation_origin
+    )
+
+
+def compare(challenger: Evaluation, champion: Evaluation) -> tuple[bool, str]:
+    """Whether the challenger takes over, and why, in one sentence."""
+    rates = f"{challenger.success_rate:.1%} against {champion.success_rate:.1%}"
+    numbers = f"{rates} on {champion.tested} validation pairs"
+    if challenger.successes > champion.successes:
+        return True, f"succeeds more often: {numbers}"
+    if challenger.successes == champion.successes and challenger.psnr_effect > champion.psnr_effect:
+        return True, f"succeeds as often, and is closer to the truth: {numbers}"
+    return False, f"succeeds no more often: {numbers}"
+
+
+def phase_result(
+    kind: PhaseKind,
+    name: str,
+    test: Evaluation,
+    *,
+    tested: int,
+    kept: int,
+    total: int,
+    promoted: bool,
+    reason: str,
+    seconds: float,
+) -> PhaseResult:
+    """One row of the table."""
+    return PhaseResult(
+        name=name,
+        kind=kind,
+        tested=tested,
+        kept=kept,
+        total=total,
+        success_rate=test.success_rate,
+        success_low=test.success_low,
+        success_high=test.success_high,
+        psnr_effect=test.psnr_effect,
+        psnr_background=test.psnr_background,
+        promoted=promoted,
+        reason=reason,
+        seconds=seconds,
+    )

@@ -1,0 +1,102 @@
+"""Measure a removal against the truth: what an annotator would see, in figures."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.assessment import Assessment, QualityConfig
+
+_NEAR_SHARE = 3 / 64
+"""What lies this close to object and effect is judged with them (share of the side)."""
+_PSNR_CEILING = 60.0
+"""dB for pictures that are equal."""
+
+
+def assess(
+    removal: RgbImage, source: RgbImage, mask: Mask, ground_truth: RgbImage, quality: QualityConfig
+) -> Assessment:
+    """Judge one removal.
+
+    Args:
+        removal: H×W×3 uint8, what a model made.
+        source: H×W×3 uint8, with the object.
+        mask: H×W bool, the tight mask.
+        ground_truth: H×W×3 uint8, without object and effect.
+        quality: When it is a success.
+    """
+    changed = changed_region(source, mask, ground_truth, quality)
+    near = _widened(changed, round(_NEAR_SHARE * mask.shape[0]))
+    sigma = quality.blur_share * mask.shape[0]
+    residual = (
+        np.abs(_blurred(removal, sigma) - _blurred(ground_truth, sigma)).max(axis=2) > quality.residual_levels
+    )
+    residual_px, spot = _largest(residual & near)
+    background_px, _ = _largest(residual & ~near)
+    reason = ""
+    if residual_px >= quality.residual_share * mask.size:
+        reason = "left-over" if (spot & _widened(mask, 1)).sum() * 2 >= residual_px else "effect left"
+    elif background_px >= quality.background_share * mask.size:
+        reason = "seam"
+    return Assessment(
+        success=not reason,
+        reason=reason,
+        residual_px=residual_px,
+        background_px=background_px,
+        psnr_effect=psnr(removal, ground_truth, changed),
+        psnr_background=psnr(removal, ground_truth, ~changed),
+    )
+
+
+def changed_region(source: RgbImage, mask: Mask, ground_truth: RgbImage, quality: QualityConfig) -> Mask:
+    """H×W bool: the object and its effect, where the removal must change the picture."""
+    difference = np.abs(source.astype(np.int16) - ground_truth).max(axis=2)
+    return mask | (difference >= quality.effect_levels)
+
+
+def psnr(one: RgbImage, other: RgbImage, where: Mask) -> float:
+    """Peak signal-to-noise ratio in dB over ``where``, at most 60; 60 too where ``where`` is empty."""
+    if not where.any():
+        return _PSNR_CEILING
+    squared = (one[where].astype(np.float32) - other[where].astype(np.float32)) ** 2
+    error = float(squared.mean())
+    return _PSNR_CEILING if error == 0 else min(_PSNR_CEILING, 10 * float(np.log10(255**2 / error)))
+
+
+def wilson_interval(successes: int, count: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a rate; (0, 1) of nothing."""
+    if count == 0:
+        return 0.0, 1.0
+    z = 1.959964
+    rate = successes / count
+    centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * float(np.sqrt(rate * (1 - rate) / count + z * z / (4 * count**2)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_psnr(assessments: Sequence[Assessment]) -> tuple[float, float]:
+    """Mean dB on effect and background."""
+    return (
+        float(np.mean([a.psnr_effect for a in assessments])),
+        float(np.mean([a.psnr_background for a in assessments])),
+    )
+
+
+def _blurred(picture: RgbImage, sigma: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma), np.float32)
+
+
+def _widened(mask: Mask, pixels: int) -> Mask:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
+    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
+
+
+def _largest(spots: Mask) -> tuple[int, Mask]:
+    """Area in pixels of the largest connected spot, and the spot."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(spots.astype(np.uint8), connectivity=8)
+    if count < 2:
+        return 0, np.zeros_like(spots)
+    best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    return int(stats[best, cv2.CC_STAT_AREA]), labels == best

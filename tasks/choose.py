@@ -1,0 +1,45 @@
+"""Choose pool items for a phase; nothing used once is drawn again."""
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from data_specs.errors import FlowError
+from data_specs.keys import Split, derive_key
+from data_specs.shard import ShardRef
+from tasks.workspace import Workspace
+
+
+@task(task_run_name="choose {count} items for {phase}")
+def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> list[str]:
+    """Keys of ``count`` pool items no phase has used, in an order that follows from the seed.
+
+    Asked again for the same phase it gives the same items.
+
+    Raises:
+        FlowError: If the pool has too few left.
+    """
+    ledger = workspace.ledger()
+    drawn = ledger.drawn(phase)
+    if drawn:
+        return drawn
+    unused = ledger.undrawn(items_of(workspace, pool_shards(workspace, "train")))
+    if len(unused) < count:
+        raise FlowError(
+            f"the pool has {len(unused)} unused items and {phase} needs {count}; ingest more pictures"
+        )
+    chosen = sorted(unused, key=lambda key: derive_key("choice", seed, key))[:count]
+    ledger.draw(phase, chosen)
+    return chosen
+
+
+def pool_shards(workspace: Workspace, split: Split) -> list[ShardRef]:
+    """The pool's shards of one split (a pool shard holds one split only)."""
+    ledger = workspace.ledger()
+    return [ref for ref in ledger.shards(stage="pool") if ledger.samples_of(ref.name)[0].split == split]
+
+
+def items_of(workspace: Workspace, refs: Sequence[ShardRef]) -> list[str]:
+    """Keys of all samples of some shards, in order."""
+    ledger = workspace.ledger()
+    return [row.key for ref in refs for row in ledger.samples_of(ref.name)]

@@ -1,0 +1,98 @@
+"""Judge: the discriminator scores candidates (RORem, stage 3), and is itself measured on fresh ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.candidate import Candidate
+from data_specs.round import JudgeCurves, JudgeResult
+from data_specs.shard import ShardRef
+from models.calibration import area_under_curve, calibration_error, reliability
+from models.protocols import Discriminator
+from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
+from tasks.train_judge import JudgeRef, load_judge
+from tasks.workspace import Workspace
+
+
+class JudgeMeasure(BaseModel):
+    """A judge's figures and curves."""
+
+    model_config = ConfigDict(frozen=True)
+
+    result: JudgeResult
+    curves: JudgeCurves
+
+
+def score_all(judge: Discriminator, candidates: Sequence[Candidate]) -> list[float]:
+    """Calibrated probability of each candidate, 0..1."""
+    return judge.score(
+        [c.source for c in candidates], [c.mask for c in candidates], [c.removal for c in candidates]
+    )
+
+
+@task(task_run_name="judge {ref.name}")
+def score_shard(workspace: Workspace, ref: ShardRef, judge: JudgeRef) -> int:
+    """Score every candidate of a shard into the ledger.
+
+    Returns:
+        How many there are.
+    """
+    candidates = read_candidates(workspace, ref)
+    scores = score_all(load_judge(workspace, judge), candidates)
+    workspace.ledger().record_scores(judge.hash, dict(zip([c.key for c in candidates], scores, strict=True)))
+    return len(scores)
+
+
+def measure(
+    scores: Sequence[float], good: Sequence[bool], keep_above: float, round: int, reviewed: int
+) -> JudgeMeasure:
+    """How far scores can be trusted.
+
+    Args:
+        scores: N calibrated probabilities of fresh candidates.
+        good: N true answers.
+        keep_above: The automated phase's threshold.
+        round: For the report.
+        reviewed: Reviews the judge learnt from, for the report.
+    """
+    values, truth = np.asarray(scores), np.asarray(good, bool)
+    kept = values > keep_above
+    result = JudgeResult(
+        round=round,
+        reviewed=reviewed,
+        tested=len(values),
+        precision=float(truth[kept].mean()) if kept.any() else None,
+        recall=float((kept & truth).sum() / max(1, truth.sum())),
+        auc=area_under_curve(scores, good),
+        base_rate=float(truth.mean()),
+        calibration_error=calibration_error(scores, good),
+        # A calibrated judge's success rate is its mean probability, not the share above a threshold.
+        success_gap=float(abs(values.mean() - truth.mean())),
+    )
+    curves = JudgeCurves(
+        round=round,
+        scores_good=values[truth].tolist(),
+        scores_bad=values[~truth].tolist(),
+        reliability=reliability(scores, good),
+    )
+    return JudgeMeasure(result=result, curves=curves)
+
+
+@task(task_run_name="measure judge {round}")
+def measure_judge(
+    workspace: Workspace,
+    refs: tuple[ShardRef, ...],
+    truth: tuple[ShardRef, ...],
+    judge: JudgeRef,
+    oracle: OracleConfig,
+    keep_above: float,
+    round: int,
+    reviewed: int,
+) -> JudgeMeasure:
+    """Score fresh candidates of items no judge was trained on, against the answers without human error."""
+    candidates = [c for ref in refs for c in read_candidates(workspace, ref)]
+    knower = oracle_for(workspace, oracle, truth, candidates)
+    good = [knower.truly_good(c) for c in candidates]
+    return measure(score_all(load_judge(workspace, judge), candidates), good, keep_above, round, reviewed)

@@ -1,0 +1,92 @@
+"""Trained models in the workspace: a folder each, named by the work that made it, complete or absent."""
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from data_specs.errors import ModelError
+from data_specs.model_record import ModelKind, ModelRecord
+from models.inpainting import InpaintingNetwork, load_network
+from tasks.aside import sync_folder
+from tasks.workspace import Workspace
+
+BASE_FOLDER = Path(str(files("models"))) / "weights" / "base"
+"""The shipped base, made by ``cleanplate train base``."""
+
+
+def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) -> Path:
+    """Save a model under its work's digest, aside first; an equal one already there is kept.
+
+    Args:
+        workspace: Where.
+        digest: Names the work: parent, data, settings.
+        save: Writes the model into the folder it is given.
+
+    Returns:
+        The folder.
+    """
+    folder = workspace.models_dir / digest
+    if folder.exists():
+        return folder
+    aside = folder.with_name(f"{digest}.{os.getpid()}.aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save(aside)
+    for path in aside.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    try:
+        aside.rename(folder)
+    except OSError:
+        # Somebody doing the same work was faster; the contents are equal.
+        shutil.rmtree(aside)
+    sync_folder(workspace.models_dir)
+    return folder
+
+
+def record(
+    workspace: Workspace,
+    *,
+    kind: ModelKind,
+    model_hash: str,
+    folder: Path,
+    parent: str | None,
+    dataset_version: int | None,
+    metrics: dict[str, float],
+) -> ModelRecord:
+    """Enter a model in the ledger; harmless when repeated."""
+    entry = ModelRecord(
+        hash=model_hash,
+        kind=kind,
+        path=os.path.relpath(folder, workspace.root),
+        parent=parent,
+        dataset_version=dataset_version,
+        metrics=metrics,
+        created_at=datetime.now(UTC),
+    )
+    workspace.ledger().record_model(entry)
+    return entry
+
+
+def network_at(folder: Path) -> InpaintingNetwork:
+    """A network of this process's own, which the caller may train.
+
+    Raises:
+        ModelError: If the folder holds none.
+    """
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder}: there is no model here; run `cleanplate train base` or `cleanplate demo`"
+        )
+    return load_network(folder)
+
+
+@lru_cache(maxsize=4)
+def shared_network_at(folder: Path) -> InpaintingNetwork:
+    """A network loaded once a process, for reading only."""
+    return network_at(folder)

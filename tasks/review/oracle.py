@@ -1,0 +1,105 @@
+"""The oracle: a reviewer who knows the ground truth, and errs at a stated rate as people do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from prefect import task
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.assessment import QualityConfig
+from data_specs.candidate import Candidate
+from data_specs.keys import derive_key
+from data_specs.review import Decision, Review
+from data_specs.shard import ShardRef
+from data_specs.triplet import Triplet
+from tasks.assess import assess
+from tasks.shards import ShardReader, decode_candidate, decode_triplet
+from tasks.workspace import Workspace
+
+
+class OracleConfig(BaseModel):
+    """How the oracle answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    quality: QualityConfig = Field(default=QualityConfig(), description="When a removal is a success.")
+    error_rate: float = Field(
+        default=0.02, ge=0, le=0.5, description="Share of answers given wrong, as people's are."
+    )
+    seed: int = Field(default=0, ge=0, description="Which answers are wrong.")
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """A Reviewer over the pool's ground truth."""
+
+    config: OracleConfig
+    truths: dict[str, Triplet]
+    """Truth of each pool item, by the item's key."""
+
+    def answer(self, candidates: Sequence[Candidate]) -> list[Review]:
+        """YES on a success, NO with the reason otherwise; stored as the oracle's, never as a person's."""
+        return [self._answer(candidate) for candidate in candidates]
+
+    def truly_good(self, candidate: Candidate) -> bool:
+        """The answer without human error."""
+        return not self._fault(candidate)
+
+    def _fault(self, candidate: Candidate) -> str:
+        truth = self.truths[candidate.item]
+        found = assess(
+            candidate.removal, candidate.source, candidate.mask, truth.ground_truth, self.config.quality
+        )
+        return found.reason
+
+    def _answer(self, candidate: Candidate) -> Review:
+        reason = self._fault(candidate)
+        slip = int(derive_key("oracle's slip", self.config.seed, candidate.key)[:8], 16) / 16**8
+        wrong = slip < self.config.error_rate
+        decision: Decision = "yes" if (reason == "") != wrong else "no"
+        return Review(
+            event=derive_key("review", candidate.key, "oracle", self.config.seed),
+            candidate=candidate.key,
+            decision=decision,
+            reviewer="oracle",
+            kind="oracle",
+            reason="" if decision == "yes" else reason or "left-over",
+            answered_at=datetime.now(UTC),
+        )
+
+
+def read_candidates(workspace: Workspace, ref: ShardRef) -> list[Candidate]:
+    """All candidates of a shard, in order."""
+    with ShardReader(workspace, [ref]) as reader:
+        return [decode_candidate(reader[i]) for i in range(len(reader))]
+
+
+def read_truths(workspace: Workspace, refs: Sequence[ShardRef], items: set[str]) -> dict[str, Triplet]:
+    """The truth of some pool items, by key."""
+    with ShardReader(workspace, list(refs)) as reader:
+        return {key: decode_triplet(reader.by_key(key)) for key in items}
+
+
+def oracle_for(
+    workspace: Workspace, config: OracleConfig, truth: Sequence[ShardRef], candidates: Sequence[Candidate]
+) -> Oracle:
+    """An oracle who knows the truth of these candidates."""
+    return Oracle(config, read_truths(workspace, truth, {c.item for c in candidates}))
+
+
+@task(task_run_name="oracle reviews {ref.name}")
+def oracle_reviews(
+    workspace: Workspace, ref: ShardRef, truth: tuple[ShardRef, ...], config: OracleConfig
+) -> dict[str, int]:
+    """Answer every candidate of a shard into the ledger.
+
+    Returns:
+        Counts of ``yes`` and ``no``.
+    """
+    candidates = read_candidates(workspace, ref)
+    reviews = oracle_for(workspace, config, truth, candidates).answer(candidates)
+    workspace.ledger().record_reviews(reviews)
+    decisions = np.array([review.decision == "yes" for review in reviews])
+    return {"yes": int(decisions.sum()), "no": int((~decisions).sum())}

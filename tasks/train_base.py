@@ -1,0 +1,54 @@
+"""Train the base: the stand-in for SDXL-inpainting, made beforehand and shipped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from data_specs.triplet import Triplet
+from models.codec import PatchCodec
+from models.inpainting import InpaintingNetwork, build_tiny_network
+from models.tensors import masks_to_tensor, pictures_to_tensor
+from models.training.loop import Progress, TrainingConfig, train
+from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from tasks.base_pictures import base_triplet
+
+BASE_LOSS = RemoverLossConfig(change_weight=3, noisy_share=0.5)
+_CODEC_PICTURES = 400
+
+
+def train_base(
+    triplets: list[Triplet],
+    config: TrainingConfig,
+    latent_channels: int = 8,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> InpaintingNetwork:
+    """Fit the codec and train the base on the triplets' sources.
+
+    Args:
+        triplets: Pictures with objects and the objects' shapes; the ground truths are not looked at.
+        config: How long, how fast.
+        latent_channels: The codec's k.
+        checkpoint: Where to keep the state, to go on after a kill.
+        progress: Told of every step.
+    """
+    step = max(1, len(triplets) // _CODEC_PICTURES)
+    codec = PatchCodec(latent_channels=latent_channels)
+    codec.fit(pictures_to_tensor([t.source for t in triplets[::step]]))
+    network = build_tiny_network(codec, config.seed)
+
+    def batches(start: int, stop: int) -> Iterator[TripletBatch]:
+        for number in range(start, stop):
+            draws = range(number * config.batch_size, (number + 1) * config.batch_size)
+            pairs = [base_triplet(triplets, draw, config.seed) for draw in draws]
+            pictures = pictures_to_tensor([picture for picture, _ in pairs])
+            yield TripletBatch(
+                source=pictures, mask=masks_to_tensor([m for _, m in pairs]), ground_truth=pictures
+            )
+
+    def loss_of(batch: TripletBatch, generator: torch.Generator) -> torch.Tensor:
+        return remover_loss(network, batch, BASE_LOSS, generator)
+
+    train(network.unet, loss_of, batches, config, checkpoint, progress)
+    return network

@@ -1,0 +1,186 @@
+"""Train the discriminator on the reviews, and calibrate it on reviews it was not trained on."""
+
+from collections.abc import Sequence
+
+import torch
+from prefect import task
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.candidate import Candidate
+from data_specs.errors import FlowError
+from data_specs.keys import derive_key
+from data_specs.shard import ShardRef
+from models.calibration import fit_platt
+from models.discriminator import (
+    DiscriminatorConfig,
+    DiscriminatorNetwork,
+    LoraDiscriminator,
+    load_discriminator,
+)
+from models.training.discriminator_loss import ReviewBatch, discriminator_loss
+from models.training.loop import Progress, TrainingConfig, train
+from tasks.model_store import keep_model, network_at, record, shared_network_at
+from tasks.propose import RemoverRef
+from tasks.shards import ShardReader, decode_candidate
+from tasks.training_data import ReviewSamples, review_batches
+from tasks.training_progress import training_progress
+from tasks.workspace import Workspace
+
+_LEAST_OF_EACH = 20
+"""Fewer YES or NO than this teach nothing and calibrate nothing."""
+
+
+class JudgeTraining(BaseModel):
+    """All that decides a judge's weights and calibration."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """For people: ``judge 1`` …"""
+    backbone: RemoverRef
+    """The network whose down and mid blocks it borrows."""
+    candidates: tuple[ShardRef, ...]
+    """Reviewed shards, of all human rounds so far."""
+    judge: DiscriminatorConfig
+    training: TrainingConfig
+    held_out_share: float = Field(gt=0, lt=1)
+    """Share of the pool items whose reviews calibrate and do not train."""
+
+    @property
+    def digest(self) -> str:
+        """Names the work, but for the answers, which the ledger holds."""
+        return derive_key(
+            "judge training", self.model_dump_json(exclude={"name": True, "backbone": {"folder"}})
+        )
+
+
+class JudgeRef(BaseModel):
+    """A judge by name and place."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hash: str
+    folder: str
+    backbone: RemoverRef
+
+
+class TrainedJudge(BaseModel):
+    """A trained judge and its loss at each step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    judge: JudgeRef
+    reviewed: int
+    losses: list[float]
+
+
+Answered = list[tuple[Candidate, bool]]
+
+
+def load_judge(workspace: Workspace, ref: JudgeRef) -> LoraDiscriminator:
+    """The judge a ref names, on its backbone."""
+    return load_discriminator(
+        workspace.root / ref.folder, shared_network_at(workspace.root / ref.backbone.folder)
+    )
+
+
+def split_answers(
+    answers: Sequence[tuple[str, str, bool]], held_out_share: float
+) -> tuple[list[int], list[int]]:
+    """Positions that train and positions that calibrate; an item's candidates never part.
+
+    Args:
+        answers: (candidate, item, YES?) of each.
+        held_out_share: Share of the items held out.
+    """
+    held = [int(derive_key("held out", item)[:8], 16) / 16**8 < held_out_share for _, item, _ in answers]
+    return [i for i, h in enumerate(held) if not h], [i for i, h in enumerate(held) if h]
+
+
+def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | None = None) -> TrainedJudge:
+    """Train on the reviews in the ledger; goes on from its checkpoint after a kill.
+
+    Raises:
+        FlowError: If there are too few YES or NO.
+    """
+    phase = f"training {work.digest}"
+    known = workspace.ledger().phase("trainings", phase)
+    if known is not None and (workspace.root / known["judge"]["folder"]).is_dir():
+        return TrainedJudge.model_validate(known)
+    with ShardReader(workspace, work.candidates) as reader:
+        answers = _answers(workspace, reader)
+        fitting, held = split_answers(answers, work.held_out_share)
+        network = network_at(workspace.root / work.backbone.folder)
+        module = DiscriminatorNetwork(network, work.judge, work.training.seed)
+        checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
+        samples, groups = _balanced(reader, [answers[i] for i in fitting])
+        batches = review_batches(samples, groups, work.training.batch_size, work.training.seed)
+
+        def loss_of(batch: ReviewBatch, _generator: torch.Generator) -> torch.Tensor:
+            return discriminator_loss(module, batch)
+
+        losses = train(module, loss_of, batches, work.training, checkpoint, progress)
+        judge = LoraDiscriminator(module, work.judge)
+        _calibrate(
+            judge,
+            [decode_candidate(reader.by_key(answers[i][0])) for i in held],
+            [answers[i][2] for i in held],
+        )
+    trained = _keep(workspace, work, judge, len(answers), losses)
+    workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
+    checkpoint.unlink(missing_ok=True)
+    return trained
+
+
+def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, bool]]:
+    """(candidate, item, YES?) of each reviewed candidate, in the shards' order; skips are left out."""
+    decisions = {
+        r.candidate: r.decision for r in workspace.ledger().reviews(reader.keys) if r.decision != "skip"
+    }
+    candidates = (decode_candidate(reader[i]) for i in range(len(reader)))
+    answers = [(c.key, c.item, decisions[c.key] == "yes") for c in candidates if c.key in decisions]
+    yes = sum(good for _, _, good in answers)
+    if min(yes, len(answers) - yes) < _LEAST_OF_EACH:
+        raise FlowError(
+            f"the judge needs {_LEAST_OF_EACH} YES and {_LEAST_OF_EACH} NO, and has {yes} and "
+            f"{len(answers) - yes}; review more items"
+        )
+    return answers
+
+
+def _balanced(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tuple[ReviewSamples, list[range]]:
+    """Samples with the YES first, and the two groups every batch is shared between."""
+    ordered = [(key, yes) for wanted in (True, False) for key, _, yes in answers if yes is wanted]
+    yes = sum(good for _, good in ordered)
+    return ReviewSamples(reader, ordered), [range(yes), range(yes, len(ordered))]
+
+
+def _calibrate(judge: LoraDiscriminator, candidates: list[Candidate], labels: list[bool]) -> None:
+    logits = judge.logits(
+        [c.source for c in candidates], [c.mask for c in candidates], [c.removal for c in candidates]
+    )
+    judge.slope, judge.offset = fit_platt(logits, labels)
+
+
+def _keep(
+    workspace: Workspace, work: JudgeTraining, judge: LoraDiscriminator, reviewed: int, losses: list[float]
+) -> TrainedJudge:
+    folder = keep_model(workspace, work.digest, judge.save)
+    entry = record(
+        workspace,
+        kind="discriminator",
+        model_hash=judge.model_hash,
+        folder=folder,
+        parent=work.backbone.hash,
+        dataset_version=None,
+        metrics={"slope": judge.slope, "offset": judge.offset, "reviewed": float(reviewed)},
+    )
+    ref = JudgeRef(hash=entry.hash, folder=entry.path, backbone=work.backbone)
+    return TrainedJudge(judge=ref, reviewed=reviewed, losses=losses)
+
+
+@task(task_run_name="train {work.name}")
+def train_discriminator(workspace: Workspace, work: JudgeTraining) -> TrainedJudge:
+    """Train and calibrate a judge, with a progress bar here and in Prefect."""
+    with training_progress(f"training {work.name}") as progress:
+        return train_judge(workspace, work, progress)

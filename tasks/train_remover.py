@@ -1,0 +1,119 @@
+"""Retrain the remover on a dataset version (RORem, stages 1 to 3)."""
+
+from collections.abc import Sequence
+
+import torch
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.errors import FlowError
+from data_specs.keys import derive_key
+from data_specs.version import VersionSample
+from models.remover import InpaintingRemover, SamplingConfig
+from models.training.loop import Progress, TrainingConfig, train
+from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from tasks.dataset.versions import load_samples
+from tasks.model_store import keep_model, network_at, record
+from tasks.propose import RemoverRef
+from tasks.shards import ShardReader
+from tasks.training_data import TripletSamples, triplet_batches
+from tasks.training_progress import training_progress
+from tasks.workspace import Workspace
+
+
+class RemoverTraining(BaseModel):
+    """All that decides a remover's weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """For people: ``initialisation``, ``human 1`` …"""
+    parent: RemoverRef
+    version: int
+    version_sha256: str
+    """Of the version's sample list."""
+    training: TrainingConfig
+    loss: RemoverLossConfig
+    sampling: SamplingConfig
+
+    @property
+    def digest(self) -> str:
+        """Names the work; the name for people and the parent's place do not count."""
+        facts = self.model_dump_json(exclude={"name": True, "parent": {"folder"}, "version": True})
+        return derive_key("remover training", facts)
+
+
+class Trained(BaseModel):
+    """A trained model and its loss at each step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    remover: RemoverRef
+    losses: list[float]
+
+
+def training_groups(samples: Sequence[VersionSample]) -> tuple[list[str], list[range]]:
+    """Training keys in order, and the groups each batch is shared between: initial and grown triplets.
+
+    Half initial, half grown in every batch: early growth is not drowned by what was there before, nor
+    the captured pairs by later growth.
+
+    Raises:
+        FlowError: If there is nothing to train on.
+    """
+    initial = [s.key for s in samples if s.split == "train" and s.stage == "triplets"]
+    grown = [s.key for s in samples if s.split == "train" and s.stage == "grown"]
+    bounds = [range(len(initial)), range(len(initial), len(initial) + len(grown))]
+    groups = [group for group in bounds if len(group)]
+    if not groups:
+        raise FlowError("the dataset version has no training sample; ingest a source first")
+    return initial + grown, groups
+
+
+def train_remover(workspace: Workspace, work: RemoverTraining, progress: Progress | None = None) -> Trained:
+    """Fine-tune the parent on the version; goes on from its checkpoint after a kill.
+
+    Returns:
+        The remover, recorded in the ledger but not promoted.
+    """
+    phase = f"training {work.digest}"
+    known = workspace.ledger().phase("trainings", phase)
+    if known is not None and (workspace.root / known["remover"]["folder"]).is_dir():
+        return Trained.model_validate(known)
+    samples = load_samples(workspace, work.version)
+    keys, groups = training_groups(samples)
+    network = network_at(workspace.root / work.parent.folder)
+    refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
+    checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
+
+    def loss_of(batch: TripletBatch, generator: torch.Generator) -> torch.Tensor:
+        return remover_loss(network, batch, work.loss, generator)
+
+    with ShardReader(workspace, refs) as reader:
+        batches = triplet_batches(
+            TripletSamples(reader, keys), groups, work.training.batch_size, work.training.seed
+        )
+        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress)
+    folder = keep_model(workspace, work.digest, network.save)
+    remover = InpaintingRemover(network, work.sampling)
+    entry = record(
+        workspace,
+        kind="remover",
+        model_hash=remover.model_hash,
+        folder=folder,
+        parent=work.parent.hash,
+        dataset_version=work.version,
+        metrics={"loss": sum(losses[-20:]) / len(losses[-20:])},
+    )
+    ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
+    trained = Trained(remover=ref, losses=losses)
+    workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
+    checkpoint.unlink(missing_ok=True)
+    return trained
+
+
+@task(task_run_name="train remover: {work.name}")
+def retrain(workspace: Workspace, work: RemoverTraining) -> Trained:
+    """Fine-tune a remover, with a progress bar here and in Prefect."""
+    with training_progress(f"training {work.name}") as progress:
+        return train_remover(workspace, work, progress)

@@ -1,0 +1,104 @@
+"""Training data from shards: samples read by offset, batches whose order follows from the step alone."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data_specs.candidate import Candidate
+from data_specs.triplet import Triplet
+from models.tensors import masks_to_tensor, pictures_to_tensor
+from models.training.discriminator_loss import ReviewBatch
+from models.training.order import MixedBatches
+from models.training.remover_loss import TripletBatch
+from tasks.shards import ShardReader, decode_candidate, decode_triplet
+
+Record = TypeVar("Record", Triplet, Candidate)
+
+
+class TripletSamples(Dataset[Triplet]):
+    """Chosen samples of some shards as triplets, map-style; flipped where the draw says so."""
+
+    def __init__(self, reader: ShardReader, keys: Sequence[str]) -> None:
+        """Serve ``keys`` in this order."""
+        self._reader = reader
+        self._keys = list(keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, draw: tuple[int, bool]) -> Triplet:
+        position, flip = draw
+        triplet = decode_triplet(self._reader.by_key(self._keys[position]))
+        return _mirrored(triplet, "source", "mask", "ground_truth") if flip else triplet
+
+
+class ReviewSamples(Dataset[tuple[Candidate, bool]]):
+    """Reviewed candidates with their answers, map-style; flipped where the draw says so."""
+
+    def __init__(self, reader: ShardReader, answers: Sequence[tuple[str, bool]]) -> None:
+        """Serve (key, YES?) pairs in this order."""
+        self._reader = reader
+        self._answers = list(answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __getitem__(self, draw: tuple[int, bool]) -> tuple[Candidate, bool]:
+        position, flip = draw
+        key, yes = self._answers[position]
+        candidate = decode_candidate(self._reader.by_key(key))
+        return (_mirrored(candidate, "source", "mask", "removal") if flip else candidate), yes
+
+
+def triplet_batches(
+    samples: TripletSamples, groups: list[range], batch_size: int, seed: int
+) -> Callable[[int, int], Iterable[TripletBatch]]:
+    """Batches for ``train``; each draws evenly from every group of sample positions."""
+    return _batches(samples, groups, batch_size, seed, _collate_triplets)
+
+
+def review_batches(
+    samples: ReviewSamples, groups: list[range], batch_size: int, seed: int
+) -> Callable[[int, int], Iterable[ReviewBatch]]:
+    """Batches for ``train``; each draws evenly from every group of sample positions."""
+    return _batches(samples, groups, batch_size, seed, _collate_reviews)
+
+
+def _batches(
+    samples: Dataset[Any],
+    groups: list[range],
+    batch_size: int,
+    seed: int,
+    collate: Callable[[list[Any]], Any],
+) -> Callable[[int, int], Iterable[Any]]:
+    def batches_from(start: int, stop: int) -> Iterable[Any]:
+        order = MixedBatches(groups, batch_size, seed, start, stop)
+        return DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate)
+
+    return batches_from
+
+
+def _collate_triplets(triplets: list[Triplet]) -> TripletBatch:
+    return TripletBatch(
+        source=pictures_to_tensor([t.source for t in triplets]),
+        mask=masks_to_tensor([t.mask for t in triplets]),
+        ground_truth=pictures_to_tensor([t.ground_truth for t in triplets]),
+    )
+
+
+def _collate_reviews(reviewed: list[tuple[Candidate, bool]]) -> ReviewBatch:
+    return ReviewBatch(
+        source=pictures_to_tensor([c.source for c, _ in reviewed]),
+        mask=masks_to_tensor([c.mask for c, _ in reviewed]),
+        removal=pictures_to_tensor([c.removal for c, _ in reviewed]),
+        label=torch.tensor([float(yes) for _, yes in reviewed]),
+    )
+
+
+def _mirrored(record: Record, *names: str) -> Record:
+    """The record with some of its arrays left–right reversed."""
+    return replace(record, **{name: np.ascontiguousarray(getattr(record, name)[:, ::-1]) for name in names})
