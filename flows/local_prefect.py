@@ -43,17 +43,17 @@ def local_prefect(home: Path) -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     with _quiet_console():
-        url, configured = _named_server()
+        url, configured = named_server()
         if server_answers(url):
             with temporary_settings({PREFECT_API_URL: url}):
                 yield f"See the runs at {_page(url)}"
                 _flush()
             return
         missing = f"No Prefect server answers at {url}, so a temporary one was used.\n" if configured else ""
-        with _own_server(home.absolute()) as own:
-            with temporary_settings({PREFECT_HOME: home.absolute(), PREFECT_API_URL: own}):
-                yield missing + how_to_look(home.absolute())
-                _flush()
+        home = home.absolute()
+        with _own_server(home) as own, temporary_settings({PREFECT_HOME: home, PREFECT_API_URL: own}):
+            yield missing + how_to_look(home)
+            _flush()
 
 
 def how_to_look(home: Path) -> str:
@@ -61,7 +61,7 @@ def how_to_look(home: Path) -> str:
     python = shlex.quote(sys.executable)
     return (
         f"See the runs: PREFECT_HOME={shlex.quote(str(home))} {python} -m prefect server start\n"
-        "and open http://127.0.0.1:4200/runs"
+        "and open http://127.0.0.1:4200"
     )
 
 
@@ -74,7 +74,7 @@ def server_answers(url: str) -> bool:
         return False
 
 
-def _named_server() -> tuple[str, bool]:
+def named_server() -> tuple[str, bool]:
     """The API that Prefect's settings name, and whether somebody set it (else it is the default's place)."""
     from prefect.settings import get_current_settings
 
@@ -85,7 +85,7 @@ def _named_server() -> tuple[str, bool]:
 
 
 def _page(api_url: str) -> str:
-    return f"{api_url.rstrip('/').removesuffix('/api')}/runs"
+    return api_url.rstrip("/").removesuffix("/api")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Ingest files: triplet folders, meta.json and pools become shards of a set size, refusals beside them."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ from tasks.shards.paths import files_present
 from tasks.sources.folder import FolderConfig, folder_triplets
 from tasks.sources.meta_json import MetaJsonConfig, meta_json_triplets
 from tasks.sources.pool import PoolConfig, pool_items
-from tasks.work import CODE_VERSION, BY_WORK, ShardWork
+from tasks.work import BY_WORK, CODE_VERSION, ShardWork
 from tasks.workspace import Workspace
 
 
@@ -108,7 +108,7 @@ def _write(workspace: Workspace, work: IngestWork, reading: "_Reading") -> Shard
         # Empty shards of different works would bear one name; the rejects need none.
         workspace.ledger().record_rejects(reading.rejects)
         return None
-    return write_shard(
+    ref = write_shard(
         workspace,
         stage=reading.stage,
         round=work.round,
@@ -117,6 +117,10 @@ def _write(workspace: Workspace, work: IngestWork, reading: "_Reading") -> Shard
         samples=chain([first], samples),
         rejects=reading.rejects,
     )
+    # A shard that an earlier run wrote just before it was killed is not written again; where its part of
+    # the source ends must be known all the same.
+    deque(samples, maxlen=0)
+    return ref
 
 
 class _Reading:
@@ -143,7 +147,7 @@ class _Reading:
                 continue
             holder = "this shard" if found.key in taken else self._holder(found.key)
             if holder is not None:
-                self.rejects.append(_duplicate(self._work.source, found, holder))
+                self.rejects.append(_duplicate(found, holder))
                 continue
             taken.add(found.key)
             yield _encode(found, self._work)
@@ -172,9 +176,10 @@ def _read(source: FileSource, start: Cursor) -> Iterable[Triplet | PoolItem | Re
     return pool_items(source, start.records, start.classes)
 
 
-def _duplicate(source: FileSource, sample: Triplet | PoolItem, holder: str) -> Reject:
+def _duplicate(sample: Triplet | PoolItem, holder: str) -> Reject:
+    source, _, name = sample.origin.partition(":")
     detail = f"its pixels are sample {sample.key} of {holder}"
-    return Reject(source=source.kind, name=sample.origin, reason=RejectReason.DUPLICATE, detail=detail)
+    return Reject(source=source, name=name, reason=RejectReason.DUPLICATE, detail=detail)
 
 
 def _encode(sample: Triplet | PoolItem, work: IngestWork) -> EncodedSample:

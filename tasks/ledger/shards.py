@@ -76,6 +76,19 @@ class ShardLedger(LedgerBase):
         with self._reading() as connection:
             return [SampleRow(**row) for row in connection.execute(query).mappings()]
 
+    def holder_of(self, key: str, stage: Stage, besides: str) -> str | None:
+        """The name of a shard of this stage that holds the sample, besides that of the work ``besides``."""
+        samples, shards = tables.samples, tables.shards
+        query = (
+            sa.select(samples.c.shard)
+            .join(shards, shards.c.name == samples.c.shard)
+            .where(samples.c.key == key, shards.c.stage == stage, shards.c.input_digest != besides)
+            .order_by(samples.c.shard)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            return connection.scalar(query)
+
 
 def _find(connection: sa.Connection, where: sa.ColumnElement[bool]) -> ShardRef | None:
     row = connection.execute(sa.select(*_REF_COLUMNS).where(where)).mappings().first()

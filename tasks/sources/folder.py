@@ -1,6 +1,7 @@
 """Folder source: ``source/``, ``mask/`` and ``ground_truth/`` with files of the same stem."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from pydantic import Field
@@ -20,8 +21,12 @@ class FolderConfig(SampleLimits):
     path: Path = Field(description="The folder that holds source/, mask/ and ground_truth/.")
 
 
-def folder_triplets(config: FolderConfig) -> Iterator[Triplet | Reject]:
-    """Triplets by stem, in the order of stems.
+def folder_triplets(config: FolderConfig, start: int = 0) -> Iterator[Triplet | Reject]:
+    """Triplets by stem, in the order of stems; one triplet or reject a stem.
+
+    Args:
+        config: What to read.
+        start: Stems to pass over, unopened.
 
     Raises:
         InputError: When the folder or one of its three parts is missing.
@@ -29,7 +34,8 @@ def folder_triplets(config: FolderConfig) -> Iterator[Triplet | Reject]:
     for part in _PARTS:
         if not (config.path / part).is_dir():
             raise InputError(config.path, f"it holds no folder {part}/")
-    return read_triplets(_records(config.path), root=config.path, kind="folder", limits=config)
+    records = islice(_records(config.path), start, None)
+    return read_triplets(records, root=config.path, kind="folder", limits=config)
 
 
 def _records(root: Path) -> Iterator[TripletFiles | Reject]:

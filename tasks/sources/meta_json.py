@@ -6,6 +6,7 @@ The file is a list of records with ``source``, ``mask`` and ``GT``, paths relati
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,16 +34,18 @@ class MetaRecord(BaseModel):
     scene: str | None = None
 
 
-def meta_json_triplets(config: MetaJsonConfig) -> Iterator[Triplet | Reject]:
-    """Triplets in the order of the file.
+def meta_json_triplets(config: MetaJsonConfig, start: int = 0) -> Iterator[Triplet | Reject]:
+    """Triplets in the order of the file; one triplet or reject a record.
+
+    Args:
+        config: What to read.
+        start: Records to pass over, unopened.
 
     Raises:
         InputError: When the file is missing, is not JSON, or is not a list.
     """
-    records = _load(config.path)
-    return read_triplets(
-        _records(config.path.name, records), root=config.path.parent, kind="meta.json", limits=config
-    )
+    records = islice(_records(config.path.name, _load(config.path)), start, None)
+    return read_triplets(records, root=config.path.parent, kind="meta.json", limits=config)
 
 
 def _load(path: Path) -> list[object]:

@@ -13,7 +13,7 @@ PUBLISHED; the list below is ours, and a field of the config.
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,27 +114,39 @@ class _Instance:
     label: str
 
 
-def pool_items(config: PoolConfig) -> Iterator[PoolItem | Reject]:
+def pool_items(
+    config: PoolConfig, start: int = 0, taken: Mapping[str, int] | None = None
+) -> Iterator[PoolItem | Reject]:
     """Pool items in an order fixed by their names' hashes, so that a cap takes the same ones every time.
 
-    A refused picture leaves its place in the class to the next one.
+    A refused picture leaves its place in the class to the next one. One item or reject a row.
+
+    Args:
+        config: What to read.
+        start: Items and rejects to pass over, unopened.
+        taken: How many items of each class are among those passed over.
 
     Raises:
         InputError: When a CSV is missing or lacks its columns.
     """
     classes = _read_classes(config.path / config.classes_csv)
     rows = _read_instances(config.path / config.segmentation_csv)
-    return _items(config, classes, rows)
+    return _items(config, classes, rows, start, Counter(taken))
 
 
 def _items(
-    config: PoolConfig, classes: dict[str, str], rows: list[_Instance | Reject]
+    config: PoolConfig,
+    classes: dict[str, str],
+    rows: list[_Instance | Reject],
+    start: int,
+    taken: Counter[str],
 ) -> Iterator[PoolItem | Reject]:
-    taken: Counter[str] = Counter()
     excluded = frozenset(config.excluded_classes)
-    yield from (row for row in rows if isinstance(row, Reject))
+    broken = [row for row in rows if isinstance(row, Reject)]
     instances = [row for row in rows if isinstance(row, _Instance)]
-    for row in sorted(instances, key=lambda row: derive_key("pool", row.image_id, row.mask_name)):
+    instances.sort(key=lambda row: derive_key("pool", row.image_id, row.mask_name))
+    yield from broken[start:]
+    for row in instances[max(0, start - len(broken)) :]:
         class_name = classes.get(row.label)
         if class_name is None:
             yield _reject(

@@ -1,0 +1,238 @@
+"""Ingest a source: a clip, triplet files, a pool or the studio becomes shards and a dataset version."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Literal
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.keys import derive_key
+from data_specs.shard import ShardRef
+from data_specs.version import Selection
+from flows.ingest_progress import IngestProgress, ingest_progress
+from tasks.capture import capture_shard, capture_work
+from tasks.dataset import create_version, load_samples, selection_of
+from tasks.film import FilmWork, film_shard
+from tasks.ingest import (
+    Cursor,
+    FileSource,
+    FolderSource,
+    IngestWork,
+    MetaJsonSource,
+    PoolSource,
+    ingest_shard,
+)
+from tasks.shards import PictureFormat
+from tasks.sources.clip import ClipConfig
+from tasks.sources.source_files import files_digest
+from tasks.sources.studio.shots import StudioConfig
+from tasks.workspace import Workspace
+
+
+class ClipSource(ClipConfig):
+    """A fixed-camera video."""
+
+    kind: Literal["clip"] = "clip"
+
+
+class StudioSource(BaseModel):
+    """Shots of the studio."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["studio"] = "studio"
+    studio: StudioConfig = Field(default=StudioConfig(), description="What is filmed.")
+    shots: int = Field(default=1000, ge=1, le=10_000_000, description="How many.")
+    stage: Literal["triplets", "pool"] = Field(
+        default="triplets",
+        description="triplets: pairs for the dataset; pool: unlabelled items, their truth kept apart.",
+    )
+
+
+Source = ClipSource | FolderSource | MetaJsonSource | PoolSource | StudioSource
+
+
+class IngestConfig(BaseModel):
+    """The form of ``ingest``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workspace: Path = Field(
+        default=Path("workspace"), description="The folder with the ledger, the shards and the versions."
+    )
+    source: Annotated[Source, Field(discriminator="kind", description="Where the samples come from.")]
+    shard_samples: int = Field(
+        default=500,
+        ge=1,
+        le=100_000,
+        description="Samples a shard; a clip is one shard. Choose it so that a shard is 10–30 s of work.",
+    )
+    picture_format: PictureFormat = Field(
+        default="png", description="png: lossless; jpeg: quality 95, a quarter of the size."
+    )
+
+
+class IngestResult(BaseModel):
+    """What the source gave."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shards: int
+    samples: int
+    by_split: dict[str, int]
+    rejects: dict[str, int]
+    """By reason."""
+    added: int
+    """Triplets that were not in the dataset before."""
+    version: int | None
+    """The new dataset version; None where nothing was added."""
+
+
+@dataclass
+class _Gathered:
+    """What the task runs gave so far."""
+
+    shards: list[ShardRef] = field(default_factory=list)
+    rejects: Counter[str] = field(default_factory=Counter)
+
+
+@flow(name="ingest", flow_run_name="ingest {config.source.kind}")
+def ingest(config: IngestConfig) -> IngestResult:
+    """Read the source into shards, a task run each; name a new dataset version where triplets came in.
+
+    Run again it does nothing; after a kill it goes on where it stood.
+
+    Raises:
+        InputError: When the source as a whole cannot be read.
+    """
+    workspace = Workspace.open(config.workspace)
+    with ingest_progress(config.source.kind) as progress:
+        gathered = _gather(config, workspace, progress)
+    ledger = workspace.ledger()
+    rows = [row for ref in gathered.shards for row in ledger.samples_of(ref.name)]
+    added, version = _new_version(config, workspace, gathered.shards)
+    result = IngestResult(
+        shards=len(gathered.shards),
+        samples=len(rows),
+        by_split=dict(sorted(Counter(row.split for row in rows).items())),
+        rejects=dict(gathered.rejects.most_common()),
+        added=added,
+        version=version,
+    )
+    _publish(config, result)
+    return result
+
+
+def _gather(config: IngestConfig, workspace: Workspace, progress: IngestProgress) -> _Gathered:
+    gathered = _Gathered()
+    for shard, rejects in _shards(config, workspace):
+        if shard is not None:
+            gathered.shards.append(shard)
+        gathered.rejects.update(rejects)
+        progress(gathered.shards, gathered.rejects.total())
+    return gathered
+
+
+def _shards(config: IngestConfig, workspace: Workspace) -> Iterator[tuple[ShardRef | None, dict[str, int]]]:
+    """Each task run's shard and rejects."""
+    source = config.source
+    if isinstance(source, ClipSource):
+        yield _clip_shard(config, workspace, source)
+    elif isinstance(source, StudioSource):
+        yield from ((ref, {}) for ref in _studio_shards(config, workspace, source))
+    else:
+        yield from _file_shards(config, workspace, source)
+
+
+def _clip_shard(
+    config: IngestConfig, workspace: Workspace, source: ClipSource
+) -> tuple[ShardRef, dict[str, int]]:
+    work = capture_work(source, index=0).model_copy(update={"picture_format": config.picture_format})
+    ref = capture_shard(workspace, work)
+    name = source.path.name
+    of_clip = (
+        each.reason.value
+        for each in workspace.ledger().rejects()
+        if each.source == "clip" and (each.name == name or each.name.startswith((f"{name}@", f"{name}#")))
+    )
+    return ref, Counter(of_clip)
+
+
+def _studio_shards(config: IngestConfig, workspace: Workspace, source: StudioSource) -> Iterator[ShardRef]:
+    for index, first in enumerate(range(0, source.shots, config.shard_samples)):
+        work = FilmWork(
+            round=0,
+            index=index,
+            picture_format=config.picture_format,
+            stage=source.stage,
+            studio=source.studio,
+            first=first,
+            count=min(config.shard_samples, source.shots - first),
+        )
+        yield film_shard(workspace, work)
+
+
+def _file_shards(
+    config: IngestConfig, workspace: Workspace, source: FileSource
+) -> Iterator[tuple[ShardRef | None, dict[str, int]]]:
+    source = source.model_copy(update={"path": source.path.expanduser().resolve()})
+    digest, start = files_digest(source), Cursor()
+    for index in count():
+        work = IngestWork(
+            round=0,
+            index=index,
+            picture_format=config.picture_format,
+            source=source,
+            files_digest=digest,
+            shard_samples=config.shard_samples,
+            start=start,
+        )
+        intake = ingest_shard(workspace, work)
+        yield intake.shard, intake.rejects
+        if intake.finished:
+            return
+        start = intake.end
+
+
+def _new_version(
+    config: IngestConfig, workspace: Workspace, shards: list[ShardRef]
+) -> tuple[int, int | None]:
+    """How many triplets are new to the current version, and the version made with them."""
+    ledger = workspace.ledger()
+    current = ledger.current_version()
+    number = None if current is None else current.number
+    present = set() if number is None else {sample.key for sample in load_samples(workspace, number)}
+    selection = [] if number is None else selection_of(workspace, number)
+    before = len(present)
+    for shard in shards:
+        keys = [row.key for row in ledger.samples_of(shard.name) if row.key not in present]
+        if shard.stage == "triplets" and keys:
+            selection.append(Selection(shard, keys))
+            present.update(keys)
+    added = len(present) - before
+    if not added:
+        return 0, None
+    version = create_version(workspace, selection, number, f"ingested {added} triplets: {config.source.kind}")
+    now = ledger.current_version()
+    if now is None or now.number != version.number:
+        # The same version was made before and rolled back since: the old event would not count again.
+        event = derive_key("ingested again", version.number, ledger.latest_version_event())
+        ledger.set_current(version.number, "ingested again after a rollback", event=event)
+    return added, version.number
+
+
+def _publish(config: IngestConfig, result: IngestResult) -> None:
+    """The run's table: samples by split, rejects by reason."""
+    rows = [{"what": "sample", "of": split, "count": number} for split, number in result.by_split.items()]
+    rows += [{"what": "reject", "of": reason, "count": number} for reason, number in result.rejects.items()]
+    version = "no new dataset version" if result.version is None else f"dataset version {result.version}"
+    create_table_artifact(
+        rows,
+        key="ingest",
+        description=f"{config.source.kind}: {result.samples} samples in {result.shards} shards; {version}",
+    )
