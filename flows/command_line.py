@@ -1,0 +1,52 @@
+"""The command line: `cleanplate`, every command in a file of its own, imported when it is called."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from flows.commands.lazy import LazyCommand, lazy_group
+
+COMMANDS = (
+    LazyCommand("demo", "flows.commands.rorem:demo_app", "Watch the whole cycle work, in about ten minutes."),
+    LazyCommand("cycle", "flows.commands.rorem:cycle_app", "Run RORem's cycle with your own settings."),
+    LazyCommand("round", "flows.commands.rorem:round_app", "Run one round in a workspace."),
+    LazyCommand("train", "flows.commands.rorem:train_app", "Train the models that are made beforehand."),
+    LazyCommand(
+        "ingest", "flows.commands.ingest:ingest_app", "Bring in pairs and pictures: a clip, folders, a pool."
+    ),
+    LazyCommand(
+        "dataset", "flows.commands.dataset:dataset_app", "Look at the dataset's versions, verify, roll back."
+    ),
+    LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
+)
+
+app = typer.Typer(
+    name="cleanplate",
+    cls=lazy_group(COMMANDS),
+    help="The data engine of object removal: it makes pairs, trains removers, judges them and grows.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"cleanplate {version('cleanplate')}")
+        except PackageNotFoundError:
+            typer.echo("cleanplate, not installed: run from its source")
+        raise typer.Exit
+
+
+@app.callback()
+def _cleanplate(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The data engine of object removal: it makes pairs, trains removers, judges them and grows."""
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,176 @@
+"""Health: is everything here that a run needs?"""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import BaseModel, ConfigDict
+
+_REINSTALL = "run `make clean demo`, or: pip install -c constraints.txt -e ."
+_OLDEST_PYTHON = (3, 11)
+
+
+class Check(BaseModel):
+    """One thing looked at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: Literal["ok", "note", "missing"]
+    """``missing`` things are needed; a ``note`` is worth knowing."""
+    found: str
+    mend: str = ""
+    """What to do; empty where all is well."""
+
+
+def check_health(workspace: Path, disk_gb: float) -> list[Check]:
+    """Every check, in the order in which to mend things.
+
+    Args:
+        workspace: Where runs would write; it is not made.
+        disk_gb: Free space wanted there, in 10⁹ bytes.
+    """
+    return [
+        check_python(sys.version_info[:3]),
+        *check_packages(stated_requirements()),
+        _check_cv2(),
+        check_base_weights(Path(str(files("models"))) / "weights" / "base"),
+        check_workspace(workspace),
+        check_disk(workspace, disk_gb),
+        _check_prefect_server(),
+        _check_torch(),
+    ]
+
+
+def check_python(version: Sequence[int]) -> Check:
+    """Is Python new enough?"""
+    found = ".".join(map(str, version))
+    if tuple(version[:2]) >= _OLDEST_PYTHON:
+        return Check(name="Python", state="ok", found=found)
+    return Check(name="Python", state="missing", found=found, mend="install Python 3.11 or newer")
+
+
+def stated_requirements() -> list[str]:
+    """What the package says it needs: from its metadata, or from pyproject.toml where it is not installed."""
+    try:
+        return importlib.metadata.requires("cleanplate") or []
+    except importlib.metadata.PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        if not project.is_file():
+            return []
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+
+
+def check_packages(requirements: Sequence[str]) -> list[Check]:
+    """Is each requirement met? Those of extras are left out."""
+    checks: list[Check] = []
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            checks.append(Check(name=text, state="missing", found="not a requirement", mend=_REINSTALL))
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            checks.append(_check_package(requirement))
+    return checks
+
+
+def _check_package(requirement: Requirement) -> Check:
+    wanted = str(requirement.specifier) or "any version"
+    try:
+        found = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name=requirement.name, state="missing", found="not installed", mend=_REINSTALL)
+    if requirement.specifier.contains(found, prereleases=True):
+        return Check(name=requirement.name, state="ok", found=found)
+    found = f"{found}, wanted {wanted}"
+    return Check(name=requirement.name, state="missing", found=found, mend=_REINSTALL)
+
+
+def _check_cv2() -> Check:
+    try:
+        import cv2
+    except ImportError as error:
+        mend = "install the system's libGL and GLib (Debian: apt-get install libgl1 libglib2.0-0)"
+        if not str(error).startswith("lib"):
+            mend = _REINSTALL
+        return Check(name="cv2 loads", state="missing", found=str(error), mend=mend)
+    return Check(name="cv2 loads", state="ok", found=cv2.__version__)
+
+
+def check_base_weights(folder: Path) -> Check:
+    """Are the shipped base's weights there?"""
+    absent = [part for part in ("unet", "vae") if not any((folder / part).glob("*.safetensors"))]
+    if not absent:
+        size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+        return Check(name="base weights", state="ok", found=f"{size / 1e6:.1f} MB in {folder}")
+    mend = "run `cleanplate train base`, or clone again: they belong to the repository"
+    return Check(
+        name="base weights", state="missing", found=f"no {' and '.join(absent)} in {folder}", mend=mend
+    )
+
+
+def check_workspace(workspace: Path) -> Check:
+    """Can the workspace, or the nearest folder above it, be written?"""
+    folder = _nearest(workspace)
+    mend = f"name another folder with --workspace, or get the right to write to {folder}"
+    if not folder.is_dir():
+        return Check(name="workspace", state="missing", found=f"{folder} is no folder", mend=mend)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check(name="workspace", state="missing", found=f"{folder}: {error.strerror}", mend=mend)
+    found = str(workspace) if folder == workspace.expanduser().absolute() else f"{workspace}, not made yet"
+    return Check(name="workspace", state="ok", found=found)
+
+
+def check_disk(workspace: Path, wanted_gb: float) -> Check:
+    """Is there room for shards and models?"""
+    free_gb = shutil.disk_usage(_nearest(workspace)).free / 1e9
+    found = f"{free_gb:.1f} GB free"
+    if free_gb >= wanted_gb:
+        return Check(name="disk", state="ok", found=found)
+    mend = f"free {wanted_gb:g} GB, or name a folder on another disk with --workspace"
+    return Check(name="disk", state="missing", found=found, mend=mend)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest one above it that exists."""
+    path = path.expanduser().absolute()
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _check_prefect_server() -> Check:
+    try:
+        from flows.local_prefect import named_server, server_answers
+
+        url, _ = named_server()
+    except ImportError as error:
+        return Check(name="Prefect server", state="missing", found=str(error), mend=_REINSTALL)
+    if server_answers(url):
+        return Check(name="Prefect server", state="ok", found=f"answers at {url}")
+    mend = "none needed: commands start a temporary one"
+    return Check(name="Prefect server", state="note", found=f"none at {url}", mend=mend)
+
+
+def _check_torch() -> Check:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Check(name="torch loads", state="missing", found=str(error), mend=_REINSTALL)
+    cores = os.cpu_count() or 1
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name(0)
+    else:
+        device = "no GPU (none is needed at tiny size)"
+    found = f"{torch.__version__}, {torch.get_num_threads()} of {cores} cores, {device}"
+    return Check(name="torch loads", state="ok", found=found)
