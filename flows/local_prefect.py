@@ -17,6 +17,7 @@ from data_specs.errors import FlowError
 
 _STARTUP_SECONDS = 120
 _STOP_SECONDS = 15
+_DRAIN_SECONDS = 30
 _SERVER = Path(__file__).with_name("prefect_server.py")
 _OWN_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -45,15 +46,17 @@ def local_prefect(home: Path) -> Iterator[str]:
     with _quiet_console():
         url, configured = named_server()
         if server_answers(url):
-            with temporary_settings({PREFECT_API_URL: url}):
+            with temporary_settings({PREFECT_API_URL: url}), _flushed():
                 yield f"See the runs at {_page(url)}"
-                _flush()
             return
         missing = f"No Prefect server answers at {url}, so a temporary one was used.\n" if configured else ""
         home = home.absolute()
-        with _own_server(home) as own, temporary_settings({PREFECT_HOME: home, PREFECT_API_URL: own}):
+        with (
+            _own_server(home) as own,
+            temporary_settings({PREFECT_HOME: home, PREFECT_API_URL: own}),
+            _flushed(),
+        ):
             yield missing + how_to_look(home)
-            _flush()
 
 
 def how_to_look(home: Path) -> str:
@@ -132,13 +135,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.stdin.close()
 
 
-def _flush() -> None:
-    """Waits until the server has the last events and logs: task runs are told to it as events."""
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """At its end the server has the last events and logs; task runs are told to it as events."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    EventsWorker.drain_all(timeout=30)
-    APILogWorker.drain_all(timeout=30)
+    try:
+        yield
+    finally:
+        EventsWorker.drain_all(timeout=_DRAIN_SECONDS)
+        APILogWorker.drain_all(timeout=_DRAIN_SECONDS)
 
 
 def _free_port() -> int:

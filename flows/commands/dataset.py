@@ -24,7 +24,6 @@ dataset_app = typer.Typer(
     name="dataset",
     help="Look at the dataset's versions, compare them, verify every byte, go back to an older one.",
     no_args_is_help=True,
-    add_completion=False,
 )
 
 NumberArgument = Annotated[int, typer.Argument(min=1, help="The version's number, as `list` shows it.")]

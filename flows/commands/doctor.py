@@ -9,7 +9,7 @@ from rich.text import Text
 
 from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, print_json
 
-doctor_app = typer.Typer(name="doctor", add_completion=False)
+doctor_app = typer.Typer(name="doctor")
 
 _COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 

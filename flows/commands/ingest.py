@@ -19,7 +19,6 @@ ingest_app = typer.Typer(
     name="ingest",
     help="Bring samples into the workspace. What is refused is kept with its reason; the rest goes on.",
     no_args_is_help=True,
-    add_completion=False,
 )
 
 SizeOption = Annotated[int, typer.Option("--size-px", min=16, max=2048, help="Side of the square samples.")]
@@ -45,7 +44,8 @@ TestOption = Annotated[
 @clear_errors
 def clip_command(
     path: Annotated[
-        Path | None, typer.Argument(help="The video; by default the one that ships here.")
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, help="The video; by default the one that ships here."),
     ] = None,
     size_px: SizeOption = 64,
     crop_min_px: Annotated[int, typer.Option(min=16, max=4096, help="Smallest side of a crop.")] = 64,
@@ -75,7 +75,12 @@ def clip_command(
 @ingest_app.command("folder")
 @clear_errors
 def folder_command(
-    path: Annotated[Path, typer.Argument(help="The folder with source/, mask/ and ground_truth/.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, file_okay=False, help="The folder with source/, mask/ and ground_truth/."
+        ),
+    ],
     size_px: SizeOption = 64,
     mask_area_min: MaskMinOption = 0.005,
     mask_area_max: MaskMaxOption = 0.6,
@@ -98,7 +103,12 @@ def folder_command(
 @ingest_app.command("meta-json")
 @clear_errors
 def meta_json_command(
-    path: Annotated[Path, typer.Argument(help="The meta.json; the pictures lie in its folder or below.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="The meta.json; the pictures lie in its folder or below."
+        ),
+    ],
     size_px: SizeOption = 64,
     mask_area_min: MaskMinOption = 0.005,
     mask_area_max: MaskMaxOption = 0.6,
@@ -121,7 +131,12 @@ def meta_json_command(
 @ingest_app.command("pool")
 @clear_errors
 def pool_command(
-    path: Annotated[Path, typer.Argument(help="The folder with images/, masks/ and the two CSV files.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, file_okay=False, help="The folder with images/, masks/ and the two CSV files."
+        ),
+    ],
     class_cap: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most this many of a class.")] = 500,
     exclude: Annotated[
         list[str] | None,
@@ -223,9 +238,8 @@ def _run(values: dict[str, Any], as_json: bool) -> None:
     console = Console()
     console.print(table)
     if result.version is None:
-        console.print(f"{result.shards} shards; nothing new for the dataset")
+        console.print(f"Shards: {result.shards}. Nothing new for the dataset.")
     else:
-        console.print(
-            f"{result.shards} shards; {result.added} new triplets: dataset version {result.version}"
-        )
+        version = f"dataset version {result.version}"
+        console.print(f"Shards: {result.shards}. Triplets new to the dataset: {result.added}, in {version}.")
     console.print(hint, highlight=False, soft_wrap=True)

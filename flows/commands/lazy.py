@@ -7,12 +7,15 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+_COMPLETION = ("install_completion", "show_completion")
+"""Options that typer gives to an app of its own, and that have no meaning below another."""
+
 
 class LazyCommand(TyperCommand):
     """Stands for a command or group of another module: its name and line of help, until it is called."""
 
     def __init__(self, name: str, place: str, help_line: str) -> None:
-        """``place``: ``module:attribute``, a ``typer.Typer`` with ``add_completion=False``."""
+        """``place``: ``module:attribute``, a ``typer.Typer``."""
         super().__init__(name, help=help_line)
         self._place = place
 
@@ -20,6 +23,7 @@ class LazyCommand(TyperCommand):
         """The real command's context; from here on, typer deals with that one only."""
         module, attribute = self._place.split(":")
         real = typer.main.get_command(getattr(import_module(module), attribute))
+        real.params = [each for each in real.params if each.name not in _COMPLETION]
         return real.make_context(info_name, args, parent=parent, **extra)
 
 

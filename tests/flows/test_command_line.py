@@ -1,0 +1,60 @@
+"""The frame of the command line: help without waiting, and exit codes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.command_line import COMMANDS, app
+
+ROOT = Path(__file__).parents[2]
+run = CliRunner().invoke
+
+
+def test_help_is_there_at_once_and_imports_nothing_heavy() -> None:
+    code = (
+        "import atexit, sys\n"
+        "heavy = {'torch', 'prefect', 'cv2', 'sqlalchemy'}\n"
+        "atexit.register(lambda: print('heavy:', sorted(heavy & set(sys.modules))))\n"
+        "sys.argv = ['cleanplate', '--help']\n"
+        "from flows.command_line import app\n"
+        "app()"
+    )
+    began = time.monotonic()
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert time.monotonic() - began < 3
+    assert "heavy: []" in shown.stdout
+    for command in COMMANDS:
+        assert str(command.name) in shown.stdout
+
+
+def test_every_command_teaches_with_an_example() -> None:
+    for command in COMMANDS:
+        shown = run(app, [str(command.name), "--help"])
+        assert shown.exit_code == 0, shown.output
+        assert "--install-completion" not in shown.output
+        assert "Example:" in shown.output or "Commands" in shown.output
+
+
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["dataset", "nonsense"], ["--nonsense"], ["dataset", "diff"]]
+)
+def test_wrong_use_exits_with_2(words: list[str]) -> None:
+    assert run(app, words).exit_code == 2
+
+
+def test_a_failure_exits_with_1_and_one_sentence(tmp_path: Path) -> None:
+    result = run(app, ["dataset", "list", "--workspace", str(tmp_path / "none")])
+    assert result.exit_code == 1
+    assert "there is no workspace here" in result.output
+
+
+def test_version() -> None:
+    result = run(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output.startswith("cleanplate")

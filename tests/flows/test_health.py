@@ -1,0 +1,59 @@
+"""What doctor finds, when something is missing and when nothing is."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows import health
+from flows.command_line import app
+
+
+def test_packages_are_compared_with_what_is_stated() -> None:
+    stated = ["pytest>=1", "pytest<1", "no-such-package-here", "ruff<0.0.1; extra == 'dev'"]
+    found = [(each.name, each.state) for each in health.check_packages(stated)]
+    assert found == [("pytest", "ok"), ("pytest", "missing"), ("no-such-package-here", "missing")]
+
+
+def test_the_projects_own_requirements_are_read() -> None:
+    names = [each.name for each in health.check_packages(health.stated_requirements())]
+    assert {"prefect", "torch", "opencv-python"} <= set(names)
+    assert "ruff" not in names
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [((3, 10, 9), "missing"), ((3, 11, 0), "ok"), ((3, 13, 1), "ok")]
+)
+def test_python(version: tuple[int, int, int], state: str) -> None:
+    assert health.check_python(version).state == state
+
+
+def test_base_weights(tmp_path: Path) -> None:
+    assert health.check_base_weights(tmp_path).state == "missing"
+    for part in ("unet", "vae"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "model.safetensors").write_bytes(bytes(1_500_000))
+    found = health.check_base_weights(tmp_path)
+    assert (found.state, found.found[:6]) == ("ok", "3.0 MB")
+
+
+def test_workspace_and_disk(tmp_path: Path) -> None:
+    assert health.check_workspace(tmp_path / "not/made").state == "ok"
+    assert not (tmp_path / "not").exists()
+    (tmp_path / "file").touch()
+    assert health.check_workspace(tmp_path / "file/below").state == "missing"
+    assert health.check_disk(tmp_path / "not/made", 0).state == "ok"
+    assert health.check_disk(tmp_path, 1e9).state == "missing"
+
+
+def test_doctor_exits_with_1_where_something_needed_is_missing(tmp_path: Path) -> None:
+    words = ["doctor", "--json", "--workspace", str(tmp_path), "--disk-gb", "1e9"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert told["well"] is False
+    by_name = {each["name"]: each for each in told["checks"]}
+    assert by_name["disk"]["state"] == "missing"
+    assert by_name["disk"]["mend"]
+    assert by_name["torch loads"]["state"] == "ok"
