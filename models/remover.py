@@ -6,11 +6,11 @@ equal where both can run.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Self, cast
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import IntTensor, Tensor
 
 from data_specs.arrays import Mask, RgbImage
@@ -29,6 +29,12 @@ class SamplingConfig(BaseModel):
         default=1.0, gt=0, le=1, description="1 starts from noise; RORem's 0.99 leaves a trace of the source."
     )
     batch_size: int = Field(default=32, ge=1, description="Pictures a forward pass.")
+
+    @model_validator(mode="after")
+    def _leaves_a_step(self) -> Self:
+        if int(self.steps * self.strength) < 1:
+            raise ValueError(f"strength {self.strength} of {self.steps} steps leaves none; raise either")
+        return self
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 
+_ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
+
 
 @dataclass(slots=True)
 class TrainingState:
@@ -58,19 +60,21 @@ def load_checkpoint(path: Path, state: TrainingState, config_digest: str) -> Non
     """
     try:
         with safe_open(path, framework="pt") as file:
-            facts = file.metadata()
+            facts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: damaged checkpoint ({error}); delete it to start anew") from error
-    if facts["config"] != config_digest:
+    if facts.get("config") != config_digest:
         raise ModelError(f"{path}: checkpoint of a training with other settings; delete it to start anew")
     if {n for n in tensors if n.startswith("weight/")} != {f"weight/{n}" for n in state.parameters}:
         raise ModelError(f"{path}: checkpoint of another network; delete it to start anew")
     for number, (name, parameter) in enumerate(state.parameters.items()):
         parameter.data.copy_(tensors[f"weight/{name}"])
         state.ema[number].copy_(tensors[f"ema/{name}"])
-        moments = {key.split("/")[1]: value for key, value in tensors.items() if key.endswith(f"/{name}")}
-        state.optimizer.state[parameter] = {key: moments[key] for key in ("step", "exp_avg", "exp_avg_sq")}
+        places = {key: f"optimizer/{key}/{name}" for key in _ADAMW_STATE}
+        moments = {key: tensors[place] for key, place in places.items() if place in tensors}
+        if moments:  # a parameter that no gradient has reached yet has none
+            state.optimizer.state[parameter] = moments
     torch.set_rng_state(tensors["rng"])
     state.step = int(facts["step"])
     state.losses[:] = json.loads(facts["losses"])
