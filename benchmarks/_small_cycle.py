@@ -1,0 +1,45 @@
+"""A whole cycle of one round in miniature, as a process of its own: what `kill_resume` starts and kills.
+
+Run: python -m benchmarks._small_cycle FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+from flows.local_prefect import local_prefect
+from flows.prepare import PreparationSettings
+from flows.rorem_cycle import CycleConfig, rorem_cycle
+from models.training.loop import TrainingConfig
+
+AT_WORK = "at work"
+"""Printed when the start-up is over and the flow begins."""
+
+
+def small_cycle(folder: Path) -> CycleConfig:
+    """Every stage has several shards, every training several checkpoints, and both phases keep something."""
+    return CycleConfig(
+        workspace=folder,
+        rounds=1,
+        human_items=60,
+        automation_items=60,
+        judge_test_items=40,
+        shard_items=20,
+        keep_above=0.1,
+        preparation=PreparationSettings(initial_pairs=60, validation_pairs=40, test_pairs=40),
+        initialisation=TrainingConfig(steps=20, learning_rate=6e-4, checkpoint_every=2),
+        retraining=TrainingConfig(steps=12, learning_rate=4e-4, checkpoint_every=2),
+        judge_training=TrainingConfig(steps=12, batch_size=32, checkpoint_every=2),
+    )
+
+
+def main() -> None:
+    """Runs the cycle in the folder named, or goes on with it."""
+    folder = Path(sys.argv[1])
+    config = small_cycle(folder)
+    with local_prefect(folder / "prefect"):
+        print(AT_WORK, flush=True)
+        rorem_cycle(config)
+
+
+if __name__ == "__main__":
+    main()

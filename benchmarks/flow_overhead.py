@@ -1,0 +1,94 @@
+"""A flow over shards against the same functions in a plain loop. Asked for: ratio <= 1.05.
+
+A shard is 10–30 s of work; Prefect's server is a real one in a process of its own. ``ratio`` is the median
+over the rounds of flow ÷ loop, one after the other.
+Run: python -m benchmarks.flow_overhead [--shots 1500] [--shards 3] [--runs 4] [--json]
+"""
+
+import argparse
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+from prefect import flow
+
+from benchmarks._alternate import alternate, ratio_of, report
+from benchmarks._machine import machine
+from flows.local_prefect import local_prefect
+from tasks.film import FilmWork, film, film_shard
+from tasks.sources.studio.shots import StudioConfig
+from tasks.workspace import Workspace
+
+GOAL = 1.05
+FLOW, LOOP = "flow over shards", "plain loop"
+
+
+@flow(name="film-shards")
+def film_shards(workspace: Workspace, works: Sequence[FilmWork]) -> None:
+    """A task run a shard, one after the other, as the cycle does it."""
+    for work in works:
+        film_shard(workspace, work)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shots", type=int, default=1500, help="studio shots a shard")
+    parser.add_argument("--shards", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    # Prefect is told of a server that does not answer, so that a fresh one of our own is measured.
+    os.environ["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
+    with (
+        tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".flow_overhead-") as folder,
+        local_prefect(Path(folder) / "prefect"),
+    ):
+        seconds = _measure(Path(folder), works(arguments.shots, arguments.shards), arguments.runs)
+    figures = {
+        **ratio_of(seconds, LOOP, FLOW),
+        "goal": GOAL,
+        "shard_seconds": min(seconds[LOOP]) / arguments.shards,
+        "machine": machine(),
+    }
+    report("a flow's cost", seconds, arguments.shards, figures, arguments.as_json)
+
+
+def works(shots: int, shards: int) -> list[FilmWork]:
+    """Shards of real work, each of shots of its own."""
+    return [
+        FilmWork(
+            round=0, index=number, stage="triplets", studio=StudioConfig(), first=number * shots, count=shots
+        )
+        for number in range(shards)
+    ]
+
+
+def _measure(folder: Path, shards: Sequence[FilmWork], runs: int) -> dict[str, list[float]]:
+    numbers = itertools.count()
+
+    def fresh() -> Workspace:
+        """Nothing is cached here: Prefect's keys and the ledger belong to one workspace."""
+        return Workspace.open(folder / f"workspace-{next(numbers)}")
+
+    def as_flow() -> None:
+        workspace = fresh()
+        film_shards(workspace, shards)
+        shutil.rmtree(workspace.root)
+
+    def as_loop() -> None:
+        workspace = fresh()
+        for work in shards:
+            film(workspace, work)
+        shutil.rmtree(workspace.root)
+
+    return alternate({LOOP: as_loop, FLOW: as_flow}, runs)
+
+
+if __name__ == "__main__":
+    main()
