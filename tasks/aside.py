@@ -6,6 +6,7 @@ and never what the living are writing.
 
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,7 +85,10 @@ def sweep_asides(folder: Path) -> list[str]:
     """
     abandoned = [path for path in sorted(folder.glob(f"*{SUFFIX}")) if is_abandoned(path)]
     for path in abandoned:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return [path.name for path in abandoned]
 
 

@@ -9,7 +9,7 @@ from data_specs.errors import InputError
 from data_specs.reject import Reject
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from tasks.shards import encode_triplet, write_shard
+from tasks.shards import encode_triplet, finished_shard, write_shard
 from tasks.sources.clip import ClipConfig, clip_triplets
 from tasks.work import BY_WORK, ShardWork
 from tasks.workspace import Workspace
@@ -37,7 +37,10 @@ def capture_work(clip: ClipConfig, index: int) -> CaptureWork:
 
 
 def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
-    """Find the plate, cut the triplets and write their shard."""
+    """Find the plate, cut the triplets and write their shard; nothing is done where it is finished."""
+    present = finished_shard(workspace, work.digest)
+    if present is not None:
+        return present
     triplets: list[Triplet] = []
     rejects: list[Reject] = []
     for found in clip_triplets(work.clip):
@@ -45,6 +48,10 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
             rejects.append(found)
         else:
             triplets.append(found)
+    if not triplets:
+        workspace.ledger().record_rejects(rejects)
+        why = f"{rejects[0].reason.value}: {rejects[0].detail}" if rejects else "it has no frame"
+        raise InputError(work.clip.path, f"no triplet can be cut from this clip ({why})")
     return write_shard(
         workspace,
         stage="triplets",

@@ -11,7 +11,7 @@ from pathlib import Path
 from data_specs.errors import ModelError
 from data_specs.model_record import ModelKind, ModelRecord
 from models.inpainting import InpaintingNetwork, load_network
-from tasks.aside import sync_folder
+from tasks.aside import aside_path, sync_folder
 from tasks.workspace import Workspace
 
 BASE_FOLDER = Path(str(files("models"))) / "weights" / "base"
@@ -32,8 +32,7 @@ def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) 
     folder = workspace.models_dir / digest
     if folder.exists():
         return folder
-    aside = folder.with_name(f"{digest}.{os.getpid()}.aside")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = aside_path(folder)
     aside.mkdir(parents=True)
     save(aside)
     for path in aside.rglob("*"):
@@ -47,6 +46,12 @@ def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) 
         shutil.rmtree(aside)
     sync_folder(workspace.models_dir)
     return folder
+
+
+def drop_checkpoint(checkpoint: Path) -> None:
+    """Remove a finished training's checkpoint, and what killed processes left aside of it."""
+    for path in checkpoint.parent.glob(f"{checkpoint.name}*"):
+        path.unlink(missing_ok=True)
 
 
 def record(

@@ -13,7 +13,7 @@ from models.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.dataset.versions import load_samples
-from tasks.model_store import keep_model, network_at, record
+from tasks.model_store import drop_checkpoint, keep_model, network_at, record
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader
 from tasks.training_data import TripletSamples, triplet_batches
@@ -77,14 +77,15 @@ def train_remover(workspace: Workspace, work: RemoverTraining, progress: Progres
         The remover, recorded in the ledger but not promoted.
     """
     phase = f"training {work.digest}"
+    checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
     known = workspace.ledger().phase("trainings", phase)
     if known is not None and (workspace.root / known["remover"]["folder"]).is_dir():
+        drop_checkpoint(checkpoint)
         return Trained.model_validate(known)
     samples = load_samples(workspace, work.version)
     keys, groups = training_groups(samples)
     network = network_at(workspace.root / work.parent.folder)
     refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
-    checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
 
     def loss_of(batch: TripletBatch, generator: torch.Generator) -> torch.Tensor:
         return remover_loss(network, batch, work.loss, generator)
@@ -108,7 +109,7 @@ def train_remover(workspace: Workspace, work: RemoverTraining, progress: Progres
     ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
     trained = Trained(remover=ref, losses=losses)
     workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
-    checkpoint.unlink(missing_ok=True)
+    drop_checkpoint(checkpoint)
     return trained
 
 

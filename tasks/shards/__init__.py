@@ -10,7 +10,7 @@ from tasks.shards.encode import (
     encode_triplet,
 )
 from tasks.shards.read import ShardReader
-from tasks.shards.write import write_shard
+from tasks.shards.write import finished_shard, write_shard
 
 __all__ = [
     "PictureFormat",
@@ -21,5 +21,6 @@ __all__ = [
     "encode_candidate",
     "encode_pool_item",
     "encode_triplet",
+    "finished_shard",
     "write_shard",
 ]

@@ -57,10 +57,10 @@ def write_shard(
         ShardError: For a key twice, or other contents under a name that is taken.
         LedgerError: When the ledger cannot be written.
     """
-    ledger = workspace.ledger()
-    present = ledger.find_shard(input_digest)
-    if present is not None and files_present(workspace, present):
+    present = finished_shard(workspace, input_digest)
+    if present is not None:
         return present
+    ledger = workspace.ledger()
     aside = aside_path(workspace.shards_dir / f"{round:03d}-{stage}-{index:05d}")
     try:
         tar, sha256 = _write_tar(aside, samples)
@@ -80,6 +80,12 @@ def write_shard(
             return _publish(workspace, ledger, ref, aside, index_aside, tar.rows, rejects)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def finished_shard(workspace: Workspace, input_digest: str) -> ShardRef | None:
+    """The shard of this work, where the ledger has it and its files are there."""
+    present = workspace.ledger().find_shard(input_digest)
+    return present if present is not None and files_present(workspace, present) else None
 
 
 def _write_tar(aside: Path, samples: Iterable[EncodedSample]) -> tuple[TarWriter, str]:
