@@ -34,18 +34,28 @@ def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) 
         return folder
     aside = aside_path(folder)
     aside.mkdir(parents=True)
-    save(aside)
-    for path in aside.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
     try:
+        save(aside)
+        _sync_tree(aside)
         aside.rename(folder)
     except OSError:
+        if not folder.exists():
+            raise
         # Somebody doing the same work was faster; the contents are equal.
-        shutil.rmtree(aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     sync_folder(workspace.models_dir)
     return folder
+
+
+def _sync_tree(folder: Path) -> None:
+    """Waits until a folder's files and their names are on the disk."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def drop_checkpoint(checkpoint: Path) -> None:

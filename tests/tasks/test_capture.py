@@ -1,22 +1,26 @@
-"""Capturing: a clip whose shard is finished is not even opened."""
+"""Capture's work: named by the clip's bytes, refused in a sentence where there is no clip."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from data_specs.errors import CleanplateError
-from tasks.capture import CaptureWork, capture
-from tasks.shards import write_shard
-from tasks.sources.clip import ClipConfig
-from tasks.workspace import Workspace
+from data_specs.errors import InputError
+from tasks.capture import capture_work
+from tasks.sources.clip import SAMPLE_CLIP, ClipConfig
 
 
-def test_a_finished_clip_is_not_captured_again(tmp_path: Path) -> None:
-    workspace = Workspace.open(tmp_path / "workspace")
-    work = CaptureWork(round=0, index=0, clip=ClipConfig(path=tmp_path / "gone.mp4"), clip_sha256="0")
-    with pytest.raises(CleanplateError):
-        capture(workspace, work)
-    ref = write_shard(
-        workspace, stage="triplets", round=0, index=0, input_digest=work.digest, samples=iter(())
-    )
-    assert capture(workspace, work) == ref
+def test_a_missing_clip_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.mp4", tmp_path):
+        with pytest.raises(InputError, match=f"^{path}: cannot be read"):
+            capture_work(ClipConfig(path=path), index=0)
+
+
+def test_the_works_name_follows_the_bytes_and_settings(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    shutil.copy(SAMPLE_CLIP, clip)
+    first = capture_work(ClipConfig(path=clip), index=0)
+    assert capture_work(ClipConfig(path=clip), index=0).digest == first.digest
+    assert capture_work(ClipConfig(path=clip, frame_step=5), index=0).digest != first.digest
+    clip.write_bytes(clip.read_bytes() + b"\0")
+    assert capture_work(ClipConfig(path=clip), index=0).digest != first.digest

@@ -1,0 +1,65 @@
+"""A filmed workspace: pool, truth, pairs and an untrained remover, all of 32 px."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from data_specs.keys import Split
+from models.codec import PatchCodec
+from models.inpainting import build_tiny_network
+from models.remover import InpaintingRemover, SamplingConfig
+from models.tensors import pictures_to_tensor
+from tasks.dataset import create_version
+from tasks.film import FilmWork, film
+from tasks.model_store import keep_model, record
+from tasks.propose import RemoverRef
+from tasks.shards import ShardReader, decode_triplet
+from tasks.sources.studio.shots import StudioConfig
+from tasks.workspace import Workspace
+
+
+def film_work(stage, index: int, split: Split, seed: int, count: int) -> FilmWork:
+    studio = StudioConfig(size_px=32, seed=seed, split=split)
+    return FilmWork(round=0, index=index, stage=stage, studio=studio, first=0, count=count)
+
+
+@pytest.fixture(scope="session")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Made once; nobody writes here."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("filmed") / "workspace")
+    refs = {
+        "pool": film(workspace, film_work("pool", 0, "train", 1, 24)),
+        "fresh": film(workspace, film_work("pool", 1, "validation", 1, 6)),
+        "pairs": film(workspace, film_work("triplets", 0, "train", 0, 12)),
+        "tests": film(workspace, film_work("triplets", 1, "test", 0, 8)),
+    }
+    truths = workspace.ledger().shards(stage="truth")
+    version = create_version(workspace, [(refs["pairs"], None)], None, "initial pairs")
+    with ShardReader(workspace, [refs["pairs"]]) as reader:
+        sources = [decode_triplet(reader[i]).source for i in range(len(reader))]
+    network = build_tiny_network(PatchCodec(8).fit(pictures_to_tensor(sources)), seed=0)
+    base = InpaintingRemover(network, SamplingConfig(steps=2))
+    folder = keep_model(workspace, "base", network.save)
+    entry = record(
+        workspace,
+        kind="remover",
+        model_hash=base.model_hash,
+        folder=folder,
+        parent=None,
+        dataset_version=None,
+        metrics={},
+    )
+    workspace.ledger().promote("remover", entry.hash, "the base")
+    remover = RemoverRef(hash=entry.hash, folder=entry.path, sampling=base.config)
+    return SimpleNamespace(
+        workspace=workspace, truths=tuple(truths), version=version, remover=remover, **refs
+    )
+
+
+@pytest.fixture
+def studio(filmed: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
+    """A copy of one's own: workspace, pool, fresh, pairs, tests, truths, version, remover."""
+    shutil.copytree(filmed.workspace.root, tmp_path / "workspace")
+    return SimpleNamespace(**{**vars(filmed), "workspace": Workspace.open(tmp_path / "workspace")})

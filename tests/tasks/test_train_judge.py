@@ -1,0 +1,149 @@
+"""Training the judge: answers that never part, calibration on what it was not trained on, refusals."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from data_specs.errors import FlowError
+from data_specs.keys import derive_key
+from data_specs.review import Decision, Review
+from models.calibration import fit_platt
+from models.discriminator import DiscriminatorConfig
+from models.training.loop import TrainingConfig
+from models.variants import MaskVariant
+from tasks.choose import items_of
+from tasks.judge import score_all, score_shard
+from tasks.propose import ProposeWork, propose
+from tasks.review.oracle import read_candidates
+from tasks.train_judge import JudgeTraining, load_judge, split_answers, train_judge
+
+VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "left")
+TRAINING = TrainingConfig(steps=4, batch_size=6, warmup_steps=1, checkpoint_every=2)
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing catches it."""
+
+
+@pytest.fixture
+def reviewed(studio):
+    """72 candidates of 24 items in one shard; ``answer`` records answers for them."""
+    work = ProposeWork(
+        round=1,
+        index=0,
+        phase="human 1",
+        pool=(studio.pool,),
+        items=tuple(items_of(studio.workspace, [studio.pool])),
+        variants=VARIANTS,
+        remover=studio.remover,
+    )
+    studio.candidates = propose(studio.workspace, work)
+    return studio
+
+
+def answer(studio, decision_of) -> None:
+    """Record ``decision_of(position, candidate)`` for every candidate."""
+    reviews = []
+    for place, shown in enumerate(read_candidates(studio.workspace, studio.candidates)):
+        decision: Decision = decision_of(place, shown)
+        reviews.append(
+            Review(
+                event=derive_key("review", shown.key),
+                candidate=shown.key,
+                decision=decision,
+                reviewer="anna",
+                kind="person",
+                answered_at=datetime.now(UTC),
+            )
+        )
+    studio.workspace.ledger().record_reviews(reviews)
+
+
+def training(studio, **changes) -> JudgeTraining:
+    facts = {
+        "name": "judge 1",
+        "backbone": studio.remover,
+        "candidates": (studio.candidates,),
+        "judge": DiscriminatorConfig(head="pooled", head_width=16),
+        "training": TRAINING,
+        "held_out_share": 0.3,
+    }
+    return JudgeTraining.model_validate({**facts, **changes})
+
+
+def by_variant(_place: int, shown) -> Decision:
+    return "yes" if shown.variant == "left" else "no"
+
+
+def test_an_items_answers_never_part() -> None:
+    answers = [(f"c{n}", f"item {n // 5}", n % 2 == 0) for n in range(5000)]
+    fitting, held = split_answers(answers, 0.25)
+    assert sorted(fitting + held) == list(range(5000))
+    assert {answers[i][1] for i in fitting}.isdisjoint({answers[i][1] for i in held})
+    # 1,000 items at a quarter: 250 ± 4 · 13.7.
+    assert abs(len(held) / 5 - 250) < 55
+    assert split_answers(answers[::-1], 0.25)[1] == [4999 - i for i in held][::-1], "order does not matter"
+
+
+def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed) -> None:
+    answer(reviewed, by_variant)
+    space, told = reviewed.workspace, []
+    trained = train_judge(space, training(reviewed), lambda *now: told.append(now[0]))
+    assert (trained.reviewed, told) == (72, [1, 2, 3, 4])
+    judge = load_judge(space, trained.judge)
+    shown = read_candidates(space, reviewed.candidates)
+    _, held = split_answers([(c.key, c.item, True) for c in shown], 0.3)
+    assert 0 < len(held) < 72
+    kept = [shown[i] for i in held]
+    logits = judge.logits([c.source for c in kept], [c.mask for c in kept], [c.removal for c in kept])
+    slope, offset = fit_platt(logits, [c.variant == "left" for c in kept])
+    assert (judge.slope, judge.offset) == pytest.approx((slope, offset), rel=1e-3, abs=1e-3)
+    assert judge.model_hash == trained.judge.hash
+    entry = space.ledger().model(trained.judge.hash)
+    assert (entry.kind, entry.parent) == ("discriminator", reviewed.remover.hash)
+    assert train_judge(space, training(reviewed), lambda *now: told.append(now[0])) == trained
+    assert len(told) == 4, "nothing was trained again"
+
+    assert score_shard.fn(space, reviewed.candidates, trained.judge) == 72
+    stored = space.ledger().scores(trained.judge.hash)
+    expected = score_all(judge, shown)
+    assert [stored[c.key] for c in shown] == pytest.approx(expected)
+
+
+def test_killed_and_started_again_it_ends_with_the_same_judge(reviewed) -> None:
+    answer(reviewed, by_variant)
+
+    def kill(step: int, _total: int, _loss: float) -> None:
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_judge(reviewed.workspace, training(reviewed), kill)
+    told: list[int] = []
+    resumed = train_judge(reviewed.workspace, training(reviewed), lambda *now: told.append(now[0]))
+    unbroken_work = training(reviewed, training=TRAINING.model_copy(update={"checkpoint_every": 50}))
+    unbroken = train_judge(reviewed.workspace, unbroken_work)
+    assert told == [3, 4]
+    assert resumed.losses == unbroken.losses
+    assert resumed.judge.hash == unbroken.judge.hash
+
+
+def test_skips_do_not_count_and_too_few_answers_are_refused(reviewed) -> None:
+    answer(reviewed, lambda place, _shown: "skip" if place >= 45 else "yes" if place % 2 else "no")
+    trained = train_judge(reviewed.workspace, training(reviewed))
+    assert trained.reviewed == 45
+
+
+@pytest.mark.parametrize(("yes", "no"), [(19, 53), (53, 19)])
+def test_too_few_of_a_kind_are_refused(reviewed, yes: int, no: int) -> None:
+    answer(reviewed, lambda place, _shown: "yes" if place < yes else "no")
+    sentence = f"the judge needs 20 YES and 20 NO, and has {yes} and {no}; review more items"
+    with pytest.raises(FlowError, match=sentence):
+        train_judge(reviewed.workspace, training(reviewed))
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.9999])
+def test_a_split_that_leaves_one_side_bare_is_refused_in_a_sentence(reviewed, share: float) -> None:
+    answer(reviewed, by_variant)
+    with pytest.raises(FlowError, match="review more items"):
+        train_judge(reviewed.workspace, training(reviewed, held_out_share=share))
