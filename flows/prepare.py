@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_specs.errors import InputError
 from data_specs.keys import Split
 from data_specs.shard import ShardRef
+from flows.progress import say
 from flows.settings import RoundSettings
 from models.remover import InpaintingRemover
 from tasks.capture import capture_shard, capture_work
@@ -45,15 +47,25 @@ def prepare(
     Each step is harmless when repeated. Initial pairs: the clip's, and studio pairs without shadows. The
     pool's pictures have shadows: what growth can teach is that they go too.
     """
-    clip = capture_shard(workspace, capture_work(preparation.clip, index=0))
+    say("preparing: the clip's pairs, studio pairs, the pool")
+    clip = _capture(workspace, preparation.clip)
     pasted = _film(workspace, preparation, settings.seed, "train", preparation.initial_pairs, copy_paste=True)
     _film(workspace, preparation, settings.seed, "validation", preparation.validation_pairs, copy_paste=False)
     _film(workspace, preparation, settings.seed, "test", preparation.test_pairs, copy_paste=False)
     _fill_pool(workspace, preparation, settings, rounds)
     if workspace.ledger().current_version() is None:
-        selection = [(ref, None) for ref in (clip, *pasted)]
+        selection = [(ref, None) for ref in (*clip, *pasted)]
         create_version(workspace, selection, None, "initial pairs: clip and pasted studio objects")
     _enter_base(workspace, settings)
+
+
+def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
+    """The clip's shard; a clip that gives nothing is told of and left out, and the cycle goes on."""
+    try:
+        return [capture_shard(workspace, capture_work(clip, index=0))]
+    except InputError as error:
+        say(f"going on without the clip: {error}")
+        return []
 
 
 def _fill_pool(

@@ -95,8 +95,15 @@ def judge_phase(config: RoundConfig, workspace: Workspace, standing: Standing) -
     refs = propose_fresh(config, workspace, config.round, standing.remover)
     truth = tuple(workspace.ledger().shards(stage="truth"))
     measured = measure_judge(
-        workspace, tuple(refs), truth, trained.judge, config.reviewer, config.keep_above, config.round, trained.reviewed
-    )  # fmt: skip
+        workspace,
+        tuple(refs),
+        truth,
+        trained.judge,
+        config.reviewer,
+        config.keep_above,
+        config.round,
+        trained.reviewed,
+    )
     publish_judge(measured.result, measured.curves)
     outcome = JudgeOutcome(trained=trained, measured=measured)
     workspace.ledger().record_phase(run, name, outcome.model_dump(mode="json"))
@@ -144,7 +151,7 @@ def _accepted(
         return []
     items = candidates_by_item(workspace, refs)
     ledger = workspace.ledger()
-    if config.growth == "everything":
+    if config.growth == "everything" or (config.growth == "unjudged" and kind == "automation"):
         return one_of_each(items)
     if kind == "human":
         truth = tuple(ledger.shards(stage="truth"))

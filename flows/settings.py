@@ -12,6 +12,9 @@ from models.training.remover_loss import RemoverLossConfig
 from models.variants import MaskVariant
 from tasks.review.oracle import OracleConfig
 
+Growth = Literal["judged", "unjudged", "everything", "nothing"]
+"""How the dataset grows: RORem's way, or one of three controls."""
+
 
 class RoundSettings(BaseModel):
     """How a round goes; the defaults are the tiny profile's."""
@@ -29,7 +32,7 @@ class RoundSettings(BaseModel):
         default=600, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
     )
     variants: tuple[MaskVariant, ...] = Field(
-        default=("tight", "dilated", "left", "right", "around"),
+        default=("tight", "dilated", "left", "right"),
         min_length=1,
         description="Mask variants: one candidate each for every item.",
     )
@@ -37,11 +40,12 @@ class RoundSettings(BaseModel):
         default=0.9,
         ge=0,
         le=1,
-        description="The automated phase keeps a result scored above this (RORem: 0.9).",
+        description="The automated phase keeps results scored above this (RORem: 0.9).",
     )
-    growth: Literal["judged", "everything", "nothing"] = Field(
+    growth: Growth = Field(
         default="judged",
-        description="judged: as RORem does; everything, nothing: controls that skip all judgement or all growth.",
+        description="judged: as RORem does. Controls: unjudged (people's YES, then everything), everything "
+        "(nobody judges), nothing (no growth, the same training steps).",
     )
     reviewer: OracleConfig = Field(default=OracleConfig(), description="Who answers YES or NO.")
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")

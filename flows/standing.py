@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.model_record import ModelRecord
 from data_specs.round import PhaseResult
+from flows.progress import say
 from models.remover import SamplingConfig
 from tasks.propose import RemoverRef
 from tasks.workspace import Workspace
@@ -60,4 +61,10 @@ def finished(workspace: Workspace, run: str, phase: str) -> PhaseOutcome | None:
 def finish(workspace: Workspace, run: str, outcome: PhaseOutcome) -> PhaseOutcome:
     """Record the outcome: the phase's last act."""
     workspace.ledger().record_phase(run, outcome.result.name, outcome.model_dump(mode="json"))
+    result = outcome.result
+    verdict = "promoted" if result.promoted else "not promoted"
+    say(
+        f"{result.name}: {result.kept} kept of {result.tested}, {result.total} in the training set; "
+        f"success {result.success_rate:.1%} ({verdict}: {result.reason}), {result.seconds:.0f} s"
+    )
     return outcome

@@ -8,6 +8,7 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split
 from data_specs.round import PhaseKind, PhaseResult
 from data_specs.shard import ShardRef
+from flows.progress import tracked
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, Standing
 from models.variants import MaskVariant
@@ -18,7 +19,6 @@ from tasks.grow import GrowWork, grow_shard
 from tasks.propose import ProposeWork, RemoverRef, propose_shard
 from tasks.train_remover import RemoverTraining, retrain
 from tasks.workspace import Workspace
-
 
 _FIRST_INDEX = {"human": 0, "automation": 1000, "fresh": 2000}
 """Shards of one stage and round are numbered apart by what they are for."""
@@ -33,43 +33,38 @@ def propose_over_shards(
     remover: RemoverRef,
 ) -> list[ShardRef]:
     """Candidates of every variant for the items, a task run for each shard of them."""
-    parts = [
-        items[start : start + settings.shard_items] for start in range(0, len(items), settings.shard_items)
-    ]
+    starts = range(0, len(items), settings.shard_items)
     holders = _holders(workspace, "train")
-    return [
-        propose_shard(
-            workspace,
-            _propose_work(
-                holders, part, round, _FIRST_INDEX[kind] + number, kind, settings.variants, remover
-            ),
+    works = [
+        _propose_work(
+            holders,
+            items[start : start + settings.shard_items],
+            round,
+            _FIRST_INDEX[kind] + number,
+            kind,
+            settings.variants,
+            remover,
         )
-        for number, part in enumerate(parts)
+        for number, start in enumerate(starts)
     ]
+    return [propose_shard(workspace, work) for work in tracked(works, f"candidates of {kind} {round}")]
 
 
 def propose_fresh(
     settings: RoundSettings, workspace: Workspace, round: int, remover: RemoverRef
 ) -> list[ShardRef]:
-    """One candidate for each of the round's fresh items, the variants in turn: what a judge is measured on."""
-    count = settings.judge_test_items
+    """One candidate for each of the round's fresh items, variants in turn: a judge is measured on them."""
+    count, kinds = settings.judge_test_items, len(settings.variants)
     fresh = items_of(workspace, pool_shards(workspace, "validation"))[(round - 1) * count : round * count]
     holders = _holders(workspace, "validation")
-    return [
-        propose_shard(
-            workspace,
-            _propose_work(
-                holders,
-                fresh[number :: len(settings.variants)],
-                round,
-                _FIRST_INDEX["fresh"] + number,
-                "fresh",
-                (variant,),
-                remover,
-            ),  # fmt: skip
+    works = [
+        _propose_work(
+            holders, fresh[number::kinds], round, _FIRST_INDEX["fresh"] + number, "fresh", (variant,), remover
         )
         for number, variant in enumerate(settings.variants)
+        if fresh[number::kinds]
     ]
+    return [propose_shard(workspace, work) for work in tracked(works, f"fresh candidates for judge {round}")]
 
 
 def _holders(workspace: Workspace, split: Split) -> dict[str, ShardRef]:

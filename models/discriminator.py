@@ -43,7 +43,7 @@ class DiscriminatorConfig(BaseModel):
     head: Literal["paper", "pooled"] = Field(
         default="paper",
         description="paper: three strided convolutions (needs a 16×16 mid block); "
-        "pooled: means and peaks inside and around the mask, for small mid blocks.",
+        "pooled: means and peaks inside, around and beyond the mask, for small mid blocks.",
     )
     head_width: int = Field(default=128, ge=8, le=4096, description="Channels of the head's layers.")
 
@@ -67,7 +67,7 @@ class PaperHead(nn.Module):
 
 
 class PooledHead(nn.Module):
-    """B×C×h×w → B×1: each cell is read by two layers, then its mean and peak inside and outside the mask."""
+    """B×C×h×w → B×1: two layers read each cell; then mean and peak inside, around and beyond the mask."""
 
     def __init__(self, channels: int, width: int) -> None:
         """Build for C input channels."""
@@ -79,14 +79,16 @@ class PooledHead(nn.Module):
             nn.Conv2d(width, width, 1),
             nn.SiLU(),
         )
-        self.verdict = nn.Sequential(nn.Linear(4 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.verdict = nn.Sequential(nn.Linear(6 * width, width), nn.SiLU(), nn.Linear(width, 1))
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Logits B×1 from features B×C×h×w and the mask B×1×H×W."""
         cells = self.cells(features)
         inside = nn.functional.adaptive_max_pool2d(mask, cells.shape[-2:])
+        # A shadow lies within about two cells of a mid block 8 cells wide.
+        near = nn.functional.max_pool2d(inside, 5, stride=1, padding=2)
         pooled: list[Tensor] = []
-        for where in (inside, 1 - inside):
+        for where in (inside, near - inside, 1 - near):
             share = where.sum((2, 3)).clamp(min=1)
             pooled += [(cells * where).sum((2, 3)) / share, (cells * where).amax((2, 3))]
         return self.verdict(torch.cat(pooled, 1))
@@ -158,12 +160,13 @@ class LoraDiscriminator:
 
     @property
     def model_hash(self) -> str:
-        """Of LoRA, head and calibration."""
+        """Of LoRA, head, settings and calibration."""
         if not self._hash:
             tensors = [
                 part for name, t in sorted(self.network.trained_state().items()) for part in (name, t.numpy())
             ]
-            self._hash = derive_key("discriminator", self.slope, self.offset, *tensors)
+            settings = self.config.model_dump_json()
+            self._hash = derive_key("discriminator", settings, self.slope, self.offset, *tensors)
         return self._hash
 
     def score(
@@ -213,6 +216,6 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
         if set(tensors) != set(judge.trained_state()):
             raise ModelError(f"{folder}: this judge was trained on another backbone")
         judge.load_state_dict(tensors, strict=False)
-        return LoraDiscriminator(judge, config, slope=facts["slope"], offset=facts["offset"])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        return LoraDiscriminator(judge, config, slope=float(facts["slope"]), offset=float(facts["offset"]))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: not a usable judge ({error})") from error

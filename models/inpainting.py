@@ -4,15 +4,17 @@ A folder holds ``unet/``, ``vae/``, ``scheduler/`` in diffusers' layout and ``pr
 cached embedding of the one prompt in use (RORem trains and infers with the empty prompt).
 """
 
+import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -47,14 +49,23 @@ class InpaintingNetwork:
         self.scheduler.save_pretrained(folder / "scheduler")
         save_file({"hidden": self.prompt.hidden, "pooled": self.prompt.pooled}, folder / "prompt.safetensors")
 
+    def save_small(self, folder: Path) -> None:
+        """``save`` in half precision, for a network that is shipped and fine-tuned, not resumed."""
+        replace(self, unet=copy.deepcopy(self.unet).half()).save(folder)
+
     def fingerprint(self) -> str:
-        """20 hexadecimal digits naming the weights and the settings."""
+        """20 hexadecimal digits naming the weights, the prompt and the settings, wherever they lie."""
         digest = hashlib.sha256()
-        for module in (self.unet, self.vae):
-            digest.update(json.dumps(dict(module.config), sort_keys=True, default=str).encode())
-            for name, tensor in sorted(module.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+        tensors = {"prompt.hidden": self.prompt.hidden, "prompt.pooled": self.prompt.pooled}
+        for part, module in (("unet", self.unet), ("vae", self.vae)):
+            tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
+        for holder in (self.unet, self.vae, self.scheduler):
+            # Names with an underscore tell of the folder, the library and the process, not of the network.
+            settings = {name: value for name, value in holder.config.items() if not name.startswith("_")}
+            digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+        for name, tensor in sorted(tensors.items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
         return digest.hexdigest()[:20]
 
     def condition(self, count: int, size_px: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -84,7 +95,7 @@ def load_network(folder: Path) -> InpaintingNetwork:
             scheduler=cast(DDIMScheduler, DDIMScheduler.from_pretrained(folder / "scheduler")),
             prompt=Prompt(hidden=prompt["hidden"].float(), pooled=prompt["pooled"].float()),
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: not a usable inpainting network ({error})") from error
 
 

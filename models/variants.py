@@ -12,7 +12,7 @@ import numpy as np
 
 from data_specs.arrays import Mask
 
-MaskVariant = Literal["tight", "dilated", "left", "right", "around"]
+MaskVariant = Literal["tight", "dilated", "left", "right"]
 _DILATION_SHARE = 20 / 512
 """RORem's default, 20 px at 512."""
 
@@ -22,8 +22,8 @@ def widen(mask: Mask, variant: MaskVariant) -> Mask:
 
     Args:
         mask: H×W bool, tight.
-        variant: ``tight``: as it is; ``dilated``: by RORem's share of the side; ``left``, ``right``: with a
-            skirt about the foot that reaches as far to that side as the object is tall; ``around``: both.
+        variant: ``tight``: as it is; ``dilated``: by RORem's share of the side; ``left``, ``right``: dilated,
+            with a skirt about the foot that reaches to that side about as far as the object is tall.
 
     Returns:
         H×W bool holding ``mask``.
@@ -39,14 +39,17 @@ def widen(mask: Mask, variant: MaskVariant) -> Mask:
 
 
 def _draw_skirt(wide: np.ndarray, mask: Mask, variant: MaskVariant) -> None:
-    """Fill the ellipse on the ground where a shadow would lie."""
+    """Fill the ellipse on the ground where a shadow would lie.
+
+    Its measures hold nine tenths of the shadow for 87 % of the studio's objects (docs/log.md).
+    """
     rows, columns = np.nonzero(mask)
     tall, broad = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
-    foot = int(rows.max()) - tall // 6
+    girth = (tall + broad) / 2
+    foot = int(rows.max()) - tall // 10
     centre = int(columns.mean())
-    for side, sign in (("left", -1), ("right", 1)):
-        if variant in (side, "around"):
-            reach = (tall + broad) // 2
-            middle = (centre + sign * reach // 2, foot)
-            axes = (reach // 2 + broad // 3 + 1, max(2, tall // 3))
-            cv2.ellipse(wide, middle, axes, 0, 0, 360, 1, thickness=-1)
+    reach = int(1.2 * girth)
+    sign = -1 if variant == "left" else 1
+    middle = (centre + sign * reach // 2, foot)
+    axes = (reach // 2 + broad // 2 + 1, max(3, int(0.65 * girth)))
+    cv2.ellipse(wide, middle, axes, 0, 0, 360, 1, thickness=-1)

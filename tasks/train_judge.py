@@ -19,7 +19,7 @@ from models.discriminator import (
 )
 from models.training.discriminator_loss import ReviewBatch, discriminator_loss
 from models.training.loop import Progress, TrainingConfig, train
-from tasks.model_store import keep_model, network_at, record, shared_network_at
+from tasks.model_store import drop_checkpoint, keep_model, network_at, record, shared_network_at
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, decode_candidate
 from tasks.training_data import ReviewSamples, review_batches
@@ -101,23 +101,28 @@ def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | 
     """Train on the reviews in the ledger; goes on from its checkpoint after a kill.
 
     Raises:
-        FlowError: If there are too few YES or NO.
+        FlowError: If there are too few YES or NO, or too few items to hold any out.
     """
     phase = f"training {work.digest}"
+    checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
     known = workspace.ledger().phase("trainings", phase)
     if known is not None and (workspace.root / known["judge"]["folder"]).is_dir():
+        drop_checkpoint(checkpoint)
         return TrainedJudge.model_validate(known)
     with ShardReader(workspace, work.candidates) as reader:
         answers = _answers(workspace, reader)
         fitting, held = split_answers(answers, work.held_out_share)
+        if len({answers[i][2] for i in fitting}) < 2 or not held:
+            raise FlowError(
+                "too few items are answered to train the judge and to calibrate it; review more items"
+            )
         network = network_at(workspace.root / work.backbone.folder)
         module = DiscriminatorNetwork(network, work.judge, work.training.seed)
-        checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
         samples, groups = _balanced(reader, [answers[i] for i in fitting])
         batches = review_batches(samples, groups, work.training.batch_size, work.training.seed)
 
-        def loss_of(batch: ReviewBatch, _generator: torch.Generator) -> torch.Tensor:
-            return discriminator_loss(module, batch)
+        def loss_of(batch: ReviewBatch, generator: torch.Generator) -> torch.Tensor:
+            return discriminator_loss(module, batch, generator)
 
         losses = train(module, loss_of, batches, work.training, checkpoint, progress)
         judge = LoraDiscriminator(module, work.judge)
@@ -128,7 +133,7 @@ def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | 
         )
     trained = _keep(workspace, work, judge, len(answers), losses)
     workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
-    checkpoint.unlink(missing_ok=True)
+    drop_checkpoint(checkpoint)
     return trained
 
 

@@ -22,10 +22,23 @@ class ReviewBatch:
     """B float, 1 = YES."""
 
 
-def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch) -> Tensor:
+def discriminator_loss(
+    network: DiscriminatorNetwork, batch: ReviewBatch, generator: torch.Generator
+) -> Tensor:
     """Binary cross-entropy on the logit: the proper score whose optimum is the probability of a YES.
 
-    The released script regresses an unbounded softplus to {0, 1}; see papers.md, fact 5.
+    The released script regresses an unbounded softplus to {0, 1}; see papers.md, fact 5. Colours are
+    jittered, source and removal alike: whether an object is gone does not depend on its colour.
     """
-    logits = network(batch.source, batch.mask, batch.removal)
+    source, removal = _jittered(batch.source, batch.removal, generator)
+    logits = network(source, batch.mask, removal)
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.label)
+
+
+def _jittered(source: Tensor, removal: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Both pictures with their channels in one drawn order, each channel scaled by 0.75 to 1.25."""
+    count = len(source)
+    order = torch.stack([torch.randperm(3, generator=generator) for _ in range(count)])
+    order = order[:, :, None, None].expand(-1, -1, *source.shape[2:])
+    gain = 0.75 + 0.5 * torch.rand(count, 3, 1, 1, generator=generator)
+    return ((source.gather(1, order) + 1) * gain - 1), ((removal.gather(1, order) + 1) * gain - 1)

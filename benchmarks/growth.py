@@ -1,0 +1,114 @@
+"""Does growth pay, and does the judge? RORem's cycle against its controls, over several seeds.
+
+Arms, all from one initial remover a seed and with the same training steps: ``judged`` (RORem), ``nothing``
+(no growth), ``unjudged`` (people's YES, then whatever the remover makes), ``everything`` (nobody judges).
+
+Run: python -m benchmarks.growth --seeds 0 1 2 --arms judged nothing unjudged
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks._machine import machine
+from data_specs.round import CycleResult
+
+ARMS = ("judged", "nothing", "unjudged", "everything")
+_CYCLE = """
+import sys
+from flows.demo import demo_config
+from flows.local_prefect import local_prefect
+from flows.rorem_cycle import rorem_cycle
+from pathlib import Path
+workspace, rounds, seed, growth = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+config = demo_config(workspace, rounds, seed).model_copy(update={"growth": growth})
+with local_prefect(workspace / "prefect"):
+    print(rorem_cycle(config).model_dump_json())
+"""
+
+
+_CORES = threading.BoundedSemaphore(2)
+"""Cycles at once: each trains on one thread."""
+
+
+def run_cycle(workspace: Path, rounds: int, seed: int, arm: str) -> CycleResult:
+    """One cycle in a process of its own, on one thread."""
+    command = [sys.executable, "-c", _CYCLE, str(workspace), str(rounds), str(seed), arm]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    with _CORES, (workspace.parent / f"{workspace.name}.log").open("wb") as log:
+        done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, stderr=log, check=True)
+    return CycleResult.model_validate_json(done.stdout.splitlines()[-1])
+
+
+Job = tuple[int, str, "Future[CycleResult]"]
+
+
+def run_seed(folder: Path, seed: int, arms: list[str], rounds: int, pool: ThreadPoolExecutor) -> list[Job]:
+    """The initial remover once, then every arm in a copy of its workspace; arms not done yet."""
+    start = folder / f"{seed}-initial"
+    run_cycle(start, 0, seed, "judged")
+    jobs: list[Job] = []
+    for arm in arms:
+        workspace = folder / f"{seed}-{arm}"
+        shutil.copytree(start, workspace)
+        jobs.append((seed, arm, pool.submit(run_cycle, workspace, rounds, seed, arm)))
+    return jobs
+
+
+def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
+    """What the table says of one cycle."""
+    initial, last = result.phases[1], result.phases[-1]
+    return {
+        "seed": seed,
+        "arm": arm,
+        "initial": initial.success_rate,
+        "last": last.success_rate,
+        "gain": last.success_rate - initial.success_rate,
+        "kept": sum(phase.kept for phase in result.phases[2:]),
+        "phases": [phase.model_dump(mode="json") for phase in result.phases],
+        "judges": [judge.model_dump(mode="json") for judge in result.judges],
+        "clip": [entry.model_dump(mode="json") for entry in result.clip],
+        "seconds": result.seconds,
+    }
+
+
+def main() -> None:
+    """Run the seeds two at a time and print the table, or with ``--json`` one object."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["judged", "nothing", "unjudged"])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=None, help="Keep the workspaces here.")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="growth-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as starts, ThreadPoolExecutor(len(ARMS) * len(given.seeds)) as arms:
+        pending = [starts.submit(run_seed, folder, s, given.arms, given.rounds, arms) for s in given.seeds]
+        jobs = [job for start in pending for job in start.result()]
+        rows = [row_of(seed, arm, future.result()) for seed, arm, future in jobs]
+    gains = {arm: statistics.mean([r["last"] for r in rows if r["arm"] == arm]) for arm in given.arms}
+    others = [rate for arm, rate in gains.items() if arm != "judged"]
+    ratio = gains["judged"] / max(others) if others and max(others) > 0 else None
+    if given.json:
+        print(json.dumps({"ratio": ratio, "mean_last": gains, "rows": rows, "machine": machine()}, indent=1))
+        return
+    for row in rows:
+        rates = f"{row['initial']:.3f} -> {row['last']:.3f}"
+        print(f"seed {row['seed']} {row['arm']:<10} {rates}, kept {row['kept']}")
+    print(f"mean success after the last phase: {gains}; judged / best control = {ratio}; {machine()}")
+
+
+if __name__ == "__main__":
+    main()

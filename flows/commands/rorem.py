@@ -1,0 +1,173 @@
+"""The commands of RORem's cycle: demo, round, cycle, and train base."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+
+from data_specs.errors import InputError
+from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors
+
+if TYPE_CHECKING:
+    from data_specs.round import CycleResult
+    from flows.rorem_cycle import CycleConfig
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+demo_app = typer.Typer(name="demo")
+cycle_app = typer.Typer(name="cycle")
+round_app = typer.Typer(name="round")
+train_app = typer.Typer(name="train", no_args_is_help=True, help="Train the models that are made beforehand.")
+
+SeedOption = Annotated[int, typer.Option(min=0, help="Another seed, other scenes, items and noise.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A JSON file with any of the flow's settings.", exists=True)
+]
+
+
+@demo_app.command()
+@clear_errors
+def demo(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    rounds: Annotated[int, typer.Option(min=0, max=9, help="Rounds of people and judge.")] = 2,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch the whole cycle work: a real clip in, two rounds, a report out, in about ten minutes.
+
+    Killed and started again, it goes on where it stood.
+
+    Example: cleanplate demo --rounds 1 --workspace /tmp/plates
+    """
+    from flows.demo import demo_config
+
+    _run_cycle(demo_config(workspace, rounds, seed), as_json)
+
+
+@cycle_app.command()
+@clear_errors
+def cycle(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    rounds: Annotated[int, typer.Option(min=0, max=99, help="Rounds after the initialisation.")] = 3,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run RORem's cycle with your own settings: initialisation, then rounds.
+
+    Example: cleanplate cycle --rounds 3 --config sizes.json
+    """
+    from flows.rorem_cycle import CycleConfig
+
+    named = {"workspace": workspace, "rounds": rounds, "seed": seed}
+    _run_cycle(_configured(CycleConfig, config, named), as_json)
+
+
+@round_app.command()
+@clear_errors
+def round_(
+    number: Annotated[int, typer.Argument(min=1, help="Which round; the first is 1.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one round in a workspace that has an initial remover: people, judge, growth, retraining.
+
+    Example: cleanplate round 3 --workspace plates
+    """
+    from flows.commands.options import print_json
+    from flows.local_prefect import local_prefect
+    from flows.rorem_round import RoundConfig, rorem_round
+
+    settings = _configured(RoundConfig, config, {"workspace": workspace, "round": number, "seed": seed})
+    with local_prefect(workspace / "prefect") as hint:
+        outcome = rorem_round(settings)
+    if as_json:
+        print_json(outcome.model_dump(mode="json"))
+    else:
+        from flows.commands.tables import print_phases
+
+        print_phases([outcome.human.result, outcome.automation.result])
+        Console(stderr=True).print(hint, soft_wrap=True)
+
+
+@train_app.callback()
+def _train() -> None:
+    """Train the models that are made beforehand."""
+
+
+@train_app.command("base")
+@clear_errors
+def train_base_command(
+    out: Annotated[Path, typer.Option(help="The folder to write; a cycle reads models/weights/base.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps; 8,000 made the shipped base.")] = 8000,
+) -> None:
+    """Train the base that stands where SDXL-inpainting stands, on the studio and the sample clip.
+
+    Takes about 40 minutes on one core; killed and started again, it goes on from its checkpoint.
+
+    Example: cleanplate train base --out models/weights/base
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from flows.train_base import BaseConfig, make_base
+
+    config = BaseConfig()
+    config = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("base", total=steps)
+
+        def step(done: int, total: int, loss: float) -> None:
+            bars.update(bar, completed=done, total=total, description=f"base, loss {loss:.4f}")
+
+        network = make_base(config, out.with_suffix(".checkpoint.safetensors"), bars.console.print, step)
+    network.save_small(out)
+    out.with_suffix(".checkpoint.safetensors").unlink()
+    typer.echo(f"wrote {out}")
+
+
+def _configured(kind: type[Settings], path: Path | None, named: dict[str, object]) -> Settings:
+    """Settings from a JSON file, with what the command line names on top.
+
+    Raises:
+        InputError: If the file is no JSON, or a setting is unknown or out of bounds.
+    """
+    try:
+        given = json.loads(path.read_text()) if path else {}
+        unknown = sorted(set(given) - set(kind.model_fields))
+        if unknown:
+            raise InputError(path, f"unknown settings: {', '.join(unknown)}")
+        return kind.model_validate({**given, **named})
+    except json.JSONDecodeError as error:
+        raise InputError(path, f"is no JSON ({error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(path or "settings", f"{place}: {first['msg']}") from error
+
+
+def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
+    """Run, then print the table or the JSON, and how to look at it all."""
+    from flows.commands.options import print_json
+    from flows.local_prefect import local_prefect
+    from flows.rorem_cycle import peak_memory_gb, report_path, rorem_cycle
+    from tasks.workspace import Workspace
+
+    with local_prefect(config.workspace / "prefect") as hint:
+        result: CycleResult = rorem_cycle(config)
+    # The server's memory counts too, and is known only once it has ended.
+    result = result.model_copy(update={"peak_memory_gb": peak_memory_gb()})
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        from flows.commands.tables import print_result
+
+        print_result(result)
+    console = Console(stderr=True, highlight=False)
+    console.print(f"\nThe report: {report_path(Workspace(config.workspace.absolute()))}", soft_wrap=True)
+    console.print(hint, soft_wrap=True)

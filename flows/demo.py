@@ -1,0 +1,10 @@
+"""The demo: the whole cycle at tiny size, from the sample clip and the studio to the report."""
+
+from pathlib import Path
+
+from flows.rorem_cycle import CycleConfig
+
+
+def demo_config(workspace: Path, rounds: int, seed: int) -> CycleConfig:
+    """Sizes that two cores finish in ten minutes; all else is the tiny profile's default."""
+    return CycleConfig(workspace=workspace, rounds=rounds, seed=seed)
