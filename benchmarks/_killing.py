@@ -78,10 +78,10 @@ class Attempt:
 
 def progress_of(folder: Path) -> Progress:
     """How far the work in a workspace has come; (0, 0) before its ledger is there."""
-    return _rows(folder / "ledger.sqlite"), checkpoint_steps(folder)
+    return _rows(folder / "ledger.sqlite"), _checkpoint_steps(folder)
 
 
-def checkpoint_steps(folder: Path) -> int:
+def _checkpoint_steps(folder: Path) -> int:
     """Steps done in the newest checkpoint; 0 where there is none."""
     try:
         newest = max((folder / "models").glob("*.checkpoint.safetensors"), key=lambda p: p.stat().st_mtime_ns)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._contents import contents_of, differences, left_overs
-from benchmarks._killing import Attempt, Progress, checkpoint_steps
+from benchmarks._killing import Attempt, Progress, progress_of
 from benchmarks._machine import machine
 from tasks.dataset import verify_dataset
 from tasks.workspace import Workspace
@@ -44,7 +44,7 @@ class Start:
     startup_seconds: float
     killed: bool
     rows: int
-    """Rows in the ledger when it was to be killed, at least."""
+    """In the ledger when it ended."""
     training_steps: int
     """Steps in the checkpoint that the kill left; 0 outside of trainings."""
 
@@ -116,7 +116,7 @@ def run_unbroken(folder: Path, log: Path) -> tuple[list[tuple[float, Progress]],
 
     try:
         attempt.watch(note)
-        return timeline, _start(attempt, folder, killed=False, rows=timeline[-1][1][0])
+        return timeline, _start(attempt, folder, killed=False)
     finally:
         attempt.kill()
 
@@ -166,7 +166,7 @@ def _until_killed(folder: Path, log: Path, moment: Moment) -> list[Start]:
             reached = attempt.watch(_after(attempt, moment.progress, wait))
         finally:
             attempt.kill()
-        starts.append(_start(attempt, folder, killed=reached, rows=moment.progress[0]))
+        starts.append(_start(attempt, folder, killed=reached))
         wait /= 2
     return starts
 
@@ -185,24 +185,17 @@ def _after(attempt: Attempt, progress: Progress, wait: float) -> Callable[[Progr
 
 def _to_the_end(folder: Path, log: Path) -> Start:
     attempt = Attempt(folder, log)
-    rows = 0
-
-    def note(progress: Progress) -> bool:
-        nonlocal rows
-        rows = progress[0]
-        return False
-
     try:
-        attempt.watch(note)
-        return _start(attempt, folder, killed=False, rows=rows)
+        attempt.watch(lambda _: False)
+        return _start(attempt, folder, killed=False)
     finally:
         attempt.kill()
 
 
-def _start(attempt: Attempt, folder: Path, *, killed: bool, rows: int) -> Start:
-    startup = attempt.at_work_after
+def _start(attempt: Attempt, folder: Path, *, killed: bool) -> Start:
+    seconds, startup = attempt.seconds, attempt.at_work_after
     assert startup is not None, "a run that was watched has been at work"
-    return Start(attempt.seconds, startup, killed, rows, checkpoint_steps(folder))
+    return Start(seconds, startup, killed, *progress_of(folder))
 
 
 def _compare(
