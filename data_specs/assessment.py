@@ -20,7 +20,7 @@ class QualityConfig(BaseModel):
         description="Sigma of the blur before comparing, as a share of the side: texture is not judged.",
     )
     residual_levels: float = Field(
-        default=16,
+        default=24,
         gt=0,
         le=255,
         description="Grey levels by which a blurred pixel must differ to be a residual.",

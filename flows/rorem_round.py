@@ -14,7 +14,7 @@ from flows.artifacts import publish_judge
 from flows.samples import publish_phase_samples
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, Standing, as_remover, begin, finish, finished
-from flows.steps import grow_version, propose_fresh, propose_over_shards, train_and_compare
+from flows.steps import grow_version, propose_fresh, propose_over_shards, seeded, train_and_compare
 from tasks.choose import choose_items
 from tasks.grow import accepted_by_review, accepted_by_score, candidates_by_item, one_of_each
 from tasks.judge import JudgeMeasure, measure_judge, score_shard
@@ -88,7 +88,7 @@ def judge_phase(config: RoundConfig, workspace: Workspace, standing: Standing) -
         backbone=as_remover(base, config.sampling),
         candidates=tuple(_reviewed_shards(workspace, config.round)),
         judge=config.judge,
-        training=config.judge_training.model_copy(update={"seed": config.seed}),
+        training=seeded(config.judge_training, config.seed, name),
         held_out_share=config.held_out_share,
     )
     trained = train_discriminator(workspace, work)

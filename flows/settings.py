@@ -26,10 +26,10 @@ class RoundSettings(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="Another seed, other items, noise and training order.")
     human_items: int = Field(
-        default=300, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
+        default=400, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
     )
     automation_items: int = Field(
-        default=600, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
+        default=700, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
     )
     variants: tuple[MaskVariant, ...] = Field(
         default=("tight", "dilated", "left", "right"),
@@ -50,7 +50,7 @@ class RoundSettings(BaseModel):
     reviewer: OracleConfig = Field(default=OracleConfig(), description="Who answers YES or NO.")
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")
     retraining: TrainingConfig = Field(
-        default=TrainingConfig(steps=200, learning_rate=4e-4), description="Of the remover, after each phase."
+        default=TrainingConfig(steps=150, learning_rate=4e-4), description="Of the remover, after each phase."
     )
     loss: RemoverLossConfig = Field(
         default=RemoverLossConfig(change_weight=5, noisy_share=0.5), description="Of the remover's training."

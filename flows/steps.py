@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from data_specs.errors import FlowError
-from data_specs.keys import Split
+from data_specs.keys import Split, derive_key
 from data_specs.round import PhaseKind, PhaseResult
 from data_specs.shard import ShardRef
 from flows.progress import tracked
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, Standing
+from models.training.loop import TrainingConfig
 from models.variants import MaskVariant
 from tasks.choose import items_of, pool_shards
 from tasks.dataset.versions import create_version, selection_of
@@ -56,6 +57,10 @@ def propose_fresh(
     """One candidate for each of the round's fresh items, variants in turn: a judge is measured on them."""
     count, kinds = settings.judge_test_items, len(settings.variants)
     fresh = items_of(workspace, pool_shards(workspace, "validation"))[(round - 1) * count : round * count]
+    if len(fresh) < count:
+        raise FlowError(
+            f"round {round} needs {count} fresh items to measure its judge on; ingest more pictures"
+        )
     holders = _holders(workspace, "validation")
     works = [
         _propose_work(
@@ -138,7 +143,7 @@ def train_and_compare(
             parent=start.remover,
             version=version,
             version_sha256=manifest.sha256,
-            training=training.model_copy(update={"seed": settings.seed}),
+            training=seeded(training, settings.seed, name),
             loss=settings.loss,
             sampling=settings.sampling,
         ),
@@ -157,6 +162,11 @@ def train_and_compare(
     return PhaseOutcome(
         result=result, standing=Standing(remover=remover, version=version), losses=trained.losses
     )
+
+
+def seeded(training: TrainingConfig, seed: int, name: str) -> TrainingConfig:
+    """The training with a seed of its own, so that no two phases draw the same noise and order."""
+    return training.model_copy(update={"seed": int(derive_key("training", seed, name)[:8], 16)})
 
 
 def measure_on(

@@ -48,7 +48,7 @@ class JudgeTraining(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Names the work, but for the answers, which the ledger holds."""
+        """Names the settings; the work is these and the answers, which the ledger holds."""
         return derive_key(
             "judge training", self.model_dump_json(exclude={"name": True, "backbone": {"folder"}})
         )
@@ -103,14 +103,16 @@ def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | 
     Raises:
         FlowError: If there are too few YES or NO, or too few items to hold any out.
     """
-    phase = f"training {work.digest}"
-    checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
-    known = workspace.ledger().phase("trainings", phase)
-    if known is not None and (workspace.root / known["judge"]["folder"]).is_dir():
-        drop_checkpoint(checkpoint)
-        return TrainedJudge.model_validate(known)
     with ShardReader(workspace, work.candidates) as reader:
         answers = _answers(workspace, reader)
+        # Other answers to the same candidates are other work.
+        digest = derive_key(work.digest, *(f"{key} {yes}" for key, _, yes in answers))
+        phase = f"training {digest}"
+        checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
+        known = workspace.ledger().phase("trainings", phase)
+        if known is not None and (workspace.root / known["judge"]["folder"]).is_dir():
+            drop_checkpoint(checkpoint)
+            return TrainedJudge.model_validate(known)
         fitting, held = split_answers(answers, work.held_out_share)
         if len({answers[i][2] for i in fitting}) < 2 or not held:
             raise FlowError(
@@ -131,7 +133,7 @@ def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | 
             [decode_candidate(reader.by_key(answers[i][0])) for i in held],
             [answers[i][2] for i in held],
         )
-    trained = _keep(workspace, work, judge, len(answers), losses)
+    trained = _keep(workspace, work, digest, judge, len(answers), losses)
     workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
     drop_checkpoint(checkpoint)
     return trained
@@ -168,9 +170,14 @@ def _calibrate(judge: LoraDiscriminator, candidates: list[Candidate], labels: li
 
 
 def _keep(
-    workspace: Workspace, work: JudgeTraining, judge: LoraDiscriminator, reviewed: int, losses: list[float]
+    workspace: Workspace,
+    work: JudgeTraining,
+    digest: str,
+    judge: LoraDiscriminator,
+    reviewed: int,
+    losses: list[float],
 ) -> TrainedJudge:
-    folder = keep_model(workspace, work.digest, judge.save)
+    folder = keep_model(workspace, digest, judge.save)
     entry = record(
         workspace,
         kind="discriminator",

@@ -22,8 +22,9 @@ def print_rows(title: str, rows: Sequence[dict[str, str]]) -> None:
 
 
 def print_phases(phases: Sequence[PhaseResult]) -> None:
-    """RORem's table 1."""
-    print_rows("Phases", tables.phase_rows(phases))
+    """RORem's table 1; why a remover was kept was said when it was, and stands in the report."""
+    rows = tables.phase_rows(phases)
+    print_rows("Phases", [{name: cell for name, cell in row.items() if name != "why"} for row in rows])
 
 
 def print_result(result: CycleResult) -> None:
