@@ -22,6 +22,7 @@ def small_cycle(folder: Path) -> CycleConfig:
         rounds=1,
         human_items=60,
         automation_items=60,
+        calibration_items=40,
         judge_test_items=40,
         shard_items=20,
         keep_above=0.1,

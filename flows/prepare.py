@@ -35,8 +35,8 @@ class PreparationSettings(BaseModel):
     initial_pairs: int = Field(
         default=500, ge=1, description="Studio pairs whose object is pasted, without shadow (MULAN-like)."
     )
-    validation_pairs: int = Field(default=300, ge=1, description="Pairs that choose between two removers.")
-    test_pairs: int = Field(default=400, ge=1, description="Pairs that no phase sees.")
+    validation_pairs: int = Field(default=200, ge=1, description="Pairs that choose between two removers.")
+    test_pairs: int = Field(default=300, ge=1, description="Pairs that no phase sees.")
 
 
 def prepare(
@@ -72,7 +72,7 @@ def _fill_pool(
     workspace: Workspace, preparation: PreparationSettings, settings: RoundSettings, rounds: int
 ) -> None:
     """Enough unlabelled items for every phase, and fresh ones to measure the judges on."""
-    wanted = rounds * (settings.human_items + settings.automation_items)
+    wanted = rounds * (settings.human_items + settings.calibration_items + settings.automation_items)
     if wanted and settings.growth != "nothing":
         _film_pool(workspace, preparation, settings.seed, "train", wanted)
         _film_pool(workspace, preparation, settings.seed, "validation", rounds * settings.judge_test_items)

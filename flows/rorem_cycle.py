@@ -38,7 +38,7 @@ class CycleConfig(RoundSettings):
         default=PreparationSettings(), description="What the workspace is filled with before the first phase."
     )
     initialisation: TrainingConfig = Field(
-        default=TrainingConfig(steps=200, learning_rate=5e-4),
+        default=TrainingConfig(steps=150, learning_rate=6e-4),
         description="Training of the initial remover from the base.",
     )
 

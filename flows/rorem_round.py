@@ -11,10 +11,18 @@ from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from flows.artifacts import publish_judge
+from flows.progress import tracked
 from flows.samples import publish_phase_samples
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, Standing, as_remover, begin, finish, finished
-from flows.steps import grow_version, propose_fresh, propose_over_shards, seeded, train_and_compare
+from flows.steps import (
+    fresh_items,
+    grow_version,
+    propose_in_turn,
+    propose_over_shards,
+    seeded,
+    train_and_compare,
+)
 from tasks.choose import choose_items
 from tasks.grow import accepted_by_review, accepted_by_score, candidates_by_item, one_of_each
 from tasks.judge import JudgeMeasure, measure_judge, score_shard
@@ -77,11 +85,19 @@ def automation_phase(config: RoundConfig, workspace: Workspace, judge: JudgeOutc
 
 
 def judge_phase(config: RoundConfig, workspace: Workspace, standing: Standing) -> JudgeOutcome:
-    """Train the discriminator on all human reviews so far, calibrate it, and measure it on fresh items."""
+    """Train the discriminator on all reviews so far, calibrate it, and measure it on fresh items.
+
+    The reviews that calibrate are of what the remover makes now, which is what the judge will judge.
+    """
     run, name = run_key(config), f"judge {config.round}"
     known = workspace.ledger().phase(run, name)
     if known is not None:
         return JudgeOutcome.model_validate(known)
+    held_out = choose_items(
+        workspace, f"{run} calibration {config.round}", config.calibration_items, config.seed
+    )
+    refs = propose_in_turn(config, workspace, config.round, "calibration", held_out, standing.remover)
+    _ask(config, workspace, refs)
     base = workspace.ledger().model(workspace.ledger().promotions("remover")[0].hash)
     work = JudgeTraining(
         name=name,
@@ -89,15 +105,14 @@ def judge_phase(config: RoundConfig, workspace: Workspace, standing: Standing) -
         candidates=tuple(_reviewed_shards(workspace, config.round)),
         judge=config.judge,
         training=seeded(config.judge_training, config.seed, name),
-        held_out_share=config.held_out_share,
+        held_out_items=tuple(held_out),
     )
     trained = train_discriminator(workspace, work)
-    refs = propose_fresh(config, workspace, config.round, standing.remover)
-    truth = tuple(workspace.ledger().shards(stage="truth"))
+    fresh = fresh_items(workspace, config.round, config.judge_test_items)
     measured = measure_judge(
         workspace,
-        tuple(refs),
-        truth,
+        tuple(propose_in_turn(config, workspace, config.round, "fresh", fresh, standing.remover)),
+        tuple(workspace.ledger().shards(stage="truth")),
         trained.judge,
         config.reviewer,
         config.keep_above,
@@ -154,15 +169,20 @@ def _accepted(
     if config.growth == "everything" or (config.growth == "unjudged" and kind == "automation"):
         return one_of_each(items)
     if kind == "human":
-        truth = tuple(ledger.shards(stage="truth"))
-        for ref in refs:
-            oracle_reviews(workspace, ref, truth, config.reviewer)
+        _ask(config, workspace, refs)
         asked = [key for keys in items.values() for key in keys]
         return accepted_by_review(items, {r.candidate for r in ledger.reviews(asked) if r.decision == "yes"})
     assert judge is not None, "an automated phase with judged growth has a judge"
     for ref in refs:
         score_shard(workspace, ref, judge.trained.judge)
     return accepted_by_score(items, ledger.scores(judge.trained.judge.hash), config.keep_above)
+
+
+def _ask(config: RoundConfig, workspace: Workspace, refs: Sequence[ShardRef]) -> None:
+    """Every candidate of the shards is answered into the ledger."""
+    truth = tuple(workspace.ledger().shards(stage="truth"))
+    for ref in tracked(refs, "reviews"):
+        oracle_reviews(workspace, ref, truth, config.reviewer)
 
 
 def _reviewed_shards(workspace: Workspace, round: int) -> list[ShardRef]:

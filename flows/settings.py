@@ -26,10 +26,10 @@ class RoundSettings(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="Another seed, other items, noise and training order.")
     human_items: int = Field(
-        default=400, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
+        default=300, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
     )
     automation_items: int = Field(
-        default=700, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
+        default=500, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
     )
     variants: tuple[MaskVariant, ...] = Field(
         default=("tight", "dilated", "left", "right"),
@@ -50,7 +50,7 @@ class RoundSettings(BaseModel):
     reviewer: OracleConfig = Field(default=OracleConfig(), description="Who answers YES or NO.")
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")
     retraining: TrainingConfig = Field(
-        default=TrainingConfig(steps=150, learning_rate=4e-4), description="Of the remover, after each phase."
+        default=TrainingConfig(steps=110, learning_rate=4e-4), description="Of the remover, after each phase."
     )
     loss: RemoverLossConfig = Field(
         default=RemoverLossConfig(change_weight=5, noisy_share=0.5), description="Of the remover's training."
@@ -62,11 +62,14 @@ class RoundSettings(BaseModel):
         description="The discriminator's shape.",
     )
     judge_training: TrainingConfig = Field(
-        default=TrainingConfig(steps=300, batch_size=32, learning_rate=1e-3, ema_decay=0.98),
+        default=TrainingConfig(steps=220, batch_size=32, learning_rate=1e-3, ema_decay=0.98),
         description="Of the discriminator, after each human phase.",
     )
-    held_out_share: float = Field(
-        default=0.25, gt=0, lt=1, description="Share of the reviewed items that calibrate the judge only."
+    calibration_items: int = Field(
+        default=300,
+        ge=20,
+        description="Unused items reviewed after a human phase's retraining, one candidate each: they "
+        "calibrate the judge on the remover it will judge, and join nothing.",
     )
     judge_test_items: int = Field(
         default=500, ge=1, description="Fresh items on which each judge is measured; they train nothing."

@@ -21,7 +21,7 @@ from tasks.propose import ProposeWork, RemoverRef, propose_shard
 from tasks.train_remover import RemoverTraining, retrain
 from tasks.workspace import Workspace
 
-_FIRST_INDEX = {"human": 0, "automation": 1000, "fresh": 2000}
+_FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000}
 """Shards of one stage and round are numbered apart by what they are for."""
 
 
@@ -51,25 +51,39 @@ def propose_over_shards(
     return [propose_shard(workspace, work) for work in tracked(works, f"candidates of {kind} {round}")]
 
 
-def propose_fresh(
-    settings: RoundSettings, workspace: Workspace, round: int, remover: RemoverRef
+def propose_in_turn(
+    settings: RoundSettings,
+    workspace: Workspace,
+    round: int,
+    kind: Literal["calibration", "fresh"],
+    items: Sequence[str],
+    remover: RemoverRef,
 ) -> list[ShardRef]:
-    """One candidate for each of the round's fresh items, variants in turn: a judge is measured on them."""
-    count, kinds = settings.judge_test_items, len(settings.variants)
+    """One candidate for each item, the variants in turn: what judges are calibrated and measured on."""
+    kinds = len(settings.variants)
+    holders = _holders(workspace, "train" if kind == "calibration" else "validation")
+    works = [
+        _propose_work(
+            holders, items[number::kinds], round, _FIRST_INDEX[kind] + number, kind, (variant,), remover
+        )
+        for number, variant in enumerate(settings.variants)
+        if items[number::kinds]
+    ]
+    return [propose_shard(workspace, work) for work in tracked(works, f"{kind} candidates of judge {round}")]
+
+
+def fresh_items(workspace: Workspace, round: int, count: int) -> list[str]:
+    """The round's items of the validation split, on which its judge is measured.
+
+    Raises:
+        FlowError: If there are too few.
+    """
     fresh = items_of(workspace, pool_shards(workspace, "validation"))[(round - 1) * count : round * count]
     if len(fresh) < count:
         raise FlowError(
             f"round {round} needs {count} fresh items to measure its judge on; ingest more pictures"
         )
-    holders = _holders(workspace, "validation")
-    works = [
-        _propose_work(
-            holders, fresh[number::kinds], round, _FIRST_INDEX["fresh"] + number, "fresh", (variant,), remover
-        )
-        for number, variant in enumerate(settings.variants)
-        if fresh[number::kinds]
-    ]
-    return [propose_shard(workspace, work) for work in tracked(works, f"fresh candidates for judge {round}")]
+    return fresh
 
 
 def _holders(workspace: Workspace, split: Split) -> dict[str, ShardRef]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from prefect import task
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from data_specs.candidate import Candidate
 from data_specs.errors import FlowError
@@ -43,8 +43,9 @@ class JudgeTraining(BaseModel):
     """Reviewed shards, of all human rounds so far."""
     judge: DiscriminatorConfig
     training: TrainingConfig
-    held_out_share: float = Field(gt=0, lt=1)
-    """Share of the pool items whose reviews calibrate and do not train."""
+    held_out_items: tuple[str, ...]
+    """Pool items whose reviews calibrate and do not train. Best of the remover that will be judged: a
+    better remover than the one a judge learnt from succeeds more often than its scores say."""
 
     @property
     def digest(self) -> str:
@@ -85,15 +86,15 @@ def load_judge(workspace: Workspace, ref: JudgeRef) -> LoraDiscriminator:
 
 
 def split_answers(
-    answers: Sequence[tuple[str, str, bool]], held_out_share: float
+    answers: Sequence[tuple[str, str, bool]], held_out: set[str]
 ) -> tuple[list[int], list[int]]:
     """Positions that train and positions that calibrate; an item's candidates never part.
 
     Args:
         answers: (candidate, item, YES?) of each.
-        held_out_share: Share of the items held out.
+        held_out: Items that calibrate.
     """
-    held = [int(derive_key("held out", item)[:8], 16) / 16**8 < held_out_share for _, item, _ in answers]
+    held = [item in held_out for _, item, _ in answers]
     return [i for i, h in enumerate(held) if not h], [i for i, h in enumerate(held) if h]
 
 
@@ -113,7 +114,7 @@ def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | 
         if known is not None and (workspace.root / known["judge"]["folder"]).is_dir():
             drop_checkpoint(checkpoint)
             return TrainedJudge.model_validate(known)
-        fitting, held = split_answers(answers, work.held_out_share)
+        fitting, held = split_answers(answers, set(work.held_out_items))
         if len({answers[i][2] for i in fitting}) < 2 or not held:
             raise FlowError(
                 "too few items are answered to train the judge and to calibrate it; review more items"

@@ -31,6 +31,7 @@ def small(folder: Path, **changes) -> CycleConfig:
         "rounds": 1,
         "human_items": 30,
         "automation_items": 16,
+        "calibration_items": 20,
         "judge_test_items": 12,
         "shard_items": 15,
         "keep_above": 0.3,
@@ -106,8 +107,9 @@ def test_the_judge_was_measured_on_fresh_items(
 ) -> None:
     (judge,) = result.judges
     assert (judge.round, judge.tested) == (1, config.judge_test_items)
-    assert judge.reviewed == config.human_items * len(config.variants) == len(workspace.ledger().reviews())
-    fresh = [r for r in workspace.ledger().shards(stage="candidates") if r.index >= 2000]
+    asked = config.human_items * len(config.variants) + config.calibration_items
+    assert judge.reviewed == asked == len(workspace.ledger().reviews())
+    fresh = [r for r in workspace.ledger().shards(stage="candidates") if r.index >= 3000]
     shown = [c for ref in fresh for c in read_candidates(workspace, ref)]
     assert {c.split for c in shown} == {"validation"}
     assert len({c.item for c in shown}) == len(shown) == config.judge_test_items
