@@ -21,9 +21,9 @@ def training_progress(what: str) -> Iterator[StepProgress]:
     """A bar for ``train``'s callback; use inside a task run.
 
     Args:
-        what: What is being trained, for people.
+        what: What is being trained, for people, in small letters and digits.
     """
-    artifact = cast(UUID, create_progress_artifact(0.0, description=what))
+    artifact = cast(UUID, create_progress_artifact(0.0, key=what.replace(" ", "-"), description=what))
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(),
