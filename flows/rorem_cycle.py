@@ -9,6 +9,7 @@ from prefect import flow
 from pydantic import Field
 
 from data_specs.errors import FlowError
+from data_specs.keys import derive_key
 from data_specs.round import (
     ClipResult,
     CycleResult,
@@ -18,7 +19,7 @@ from data_specs.round import (
 from flows.artifacts import publish_cycle
 from flows.prepare import PreparationSettings, prepare
 from flows.report.page import write_report
-from flows.rorem_round import JudgeOutcome, RoundConfig, RoundOutcome, rorem_round, run_key
+from flows.rorem_round import JudgeOutcome, RoundConfig, RoundOutcome, rorem_round
 from flows.samples import publish_removals, read_grids
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, begin, finish, finished
@@ -50,7 +51,7 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
     workspace = Workspace.open(config.workspace)
     prepare(workspace, config.preparation, config, config.rounds)
     settings = RoundConfig.model_validate(config.model_dump(include=set(RoundSettings.model_fields)))
-    outcomes = [base_phase(settings, workspace), initial_phase(config, settings, workspace)]
+    outcomes = [base_phase(config, settings, workspace), initial_phase(config, settings, workspace)]
     judges: list[JudgeOutcome] = []
     for number in range(1, config.rounds + 1):
         done: RoundOutcome = rorem_round(settings.model_copy(update={"round": number}))
@@ -59,9 +60,15 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
     return _report(config, workspace, outcomes, judges, began)
 
 
-def base_phase(settings: RoundConfig, workspace: Workspace) -> PhaseOutcome:
+def start_key(config: CycleConfig) -> str:
+    """Names the phases before the first round by what decides them: arms that differ in growth share them."""
+    decides = {"seed", "preparation", "initialisation", "sampling", "loss", "reviewer", "evaluation_origin"}
+    return derive_key("rorem start", config.model_dump_json(include=decides))
+
+
+def base_phase(config: CycleConfig, settings: RoundConfig, workspace: Workspace) -> PhaseOutcome:
     """The base as it comes: RORem's first row."""
-    run, name, began = run_key(settings), "base model", time.monotonic()
+    run, name, began = start_key(config), "base model", time.monotonic()
     known = finished(workspace, run, name)
     if known is not None:
         return known
@@ -77,7 +84,7 @@ def base_phase(settings: RoundConfig, workspace: Workspace) -> PhaseOutcome:
 
 def initial_phase(config: CycleConfig, settings: RoundConfig, workspace: Workspace) -> PhaseOutcome:
     """Train the initial remover from the base on the captured and pasted pairs."""
-    run, name, began = run_key(settings), "initialisation", time.monotonic()
+    run, name, began = start_key(config), "initialisation", time.monotonic()
     known = finished(workspace, run, name)
     if known is not None:
         return known
