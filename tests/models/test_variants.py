@@ -66,10 +66,6 @@ def test_a_skirt_reaches_to_its_side_about_the_foot(
     assert abs(rows.mean() - 79) < 12
 
 
-def test_around_is_both_skirts(mask: np.ndarray) -> None:
-    np.testing.assert_array_equal(widen(mask, "around"), widen(mask, "left") | widen(mask, "right"))
-
-
 def test_left_mirrors_right(mask: np.ndarray) -> None:
     left, right = widen(mask, "left"), widen(mask[:, ::-1], "right")[:, ::-1]
     assert (left & right).sum() / (left | right).sum() > 0.95
