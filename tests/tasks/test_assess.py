@@ -74,10 +74,10 @@ def test_texture_and_faint_differences_are_not_judged(
     source: np.ndarray, mask: np.ndarray, plate: np.ndarray
 ) -> None:
     checks = plate.astype(int) + 30 * ((np.indices((SIDE, SIDE)).sum(0) % 2) * 2 - 1)[..., None]
-    faint = plate + np.uint8(15)
+    faint = plate + np.uint8(23)
     for removal in (checks.astype(np.uint8), faint):
         assert assess(removal, source, mask, plate, QUALITY).success
-    assert not assess(plate + np.uint8(17), source, mask, plate, QUALITY).success
+    assert not assess(plate + np.uint8(25), source, mask, plate, QUALITY).success
 
 
 def test_pixels_that_touch_by_a_corner_are_connected(
