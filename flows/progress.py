@@ -17,4 +17,5 @@ def say(sentence: str) -> None:
 
 def tracked(items: Sequence[Item], what: str) -> Iterable[Item]:
     """The items, with a bar that goes when they are done."""
-    return track(items, description=f"  {what}", console=_console, transient=True)
+    silent = not _console.is_terminal
+    return track(items, description=f"  {what}", console=_console, transient=True, disable=silent)

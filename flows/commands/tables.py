@@ -26,9 +26,7 @@ def print_result(result: CycleResult) -> None:
 
 def print_phases(phases: Sequence[PhaseResult]) -> None:
     """RORem's table 1; why a remover was kept was said when it was, and stands in the report."""
-    table = _table(
-        "Phases", "phase", "tested", "kept", "total", "success %", "effect dB", "backgr. dB", "new?", "s"
-    )
+    table = _table("Phases", "phase", "tested", "kept", "total", "success %", "PSNR dB *", "new?", "s")
     for phase in phases:
         span = f"{100 * phase.success_low:.0f}–{100 * phase.success_high:.0f}"
         table.add_row(
@@ -37,12 +35,12 @@ def print_phases(phases: Sequence[PhaseResult]) -> None:
             str(phase.kept),
             str(phase.total),
             f"{100 * phase.success_rate:.1f} ({span})",
-            f"{phase.psnr_effect:.1f}",
-            f"{phase.psnr_background:.1f}",
+            f"{phase.psnr_effect:.1f} / {phase.psnr_background:.1f}",
             "yes" if phase.promoted else "no",
             f"{phase.seconds:.0f}",
         )
     Console().print(table)
+    Console(highlight=False).print("* inside object and effect / outside")
 
 
 def _print_judges(judges: Sequence[JudgeResult]) -> None:
