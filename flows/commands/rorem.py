@@ -108,7 +108,7 @@ def train_base_command(
 ) -> None:
     """Train the base that stands where SDXL-inpainting stands, on the studio and the sample clip.
 
-    Takes about 40 minutes on one core; killed and started again, it goes on from its checkpoint.
+    Takes about an hour on one core; killed and started again, it goes on from its checkpoint.
 
     Example: cleanplate train base --out models/weights/base
     """
