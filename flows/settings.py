@@ -26,7 +26,7 @@ class RoundSettings(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="Another seed, other items, noise and training order.")
     human_items: int = Field(
-        default=300, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
+        default=600, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
     )
     automation_items: int = Field(
         default=500, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
@@ -62,7 +62,7 @@ class RoundSettings(BaseModel):
         description="The discriminator's shape.",
     )
     judge_training: TrainingConfig = Field(
-        default=TrainingConfig(steps=220, batch_size=32, learning_rate=1e-3, ema_decay=0.98),
+        default=TrainingConfig(steps=400, batch_size=32, learning_rate=1e-3, ema_decay=0.98),
         description="Of the discriminator, after each human phase.",
     )
     calibration_items: int = Field(
