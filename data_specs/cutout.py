@@ -63,6 +63,8 @@ class Cutout:
     """Of the camera that captured it."""
     depression: float
     """Radians below the horizon at which the camera saw the foot."""
+    bearing: float
+    """Radians to the right of the camera's axis at which it saw the foot."""
     shadow_class: ShadowClass
     tone: Tone
     """Of the pair's ground truth."""

@@ -38,7 +38,7 @@ class RejectReason(StrEnum):
     OVER_BORDER = "too near the border"
     HIDDEN = "something of the plate stands before it"
     EFFECT_OFF_GROUND = "effect leaves the ground"
-    OTHER_VIEW = "captured from another height of the camera"
+    OTHER_VIEW = "captured at another angle"
     OVERLAP = "objects overlap too much"
     IN_SHADOW = "stands in the other's shadow"
     NO_PARTNER = "no other cut-out has this light"

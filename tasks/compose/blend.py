@@ -32,7 +32,8 @@ def blend(plate: RgbImage, layers: Sequence[Layer]) -> RgbImage:
         if taken is not None:
             before = taken[layer.window]
             # What earlier shadows have left is all there is to take from.
-            light = cv2.divide(light, cv2.bitwise_not(before), scale=255)
+            left = np.maximum(cv2.bitwise_not(before), 1)
+            light = cv2.divide(light, left, scale=255)
             deeper = cv2.max(before, layer.darkening)
             taken[layer.window] = cv2.multiply(deeper, through, scale=1 / 255)
         lit = cv2.add(cv2.multiply(there, light, scale=1 / 255), layer.brightening)

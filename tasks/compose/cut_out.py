@@ -10,7 +10,7 @@ from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
 from tasks.compose.effect_layer import effect_layer, object_colours
 from tasks.compose.foot import foot_of
-from tasks.compose.ground import depression, fit_horizon
+from tasks.compose.ground import bearing, depression, fit_horizon
 from tasks.compose.shadow_direction import shadow_angle, shadow_class_of
 from tasks.compose.tone import tone_of
 
@@ -51,6 +51,7 @@ def cut_out(pair: CapturedPair) -> Cutout | Reject:
         foot_depth=_foot_depth(pair, mask, foot[0]),
         focal_px=pair.focal_px,
         depression=depression(foot[0], horizon, pair.focal_px, len(mask)),
+        bearing=bearing(foot[1], pair.focal_px, mask.shape[1]),
         shadow_class=shadow_class,
         tone=tone_of(pair.ground_truth),
     )

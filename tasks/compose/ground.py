@@ -7,6 +7,9 @@ from data_specs.arrays import Depth, Region
 
 _LEAST_ROWS = 8
 """Ground of fewer rows says nothing about how depth grows."""
+_LEAST_FALL = 0.05
+"""Share by which the inverse of depth must fall over the ground's rows; a floor seen from above has none."""
+
 Points = NDArray[np.float64]
 
 
@@ -31,13 +34,21 @@ def fit_horizon(depth: Depth, ground: Region) -> float | None:
     inverse = np.where(shown, 1 / np.maximum(depth[rows], np.float32(1e-6)), 0)
     heights = inverse.sum(axis=1, dtype=np.float64) / shown.sum(axis=1)
     slope, offset = np.polyfit(rows, heights, 1, w=np.sqrt(shown.sum(axis=1)))
-    return float(-offset / slope) if slope > 0 and -offset / slope < rows[-1] else None
+    if slope * (rows[-1] - rows[0]) <= _LEAST_FALL * heights.max():
+        return None
+    horizon = float(-offset / slope)
+    return horizon if horizon < rows[-1] else None
 
 
 def depression(row: float, horizon: float, focal_px: float, height_px: int) -> float:
     """Radians below the horizon at which an upright camera sees a row; its axis is the picture's middle."""
     middle = (height_px - 1) / 2
     return float(np.arctan((row - middle) / focal_px) - np.arctan((horizon - middle) / focal_px))
+
+
+def bearing(column: float, focal_px: float, width_px: int) -> float:
+    """Radians to the right of the camera's axis at which it sees a column."""
+    return float(np.arctan((column - (width_px - 1) / 2) / focal_px))
 
 
 def on_the_ground(

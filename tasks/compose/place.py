@@ -10,7 +10,7 @@ from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from data_specs.reject import RejectReason
 from tasks.compose.foot import contact_of
-from tasks.compose.ground import depression
+from tasks.compose.ground import bearing, depression
 from tasks.compose.layer import Layer, scaled_layer
 from tasks.compose.neighbours import Placed, quarrel
 
@@ -53,6 +53,13 @@ class PlacementConfig(BaseModel):
         le=90,
         description="By how much the camera may look down on the place more or less than when it captured "
         "the cut-out.",
+    )
+    lean_degrees: float = Field(
+        default=12,
+        ge=0,
+        le=90,
+        description="By how much the place may lie farther to a side than where the cut-out was captured: "
+        "upright things lean outwards at the sides, and shadows turn.",
     )
     greatest_overlap: float = Field(
         default=0.4,
@@ -109,8 +116,8 @@ def _try(
     top, left = (at - scale * own for at, own in zip(foot, cutout.foot, strict=True))
     sides = [scale * side for side in cutout.matte.shape]
     fault = (
-        _view_fault(plate, cutout, foot[0], config)
-        or _size_fault(plate, cutout, scale, config)
+        _size_fault(plate, cutout, scale, config)
+        or _view_fault(plate, cutout, foot, config)
         or _border_fault(plate, top, left, sides, config)
     )
     layer = scaled_layer(cutout, scale, foot) if fault is None else None
@@ -124,12 +131,16 @@ def _try(
     return fault or Placed(cutout, layer, foot, scale, depth)
 
 
-def _view_fault(plate: Plate, cutout: Cutout, row: int, config: PlacementConfig) -> RejectReason | None:
-    if plate.horizon is None:
-        return None
-    angle = depression(row, plate.horizon, plate.focal_px, len(plate.ground))
-    differs = abs(angle - cutout.depression) > np.radians(config.view_degrees)
-    return RejectReason.OTHER_VIEW if differs or row <= plate.horizon else None
+def _view_fault(
+    plate: Plate, cutout: Cutout, foot: tuple[int, int], config: PlacementConfig
+) -> RejectReason | None:
+    height, width = plate.ground.shape
+    lean = bearing(foot[1], plate.focal_px, width) - cutout.bearing
+    differs = abs(lean) > np.radians(config.lean_degrees)
+    if plate.horizon is not None:
+        fall = depression(foot[0], plate.horizon, plate.focal_px, height) - cutout.depression
+        differs = differs or foot[0] <= plate.horizon or abs(fall) > np.radians(config.view_degrees)
+    return RejectReason.OTHER_VIEW if differs else None
 
 
 def _size_fault(plate: Plate, cutout: Cutout, scale: float, config: PlacementConfig) -> RejectReason | None:

@@ -41,7 +41,16 @@ def encode_cutout(cutout: Cutout) -> EncodedSample:
     """Members ``picture``, ``matte``, ``darkening``, ``brightening``, ``json``; all lossless."""
     members = {f"{name}.png": encode_picture(getattr(cutout, name), "png") for name in _LAYERS}
     members["matte.png"] = encode_matte(cutout.matte)
-    words = (*_LINEAGE, "class_name", "foot", "foot_depth", "focal_px", "depression", "shadow_class")
+    words = (
+        *_LINEAGE,
+        "class_name",
+        "foot",
+        "foot_depth",
+        "focal_px",
+        "depression",
+        "bearing",
+        "shadow_class",
+    )
     return _sample(cutout, members, words, tone=asdict(cutout.tone))
 
 
