@@ -90,10 +90,10 @@ def place(
     Returns:
         The first good place; or, after the last try, how often each check has failed.
     """
-    rows, columns = np.nonzero(plate.ground)
+    ground, width = np.flatnonzero(plate.ground), plate.ground.shape[1]
     failed: Counter[RejectReason] = Counter()
-    for number in rng.integers(0, len(rows), config.tries).tolist():
-        found = _try(plate, cutout, (int(rows[number]), int(columns[number])), config)
+    for pixel in ground[rng.integers(0, len(ground), config.tries)].tolist():
+        found = _try(plate, cutout, divmod(pixel, width), config)
         if isinstance(found, Placed):
             fault = quarrel(found, others, plate, config.greatest_overlap)
             if fault is None:

@@ -13,7 +13,7 @@ from tasks.sources.studio.scene import World
 from tasks.sources.studio.shots import Shot, StudioConfig, make_shot
 
 WORLD = World(grounds="mixed", gloss_share=0.2, max_objects=2)
-SIZE = 160
+SIZE = 128
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ PLATES = hnp.arrays(np.uint8, (HEIGHT, WIDTH, 3))
 
 
 @given(PLATES, st.lists(layers(), min_size=1, max_size=3))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_removing_any_layer_changes_nothing_outside_its_foreground(
     plate: np.ndarray, drawn: list[Layer]
 ) -> None:
@@ -49,7 +49,7 @@ def test_removing_any_layer_changes_nothing_outside_its_foreground(
 
 
 @given(PLATES, layers())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_one_layer_is_the_formula(plate: np.ndarray, layer: Layer) -> None:
     expected = plate.astype(np.float64)
     share = layer.matte[..., None] / 255

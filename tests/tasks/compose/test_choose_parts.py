@@ -33,6 +33,7 @@ def test_the_same_draw_gives_the_same_parts() -> None:
 
 
 def test_cutouts_of_one_class_all_serve() -> None:
-    drawn = [choose_parts(np.random.default_rng(draw), 1, ["away"] * 5, 1.0) for draw in range(200)]
+    away: list[ShadowClass] = ["away"] * 5
+    drawn = [choose_parts(np.random.default_rng(draw), 1, away, 1.0) for draw in range(200)]
     chosen = {number for parts in drawn if isinstance(parts, Parts) for number in parts.cutouts}
     assert chosen == set(range(5))

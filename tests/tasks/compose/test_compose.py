@@ -90,8 +90,10 @@ def test_every_object_stands_on_the_ground(pictures: list[list[Composite]], plat
 def test_objects_have_the_size_their_depth_asks_for(
     pictures: list[list[Composite]], plates: list[Plate], cutouts: list[Cutout]
 ) -> None:
-    """Metres on the plate equal metres in the capture (width · depth / focal length): to 3 px each, since thin
-    corners and whole pixels are lost in resizing, and to 2 % by the median."""
+    """Metres on the plate equal metres in the capture (width · depth / focal length).
+
+    To 3 px each, since thin corners and parts of pixels are lost in resizing; to 2 % by the median.
+    """
     ratios = []
     by_plate = {plate.key: plate for plate in plates}
     by_cutout = {cutout.key: cutout for cutout in cutouts}

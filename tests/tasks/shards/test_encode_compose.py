@@ -1,6 +1,7 @@
 """Cut-outs, plates and composites as members, checked against Pillow where pictures are concerned."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +12,19 @@ from data_specs.composite import Composite, PlacedObject
 from data_specs.cutout import Cutout
 from data_specs.errors import ShardError
 from data_specs.plate import Plate
-from data_specs.shard import EncodedSample
+from data_specs.shard import EncodedSample, Stage
 from data_specs.tone import Tone
 from tasks.shards import (
+    ShardReader,
     decode_composite,
     decode_cutout,
     decode_plate,
     encode_composite,
     encode_cutout,
     encode_plate,
+    write_shard,
 )
+from tasks.workspace import Workspace
 
 RNG = np.random.default_rng(5)
 LINEAGE = {"key": "k", "scene": "s", "origin": "where"}
@@ -142,3 +146,17 @@ def test_damage_is_named(member: str, data: bytes | None) -> None:
     damaged = {name: value for name, value in {**members, member: data}.items() if value is not None}
     with pytest.raises(ShardError, match="sample k cannot be decoded"):
         decode_plate(EncodedSample("k", damaged, "s", "train"))
+
+
+def test_the_stages_pass_through_shards(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "workspace")
+    stages: dict[Stage, EncodedSample] = {
+        "cutouts": encode_cutout(a_cutout()),
+        "plates": encode_plate(a_plate(), "jpeg"),
+        "composites": encode_composite(a_composite(), "jpeg"),
+    }
+    for stage, sample in stages.items():
+        ref = write_shard(workspace, stage=stage, round=0, index=0, input_digest=stage, samples=[sample])
+        with ShardReader(workspace, [ref], check=True) as reader:
+            assert reader[0] == sample
+        assert workspace.ledger().shards(stage=stage) == [ref]
