@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,6 +45,7 @@ def compose(
     Raises:
         InputError: When the parts belong to different splits, or the cut-outs' lights disagree.
     """
+    cv2.setNumThreads(1)  # Worker processes share the cores; cv2's own threads only fight over them.
     _check_parts(plate, cutouts)
     rng = np.random.default_rng([config.seed, draw, int(derive_key(plate.key, *_keys(cutouts))[:12], 16)])
     placed: list[Placed] = []

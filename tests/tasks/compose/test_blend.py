@@ -78,6 +78,8 @@ def test_a_shadow_falls_on_the_object_behind_it_but_not_on_the_one_before_it() -
     behind = one(0, matte=255, colour=150)
     assert blend(PALE, [behind, one(102)])[0, 0, 0] == 90
     assert blend(PALE, [one(102), behind])[0, 0, 0] == 150
+    # What was taken from the plate was not taken from the object that now covers it.
+    assert blend(PALE, [one(102), behind, one(102)])[0, 0, 0] == 90
 
 
 def test_a_hidden_object_is_in_no_mask_where_it_is_hidden() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -78,7 +79,7 @@ def test_the_shadow_goes_on_under_the_objects_edge() -> None:
     assert not darkening[10, :20].any()
 
 
-def test_a_soft_matte_is_nearer_the_truth_than_the_mask_it_came_from(shots: list[Shot]) -> None:
+def test_a_soft_matte_is_nearer_the_studios_coverage_than_the_mask(shots: list[Shot]) -> None:
     soft_errors, hard_errors = [], []
     for shot in shots:
         rim = (shot.matte > 0) & (shot.matte < 1)
@@ -87,6 +88,21 @@ def test_a_soft_matte_is_nearer_the_truth_than_the_mask_it_came_from(shots: list
         hard_errors.append(np.abs(shot.mask - shot.matte)[rim].mean())
         assert np.abs(soft - shot.matte)[~rim].mean() < 0.01
     assert np.mean(soft_errors) < 0.6 * np.mean(hard_errors)
+
+
+def test_a_soft_matte_tells_a_disc_from_its_mixture() -> None:
+    """A blurred mask cannot: it does not know how much of a pixel the disc covers."""
+    fine = (np.arange(64 * 16) + 0.5) / 16
+    disc = np.hypot(fine[:, None] - 31.3, fine[None, :] - 32.8) < 17.4
+    share = disc.reshape(64, 16, 64, 16).mean(axis=(1, 3))
+    ground_truth = np.random.default_rng(2).integers(60, 120, (64, 64, 3), np.uint8)
+    own = np.array([210, 170, 40])
+    source = np.rint(share[..., None] * own + (1 - share[..., None]) * ground_truth).astype(np.uint8)
+    rim = (share > 0) & (share < 1)
+    error = np.abs(soft_matte(source, ground_truth, share >= 0.5) / 255 - share)[rim].mean()
+    blurred = cv2.GaussianBlur((share >= 0.5).astype(np.float32), (0, 0), 0.7)
+    assert error < 0.02
+    assert error < 0.25 * np.abs(blurred - share)[rim].mean()
 
 
 def test_the_foot_is_where_the_object_stands() -> None:
