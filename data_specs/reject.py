@@ -27,6 +27,21 @@ class RejectReason(StrEnum):
     CAMERA_MOVED = "camera moved"
     NO_CHANGE = "nothing moved"
     DUPLICATE = "already in the dataset"
+    CUT_BY_BORDER = "object or effect is cut by the picture's border"
+    LIGHT_UNTOLD = "shadow's direction cannot be told"
+    NO_GROUND = "no flat ground"
+    NO_SCALE = "depth gives no scale"
+    LARGER_THAN_PLATE = "cut-out is larger than the plate"
+    ENLARGED = "cut-out would be enlarged"
+    TOO_FAR = "object would be too small"
+    OFF_GROUND = "foot is not on the ground"
+    OVER_BORDER = "too near the border"
+    HIDDEN = "something of the plate stands before it"
+    EFFECT_OFF_GROUND = "effect leaves the ground"
+    OTHER_VIEW = "captured at another angle"
+    OVERLAP = "objects overlap too much"
+    IN_SHADOW = "stands in the other's shadow"
+    NO_PARTNER = "no other cut-out has this light"
 
 
 class Reject(BaseModel):

@@ -1,13 +1,21 @@
 """Shards: encoding samples, writing tars exactly once, reading any sample by its offset."""
 
+from tasks.shards.codec import PictureFormat
 from tasks.shards.encode import (
-    PictureFormat,
     decode_candidate,
     decode_pool_item,
     decode_triplet,
     encode_candidate,
     encode_pool_item,
     encode_triplet,
+)
+from tasks.shards.encode_compose import (
+    decode_composite,
+    decode_cutout,
+    decode_plate,
+    encode_composite,
+    encode_cutout,
+    encode_plate,
 )
 from tasks.shards.read import ShardReader
 from tasks.shards.write import finished_shard, write_shard
@@ -16,9 +24,15 @@ __all__ = [
     "PictureFormat",
     "ShardReader",
     "decode_candidate",
+    "decode_composite",
+    "decode_cutout",
+    "decode_plate",
     "decode_pool_item",
     "decode_triplet",
     "encode_candidate",
+    "encode_composite",
+    "encode_cutout",
+    "encode_plate",
     "encode_pool_item",
     "encode_triplet",
     "finished_shard",

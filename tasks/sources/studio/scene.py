@@ -123,6 +123,11 @@ def draw_scene(seed: int, world: World) -> Scene:
     )
 
 
+def focal_px(scene: Scene, size_px: int) -> float:
+    """The camera's focal length in pixels, in a picture of this side."""
+    return size_px / (2 * scene.half_view)
+
+
 def without(scene: Scene, index: int) -> Scene:
     """The same scene without solid ``index``."""
     return replace(scene, solids=scene.solids[:index] + scene.solids[index + 1 :])

@@ -20,7 +20,7 @@ from tasks.sources.studio.render import (
     look,
     rendering_of,
 )
-from tasks.sources.studio.scene import World, draw_scene
+from tasks.sources.studio.scene import World, draw_scene, focal_px
 from tasks.sources.studio.trace import FIRST_SOLID
 
 _LEAST_SHARE = 0.012
@@ -64,6 +64,8 @@ class Shot:
     """S×S, darkening off the object as ObjectClear's equation 1: (ground_truth − source) / ground_truth."""
     depth: Depth
     classes: NDArray[np.int16]
+    focal_px: float
+    """The camera's focal length in pixels."""
     azimuth: float | None
     """Radians towards the sun (0 = away from the camera, growing to the right); None = overcast."""
 
@@ -108,6 +110,7 @@ def _shoot(config: StudioConfig, index: int, sight: Sight, target: int) -> Shot:
         effect_alpha=_darkening(rendering.picture, ground_truth) * (matte == 0),
         depth=rendering.depth,
         classes=rendering.classes,
+        focal_px=focal_px(scene, config.size_px),
         azimuth=scene.sun_azimuth if scene.sun_strength else None,
     )
 

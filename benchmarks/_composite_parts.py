@@ -1,0 +1,74 @@
+"""What `benchmarks/composite.py` composes: encoded plates and cut-outs of 512 px, and draws of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data_specs.composite import Composite
+from data_specs.cutout import Cutout, ShadowClass
+from data_specs.plate import Plate
+from data_specs.reject import Reject
+from data_specs.shard import EncodedSample
+from tasks.compose.choose_parts import Parts, choose_parts
+from tasks.compose.compose import ComposeConfig, compose
+from tasks.compose.cut_out import cut_out
+from tasks.compose.from_studio import as_captured_pair, studio_plate
+from tasks.compose.plate import PlateConfig
+from tasks.compose.tone import tone_of
+from tasks.shards import decode_cutout, decode_plate, encode_cutout, encode_plate
+from tasks.sources.studio.scene import World
+from tasks.sources.studio.shots import StudioConfig, make_shot
+
+STUDIO = StudioConfig(world=World(grounds="mixed", gloss_share=0.1, max_objects=2), size_px=512, seed=3)
+CONFIG = ComposeConfig(seed=1)
+TWO_SHARE = 0.5
+_GRAIN = 2.0
+"""Levels of grain on the plates: without it they would cost the codec less than photographs do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stock:
+    """Parts as they lie in shards."""
+
+    plates: list[EncodedSample]
+    cutouts: list[EncodedSample]
+    classes: list[ShadowClass]
+
+    def parts_of(self, draw: int) -> Parts | Reject:
+        """Which parts a draw gets."""
+        rng = np.random.default_rng([CONFIG.seed, draw])
+        return choose_parts(rng, len(self.plates), self.classes, TWO_SHARE)
+
+    def decoded(self, parts: Parts) -> tuple[Plate, list[Cutout]]:
+        """The parts as pictures."""
+        return decode_plate(self.plates[parts.plate]), [
+            decode_cutout(self.cutouts[number]) for number in parts.cutouts
+        ]
+
+    def composed(self, draw: int) -> list[Composite]:
+        """The product's way from shard bytes to composites; empty where the draw is refused."""
+        parts = self.parts_of(draw)
+        made = parts if isinstance(parts, Reject) else compose(CONFIG, draw, *self.decoded(parts))
+        return [] if isinstance(made, Reject) else made
+
+
+def make_stock(plates: int = 16, shots: int = 60) -> Stock:
+    """Films the studio and cuts out what it shows."""
+    made = [cut_out(as_captured_pair(make_shot(STUDIO, number), "train")) for number in range(shots)]
+    cutouts = [each for each in made if isinstance(each, Cutout)]
+    return Stock(
+        plates=[encode_plate(plate, "jpeg") for plate in _grainy_plates(plates)],
+        cutouts=[encode_cutout(each) for each in cutouts],
+        classes=[each.shadow_class for each in cutouts],
+    )
+
+
+def _grainy_plates(count: int) -> Iterator[Plate]:
+    noise = np.random.default_rng(0)
+    for number in range(count):
+        plate = studio_plate(STUDIO, number, PlateConfig())
+        if isinstance(plate, Plate):
+            grainy = plate.picture + noise.normal(0, _GRAIN, plate.picture.shape)
+            picture = np.rint(grainy.clip(0, 255)).astype(np.uint8)
+            yield replace(plate, picture=picture, tone=tone_of(picture))

@@ -1,0 +1,52 @@
+"""A composite: a plate with one or two cut-outs on it, and the truth about removing one of them."""
+
+from dataclasses import dataclass
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.cutout import ShadowClass
+from data_specs.keys import Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedObject:
+    """Where and how a cut-out stands in a composite."""
+
+    cutout: str
+    """The cut-out's key."""
+    class_name: str
+    shadow_class: ShadowClass
+    foot: tuple[int, int]
+    """Row and column in the composite."""
+    scale: float
+    """Its size here over its size when captured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Composite:
+    """One removable object of one composed picture (ObjectClear: input, ground truth, M_o, M_fg).
+
+    A picture with two objects gives two composites with one source; each removes one and keeps the other.
+    """
+
+    key: str
+    """Derived from plate, cut-outs, settings and the number of the draw."""
+    scene: str
+    """The plate's scene."""
+    scenes: tuple[str, ...]
+    """Lineage: the scenes of the plate and of every cut-out, sorted; all are of one split."""
+    split: Split
+    origin: str
+    plate: str
+    """The plate's key."""
+    objects: tuple[PlacedObject, ...]
+    """All objects of the picture, far to near: a later one may hide part of an earlier one."""
+    removed: int
+    """Which of ``objects`` is to be removed."""
+    source: RgbImage
+    """H×W×3 uint8, with all objects."""
+    mask: Mask
+    """H×W bool, M_o: True where most of the pixel shows the object that is to be removed."""
+    foreground: Mask
+    """H×W bool, M_fg: True wherever that object or its effect touches the picture; holds M_o."""
+    ground_truth: RgbImage
+    """H×W×3 uint8, without that object and its effect; equals the source outside M_fg."""

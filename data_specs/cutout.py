@@ -1,0 +1,70 @@
+"""A cut-out: an object with its effect on the ground, as a layer that can lie on any plate."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data_specs.arrays import Effect, Matte, RgbImage
+from data_specs.keys import Split
+from data_specs.tone import Tone
+
+ShadowClass = Literal[
+    "none",
+    "away",
+    "away-right",
+    "right",
+    "towards-right",
+    "towards",
+    "towards-left",
+    "left",
+    "away-left",
+]
+"""Where a shadow falls on the ground, seen from the camera: away from it, to its right, towards it …"""
+
+SHADOW_DIRECTIONS: tuple[ShadowClass, ...] = (
+    "away",
+    "away-right",
+    "right",
+    "towards-right",
+    "towards",
+    "towards-left",
+    "left",
+    "away-left",
+)
+"""The eight classes of 45° (ObjectClear clusters into eight): class k is centred on k·45°, 0° lies straight
+away from the camera on the ground, angles grow to the right (clockwise seen from above)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cutout:
+    """One object's layer: h rows, w columns, the box of object and effect.
+
+    Over a plate P it gives matte·picture + (1 − matte)·(P·(1 − darkening) + brightening).
+    """
+
+    key: str
+    scene: str
+    """Lineage: the scene of the pair it was cut from."""
+    split: Split
+    origin: str
+    class_name: str
+    picture: RgbImage
+    """h×w×3 uint8, the object's own colours, freed of what shone through its edge; 0 off the object."""
+    matte: Matte
+    """h×w uint8, the object's soft mask."""
+    darkening: Effect
+    """h×w×3 uint8, share of the plate's light that is taken away, 255 = all (ObjectClear, equation 1)."""
+    brightening: Effect
+    """h×w×3 uint8, levels that are added: reflections and bounced light, which equation 1 cannot give."""
+    foot: tuple[int, int]
+    """Row and column where the object stands: the lowest row of its mask, in the middle of its foot."""
+    foot_depth: float
+    """The ground's depth at the foot, in the unit all pairs and plates share."""
+    focal_px: float
+    """Of the camera that captured it."""
+    depression: float
+    """Radians below the horizon at which the camera saw the foot."""
+    bearing: float
+    """Radians to the right of the camera's axis at which it saw the foot."""
+    shadow_class: ShadowClass
+    tone: Tone
+    """Of the pair's ground truth."""
