@@ -1,7 +1,8 @@
 """Pictures of any size: where a network looks, and how what it changed comes back at full resolution.
 
-A network works at a short side of its own (512 px for SDXL's kin), sides multiples of 16 (papers.md, fact 20).
-It is shown the object's neighbourhood, so that a small object in a 4,000 px photo is not a few pixels.
+A network works at a short side of its own (512 px for SDXL's kin), sides multiples of 16 (papers.md,
+fact 20). It is shown the object's neighbourhood, so that a small object in a 4,000 px photo is not a few
+pixels.
 """
 
 from dataclasses import dataclass
@@ -78,22 +79,20 @@ def whole_picture(height: int, width: int, work_height: int, work_width: int) ->
 
 def show_picture(picture: RgbImage, window: WorkWindow) -> RgbImage:
     """The part of a picture that the window shows, at work size: h×w×3 uint8."""
-    return np.asarray(_resized(picture[window.box], window), np.uint8)
+    shown = _resized(picture[window.box], window.work_height, window.work_width, cv2.INTER_CUBIC)
+    return np.asarray(shown, np.uint8)
 
 
 def show_mask(mask: Mask, window: WorkWindow) -> Mask:
     """The mask at work size, h×w bool: a work pixel is masked if any of the pixels it stands for is."""
     part = mask[window.box].astype(np.float32)
-    if window.work_height <= window.height and window.work_width <= window.width:
-        return np.asarray(_resized(part, window)) > 0
-    size = (window.work_width, window.work_height)
-    return cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
+    return _resized(part, window.work_height, window.work_width, cv2.INTER_NEAREST_EXACT) > 0
 
 
 def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow) -> RgbImage:
     """Apply a change found at work size to the whole picture.
 
-    The change is enlarged and added, so that the picture keeps its own detail where a shadow or a cast
+    The change is resized and added, so that the picture keeps its own detail where a shadow or a cast
     goes. Where the mask is (softly, 2 work pixels beyond it) the source gives way to what the network
     saw of it first: the detail there is the object's, which goes as well.
 
@@ -104,19 +103,19 @@ def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow)
         window: The one that was shown.
 
     Returns:
-        H×W×3 uint8, the source to the bit wherever the enlarged change is 0.
+        H×W×3 uint8, the source to the bit wherever the change, brought to the part's size, is 0.
     """
     removal = source.copy()
     part = source[window.box]
     if window.is_identity:
         removal[window.box] = add_change(part, change)
         return removal
-    enlarged = _enlarged(change, window)
-    seen = _enlarged(show_picture(source, window).astype(np.float32), window)
+    returned = _returned(change, window)
+    seen = _returned(show_picture(source, window), window)
     share = _detail_that_goes(show_mask(mask, window), window)
-    share *= (enlarged != 0).any(axis=2)
-    enlarged += share[..., None] * (seen - part)
-    removal[window.box] = add_change(part, enlarged)
+    share *= (returned != 0).any(axis=2)
+    returned += share[..., None] * (seen - part)
+    removal[window.box] = add_change(part, returned)
     return removal
 
 
@@ -128,24 +127,25 @@ def _start(centre: float, length: int, whole: int) -> int:
 def _work_size(height: int, width: int, short_side_px: int) -> dict[str, int]:
     area = _GREATEST_WORK_AREA * short_side_px**2
     scale = min(short_side_px / min(height, width), (area / (height * width)) ** 0.5)
-    sides = (max(1, round(length * scale / SIDE_MULTIPLE_PX)) * SIDE_MULTIPLE_PX for length in (height, width))
+    sides = (
+        max(1, round(length * scale / SIDE_MULTIPLE_PX)) * SIDE_MULTIPLE_PX for length in (height, width)
+    )
     return dict(zip(("work_height", "work_width"), sides, strict=True))
 
 
-def _resized(part: np.ndarray, window: WorkWindow) -> np.ndarray:
-    """To work size: means over areas when it shrinks, cubic when it grows."""
-    shrinks = window.work_height * window.work_width < window.height * window.width
-    size = (window.work_width, window.work_height)
-    return cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+def _resized(values: np.ndarray, height: int, width: int, when_it_grows: int) -> np.ndarray:
+    """Means over areas when it shrinks, so that every pixel counts; else as told."""
+    shrinks = height * width < values.shape[0] * values.shape[1]
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA if shrinks else when_it_grows)
 
 
-def _enlarged(values: np.ndarray, window: WorkWindow) -> np.ndarray:
-    """From work size to the part's own; linear, so that nothing overshoots."""
-    return cv2.resize(values, (window.width, window.height), interpolation=cv2.INTER_LINEAR)
+def _returned(values: np.ndarray, window: WorkWindow) -> np.ndarray:
+    """From work size to the part's own, float32; linear where it grows, so that nothing overshoots."""
+    back = _resized(values.astype(np.float32), window.height, window.width, cv2.INTER_LINEAR)
+    return np.asarray(back, np.float32)
 
 
 def _detail_that_goes(mask: Mask, window: WorkWindow) -> Alpha:
     side = 2 * _SEAM_WORK_PX + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    wide = cv2.dilate(mask.astype(np.uint8), kernel).astype(np.float32)
-    return np.asarray(_enlarged(wide, window), np.float32)
+    return _returned(cv2.dilate(mask.astype(np.uint8), kernel), window)
