@@ -119,6 +119,18 @@ def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow)
     return removal
 
 
+def spread_map(values: Alpha, window: WorkWindow, whole: Alpha) -> None:
+    """Put a map of the window's part, of any resolution, where it belongs in the whole picture's, in place.
+
+    Args:
+        values: h×w float32.
+        window: The part.
+        whole: H×W float32.
+    """
+    size = (window.width, window.height)
+    whole[window.box] = np.clip(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
 def _start(centre: float, length: int, whole: int) -> int:
     """Where a stretch about a centre begins, moved to lie within 0..whole."""
     return min(max(0, round(centre - length / 2)), whole - length)
