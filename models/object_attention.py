@@ -98,18 +98,18 @@ class _Column(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, heads: int, position: int) -> Tensor:
         ctx.save_for_backward(query, key)
         ctx.heads, ctx.position = heads, position
-        return _shares(_by_head(query, heads), _by_head(key, heads))[..., position].clone()
+        return _shares(_by_head(query, heads), _by_head(key, heads))[:, :, position].clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         query, key = (_by_head(tensor, ctx.heads) for tensor in ctx.saved_tensors)
-        shares = _shares(query, key)
-        reach = gradients[0] * shares[..., ctx.position]
+        scale, shares = query.shape[-1] ** -0.5, _shares(query, key)
+        reach = gradients[0] * shares[:, :, ctx.position] * scale
         # Softmax's derivative for one column c and every logit t: c·([t is the token] − shares_t).
-        logits = shares.mul_(-reach[..., None])
-        logits[..., ctx.position] += reach
-        logits = (logits * query.shape[-1] ** -0.5).to(query.dtype)
-        back = (logits @ key, logits.transpose(-1, -2) @ query)
+        logits = shares.mul_(-reach[:, :, None])
+        logits[:, :, ctx.position] += reach
+        logits = logits.to(query.dtype)
+        back = (logits.transpose(-1, -2) @ key, logits @ query)
         return *(part.transpose(1, 2).flatten(2) for part in back), None, None
 
 
@@ -118,6 +118,6 @@ def _by_head(tensor: Tensor, heads: int) -> Tensor:
 
 
 def _shares(query: Tensor, key: Tensor) -> Tensor:
-    """B×H×N×T float32."""
-    logits = query @ (key * query.shape[-1] ** -0.5).transpose(-1, -2)
-    return logits.softmax(-1, dtype=torch.float32)
+    """B×H×T×N float32: words before places, because few words are slow to sum along as the last axis."""
+    logits = (key * query.shape[-1] ** -0.5) @ query.transpose(-1, -2)
+    return logits.softmax(2, dtype=torch.float32)

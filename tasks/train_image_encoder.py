@@ -4,6 +4,7 @@ import colorsys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import CLIPVisionModelWithProjection
@@ -32,8 +33,7 @@ class NamedObject:
     """The nearest of ``HUES`` to its mean colour."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamingScore:
+class NamingScore(NamedTuple):
     """How well unseen objects are named, beside the best answer that looks at nothing."""
 
     shape: float

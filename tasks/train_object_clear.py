@@ -1,6 +1,6 @@
 """Train ObjectClear's network from shards of triplets (papers.md, facts 16 to 18)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from data_specs.assessment import QualityConfig
+from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from models.object_clear import ObjectClearNetwork
 from models.tensors import masks_to_tensor, pictures_to_tensor
@@ -15,13 +16,17 @@ from models.training.augmentation import ForegroundPair, augmented
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.object_clear_loss import ForegroundBatch, ObjectClearLossConfig, object_clear_loss
 from tasks.assess import changed_region
+from tasks.shards import ShardReader
+from tasks.training_data import TripletSamples, drawn_triplets
+from tasks.workspace import Workspace
 
 _QUALITY = QualityConfig()
 
 
 def train_object_clear(
+    workspace: Workspace,
+    refs: Sequence[ShardRef],
     network: ObjectClearNetwork,
-    batches_from: Callable[[int, int], Iterable[Sequence[Triplet]]],
     config: TrainingConfig,
     loss: ObjectClearLossConfig,
     checkpoint: Path | None = None,
@@ -30,9 +35,9 @@ def train_object_clear(
     """Train U-Net and object token in place; goes on from the checkpoint after a kill.
 
     Args:
+        workspace: Where the shards lie.
+        refs: Shards of triplets, all of one size and square.
         network: Its other parts stay frozen.
-        batches_from: Triplets of batch ``start`` to ``stop`` − 1, as ``drawn_triplets`` reads them from
-            shards; one size, square.
         config: How long, how fast.
         loss: How one batch is weighed.
         checkpoint: Where to keep the state.
@@ -46,7 +51,10 @@ def train_object_clear(
     def loss_of(triplets: Sequence[Triplet], generator: torch.Generator) -> torch.Tensor:
         return object_clear_loss(network, foreground_batch(triplets, generator), loss, generator)
 
-    return train(trained, loss_of, batches_from, config, checkpoint, progress)
+    with ShardReader(workspace, refs) as reader:
+        samples = TripletSamples(reader, reader.keys)
+        batches = drawn_triplets(samples, [range(len(samples))], config.batch_size, config.seed)
+        return train(trained, loss_of, batches, config, checkpoint, progress)
 
 
 def foreground_batch(triplets: Sequence[Triplet], generator: torch.Generator) -> ForegroundBatch:
