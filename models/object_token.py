@@ -1,4 +1,4 @@
-"""The object token: the MLP that turns an object's image embedding into a word of the prompt (papers.md, fact 16)."""
+"""The object token: the MLP that makes a word of the prompt from an object's image embedding (fact 16)."""
 
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
