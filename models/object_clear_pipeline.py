@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError, ModelError
 from models.any_size import fused_at_full_size, short_side_of
-from models.fusion import attended_region, scaled_attention
+from models.fusion import FusionForm, attended_region, scaled_attention
 from models.object_clear import ObjectClearNetwork, load_object_clear
 from models.object_clear_sampling import OnStep, denoise
 from models.pipeline_pictures import (
@@ -142,6 +142,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         attention_guided_fusion: bool = True,
+        fusion_form: FusionForm = "banded",
     ) -> ObjectClearOutput | tuple[Any, list[Alpha]]:
         """Remove one object from each picture.
 
@@ -161,6 +162,7 @@ class ObjectClearPipeline(DiffusionPipeline):
                 Pictures shown at different sizes are denoised, and called for, one size after the other.
             callback_on_step_end_tensor_inputs: Which tensors it gets: ``latents``.
             attention_guided_fusion: False: the generated picture as it is, wherever the network looked.
+            fusion_form: ``banded`` leaves all but a band about the change to the bit; ``paper`` is fact 19's.
 
         Raises:
             InputError: If the input is of no known kind, sizes differ, or a mask is empty.
@@ -180,7 +182,9 @@ class ObjectClearPipeline(DiffusionPipeline):
                     # What the user marked is taken too, whether the network attended to it or not.
                     region = one.mask | attended_region(attended, *one.mask.shape)
                 source, mask = pictures[one.index], masks[one.index]
-                removals[one.index] = fused_at_full_size(source, mask, one.window, picture, region)
+                removals[one.index] = fused_at_full_size(
+                    source, mask, one.window, picture, region, fusion_form
+                )
                 spread_map(attended, one.window, attention[one.index])
         self.maybe_free_model_hooks()
         images = as_output(removals, output_type)

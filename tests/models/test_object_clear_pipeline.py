@@ -193,6 +193,17 @@ def test_pictures_of_several_sizes_share_no_noise(pipeline: ObjectClearPipeline)
         np.testing.assert_allclose(found.astype(int), alone, atol=1)
 
 
+def test_the_papers_form_reaches_as_far_as_the_network_looked(pipeline: ObjectClearPipeline) -> None:
+    source, mask = scene(64, 300)
+    removals = {
+        form: arrays(pipeline(source, mask, generator=seeded(), output_type="uint8", fusion_form=form))[0]
+        for form in ("banded", "paper")
+    }
+    changed = {form: (removal != source).any(axis=2) for form, removal in removals.items()}
+    assert changed["paper"].sum() >= changed["banded"].sum()
+    assert not changed["paper"][:, 170:].any(), "its window ends before"
+
+
 class LastStep(PipelineCallback):
     """Empties the latents at the last step, as diffusers' own callbacks change them."""
 
