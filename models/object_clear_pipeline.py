@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -10,13 +9,12 @@ import numpy as np
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils.torch_utils import randn_tensor
-from torch import Generator, Tensor
+from torch import Tensor
 
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError, ModelError
 from models.any_size import fused_at_full_size, short_side_of
-from models.fusion import attended_region, scaled_attention
+from models.fusion import FusionForm, attended_region, scaled_attention
 from models.object_clear import ObjectClearNetwork, load_object_clear
 from models.object_clear_sampling import OnStep, denoise
 from models.pipeline_pictures import (
@@ -28,13 +26,12 @@ from models.pipeline_pictures import (
     as_output,
     as_pictures,
 )
+from models.shown_pictures import Generators, LatentSpace, ShownPicture, show_pictures
 from models.tensors import masks_to_tensor, pictures_to_tensor, tensor_to_pictures
 from models.work_window import (
     SIDE_MULTIPLE_PX,
     WorkWindow,
     choose_window,
-    show_mask,
-    show_picture,
     spread_map,
     whole_picture,
 )
@@ -42,17 +39,6 @@ from models.work_window import (
 StepCallback = Callable[..., dict[str, Any]] | PipelineCallback | MultiPipelineCallbacks
 _PARTS = ("unet", "vae", "scheduler", "prompt", "image_encoder", "object_token")
 _SETTINGS = ("guidance_scale", "num_inference_steps")
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """One picture as the network sees it."""
-
-    index: int
-    window: WorkWindow
-    picture: RgbImage
-    mask: Mask
-    noise: Tensor
 
 
 class ObjectClearPipeline(DiffusionPipeline):
@@ -136,12 +122,13 @@ class ObjectClearPipeline(DiffusionPipeline):
         width: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        generator: Generator | list[Generator] | None = None,
+        generator: Generators = None,
         output_type: OutputType = "pil",
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         attention_guided_fusion: bool = True,
+        fusion_form: FusionForm = "banded",
     ) -> ObjectClearOutput | tuple[Any, list[Alpha]]:
         """Remove one object from each picture.
 
@@ -161,6 +148,7 @@ class ObjectClearPipeline(DiffusionPipeline):
                 Pictures shown at different sizes are denoised, and called for, one size after the other.
             callback_on_step_end_tensor_inputs: Which tensors it gets: ``latents``.
             attention_guided_fusion: False: the generated picture as it is, wherever the network looked.
+            fusion_form: ``banded`` leaves all but a band about the change to the bit; ``paper`` is fact 19's.
 
         Raises:
             InputError: If the input is of no known kind, sizes differ, or a mask is empty.
@@ -180,7 +168,9 @@ class ObjectClearPipeline(DiffusionPipeline):
                     # What the user marked is taken too, whether the network attended to it or not.
                     region = one.mask | attended_region(attended, *one.mask.shape)
                 source, mask = pictures[one.index], masks[one.index]
-                removals[one.index] = fused_at_full_size(source, mask, one.window, picture, region)
+                removals[one.index] = fused_at_full_size(
+                    source, mask, one.window, picture, region, fusion_form
+                )
                 spread_map(attended, one.window, attention[one.index])
         self.maybe_free_model_hooks()
         images = as_output(removals, output_type)
@@ -209,38 +199,27 @@ class ObjectClearPipeline(DiffusionPipeline):
         pictures: Sequence[RgbImage],
         masks: Sequence[Mask],
         work_size: tuple[int, int] | None,
-        generator: Generator | list[Generator] | None,
-    ) -> list[list[_Shown]]:
-        """Pictures of one work size together; the noise is drawn in the pictures' order all the same."""
-        if isinstance(generator, list) and len(generator) != len(pictures):
-            raise InputError("generator", f"{len(generator)} generators for {len(pictures)} pictures")
+        generator: Generators,
+    ) -> list[list[ShownPicture]]:
+        def window_of(mask: Mask) -> WorkWindow:
+            if work_size is not None:
+                return whole_picture(mask.shape[0], mask.shape[1], *work_size)
+            return choose_window(mask, self.short_side_px)
+
         factor = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
-        groups: dict[torch.Size, list[_Shown]] = {}
-        for index, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
-            if work_size:
-                window = whole_picture(*mask.shape, *work_size)
-            else:
-                window = choose_window(mask, self.short_side_px)
-            latent_size = (window.work_height // factor, window.work_width // factor)
-            noise = randn_tensor(
-                (1, self.unet.config["out_channels"], *latent_size),
-                generator=generator[index] if isinstance(generator, list) else generator,
-                device=self._execution_device,
-                dtype=self.unet.dtype,
-            )
-            one = _Shown(index, window, show_picture(picture, window), show_mask(mask, window), noise)
-            groups.setdefault(noise.shape, []).append(one)
-        return list(groups.values())
+        channels = self.unet.config["out_channels"]
+        space = LatentSpace(channels, factor, self._execution_device, self.unet.dtype)
+        return show_pictures(pictures, masks, window_of, space, generator)
 
     def _generate(
-        self, group: Sequence[_Shown], steps: int, guidance_scale: float, on_step: OnStep
+        self, group: Sequence[ShownPicture], steps: int, guidance_scale: float, on_step: OnStep
     ) -> tuple[list[RgbImage], list[Alpha]]:
         """What the network makes of pictures of one size, and where it attended (h×w, its own range)."""
         noise = torch.cat([one.noise for one in group])
         source = pictures_to_tensor([one.picture for one in group]).to(noise)
         mask = masks_to_tensor([one.mask for one in group]).to(noise)
         # diffusers' decorator hides the method's parameters from type checkers.
-        with cast(Any, self.progress_bar)(total=steps) as bar:
+        with cast(Any, self).progress_bar(total=steps) as bar:
 
             def counted(number: int, step: Tensor, latents: Tensor) -> Tensor:
                 bar.update()

@@ -4,7 +4,7 @@ The loop of diffusers' SDXL inpainting with the full picture in place of the mas
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -42,7 +42,9 @@ def denoise(
         The removals B×3×H×W float, [-1, 1] before clipping; and the object token's attention in the first
         layer that has it, at the last step and of the conditional half (fact 19): B×heads×h×w.
     """
-    unet, scheduler, scale = network.unet, network.scheduler, network.vae.config["scaling_factor"]
+    unet, scale = network.unet, network.vae.config["scaling_factor"]
+    # diffusers' schedulers take tensors for timesteps; their annotations say int.
+    scheduler = cast(Any, network.scheduler)
     unet.eval()
     is_guided = guidance_scale > 1
     hidden, added = _conditioned(network, source, mask, is_guided)
@@ -50,7 +52,7 @@ def denoise(
     seen = network.vae.encode(source).latent_dist.mode() * scale
     fixed = torch.cat([torch.nn.functional.interpolate(mask, seen.shape[-2:], mode="nearest"), seen], dim=1)
     scheduler.set_timesteps(steps, device=noise.device)
-    timesteps: Any = scheduler.timesteps
+    timesteps = scheduler.timesteps
 
     def predict(latents: Tensor, step: Tensor) -> Tensor:
         inputs = torch.cat([scheduler.scale_model_input(latents, step), fixed], dim=1)

@@ -6,14 +6,20 @@ from pathlib import Path
 from data_specs.errors import InputError, ModelError
 from models.any_size import AnySizeRemover, short_side_of
 from models.inpainting import InpaintingNetwork
+from models.object_clear_pipeline import ObjectClearPipeline
+from models.object_clear_remover import ObjectClearRemover
 from models.protocols import RemovalModel
 from models.remover import InpaintingRemover, SamplingConfig
 from models.telea import TeleaFill
-from tasks.model_store import BASE_FOLDER, network_at
+from tasks.model_store import BASE_FOLDER, WEIGHTS_FOLDER, network_at
 from tasks.workspace import Workspace
 
-NAMES = ("rorem", "telea")
+NAMES = ("object-clear", "rorem", "telea")
 """Names that ``open_remover`` knows beside folders."""
+OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
+"""The shipped ObjectClear, made by ``cleanplate train object-clear``."""
+_OBJECT_TOKEN = "object_token"
+"""The part that tells ObjectClear's folder from RORem's."""
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 
@@ -40,12 +46,18 @@ def open_remover(name: str | None, steps: int | None) -> OpenedRemover:
         if steps is not None:
             raise InputError("--steps", "Telea's fill has no steps; leave them out")
         return OpenedRemover(TeleaFill(), "Telea's fill")
-    if name is None or name == "rorem":
+    if name is None:
+        name = "object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem"
+    if name == "object-clear":
+        return _object_clear(OBJECT_CLEAR_FOLDER, steps, "ObjectClear, the shipped weights")
+    if name == "rorem":
         return _rorem(network_at(BASE_FOLDER), steps, "RORem's remover, the shipped base")
     folder = Path(name)
     if not folder.exists():
         raise InputError(f"--model {name}", f"neither {', '.join(NAMES)} nor a folder that exists")
     check_no_pickle(folder)
+    if (folder / _OBJECT_TOKEN).is_dir():
+        return _object_clear(folder, steps, f"ObjectClear in {folder}")
     return _rorem(network_at(folder), steps, f"RORem's remover in {folder}")
 
 
@@ -80,6 +92,12 @@ def check_no_pickle(folder: Path) -> None:
 
 
 _PICKLED = "{}: holds pickled weights, which may run code when they are read; convert them to safetensors"
+
+
+def _object_clear(folder: Path, steps: int | None, title: str) -> OpenedRemover:
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: there is no model here; run `cleanplate train object-clear`")
+    return OpenedRemover(ObjectClearRemover(ObjectClearPipeline.from_pretrained(folder), steps), title)
 
 
 def _rorem(network: InpaintingNetwork, steps: int | None, title: str) -> OpenedRemover:

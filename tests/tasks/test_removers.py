@@ -8,10 +8,14 @@ import pytest
 
 from data_specs.errors import InputError, ModelError
 from models.any_size import AnySizeRemover
+from models.object_clear_pipeline import ObjectClearPipeline
+from models.object_clear_remover import ObjectClearRemover
+from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.protocols import AttentiveRemover
 from models.remover import InpaintingRemover
 from models.telea import TeleaFill
 from tasks.model_store import BASE_FOLDER, network_at, record
-from tasks.removers import open_champion, open_remover
+from tasks.removers import OBJECT_CLEAR_FOLDER, open_champion, open_remover
 from tasks.workspace import Workspace
 
 
@@ -43,11 +47,35 @@ def test_the_base_removes_from_a_picture_of_another_size() -> None:
 
 @pytest.mark.parametrize(
     ("name", "steps", "fault"),
-    [("telea", 4, "no steps"), ("lama", None, "neither rorem, telea"), ("/no/such/folder", None, "neither")],
+    [
+        ("telea", 4, "no steps"),
+        ("lama", None, "neither object-clear, rorem"),
+        ("/no/such/folder", None, "neither"),
+    ],
 )
 def test_unknown_names_and_steps_of_telea_are_refused(name: str, steps: int | None, fault: str) -> None:
     with pytest.raises(InputError, match=fault):
         open_remover(name, steps)
+
+
+def test_an_object_clear_folder_is_known_by_its_object_token(tmp_path: Path) -> None:
+    base = network_at(BASE_FOLDER)
+    network = build_tiny_object_clear(base, build_tiny_image_encoder(1), 2)
+    pipeline = ObjectClearPipeline.of_network(network, num_inference_steps=2, guidance_scale=1.0)
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    opened = open_remover(str(tmp_path / "pipeline"), None)
+    assert opened.title == f"ObjectClear in {tmp_path / 'pipeline'}"
+    assert isinstance(opened.remover, AttentiveRemover)
+    assert opened.remover.model_hash == ObjectClearRemover(pipeline).model_hash
+    assert open_remover(str(tmp_path / "pipeline"), 3).remover.model_hash != opened.remover.model_hash
+    (tmp_path / "pipeline" / "unet" / "config.json").unlink()
+    with pytest.raises(ModelError, match="not a usable ObjectClear network"):
+        open_remover(str(tmp_path / "pipeline"), None)
+
+
+def test_without_a_name_the_best_that_ships() -> None:
+    title = open_remover(None, None).title
+    assert title == open_remover("object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem", None).title
 
 
 class Bomb:
