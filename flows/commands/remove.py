@@ -34,7 +34,9 @@ def remove_command(
     ],
     model: Annotated[
         str | None,
-        typer.Option(help="object-clear, rorem, telea, or a network's folder; by default the best that ships."),
+        typer.Option(
+            help="object-clear, rorem, telea, or a network's folder; by default the best that ships."
+        ),
     ] = None,
     workspace: Annotated[
         Path | None, typer.Option(help="Use this workspace's champion in place of --model.")

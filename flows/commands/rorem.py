@@ -142,6 +142,7 @@ def train_object_clear_command(
     import shutil
 
     from flows.train_object_clear import ObjectClearConfig, make_object_clear
+    from models.object_clear_pipeline import ObjectClearPipeline
     from tasks.aside import write_durably
     from tasks.workspace import Workspace
 
@@ -150,6 +151,8 @@ def train_object_clear_command(
     with _training_bar() as (told, step):
         network, card = make_object_clear(settings, Workspace.open(work), told, step)
     network.save_small(out)
+    settings_of_use = {"guidance_scale": 1.0, "num_inference_steps": card.sampling_steps}
+    ObjectClearPipeline.of_network(network, **settings_of_use).save_config(out)
     write_durably(out / "card.json", (card.model_dump_json(indent=2) + "\n").encode())
     shutil.rmtree(work)
     typer.echo(f"wrote {out}; its card.json tells how good it is")
