@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
+from transformers.utils.logging import disable_progress_bar
 
 from data_specs.errors import CleanplateError
 from data_specs.reject import Reject
@@ -72,6 +73,8 @@ def remove_command(
     """
     if model is not None and workspace is not None:
         raise typer.BadParameter("give either --model or --workspace")
+    # Weights of a few MB are there at once; only pictures are worth a bar.
+    disable_progress_bar()
     matched = match_files(source, mask, out)
     opened = open_remover(model, steps) if workspace is None else open_champion(workspace, steps)
     extras = RemovalExtras(attention=save_attention, compare=compare)

@@ -10,6 +10,8 @@ import pytest
 from data_specs.arrays import Mask, RgbImage
 from models.any_size import AnySizeRemover
 from models.remover import InpaintingRemover, SamplingConfig
+from models.variants import widen
+from models.work_window import choose_window, show_mask
 
 
 @dataclass
@@ -17,12 +19,14 @@ class EvenGround:
     """Knows the ground truth here, an even ground of level 100, and makes it 3 levels too light."""
 
     shown: list[tuple[int, ...]] = field(default_factory=list)
+    masked: list[int] = field(default_factory=list)
     model_hash: str = "even"
 
     def remove(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
         self.shown += [source.shape for source in sources]
+        self.masked += [int(mask.sum()) for mask in masks]
         assert all(mask.any() and not mask.all() for mask in masks)
         return [np.full_like(source, 103) for source in sources]
 
@@ -43,6 +47,8 @@ def test_the_object_goes_and_the_rest_stays_to_the_bit(height: int, width: int, 
     assert removal.shape == source.shape
     assert even.shown[0][0] % 16 == 0 == even.shown[0][1] % 16
     assert min(even.shown[0][:2]) <= 64
+    shown = show_mask(mask, choose_window(mask, 64))
+    assert even.masked == [int(widen(shown, "dilated").sum())] != [int(shown.sum())]
     # Inside, the generated level; the object's own grain has gone too.
     assert np.abs(removal[mask].astype(int) - 103).max() <= 2
     # From some work pixels beyond the mask on, nothing has changed: dilation, blur, band and resizing.

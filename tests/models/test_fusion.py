@@ -120,6 +120,20 @@ def test_the_banded_form_leaves_the_rest_to_the_bit() -> None:
     np.testing.assert_array_equal(found[weight == 1], generated[weight == 1])
 
 
+def test_the_banded_form_is_its_definition_over_the_whole_frame() -> None:
+    source, generated = grainy_picture(160, 220, 12), grainy_picture(160, 220, 13)
+    lengths = FusionLengths(low_px=16, band_px=20)
+    weight = blend_weight(spot(160, 220), lengths).astype(np.float64)[..., None]
+    difference = generated.astype(np.float64) - source
+    low = a_trous_low(difference * (1 - weight), 4) / np.maximum(a_trous_low(1 - weight, 4), 1e-9)
+    distance = np.asarray(ndimage.distance_transform_edt(weight[..., 0] == 0))
+    fade = np.clip(1 - distance / 20, 0, 1)[..., None]
+    found = fused_change(source, generated, weight[..., 0].astype(np.float32), lengths)
+    expected = weight * difference + (1 - weight) * fade * low
+    known = a_trous_low(1 - weight, 4)[..., 0] > 1e-3
+    np.testing.assert_allclose(found[known], expected[known], atol=0.02)
+
+
 def test_the_banded_form_carries_a_colour_cast_to_the_seam_and_no_halo() -> None:
     """The generated picture: the object gone, everything 9 levels lighter. Truth outside: the source."""
     ground_truth = soft_picture(200, 200, 6) // 2 + 40

@@ -44,6 +44,27 @@ def test_one_picture_with_the_model_that_ships() -> None:
 
 
 @pytest.mark.usefixtures("place")
+def test_where_the_shipped_object_clear_looked() -> None:
+    words = [
+        "remove",
+        "photos/a.png",
+        "masks/a.png",
+        "-o",
+        "out",
+        "--model",
+        "object-clear",
+        "--save-attention",
+    ]
+    result = run(app, words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "wrote out/a.png out/a.attention.png\n"
+    attention = cv2.imread("out/a.attention.png", cv2.IMREAD_UNCHANGED)
+    assert attention is not None
+    assert (attention.shape, attention.dtype) == ((70, 90), np.uint8)
+    assert attention.max() > 128
+
+
+@pytest.mark.usefixtures("place")
 def test_folders_write_what_can_be_done_list_the_rest_and_exit_with_1() -> None:
     assert cv2.imwrite("masks/c.png", np.zeros((70, 90), np.uint8))
     result = run(app, ["remove", "photos", "masks", "-o", "out", "--model", "telea", "--json"])
