@@ -1,6 +1,8 @@
-"""The commands of RORem's cycle: demo, round, cycle, and train base."""
+"""The commands of RORem's cycle: demo, round, cycle; and training what is made beforehand."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -112,23 +114,63 @@ def train_base_command(
 
     Example: cleanplate train base --out models/weights/base
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from flows.train_base import BaseConfig, make_base
 
     config = BaseConfig()
     config = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task("base", total=steps)
-
-        def step(done: int, total: int, loss: float) -> None:
-            bars.update(bar, completed=done, total=total, description=f"base, loss {loss:.4f}")
-
-        network = make_base(config, out.with_suffix(".checkpoint.safetensors"), bars.console.print, step)
+    with _training_bar() as (told, step):
+        network = make_base(config, out.with_suffix(".checkpoint.safetensors"), told, step)
     network.save_small(out)
     out.with_suffix(".checkpoint.safetensors").unlink()
     typer.echo(f"wrote {out}")
+
+
+@train_app.command("object-clear")
+@clear_errors
+def train_object_clear_command(
+    out: Annotated[
+        Path, typer.Option(help="The folder to write; removals read models/weights/object_clear.")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Train ObjectClear's tiny network on the studio, beginning with its image encoder, and measure it.
+
+    Its shards and checkpoints lie in OUT.work until it is done; killed and started again, it goes on there.
+
+    Example: cleanplate train object-clear --out models/weights/object_clear
+    """
+    import shutil
+
+    from flows.train_object_clear import ObjectClearConfig, make_object_clear
+    from models.object_clear_pipeline import ObjectClearPipeline
+    from tasks.aside import write_durably
+    from tasks.workspace import Workspace
+
+    settings = _configured(ObjectClearConfig, config, {})
+    work = out.with_name(f"{out.name}.work")
+    with _training_bar() as (told, step):
+        network, card = make_object_clear(settings, Workspace.open(work), told, step)
+    network.save_small(out)
+    settings_of_use = {"guidance_scale": 1.0, "num_inference_steps": card.sampling_steps}
+    ObjectClearPipeline.of_network(network, **settings_of_use).save_config(out)
+    write_durably(out / "card.json", (card.model_dump_json(indent=2) + "\n").encode())
+    shutil.rmtree(work)
+    typer.echo(f"wrote {out}; its card.json tells how good it is")
+
+
+@contextmanager
+def _training_bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int, float], None]]]:
+    """A bar on standard error: what prints a line above it, and what is told of every step."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("training", total=None)
+
+        def step(done: int, total: int, loss: float) -> None:
+            bars.update(bar, completed=done, total=total, description=f"loss {loss:.4f}")
+
+        yield bars.console.print, step
 
 
 def _configured(kind: type[Settings], path: Path | None, named: dict[str, object]) -> Settings:
