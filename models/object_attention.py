@@ -80,7 +80,7 @@ class _Tap:
         self._query: Tensor | None = None
 
     def note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._size = tuple(inputs[0].shape[-2:])
+        self._size = (inputs[0].shape[-2], inputs[0].shape[-1])
 
     def note_query(self, module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> None:
         self._query = query

@@ -120,7 +120,7 @@ def embed_object(encoder: CLIPVisionModelWithProjection, source: Tensor, mask: T
 
 def object_view(encoder: CLIPVisionModelWithProjection, source: Tensor, mask: Tensor) -> Tensor:
     """B×3×S×S, as ``embed_object`` shows it to the encoder; black off the object before normalising."""
-    side = encoder.config.image_size
+    side = cast(int, encoder.config.image_size)
     cut = torch.nn.functional.interpolate(
         (source / 2 + 0.5) * mask, (side, side), mode="bicubic", antialias=True, align_corners=False
     )

@@ -113,7 +113,7 @@ def _sdxl_unet() -> UNet2DConditionModel:
         block_out_channels=(320, 640, 1280),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 2, 10),
+        transformer_layers_per_block=cast(Any, (1, 2, 10)),
         attention_head_dim=cast(Any, (5, 10, 20)),
         cross_attention_dim=2048,
         use_linear_projection=True,
@@ -125,9 +125,9 @@ def _sdxl_unet() -> UNet2DConditionModel:
 
 def _sdxl_vae() -> AutoencoderKL:
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
+        down_block_types=cast(Any, ("DownEncoderBlock2D",) * 4),
+        up_block_types=cast(Any, ("UpDecoderBlock2D",) * 4),
+        block_out_channels=cast(Any, (128, 256, 512, 512)),
         layers_per_block=2,
         latent_channels=4,
         sample_size=1024,

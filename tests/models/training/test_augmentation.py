@@ -102,7 +102,7 @@ def test_colours_move_within_the_papers_ranges() -> None:
 
 def test_what_is_equal_in_both_pictures_stays_equal() -> None:
     noise = np.random.default_rng(1).integers(30, 220, (9, 9, 3), np.uint8)
-    truth = np.asarray(cv2.resize(noise, (64, 64)))
+    truth = np.asarray(cv2.resize(noise, (64, 64)), np.uint8)
     source = truth.copy()
     source[20:40, 20:40] = (250, 10, 10)
     for seed in range(20):
