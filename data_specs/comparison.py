@@ -1,6 +1,7 @@
 """A comparison: several methods measured on the same pictures."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -40,7 +41,7 @@ class PictureResult:
     scene: str
     origin: str
     method: str
-    values: dict[MetricName, float]
+    values: Mapping[MetricName, float]
     """NaN where the metric is undefined for the picture (a null in the file)."""
 
     def defined(self, metric: MetricName) -> bool:

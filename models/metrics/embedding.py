@@ -21,7 +21,7 @@ CLIP = MetricSpec(
     "CLIP",
     "",
     "higher",
-    4,
+    3,
     "Cosine of the CLIP image embeddings of removal and ground truth (1 = the same picture to CLIP); "
     "RORem's column of 22 to 23 is on another scale and no match for it.",
 )
@@ -30,7 +30,7 @@ DINO = MetricSpec(
     "DINO",
     "",
     "higher",
-    4,
+    3,
     "Cosine of DINO's class tokens, after the last norm, of removal and ground truth.",
 )
 

@@ -37,7 +37,7 @@ REMOVE = MetricSpec(
     "ReMOVE",
     "",
     "higher",
-    4,
+    3,
     "Cosine of SAM's mean features inside and outside the mask, both of the removal "
     "(Chandrasekar et al. 2024); no ground truth is asked.",
 )
@@ -46,7 +46,7 @@ REMOVE_PLUS = MetricSpec(
     "ReMOVE+",
     "",
     "higher",
-    4,
+    3,
     "The same of the removal inside M_fg and the SOURCE outside it (ObjectClear; papers.md, fact 21).",
 )
 

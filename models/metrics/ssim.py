@@ -21,7 +21,7 @@ class Ssim:
         "SSIM",
         "",
         "higher",
-        4,
+        3,
         "Structural similarity to the ground truth (Wang et al. 2004; 11 px Gaussian window, range 255).",
     )
     fingerprint = "ssim 11 1.5 255"
