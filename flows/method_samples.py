@@ -79,5 +79,6 @@ def _row(
         removals=[found[triplet.key] for found in removals.values()],
         ground_truth=triplet.ground_truth,
         figures=[figures[method][triplet.key] for method in removals],
-        caption=f"{part}: {triplet.origin}",
+        rank=part,
+        caption=triplet.origin,
     )

@@ -134,18 +134,19 @@ def print_comparison(comparison: Comparison) -> None:
         title = f"Difference from {comparison.methods[0].method}, picture by picture"
         _print_rows(title, difference_rows(differences[start : start + _METHODS_A_TABLE]))
     for each in comparison.left_out:
-        console.print(f"{each.title} is left out: {each.reason}; {each.mend}.")
+        console.print(f"{each.title} left out: {each.reason}; {each.mend}.")
     for reason, number in comparison.rejects.items():
         console.print(f"refused: {number} × {reason}")
     console.print(f"Results: {comparison.results}\nPage: {comparison.report}", soft_wrap=True)
 
 
 def _print_rows(title: str, rows: list[dict[str, str]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+    console = Console(highlight=False, markup=False)
+    console.print(title, style="bold")
+    table = Table(header_style="dim", box=None)
     for name in rows[0]:
         table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.values())
-    console = Console(highlight=False, markup=False)
     console.print(table)
     console.print()

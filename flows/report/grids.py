@@ -51,6 +51,8 @@ class MethodsRow:
     removals: Sequence[RgbImage]
     ground_truth: RgbImage
     figures: Sequence[str]
+    rank: str
+    """One word beside the picture, above ``caption``."""
     caption: str
 
 
@@ -85,7 +87,10 @@ def draw_methods(rows: Sequence[MethodsRow], methods: Sequence[str]) -> bytes:
             _paste(canvas, _fitted(picture), (column * (CELL_PX + _GAP), top))
         for column, figure in enumerate(row.figures, start=2):
             _write(canvas, figure, (column * (CELL_PX + _GAP), top + CELL_PX + 16), size_px=15)
-        _write_caption(canvas, row.caption, (columns * (CELL_PX + _GAP), top + 20))
+        left = columns * (CELL_PX + _GAP)
+        _write(canvas, row.rank, (left, top + 20), size_px=18, weight=500)
+        for line, words in enumerate(textwrap.wrap(row.caption, _CAPTION_LETTERS)):
+            _write(canvas, words, (left, top + 44 + 19 * line), size_px=15)
     return _as_png(canvas)
 
 
@@ -116,13 +121,8 @@ def _draw_row(canvas: NDArray[np.uint8], row: SampleRow, top: int) -> None:
         _paste(canvas, _fitted(row.ground_truth), (left, top))
     left += CELL_PX + _GAP
     _write(canvas, "–" if row.score is None else f"{row.score:.2f}", (left, top + 28), size_px=30, weight=600)
-    _write_caption(canvas, row.caption, (left, top + 58))
-
-
-def _write_caption(canvas: NDArray[np.uint8], caption: str, at: tuple[int, int]) -> None:
-    """Some lines of words, the first with its baseline at ``at``."""
-    for index, words in enumerate(textwrap.wrap(caption, _CAPTION_LETTERS)):
-        _write(canvas, words, (at[0], at[1] + 22 * index), size_px=18)
+    for index, words in enumerate(textwrap.wrap(row.caption, _CAPTION_LETTERS)):
+        _write(canvas, words, (left, top + 58 + 22 * index), size_px=18)
 
 
 def _shortened(heading: str) -> str:

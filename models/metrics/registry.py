@@ -39,7 +39,7 @@ class _Family:
 
 
 _FAMILIES = (
-    _Family("lpips", f"{lpips.FILE_NAME}", (lpips.Lpips.spec,), lambda folder: [lpips.Lpips(folder)]),
+    _Family("lpips", lpips.FILE_NAME, (lpips.Lpips.spec,), lambda folder: [lpips.Lpips(folder)]),
     _Family("clip", "a CLIP model", (embedding.CLIP,), lambda folder: [embedding.clip_similarity(folder)]),
     _Family(
         "dino",
@@ -78,10 +78,9 @@ def available_metrics(config: MetricConfig) -> tuple[list[Metric], list[MetricLe
 
 
 def _left_out(family: _Family, spec: MetricSpec, folder: Path | None) -> MetricLeftOut:
+    if folder is None:
+        mend = f"name --metric-weights WEIGHTS, with {family.holds} in WEIGHTS/{family.folder}"
+        return MetricLeftOut(title=spec.title, reason="no metrics' weights were named", mend=mend)
     return MetricLeftOut(
-        title=spec.title,
-        reason="no folder of metrics' weights was named" if folder is None else f"{folder} is not there",
-        mend=f"put {family.holds} into {folder or f'WEIGHTS/{family.folder}'}"
-        + (" and name --metric-weights WEIGHTS" if folder is None else "")
-        + " (docs/metrics.md)",
+        title=spec.title, reason=f"{folder} is not there", mend=f"put {family.holds} there (docs/metrics.md)"
     )
