@@ -13,7 +13,7 @@ from data_specs.arrays import Mask, RgbImage
 
 CELL_PX = 128
 _GAP, _HEAD, _SIDE = 10, 34, 164
-_CAPTION_LETTERS, _HEADING_LETTERS = 18, 13
+_CAPTION_LETTERS, _SMALL_LETTERS, _HEADING_LETTERS = 18, 21, 13
 _FIGURE = 20
 """Height of the line of figures below the pictures of several methods."""
 _MASK_COLOUR = (255, 64, 96)
@@ -89,7 +89,7 @@ def draw_methods(rows: Sequence[MethodsRow], methods: Sequence[str]) -> bytes:
             _write(canvas, figure, (column * (CELL_PX + _GAP), top + CELL_PX + 16), size_px=15)
         left = columns * (CELL_PX + _GAP)
         _write(canvas, row.rank, (left, top + 20), size_px=18, weight=500)
-        for line, words in enumerate(textwrap.wrap(row.caption, _CAPTION_LETTERS)):
+        for line, words in enumerate(textwrap.wrap(row.caption, _SMALL_LETTERS)):
             _write(canvas, words, (left, top + 44 + 19 * line), size_px=15)
     return _as_png(canvas)
 
