@@ -31,7 +31,7 @@ from models.metrics.registry import MetricConfig, available_metrics
 from models.protocols import Metric
 from tasks.assess import changed_region
 from tasks.evaluate import removals_of
-from tasks.removers import remover_named
+from tasks.removers import open_remover
 from tasks.sources.studio.shots import StudioConfig, studio_triplets
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     arguments = parser.parse_args()
     studio = StudioConfig(size_px=arguments.size_px, split="test", seed=900)
     triplets = list(studio_triplets(studio, range(arguments.pictures)))
-    base = remover_named("base", None)
+    base = open_remover("rorem", steps=None).remover
     pictures = [
         RemovedPicture(
             source=t.source,
@@ -56,13 +56,13 @@ def main() -> None:
         )
         for t in triplets
     ]
-    ways: dict[str, Callable[[], object]] = {"removing (base)": lambda: removals_of(base, triplets)}
+    ways: dict[str, Callable[[], object]] = {"removing (rorem)": lambda: removals_of(base, triplets)}
     with tempfile.TemporaryDirectory() as folder:
         save_full_size(Path(folder))
         for metric in available_metrics(MetricConfig(weights=Path(folder)))[0]:
             ways[metric.spec.title] = measuring(metric, pictures)
     seconds = alternate(ways, arguments.runs)
-    figures = {**ratio_of(seconds, "SSIM", "removing (base)"), "machine": machine()}
+    figures = {**ratio_of(seconds, "SSIM", "removing (rorem)"), "machine": machine()}
     title = f"metrics at {arguments.size_px} px (ratio: SSIM to removing)"
     report(title, seconds, arguments.pictures, figures, arguments.as_json)
 

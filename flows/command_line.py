@@ -23,6 +23,7 @@ COMMANDS = (
         "flows.commands.evaluate:evaluate_app",
         "Measure removers on pictures whose truth is known.",
     ),
+    LazyCommand("remove", "flows.commands.remove:remove_app", "Remove objects from your own pictures."),
     LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
 )
 

@@ -27,9 +27,9 @@ class EvaluateConfig(BaseModel):
 
     pictures: EvaluationSet = Field(default=VersionSet(), description="What the methods are measured on.")
     methods: tuple[str, ...] = Field(
-        default=("telea", "base"),
+        default=("telea", "rorem"),
         min_length=1,
-        description="telea, base (shipped), rorem (the workspace's champion) or a model's folder; "
+        description="telea, rorem, object-clear (shipped), champion (the workspace's) or a model's folder; "
         "the first is what the others are compared with.",
     )
     metrics: MetricConfig = Field(default=MetricConfig(), description="Where the metrics' weights lie.")
@@ -59,8 +59,8 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     Run again it measures only what is new: another method, other pictures, another metric.
 
     Raises:
-        InputError: If the pictures' or the weights' folder is not there, or ``out`` cannot be written.
-        FlowError: If there is nothing to measure on, or no champion.
+        InputError: If the pictures, the weights' folder or a method are not there, or ``out`` is no folder.
+        FlowError: If there is nothing to measure on.
         ModelError: If a method's or a metric's weights cannot be used.
     """
     out = _folder(config.out)

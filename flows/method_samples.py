@@ -10,8 +10,7 @@ from flows.report.grids import MethodsRow, draw_methods
 from tasks.compare import worst_median_best
 from tasks.evaluate import removals_of
 from tasks.evaluation_set import EvaluationSet, read_set
-from tasks.measure import method_label, same_size_batches, workspace_of
-from tasks.removers import remover_named
+from tasks.measure import method_label, method_remover, same_size_batches
 
 RANKED_BY: MetricName = "psnr_fg"
 """Inside object and effects: the part a removal is there for, and always measured."""
@@ -28,7 +27,7 @@ def method_grids(
     The few pictures shown are removed from once more; removals are not kept while measuring.
 
     Args:
-        methods: As ``tasks.removers`` knows them.
+        methods: As ``tasks.measure.method_remover`` knows them.
         pictures: The pinned set.
         rows: What was measured.
         rows_each: How many worst, median and best pictures; 0 for no grids.
@@ -59,7 +58,7 @@ def method_grids(
 
 
 def _removals(method: str, pictures: EvaluationSet, triplets: Sequence[Triplet]) -> dict[str, RgbImage]:
-    remover = remover_named(method, workspace_of(pictures))
+    remover = method_remover(method, pictures)
     return {
         triplet.key: removal
         for batch in same_size_batches(triplets)

@@ -7,6 +7,7 @@ cached embedding of the one prompt in use (RORem trains and infers with the empt
 import copy
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -55,18 +56,10 @@ class InpaintingNetwork:
 
     def fingerprint(self) -> str:
         """20 hexadecimal digits naming the weights, the prompt and the settings, wherever they lie."""
-        digest = hashlib.sha256()
         tensors = {"prompt.hidden": self.prompt.hidden, "prompt.pooled": self.prompt.pooled}
         for part, module in (("unet", self.unet), ("vae", self.vae)):
             tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
-        for holder in (self.unet, self.vae, self.scheduler):
-            # Names with an underscore tell of the folder, the library and the process, not of the network.
-            settings = {name: value for name, value in holder.config.items() if not name.startswith("_")}
-            digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-        for name, tensor in sorted(tensors.items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
-        return digest.hexdigest()[:20]
+        return fingerprint_of(tensors, [self.unet.config, self.vae.config, self.scheduler.config])
 
     def condition(self, count: int, size_px: int) -> tuple[Tensor, dict[str, Tensor]]:
         """SDXL's conditioning for ``count`` pictures: text tokens, and pooled text with the size ids.
@@ -76,6 +69,24 @@ class InpaintingNetwork:
         ids = torch.tensor([[size_px, size_px, 0, 0, size_px, size_px]], dtype=self.prompt.pooled.dtype)
         added = {"text_embeds": self.prompt.pooled.expand(count, -1), "time_ids": ids.expand(count, -1)}
         return self.prompt.hidden.expand(count, -1, -1), added
+
+
+def fingerprint_of(tensors: Mapping[str, Tensor], configs: Sequence[Mapping[str, Any]]) -> str:
+    """20 hexadecimal digits naming a network.
+
+    Args:
+        tensors: All its weights and constants, by name.
+        configs: Its parts' settings, always in the same order.
+    """
+    digest = hashlib.sha256()
+    for config in configs:
+        # Names with an underscore tell of the folder, the library and the process, not of the network.
+        settings = {name: value for name, value in config.items() if not name.startswith("_")}
+        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()[:20]
 
 
 def load_network(folder: Path) -> InpaintingNetwork:

@@ -1,9 +1,9 @@
 """What the flows ask of a model, and nothing more: any back end that answers fits."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from data_specs.arrays import Mask, RgbImage
+from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.metric import MetricSpec, RemovedPicture
 
 
@@ -27,6 +27,24 @@ class RemovalModel(Protocol):
 
         Returns:
             N removals H×W×3 uint8.
+        """
+        ...
+
+
+@runtime_checkable
+class AttentiveRemover(Protocol):
+    """A RemovalModel that can say where it looked."""
+
+    def remove_attending(self, source: RgbImage, mask: Mask, seed: int) -> tuple[RgbImage, Alpha]:
+        """Remove one object, as ``RemovalModel.remove`` does, and show the object token's attention.
+
+        Args:
+            source: H×W×3 uint8.
+            mask: H×W bool.
+            seed: Of the noise.
+
+        Returns:
+            The removal, H×W×3 uint8, and the attention scaled to its own range, H×W float32, [0, 1].
         """
         ...
 

@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_specs.assessment import QualityConfig
 from data_specs.comparison import MetricLeftOut, PictureResult
+from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.metric import RemovedPicture
 from data_specs.reject import Reject
@@ -23,9 +24,11 @@ from tasks.aside import sweep_asides, write_durably
 from tasks.assess import changed_region
 from tasks.evaluate import removals_of
 from tasks.evaluation_set import EvaluationSet, VersionSet, read_set, set_digest, set_words
-from tasks.removers import remover_named
+from tasks.removers import open_champion, open_remover
 from tasks.results_file import Measurement, results_bytes
 
+CHAMPION = "champion"
+"""The method that is a workspace's own best remover."""
 _BATCH = 32
 """Pictures removed and measured at once; a method's noise depends on it, so it is no setting."""
 _CODE_VERSION = 1
@@ -38,7 +41,7 @@ class MeasureWork(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     method: str
-    """As ``tasks.removers`` knows it."""
+    """As ``method_remover`` knows it."""
     pictures: EvaluationSet
     """Pinned."""
     metrics: MetricConfig
@@ -57,10 +60,11 @@ def measure(work: MeasureWork, out: Path, progress: Callable[[int], None] = lamb
         The method's results file, named by all that its numbers depend on.
 
     Raises:
-        FlowError: If the set holds no picture, or the method's model is not there.
+        FlowError: If the set holds no picture.
+        InputError: If there is no such method.
         ModelError: If weights cannot be used.
     """
-    remover = remover_named(work.method, workspace_of(work.pictures))
+    remover = method_remover(work.method, work.pictures)
     metrics, _ = loaded_metrics(work.metrics.weights)
     stated = [work.quality.model_dump_json(), *(f"{m.spec.name} {m.fingerprint}" for m in metrics)]
     digest = derive_key(
@@ -88,9 +92,22 @@ def method_label(method: str) -> str:
     return Path(method).name
 
 
-def workspace_of(pictures: EvaluationSet) -> Path | None:
-    """The workspace in use, if the pictures come from one."""
-    return pictures.workspace if isinstance(pictures, VersionSet) else None
+def method_remover(method: str, pictures: EvaluationSet) -> RemovalModel:
+    """The remover of a method, as `cleanplate remove` would use it.
+
+    Args:
+        method: ``champion``, or what ``tasks.removers.open_remover`` knows: a name or a folder.
+        pictures: A workspace's, if the champion of that workspace is meant.
+
+    Raises:
+        InputError: If there is no such method, or no workspace with a champion.
+        ModelError: If its weights cannot be used.
+    """
+    if method != CHAMPION:
+        return open_remover(method, steps=None).remover
+    if not isinstance(pictures, VersionSet):
+        raise InputError(CHAMPION, "a folder of triplets has no champion; name the folder of a model")
+    return open_champion(pictures.workspace, steps=None).remover
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,9 @@ from models.inpainting import InpaintingNetwork, load_network
 from tasks.aside import aside_path, sync_folder
 from tasks.workspace import Workspace
 
-BASE_FOLDER = Path(str(files("models"))) / "weights" / "base"
+WEIGHTS_FOLDER = Path(str(files("models"))) / "weights"
+"""What ships."""
+BASE_FOLDER = WEIGHTS_FOLDER / "base"
 """The shipped base, made by ``cleanplate train base``."""
 
 

@@ -24,6 +24,8 @@ LIMIT_PIXELS = 64_000_000
 _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _EIGHT_BIT_MODES = {"RGB", "L", "P", "1", "RGBA", "LA", "PA"}
+_GREY_MARGIN = 32
+"""JPEG rings a mask's edges by less than this."""
 _SIXTEEN_BIT = re.compile(r"^(I|F)")
 
 
@@ -114,7 +116,7 @@ def read_picture(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> RgbImage:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
     if pixels.shape[2] == 4:
         if pixels[..., 3].min() < 255:
-            raise RejectedPicture(path, RejectReason.NOT_RGB, "it has transparent pixels")
+            raise RejectedPicture(path, RejectReason.NOT_RGB, "it has transparent pixels, flatten it first")
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), np.uint8)
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
@@ -128,17 +130,34 @@ def read_mask(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> Mask:
     Raises:
         RejectedPicture: as ``read_picture``, and MASK_EMPTY or MASK_FULL.
     """
+    return read_soft_mask(path, limit_pixels=limit_pixels)[0]
+
+
+def read_soft_mask(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[Mask, float]:
+    """Read a mask as ``read_mask`` does, and say how soft the file is.
+
+    Returns:
+        The mask, H×W bool, and its grey pixels (neither within 32 levels of black nor of white) for each
+        pixel marked: 0 for a clean mask.
+
+    Raises:
+        RejectedPicture: as ``read_mask``.
+    """
     facts = picture_facts(path, limit_pixels=limit_pixels)
     if facts.orientation != _UPRIGHT:
         raise RejectedPicture(
             path, RejectReason.ROTATED_BY_EXIF, f"orientation {facts.orientation}, turn its pixels"
         )
-    mask = _single_channel(path, _decode(path, facts)) > 127
+    levels = _single_channel(path, _decode(path, facts))
+    mask = levels > 127
     if not mask.any():
-        raise RejectedPicture(path, RejectReason.MASK_EMPTY)
+        greatest = int(levels.max())
+        detail = f"its greatest level is {greatest}, the object is marked by 255" if greatest else ""
+        raise RejectedPicture(path, RejectReason.MASK_EMPTY, detail)
     if mask.all():
         raise RejectedPicture(path, RejectReason.MASK_FULL)
-    return mask
+    grey = (levels > _GREY_MARGIN) & (levels < 255 - _GREY_MARGIN)
+    return mask, float(grey.sum() / mask.sum())
 
 
 def check_same_size(path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:

@@ -1,55 +1,106 @@
-"""Removers by the names people use for them."""
+"""Removers by name: what `cleanplate remove --model` and its kin can open."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from data_specs.errors import FlowError, ModelError
+from data_specs.errors import InputError, ModelError
+from models.any_size import AnySizeRemover, short_side_of
+from models.inpainting import InpaintingNetwork
+from models.object_clear_pipeline import ObjectClearPipeline
+from models.object_clear_remover import ObjectClearRemover
 from models.protocols import RemovalModel
 from models.remover import InpaintingRemover, SamplingConfig
 from models.telea import TeleaFill
-from tasks.model_store import BASE_FOLDER, shared_network_at
+from tasks.model_store import BASE_FOLDER, WEIGHTS_FOLDER, network_at
 from tasks.workspace import Workspace
 
+NAMES = ("object-clear", "rorem", "telea")
+"""Names that ``open_remover`` knows beside folders."""
+OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
+"""The shipped ObjectClear, made by ``cleanplate train object-clear``."""
+_OBJECT_TOKEN = "object_token"
+"""The part that tells ObjectClear's folder from RORem's."""
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
-def remover_named(name: str, workspace: Path | None) -> RemovalModel:
-    """The remover of a name, loaded once a process.
+
+@dataclass(frozen=True, slots=True)
+class OpenedRemover:
+    """A remover for pictures of any size, and what it is in words."""
+
+    remover: RemovalModel
+    title: str
+
+
+def open_remover(name: str | None, steps: int | None) -> OpenedRemover:
+    """Open a remover by name or folder; without a name, the best that ships.
 
     Args:
-        name: ``telea``, ``base``, ``rorem``, or a folder with an inpainting network.
-        workspace: Where ``rorem`` looks for its champion.
+        name: One of ``NAMES``, or a folder that holds a network.
+        steps: Denoising steps; None: the remover's own.
 
     Raises:
-        ModelError: If it is neither a name nor a folder, or its weights cannot be read.
-        FlowError: If the champion is asked for where there is none.
+        ModelError: If the folder holds no usable network.
+        InputError: If there is neither such a name nor such a folder, or steps are asked of Telea.
     """
-    if name in NAMED:
-        return NAMED[name](workspace)
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise ModelError(f"{name}: neither {', '.join(NAMED)} nor a folder with a model")
-    return _network_remover(folder.resolve())
+    if name == "telea":
+        if steps is not None:
+            raise InputError("--steps", "Telea's fill has no steps; leave them out")
+        return OpenedRemover(TeleaFill(), "Telea's fill")
+    if name is None:
+        name = "object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem"
+    if name == "object-clear":
+        return _object_clear(OBJECT_CLEAR_FOLDER, steps, "ObjectClear, the shipped weights")
+    if name == "rorem":
+        return _rorem(network_at(BASE_FOLDER), steps, "RORem's remover, the shipped base")
+    folder = Path(name)
+    if not folder.exists():
+        raise InputError(f"--model {name}", f"neither {', '.join(NAMES)} nor a folder that exists")
+    check_no_pickle(folder)
+    if (folder / _OBJECT_TOKEN).is_dir():
+        return _object_clear(folder, steps, f"ObjectClear in {folder}")
+    return _rorem(network_at(folder), steps, f"RORem's remover in {folder}")
 
 
-def _champion(workspace: Path | None) -> RemovalModel:
-    """The remover the cycle has promoted last."""
-    if workspace is None:
-        raise FlowError("rorem is a workspace's champion and no workspace is in use; name `base` or a folder")
+def open_champion(workspace: Path, steps: int | None) -> OpenedRemover:
+    """Open a workspace's champion.
+
+    Raises:
+        InputError: If there is no workspace, or no remover in it.
+        ModelError: If its folder holds no usable network.
+    """
     place = Workspace.existing(workspace)
     champion = place.ledger().champion("remover")
     if champion is None:
-        raise FlowError(
-            f"{workspace} has no remover yet; run `cleanplate cycle` first, or name `base`, which ships"
-        )
-    return _network_remover((place.root / champion.path).resolve())
+        raise InputError(workspace, "this workspace has no remover yet; run `cleanplate cycle` first")
+    title = f"RORem's remover, champion {champion.hash} of {workspace}"
+    return _rorem(network_at(place.root / champion.path), steps, title)
 
 
-def _network_remover(folder: Path) -> RemovalModel:
-    return InpaintingRemover(shared_network_at(folder), SamplingConfig())
+def check_no_pickle(folder: Path) -> None:
+    """Refuse weights whose reading may run anybody's code.
+
+    Raises:
+        ModelError: If the path is a file, or holds pickles and no safetensors.
+    """
+    if folder.is_file():
+        if folder.suffix in _PICKLES:
+            raise ModelError(_PICKLED.format(folder))
+        raise ModelError(f"{folder}: is a file; give the folder that holds unet/, vae/ and scheduler/")
+    pickles = [path for path in sorted(folder.rglob("*")) if path.suffix in _PICKLES]
+    if pickles and not any(folder.rglob("*.safetensors")):
+        raise ModelError(_PICKLED.format(pickles[0]))
 
 
-NAMED: dict[str, Callable[[Path | None], RemovalModel]] = {
-    "telea": lambda _: TeleaFill(),
-    "base": lambda _: _network_remover(BASE_FOLDER),
-    "rorem": _champion,
-}
-"""A line a remover; each takes the workspace in use, if there is one."""
+_PICKLED = "{}: holds pickled weights, which may run code when they are read; convert them to safetensors"
+
+
+def _object_clear(folder: Path, steps: int | None, title: str) -> OpenedRemover:
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: there is no model here; run `cleanplate train object-clear`")
+    return OpenedRemover(ObjectClearRemover(ObjectClearPipeline.from_pretrained(folder), steps), title)
+
+
+def _rorem(network: InpaintingNetwork, steps: int | None, title: str) -> OpenedRemover:
+    sampling = SamplingConfig() if steps is None else SamplingConfig(steps=steps)
+    remover = InpaintingRemover(network, sampling)
+    return OpenedRemover(AnySizeRemover(remover, short_side_of(network.unet, network.vae)), title)

@@ -61,6 +61,13 @@ def triplet_batches(
     return _batches(samples, groups, batch_size, seed, _collate_triplets)
 
 
+def drawn_triplets(
+    samples: TripletSamples, groups: list[range], batch_size: int, seed: int
+) -> Callable[[int, int], Iterable[list[Triplet]]]:
+    """The same draws as ``triplet_batches``, not yet tensors: for what is augmented first."""
+    return _batches(samples, groups, batch_size, seed, list)
+
+
 def review_batches(
     samples: ReviewSamples, groups: list[range], batch_size: int, seed: int
 ) -> Callable[[int, int], Iterable[ReviewBatch]]:

@@ -28,8 +28,8 @@ def evaluate_command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="telea, base (the model that ships), rorem (the workspace's champion) or a model's folder; "
-            "may be repeated. The others are compared with the first. Default: telea and base."
+            help="telea, rorem, object-clear (as they ship), champion (the workspace's) or a model's folder; "
+            "may be repeated. The others are compared with the first. Default: telea and rorem."
         ),
     ] = None,
     triplets: Annotated[
@@ -73,7 +73,7 @@ def evaluate_command(
     Metrics whose weights are not here are left out, and said to be. What was measured once into the same
     folder is not measured again.
 
-    Example: cleanplate evaluate --model telea --model rorem --origin studio:
+    Example: cleanplate evaluate --model telea --model champion --origin studio:
 
     Example: cleanplate evaluate --triplets ./pairs --size-px 512 --metric-weights ./weights --json
     """

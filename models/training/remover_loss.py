@@ -1,9 +1,11 @@
 """The remover's loss of one batch (RORem, training of the removal model)."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Protocol, cast
 
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from pydantic import BaseModel, ConfigDict, Field
 from torch import IntTensor, Tensor
 
@@ -35,6 +37,27 @@ class TripletBatch:
     """B×3×H×W float, [-1, 1]."""
 
 
+class Denoiser(Protocol):
+    """What the loss needs of a network."""
+
+    unet: UNet2DConditionModel
+    scheduler: DDIMScheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Denoising:
+    """B latents to restore from noise, and what the U-Net is given beside the noise."""
+
+    clean: Tensor
+    """B×k×h×w, of the ground truth."""
+    given: Tensor
+    """B×k×h×w: RORem's masked source, ObjectClear's whole one."""
+    mask: Tensor
+    """B×1×H×W float, 0 or 1."""
+    weight: Tensor
+    """B×1×h×w, of each latent's error."""
+
+
 def remover_loss(
     network: InpaintingNetwork, batch: TripletBatch, config: RemoverLossConfig, generator: torch.Generator
 ) -> Tensor:
@@ -45,22 +68,56 @@ def remover_loss(
     Returns:
         Scalar.
     """
-    scale = network.vae.config["scaling_factor"]
-    with torch.no_grad():
-        clean = network.vae.encode(batch.ground_truth).latent_dist.mode() * scale
-        masked = network.vae.encode(batch.source * (1 - batch.mask)).latent_dist.mode() * scale
-        source = network.vae.encode(batch.source).latent_dist.mode() * scale
-    small_mask = torch.nn.functional.interpolate(batch.mask, clean.shape[-2:], mode="nearest")
+    clean, masked, source = encoded(
+        network.vae, batch.ground_truth, batch.source * (1 - batch.mask), batch.source
+    )
+    weight = change_weight(batch.mask, source, clean, config.change_weight)
+    return denoising_loss(
+        network,
+        Denoising(clean, masked, batch.mask, weight),
+        network.condition(len(clean), batch.source.shape[-1]),
+        config,
+        generator,
+    )
+
+
+@torch.no_grad()
+def encoded(vae: Any, *pictures: Tensor) -> tuple[Tensor, ...]:
+    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them."""
+    scale = vae.config["scaling_factor"]
+    return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
+
+
+def denoising_loss(
+    network: Denoiser,
+    task: Denoising,
+    conditioning: tuple[Tensor, dict[str, Tensor]],
+    config: RemoverLossConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """Noise ``task.clean``, have it restored, weigh the squared error.
+
+    Args:
+        network: U-Net and schedule.
+        task: What is to be restored.
+        conditioning: Tokens, and what SDXL adds to the timestep.
+        config: How timesteps are drawn.
+        generator: Of timesteps and noise.
+
+    Returns:
+        Scalar.
+    """
+    clean = task.clean
+    small_mask = torch.nn.functional.interpolate(task.mask, clean.shape[-2:], mode="nearest")
     steps = _draw_timesteps(len(clean), network.scheduler.config["num_train_timesteps"], config, generator)
     noise = torch.randn(clean.shape, generator=generator)
     noisy = network.scheduler.add_noise(clean, noise, cast(IntTensor, steps))
-    hidden, added = network.condition(len(clean), batch.source.shape[-1])
-    inputs = torch.cat([noisy, small_mask, masked], dim=1)
+    hidden, added = conditioning
+    inputs = torch.cat([noisy, small_mask, task.given], dim=1)
     predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample
     target = clean if network.scheduler.config["prediction_type"] == "sample" else noise
     error = (predicted.float() - target).pow(2).mean(1, keepdim=True)
-    weight = _change_weight(batch.mask, source, clean, config.change_weight)
-    return (error * weight).sum() / weight.sum()
+    return (error * task.weight).sum() / task.weight.sum()
 
 
 def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, generator: torch.Generator) -> Tensor:
@@ -70,7 +127,7 @@ def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, generator
     return torch.where(choose, noisy, steps)
 
 
-def _change_weight(mask: Tensor, source: Tensor, clean: Tensor, weight: float) -> Tensor:
+def change_weight(mask: Tensor, source: Tensor, clean: Tensor, weight: float) -> Tensor:
     """B×1×h×w: ``weight`` where the mask lies or the latent changes, 1 elsewhere."""
     inside = torch.nn.functional.adaptive_max_pool2d(mask, source.shape[-2:]) > 0
     changed = (source - clean).abs().amax(1, keepdim=True) > 0.1

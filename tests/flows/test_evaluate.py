@@ -32,7 +32,7 @@ def config(tmp_path: Path, write_pair) -> EvaluateConfig:
     save_file(AlexLpips().state_dict(), tmp_path / "weights/lpips" / FILE_NAME)
     return EvaluateConfig(
         pictures=FolderSource(path=tmp_path / "pairs", size_px=48),
-        methods=("telea", "base"),
+        methods=("telea", "rorem"),
         metrics=MetricConfig(weights=tmp_path / "weights"),
         out=tmp_path / "out",
         grid_rows=1,
@@ -40,20 +40,20 @@ def config(tmp_path: Path, write_pair) -> EvaluateConfig:
 
 
 def assert_prefect_shows_it(found: Comparison) -> None:
-    keys = ["metrics", "metric-differences", "metrics-left-out", "samples-base-worst-median-and-best"]
+    keys = ["metrics", "metric-differences", "metrics-left-out", "samples-rorem-worst-median-and-best"]
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(key=ArtifactFilterKey(any_=keys))
         shown = {str(each.key): each.data for each in client.read_artifacts(artifact_filter=wanted)}
     assert set(shown) == set(keys)
     rows = json.loads(str(shown["metrics"]))
     assert rows[0]["metric"] == "PSNR dB ↑"
-    assert rows[0]["base"].startswith(f"{found.methods[1].means['psnr'].mean:.2f} [")
-    assert str(shown["samples-base-worst-median-and-best"]).startswith("data:image/png;base64,")
+    assert rows[0]["rorem"].startswith(f"{found.methods[1].means['psnr'].mean:.2f} [")
+    assert str(shown["samples-rorem-worst-median-and-best"]).startswith("data:image/png;base64,")
 
 
 def test_a_folder_end_to_end_and_a_second_time(config: EvaluateConfig) -> None:
     found = evaluate(config)
-    assert [method.method for method in found.methods] == ["telea", "base"]
+    assert [method.method for method in found.methods] == ["telea", "rorem"]
     measured: list[MetricName] = ["psnr", "psnr_fg", "psnr_bg", "ssim", "lpips"]
     assert all(list(method.means) == measured for method in found.methods)
     assert [each.title for each in found.left_out] == ["CLIP", "DINO", "ReMOVE", "ReMOVE+"]
@@ -68,7 +68,7 @@ def test_a_folder_end_to_end_and_a_second_time(config: EvaluateConfig) -> None:
     paired = [
         one - other
         for one, other in zip(
-            by_method["base"]["lpips"].to_pylist(), by_method["telea"]["lpips"].to_pylist(), strict=True
+            by_method["rorem"]["lpips"].to_pylist(), by_method["telea"]["lpips"].to_pylist(), strict=True
         )
     ]
     assert found.differences[0].differences["lpips"].mean == pytest.approx(np.mean(paired))
@@ -77,7 +77,7 @@ def test_a_folder_end_to_end_and_a_second_time(config: EvaluateConfig) -> None:
     assert [each["model_hash"] for each in said] == [method.model_hash for method in found.methods]
     assert list(said[0]["metrics"]) == measured
     assert Comparison.model_validate_json((config.out / "comparison.json").read_bytes()) == found
-    for method in ("telea", "base"):
+    for method in ("telea", "rorem"):
         grid = cv2.imread(str(config.out / f"{method}-worst-median-and-best.png"), cv2.IMREAD_UNCHANGED)
         assert grid is not None
         assert grid.shape[0] > 3 * 128, "a worst, a median and a best picture"
@@ -91,8 +91,8 @@ def test_a_folder_end_to_end_and_a_second_time(config: EvaluateConfig) -> None:
 
 
 def test_two_methods_of_one_name_are_refused() -> None:
-    with pytest.raises(ValidationError, match="two methods would both be called base"):
-        EvaluateConfig(methods=("base", "/models/base"))
+    with pytest.raises(ValidationError, match="two methods would both be called rorem"):
+        EvaluateConfig(methods=("rorem", "/models/rorem"))
 
 
 def test_an_output_that_is_a_file_is_said(config: EvaluateConfig, tmp_path: Path) -> None:

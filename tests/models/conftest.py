@@ -12,6 +12,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from data_specs.arrays import Mask, RgbImage
 from models.codec import PatchCodec
 from models.inpainting import InpaintingNetwork, build_tiny_network
+from models.object_clear import ObjectClearNetwork
+from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
 
 SIDE = 32
 
@@ -52,5 +54,15 @@ def build_network(pictures: Callable[[int, int], list[RgbImage]]) -> NetworkBuil
         settings = {**network.scheduler.config, "prediction_type": prediction_type}
         network.scheduler = cast(DDIMScheduler, DDIMScheduler.from_config(settings))
         return network
+
+    return build
+
+
+@pytest.fixture
+def build_object_clear(build_network: NetworkBuilder) -> Callable[..., ObjectClearNetwork]:
+    """(latent_channels, seed) → an untrained tiny ObjectClear network."""
+
+    def build(latent_channels: int = 4, seed: int = 0) -> ObjectClearNetwork:
+        return build_tiny_object_clear(build_network(latent_channels), build_tiny_image_encoder(seed), seed)
 
     return build

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from data_specs.assessment import QualityConfig
+from data_specs.errors import InputError
 from data_specs.triplet import Triplet
 from models.metrics.psnr import psnr
 from models.metrics.registry import MetricConfig
 from models.telea import TeleaFill
-from tasks.evaluation_set import pinned
+from tasks.evaluation_set import VersionSet, pinned
 from tasks.ingest import FolderSource
-from tasks.measure import MeasureWork, measure, same_size_batches
+from tasks.measure import CHAMPION, MeasureWork, measure, method_remover, same_size_batches
+from tasks.removers import open_champion
 from tasks.results_file import read_results
 from tasks.sources.folder import FolderConfig, folder_triplets
 
@@ -63,7 +65,7 @@ def test_what_was_measured_is_not_measured_again(pairs: Path, tmp_path: Path) ->
     assert path.stat().st_mtime_ns == written
     assert told == []
     assert measure(work_on(pairs, effect_levels=9), out) != path, "another region is other work"
-    assert measure(work_on(pairs, method="base"), out) != path
+    assert measure(work_on(pairs, method="rorem"), out) != path
     assert len(list((out / "measured").iterdir())) == 3
 
 
@@ -106,3 +108,11 @@ def test_batches_keep_the_order_and_hold_one_size() -> None:
     batches = list(same_size_batches(triplets))
     assert [len(batch) for batch in batches] == [32, 8, 3, 2]
     assert [t.key for batch in batches for t in batch] == [str(number) for number in range(45)]
+
+
+def test_the_champion_is_a_workspaces_and_no_folders(pairs: Path, studio) -> None:
+    chosen = VersionSet(workspace=studio.workspace.root, version=studio.version.number)
+    found = method_remover(CHAMPION, chosen)
+    assert found.model_hash == open_champion(studio.workspace.root, steps=None).remover.model_hash
+    with pytest.raises(InputError, match="a folder of triplets has no champion"):
+        method_remover(CHAMPION, work_on(pairs).pictures)

@@ -1,46 +1,131 @@
+"""Removers by name, the shipped base among them."""
+
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from data_specs.errors import CleanplateError, FlowError, ModelError
+from data_specs.errors import InputError, ModelError
+from models.any_size import AnySizeRemover
+from models.object_clear_pipeline import ObjectClearPipeline
+from models.object_clear_remover import ObjectClearRemover
+from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.protocols import AttentiveRemover
 from models.remover import InpaintingRemover
-from tasks.model_store import BASE_FOLDER, shared_network_at
-from tasks.removers import remover_named
+from models.telea import TeleaFill
+from tasks.model_store import BASE_FOLDER, network_at, record
+from tasks.removers import OBJECT_CLEAR_FOLDER, open_champion, open_remover
 from tasks.workspace import Workspace
 
 
-def test_rorem_is_the_workspaces_champion(studio) -> None:
-    found = remover_named("rorem", studio.workspace.root)
-    assert isinstance(found, InpaintingRemover)
-    champion = studio.workspace.ledger().champion("remover")
-    assert champion is not None
-    expected = shared_network_at((studio.workspace.root / champion.path).resolve())
-    assert found.network.fingerprint() == expected.fingerprint()
+def test_names_open_what_they_say() -> None:
+    assert isinstance(open_remover("telea", None).remover, TeleaFill)
+    opened = open_remover("rorem", 2)
+    assert isinstance(opened.remover, AnySizeRemover)
+    assert opened.remover.short_side_px == 64
+    inner = opened.remover.remover
+    assert isinstance(inner, InpaintingRemover)
+    assert inner.config.steps == 2
+    again = open_remover(str(BASE_FOLDER), 2)
+    assert again.remover.model_hash == opened.remover.model_hash
+    assert str(BASE_FOLDER) in again.title
+    assert open_remover("rorem", None).remover.model_hash != opened.remover.model_hash
 
 
-def test_base_is_the_one_that_ships_and_its_folder_is_the_same() -> None:
-    assert remover_named("base", None).model_hash == remover_named(str(BASE_FOLDER), None).model_hash
-    assert remover_named("telea", None).model_hash.startswith("telea")
+def test_the_base_removes_from_a_picture_of_another_size() -> None:
+    """An even grey ground: whatever the network paints must be near it, and the rest as it was."""
+    source = np.full((90, 150, 3), 128, np.uint8)
+    mask = np.zeros((90, 150), bool)
+    mask[40:60, 70:100] = True
+    source[mask] = (250, 20, 20)
+    removal = open_remover("rorem", None).remover.remove([source], [mask], [0])[0]
+    assert np.abs(removal[mask].astype(int) - 128).mean() < 30
+    np.testing.assert_array_equal(removal[:20], source[:20])
+    np.testing.assert_array_equal(removal[:, :40], source[:, :40])
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "said"),
+    ("name", "steps", "fault"),
     [
-        ("lama", ModelError, "lama: neither telea, base, rorem nor a folder"),
-        ("rorem", FlowError, "no workspace is in use"),
+        ("telea", 4, "no steps"),
+        ("lama", None, "neither object-clear, rorem"),
+        ("/no/such/folder", None, "neither"),
     ],
 )
-def test_what_is_not_there_is_said(name: str, error: type[CleanplateError], said: str) -> None:
-    with pytest.raises(error, match=said):
-        remover_named(name, None)
+def test_unknown_names_and_steps_of_telea_are_refused(name: str, steps: int | None, fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
+        open_remover(name, steps)
 
 
-def test_a_workspace_without_a_remover_names_the_base(tmp_path: Path) -> None:
-    Workspace.open(tmp_path / "w")
-    with pytest.raises(FlowError, match="name `base`"):
-        remover_named("rorem", tmp_path / "w")
+def test_an_object_clear_folder_is_known_by_its_object_token(tmp_path: Path) -> None:
+    base = network_at(BASE_FOLDER)
+    network = build_tiny_object_clear(base, build_tiny_image_encoder(1), 2)
+    pipeline = ObjectClearPipeline.of_network(network, num_inference_steps=2, guidance_scale=1.0)
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    opened = open_remover(str(tmp_path / "pipeline"), None)
+    assert opened.title == f"ObjectClear in {tmp_path / 'pipeline'}"
+    assert isinstance(opened.remover, AttentiveRemover)
+    assert opened.remover.model_hash == ObjectClearRemover(pipeline).model_hash
+    assert open_remover(str(tmp_path / "pipeline"), 3).remover.model_hash != opened.remover.model_hash
+    (tmp_path / "pipeline" / "unet" / "config.json").unlink()
+    with pytest.raises(ModelError, match="not a usable ObjectClear network"):
+        open_remover(str(tmp_path / "pipeline"), None)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_without_a_name_the_best_that_ships() -> None:
+    title = open_remover(None, None).title
+    assert title == open_remover("object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem", None).title
+
+
+class Bomb:
+    """Would leave a file if anybody unpickled it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("place", ["model.ckpt", "unet/diffusion_pytorch_model.bin", "weights.pt"])
+def test_pickled_weights_are_refused_unread(tmp_path: Path, place: str) -> None:
+    file = tmp_path / "model" / place
+    file.parent.mkdir(parents=True)
+    file.write_bytes(pickle.dumps(Bomb(tmp_path / "mark")))
+    for offered in {tmp_path / "model", file}:
+        with pytest.raises(ModelError, match="convert them to safetensors"):
+            open_remover(str(offered), None)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_file_and_an_empty_folder_are_no_network(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").touch()
+    with pytest.raises(ModelError, match="give the folder"):
+        open_remover(str(tmp_path / "a.safetensors"), None)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="not a usable inpainting network"):
-        remover_named(str(tmp_path), None)
+        open_remover(str(tmp_path / "empty"), None)
+
+
+def test_a_workspaces_champion(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no workspace here"):
+        open_champion(tmp_path / "none", None)
+    workspace = Workspace.open(tmp_path / "workspace")
+    with pytest.raises(InputError, match="no remover yet"):
+        open_champion(workspace.root, None)
+    folder = workspace.models_dir / "abc"
+    network_at(BASE_FOLDER).save(folder)
+    record(
+        workspace,
+        kind="remover",
+        model_hash="abc",
+        folder=folder,
+        parent=None,
+        dataset_version=None,
+        metrics={},
+    )
+    workspace.ledger().promote("remover", "abc", "the only one")
+    opened = open_champion(workspace.root, None)
+    assert "champion abc" in opened.title
+    assert opened.remover.model_hash == open_remover("rorem", None).remover.model_hash

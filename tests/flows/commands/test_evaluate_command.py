@@ -32,7 +32,7 @@ def test_a_folder_is_evaluated_for_machines_and_for_people(
     assert told["rejects"] == {"file is missing": 1}
     assert set(told["methods"][0]["means"]) == {"psnr", "psnr_fg", "psnr_bg", "ssim"}
 
-    people = run(app, [*words, "--model", "telea", "--model", "base"])
+    people = run(app, [*words, "--model", "telea", "--model", "rorem"])
     assert people.exit_code == 0, people.output
     mean = told["methods"][0]["means"]["psnr_fg"]
     assert f"{mean['mean']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]" in people.stdout
@@ -52,7 +52,7 @@ def test_a_folder_is_evaluated_for_machines_and_for_people(
             ["--triplets", "pairs", "--size-px", "32", "--metric-weights", "nowhere"],
             "no such folder of metrics'",
         ),
-        (["--triplets", "pairs", "--size-px", "32", "--model", "lama"], "neither telea, base, rorem"),
+        (["--triplets", "pairs", "--size-px", "32", "--model", "lama"], "neither object-clear, rorem, telea"),
     ],
 )
 @pytest.mark.usefixtures("prefect_server", "pairs")
@@ -72,7 +72,7 @@ def test_what_is_not_there_exits_with_1_and_one_sentence(
         ["--triplets", ".", "--split", "train"],
         ["--triplets", ".", "--origin", "clip:"],
         ["--triplets", "/nonexistent"],
-        ["--model", "base", "--model", "x/base"],
+        ["--model", "rorem", "--model", "x/rorem"],
     ],
 )
 def test_wrong_use_exits_with_2(words: list[str]) -> None:
@@ -81,5 +81,5 @@ def test_wrong_use_exits_with_2(words: list[str]) -> None:
 
 def test_help_teaches() -> None:
     page = run(app, ["evaluate", "--help"]).output
-    assert "Example: cleanplate evaluate --model telea --model rorem" in page
+    assert "Example: cleanplate evaluate --model telea --model champion" in page
     assert "docs/metrics.md" in page

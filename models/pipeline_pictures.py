@@ -1,0 +1,126 @@
+"""What a diffusers pipeline is given and gives back: PIL, numpy or torch, and our arrays between."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from diffusers.utils.outputs import BaseOutput
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from data_specs.arrays import Alpha, Mask, RgbImage
+from data_specs.errors import InputError
+
+PictureInput: TypeAlias = Image.Image | NDArray[Any] | Tensor | Sequence[Any]
+"""One picture or a batch of them; a sequence holds pictures of one kind."""
+MaskInput: TypeAlias = PictureInput
+OutputType = Literal["pil", "np", "pt", "uint8"]
+
+
+@dataclass
+class ObjectClearOutput(BaseOutput):
+    """What the pipeline returns."""
+
+    images: Any
+    """As the call's ``output_type`` says, at the pictures' own sizes."""
+    attention: list[Alpha]
+    """Of each picture, H×W float32, [0, 1]: the object token's; 0 where the network did not look."""
+
+
+def as_pictures(given: PictureInput) -> list[RgbImage]:
+    """Pictures as H×W×3 uint8.
+
+    Args:
+        given: PIL (RGB or grey), numpy H×W×3 or B×H×W×3 (uint8, or float [0, 1]), tensors 3×H×W or B×3×H×W
+            [0, 1], or a sequence of such.
+
+    Raises:
+        InputError: If a picture is none of these.
+    """
+    return [_levels(each, "image", 3) for each in _one_by_one(given, 3)]
+
+
+def as_masks(given: MaskInput, pictures: Sequence[RgbImage]) -> list[Mask]:
+    """One mask a picture, H×W bool, True above half.
+
+    Args:
+        given: As ``as_pictures`` takes them; bool, H×W, and one channel in place of three pass too.
+        pictures: H×W×3 uint8.
+
+    Raises:
+        InputError: If their number or a size differs from the pictures', or a mask is empty.
+    """
+    masks = [_levels(each, "mask_image", 1) > 127 for each in _one_by_one(given, 1)]
+    if len(masks) != len(pictures):
+        raise InputError("mask_image", f"{len(masks)} masks for {len(pictures)} pictures")
+    for mask, picture in zip(masks, pictures, strict=True):
+        if mask.shape != picture.shape[:2]:
+            raise InputError("mask_image", f"a mask of {mask.shape} for a picture of {picture.shape[:2]}")
+        if not mask.any():
+            raise InputError("mask_image", "a mask is empty; True or white marks what is to go")
+    return masks
+
+
+def as_output(pictures: Sequence[RgbImage], kind: OutputType) -> Any:
+    """Pictures H×W×3 uint8 as the user wants them.
+
+    Args:
+        pictures: N of them.
+        kind: ``pil`` or ``uint8``: a list of pictures; ``np``: N×H×W×3 float [0, 1]; ``pt``: N×3×H×W
+            float [0, 1]; a list of such where sizes differ.
+
+    Raises:
+        InputError: If the kind is unknown.
+    """
+    if kind == "pil":
+        return [Image.fromarray(picture) for picture in pictures]
+    if kind == "uint8":
+        return list(pictures)
+    if kind not in ("np", "pt"):
+        raise InputError("output_type", f"{kind}: pil, np, pt and uint8 are known")
+    floats = [picture.astype(np.float32) / 255 for picture in pictures]
+    if kind == "pt":
+        tensors = [torch.from_numpy(np.ascontiguousarray(each.transpose(2, 0, 1))) for each in floats]
+        return torch.stack(tensors) if len({each.shape for each in tensors}) == 1 else tensors
+    return np.stack(floats) if len({each.shape for each in floats}) == 1 else floats
+
+
+def _one_by_one(given: Any, channels: int) -> list[Any]:
+    """The pictures of a batch, each still as it was given."""
+    if isinstance(given, Image.Image):
+        return [given]
+    if isinstance(given, (np.ndarray, Tensor)):
+        is_one = given.ndim == 3 and not (channels == 1 and _is_batch_of_flat(given))
+        return [given] if is_one or given.ndim == 2 else list(given)
+    return list(given)
+
+
+def _is_batch_of_flat(given: Any) -> bool:
+    """Whether three dimensions are B×H×W: masks without a channel."""
+    channel = given.shape[0] if isinstance(given, Tensor) else given.shape[2]
+    return channel not in (1, 3)
+
+
+def _levels(picture: Any, name: str, channels: int) -> NDArray[np.uint8]:
+    """One picture as uint8: H×W×3, or H×W for one channel."""
+    if isinstance(picture, Image.Image):
+        if "A" in picture.mode:
+            raise InputError(name, "has transparent pixels; flatten it first")
+        return np.asarray(picture.convert("RGB" if channels == 3 else "L"), np.uint8)
+    if isinstance(picture, Tensor):
+        array = picture.detach().float().cpu().numpy()
+        array = array.transpose(1, 2, 0) if array.ndim == 3 else array
+    else:
+        array = np.asarray(picture)
+    if channels == 1 and array.ndim == 3:
+        array = array[..., 0]
+    if array.ndim != (3 if channels == 3 else 2) or (channels == 3 and array.shape[2] != 3):
+        raise InputError(name, f"an array of {array.shape} is no picture of {channels} channels")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype != np.bool_ and (array.min() < 0 or array.max() > 1):
+        raise InputError(name, f"floats of {array.min():.3g}..{array.max():.3g}; pictures are within 0..1")
+    return np.round(array.astype(np.float32) * 255).astype(np.uint8)

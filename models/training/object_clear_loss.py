@@ -1,0 +1,92 @@
+"""ObjectClear's loss of one batch: restore the clean picture, and look at the object and its effect."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from models.object_attention import capture_object_attention
+from models.object_clear import ObjectClearNetwork
+from models.training.remover_loss import (
+    Denoising,
+    RemoverLossConfig,
+    TripletBatch,
+    change_weight,
+    denoising_loss,
+    encoded,
+)
+
+_FOREGROUND_SHARE = 0.1
+"""A cell of the resized M_fg above this belongs to the foreground (papers.md, fact 17)."""
+
+
+class ObjectClearLossConfig(RemoverLossConfig):
+    """How one batch is weighed. The defaults are the paper's form."""
+
+    mask_loss_weight: float = Field(
+        default=0.01, ge=0, le=100, description="Weight of the mask loss beside the noise loss."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ForegroundBatch(TripletBatch):
+    """B triplets that know what a removal must change."""
+
+    foreground: Tensor
+    """B×1×H×W float, 0 or 1: M_fg, the object and its effect."""
+
+
+def object_clear_loss(
+    network: ObjectClearNetwork,
+    batch: ForegroundBatch,
+    config: ObjectClearLossConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """The noise (or clean-latent) loss, and the mask loss on every cross-attention.
+
+    At full size these are the layers the paper names: down_blocks 1–2, mid, up_blocks 0–1.
+
+    Returns:
+        Scalar.
+    """
+    clean, source = encoded(network.vae, batch.ground_truth, batch.source)
+    task = Denoising(
+        clean, source, batch.mask, change_weight(batch.mask, source, clean, config.change_weight)
+    )
+    conditioning = network.condition(batch.source, batch.mask)
+    with capture_object_attention(network.unet, network.prompt.object_position) as maps:
+        restored = denoising_loss(network, task, conditioning, config, generator)
+    return restored + config.mask_loss_weight * mask_loss(maps.values(), batch.foreground)
+
+
+def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
+    """Mean attention on the background − mean attention on the foreground + 1, of each head and layer.
+
+    Args:
+        maps: Per layer B×heads×h×w, 0..1.
+        foreground: B×1×H×W float, 0 or 1.
+
+    Returns:
+        Scalar, 0..2: the mean over pictures, heads and layers, each layer counting once.
+    """
+    losses = []
+    for attention in maps:
+        inside = small_foreground(foreground, (attention.shape[-2], attention.shape[-1]))
+        gap = _mean_over(attention, 1 - inside) - _mean_over(attention, inside) + 1
+        losses.append(gap.mean())
+    return torch.stack(losses).mean()
+
+
+def small_foreground(foreground: Tensor, size: tuple[int, int]) -> Tensor:
+    """B×1×H×W, 0 or 1 → B×1×h×w, 0 or 1: resized (bilinear, antialias), then binarised at 0.1."""
+    small = torch.nn.functional.interpolate(
+        foreground, size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return (small > _FOREGROUND_SHARE).to(foreground.dtype)
+
+
+def _mean_over(attention: Tensor, where: Tensor) -> Tensor:
+    """B×heads: the mean where ``where`` is 1; 0 where it is nowhere 1."""
+    return (attention * where).sum((-2, -1)) / where.sum((-2, -1)).clamp(min=1)

@@ -1,0 +1,70 @@
+"""Train ObjectClear's network from shards of triplets (papers.md, facts 16 to 18)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from data_specs.assessment import QualityConfig
+from data_specs.triplet import Triplet
+from models.object_clear import ObjectClearNetwork
+from models.tensors import masks_to_tensor, pictures_to_tensor
+from models.training.augmentation import ForegroundPair, augmented
+from models.training.loop import Progress, TrainingConfig, train
+from models.training.object_clear_loss import ForegroundBatch, ObjectClearLossConfig, object_clear_loss
+from tasks.assess import changed_region
+
+_QUALITY = QualityConfig()
+
+
+def train_object_clear(
+    network: ObjectClearNetwork,
+    batches_from: Callable[[int, int], Iterable[Sequence[Triplet]]],
+    config: TrainingConfig,
+    loss: ObjectClearLossConfig,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> list[float]:
+    """Train U-Net and object token in place; goes on from the checkpoint after a kill.
+
+    Args:
+        network: Its other parts stay frozen.
+        batches_from: Triplets of batch ``start`` to ``stop`` − 1, as ``drawn_triplets`` reads them from
+            shards; one size, square.
+        config: How long, how fast.
+        loss: How one batch is weighed.
+        checkpoint: Where to keep the state.
+        progress: Told of every step.
+
+    Returns:
+        The loss of each step.
+    """
+    trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
+
+    def loss_of(triplets: Sequence[Triplet], generator: torch.Generator) -> torch.Tensor:
+        return object_clear_loss(network, foreground_batch(triplets, generator), loss, generator)
+
+    return train(trained, loss_of, batches_from, config, checkpoint, progress)
+
+
+def foreground_batch(triplets: Sequence[Triplet], generator: torch.Generator) -> ForegroundBatch:
+    """The triplets augmented, each by draws of its own from the step's generator, as tensors."""
+    seeds = torch.randint(2**62, (len(triplets),), generator=generator).tolist()
+    pairs = [
+        augmented(foreground_pair(triplet), min(triplet.mask.shape), np.random.default_rng(seed))
+        for triplet, seed in zip(triplets, seeds, strict=True)
+    ]
+    return ForegroundBatch(
+        source=pictures_to_tensor([p.source for p in pairs]),
+        mask=masks_to_tensor([p.mask for p in pairs]),
+        ground_truth=pictures_to_tensor([p.ground_truth for p in pairs]),
+        foreground=masks_to_tensor([p.foreground for p in pairs]),
+    )
+
+
+def foreground_pair(triplet: Triplet) -> ForegroundPair:
+    """The triplet with its M_fg: the mask, and wherever source and ground truth differ."""
+    foreground = changed_region(triplet.source, triplet.mask, triplet.ground_truth, _QUALITY)
+    return ForegroundPair(triplet.source, triplet.ground_truth, triplet.mask, foreground)

@@ -1,0 +1,133 @@
+"""The object token's maps against the whole softmax, kept by a straightforward processor of our own."""
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor
+
+from data_specs.errors import ModelError
+from models.object_attention import capture_object_attention, cross_attentions
+from models.object_clear_sizes import build_full_object_clear
+
+POSITION = 5
+
+
+class KeepEverything:
+    """Plain attention that keeps every map of every cross-attention: B×heads×N×T."""
+
+    def __init__(self) -> None:
+        self.maps: list[Tensor] = []
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: object
+    ) -> Tensor:
+        words = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        batch, count, _ = hidden_states.shape
+        query, key, value = (
+            part.view(batch, -1, attn.heads, part.shape[-1] // attn.heads).transpose(1, 2)
+            for part in (attn.to_q(hidden_states), attn.to_k(words), attn.to_v(words))
+        )
+        shares = torch.softmax(query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5, -1)
+        if encoder_hidden_states is not None:
+            self.maps.append(shares)
+        return attn.to_out[0]((shares @ value).transpose(1, 2).reshape(batch, count, -1))
+
+
+def passed(unet: UNet2DConditionModel, latents: Tensor) -> Tensor:
+    torch.manual_seed(1)
+    hidden = torch.randn(len(latents), 7, 32)
+    added = {"text_embeds": torch.randn(len(latents), 32), "time_ids": torch.ones(len(latents), 6)}
+    return unet(latents, 300, hidden, added_cond_kwargs=added).sample
+
+
+@pytest.fixture
+def unet(build_object_clear) -> UNet2DConditionModel:
+    return build_object_clear().unet.requires_grad_(True)
+
+
+def test_every_map_is_the_softmaxs_column(unet: UNet2DConditionModel) -> None:
+    latents = torch.randn(2, 9, 16, 8)
+    with capture_object_attention(unet, POSITION) as maps:
+        captured = passed(unet, latents)
+    keeper = KeepEverything()
+    unet.set_attn_processor(keeper)
+    passed(unet, latents)
+    assert len(maps) == 7
+    sizes = {tuple(kept.shape[-2:]) for kept in maps.values()}
+    assert sizes == {(16, 8), (8, 4)}, "height and width are told apart"
+    for (name, kept), whole in zip(maps.items(), keeper.maps, strict=True):
+        torch.testing.assert_close(kept.flatten(2), whole[..., POSITION], atol=1e-5, rtol=0, msg=name)
+        assert whole[..., POSITION].std() > 1e-4, "a flat map would compare nothing"
+    assert captured.shape == (2, 4, 16, 8)
+
+
+def test_gradients_are_the_softmaxs(unet: UNet2DConditionModel) -> None:
+    latents = torch.randn(2, 9, 16, 16)
+    weights = [torch.randn(2, heads, side * side) for heads, side in ((2, 16), (4, 8))]
+
+    def gradients(columns: list[Tensor]) -> list[Tensor]:
+        terms = [(c * weights[c.shape[1] == 4]).sum() for c in columns]
+        parameters = list(unet.down_blocks.parameters())
+        found = torch.autograd.grad(torch.stack(terms).sum(), parameters, allow_unused=True)
+        return [g for g in found if g is not None]
+
+    with capture_object_attention(unet, POSITION) as maps:
+        passed(unet, latents)
+    ours = gradients([kept.flatten(2) for kept in maps.values()])
+    keeper = KeepEverything()
+    unet.set_attn_processor(keeper)
+    passed(unet, latents)
+    expected = gradients([whole[..., POSITION] for whole in keeper.maps])
+    assert len(ours) == len(expected) > 20
+    for mine, theirs in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-4, rtol=1e-3)
+    assert max(float(g.abs().max()) for g in expected) > 1e-2
+
+
+def test_attention_itself_is_left_alone(unet: UNet2DConditionModel) -> None:
+    latents = torch.randn(1, 9, 16, 16)
+    before = passed(unet, latents)
+    with capture_object_attention(unet, POSITION, "first") as maps:
+        assert all(type(p) is AttnProcessor2_0 for p in unet.attn_processors.values())
+        during = passed(unet, latents)
+    assert torch.equal(before, during)
+    assert list(maps) == ["down_blocks.0.attentions.0.transformer_blocks.0.attn2"]
+    maps.clear()
+    passed(unet, latents)
+    assert not maps, "outside nothing is kept"
+
+
+def test_hooks_go_even_after_a_failure(unet: UNet2DConditionModel) -> None:
+    with pytest.raises(RuntimeError), capture_object_attention(unet, POSITION):
+        passed(unet, torch.randn(1, 3, 16, 16))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in unet.modules())
+
+
+def test_at_full_size_the_layers_are_the_papers() -> None:
+    """Fact 17: down_blocks 1–2, mid, up_blocks 0–1."""
+    names = list(cross_attentions(build_full_object_clear().unet))
+    blocks = [".".join(n.split(".")[:2]) if n[0] != "m" else "mid_block" for n in names]
+    counts = {block: blocks.count(block) for block in dict.fromkeys(blocks)}
+    assert counts == {
+        "down_blocks.1": 4,
+        "down_blocks.2": 20,
+        "mid_block": 10,
+        "up_blocks.0": 30,
+        "up_blocks.1": 6,
+    }
+    assert names[0] == "down_blocks.1.attentions.0.transformer_blocks.0.attn2"
+
+
+def test_a_network_without_words_is_refused() -> None:
+    unet = UNet2DConditionModel(
+        block_out_channels=(8,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        mid_block_type=None,
+        norm_num_groups=4,
+    )
+    with pytest.raises(ModelError, match="no cross-attention"), capture_object_attention(unet, POSITION):
+        pass

@@ -1,0 +1,121 @@
+"""ObjectClear's augmentation (papers.md, fact 18): shares, kernels, crops and colours."""
+
+import colorsys
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from models.training.augmentation import (
+    ForegroundPair,
+    augmented,
+    greatest_kernel,
+    jittered,
+    reshaped_mask,
+)
+
+
+def box(side: int, height: int, width: int) -> np.ndarray:
+    mask = np.zeros((side, side), bool)
+    mask[side // 4 : side // 4 + height, side // 4 : side // 4 + width] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("share", "kernel"),
+    [(0.004, 5), (0.019, 8), (0.049, 12), (0.099, 17), (0.24, 23), (0.26, 30), (1.0, 30)],
+)
+def test_the_kernel_follows_the_papers_table(share: float, kernel: int) -> None:
+    mask = np.zeros(512 * 512, bool)
+    mask[: int(share * mask.size)] = True
+    assert greatest_kernel(mask.reshape(512, 512)) == kernel
+    small = np.zeros(64 * 64, bool)
+    small[: int(share * small.size)] = True
+    assert greatest_kernel(small.reshape(64, 64)) == max(1, round(kernel / 8))
+
+
+def test_masks_are_dilated_and_eroded_as_often_as_the_paper_says() -> None:
+    """Of 512 px masks with kernels 1..17; a kernel of 1 (1 in 17) changes nothing."""
+    mask = box(512, 150, 150)
+    rng = np.random.default_rng(0)
+    sides = [round(np.sqrt(reshaped_mask(mask, rng).sum())) - 150 for _ in range(3000)]
+    drawn = np.array(sides)
+    assert drawn.max() == 16
+    assert drawn.min() == -16
+    assert (drawn > 0).mean() == pytest.approx(0.67 * 16 / 17, abs=0.03)
+    assert (drawn < 0).mean() == pytest.approx(0.165 * 16 / 17, abs=0.03)
+    counts = np.bincount(drawn[drawn > 0], minlength=17)[1:]
+    assert counts.min() > 0.5 * counts.mean(), "kernel sides are drawn evenly"
+
+
+def test_a_speck_is_not_eroded_away() -> None:
+    mask = np.zeros((512, 512), bool)
+    mask[100:102, 100:102] = True
+    rng = np.random.default_rng(0)
+    assert all(reshaped_mask(mask, rng).any() for _ in range(300))
+
+
+def test_crops_hold_the_centroid_and_come_out_square() -> None:
+    """The pictures tell their own columns, so a crop's place and scale can be read off them."""
+    height, width, size = 90, 120, 64
+    columns = np.broadcast_to(np.arange(width, dtype=np.uint8), (height, width))
+    rows = np.broadcast_to(np.arange(height, dtype=np.uint8)[:, None], (height, width))
+    picture = np.stack([columns, rows, rows], axis=2)
+    mask = np.zeros((height, width), bool)
+    mask[80:88, 4:10] = True
+    foreground = mask.copy()
+    foreground[80:88, 10:30] = True
+    spans, flips = [], 0
+    for seed in range(200):
+        pair = ForegroundPair(picture, picture, mask, foreground)
+        found = augmented(pair, size, np.random.default_rng(seed))
+        assert found.source.shape == (size, size, 3)
+        assert found.mask.any(), "the centroid is inside"
+        assert np.array_equal(found.source, found.ground_truth)
+        inner = found.foreground.sum(0) > 0
+        assert inner.any()
+        flips += int(np.argmax(inner) > size // 2)
+        spans.append(int(found.foreground.sum(1).max()))
+    assert 60 < flips < 140, "the object is at the left; half the pictures are flipped"
+    assert min(spans) < 26 * 64 / 85, "some crops are the short side, 90 px"
+    assert max(spans) >= 20, "some are 64 px"
+
+
+def hsv(picture: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = (picture.reshape(-1, 3)[0] / 255).tolist()
+    return colorsys.rgb_to_hsv(red, green, blue)
+
+
+def test_colours_move_within_the_papers_ranges() -> None:
+    flat = np.full((8, 8, 3), (140, 70, 60), np.uint8)
+    hue = hsv(flat)[0]
+    turns = []
+    for seed in range(300):
+        found, _ = jittered((flat, flat), np.random.default_rng(seed))
+        turn = (hsv(found)[0] - hue + 0.5) % 1 - 0.5
+        turns.append(turn)
+    assert max(abs(t) for t in turns) <= 15 / 256 + 0.01
+    assert max(turns) > 0.045
+    assert min(turns) < -0.045
+
+
+def test_what_is_equal_in_both_pictures_stays_equal() -> None:
+    noise = np.random.default_rng(1).integers(30, 220, (9, 9, 3), np.uint8)
+    truth = np.asarray(cv2.resize(noise, (64, 64)))
+    source = truth.copy()
+    source[20:40, 20:40] = (250, 10, 10)
+    for seed in range(20):
+        first, second = jittered((source, truth), np.random.default_rng(seed))
+        off = np.ones((64, 64), bool)
+        off[20:40, 20:40] = False
+        assert np.array_equal(first[off], second[off])
+        assert not np.array_equal(first, source)
+
+
+def test_one_seed_one_variant() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (80, 80, 3), np.uint8)
+    pair = ForegroundPair(noise, noise, box(80, 20, 20), box(80, 20, 30))
+    variants = [augmented(pair, 64, np.random.default_rng(seed)).source for seed in (1, 1, 2, 3)]
+    assert np.array_equal(variants[0], variants[1])
+    assert not any(np.array_equal(a, b) for a, b in pairwise(variants[1:]))
