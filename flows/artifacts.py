@@ -16,8 +16,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from data_specs.comparison import Comparison
 from data_specs.round import CycleResult, JudgeCurves, JudgeResult, LossCurve, PhaseResult
-from flows.report import charts, grids, svg, tables, wording
+from flows.report import charts, comparison_tables, grids, svg, tables, wording
 
 
 def publish_phases(phases: Sequence[PhaseResult]) -> None:
@@ -76,6 +77,29 @@ def publish_cycle(
         tables.reject_rows(result.rejects), key="rejects", description="Rejected, by reason"
     )
     create_markdown_artifact(summary(result), key="summary", description="The cycle in a few sentences")
+
+
+def publish_comparison(comparison: Comparison, method_grids: Mapping[str, bytes]) -> None:
+    """An evaluation: means, differences, what was left out, and the grids."""
+    create_table_artifact(
+        comparison_tables.mean_rows(comparison.methods),
+        key="metrics",
+        description=f"Mean [95 % interval] on {comparison.measured_on}",
+    )
+    if comparison.differences:
+        create_table_artifact(
+            comparison_tables.difference_rows(comparison.differences),
+            key="metric-differences",
+            description=f"Difference from {comparison.methods[0].method}, picture by picture",
+        )
+    if comparison.left_out:
+        create_table_artifact(
+            comparison_tables.left_out_rows(comparison),
+            key="metrics-left-out",
+            description="Not measured here, and why",
+        )
+    for heading, png in method_grids.items():
+        publish_grid(heading, png)
 
 
 def summary(result: CycleResult) -> str:

@@ -18,6 +18,11 @@ COMMANDS = (
     LazyCommand(
         "dataset", "flows.commands.dataset:dataset_app", "Look at the dataset's versions, verify, roll back."
     ),
+    LazyCommand(
+        "evaluate",
+        "flows.commands.evaluate:evaluate_app",
+        "Measure removers on pictures whose truth is known.",
+    ),
     LazyCommand("remove", "flows.commands.remove:remove_app", "Remove objects from your own pictures."),
     LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
 )

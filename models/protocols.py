@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from data_specs.arrays import Alpha, Mask, RgbImage
+from data_specs.metric import MetricSpec, RemovedPicture
 
 
 class RemovalModel(Protocol):
@@ -68,5 +69,27 @@ class Discriminator(Protocol):
 
         Returns:
             N calibrated probabilities, 0..1.
+        """
+        ...
+
+
+class Metric(Protocol):
+    """Measures one number of each removal."""
+
+    @property
+    def spec(self) -> MetricSpec:
+        """What it is."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Names settings and weights; equal fingerprints give equal numbers."""
+        ...
+
+    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+        """Measure N pictures of one size.
+
+        Returns:
+            N numbers in ``spec.unit``; NaN where the metric is undefined for a picture.
         """
         ...

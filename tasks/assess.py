@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import Assessment, QualityConfig
+from models.metrics.psnr import psnr
 
 _NEAR_SHARE = 3 / 64
 """What lies this close to object and effect is judged with them (share of the side)."""
-_PSNR_CEILING = 60.0
-"""dB for pictures that are equal."""
 
 
 def assess(
@@ -54,15 +53,6 @@ def changed_region(source: RgbImage, mask: Mask, ground_truth: RgbImage, quality
     """H×W bool: the object and its effect, where the removal must change the picture."""
     difference = np.abs(source.astype(np.int16) - ground_truth).max(axis=2)
     return mask | (difference >= quality.effect_levels)
-
-
-def psnr(one: RgbImage, other: RgbImage, where: Mask) -> float:
-    """Peak signal-to-noise ratio in dB over ``where``, at most 60; 60 too where ``where`` is empty."""
-    if not where.any():
-        return _PSNR_CEILING
-    squared = (one[where].astype(np.float32) - other[where].astype(np.float32)) ** 2
-    error = float(squared.mean())
-    return _PSNR_CEILING if error == 0 else min(_PSNR_CEILING, 10 * float(np.log10(255**2 / error)))
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:

@@ -12,8 +12,9 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
+from models.metrics.psnr import psnr
 from models.protocols import RemovalModel
-from tasks.assess import assess, mean_psnr, psnr, wilson_interval
+from tasks.assess import assess, mean_psnr, wilson_interval
 from tasks.propose import RemoverRef, load_remover
 from tasks.shards import ShardReader, decode_triplet
 from tasks.workspace import Workspace

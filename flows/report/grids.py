@@ -1,4 +1,4 @@
-"""Sample grids: source, mask, removal, ground truth and score of a few items as one PNG."""
+"""Sample grids: source, mask, removals, ground truth and figures of a few items as one PNG."""
 
 import base64
 import textwrap
@@ -13,7 +13,9 @@ from data_specs.arrays import Mask, RgbImage
 
 CELL_PX = 128
 _GAP, _HEAD, _SIDE = 10, 34, 164
-_CAPTION_LETTERS = 18
+_CAPTION_LETTERS, _SMALL_LETTERS, _HEADING_LETTERS = 18, 21, 13
+_FIGURE = 20
+"""Height of the line of figures below the pictures of several methods."""
 _MASK_COLOUR = (255, 64, 96)
 # A grey that reads on white and on black alike: the grid's ground is transparent.
 _INK = (122, 130, 139)
@@ -36,6 +38,24 @@ class SampleRow:
     caption: str
 
 
+@dataclass(frozen=True)
+class MethodsRow:
+    """One picture as several methods left it.
+
+    ``source``, each of ``removals`` and ``ground_truth`` are H×W×3 uint8 RGB, ``mask`` is H×W bool;
+    ``figures`` has a short word a removal.
+    """
+
+    source: RgbImage
+    mask: Mask
+    removals: Sequence[RgbImage]
+    ground_truth: RgbImage
+    figures: Sequence[str]
+    rank: str
+    """One word beside the picture, above ``caption``."""
+    caption: str
+
+
 def draw_grid(rows: Sequence[SampleRow]) -> bytes:
     """A PNG with one line of pictures a row under column headings, on a transparent ground.
 
@@ -47,10 +67,31 @@ def draw_grid(rows: Sequence[SampleRow]) -> bytes:
         _write(canvas, heading, (column * (CELL_PX + _GAP), 22), size_px=18, weight=500)
     for index, row in enumerate(rows):
         _draw_row(canvas, row, top=_HEAD + index * (CELL_PX + _GAP))
-    coded, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGBA2BGRA))
-    if not coded:
-        raise RuntimeError("OpenCV could not encode the sample grid as PNG")
-    return data.tobytes()
+    return _as_png(canvas)
+
+
+def draw_methods(rows: Sequence[MethodsRow], methods: Sequence[str]) -> bytes:
+    """A PNG with one line of pictures a row, a column a method, and each removal's figure below it.
+
+    Pictures are fitted as ``draw_grid`` fits them.
+    """
+    columns = 3 + len(methods)
+    height = _HEAD + len(rows) * (CELL_PX + _FIGURE + _GAP)
+    canvas = np.zeros((height, columns * (CELL_PX + _GAP) + _SIDE, 4), np.uint8)
+    for column, heading in enumerate(("source", "mask", *methods, "ground truth")):
+        _write(canvas, _shortened(heading), (column * (CELL_PX + _GAP), 22), size_px=18, weight=500)
+    for index, row in enumerate(rows):
+        top = _HEAD + index * (CELL_PX + _FIGURE + _GAP)
+        pictures = (row.source, outlined(row.source, row.mask), *row.removals, row.ground_truth)
+        for column, picture in enumerate(pictures):
+            _paste(canvas, _fitted(picture), (column * (CELL_PX + _GAP), top))
+        for column, figure in enumerate(row.figures, start=2):
+            _write(canvas, figure, (column * (CELL_PX + _GAP), top + CELL_PX + 16), size_px=15)
+        left = columns * (CELL_PX + _GAP)
+        _write(canvas, row.rank, (left, top + 20), size_px=18, weight=500)
+        for line, words in enumerate(textwrap.wrap(row.caption, _SMALL_LETTERS)):
+            _write(canvas, words, (left, top + 44 + 19 * line), size_px=15)
+    return _as_png(canvas)
 
 
 def data_uri(png: bytes) -> str:
@@ -82,6 +123,17 @@ def _draw_row(canvas: NDArray[np.uint8], row: SampleRow, top: int) -> None:
     _write(canvas, "–" if row.score is None else f"{row.score:.2f}", (left, top + 28), size_px=30, weight=600)
     for index, words in enumerate(textwrap.wrap(row.caption, _CAPTION_LETTERS)):
         _write(canvas, words, (left, top + 58 + 22 * index), size_px=18)
+
+
+def _shortened(heading: str) -> str:
+    return heading if len(heading) <= _HEADING_LETTERS else heading[: _HEADING_LETTERS - 1] + "…"
+
+
+def _as_png(canvas: NDArray[np.uint8]) -> bytes:
+    coded, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGBA2BGRA))
+    if not coded:
+        raise RuntimeError("OpenCV could not encode the sample grid as PNG")
+    return data.tobytes()
 
 
 def _fitted(image: RgbImage) -> RgbImage:

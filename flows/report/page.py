@@ -12,13 +12,14 @@ from flows.report import charts, grids, tables, wording
 from flows.report.svg import STYLE
 from tasks.aside import write_durably
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+"""Templates of this folder; what they are given is escaped."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def render_report(
     settings: Mapping[str, object],
 ) -> str:
     """The page as text; see ``write_report``."""
-    return _TEMPLATES.get_template("page.html").render(
+    return TEMPLATES.get_template("page.html").render(
         title=title,
         chart_style=Markup(STYLE),
         text_columns=tables.TEXT_COLUMNS,

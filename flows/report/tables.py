@@ -8,7 +8,8 @@ Row = dict[str, str]
 """Column heading to cell, in reading order."""
 
 TEXT_COLUMNS = frozenset(
-    {"phase", "remover kept?", "why", "judge of", "method", "reason", "setting", "value"}
+    {"phase", "remover kept?", "why", "judge of", "method", "metric", "reason", "to have it", "definition"}
+    | {"setting", "value"}
 )
 """Columns of words; all others hold numbers and are set flush right."""
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data_specs.assessment import QualityConfig
-from tasks.assess import assess, changed_region, mean_psnr, psnr, wilson_interval
+from models.metrics.psnr import psnr
+from tasks.assess import assess, changed_region, mean_psnr, wilson_interval
 
 SIDE = 64
 OBJECT, SHADOW, FAR = np.s_[20:36, 10:22], np.s_[32:36, 22:40], np.s_[50:60, 44:60]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from flows.report.grids import CELL_PX, SampleRow, draw_grid, outlined
+from flows.report.grids import CELL_PX, MethodsRow, SampleRow, draw_grid, draw_methods, outlined
 
 HEAD, STEP = 34, CELL_PX + 10
 
@@ -63,3 +63,24 @@ def test_the_score_is_written(sample_rows: list[SampleRow]) -> None:
     changed = np.argwhere((scored != other).any(axis=2))
     assert changed.size
     assert changed[:, 1].min() >= 4 * STEP
+
+
+def test_every_method_has_its_column(sample_rows: list[SampleRow]) -> None:
+    first, second = sample_rows[:2]
+    assert first.ground_truth is not None
+    removals = [first.removal, second.removal, second.source]
+    row = MethodsRow(
+        first.source, first.mask, removals, first.ground_truth, ["1 dB", "2 dB", "3 dB"], "worst", "x"
+    )
+    picture = decoded(draw_methods([row, row], ["telea", "base", "a very long folder's name"]))
+    step = STEP + 20
+    assert picture.shape[:2] == (HEAD + 2 * step, 6 * STEP + 164)
+    expected = {0: first.source, 2: removals[0], 3: removals[1], 4: removals[2], 5: first.ground_truth}
+    for index in (0, 1):
+        for column, image in expected.items():
+            top, left = HEAD + index * step, column * STEP
+            placed = picture[top : top + CELL_PX, left : left + CELL_PX, :3]
+            small = cv2.resize(placed, (64, 64), interpolation=cv2.INTER_AREA)
+            assert np.abs(small.astype(int) - image).mean() < 2
+            figure = picture[top + CELL_PX : top + CELL_PX + 20, left : left + CELL_PX, 3]
+            assert figure.any() == (2 <= column <= 4)

@@ -1,0 +1,93 @@
+"""A comparison: several methods measured on the same pictures."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.metric import MetricName
+
+
+class Interval(BaseModel):
+    """A mean and where it may lie: 95 % percentile bootstrap over pictures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float
+    low: float
+    high: float
+    pictures: int
+    """How many the mean is of; a metric can be undefined for some."""
+
+
+class MetricLeftOut(BaseModel):
+    """A metric that was not measured: it is absent from every table, never guessed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    reason: str
+    mend: str
+    """What to do to have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureResult:
+    """One row of a results file: one method on one picture."""
+
+    key: str
+    """The triplet's."""
+    scene: str
+    origin: str
+    method: str
+    values: Mapping[MetricName, float]
+    """NaN where the metric is undefined for the picture (a null in the file)."""
+
+    def defined(self, metric: MetricName) -> bool:
+        """Whether the metric has a value here."""
+        return not math.isnan(self.values[metric])
+
+
+class MethodResult(BaseModel):
+    """One method's means."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    model_hash: str
+    pictures: int
+    means: dict[MetricName, Interval]
+    """A metric that is undefined for every picture is absent."""
+
+
+class MethodDifference(BaseModel):
+    """How a method differs from the first, picture by picture."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    baseline: str
+    differences: dict[MetricName, Interval]
+    """Of method − baseline, on the pictures where both are defined."""
+
+
+class Comparison(BaseModel):
+    """All that an evaluation found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    measured_on: str
+    """The pictures, for people: ``workspace, dataset version 3, test split``."""
+    dataset_version: int | None
+    """None for a folder of triplets."""
+    methods: list[MethodResult]
+    """In the order asked for; the first is the baseline of the differences."""
+    differences: list[MethodDifference]
+    left_out: list[MetricLeftOut]
+    rejects: dict[str, int]
+    """Pictures of a folder that were refused, by reason."""
+    results: str
+    """The Parquet file with a row a picture and method."""
+    report: str
+    """The HTML page with tables and pictures."""

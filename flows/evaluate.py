@@ -1,0 +1,107 @@
+"""Evaluate removers: every method on the same pictures, metrics with intervals, and pictures to look at."""
+
+from pathlib import Path
+from typing import Self
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_specs.assessment import QualityConfig
+from data_specs.comparison import Comparison, PictureResult
+from data_specs.errors import InputError
+from flows.artifacts import artifact_key, publish_comparison
+from flows.method_samples import method_grids
+from flows.report.comparison_page import write_comparison_page
+from models.metrics.registry import MetricConfig
+from tasks.aside import write_durably
+from tasks.compare import method_difference, method_result
+from tasks.evaluation_set import EvaluationSet, VersionSet, pinned, set_words
+from tasks.measure import MeasureWork, loaded_metrics, measure_method, method_label
+from tasks.results_file import Measurement, read_results, results_bytes
+
+
+class EvaluateConfig(BaseModel):
+    """The form of ``evaluate``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pictures: EvaluationSet = Field(default=VersionSet(), description="What the methods are measured on.")
+    methods: tuple[str, ...] = Field(
+        default=("telea", "rorem"),
+        min_length=1,
+        description="telea, rorem, object-clear (shipped), champion (the workspace's) or a model's folder; "
+        "the first is what the others are compared with.",
+    )
+    metrics: MetricConfig = Field(default=MetricConfig(), description="Where the metrics' weights lie.")
+    quality: QualityConfig = Field(
+        default=QualityConfig(), description="Its effect_levels say which changed pixels are effect (M_fg)."
+    )
+    out: Path = Field(default=Path("evaluation"), description="The folder for results, page and pictures.")
+    seed: int = Field(
+        default=0, ge=0, description="Of the bootstrap; a picture's noise follows from its key."
+    )
+    grid_rows: int = Field(
+        default=2, ge=0, le=20, description="Worst, median and best pictures to show of each method."
+    )
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        labels = [method_label(method) for method in self.methods]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"two methods would both be called {max(labels, key=labels.count)}")
+        return self
+
+
+@flow(name="evaluate", flow_run_name="evaluate {config.methods}")
+def evaluate(config: EvaluateConfig) -> Comparison:
+    """Measure each method, a task run each; compare; write results, page and grids into ``out``.
+
+    Run again it measures only what is new: another method, other pictures, another metric.
+
+    Raises:
+        InputError: If the pictures, the weights' folder or a method are not there, or ``out`` is no folder.
+        FlowError: If there is nothing to measure on.
+        ModelError: If a method's or a metric's weights cannot be used.
+    """
+    out = _folder(config.out)
+    pictures = pinned(config.pictures)
+    _, left_out = loaded_metrics(config.metrics.weights)
+    measurements: list[Measurement] = []
+    rows: dict[str, list[PictureResult]] = {}
+    for method in config.methods:
+        work = MeasureWork(method=method, pictures=pictures, metrics=config.metrics, quality=config.quality)
+        (measurement,), found = read_results(measure_method(work, out))
+        measurements.append(measurement)
+        rows[measurement.method] = found
+    first = measurements[0]
+    baseline = rows[first.method]
+    comparison = Comparison(
+        measured_on=set_words(pictures),
+        dataset_version=first.dataset_version,
+        methods=[method_result(each, rows[each.method], config.seed) for each in measurements],
+        differences=[
+            method_difference(rows[each.method], baseline, config.seed) for each in measurements[1:]
+        ],
+        left_out=left_out,
+        rejects=first.rejects,
+        results=str(out / "results.parquet"),
+        report=str(out / "report.html"),
+    )
+    grids = method_grids(config.methods, pictures, rows, config.grid_rows)
+    every_row = [row for found in rows.values() for row in found]
+    write_durably(out / "results.parquet", results_bytes(measurements, every_row))
+    for heading, png in grids.items():
+        write_durably(out / f"{artifact_key(heading)}.png", png)
+    write_comparison_page(out / "report.html", comparison, grids)
+    write_durably(out / "comparison.json", comparison.model_dump_json(indent=2).encode() + b"\n")
+    publish_comparison(comparison, grids)
+    return comparison
+
+
+def _folder(out: Path) -> Path:
+    out = out.expanduser().resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(out, f"cannot be used as a folder for results ({error.strerror})") from error
+    return out

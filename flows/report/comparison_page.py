@@ -1,0 +1,39 @@
+"""The page of an evaluation: tables and pictures in one HTML file that asks nothing of any network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from data_specs.comparison import Comparison
+from flows.report import comparison_tables, grids, tables
+from flows.report.page import TEMPLATES
+from tasks.aside import write_durably
+
+
+def write_comparison_page(path: Path, comparison: Comparison, sample_grids: Mapping[str, bytes]) -> None:
+    """Writes the page aside and renames it.
+
+    Args:
+        path: Where.
+        comparison: What was found.
+        sample_grids: Heading to a PNG, as ``grids.draw_methods`` makes it.
+    """
+    page = TEMPLATES.get_template("comparison.html").render(
+        title="Methods compared on " + comparison.measured_on,
+        lead=lead_sentence(comparison),
+        text_columns=tables.TEXT_COLUMNS,
+        means=comparison_tables.mean_rows(comparison.methods),
+        differences=comparison_tables.difference_rows(comparison.differences),
+        baseline=comparison.methods[0].method,
+        left_out=comparison_tables.left_out_rows(comparison),
+        definitions=comparison_tables.definition_rows(comparison),
+        rejects=tables.reject_rows(comparison.rejects),
+        grids=[(heading, grids.data_uri(png)) for heading, png in sample_grids.items()],
+    )
+    write_durably(path, page.encode())
+
+
+def lead_sentence(comparison: Comparison) -> str:
+    """Who was measured on how many pictures."""
+    count = comparison.methods[0].pictures
+    names = ", ".join(method.method for method in comparison.methods)
+    return f"{names}: {count:,} picture{'s' if count != 1 else ''} each, means with 95% bootstrap intervals."

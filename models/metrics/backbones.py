@@ -1,0 +1,73 @@
+"""Feature backbones of metrics: transformers' classes from a local folder, whole or not at all."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from safetensors import SafetensorError
+from transformers import AutoImageProcessor, PreTrainedModel
+from transformers.utils import logging
+
+from data_specs.errors import ModelError
+
+Backbone = TypeVar("Backbone", bound=PreTrainedModel)
+
+
+def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = ()) -> Backbone:
+    """A model in evaluation mode, float32, its every weight from the folder's safetensors.
+
+    Args:
+        kind: transformers' class; a folder of a larger model that holds it serves too.
+        folder: What ``save_pretrained`` wrote: config.json and safetensors.
+        may_lack: Beginnings of weights' names that the metric does not use.
+
+    Raises:
+        ModelError: If the folder does not hold such a model, or not all of it: transformers would fill
+            the gaps with random numbers, and the metric would be faked.
+    """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model, found = cast(
+            "tuple[Backbone, dict[str, Any]]",
+            kind.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype="float32"
+            ),
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({first})") from error
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+    absent = sorted(name for name in found["missing_keys"] if not name.startswith(tuple(may_lack)))
+    if absent:
+        raise ModelError(
+            f"{folder}: {len(absent)} weights of a {kind.__name__} are missing, {absent[0]} among them; "
+            "save the whole model there"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def load_preparation(folder: Path) -> Any:
+    """The folder's own image processor, on Pillow (torchvision's resizes otherwise).
+
+    Raises:
+        ModelError: If the folder has no preprocessor_config.json that transformers knows.
+    """
+    try:
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"{folder}: no usable preprocessor_config.json ({first})") from error
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """20 hexadecimal digits of the names and bytes of a folder's JSON and safetensors files."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:20]

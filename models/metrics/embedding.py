@@ -1,0 +1,90 @@
+"""CLIP and DINO similarity: cosine of the embeddings of removal and ground truth."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, CLIPVisionModelWithProjection, Dinov2Model, ViTModel
+
+from data_specs.arrays import RgbImage
+from data_specs.errors import ModelError
+from data_specs.metric import MetricSpec, RemovedPicture
+from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
+
+_DINO_CLASSES = {"dinov2": Dinov2Model, "vit": ViTModel}
+"""By the config's model_type: DINOv2, and the first DINO, which transformers reads as a plain ViT."""
+
+CLIP = MetricSpec(
+    "clip",
+    "CLIP",
+    "",
+    "higher",
+    3,
+    "Cosine of the CLIP image embeddings of removal and ground truth (1 = the same picture to CLIP); "
+    "RORem's column of 22 to 23 is on another scale and no match for it.",
+)
+DINO = MetricSpec(
+    "dino",
+    "DINO",
+    "",
+    "higher",
+    3,
+    "Cosine of DINO's class tokens, after the last norm, of removal and ground truth.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSimilarity:
+    """A Metric: cosine of two embeddings, -1 to 1."""
+
+    spec: MetricSpec
+    fingerprint: str
+    embed: Callable[[Sequence[RgbImage]], Tensor]
+    """N pictures H×W×3 uint8 → N×D float."""
+
+    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+        """See ``Metric.measure``."""
+        removals = self.embed([picture.removal for picture in pictures])
+        truths = self.embed([picture.ground_truth for picture in pictures])
+        return torch.nn.functional.cosine_similarity(removals.double(), truths.double()).tolist()
+
+
+def clip_similarity(folder: Path) -> EmbeddingSimilarity:
+    """CLIP similarity by the model in a folder; a whole CLIPModel serves too.
+
+    Raises:
+        ModelError: If it cannot be read, or not all of it.
+    """
+    model, prepare = load_backbone(CLIPVisionModelWithProjection, folder), load_preparation(folder)
+
+    @torch.no_grad()
+    def embed(pictures: Sequence[RgbImage]) -> Tensor:
+        return model(pixel_values=prepare(list(pictures), return_tensors="pt")["pixel_values"]).image_embeds
+
+    return EmbeddingSimilarity(CLIP, folder_fingerprint(folder), embed)
+
+
+def dino_similarity(folder: Path) -> EmbeddingSimilarity:
+    """DINO similarity by the DINO or DINOv2 in a folder.
+
+    Raises:
+        ModelError: If it is another kind of model, or cannot be read, or not all of it.
+    """
+    try:
+        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: no config.json that transformers knows") from error
+    if kind not in _DINO_CLASSES:
+        raise ModelError(f"{folder}: a {kind} where a DINO is wanted ({' or '.join(_DINO_CLASSES)})")
+    # The pooler is no part of DINO: published folders lack it, and the class token needs none.
+    model = load_backbone(_DINO_CLASSES[kind], folder, may_lack=["pooler."])
+    prepare = load_preparation(folder)
+
+    @torch.no_grad()
+    def embed(pictures: Sequence[RgbImage]) -> Tensor:
+        pixels = prepare(list(pictures), return_tensors="pt")["pixel_values"]
+        return model(pixel_values=pixels).last_hidden_state[:, 0]
+
+    return EmbeddingSimilarity(DINO, folder_fingerprint(folder), embed)

@@ -1,0 +1,106 @@
+"""LPIPS on AlexNet's features, its weights from a local file (Zhang et al. 2018, version 0.1).
+
+torchmetrics and the lpips package take AlexNet from torchvision, which is not needed here otherwise; so its
+five convolutions stand below, with torchvision's names, and ``tests/models`` holds the whole equal to
+torchmetrics' own arithmetic.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from data_specs.errors import ModelError
+from data_specs.metric import MetricSpec, RemovedPicture
+from models.metrics.backbones import folder_fingerprint
+from models.tensors import pictures_to_tensor
+
+FILE_NAME = "lpips_alex.safetensors"
+_CHANNELS = (64, 192, 384, 256, 256)
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+"""ImageNet's mean and deviation for pictures in -1 to 1, as LPIPS states them."""
+
+
+class AlexLpips(nn.Module):
+    """The distance itself; ``state_dict`` has torchvision's ``features.N`` and lpips' ``linN.model.1``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(),
+            nn.MaxPool2d(3, stride=2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(),
+            nn.MaxPool2d(3, stride=2), nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
+        )  # fmt: skip
+        for number, channels in enumerate(_CHANNELS):
+            head = nn.Module()
+            # lpips keeps a dropout before each weight; it does nothing in use but shifts the weight's name.
+            head.model = nn.Sequential(nn.Identity(), nn.Conv2d(channels, 1, 1, bias=False))
+            self.add_module(f"lin{number}", head)
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        """N×3×H×W float, [-1, 1], at least 31 px a side → N distances ≥ 0."""
+        distances = torch.zeros(len(one))
+        pairs = zip(self._maps(one), self._maps(other), strict=True)
+        for number, (here, there) in enumerate(pairs):
+            head = self.get_submodule(f"lin{number}.model")
+            distances = distances + head((_unit(here) - _unit(there)) ** 2).mean(dim=(1, 2, 3))
+        return distances
+
+    def _maps(self, pictures: Tensor) -> list[Tensor]:
+        """The output of each ReLU."""
+        shift, scale = (torch.tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))
+        flow, maps = (pictures - shift) / scale, []
+        for layer in self.features:
+            flow = layer(flow)
+            if isinstance(layer, nn.ReLU):
+                maps.append(flow)
+        return maps
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Unit length over channels at every place."""
+    return features / torch.sqrt(1e-8 + (features**2).sum(dim=1, keepdim=True))
+
+
+class Lpips:
+    """A Metric: perceptual distance of removal and ground truth, 0 = equal."""
+
+    spec = MetricSpec(
+        "lpips",
+        "LPIPS",
+        "",
+        "lower",
+        2,
+        "Perceptual distance to the ground truth (Zhang et al. 2018, AlexNet, heads of version 0.1).",
+        shown_times=100,
+    )
+
+    def __init__(self, folder: Path) -> None:
+        """Reads ``lpips_alex.safetensors`` of the folder.
+
+        Raises:
+            ModelError: If it is missing, damaged, or lacks a weight.
+        """
+        path = folder / FILE_NAME
+        self._network = AlexLpips()
+        try:
+            weights = load_file(path)
+            # AlexNet's classifier may come along in the file; nothing here may be missing from it.
+            wanted = {name: weights[name].float() for name in self._network.state_dict()}
+            self._network.load_state_dict(wanted)
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ModelError(f"{path}: LPIPS's weights cannot be read from it ({first})") from error
+        self._network.eval().requires_grad_(False)
+        self.fingerprint = folder_fingerprint(folder)
+
+    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+        """See ``Metric.measure``. Pictures must be at least 31 px a side."""
+        removals = pictures_to_tensor([picture.removal for picture in pictures])
+        truths = pictures_to_tensor([picture.ground_truth for picture in pictures])
+        return self._network(removals, truths).tolist()

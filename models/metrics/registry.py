@@ -1,0 +1,86 @@
+"""Which metrics can be measured here: those without weights always, the others where theirs are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.comparison import MetricLeftOut
+from data_specs.errors import InputError
+from data_specs.metric import MetricName, MetricSpec
+from models.metrics import embedding, lpips, remove
+from models.metrics.psnr import psnr_metrics
+from models.metrics.ssim import Ssim
+from models.protocols import Metric
+
+
+class MetricConfig(BaseModel):
+    """Where the metrics' weights lie."""
+
+    model_config = ConfigDict(frozen=True)
+
+    weights: Path | None = Field(
+        default=None,
+        description="Folder with lpips/, clip/, dino/ and sam/ (safetensors; docs/metrics.md). "
+        "A metric whose folder is missing is left out, and said to be.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Metrics that share one folder of weights."""
+
+    folder: str
+    holds: str
+    """What belongs there, for people."""
+    specs: tuple[MetricSpec, ...]
+    load: Callable[[Path], Sequence[Metric]]
+
+
+_FAMILIES = (
+    _Family("lpips", lpips.FILE_NAME, (lpips.Lpips.spec,), lambda folder: [lpips.Lpips(folder)]),
+    _Family("clip", "a CLIP model", (embedding.CLIP,), lambda folder: [embedding.clip_similarity(folder)]),
+    _Family(
+        "dino",
+        "a DINO or DINOv2 model",
+        (embedding.DINO,),
+        lambda folder: [embedding.dino_similarity(folder)],
+    ),
+    _Family("sam", "a SAM model", (remove.REMOVE, remove.REMOVE_PLUS), remove.remove_metrics),
+)
+
+
+def all_specs() -> dict[MetricName, MetricSpec]:
+    """Every metric there is, in the order of tables."""
+    free = [metric.spec for metric in (*psnr_metrics(), Ssim())]
+    return {spec.name: spec for spec in [*free, *(spec for family in _FAMILIES for spec in family.specs)]}
+
+
+def available_metrics(config: MetricConfig) -> tuple[list[Metric], list[MetricLeftOut]]:
+    """What can be measured, in the order of tables, and what cannot, with the reason.
+
+    Raises:
+        InputError: If the folder named for weights is not there.
+        ModelError: If a metric's folder is there but cannot be used.
+    """
+    if config.weights is not None and not config.weights.is_dir():
+        raise InputError(config.weights, "there is no such folder of metrics' weights")
+    metrics: list[Metric] = [*psnr_metrics(), Ssim()]
+    left_out: list[MetricLeftOut] = []
+    for family in _FAMILIES:
+        folder = None if config.weights is None else config.weights / family.folder
+        if folder is not None and folder.is_dir():
+            metrics.extend(family.load(folder))
+        else:
+            left_out.extend(_left_out(family, spec, folder) for spec in family.specs)
+    return metrics, left_out
+
+
+def _left_out(family: _Family, spec: MetricSpec, folder: Path | None) -> MetricLeftOut:
+    if folder is None:
+        mend = f"name --metric-weights WEIGHTS, with {family.holds} in WEIGHTS/{family.folder}"
+        return MetricLeftOut(title=spec.title, reason="no metrics' weights were named", mend=mend)
+    return MetricLeftOut(
+        title=spec.title, reason=f"{folder} is not there", mend=f"put {family.holds} there (docs/metrics.md)"
+    )

@@ -1,0 +1,152 @@
+"""ReMOVE and ReMOVE+: does what was painted in look like what lies around it?
+
+ReMOVE (Chandrasekar et al. 2024, arXiv 2409.00707) needs no ground truth: the mean feature of SAM's image
+encoder inside the mask against the mean outside it, both of the removal. ReMOVE+ (papers.md, fact 21)
+compares the removal's object and effects with the INPUT's background, so that a background painted over
+cannot raise the score. Both on a square about the region, so that inside and outside weigh alike.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import SamVisionModel
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.metric import MetricSpec, RemovedPicture
+from models.metrics.backbones import folder_fingerprint, load_backbone
+
+_MARGIN_SHARE = 16 / 512
+"""Border about the region's box, share of the short side: the authors' 16 px at the papers' 512."""
+_INSIDE = 0.5
+"""A feature's cell is inside when the region covers this much of it (NOT PUBLISHED; the rest is outside)."""
+_MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""What SAM subtracts from and divides its levels by."""
+
+Encoder = Callable[[Sequence[RgbImage]], Tensor]
+"""N square pictures uint8 of any sizes → N×D×h×w float features."""
+
+REMOVE = MetricSpec(
+    "remove",
+    "ReMOVE",
+    "",
+    "higher",
+    3,
+    "Cosine of SAM's mean features inside and outside the mask, both of the removal "
+    "(Chandrasekar et al. 2024); no ground truth is asked.",
+)
+REMOVE_PLUS = MetricSpec(
+    "remove_plus",
+    "ReMOVE+",
+    "",
+    "higher",
+    3,
+    "The same of the removal inside M_fg and the SOURCE outside it (ObjectClear; papers.md, fact 21).",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A Metric: ReMOVE, -1 to 1; undefined where no cell lies inside the mask, or none outside."""
+
+    encode: Encoder
+    fingerprint: str
+    spec: MetricSpec = REMOVE
+
+    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+        """See ``Metric.measure``."""
+        boxes = [square_box(picture.mask) for picture in pictures]
+        features = self.encode([p.removal[box] for p, box in zip(pictures, boxes, strict=True)])
+        regions = [p.mask[box] for p, box in zip(pictures, boxes, strict=True)]
+        return [region_cosine(one, one, region) for one, region in zip(features, regions, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePlus:
+    """A Metric: ReMOVE+, -1 to 1; undefined where no cell lies inside M_fg, or none outside."""
+
+    encode: Encoder
+    fingerprint: str
+    spec: MetricSpec = REMOVE_PLUS
+
+    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+        """See ``Metric.measure``."""
+        boxes = [square_box(picture.effect_region) for picture in pictures]
+        removals = self.encode([p.removal[box] for p, box in zip(pictures, boxes, strict=True)])
+        sources = self.encode([p.source[box] for p, box in zip(pictures, boxes, strict=True)])
+        regions = [p.effect_region[box] for p, box in zip(pictures, boxes, strict=True)]
+        return [region_cosine(*found) for found in zip(removals, sources, regions, strict=True)]
+
+
+def square_box(region: Mask) -> tuple[slice, slice]:
+    """The smallest square about a region and its margin, moved into the picture, cut where it is larger.
+
+    Args:
+        region: H×W bool, not empty.
+
+    Returns:
+        Rows and columns.
+    """
+    height, width = region.shape
+    margin = max(1, round(_MARGIN_SHARE * min(height, width)))
+    left, top, box_width, box_height = cv2.boundingRect(region.astype(np.uint8))
+    side = min(max(box_width, box_height) + 2 * margin, height, width)
+    top = min(max(top + box_height // 2 - side // 2, 0), height - side)
+    left = min(max(left + box_width // 2 - side // 2, 0), width - side)
+    return slice(top, top + side), slice(left, left + side)
+
+
+def region_cosine(inside_of: Tensor, outside_of: Tensor, region: Mask) -> float:
+    """Cosine of the mean feature inside a region and the mean outside it.
+
+    Args:
+        inside_of: D×h×w features whose part inside counts.
+        outside_of: D×h×w features whose part outside counts.
+        region: H×W bool over the same square; a cell is inside when half of it is.
+
+    Returns:
+        -1 to 1; NaN where no cell is inside, or none outside.
+    """
+    rows, columns = inside_of.shape[1:]
+    covered = torch.nn.functional.adaptive_avg_pool2d(
+        torch.from_numpy(region.astype(np.float32))[None, None], (rows, columns)
+    )[0, 0]
+    inside = covered >= _INSIDE
+    if not inside.any() or inside.all():
+        return math.nan
+    one = inside_of.double()[:, inside].mean(dim=1)
+    other = outside_of.double()[:, ~inside].mean(dim=1)
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=0))
+
+
+def remove_metrics(folder: Path) -> tuple[Remove, RemovePlus]:
+    """Both, on the SAM in a folder (the paper's is ViT-H); a whole SamModel serves.
+
+    Raises:
+        ModelError: If it cannot be read, or not all of it.
+    """
+    model = load_backbone(SamVisionModel, folder)
+    size_px = cast(int, model.config.image_size)
+
+    @torch.no_grad()
+    def encode(pictures: Sequence[RgbImage]) -> Tensor:
+        # One by one: at full size a picture's attention alone takes a gigabyte.
+        return torch.cat(
+            [model(pixel_values=_prepared(each, size_px)).last_hidden_state for each in pictures]
+        )
+
+    name = folder_fingerprint(folder)
+    return Remove(encode, name), RemovePlus(encode, name)
+
+
+def _prepared(picture: RgbImage, size_px: int) -> Tensor:
+    """A square picture as SAM takes it: 1×3×size×size float32."""
+    resized = cv2.resize(picture, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    scaled = (resized - np.array(_MEAN, np.float32)) / np.array(_DEVIATION, np.float32)
+    return torch.from_numpy(scaled.transpose(2, 0, 1)[None])

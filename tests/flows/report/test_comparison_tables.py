@@ -1,0 +1,66 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from data_specs.comparison import Comparison, Interval, MethodDifference, MethodResult, MetricLeftOut
+from flows.report.comparison_page import lead_sentence, write_comparison_page
+from flows.report.comparison_tables import definition_rows, difference_rows, left_out_rows, mean_rows
+
+
+def interval(mean: float, low: float, high: float) -> Interval:
+    return Interval(mean=mean, low=low, high=high, pictures=7)
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    telea = MethodResult(
+        method="telea",
+        model_hash="t",
+        pictures=7,
+        means={"lpips": interval(0.0286, 0.02, 0.04), "psnr": interval(31.104, 29, 33)},
+    )
+    other = MethodResult(
+        method="<b>",
+        model_hash="o",
+        pictures=7,
+        means={"psnr": interval(30.08, 28, 31.994)},
+    )
+    gap = MethodDifference(method="<b>", baseline="telea", differences={"psnr": interval(-1.024, -2.5, 0.25)})
+    return Comparison(
+        measured_on="folder pairs, 64 px",
+        dataset_version=None,
+        methods=[telea, other],
+        differences=[gap],
+        left_out=[MetricLeftOut(title="DINO", reason="no weights", mend="name some")],
+        rejects={"mask is empty": 2},
+        results="r.parquet",
+        report="r.html",
+    )
+
+
+def test_numbers_are_in_the_papers_units_with_their_intervals(comparison: Comparison) -> None:
+    assert mean_rows(comparison.methods) == [
+        {"metric": "PSNR dB ↑", "telea": "31.10 [29.00, 33.00]", "<b>": "30.08 [28.00, 31.99]"},
+        {"metric": "LPIPS ×100 ↓", "telea": "2.86 [2.00, 4.00]", "<b>": "–"},
+    ]
+    assert difference_rows(comparison.differences) == [{"metric": "PSNR dB ↑", "<b>": "-1.02 [-2.50, +0.25]"}]
+
+
+def test_what_is_left_out_and_what_is_measured_are_told_apart(comparison: Comparison) -> None:
+    assert left_out_rows(comparison) == [
+        {"metric": "DINO", "reason": "no weights", "to have it": "name some"}
+    ]
+    assert [row["metric"] for row in definition_rows(comparison)] == ["PSNR", "LPIPS"]
+    assert lead_sentence(comparison).startswith("telea, <b>: 7 pictures each")
+
+
+def test_the_page_holds_it_all_and_escapes_names(comparison: Comparison, tmp_path: Path) -> None:
+    write_comparison_page(tmp_path / "report.html", comparison, {"telea: worst": b"\x89PNG"})
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    page = (tmp_path / "report.html").read_text()
+    for part in ("31.10 [29.00, 33.00]", "-1.02 [-2.50, +0.25]", "DINO", "mask is empty", "&lt;b&gt;"):
+        assert part in page
+    assert "<b>" not in page
+    assert 'src="data:image/png;base64,' in page
+    assert re.findall(r"https?://|//[a-z]+\.", page) == []
