@@ -113,6 +113,19 @@ class BatchCounts(BaseModel):
     gold_right: int
 
 
+class Progress(BaseModel):
+    """What a person hears after each answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    left: int
+    """Answers the batch still wants, of anybody."""
+    answers: int
+    """The person's own that stand."""
+    per_minute: float
+    """The person's pace over the last five minutes."""
+
+
 class Answer(BaseModel):
     """What a person says about a leased item."""
 

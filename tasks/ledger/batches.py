@@ -1,18 +1,23 @@
 """Review batches: what people are asked, and how far they have come."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from data_specs import ledger as tables
 from data_specs.errors import LedgerError, UnknownKeyError
 from data_specs.keys import derive_key
-from data_specs.review_batch import BatchCounts, BatchEvent, BatchEventKind, ReviewBatch, ReviewItem
+from data_specs.review_batch import BatchCounts, BatchEvent, BatchEventKind, Progress, ReviewBatch, ReviewItem
+from data_specs.shard import ShardRef
 from tasks.ledger.base import LedgerBase, chunked, insert_new, insert_one, now
 from tasks.ledger.standing import stands
 
 _BATCH = [tables.review_batches.c[field] for field in ReviewBatch.model_fields]
 _ITEM = [tables.review_items.c[field] for field in ReviewItem.model_fields]
+
+
+_PACE = timedelta(minutes=5)
 
 
 class BatchLedger(LedgerBase):
@@ -99,12 +104,62 @@ class BatchLedger(LedgerBase):
             find_batch(connection, name)
             return BatchCounts(**_item_counts(connection, name), **_answer_counts(connection, name))
 
-    def answers_left(self, name: str) -> int:
-        """Answers a batch still wants: the one figure of `batch_counts` that every answer needs."""
-        table = tables.review_items
-        query = sa.select(sa.func.coalesce(sa.func.sum(table.c.answers_left), 0))
+    def wanting_batch(self) -> str | None:
+        """The oldest batch that wants answers and was neither continued nor abandoned."""
+        batches, items, events = tables.review_batches, tables.review_items, tables.batch_events
+        wanting = sa.exists().where(items.c.batch == batches.c.name, items.c.answers_left > 0)
+        last = (
+            sa.select(events.c.kind)
+            .where(events.c.batch == batches.c.name)
+            .order_by(events.c.sequence.desc())
+            .limit(1)
+            .correlate(batches)
+            .scalar_subquery()
+        )
+        query = (
+            sa.select(batches.c.name)
+            .where(wanting, last.not_in(["continued", "abandoned"]))
+            .order_by(batches.c.sequence)
+            .limit(1)
+        )
         with self._reading() as connection:
-            return int(connection.scalar(query.where(table.c.batch == name, table.c.answers_left > 0)) or 0)
+            return connection.scalar(query)
+
+    def progress(self, batch: str, person: str, now: datetime) -> Progress:
+        """What a person hears after each answer."""
+        items, reviews = tables.review_items, tables.reviews
+        mine = sa.and_(reviews.c.batch == batch, reviews.c.reviewer == person, stands())
+        recent = sa.and_(mine, reviews.c.answered_at > now - _PACE)
+        with self._reading() as connection:
+            left = connection.scalar(
+                sa.select(sa.func.sum(items.c.answers_left)).where(
+                    items.c.batch == batch, items.c.answers_left > 0
+                )
+            )
+            answers = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()
+            count, first = connection.execute(
+                sa.select(sa.func.count(), sa.func.min(reviews.c.answered_at)).where(recent)
+            ).one()
+        minutes = max((now - first).total_seconds() / 60, 1.0) if count else 1.0
+        return Progress(left=int(left or 0), answers=answers, per_minute=count / minutes)
+
+    def shard_under_review(self, candidate: str) -> ShardRef | None:
+        """The shard that holds a candidate some batch asks about; None for any other key."""
+        samples, shards, items = tables.samples, tables.shards, tables.review_items
+        query = (
+            sa.select(*[shards.c[field] for field in ShardRef.model_fields])
+            .join(samples, samples.c.shard == shards.c.name)
+            .where(
+                samples.c.key == candidate,
+                shards.c.stage == "candidates",
+                sa.exists().where(items.c.candidate == candidate),
+            )
+            .order_by(shards.c.name)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().first()
+            return None if row is None else ShardRef(**row)
 
 
 def find_batch(connection: sa.Connection, name: str, hold: bool = False) -> ReviewBatch:

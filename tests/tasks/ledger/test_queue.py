@@ -242,7 +242,7 @@ def test_many_processes_answer_each_item_as_often_as_wanted(ledger: Ledger) -> N
     by_item = Counter(candidate for candidate, _ in standing)
     assert by_item == {each.candidate: each.answers_wanted for each in items}
     assert {(r.candidate, r.reviewer) for r in ledger.standing_reviews("b1")} == set(standing)
-    assert ledger.batch_counts("b1").left == ledger.answers_left("b1") == 0
+    assert ledger.batch_counts("b1").left == ledger.progress("b1", "p0", NOON).left == 0
 
 
 def test_two_answers_to_a_shared_item_at_once_are_both_counted(ledger: Ledger) -> None:
@@ -256,4 +256,4 @@ def test_two_answers_to_a_shared_item_at_once_are_both_counted(ledger: Ledger) -
     with ThreadPoolExecutor(4) as pool:
         for position in range(count):
             list(pool.map(lambda person, at=position: tell(at, person), held))
-    assert (ledger.answers_left("b1"), len(ledger.reviews())) == (0, 4 * count)
+    assert (ledger.progress("b1", "p0", NOON).left, len(ledger.reviews())) == (0, 4 * count)
