@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from prefect import task
+from pydantic import ValidationError
 
 from data_specs.errors import InputError
 from data_specs.review_batch import QueuePolicy, ReviewBatch, ReviewItem
@@ -22,12 +23,15 @@ def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy
     """Opens a batch that asks about every candidate of some shards; opened twice, it is one.
 
     Raises:
-        InputError: When there is nothing to ask about.
+        InputError: When there is nothing to ask about, or the name is none.
         LedgerError: When a batch of this name has other settings.
     """
     if not refs:
         raise InputError(name, "there are no candidates to review; propose some with `cleanplate round`")
-    batch = ReviewBatch(name=name, round=refs[0].round, policy=policy, opened_at=datetime.now(UTC))
+    try:
+        batch = ReviewBatch(name=name, round=refs[0].round, policy=policy, opened_at=datetime.now(UTC))
+    except ValidationError as error:
+        raise InputError(name, "a batch's name has letters, digits and . _ -, 80 at most") from error
     ledger = workspace.ledger()
     if name not in {each.name for each in ledger.batches()}:
         ledger.open_batch(batch, _plan(workspace, refs, policy))

@@ -34,8 +34,9 @@ class Address:
     @property
     def names(self) -> frozenset[str]:
         """What a browser may call it in its Host header; the machine's own names where it serves others."""
-        own = {self.host, f"[{self.host}]"} if self.host not in ("0.0.0.0", "::") else set(_own_names())
-        return frozenset(name.lower() for name in LOOPBACK_NAMES | own)
+        own = _own_names() if self.host in ("0.0.0.0", "::") else [self.host]
+        bracketed = [f"[{name}]" if ":" in name else name for name in own]
+        return frozenset(name.lower() for name in [*LOOPBACK_NAMES, *bracketed])
 
     def check(self) -> None:
         """Raises InputError for half a TLS pair, a missing file, or a network without TLS."""
@@ -103,5 +104,4 @@ def _is_loopback(host: str) -> bool:
 def _own_names() -> list[str]:
     """The machine's names and addresses, for a server that listens on all of them."""
     name = socket.gethostname()
-    found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None)}
-    return [name, socket.getfqdn(), *found, *(f"[{each}]" for each in found if ":" in each)]
+    return [name, socket.getfqdn(), *{str(entry[4][0]) for entry in socket.getaddrinfo(name, None)}]
