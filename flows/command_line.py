@@ -19,6 +19,9 @@ COMMANDS = (
         "dataset", "flows.commands.dataset:dataset_app", "Look at the dataset's versions, verify, roll back."
     ),
     LazyCommand(
+        "review", "flows.commands.review:review_app", "Have people answer YES or NO on a page of their own."
+    ),
+    LazyCommand(
         "evaluate",
         "flows.commands.evaluate:evaluate_app",
         "Measure removers on pictures whose truth is known.",

@@ -1,0 +1,184 @@
+"""`cleanplate review`: open, serve, status, quality, and people."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_specs.errors import InputError
+from data_specs.review_batch import QueueOrder, QueuePolicy
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+)
+from flows.commands.review_people import people_app
+from tasks.review.quality import batch_quality
+from tasks.review.serve import Address, serve
+from tasks.workspace import Workspace
+
+review_app = typer.Typer(
+    name="review",
+    help="Have people answer YES or NO: open a batch, invite people, serve the page, see how it goes.",
+    no_args_is_help=True,
+)
+review_app.add_typer(people_app)
+
+_POLICY = QueuePolicy()
+
+
+@review_app.command("open")
+@clear_errors
+def open_command(
+    name: Annotated[str, typer.Argument(help="The batch's name: letters, digits and . _ -")],
+    round: Annotated[int, typer.Option("--round", min=0, help="The round whose candidates are asked about.")],
+    overlap_people: Annotated[int, typer.Option(help="People who answer a shared item.")] = (
+        _POLICY.overlap_people
+    ),
+    overlap_share: Annotated[float, typer.Option(help="Share of the items that are shared.")] = (
+        _POLICY.overlap_share
+    ),
+    gold_share: Annotated[float, typer.Option(help="Items of known answers mixed in.")] = _POLICY.gold_share,
+    order: Annotated[QueueOrder, typer.Option(help="What comes first.")] = _POLICY.order,
+    mixed_share: Annotated[float, typer.Option(help="With mixed: the share by nearness to 0.5.")] = (
+        _POLICY.mixed_share
+    ),
+    lease_seconds: Annotated[int, typer.Option(help="How long an item is kept for a person.")] = (
+        _POLICY.lease_seconds
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Decides the random order.")] = _POLICY.seed,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a batch of a round's candidates for people to answer.
+
+    Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
+    """
+    # Imported here: it brings the oracle and with it torch, for which the server need not wait.
+    from tasks.review.batch import make_batch
+
+    place = Workspace.existing(workspace)
+    policy = _checked(
+        {
+            "overlap_people": overlap_people,
+            "overlap_share": overlap_share,
+            "gold_share": gold_share,
+            "order": order,
+            "mixed_share": mixed_share,
+            "lease_seconds": lease_seconds,
+            "seed": seed,
+        }
+    )
+    make_batch(place, name, place.ledger().shards(stage="candidates", round=round), policy)
+    counts = place.ledger().batch_counts(name)
+    if as_json:
+        print_json({"batch": name, **counts.model_dump()})
+        return
+    Console().print(f"batch {name} is open: {counts.items} items, {counts.wanted} answers wanted")
+
+
+@review_app.command("serve")
+@clear_errors
+def serve_command(
+    host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 0,
+    batch: Annotated[str | None, typer.Option(help="The batch; by default all, oldest first.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    allow_plain_http: Annotated[
+        bool, typer.Option("--allow-plain-http", help="Listen on a network without TLS all the same.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve the review page until Ctrl-C.
+
+    Example: cleanplate review serve --port 8080
+    """
+    # Imported here: the other commands need not wait for a web framework.
+    from tasks.review.server import create_app
+
+    address = Address(
+        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, allow_plain_http=allow_plain_http
+    )
+    address.check()
+    place = Workspace.existing(workspace)
+    if batch is not None:
+        place.ledger().batch(batch)
+    app = create_app(place, batch=batch, hosts=address.names, secure=address.secure)
+    serve(app, address, lambda url: typer.echo(f"review page: {url}"))
+
+
+@review_app.command("status")
+@clear_errors
+def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Show every batch and how far it has come.
+
+    Example: cleanplate review status --json
+    """
+    ledger = Workspace.existing(workspace).ledger()
+    counts = {each.name: ledger.batch_counts(each.name) for each in ledger.batches()}
+    state = {name: ledger.batch_events(name)[-1].kind for name in counts}
+    if as_json:
+        rows = [{"batch": name, "state": state[name], **each.model_dump()} for name, each in counts.items()]
+        print_json({"batches": rows})
+        return
+    table = Table("batch", "state", "complete", "answers", "left", "yes / no / skip", "gold right", box=None)
+    for name, each in counts.items():
+        table.add_row(
+            name,
+            state[name],
+            f"{each.complete} of {each.items}",
+            f"{each.answers} of {each.wanted}",
+            str(each.left),
+            f"{each.yes} / {each.no} / {each.skipped}",
+            f"{each.gold_right} of {each.gold_answers}",
+        )
+    Console().print(table)
+
+
+@review_app.command("quality")
+@clear_errors
+def quality_command(
+    batch: Annotated[str, typer.Argument(help="The batch, as `status` shows it.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far people agree, how right they are on gold, and who may not be looking.
+
+    Example: cleanplate review quality round-1 --json
+    """
+    quality = batch_quality(Workspace.existing(workspace).ledger(), batch)
+    if as_json:
+        print_json(quality.model_dump(mode="json"))
+        return
+    table = Table("person", "answers", "yes / no / skip", "median s", "gold right", "to look at", box=None)
+    for each in quality.people:
+        seconds = "–" if each.median_seconds is None else f"{each.median_seconds:.1f}"
+        table.add_row(
+            each.person,
+            str(each.answers),
+            f"{each.yes} / {each.no} / {each.skipped}",
+            seconds,
+            f"{each.gold_right} of {each.gold_answers}",
+            ", ".join([*(["excluded"] if each.excluded else []), *each.flags]),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    for pair in quality.pairs:
+        kappa = "–" if pair.kappa is None else f"{pair.kappa:.2f}"
+        agreed = f"agree on {pair.agreed} of {pair.items}"
+        console.print(f"{pair.first} and {pair.second} {agreed}, Cohen's kappa {kappa}")
+    alpha = "–" if quality.alpha is None else f"{quality.alpha:.2f}"
+    console.print(f"Krippendorff's alpha {alpha} over {quality.shared} shared items")
+
+
+def _checked(settings: dict[str, object]) -> QueuePolicy:
+    """The policy; its own bounds decide, so that they stand in one place."""
+    try:
+        return QueuePolicy.model_validate(settings)
+    except ValueError as error:
+        raise InputError("the batch's settings", str(error).replace("\n", " ")) from error
