@@ -42,17 +42,22 @@ class Judged:
     @property
     def painted(self) -> float:
         """Mean grey levels inside the mask by which the removal differs from source and truth, the nearer."""
-        return min(self._distance(self.shot.source), self.miss)
+        return min(self._distance(self.shot.source, self.shot.mask), self.miss)
 
     @property
     def miss(self) -> float:
         """Mean grey levels inside the mask by which the removal misses the truth."""
-        return self._distance(self.shot.ground_truth)
+        return self._distance(self.shot.ground_truth, self.shot.mask)
 
     @property
     def kept(self) -> float:
         """Grey levels inside the mask by which the removal is nearer to the source than to the truth."""
-        return self.miss - self._distance(self.shot.source)
+        return self._kept_in(self.shot.mask)
+
+    @property
+    def effect_kept(self) -> float:
+        """The same where the object's shadow or reflection lies; minus infinity where there is none."""
+        return self._kept_in(self.shot.effect) if self.shot.effect.any() else -np.inf
 
     @property
     def blur(self) -> float:
@@ -67,9 +72,11 @@ class Judged:
     def _grain_lost(self, where: Mask) -> float:
         return float((_grain(self.shot.ground_truth) - _grain(self.candidate.removal))[where].mean())
 
-    def _distance(self, other: RgbImage) -> float:
-        difference = np.abs(self.candidate.removal.astype(np.float32) - other).mean(axis=2)
-        return float(difference[self.candidate.mask].mean())
+    def _kept_in(self, where: Mask) -> float:
+        return self._distance(self.shot.ground_truth, where) - self._distance(self.shot.source, where)
+
+    def _distance(self, other: RgbImage, where: Mask) -> float:
+        return float(np.abs(self.candidate.removal.astype(np.float32) - other)[where].mean())
 
 
 Rule = Callable[[Judged], float]
@@ -86,8 +93,8 @@ RULES: dict[str, Rule] = {
     "left-over": _among("left-over", lambda one: one.kept),
     "hallucination": _among("left-over", lambda one: one.painted),
     "blur": lambda one: one.blur - 0.1 * one.found.residual_px,
-    "seam": lambda one: one.seam - 0.3 * one.miss,
-    "effect-left": _among("effect left", lambda one: one.found.residual_px - 20 * one.miss),
+    "seam": _among("", lambda one: one.seam),
+    "effect-left": _among("effect left", lambda one: one.effect_kept - 0.5 * one.miss),
 }
 """Each example's rule; the oracle's own faults are three, so blur, seam and hallucination have measures here."""
 

@@ -17,20 +17,43 @@ export class ApiError extends Error {
 
 /** Requests of one page; remembers the CSRF token and how far the server's clock is ahead. */
 export class Api {
-  csrf = "";
+  /** What `/api/state` said of this session, or null before it was asked. */
+  state = null;
   #aheadMs = 0;
 
-  get = (path) => this.#request("GET", path);
-  post = (path, body) => this.#request("POST", path, body);
-  delete = (path) => this.#request("DELETE", path);
+  post = (path, body) => this.#change("POST", path, body);
+  delete = (path) => this.#change("DELETE", path);
+
+  /** Takes up the session, and its CSRF token with it. */
+  async enter() {
+    this.state = await this.#request("GET", "/api/state");
+    return this.state;
+  }
 
   /** Milliseconds since 1970 by the server's clock, to hold against a lease's end. */
   now() {
     return Date.now() + this.#aheadMs;
   }
 
+  async #change(method, path, body) {
+    try {
+      return await this.#request(method, path, body);
+    } catch (fault) {
+      if (fault.status !== 403 || !(await this.#isSessionNew())) throw fault;
+      return this.#request(method, path, body);
+    }
+  }
+
+  /** Whether another tab has signed in since; as somebody else, the page starts anew. */
+  async #isSessionNew() {
+    const before = this.state;
+    const { csrf, person } = await this.enter();
+    if (before && person !== before.person) location.reload();
+    return csrf !== before?.csrf;
+  }
+
   async #request(method, path, body) {
-    const headers = { "X-Cleanplate-CSRF": this.csrf };
+    const headers = { "X-Cleanplate-CSRF": this.state?.csrf ?? "" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const options = { method, headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) };
     let response;

@@ -7,7 +7,7 @@ import { byId } from "./dom.js";
 import { Figures } from "./figures.js";
 import { guideInDialog, guideOnPage, isGuideOpen, toggleGuide } from "./guide.js";
 import { listen } from "./keys.js";
-import { showUnsent, trouble } from "./notices.js";
+import { say, showUnsent, trouble } from "./notices.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { joinTools, showTools } from "./tools.js";
@@ -24,7 +24,7 @@ const outbox = new Outbox(api, {
     desk.acknowledged(receipt);
   },
   refused(answer, fault) {
-    trouble(fault.status === 410 ? LATE : fault.message);
+    say(fault.status === 410 ? LATE : fault.message);
     queue.fill();
   },
   changed: (fault) => showUnsent(outbox.unsent, fault),
@@ -32,7 +32,7 @@ const outbox = new Outbox(api, {
 });
 const queue = new Queue(api, outbox, {
   onChange: () => desk.refresh(),
-  onFault: (fault) => (fault.status === 401 ? askForToken() : trouble(fault.message)),
+  onLease: (fault) => (fault?.status === 401 ? askForToken() : showUnsent(outbox.unsent, fault)),
 });
 const viewer = new Viewer(byId("stage"), () => showTools(viewer));
 const desk = new Desk(api, queue, outbox, viewer);
@@ -41,14 +41,13 @@ const decisions = new Decisions((decision, reason) => desk.decide(decision, reas
 async function enter() {
   let state;
   try {
-    state = await api.get("/api/state");
+    state = await api.enter();
   } catch (fault) {
     if (fault.status === 401) return askForToken();
     trouble(`${fault.message} Trying again by itself.`);
     return void setTimeout(enter, RETRY_MS);
   }
   trouble("");
-  api.csrf = state.csrf;
   desk.pageVersion = state.page_version;
   document.body.dataset.screen = "review";
   guideInDialog();
@@ -84,7 +83,6 @@ async function signOut() {
   await outbox.flush();
   try {
     await api.delete("/api/session");
-    api.csrf = "";
     askForToken();
   } catch (fault) {
     trouble(fault.message);

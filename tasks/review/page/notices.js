@@ -14,11 +14,12 @@ export function trouble(sentence) {
   place.hidden = !sentence;
 }
 
-/** How many answers the server has not acknowledged. */
+/** How many answers the server has not acknowledged, and what just went wrong, if anything did. */
 export function showUnsent(count, fault) {
   const answers = count === 1 ? "1 answer is" : `${count} answers are`;
-  if (count && fault) trouble(`${fault.message} ${answers} not sent yet: kept here, tried again by itself; go on.`);
-  if (!count) trouble("");
+  if (fault && count) trouble(`${fault.message} ${answers} not sent yet: kept here and tried again; go on.`);
+  else if (fault) trouble(`${fault.message} The page tries again by itself; nothing is lost.`);
+  else if (!count) trouble("");
   byId("unsent").hidden = count === 0;
   byId("unsent-count").textContent = count;
 }

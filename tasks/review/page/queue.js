@@ -4,31 +4,32 @@ import { loadPictures } from "./pictures.js";
 
 const AHEAD = 8;
 const MOST_A_LEASE = 20;
-/** A lease that ends sooner than this is asked for again. */
-const RENEW_BEFORE_MS = 60_000;
-const LOOK_EVERY_MS = 20_000;
+/** How long to wait before looking again when nothing was left. */
+const LOOK_AGAIN_MS = 15_000;
+/** A lease is asked for anew this long after its end. */
+const AFTER_END_MS = 300;
 
 /** The server's item with its pictures' addresses set apart from the pictures themselves. */
 const entryOf = ({ pictures: urls, ...item }) => ({ ...item, urls, pictures: null, fault: null });
 
-/** Keeps a few candidates ahead. `onChange` is called when the first one, or its pictures, changed. */
+/** Keeps a few ahead. `onChange()`: the first one, or its pictures, changed; `onLease(fault?)`: the server was asked. */
 export class Queue {
   /** Whether the server had nothing more when last asked. */
   isDry = false;
   #items = [];
   #answered = new Set();
   #filling = null;
+  #timer = 0;
   #api;
   #outbox;
   #onChange;
-  #onFault;
+  #onLease;
 
-  constructor(api, outbox, { onChange, onFault }) {
+  constructor(api, outbox, { onChange, onLease }) {
     this.#api = api;
     this.#outbox = outbox;
     this.#onChange = onChange;
-    this.#onFault = onFault;
-    setInterval(() => this.#look(), LOOK_EVERY_MS);
+    this.#onLease = onLease;
   }
 
   /** The candidate to judge now, or undefined. Its `pictures` are there once they are decoded. */
@@ -37,6 +38,7 @@ export class Queue {
   }
 
   clear() {
+    clearTimeout(this.#timer);
     this.#items = [];
     this.#answered.clear();
     this.isDry = false;
@@ -71,14 +73,23 @@ export class Queue {
     try {
       ({ items } = await this.#api.post("/api/lease", { count }));
     } catch (fault) {
-      this.#onFault(fault);
+      this.#fillAgainIn(LOOK_AGAIN_MS);
+      this.#onLease(fault);
       return;
     }
     const wasFirst = this.first;
     this.#dropExpired();
     for (const item of items) this.#accept(item);
     this.isDry = this.#items.length === 0;
+    const firstEnd = Math.min(...this.#items.map((item) => this.#msLeft(item)));
+    this.#fillAgainIn(firstEnd > 0 && !this.isDry ? firstEnd + AFTER_END_MS : LOOK_AGAIN_MS);
+    this.#onLease();
     if (this.first !== wasFirst || this.isDry) this.#onChange();
+  }
+
+  #fillAgainIn(ms) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.fill(), ms);
   }
 
   #accept(item) {
@@ -110,10 +121,5 @@ export class Queue {
   /** The one on screen stays: its answer is taken, or kept until the candidate is ours again. */
   #dropExpired() {
     this.#items = this.#items.filter((item, place) => place === 0 || this.#msLeft(item) > 0);
-  }
-
-  #look() {
-    if (document.hidden) return;
-    if (this.isDry || this.#items.some((item) => this.#msLeft(item) < RENEW_BEFORE_MS)) this.fill();
   }
 }
