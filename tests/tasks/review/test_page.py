@@ -85,22 +85,25 @@ def test_a_key_held_down_is_one_answer(page_server, open_desk) -> None:
 
 def test_a_lost_network_loses_nothing_even_over_a_reload(page_server, open_desk) -> None:
     desk = open_desk(page_server.url, page_server.token("far-away"))
-    context = desk.page.context
-    context.set_offline(True)
+    desk.page.context.set_offline(True)
     answered = {desk.press("y"): ("yes", ""), desk.press("3"): ("no", "blur")}
     desk.page.wait_for_selector("#trouble:visible")
     assert "2 answers are not sent yet" in desk.page.inner_text("#trouble")
     assert desk.figure("unsent-count") == 2
     desk.page.keyboard.press("u")
     desk.said("not sent yet")
-    assert page_server.answers("far-away") == {}
-    context.set_offline(False)
+    # The network is back, but no answer comes through yet.
+    desk.page.route("**/api/answer", lambda route: route.abort())
+    desk.page.context.set_offline(False)
     desk.page.reload()
     desk.ready()
+    assert desk.figure("unsent-count") == 2
+    assert desk.candidate not in answered
+    assert page_server.answers("far-away") == {}
+    desk.page.unroute("**/api/answer")
     desk.settled()
     assert desk.page.is_hidden("#trouble")
     assert page_server.answers("far-away") == answered
-    assert desk.candidate not in answered
 
 
 def test_a_server_that_was_away_gets_what_it_missed_without_a_reload(page_server, open_desk) -> None:
