@@ -16,6 +16,8 @@ import { Viewer } from "./viewer.js";
 const LATE = "That answer came after its lease had ended; it is kept, and sent once the picture is yours again.";
 const RETRY_MS = 5000;
 
+const isOut = (fault) => fault?.status === 401 || fault?.status === 403;
+
 const api = new Api();
 const figures = new Figures();
 const outbox = new Outbox(api, {
@@ -32,7 +34,7 @@ const outbox = new Outbox(api, {
 });
 const queue = new Queue(api, outbox, {
   onChange: () => desk.refresh(),
-  onLease: (fault) => (fault?.status === 401 ? askForToken() : showUnsent(outbox.unsent, fault)),
+  onLease: (fault) => (isOut(fault) ? askForToken(fault) : showUnsent(outbox.unsent, fault)),
 });
 const viewer = new Viewer(byId("stage"), () => showTools(viewer));
 const desk = new Desk(api, queue, outbox, viewer);
@@ -43,7 +45,7 @@ async function enter() {
   try {
     state = await api.enter();
   } catch (fault) {
-    if (fault.status === 401) return askForToken();
+    if (!fault.isPassing) return askForToken(fault);
     trouble(`${fault.message} Trying again by itself.`);
     return void setTimeout(enter, RETRY_MS);
   }
@@ -58,7 +60,9 @@ async function enter() {
   await queue.fill();
 }
 
-function askForToken() {
+/** Also where the server refuses the person: then with its sentence. */
+function askForToken(fault) {
+  trouble(fault?.status === 403 ? fault.message : "");
   queue.clear();
   viewer.show(null);
   document.body.dataset.screen = "sign-in";

@@ -12,6 +12,19 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from benchmarks._review_server import review_server
+from data_specs.candidate import Candidate
+from data_specs.review_batch import QueuePolicy
+from models.variants import MaskVariant
+from tasks.choose import items_of
+from tasks.film import FilmWork, film
+from tasks.propose import ProposeWork, propose
+from tasks.review.batch import make_batch
+from tasks.review.oracle import read_candidates
+from tasks.review.people import invite
+from tasks.sources.studio.shots import StudioConfig
+from tasks.workspace import Workspace
+
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -81,9 +94,72 @@ class Desk:
         return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
+@dataclass(frozen=True)
+class PageServer:
+    """A running server, the candidates its batch asks about, and what the ledger says of the answers."""
+
+    url: str
+    batch: str
+    workspace: Workspace
+    candidates: dict[str, Candidate]
+
+    def token(self, person: str) -> str:
+        return invite(self.workspace.ledger(), person)
+
+    def answers(self, person: str) -> dict[str, tuple[str, str]]:
+        """Decision and reason of a person's answers that stand, by candidate."""
+        reviews = self.workspace.ledger().standing_reviews(self.batch)
+        mine = [review for review in reviews if review.reviewer == person]
+        assert len({review.candidate for review in mine}) == len(mine), "nothing is counted twice"
+        return {review.candidate: (review.decision, review.reason) for review in mine}
+
+
+@pytest.fixture(scope="session")
+def proposed(filmed: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A workspace with 192 candidates of 48 filmed items, whose truth is known; and their shard."""
+    workspace = Workspace.open(
+        shutil.copytree(filmed.workspace.root, tmp_path_factory.mktemp("proposed") / "workspace")
+    )
+    studio = StudioConfig(size_px=32, seed=5, split="train")
+    pool = film(workspace, FilmWork(round=0, index=5, stage="pool", studio=studio, first=0, count=48))
+    variants: tuple[MaskVariant, ...] = ("tight", "dilated", "left", "right")
+    work = ProposeWork(
+        round=1,
+        index=0,
+        phase="human 1",
+        pool=(pool,),
+        items=tuple(items_of(workspace, [pool])),
+        variants=variants,
+        remover=filmed.remover,
+        picture_format="png",
+    )
+    return workspace, propose(workspace, work)
+
+
+def serve(proposed: Any, batch: str, policy: QueuePolicy) -> Iterator[PageServer]:
+    workspace, ref = proposed
+    make_batch(workspace, batch, [ref], policy)
+    candidates = {candidate.key: candidate for candidate in read_candidates(workspace, ref)}
+    with review_server(workspace, batch) as url:
+        yield PageServer(url, batch, workspace, candidates)
+
+
+@pytest.fixture(scope="module")
+def page_server(proposed: Any, request: pytest.FixtureRequest) -> Iterator[PageServer]:
+    """One a file: the server lets an address sign in ten times a minute."""
+    policy = QueuePolicy(overlap_share=0, overlap_people=1, gold_share=0.25)
+    yield from serve(proposed, request.module.__name__.rpartition(".")[2], policy)
+
+
+@pytest.fixture
+def short_lease_server(proposed: Any) -> Iterator[PageServer]:
+    """Its leases end after ten seconds, the least there is."""
+    yield from serve(proposed, "short", QueuePolicy(overlap_share=0, lease_seconds=10))
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no Chromium on PATH (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:

@@ -135,7 +135,27 @@ def test_a_lease_that_ran_out_costs_no_answer(short_lease_server, open_desk) -> 
     context = desk.page.context
     context.set_offline(True)
     candidate = desk.press("4")
-    desk.page.wait_for_timeout(1000 * short_lease_server.lease_seconds + 500)
+    desk.page.wait_for_timeout(10_500)
     context.set_offline(False)
     desk.settled()
     assert short_lease_server.answers("slow") == {candidate: ("no", "seam")}
+
+
+def test_gold_items_look_like_any_other(page_server, open_desk) -> None:
+    desk = open_desk(page_server.url)
+    given: dict[str, set[str]] = {}
+    desk.page.on("response", lambda response: note(response) if "/api/lease" in response.url else None)
+
+    def note(response) -> None:
+        given.update({item["candidate"]: set(item) for item in response.json()["items"]})
+
+    desk.sign_in(page_server.token("golden"))
+    ledger = page_server.workspace.ledger()
+    gold = {item.candidate for item in ledger.batch_items(page_server.batch) if item.gold}
+    before = ledger.batch_counts(page_server.batch).gold_answers
+    while not gold & set(page_server.answers("golden")):
+        desk.press("y")
+        desk.settled()
+    assert ledger.batch_counts(page_server.batch).gold_answers == before + 1
+    assert len({frozenset(keys) for keys in given.values()}) == 1
+    assert desk.figure("answers") == len(page_server.answers("golden"))

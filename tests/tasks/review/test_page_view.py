@@ -26,8 +26,8 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.fixture
-def desk(page_server, open_desk):
-    return open_desk(page_server.url, page_server.token("watcher"))
+def desk(page_server, open_desk, request):
+    return open_desk(page_server.url, page_server.token(request.node.name))
 
 
 def test_the_canvases_show_the_candidates_pixels(desk, page_server) -> None:
