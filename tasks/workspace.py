@@ -1,14 +1,20 @@
 """A workspace: one folder with the ledger, the shards, the versions, the models and the reports."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
 
 from data_specs.errors import InputError
 from tasks.aside import sweep_asides
 from tasks.ledger import Ledger, open_ledger
+
+LEDGER_VARIABLE = "CLEANPLATE_LEDGER"
+LEDGER_FILE = "ledger_url"
+_ADDRESSES = "sqlite:////a/file or postgresql+psycopg://person:password@host/database"
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,27 @@ class Workspace:
 
     @property
     def ledger_url(self) -> str:
-        """SQLAlchemy's address of the ledger."""
-        database = str(self.root / "ledger.sqlite")
-        return sa.URL.create("sqlite", database=database).render_as_string()
+        """SQLAlchemy's address of the ledger: the one named, or a SQLite file in the workspace.
+
+        Raises:
+            InputError: When the address named is none of SQLite or PostgreSQL.
+        """
+        named = self._named_ledger()
+        if named is not None:
+            return _checked_url(*named)
+        return sa.URL.create("sqlite", database=str(self._own_ledger)).render_as_string()
+
+    @property
+    def _own_ledger(self) -> Path:
+        return self.root / "ledger.sqlite"
+
+    def _named_ledger(self) -> tuple[object, str] | None:
+        """Who names a ledger elsewhere, and its address: the environment, else a file in the workspace."""
+        address = os.environ.get(LEDGER_VARIABLE, "").strip()
+        if address:
+            return LEDGER_VARIABLE, address
+        file = self.root / LEDGER_FILE
+        return (file, file.read_text().strip()) if file.is_file() else None
 
     def ledger(self) -> Ledger:
         """The ledger, opened anew; cheap, and each process must open its own."""
@@ -80,8 +104,28 @@ class Workspace:
             InputError: When there is none.
             LedgerError: When its ledger cannot be opened.
         """
-        if not (Path(path).expanduser() / "ledger.sqlite").is_file():
+        workspace = cls(Path(path).expanduser().absolute())
+        elsewhere = workspace._named_ledger() is not None and workspace.shards_dir.is_dir()
+        if not (elsewhere or workspace._own_ledger.is_file()):
             raise InputError(
                 path, "there is no workspace here; name one with --workspace, or run `cleanplate demo`"
             )
         return cls.open(path)
+
+
+def _checked_url(where: object, address: str) -> str:
+    """The address as given, once it is known to be one; SQLAlchemy's own errors would show a password."""
+    try:
+        dialect = sa.make_url(address).get_dialect()
+    except (ArgumentError, ImportError):
+        dialect = None
+    if dialect is None or dialect.name not in ("sqlite", "postgresql"):
+        raise InputError(where, f"names no ledger; write {_ADDRESSES}")
+    try:
+        dialect.import_dbapi()
+    except ImportError as error:
+        raise InputError(
+            where,
+            f"its driver {error.name} is missing; pip install 'cleanplate[postgresql]', and write {_ADDRESSES}",
+        ) from error
+    return address

@@ -100,6 +100,11 @@ class Desk:
         """The batch to ask about now."""
         return self._batch or self._ledger.wanting_batch()
 
+    def judged_batch(self) -> str | None:
+        """The batch whose quality is shown: the one asked about, or else the newest."""
+        newest = [each.name for each in self._ledger.batches()][-1:]
+        return self.batch() or next(iter(newest), None)
+
     def _mine(self, batch: str, person: Person) -> tuple[dict[str, float], int]:
         progress = self._ledger.progress(batch, person.name, datetime.now(UTC))
         return {"answers": progress.answers, "per_minute": round(progress.per_minute, 1)}, progress.left
