@@ -1,8 +1,8 @@
 """Make the guide's example pictures: `python -m tasks.review.make_examples MODEL_FOLDER`.
 
-Real candidates of a trained remover (``models/HASH`` of a demo's workspace) and of the shipped base, on studio
-scenes nobody trains on, judged by exact truth. Of each kind the clearest one is taken, by the rules below, so
-the same model gives the same files.
+Real candidates of a trained remover (``models/HASH`` of a demo's workspace) and of the shipped base, on
+studio scenes nobody trains on, judged by exact truth. Of each kind the clearest one is taken, by the rules
+below, so the same model gives the same files.
 """
 
 import argparse
@@ -88,15 +88,19 @@ def _among(reason: str, clearness: Rule) -> Rule:
 
 
 RULES: dict[str, Rule] = {
-    "good-object": _among("", lambda one: one.candidate.mask.sum() - 50 * one.miss - 100 * one.found.residual_px),
-    "good-effect": _among("", lambda one: one.shot.effect.sum() - 20 * one.miss - 100 * one.found.residual_px),
+    "good-object": _among(
+        "", lambda one: one.candidate.mask.sum() - 50 * one.miss - 100 * one.found.residual_px
+    ),
+    "good-effect": _among(
+        "", lambda one: one.shot.effect.sum() - 20 * one.miss - 100 * one.found.residual_px
+    ),
     "left-over": _among("left-over", lambda one: one.kept),
     "hallucination": _among("left-over", lambda one: one.painted),
     "blur": lambda one: one.blur - 0.1 * one.found.residual_px,
     "seam": _among("", lambda one: one.seam),
     "effect-left": _among("effect left", lambda one: one.effect_kept - 0.5 * one.miss),
 }
-"""Each example's rule; the oracle's own faults are three, so blur, seam and hallucination have measures here."""
+"""Each one's rule. The oracle tells three faults apart; hallucination, blur and seam are measured here."""
 
 
 def judged_candidates(remover: InpaintingRemover) -> Iterator[Judged]:

@@ -25,10 +25,15 @@ from tasks.review.people import invite
 from tasks.sources.studio.shots import StudioConfig
 from tasks.workspace import Workspace
 
-CHROMIUM_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @dataclass
@@ -90,8 +95,9 @@ class Desk:
         """A canvas as H×W×3 uint8."""
         script = "which => document.querySelector(`.${which} canvas`).toDataURL()"
         png = base64.b64decode(self.page.evaluate(script, which).partition(",")[2])
-        decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+        decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert decoded is not None
+        return decoded.astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,7 @@ def test_fifty_answers_by_key_alone_an_undo_and_a_reload(page_server, open_desk)
 
 
 def test_two_people_at_once_never_get_the_same_candidate(page_server, open_desk) -> None:
-    desks = [
-        open_desk(page_server.url, page_server.token(name)) for name in ("ada", "ben")
-    ]
+    desks = [open_desk(page_server.url, page_server.token(name)) for name in ("ada", "ben")]
     seen = Counter(desk.press("y") for _ in range(8) for desk in desks)
     assert len(seen) == 16
     for desk in desks:
