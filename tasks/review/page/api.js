@@ -9,6 +9,11 @@ export class ApiError extends Error {
     this.status = status;
   }
 
+  /** Whether the person must sign in first, or may not answer. */
+  get isOut() {
+    return this.status === 401 || this.status === 403;
+  }
+
   /** Whether the same request may succeed later: a lost network, a busy or broken server. */
   get isPassing() {
     return this.status === 0 || this.status === 429 || this.status >= 500;

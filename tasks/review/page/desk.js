@@ -4,12 +4,12 @@ import { byId } from "./dom.js";
 import { say, trouble } from "./notices.js";
 import { Stopwatch } from "./stopwatch.js";
 
-const UNDO_KEY = "cleanplate.undo";
 const MOST_UNDOS = 50;
 
 /** Stands between the queue, the viewer and the outbox. */
 export class Desk {
-  pageVersion = "";
+  #pageVersion = "";
+  #undoKey = "";
   #shown = null;
   #stopwatch = new Stopwatch();
   #api;
@@ -27,7 +27,7 @@ export class Desk {
   /** Brings the screen in step with the queue; called whenever the first candidate may have changed. */
   refresh() {
     const item = this.#queue.first;
-    const state = item ? (item.pictures ? "ready" : item.fault ? "broken" : "loading") : this.#queue.isDry ? "dry" : "loading";
+    const state = this.#stateOf(item);
     byId("desk").dataset.state = state;
     if (state !== "ready") this.#shown = null;
     if (state === "ready" && item !== this.#shown) this.#show(item);
@@ -40,7 +40,7 @@ export class Desk {
     const { lease, candidate } = this.#queue.take();
     const seconds = this.#stopwatch.seconds;
     this.refresh();
-    this.#outbox.add({ lease, candidate, decision, reason, seconds, page_version: this.pageVersion });
+    this.#outbox.add({ lease, candidate, decision, reason, seconds, page_version: this.#pageVersion });
     const words = { yes: "YES", no: `NO, ${reason}`, skip: "Skipped" }[decision];
     byId("undo").disabled = false;
     byId("said").dataset.decision = decision;
@@ -76,10 +76,18 @@ export class Desk {
     }
   }
 
-  /** Whether there is an answer to undo decides the button. */
-  open() {
+  /** Begins a person's work: their answers of this tab can be undone, nobody else's. */
+  open({ person, page_version: pageVersion }) {
+    this.#pageVersion = pageVersion;
+    this.#undoKey = `cleanplate.undo.${person}`;
     byId("undo").disabled = this.#undos().length === 0;
     this.refresh();
+  }
+
+  #stateOf(item) {
+    if (item?.pictures) return "ready";
+    if (item?.fault) return "broken";
+    return !item && this.#queue.isDry ? "dry" : "loading";
   }
 
   #show(item) {
@@ -90,11 +98,11 @@ export class Desk {
   }
 
   #undos() {
-    return JSON.parse(sessionStorage.getItem(UNDO_KEY) ?? "[]");
+    return JSON.parse(sessionStorage.getItem(this.#undoKey) ?? "[]");
   }
 
   #keepUndos(events) {
-    sessionStorage.setItem(UNDO_KEY, JSON.stringify(events));
+    sessionStorage.setItem(this.#undoKey, JSON.stringify(events));
     byId("undo").disabled = events.length === 0;
   }
 }

@@ -16,8 +16,6 @@ import { Viewer } from "./viewer.js";
 const LATE = "That answer came after its lease had ended; it is kept, and sent once the picture is yours again.";
 const RETRY_MS = 5000;
 
-const isOut = (fault) => fault?.status === 401 || fault?.status === 403;
-
 const api = new Api();
 const figures = new Figures();
 const outbox = new Outbox(api, {
@@ -34,7 +32,7 @@ const outbox = new Outbox(api, {
 });
 const queue = new Queue(api, outbox, {
   onChange: () => desk.refresh(),
-  onLease: (fault) => (isOut(fault) ? askForToken(fault) : showUnsent(outbox.unsent, fault)),
+  onLease: (fault) => (fault?.isOut ? askForToken(fault) : showUnsent(outbox.unsent, fault)),
 });
 const viewer = new Viewer(byId("stage"), () => showTools(viewer));
 const desk = new Desk(api, queue, outbox, viewer);
@@ -50,13 +48,12 @@ async function enter() {
     return void setTimeout(enter, RETRY_MS);
   }
   trouble("");
-  desk.pageVersion = state.page_version;
   document.body.dataset.screen = "review";
   guideInDialog();
   figures.open(state);
   decisions.open(state.reasons);
+  desk.open(state);
   await outbox.open(state.person);
-  desk.open();
   await queue.fill();
 }
 
@@ -65,6 +62,7 @@ function askForToken(fault) {
   trouble(fault?.status === 403 ? fault.message : "");
   queue.clear();
   viewer.show(null);
+  desk.refresh();
   document.body.dataset.screen = "sign-in";
   guideOnPage();
   byId("token").focus();

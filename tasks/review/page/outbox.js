@@ -15,7 +15,7 @@ export class Outbox {
   #api;
   #on;
 
-  /** `on`: {sent(receipt, candidate), refused(answer, fault), changed(fault?), signedOut(fault)}. */
+  /** `on`: {sent(receipt), refused(answer, fault), changed(fault?), signedOut(fault)}. */
   constructor(api, on) {
     this.#api = api;
     this.#on = on;
@@ -66,7 +66,7 @@ export class Outbox {
       try {
         const receipt = await this.#api.post("/api/answer", body);
         this.#drop(answer);
-        this.#on.sent(receipt, candidate);
+        this.#on.sent(receipt);
       } catch (fault) {
         if (!this.#refused(answer, fault)) return false;
       }
@@ -77,7 +77,7 @@ export class Outbox {
 
   /** Deals with a refusal; true when the next answer may be tried at once. */
   #refused(answer, fault) {
-    if (fault.status === 401) {
+    if (fault.isOut) {
       this.#on.signedOut(fault);
       return false;
     }

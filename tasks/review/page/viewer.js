@@ -2,7 +2,7 @@
 
 import { paint, regionAbout, wholeOf } from "./paint.js";
 
-export const VIEWS = ["pair", "slider", "flicker"];
+const VIEWS = ["pair", "slider", "flicker"];
 const FLICKER_MS = 500;
 const GAP_PX = 12;
 const SLIDER_STEP = 0.1;
