@@ -17,7 +17,6 @@ from flows.commands.options import (
     print_json,
 )
 from flows.commands.review_people import people_app
-from tasks.review.batch import make_batch
 from tasks.review.quality import batch_quality
 from tasks.review.serve import Address, serve
 from tasks.workspace import Workspace
@@ -59,6 +58,9 @@ def open_command(
 
     Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
     """
+    # Imported here: it brings the oracle and with it torch, for which the server need not wait.
+    from tasks.review.batch import make_batch
+
     place = Workspace.existing(workspace)
     policy = _checked(
         {
@@ -84,9 +86,7 @@ def open_command(
 def serve_command(
     host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 0,
-    batch: Annotated[
-        str | None, typer.Option(help="The batch; by default the oldest that wants any.")
-    ] = None,
+    batch: Annotated[str | None, typer.Option(help="The batch; by default all, oldest first.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     allow_plain_http: Annotated[
@@ -98,7 +98,7 @@ def serve_command(
 
     Example: cleanplate review serve --port 8080
     """
-    # Imported here: the other commands need not wait for a web server.
+    # Imported here: the other commands need not wait for a web framework.
     from tasks.review.server import create_app
 
     address = Address(

@@ -32,7 +32,9 @@ def batch_quality(ledger: Ledger, batch: str) -> ReviewQuality:
         UnknownKeyError: When there is no such batch.
     """
     name = ledger.batch(batch).name
-    gold = {item.candidate: item.gold for item in ledger.batch_items(name) if item.gold is not None}
+    gold: dict[str, KnownAnswer] = {
+        item.candidate: item.gold for item in ledger.batch_items(name) if item.gold is not None
+    }
     excluded = {person.name for person in ledger.people() if person.excluded}
     return quality_of(name, ledger.batch_reviews(name), gold, excluded)
 
@@ -54,7 +56,7 @@ def quality_of(
     people = [
         _person(name, list(given.values()), gold, name in excluded) for name, given in sorted(newest.items())
     ]
-    votes = {
+    votes: dict[str, dict[str, Decision]] = {
         name: {key: review.decision for key, review in given.items() if review.decision != "skip"}
         for name, given in sorted(newest.items())
         if name not in excluded

@@ -52,7 +52,7 @@ def create_app(
 
     Args:
         workspace: Where the ledger and the shards lie.
-        batch: The batch to ask about; None = the oldest that wants answers.
+        batch: The batch to ask about; None = all that want answers, oldest first.
         hosts: Names, without port, under which the server may be asked for.
         secure: Whether it stands behind TLS, so that its cookie is for TLS only.
         limits: Rate limits; None = the usual ones.
