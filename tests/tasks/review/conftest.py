@@ -97,7 +97,7 @@ class Desk:
         png = base64.b64decode(self.page.evaluate(script, which).partition(",")[2])
         decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
         assert decoded is not None
-        return decoded.astype(np.uint8)
+        return np.asarray(decoded, np.uint8)
 
 
 @dataclass(frozen=True)
