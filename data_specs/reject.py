@@ -27,6 +27,8 @@ class RejectReason(StrEnum):
     CAMERA_MOVED = "camera moved"
     NO_CHANGE = "nothing moved"
     DUPLICATE = "already in the dataset"
+    UNKNOWN_CANDIDATE = "no such candidate"
+    ANSWERED_OTHERWISE = "answered otherwise before"
 
 
 class Reject(BaseModel):

@@ -126,6 +126,6 @@ def _checked_url(where: object, address: str) -> str:
     except ImportError as error:
         raise InputError(
             where,
-            f"its driver {error.name} is missing; pip install 'cleanplate[postgresql]', and write {_ADDRESSES}",
+            f"its driver {error.name} is missing; pip install 'cleanplate[postgresql]', write {_ADDRESSES}",
         ) from error
     return address
