@@ -20,7 +20,7 @@ REASONS = ("left-over", "hallucination", "blur", "seam", "effect left")
 
 CANDIDATE_COLUMNS: tuple[str, ...] = ("candidate", "class_name", "variant", "source", "mask", "removal")
 ANSWER_COLUMNS: tuple[str, ...] = ("decision", "reason", "reviewer", "kind", "answered_at", "event")
-COLUMNS = CANDIDATE_COLUMNS + ANSWER_COLUMNS
+COLUMNS: tuple[str, ...] = CANDIDATE_COLUMNS + ANSWER_COLUMNS
 _NEEDED = ("candidate", "decision", "reviewer")
 
 
