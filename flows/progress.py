@@ -1,8 +1,10 @@
-"""Progress of a flow in the terminal; on standard error, so that ``--json`` stays clean."""
+"""Progress of a flow, on standard error so that ``--json`` stays clean, and in Prefect's log of the run."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.progress import track
 
@@ -11,8 +13,10 @@ _console = Console(stderr=True, highlight=False)
 
 
 def say(sentence: str) -> None:
-    """One line about what begins or what came out."""
+    """One line about what begins or what came out; within a run, Prefect keeps it too."""
     _console.print(sentence)
+    if FlowRunContext.get() or TaskRunContext.get():
+        get_run_logger().info(sentence)
 
 
 def tracked(items: Sequence[Item], what: str) -> Iterable[Item]:
