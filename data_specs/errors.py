@@ -4,6 +4,10 @@ CleanplateError
 ├── InputError           a file or setting from outside is wrong (names the file and the fault)
 ├── ShardError           a shard or its index is missing, altered or half-written
 ├── LedgerError          the ledger refused: a broken rule, an unknown version, a lost store
+│   ├── UnknownKeyError      no such batch, lease, answer or candidate
+│   ├── NotYoursError        another person's lease or answer
+│   ├── LeaseFinishedError   the lease was answered otherwise, or undone
+│   └── LeaseExpiredError    the lease has run out; the item is back in the queue
 ├── ModelError           weights, a checkpoint or a registry name cannot be used
 └── FlowError            a round or cycle cannot go on (nothing to train on, no pool left)
 """
@@ -33,6 +37,22 @@ class ShardError(CleanplateError):
 
 class LedgerError(CleanplateError):
     """The ledger refused."""
+
+
+class UnknownKeyError(LedgerError):
+    """Nothing in the ledger has this key."""
+
+
+class NotYoursError(LedgerError):
+    """It belongs to another person."""
+
+
+class LeaseFinishedError(LedgerError):
+    """The lease was answered otherwise, or its answer undone."""
+
+
+class LeaseExpiredError(LedgerError):
+    """The lease has run out."""
 
 
 class ModelError(CleanplateError):

@@ -100,6 +100,10 @@ reviews = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("answered_at", UtcTime, nullable=False),
+    sa.Column("batch", sa.String(80), nullable=True),
+    sa.Column("seconds", sa.Double, nullable=True),
+    sa.Column("page_version", sa.String(32), nullable=True),
+    sa.Index("ix_reviews_batch", "batch", "reviewer"),
 )
 
 scores = sa.Table(
@@ -159,4 +163,112 @@ version_events = sa.Table(
     sa.Column("number", sa.Integer, sa.ForeignKey("versions.number"), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("recorded_at", UtcTime, nullable=False),
+)
+
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("name", sa.String(80), primary_key=True),
+    sa.Column("token_hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("excluded", sa.Boolean, nullable=False),
+)
+
+person_events = sa.Table(
+    "person_events",
+    metadata,
+    _sequence(),
+    sa.Column("event", sa.String(20), nullable=False, unique=True),
+    sa.Column("person", sa.String(80), sa.ForeignKey("people.name"), nullable=False, index=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("recorded_at", UtcTime, nullable=False),
+)
+
+review_sessions = sa.Table(
+    "review_sessions",
+    metadata,
+    sa.Column("session_hash", sa.String(64), primary_key=True),
+    sa.Column("token_hash", sa.String(64), nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+)
+
+review_batches = sa.Table(
+    "review_batches",
+    metadata,
+    _sequence(),
+    sa.Column("name", sa.String(80), nullable=False, unique=True),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("policy", sa.JSON, nullable=False),
+    sa.Column("opened_at", UtcTime, nullable=False),
+)
+
+batch_events = sa.Table(
+    "batch_events",
+    metadata,
+    _sequence(),
+    sa.Column("event", sa.String(20), nullable=False, unique=True),
+    sa.Column("batch", sa.String(80), sa.ForeignKey("review_batches.name"), nullable=False, index=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("recorded_at", UtcTime, nullable=False),
+)
+
+review_items = sa.Table(
+    "review_items",
+    metadata,
+    sa.Column("batch", sa.String(80), sa.ForeignKey("review_batches.name"), primary_key=True),
+    sa.Column("candidate", sa.String(80), primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("answers_wanted", sa.Integer, nullable=False),
+    sa.Column("gold", sa.String(8), nullable=True),
+    # Follows from the reviews; kept here so that the queue need not count them at each lease.
+    sa.Column("answers_left", sa.Integer, nullable=False),
+    sa.UniqueConstraint("batch", "position"),
+    sa.Index("ix_review_items_candidate", "candidate"),
+)
+sa.Index(
+    "ix_review_items_waiting",
+    review_items.c.batch,
+    review_items.c.position,
+    sqlite_where=review_items.c.answers_left > 0,
+    postgresql_where=review_items.c.answers_left > 0,
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("lease", sa.String(20), primary_key=True),
+    sa.Column("batch", sa.String(80), nullable=False),
+    sa.Column("candidate", sa.String(80), nullable=False),
+    sa.Column("person", sa.String(80), sa.ForeignKey("people.name"), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.ForeignKeyConstraint(["batch", "candidate"], ["review_items.batch", "review_items.candidate"]),
+    sa.Index("ix_leases_item", "batch", "candidate", "person"),
+)
+sa.Index(
+    "ix_leases_live",
+    leases.c.batch,
+    leases.c.person,
+    sqlite_where=leases.c.state == "live",
+    postgresql_where=leases.c.state == "live",
+)
+# One person never has one item twice: held or answered, once.
+sa.Index(
+    "uq_leases_once",
+    leases.c.batch,
+    leases.c.candidate,
+    leases.c.person,
+    unique=True,
+    sqlite_where=leases.c.state.in_(["live", "answered"]),
+    postgresql_where=leases.c.state.in_(["live", "answered"]),
+)
+
+review_undos = sa.Table(
+    "review_undos",
+    metadata,
+    sa.Column("event", sa.String(20), primary_key=True),
+    sa.Column("review", sa.String(64), sa.ForeignKey("reviews.event"), nullable=False, unique=True),
+    sa.Column("person", sa.String(80), nullable=False),
+    sa.Column("undone_at", UtcTime, nullable=False),
 )

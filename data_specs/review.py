@@ -9,6 +9,9 @@ Decision = Literal["yes", "no", "skip"]
 ReviewerKind = Literal["person", "oracle"]
 """An oracle's answer is stored as the oracle's, never as a person's."""
 
+REASONS = ("left-over", "hallucination", "blur", "seam", "effect left")
+"""Why a person may say NO, in the order of the page's number keys."""
+
 
 class Review(BaseModel):
     """A reviewer's YES, NO or skip (RORem, stage 2)."""
@@ -24,3 +27,9 @@ class Review(BaseModel):
     reason: str = ""
     """Why NO: ``left-over``, ``effect left``, ``hallucination``, ``seam`` …; empty on YES."""
     answered_at: datetime
+    batch: str | None = None
+    """The review batch that asked; None where no batch did, as for the oracle."""
+    seconds: float | None = None
+    """How long the person looked, as the page measured it; None where nobody did."""
+    page_version: str | None = None
+    """The version of the page that showed it."""

@@ -18,6 +18,9 @@ COMMANDS = (
     LazyCommand(
         "dataset", "flows.commands.dataset:dataset_app", "Look at the dataset's versions, verify, roll back."
     ),
+    LazyCommand(
+        "review", "flows.commands.review:review_app", "Have people answer YES or NO on a page of their own."
+    ),
     LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
 )
 

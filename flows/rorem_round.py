@@ -171,7 +171,8 @@ def _accepted(
     if kind == "human":
         _ask(config, workspace, refs)
         asked = [key for keys in items.values() for key in keys]
-        return accepted_by_review(items, {r.candidate for r in ledger.reviews(asked) if r.decision == "yes"})
+        decided = ledger.decisions(asked)
+        return accepted_by_review(items, {key for key, decision in decided.items() if decision == "yes"})
     assert judge is not None, "an automated phase with judged growth has a judge"
     for ref in refs:
         score_shard(workspace, ref, judge.trained.judge)
@@ -186,7 +187,7 @@ def _ask(config: RoundConfig, workspace: Workspace, refs: Sequence[ShardRef]) ->
 
 
 def _reviewed_shards(workspace: Workspace, round: int) -> list[ShardRef]:
-    """Candidate shards of this round and those before that hold reviews."""
+    """Candidate shards of this round and those before about which something is decided."""
     ledger = workspace.ledger()
     shards = [ref for ref in ledger.shards(stage="candidates") if ref.round <= round]
-    return [ref for ref in shards if ledger.reviews([row.key for row in ledger.samples_of(ref.name)])]
+    return [ref for ref in shards if ledger.decisions([row.key for row in ledger.samples_of(ref.name)])]

@@ -141,12 +141,11 @@ def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | 
 
 
 def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, bool]]:
-    """(candidate, item, YES?) of each reviewed candidate, in the shards' order; skips are left out."""
-    decisions = {
-        r.candidate: r.decision for r in workspace.ledger().reviews(reader.keys) if r.decision != "skip"
-    }
+    """(candidate, item, YES?) of each decided candidate, in the shards' order; skips are left out."""
+    decisions = workspace.ledger().decisions(reader.keys)
+    decided = {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
     candidates = (decode_candidate(reader[i]) for i in range(len(reader)))
-    answers = [(c.key, c.item, decisions[c.key] == "yes") for c in candidates if c.key in decisions]
+    answers = [(c.key, c.item, decided[c.key]) for c in candidates if c.key in decided]
     yes = sum(good for _, _, good in answers)
     if min(yes, len(answers) - yes) < _LEAST_OF_EACH:
         raise FlowError(

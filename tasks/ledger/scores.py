@@ -34,3 +34,18 @@ class ScoreLedger(LedgerBase):
                     rows = connection.execute(query.where(table.c.candidate.in_(chunk)))
                     found.update({key: score for key, score in rows})
         return dict(sorted(found.items()))
+
+    def newest_scores(self, candidates: Sequence[str]) -> dict[str, float]:
+        """What the newest judge that scored it thinks of each candidate; the unscored are left out."""
+        table, models = tables.scores, tables.models
+        query = (
+            sa.select(table.c.candidate, table.c.score)
+            .join(models, models.c.hash == table.c.judge)
+            .order_by(models.c.created_at, models.c.hash)
+        )
+        found: dict[str, float] = {}
+        with self._reading() as connection:
+            for chunk in chunked(candidates):
+                rows = connection.execute(query.where(table.c.candidate.in_(chunk)))
+                found.update({key: score for key, score in rows})
+        return found

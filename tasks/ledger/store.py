@@ -3,9 +3,12 @@
 from sqlalchemy.exc import SQLAlchemyError
 
 from data_specs.errors import LedgerError
+from tasks.ledger.batches import BatchLedger
 from tasks.ledger.draws import DrawLedger
+from tasks.ledger.leases import LeaseLedger
 from tasks.ledger.migrate import migrate
 from tasks.ledger.models import ModelLedger
+from tasks.ledger.people import PeopleLedger
 from tasks.ledger.phases import PhaseLedger
 from tasks.ledger.rejects import RejectLedger
 from tasks.ledger.reviews import ReviewLedger
@@ -19,6 +22,9 @@ class Ledger(
     RejectLedger,
     DrawLedger,
     ReviewLedger,
+    PeopleLedger,
+    BatchLedger,
+    LeaseLedger,
     ScoreLedger,
     ModelLedger,
     PhaseLedger,

@@ -1,12 +1,15 @@
-"""A filmed workspace: pool, truth, pairs and an untrained remover, all of 32 px."""
+"""A filmed workspace: pool, truth, pairs and an untrained remover, all of 32 px; and one under review."""
 
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from data_specs.keys import Split
+from data_specs.candidate import Candidate
+from data_specs.keys import Split, derive_key
+from data_specs.review_batch import QueuePolicy
 from models.codec import PatchCodec
 from models.inpainting import build_tiny_network
 from models.remover import InpaintingRemover, SamplingConfig
@@ -15,7 +18,9 @@ from tasks.dataset import create_version
 from tasks.film import FilmWork, film
 from tasks.model_store import keep_model, record
 from tasks.propose import RemoverRef
-from tasks.shards import ShardReader, decode_triplet
+from tasks.review.batch import make_batch
+from tasks.review.people import invite
+from tasks.shards import ShardReader, decode_triplet, encode_candidate, write_shard
 from tasks.sources.studio.shots import StudioConfig
 from tasks.workspace import Workspace
 
@@ -63,3 +68,47 @@ def studio(filmed: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
     """A copy of one's own: workspace, pool, fresh, pairs, tests, truths, version, remover."""
     shutil.copytree(filmed.workspace.root, tmp_path / "workspace")
     return SimpleNamespace(**{**vars(filmed), "workspace": Workspace.open(tmp_path / "workspace")})
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> SimpleNamespace:
+    """A workspace with a batch ``b1`` of 12 candidates of 24×16 px, and people ana and ben: their tokens."""
+    workspace = Workspace.open(tmp_path / "asked")
+    rng = np.random.default_rng(0)
+    candidates = [_candidate(number, rng) for number in range(12)]
+    ref = write_shard(
+        workspace,
+        stage="candidates",
+        round=1,
+        index=0,
+        input_digest="asked",
+        samples=[encode_candidate(each, "png") for each in candidates],
+    )
+    ledger = workspace.ledger()
+    tokens = {name: invite(ledger, name) for name in ("ana", "ben")}
+    make_batch(workspace, "b1", [ref], QueuePolicy(overlap_share=0))
+    return SimpleNamespace(
+        workspace=workspace,
+        ledger=ledger,
+        ref=ref,
+        candidates={each.key: each for each in candidates},
+        **tokens,
+    )
+
+
+def _candidate(number: int, rng: np.random.Generator) -> Candidate:
+    mask = np.zeros((16, 24), bool)
+    mask[3:9, 5 : 12 + number] = True
+    return Candidate(
+        key=derive_key("asked", number),
+        item=f"item{number}",
+        scene=f"scene{number}",
+        split="train",
+        class_name="sphere",
+        variant="tight",
+        model_hash="none",
+        source_hash="none",
+        source=rng.integers(0, 256, (16, 24, 3), dtype=np.uint8),
+        mask=mask,
+        removal=rng.integers(0, 256, (16, 24, 3), dtype=np.uint8),
+    )

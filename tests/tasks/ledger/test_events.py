@@ -79,11 +79,12 @@ def test_replacing_and_truncating_change_nothing(ledger: Ledger) -> None:
     if ledger.url.startswith("sqlite"):
         with engine.begin() as connection:
             connection.exec_driver_sql(
-                "INSERT OR REPLACE INTO reviews VALUES ('event000001', 'c', 'no', 'x', 'person', '', '2026')"
+                "INSERT OR REPLACE INTO reviews (event, candidate, decision, reviewer, kind, reason, "
+                "answered_at) VALUES ('event000001', 'c', 'no', 'x', 'person', '', '2026')"
             )
     else:
         with pytest.raises(SQLAlchemyError, match="append-only"), engine.begin() as connection:
-            connection.exec_driver_sql("TRUNCATE reviews")
+            connection.exec_driver_sql("TRUNCATE reviews CASCADE")
     engine.dispose()
     assert ledger.reviews() == [review(1)]
 

@@ -1,0 +1,147 @@
+"""`cleanplate review`: open, serve, status, quality, and people."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_specs.errors import InputError
+from data_specs.review_batch import QueueOrder, QueuePolicy
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+)
+from flows.commands.review_people import people_app
+from tasks.review.batch import make_batch
+from tasks.review.serve import Address, serve
+from tasks.workspace import Workspace
+
+review_app = typer.Typer(
+    name="review",
+    help="Have people answer YES or NO: open a batch, invite people, serve the page, see how it goes.",
+    no_args_is_help=True,
+)
+review_app.add_typer(people_app)
+
+_POLICY = QueuePolicy()
+
+
+@review_app.command("open")
+@clear_errors
+def open_command(
+    name: Annotated[str, typer.Argument(help="The batch's name: letters, digits and . _ -")],
+    round: Annotated[int, typer.Option("--round", min=0, help="The round whose candidates are asked about.")],
+    overlap_people: Annotated[int, typer.Option(help="People who answer a shared item.")] = (
+        _POLICY.overlap_people
+    ),
+    overlap_share: Annotated[float, typer.Option(help="Share of the items that are shared.")] = (
+        _POLICY.overlap_share
+    ),
+    gold_share: Annotated[float, typer.Option(help="Items of known answers mixed in.")] = _POLICY.gold_share,
+    order: Annotated[QueueOrder, typer.Option(help="What comes first.")] = _POLICY.order,
+    mixed_share: Annotated[float, typer.Option(help="With mixed: the share by nearness to 0.5.")] = (
+        _POLICY.mixed_share
+    ),
+    lease_seconds: Annotated[int, typer.Option(help="How long an item is kept for a person.")] = (
+        _POLICY.lease_seconds
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Decides the random order.")] = _POLICY.seed,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a batch of a round's candidates for people to answer.
+
+    Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
+    """
+    place = Workspace.existing(workspace)
+    policy = _checked(
+        {
+            "overlap_people": overlap_people,
+            "overlap_share": overlap_share,
+            "gold_share": gold_share,
+            "order": order,
+            "mixed_share": mixed_share,
+            "lease_seconds": lease_seconds,
+            "seed": seed,
+        }
+    )
+    make_batch(place, name, place.ledger().shards(stage="candidates", round=round), policy)
+    counts = place.ledger().batch_counts(name)
+    if as_json:
+        print_json({"batch": name, **counts.model_dump()})
+        return
+    Console().print(f"batch {name} is open: {counts.items} items, {counts.wanted} answers wanted")
+
+
+@review_app.command("serve")
+@clear_errors
+def serve_command(
+    host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 0,
+    batch: Annotated[
+        str | None, typer.Option(help="The batch; by default the oldest that wants any.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    allow_plain_http: Annotated[
+        bool, typer.Option("--allow-plain-http", help="Listen on a network without TLS all the same.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve the review page until Ctrl-C.
+
+    Example: cleanplate review serve --port 8080
+    """
+    # Imported here: the other commands need not wait for a web server.
+    from tasks.review.server import create_app
+
+    address = Address(
+        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, allow_plain_http=allow_plain_http
+    )
+    address.check()
+    place = Workspace.existing(workspace)
+    if batch is not None:
+        place.ledger().batch(batch)
+    app = create_app(place, batch=batch, hosts=address.names, secure=address.secure)
+    serve(app, address, lambda url: typer.echo(f"review page: {url}"))
+
+
+@review_app.command("status")
+@clear_errors
+def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Show every batch and how far it has come.
+
+    Example: cleanplate review status --json
+    """
+    ledger = Workspace.existing(workspace).ledger()
+    counts = {each.name: ledger.batch_counts(each.name) for each in ledger.batches()}
+    state = {name: ledger.batch_events(name)[-1].kind for name in counts}
+    if as_json:
+        rows = [{"batch": name, "state": state[name], **each.model_dump()} for name, each in counts.items()]
+        print_json({"batches": rows})
+        return
+    table = Table("batch", "state", "complete", "answers", "left", "yes / no / skip", "gold right", box=None)
+    for name, each in counts.items():
+        table.add_row(
+            name,
+            state[name],
+            f"{each.complete} of {each.items}",
+            f"{each.answers} of {each.wanted}",
+            str(each.left),
+            f"{each.yes} / {each.no} / {each.skipped}",
+            f"{each.gold_right} of {each.gold_answers}",
+        )
+    Console().print(table)
+
+
+def _checked(settings: dict[str, object]) -> QueuePolicy:
+    """The policy; its own bounds decide, so that they stand in one place."""
+    try:
+        return QueuePolicy.model_validate(settings)
+    except ValueError as error:
+        raise InputError("the batch's settings", str(error).replace("\n", " ")) from error

@@ -1,0 +1,36 @@
+"""Refusals: each an HTTP status and one sentence that says what to do."""
+
+from data_specs.errors import (
+    CleanplateError,
+    LeaseExpiredError,
+    LeaseFinishedError,
+    NotYoursError,
+    UnknownKeyError,
+)
+
+_STATUS: dict[type[CleanplateError], int] = {
+    UnknownKeyError: 404,
+    NotYoursError: 403,
+    LeaseFinishedError: 409,
+    LeaseExpiredError: 410,
+}
+
+
+class Refusal(CleanplateError):
+    """What the server does not do for this request.
+
+    Args:
+        status: HTTP's number.
+        sentence: Why, and what to do.
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def status_of(error: CleanplateError) -> int:
+    """HTTP's number for an error raised on purpose; 503 for a fault of ours, which may pass."""
+    if isinstance(error, Refusal):
+        return error.status
+    return _STATUS.get(type(error), 503)
