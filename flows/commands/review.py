@@ -16,7 +16,9 @@ from flows.commands.options import (
     clear_errors,
     print_json,
 )
+from flows.commands.review_exchange import exchange_app
 from flows.commands.review_people import people_app
+from flows.commands.review_resume import resume_app
 from tasks.review.batch import make_batch
 from tasks.review.serve import Address, serve
 from tasks.workspace import Workspace
@@ -27,6 +29,8 @@ review_app = typer.Typer(
     no_args_is_help=True,
 )
 review_app.add_typer(people_app)
+review_app.add_typer(exchange_app)
+review_app.add_typer(resume_app)
 
 _POLICY = QueuePolicy()
 
@@ -99,6 +103,7 @@ def serve_command(
     """
     # Imported here: the other commands need not wait for a web server.
     from tasks.review.server import create_app
+    from tasks.review.waker import Waker
 
     address = Address(
         host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, allow_plain_http=allow_plain_http
@@ -107,8 +112,11 @@ def serve_command(
     place = Workspace.existing(workspace)
     if batch is not None:
         place.ledger().batch(batch)
-    app = create_app(place, batch=batch, hosts=address.names, secure=address.secure)
-    serve(app, address, lambda url: typer.echo(f"review page: {url}"))
+    with Waker(place) as waker:
+        app = create_app(
+            place, batch=batch, hosts=address.names, secure=address.secure, when_complete=waker.notice
+        )
+        serve(app, address, lambda url: typer.echo(f"review page: {url}"))
 
 
 @review_app.command("status")

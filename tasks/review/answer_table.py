@@ -16,8 +16,6 @@ from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import Decision, Review, ReviewerKind
 
-REASONS = ("left-over", "hallucination", "blur", "seam", "effect left")
-
 CANDIDATE_COLUMNS: tuple[str, ...] = ("candidate", "class_name", "variant", "source", "mask", "removal")
 ANSWER_COLUMNS: tuple[str, ...] = ("decision", "reason", "reviewer", "kind", "answered_at", "event")
 COLUMNS: tuple[str, ...] = CANDIDATE_COLUMNS + ANSWER_COLUMNS

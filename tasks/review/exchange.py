@@ -96,7 +96,8 @@ def import_answers(workspace: Workspace, path: Path) -> ImportReport:
     known = {row.key for ref in ledger.shards(stage="candidates") for row in ledger.samples_of(ref.name)}
     added, rejects = _sorted_out(kind, told, known, before)
     rejects += [each for each in outcomes if isinstance(each, Reject)]
-    ledger.record_reviews(added)
+    asked = {item.candidate: each.name for each in ledger.batches() for item in ledger.batch_items(each.name)}
+    ledger.record_reviews([each.model_copy(update={"batch": asked.get(each.candidate)}) for each in added])
     ledger.record_rejects(rejects)
     unanswered = sum(each is None for each in outcomes)
     return ImportReport(

@@ -15,8 +15,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
-from data_specs.review import Review
-from tasks.review.answer_table import REASONS, first_fault
+from data_specs.review import REASONS, Review
+from tasks.review.answer_table import first_fault
 
 QUESTION = "Is the object gone with its shadow, nothing new painted in, no seam to be seen?"
 _SOURCE = "label-studio"
@@ -46,7 +46,7 @@ class _Annotation(BaseModel):
     was_cancelled: bool = False
     completed_by: Any = None
     created_at: AwareDatetime
-    lead_time: float | None = Field(default=None, ge=0)
+    lead_time: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 class _Data(BaseModel):
@@ -142,6 +142,7 @@ def _review(candidate: str, annotation: _Annotation) -> Review:
             "kind": "person",
             "reason": chosen.get("reason", "") if decision == "no" else "",
             "answered_at": annotation.created_at,
+            "seconds": annotation.lead_time,
         }
     )
 
