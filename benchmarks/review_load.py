@@ -10,9 +10,7 @@ import asyncio
 import json
 import os
 import random
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
 from rich.console import Console
@@ -29,10 +26,10 @@ from rich.table import Table
 
 from benchmarks._machine import machine
 from benchmarks._postgresql import postgresql, postgresql_programs
+from benchmarks._review_server import ReviewServer
 from benchmarks._reviewers import SimulatedPerson, Told
 from data_specs.candidate import Candidate
 from data_specs.review_batch import QueuePolicy
-from flows.local_prefect import free_port
 from tasks.review.batch import make_batch
 from tasks.review.people import invite
 from tasks.shards import encode_candidate, write_shard
@@ -40,8 +37,6 @@ from tasks.workspace import LEDGER_VARIABLE, Workspace
 
 _BATCH = "load"
 _SHARED, _PEOPLE_A_SHARED_ITEM = 0.25, 2
-_ROOT = Path(__file__).resolve().parents[1]
-_STARTUP_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -80,45 +75,6 @@ class Outcome:
         return not (self.lost or self.doubled or self.beyond_wanted or self.left)
 
 
-class ReviewServer:
-    """`cleanplate review serve` as a process on one port, killed and started again."""
-
-    def __init__(self, workspace: Path, log: Path) -> None:
-        self.port = free_port()
-        self.address = f"http://127.0.0.1:{self.port}"
-        self._workspace, self._log = workspace, log
-        self.start()
-
-    def start(self) -> None:
-        """Starts it, and waits until it answers."""
-        command = ["-m", "flows.command_line", "review", "serve", "--batch", _BATCH, "--port", str(self.port)]
-        with self._log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, *command, "--workspace", str(self._workspace)],
-                cwd=_ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        deadline = time.monotonic() + _STARTUP_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the review server does not start: {self._log.read_text()[-2000:]}")
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-
-    def _answers(self) -> bool:
-        try:
-            with urlopen(self.address, timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-
 def main() -> None:
     """Measures and prints; exit code 1 when an answer is lost, doubled, left or too many."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -143,7 +99,7 @@ async def load_and_kill(folder: Path, arguments: argparse.Namespace) -> Outcome:
     _open_batch(workspace, arguments.answers)
     tokens = {f"p{number:03d}": "" for number in range(arguments.people)}
     tokens = {name: invite(workspace.ledger(), name) for name in tokens}
-    server, told = ReviewServer(workspace.root, folder / "server.log"), Told()
+    server, told = ReviewServer(workspace.root, _BATCH, folder / "server.log"), Told()
     people = [
         SimulatedPerson(server.address, name, token, number, arguments.think, told)
         for number, (name, token) in enumerate(tokens.items())

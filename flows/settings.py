@@ -50,7 +50,7 @@ class RoundSettings(BaseModel):
     )
     reviewer: OracleConfig = Field(
         default=OracleConfig(),
-        description="The oracle, who answers YES or NO where people do not; its quality is what success means.",
+        description="The oracle, who answers where people do not; its quality says what success is.",
     )
     people: QueuePolicy | None = Field(
         default=None,

@@ -16,8 +16,9 @@ _LONGEST_SECONDS = 30.0
 
 
 class Waker:
-    """A thread that asks again and again: a batch may be complete before its run has suspended, or while
-    Prefect is away. Nothing is kept here that a restart would lose.
+    """A thread that asks again until it is heard; nothing is kept here that a restart would lose.
+
+    A batch may be complete before its run has suspended, or while Prefect is away.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -41,7 +42,7 @@ class Waker:
         self._thread.join()
 
     def notice(self, batch: str) -> None:
-        """Look at a batch, now and until its runs have gone on; called after each last answer. Never waits."""
+        """Look at a batch, now and until its runs go on; called after each last answer. Never waits."""
         self._pending.add(batch)
         self._noticed.set()
 

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from benchmarks._review_server import ReviewServer
 from data_specs.review_batch import QueuePolicy
 from flows.local_prefect import free_port, server_answers
 from flows.people import ReviewPhase
@@ -26,8 +27,8 @@ from models.training.loop import TrainingConfig
 from tasks.dataset import load_samples
 from tasks.film import FilmWork, film
 from tasks.grow import candidates_by_item
+from tasks.review.people import invite
 from tasks.review.waiting import COMPLETE_EVENT
-from tasks.review.waker import Waker
 from tasks.shards import ShardReader, decode_triplet
 from tasks.sources.studio.shots import StudioConfig
 from tasks.workspace import Workspace
@@ -74,8 +75,9 @@ def prefect(tmp_path: Path) -> Iterator[SimpleNamespace]:
     api = f"http://127.0.0.1:{port}/api"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment = {
-        **kept, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": api, "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "OMP_NUM_THREADS": "1", "PREFECT_WORKER_QUERY_SECONDS": "1",
+        **kept, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": api,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1",
     }  # fmt: skip
     started: list[Process] = []
 
@@ -133,19 +135,21 @@ def pairs_to_compare_on(workspace: Workspace) -> None:
     film(workspace, FilmWork(round=0, index=9, stage="triplets", studio=studio, first=0, count=4))
 
 
-def answer_all(workspace: Workspace, batch: str, yes: set[str]) -> None:
-    """STAND-IN"""
-    from datetime import UTC, datetime
-
-    from data_specs.review_batch import Answer
-
-    ledger = workspace.ledger()
-    now = datetime.now(UTC)
-    ledger.add_person("ada", "hash", now)
-    while leases := ledger.lease_items(batch, "ada", 4, now):
-        for lease in leases:
-            decision = "yes" if lease.candidate in yes else "no"
-            ledger.answer(lease.lease, "ada", Answer(decision=decision, seconds=1, page_version="t"), now)
+def answer_over_http(server: ReviewServer, token: str, yes: set[str]) -> None:
+    """One person answers all that is left, as the page would."""
+    with httpx.Client(base_url=server.address, headers={"X-Cleanplate-CSRF": "none yet"}, timeout=60) as page:
+        page.post("/api/session", json={"token": token}).raise_for_status()
+        page.headers["X-Cleanplate-CSRF"] = page.get("/api/state").json()["csrf"]
+        while items := page.post("/api/lease", json={"count": 4}).json()["items"]:
+            for item in items:
+                decision = "yes" if item["candidate"] in yes else "no"
+                answer = {
+                    "lease": item["lease"],
+                    "decision": decision,
+                    "seconds": 1.5,
+                    "page_version": "test",
+                }
+                page.post("/api/answer", json=answer).raise_for_status()
 
 
 def grown_from(workspace: Workspace) -> set[str]:
@@ -163,7 +167,7 @@ def grown_from(workspace: Workspace) -> set[str]:
 
 @pytest.mark.slow
 def test_it_waits_and_goes_on_whatever_is_killed(
-    prefect: SimpleNamespace, client: SyncPrefectClient, studio: SimpleNamespace
+    prefect: SimpleNamespace, client: SyncPrefectClient, studio: SimpleNamespace, tmp_path: Path
 ) -> None:
     workspace, ledger = studio.workspace, studio.workspace.ledger()
     pairs_to_compare_on(workspace)
@@ -187,12 +191,18 @@ def test_it_waits_and_goes_on_whatever_is_killed(
     prefect.server.kill()
     refs = [ref for ref in ledger.shards(stage="candidates") if ref.round == 1]
     (a, b), (c, _), _ = candidates_by_item(workspace, refs).values()
-    with Waker(workspace):
-        answer_all(workspace, batch, yes={a, b, c})
-    prefect.server.start()
-    until(lambda: server_answers(prefect.api))
-    with Waker(workspace):
-        until(lambda: state_of(client, run) == "Resuming")
+    server = ReviewServer(workspace.root, batch, tmp_path / "review.log")
+    try:
+        answer_over_http(server, invite(ledger, "ada"), yes={a, b, c})
+        assert ledger.batch_counts(batch).left == 0
+        server.kill()
+        prefect.server.start()
+        until(lambda: server_answers(prefect.api))
+        assert state_of(client, run) == "Suspended"
+        server.start()
+        until(lambda: state_of(client, run) != "Suspended")
+    finally:
+        server.kill()
     assert client.resume_flow_run(run.id, {"decision": "abandon"}).status == SetStateStatus.ABORT
 
     prefect.start_worker()
@@ -202,6 +212,9 @@ def test_it_waits_and_goes_on_whatever_is_killed(
         s.key for r in ledger.shards(stage="candidates") if r.index >= 1000 for s in ledger.samples_of(r.name)
     }
     assert grown_from(workspace) - automated == {min(a, b), c}, "one YES of each item, and no other"
+    current = ledger.current_version()
+    assert current is not None
+    assert current.samples == studio.version.samples + 2 + config.automation_items
     assert [each.kind for each in ledger.batch_events(batch)] == ["opened", "continued"]
     told = httpx.post(
         f"{prefect.api}/events/filter", json={"filter": {"event": {"name": [COMPLETE_EVENT]}}}, timeout=30

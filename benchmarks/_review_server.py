@@ -1,0 +1,52 @@
+"""`cleanplate review serve` as a process that can be killed and started again; for benchmarks and tests."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+from flows.local_prefect import free_port
+
+_ROOT = Path(__file__).resolve().parents[1]
+_STARTUP_SECONDS = 120
+
+
+class ReviewServer:
+    """`cleanplate review serve` as a process on one port, killed and started again."""
+
+    def __init__(self, workspace: Path, batch: str, log: Path) -> None:
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._workspace, self._batch, self._log = workspace, batch, log
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        command = ["-m", "flows.command_line", "review", "serve", "--batch", self._batch]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, *command, "--port", str(self.port), "--workspace", str(self._workspace)],
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        deadline = time.monotonic() + _STARTUP_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the review server does not start: {self._log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with urlopen(self.address, timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
