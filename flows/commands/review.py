@@ -20,6 +20,7 @@ from flows.commands.review_exchange import exchange_app
 from flows.commands.review_people import people_app
 from flows.commands.review_resume import resume_app
 from tasks.review.batch import make_batch
+from tasks.review.quality import batch_quality
 from tasks.review.serve import Address, serve
 from tasks.workspace import Workspace
 
@@ -62,6 +63,8 @@ def open_command(
 
     Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
     """
+    # Imported here: it brings the oracle and with it torch, for which the server need not wait.
+
     place = Workspace.existing(workspace)
     policy = _checked(
         {
@@ -87,9 +90,7 @@ def open_command(
 def serve_command(
     host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 0,
-    batch: Annotated[
-        str | None, typer.Option(help="The batch; by default the oldest that wants any.")
-    ] = None,
+    batch: Annotated[str | None, typer.Option(help="The batch; by default all, oldest first.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     allow_plain_http: Annotated[
@@ -101,7 +102,7 @@ def serve_command(
 
     Example: cleanplate review serve --port 8080
     """
-    # Imported here: the other commands need not wait for a web server.
+    # Imported here: the other commands need not wait for a web framework.
     from tasks.review.server import create_app
     from tasks.review.waker import Waker
 
@@ -145,6 +146,42 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
             f"{each.gold_right} of {each.gold_answers}",
         )
     Console().print(table)
+
+
+@review_app.command("quality")
+@clear_errors
+def quality_command(
+    batch: Annotated[str, typer.Argument(help="The batch, as `status` shows it.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far people agree, how right they are on gold, and who may not be looking.
+
+    Example: cleanplate review quality round-1 --json
+    """
+    quality = batch_quality(Workspace.existing(workspace).ledger(), batch)
+    if as_json:
+        print_json(quality.model_dump(mode="json"))
+        return
+    table = Table("person", "answers", "yes / no / skip", "median s", "gold right", "to look at", box=None)
+    for each in quality.people:
+        seconds = "–" if each.median_seconds is None else f"{each.median_seconds:.1f}"
+        table.add_row(
+            each.person,
+            str(each.answers),
+            f"{each.yes} / {each.no} / {each.skipped}",
+            seconds,
+            f"{each.gold_right} of {each.gold_answers}",
+            ", ".join([*(["excluded"] if each.excluded else []), *each.flags]),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    for pair in quality.pairs:
+        kappa = "–" if pair.kappa is None else f"{pair.kappa:.2f}"
+        agreed = f"agree on {pair.agreed} of {pair.items}"
+        console.print(f"{pair.first} and {pair.second} {agreed}, Cohen's kappa {kappa}")
+    alpha = "–" if quality.alpha is None else f"{quality.alpha:.2f}"
+    console.print(f"Krippendorff's alpha {alpha} over {quality.shared} shared items")
 
 
 def _checked(settings: dict[str, object]) -> QueuePolicy:

@@ -104,8 +104,8 @@ class BatchLedger(LedgerBase):
             find_batch(connection, name)
             return BatchCounts(**_item_counts(connection, name), **_answer_counts(connection, name))
 
-    def wanting_batch(self) -> str | None:
-        """The oldest batch that wants answers and was neither continued nor abandoned."""
+    def wanting_batches(self) -> list[str]:
+        """Batches that want answers and were neither continued nor abandoned, oldest first."""
         batches, items, events = tables.review_batches, tables.review_items, tables.batch_events
         wanting = sa.exists().where(items.c.batch == batches.c.name, items.c.answers_left > 0)
         last = (
@@ -120,10 +120,9 @@ class BatchLedger(LedgerBase):
             sa.select(batches.c.name)
             .where(wanting, last.not_in(["continued", "abandoned"]))
             .order_by(batches.c.sequence)
-            .limit(1)
         )
         with self._reading() as connection:
-            return connection.scalar(query)
+            return list(connection.scalars(query))
 
     def progress(self, batch: str, person: str, now: datetime) -> Progress:
         """What a person hears after each answer."""

@@ -49,7 +49,7 @@ class Desk:
         page_version: str,
         when_complete: Callable[[str], None],
     ) -> None:
-        """``batch``: the one to ask about; None = the oldest that wants answers."""
+        """``batch``: the one to ask about; None = all that want answers."""
         self._ledger = ledger
         self._pictures = pictures
         self._batch = batch
@@ -58,7 +58,7 @@ class Desk:
 
     def state(self, person: Person) -> dict[str, Any]:
         """Where the person and the batch stand."""
-        name = self.batch()
+        name = next(iter(self._batches()), None)
         state: dict[str, Any] = {
             "person": person.name,
             "page_version": self._page_version,
@@ -73,12 +73,12 @@ class Desk:
         return state
 
     def lease(self, person: Person, body: LeaseBody) -> dict[str, Any]:
-        """Items for the person; those held already come first."""
-        name = self.batch()
-        if name is None:
-            return {"items": []}
-        leases = self._ledger.lease_items(name, person.name, body.count, datetime.now(UTC))
-        return {"items": [self._item(each) for each in leases]}
+        """Items for the person, those held already first, from the oldest batch that has any for them."""
+        for name in self._batches():
+            leases = self._ledger.lease_items(name, person.name, body.count, datetime.now(UTC))
+            if leases:
+                return {"items": [self._item(each) for each in leases]}
+        return {"items": []}
 
     def answer(self, person: Person, body: AnswerBody) -> dict[str, Any]:
         """Records an answer."""
@@ -96,9 +96,14 @@ class Desk:
         """Takes an answer back."""
         return {"item": self._item(self._ledger.undo(body.event, person.name, datetime.now(UTC)))}
 
-    def batch(self) -> str | None:
-        """The batch to ask about now."""
-        return self._batch or self._ledger.wanting_batch()
+    def judged_batch(self) -> str | None:
+        """The batch whose quality is shown: the one asked about, or else the newest."""
+        newest = [each.name for each in self._ledger.batches()][-1:]
+        return next(iter([*self._batches(), *newest]), None)
+
+    def _batches(self) -> list[str]:
+        """The batches to ask about now."""
+        return self._ledger.wanting_batches() if self._batch is None else [self._batch]
 
     def _mine(self, batch: str, person: Person) -> tuple[dict[str, float], int]:
         progress = self._ledger.progress(batch, person.name, datetime.now(UTC))

@@ -7,16 +7,20 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp
 
 from data_specs.errors import CleanplateError
 from data_specs.person import Person
+from data_specs.review_quality import ReviewQuality
+from tasks.ledger import Ledger
 from tasks.review.desk import AnswerBody, Desk, LeaseBody, UndoBody
 from tasks.review.guard import Guard
 from tasks.review.limits import RateLimits
 from tasks.review.page_files import PageFile, PageFiles
 from tasks.review.pictures import PictureName, ReviewPictures
+from tasks.review.quality import batch_quality
+from tasks.review.quality_page import quality_page
 from tasks.review.refusals import Refusal, status_of
 from tasks.review.session import COOKIE, Sessions
 from tasks.review.tokens import csrf_of
@@ -48,7 +52,7 @@ def create_app(
 
     Args:
         workspace: Where the ledger and the shards lie.
-        batch: The batch to ask about; None = the oldest that wants answers.
+        batch: The batch to ask about; None = all that want answers, oldest first.
         hosts: Names, without port, under which the server may be asked for.
         secure: Whether it stands behind TLS, so that its cookie is for TLS only.
         limits: Rate limits; None = the usual ones.
@@ -60,6 +64,7 @@ def create_app(
     app = FastAPI(title="cleanplate review", docs_url=None, redoc_url=None, openapi_url=None)
     _add_refusals(app)
     _add_api(app, sessions, desk)
+    _add_quality(app, sessions, desk, ledger, pages.version)
     _add_files(app, sessions, pages, pictures)
     return Guard(app, hosts)
 
@@ -112,6 +117,21 @@ def _add_api(app: FastAPI, sessions: Sessions, desk: Desk) -> None:
     @app.post("/api/undo")
     def undo(person: Annotated[Person, asking], body: UndoBody) -> dict[str, Any]:
         return desk.undo(person, body)
+
+
+def _add_quality(app: FastAPI, sessions: Sessions, desk: Desk, ledger: Ledger, version: str) -> None:
+    signed_in = [Depends(sessions.asking)]
+
+    @app.get("/api/quality", dependencies=signed_in)
+    def quality() -> ReviewQuality:
+        batch = desk.judged_batch()
+        if batch is None:
+            raise Refusal(404, "there is no review batch yet; open one with `cleanplate review open`")
+        return batch_quality(ledger, batch)
+
+    @app.get("/quality", dependencies=signed_in)
+    def page() -> HTMLResponse:
+        return HTMLResponse(quality_page(ledger, desk.judged_batch(), version))
 
 
 def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, pictures: ReviewPictures) -> None:

@@ -1,7 +1,9 @@
 """The review server over its API: the work done on it, and everything it refuses."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from tasks.review.limits import RateLimits
 from tasks.review.people import invite
 from tasks.review.server import create_app
 from tasks.shards import encode_candidate, write_shard
+from tasks.workspace import Workspace
 
 HOME = "http://127.0.0.1"
 CSRF = "X-Cleanplate-CSRF"
@@ -303,3 +306,28 @@ def test_the_page_is_served_under_its_version(ana: Page) -> None:
     assert kept.headers["cache-control"].endswith("immutable")
     assert ana.client.get("/static/index.html").headers["cache-control"] == "no-cache"
     refused(ana.client.get("/static/000000000000/index.html"), 404, "no such file")
+
+
+def test_quality_as_json_and_as_a_page(ana: Page, ben: Page, asked: SimpleNamespace) -> None:
+    for item in ana.lease(6):
+        ana.answer(item["lease"], "no", reason="blur")
+    told = ana.client.get("/api/quality").json()
+    assert told["batch"] == "b1"
+    assert [(each["person"], each["no"]) for each in told["people"]] == [("ana", 6)]
+    page = ana.client.get("/quality")
+    assert page.text.startswith("<!doctype html>")
+    assert "6 of 12 items have all their answers" in page.text
+    assert "style=" not in page.text
+    assert "<script" not in page.text
+    (sheet,) = re.findall(r'href="(/static/[^"]+)"', page.text)
+    assert ana.client.get(sheet).headers["content-type"].startswith("text/css")
+    refused(TestClient(create_app(asked.workspace), base_url=HOME).get("/quality"), 401, "sign in")
+
+
+def test_there_is_nothing_to_review(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path)
+    page = Page(create_app(workspace), invite(workspace.ledger(), "ana"))
+    assert page.state()["batch"]["name"] == ""
+    assert page.lease() == []
+    assert "no review batch yet" in page.client.get("/quality").text
+    refused(page.client.get("/api/quality"), 404, "no review batch yet")

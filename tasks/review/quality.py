@@ -1,0 +1,145 @@
+"""Quality of people's answers: agreement, accuracy on gold, pace, and flags for who may not be looking."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from statistics import median
+
+import numpy as np
+
+from data_specs.review import Decision, Review
+from data_specs.review_quality import PairAgreement, PersonQuality, QualityFlag, ReviewQuality
+from tasks.ledger import Ledger
+from tasks.review.plan import KnownAnswer
+
+LEAST_ANSWERS = 20
+"""Nobody is flagged on fewer; of gold, a quarter of them."""
+TOO_FAST_S = 0.7
+"""Median seconds below which nobody has seen two pictures."""
+ALIKE = 0.97
+"""Share of one decision from which on a person says always the same."""
+LEAST_RIGHT = 0.7
+"""Accuracy on gold below which a person is often wrong."""
+
+Votes = Mapping[str, Mapping[str, Decision]]
+"""Person to candidate to decision."""
+
+
+def batch_quality(ledger: Ledger, batch: str) -> ReviewQuality:
+    """The quality of a batch's answers so far.
+
+    Raises:
+        UnknownKeyError: When there is no such batch.
+    """
+    name = ledger.batch(batch).name
+    gold: dict[str, KnownAnswer] = {
+        item.candidate: item.gold for item in ledger.batch_items(name) if item.gold is not None
+    }
+    excluded = {person.name for person in ledger.people() if person.excluded}
+    return quality_of(name, ledger.batch_reviews(name), gold, excluded)
+
+
+def quality_of(
+    batch: str, reviews: Sequence[Review], gold: Mapping[str, KnownAnswer], excluded: set[str]
+) -> ReviewQuality:
+    """The quality of some answers, none of them undone.
+
+    Args:
+        batch: Its name.
+        reviews: In the order of time; a person's last answer to a candidate is the one that counts.
+        gold: Candidates of known answer.
+        excluded: People whose answers are left out of the agreement.
+    """
+    newest: dict[str, dict[str, Review]] = {}
+    for review in reviews:
+        newest.setdefault(review.reviewer, {})[review.candidate] = review
+    people = [
+        _person(name, list(given.values()), gold, name in excluded) for name, given in sorted(newest.items())
+    ]
+    votes: dict[str, dict[str, Decision]] = {
+        name: {key: review.decision for key, review in given.items() if review.decision != "skip"}
+        for name, given in sorted(newest.items())
+        if name not in excluded
+    }
+    answered = Counter(candidate for given in votes.values() for candidate in given)
+    return ReviewQuality(
+        batch=batch,
+        people=tuple(people),
+        pairs=tuple(_pairs(votes)),
+        alpha=krippendorff_alpha(votes),
+        shared=sum(count > 1 for count in answered.values()),
+    )
+
+
+def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
+    """Cohen's kappa of two people on the same items; None where it is not defined."""
+    # Imported here: torch takes seconds, and the server's start must not wait for it.
+    import torch
+    from torchmetrics.functional.classification import binary_cohen_kappa
+
+    if not first or len({*first, *second}) < 2:
+        return None
+    return float(binary_cohen_kappa(torch.tensor(first).int(), torch.tensor(second).int()))
+
+
+def krippendorff_alpha(votes: Votes) -> float | None:
+    """Krippendorff's alpha for nominal data, people by items, items missing; None where it is not defined."""
+    import krippendorff
+
+    keys = sorted({candidate for given in votes.values() for candidate in given})
+    table = [[_number(given.get(key)) for key in keys] for given in votes.values()]
+    pairable = [column for column in zip(*table, strict=True) if np.isfinite(column).sum() > 1]
+    if len({value for column in pairable for value in column if np.isfinite(value)}) < 2:
+        return None
+    data = np.array(pairable).T
+    return float(krippendorff.alpha(reliability_data=data, level_of_measurement="nominal"))
+
+
+def _number(decision: Decision | None) -> float:
+    return np.nan if decision is None else float(decision == "yes")
+
+
+def _pairs(votes: Votes) -> Iterable[PairAgreement]:
+    for first, second in combinations(votes, 2):
+        both = sorted(votes[first].keys() & votes[second].keys())
+        if both:
+            said = [[votes[person][key] == "yes" for key in both] for person in (first, second)]
+            yield PairAgreement(
+                first=first,
+                second=second,
+                items=len(both),
+                agreed=sum(one == other for one, other in zip(*said, strict=True)),
+                kappa=cohen_kappa(*said),
+            )
+
+
+def _person(
+    name: str, reviews: Sequence[Review], gold: Mapping[str, KnownAnswer], excluded: bool
+) -> PersonQuality:
+    counts = Counter(review.decision for review in reviews)
+    timed = [review.seconds for review in reviews if review.seconds is not None]
+    known = [review for review in reviews if review.candidate in gold and review.decision != "skip"]
+    right = sum(review.decision == gold[review.candidate] for review in known)
+    seconds = median(timed) if timed else None
+    return PersonQuality(
+        person=name,
+        excluded=excluded,
+        answers=len(reviews),
+        yes=counts["yes"],
+        no=counts["no"],
+        skipped=counts["skip"],
+        median_seconds=seconds,
+        gold_answers=len(known),
+        gold_right=right,
+        flags=tuple(_flags(counts, seconds, len(known), right)),
+    )
+
+
+def _flags(counts: Counter[str], seconds: float | None, known: int, right: int) -> Iterable[QualityFlag]:
+    if counts.total() >= LEAST_ANSWERS:
+        if seconds is not None and seconds < TOO_FAST_S:
+            yield "answers too fast"
+        if max(counts.values()) >= ALIKE * counts.total():
+            yield "always says the same"
+    if known >= LEAST_ANSWERS / 4 and right < LEAST_RIGHT * known:
+        yield "often wrong on gold"
