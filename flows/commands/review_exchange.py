@@ -58,6 +58,8 @@ def import_command(
 ) -> None:
     """Bring in answers from another tool; the same file twice adds nothing. What is refused is kept.
 
+    A round that waits for them goes on with `cleanplate review resume BATCH`.
+
     Example: cleanplate review import answers/answers.csv
     """
     report = import_answers(Workspace.existing(workspace), path)
