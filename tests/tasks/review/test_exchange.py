@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_specs.errors import InputError
+from data_specs.review_batch import QueuePolicy
 from tasks.propose import ProposeWork, propose
+from tasks.review.batch import make_batch
 from tasks.review.exchange import export_candidates, import_answers
 from tasks.review.oracle import OracleConfig, oracle_reviews, read_candidates
 
@@ -239,3 +241,17 @@ def test_a_file_of_another_kind_is_a_sentence(name, content, fault, studio, tmp_
     if name != "a.txt":
         with pytest.raises(InputError, match="it cannot be read"):
             import_answers(studio.workspace, tmp_path / name)
+
+
+def test_answers_count_for_the_batch_that_asks(shown, tmp_path: Path) -> None:
+    make_batch(shown.workspace, "b1", [shown.candidates], QueuePolicy(overlap_share=0))
+    export_candidates(shown.workspace, [shown.candidates], None, "csv", tmp_path)
+    rows = read_rows(tmp_path / "answers.csv")
+    answers = [{**row, "decision": "yes", "reviewer": "ada"} for row in rows[:5]]
+    write_rows(tmp_path / "answers.csv", answers)
+    for _ in range(2):
+        import_answers(shown.workspace, tmp_path / "answers.csv")
+        counts = shown.workspace.ledger().batch_counts("b1")
+        assert (counts.left, counts.yes, counts.items) == (12 - 5, 5, 12)
+    decided = shown.workspace.ledger().decisions([row["candidate"] for row in rows])
+    assert decided == {row["candidate"]: "yes" for row in rows[:5]}
