@@ -1,25 +1,67 @@
-"""The review server as a process of its own, on a free port of this machine."""
+"""`cleanplate review serve` as a process that can be killed and started again; for benchmarks and tests."""
 
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
 
+from flows.local_prefect import free_port
 from tasks.workspace import Workspace
 
-_COMMAND = [sys.executable, "-c", "from flows.command_line import app; app()", "review", "serve"]
+_ROOT = Path(__file__).resolve().parents[1]
+_STARTUP_SECONDS = 120
+
+
+class ReviewServer:
+    """`cleanplate review serve` as a process on one port, killed and started again."""
+
+    def __init__(self, workspace: Path, batch: str, log: Path) -> None:
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._workspace, self._batch, self._log = workspace, batch, log
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        command = ["-m", "flows.command_line", "review", "serve", "--batch", self._batch]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, *command, "--port", str(self.port), "--workspace", str(self._workspace)],
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        deadline = time.monotonic() + _STARTUP_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the review server does not start: {self._log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with urlopen(self.address, timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
 
 @contextmanager
 def review_server(workspace: Workspace, batch: str) -> Iterator[str]:
-    """Runs `cleanplate review serve` on a batch; gives its URL, which ends with a slash."""
-    options = ["--workspace", str(workspace.root), "--batch", batch]
-    with subprocess.Popen([*_COMMAND, *options], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    """Serves a batch while inside; gives the page's address, which ends with a slash."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = ReviewServer(workspace.root, batch, Path(folder) / "server.log")
         try:
-            line = process.stdout.readline()
-            if not line.startswith("review page: "):
-                raise RuntimeError(f"the review server did not start; it said: {line!r}")
-            yield line.removeprefix("review page: ").strip()
+            yield f"{server.address}/"
         finally:
-            process.terminate()
+            server.kill()

@@ -42,6 +42,8 @@ class RejectReason(StrEnum):
     OVERLAP = "objects overlap too much"
     IN_SHADOW = "stands in the other's shadow"
     NO_PARTNER = "no other cut-out has this light"
+    UNKNOWN_CANDIDATE = "no such candidate"
+    ANSWERED_OTHERWISE = "answered otherwise before"
 
 
 class Reject(BaseModel):

@@ -95,7 +95,7 @@ def _page(api_url: str) -> str:
 def _own_server(home: Path) -> Iterator[str]:
     """A server on a free port, its database and its log in ``home``; gives the API's address."""
     home.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     named = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     log = home / "server.log"
     with log.open("ab") as output:
@@ -148,7 +148,8 @@ def _flushed() -> Iterator[None]:
         APILogWorker.drain_all(timeout=_DRAIN_SECONDS)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -17,9 +17,10 @@ from data_specs.round import (
     LossCurve,
 )
 from flows.artifacts import publish_cycle
+from flows.judging import JudgeOutcome
 from flows.prepare import PreparationSettings, prepare
 from flows.report.page import write_report
-from flows.rorem_round import JudgeOutcome, RoundConfig, RoundOutcome, rorem_round
+from flows.rorem_round import RoundConfig, RoundOutcome, rorem_round
 from flows.samples import publish_removals, read_grids
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, begin, finish, finished
@@ -52,11 +53,13 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
     prepare(workspace, config.preparation, config, config.rounds)
     settings = RoundConfig.model_validate(config.model_dump(include=set(RoundSettings.model_fields)))
     outcomes = [base_phase(config, settings, workspace), initial_phase(config, settings, workspace)]
-    judges: list[JudgeOutcome] = []
+    judges: dict[int, JudgeOutcome] = {}
+    # Prefect suspends no subflow: where people are waited for, the rounds are part of the cycle's own run.
+    play = rorem_round if config.people is None else rorem_round.fn
     for number in range(1, config.rounds + 1):
-        done: RoundOutcome = rorem_round(settings.model_copy(update={"round": number}))
+        done: RoundOutcome = play(settings.model_copy(update={"round": number}))
         outcomes += [done.human, done.automation]
-        judges += [done.judge] if done.judge else []
+        judges |= {number: done.judge} if done.judge else {}
     return _report(config, workspace, outcomes, judges, began)
 
 
@@ -120,25 +123,26 @@ def _report(
     config: CycleConfig,
     workspace: Workspace,
     outcomes: Sequence[PhaseOutcome],
-    judges: Sequence[JudgeOutcome],
+    judges: Mapping[int, JudgeOutcome],
     began: float,
 ) -> CycleResult:
     """Gather everything, publish it in Prefect and write ``report.html``."""
     initial, final = outcomes[1].standing, outcomes[-1].standing
     assert final.version is not None, "a cycle has a dataset version"
     version = workspace.ledger().version(final.version)
+    measures = [judge.measured for judge in judges.values() if judge.measured]
     result = CycleResult(
         phases=[outcome.result for outcome in outcomes],
-        judges=[judge.measured.result for judge in judges],
+        judges=[measure.result for measure in measures],
         clip=clip_results(workspace, {"initialisation": initial.remover, "final": final.remover}),
         dataset=DatasetSummary(version=version.number, samples=version.samples, shards=version.shards),
         rejects=workspace.ledger().reject_counts(),
         seconds=time.monotonic() - began,
         peak_memory_gb=peak_memory_gb(),
     )
-    curves = [judge.measured.curves for judge in judges]
+    curves = [measure.curves for measure in measures]
     losses = [thinned(o.result.name, o.losses) for o in outcomes if o.losses]
-    losses += [thinned(f"judge {j.measured.result.round}", j.trained.losses) for j in judges]
+    losses += [thinned(f"judge {number}", judge.trained.losses) for number, judge in judges.items()]
     grids = read_grids(workspace, [outcome.result.name for outcome in outcomes])
     publish_cycle(result, curves, losses, grids)
     settings = config.model_dump(mode="json", exclude={"workspace"})

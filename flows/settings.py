@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_specs.review_batch import QueuePolicy
 from models.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
 from models.remover import SamplingConfig
 from models.training.loop import TrainingConfig
@@ -47,7 +48,15 @@ class RoundSettings(BaseModel):
         description="judged: as RORem does. Controls: unjudged (people's YES, then everything), everything "
         "(nobody judges), nothing (no growth, the same training steps).",
     )
-    reviewer: OracleConfig = Field(default=OracleConfig(), description="Who answers YES or NO.")
+    reviewer: OracleConfig = Field(
+        default=OracleConfig(),
+        description="The oracle, who answers where people do not; its quality says what success is.",
+    )
+    people: QueuePolicy | None = Field(
+        default=None,
+        description="People answer, from a queue that works so: a phase opens a batch and waits until it is "
+        "answered. None: the oracle answers.",
+    )
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")
     retraining: TrainingConfig = Field(
         default=TrainingConfig(steps=110, learning_rate=4e-4), description="Of the remover, after each phase."

@@ -1,5 +1,7 @@
 """Where a phase starts from: the remover in charge and the dataset version, remembered once it began."""
 
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import FlowError
@@ -28,6 +30,11 @@ class PhaseOutcome(BaseModel):
     result: PhaseResult
     standing: Standing
     losses: list[float]
+
+    def because(self, reason: str) -> Self:
+        """The same outcome, its reason opened by why nothing grew."""
+        result = self.result.model_copy(update={"reason": f"{reason}; {self.result.reason}"})
+        return self.model_copy(update={"result": result})
 
 
 def as_remover(entry: ModelRecord, sampling: SamplingConfig) -> RemoverRef:

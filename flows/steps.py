@@ -32,8 +32,12 @@ def propose_over_shards(
     kind: Literal["human", "automation"],
     items: Sequence[str],
     remover: RemoverRef,
+    after: int = 0,
 ) -> list[ShardRef]:
-    """Candidates of every variant for the items, a task run for each shard of them."""
+    """Candidates of every variant for the items, a task run for each shard of them.
+
+    ``after``: Shards the phase has already, when it is extended.
+    """
     starts = range(0, len(items), settings.shard_items)
     holders = _holders(workspace, "train")
     works = [
@@ -41,7 +45,7 @@ def propose_over_shards(
             holders,
             items[start : start + settings.shard_items],
             round,
-            _FIRST_INDEX[kind] + number,
+            _FIRST_INDEX[kind] + after + number,
             kind,
             settings.variants,
             remover,
@@ -58,13 +62,23 @@ def propose_in_turn(
     kind: Literal["calibration", "fresh"],
     items: Sequence[str],
     remover: RemoverRef,
+    after: int = 0,
 ) -> list[ShardRef]:
-    """One candidate for each item, the variants in turn: what judges are calibrated and measured on."""
+    """One candidate for each item, the variants in turn: what judges are calibrated and measured on.
+
+    ``after``: Shards there are already, when people are asked about more.
+    """
     kinds = len(settings.variants)
     holders = _holders(workspace, "train" if kind == "calibration" else "validation")
     works = [
         _propose_work(
-            holders, items[number::kinds], round, _FIRST_INDEX[kind] + number, kind, (variant,), remover
+            holders,
+            items[number::kinds],
+            round,
+            _FIRST_INDEX[kind] + after + number,
+            kind,
+            (variant,),
+            remover,
         )
         for number, variant in enumerate(settings.variants)
         if items[number::kinds]

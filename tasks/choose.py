@@ -23,7 +23,7 @@ def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> lis
     drawn = ledger.drawn(phase)
     if drawn:
         return drawn
-    unused = ledger.undrawn(items_of(workspace, pool_shards(workspace, "train")))
+    unused = unused_items(workspace)
     if len(unused) < count:
         raise FlowError(
             f"the pool has {len(unused)} unused items and {phase} needs {count}; ingest more pictures"
@@ -31,6 +31,11 @@ def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> lis
     chosen = sorted(unused, key=lambda key: derive_key("choice", seed, key))[:count]
     ledger.draw(phase, chosen)
     return chosen
+
+
+def unused_items(workspace: Workspace) -> list[str]:
+    """Keys of the pool's training items that no phase has drawn, in the shards' order."""
+    return workspace.ledger().undrawn(items_of(workspace, pool_shards(workspace, "train")))
 
 
 def pool_shards(workspace: Workspace, split: Split) -> list[ShardRef]:

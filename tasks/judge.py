@@ -80,19 +80,36 @@ def measure(
     return JudgeMeasure(result=result, curves=curves)
 
 
+def good_by_truth(
+    workspace: Workspace, refs: Sequence[ShardRef], truth: Sequence[ShardRef], oracle: OracleConfig
+) -> dict[str, bool]:
+    """Whether each candidate of some shards is truly good, by key, where the pool's truth is known."""
+    candidates = [c for ref in refs for c in read_candidates(workspace, ref)]
+    knower = oracle_for(workspace, oracle, truth, candidates)
+    return {c.key: knower.truly_good(c) for c in candidates}
+
+
 @task(task_run_name="measure judge {round}")
 def measure_judge(
     workspace: Workspace,
     refs: tuple[ShardRef, ...],
-    truth: tuple[ShardRef, ...],
+    good: dict[str, bool],
     judge: JudgeRef,
-    oracle: OracleConfig,
     keep_above: float,
     round: int,
     reviewed: int,
 ) -> JudgeMeasure:
-    """Score fresh candidates of items no judge was trained on, against the answers without human error."""
-    candidates = [c for ref in refs for c in read_candidates(workspace, ref)]
-    knower = oracle_for(workspace, oracle, truth, candidates)
-    good = [knower.truly_good(c) for c in candidates]
-    return measure(score_all(load_judge(workspace, judge), candidates), good, keep_above, round, reviewed)
+    """Score fresh candidates of items no judge was trained on, against answers it has not seen.
+
+    Args:
+        workspace: Where the shards lie.
+        refs: Shards of the candidates.
+        good: Candidate to its answer, from the pool's truth or from people; those without one are left out.
+        judge: The judge.
+        keep_above: The automated phase's threshold.
+        round: For the report.
+        reviewed: Reviews the judge learnt from, for the report.
+    """
+    candidates = [c for ref in refs for c in read_candidates(workspace, ref) if c.key in good]
+    scores = score_all(load_judge(workspace, judge), candidates)
+    return measure(scores, [good[c.key] for c in candidates], keep_above, round, reviewed)

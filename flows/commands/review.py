@@ -16,7 +16,10 @@ from flows.commands.options import (
     clear_errors,
     print_json,
 )
+from flows.commands.review_exchange import exchange_app
 from flows.commands.review_people import people_app
+from flows.commands.review_resume import resume_app
+from tasks.review.batch import make_batch
 from tasks.review.quality import batch_quality
 from tasks.review.serve import Address, serve
 from tasks.workspace import Workspace
@@ -27,6 +30,8 @@ review_app = typer.Typer(
     no_args_is_help=True,
 )
 review_app.add_typer(people_app)
+review_app.add_typer(exchange_app)
+review_app.add_typer(resume_app)
 
 _POLICY = QueuePolicy()
 
@@ -59,7 +64,6 @@ def open_command(
     Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
     """
     # Imported here: it brings the oracle and with it torch, for which the server need not wait.
-    from tasks.review.batch import make_batch
 
     place = Workspace.existing(workspace)
     policy = _checked(
@@ -100,6 +104,7 @@ def serve_command(
     """
     # Imported here: the other commands need not wait for a web framework.
     from tasks.review.server import create_app
+    from tasks.review.waker import Waker
 
     address = Address(
         host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, allow_plain_http=allow_plain_http
@@ -108,8 +113,11 @@ def serve_command(
     place = Workspace.existing(workspace)
     if batch is not None:
         place.ledger().batch(batch)
-    app = create_app(place, batch=batch, hosts=address.names, secure=address.secure)
-    serve(app, address, lambda url: typer.echo(f"review page: {url}"))
+    with Waker(place) as waker:
+        app = create_app(
+            place, batch=batch, hosts=address.names, secure=address.secure, when_complete=waker.notice
+        )
+        serve(app, address, lambda url: typer.echo(f"review page: {url}"))
 
 
 @review_app.command("status")

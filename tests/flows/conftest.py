@@ -19,6 +19,9 @@ from data_specs.round import (
     ReliabilityBin,
 )
 from flows.report.grids import SampleRow
+from tests.tasks.conftest import filmed, studio
+
+__all__ = ["filmed", "studio"]
 
 
 def phase(name: str, kind: PhaseKind, tested: int, kept: int, total: int, rate: float, promoted: bool = True):

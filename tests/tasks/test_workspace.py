@@ -56,7 +56,7 @@ def test_a_ledger_elsewhere_is_named_by_a_file_or_the_environment(
         ("not an address", "names no ledger; write sqlite"),
         ("mysql://me:secret@host/x", "names no ledger"),
         ("oracle+none://me:secret@host/x", "names no ledger"),
-        ("postgresql://me:secret@host/x", "its driver psycopg2 is missing; .* write .*postgresql.psycopg:"),
+        ("postgresql+psycopg2://me:secret@host/x", "its driver psycopg2 is missing; .*postgresql.psycopg:"),
     ],
 )
 def test_an_address_that_names_no_ledger_is_a_sentence_without_its_password(

@@ -1,0 +1,222 @@
+"""Fifty simulated people answer while the review server is killed: is every acknowledged answer there, once?
+
+Asked for: none lost, none doubled, no item answered beyond what was wanted, and p99 of an answer < 100 ms;
+``ratio`` is that p99 to 100 ms. People think between answers (``--think``), as people do; 0 asks how
+much the server bears. Run: python -m benchmarks.review_load [--database postgresql] [--json]
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks._machine import machine
+from benchmarks._postgresql import postgresql, postgresql_programs
+from benchmarks._review_server import ReviewServer
+from benchmarks._reviewers import SimulatedPerson, Told
+from data_specs.candidate import Candidate
+from data_specs.review_batch import QueuePolicy
+from tasks.review.batch import make_batch
+from tasks.review.people import invite
+from tasks.shards import encode_candidate, write_shard
+from tasks.workspace import LEDGER_VARIABLE, Workspace
+
+_BATCH = "load"
+_SHARED, _PEOPLE_A_SHARED_ITEM = 0.25, 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the benchmark found."""
+
+    ratio: float
+    """p99 of an answer to 100 ms."""
+    database: str
+    people: int
+    think_s: float
+    items: int
+    wanted: int
+    acknowledged: int
+    kills: int
+    lost: int
+    """Acknowledged, and not in the ledger as it was given."""
+    doubled: int
+    """Answers of one person to one item beyond the first."""
+    beyond_wanted: int
+    """Items with more answers than were wanted."""
+    left: int
+    refused: int
+    """Answers whose lease had passed on; the item was given to somebody again."""
+    asked_again: int
+    answer_p50_ms: float
+    answer_p99_ms: float
+    answer_max_ms: float
+    answers_per_s: float
+    seconds: float
+    machine: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is lost, doubled, left or beyond what was wanted."""
+        return not (self.lost or self.doubled or self.beyond_wanted or self.left)
+
+
+def main() -> None:
+    """Measures and prints; exit code 1 when an answer is lost, doubled, left or too many."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--answers", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--think", type=float, default=1.0, help="mean seconds between a person's answers")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cleanplate-load-") as folder, _ledger(arguments.database):
+        outcome = asyncio.run(load_and_kill(Path(folder), arguments))
+    figures = {"title": "people answering, the server killed", **asdict(outcome)}
+    print(json.dumps(figures, indent=2)) if arguments.as_json else _print(figures)
+    sys.exit(not outcome.holds)
+
+
+async def load_and_kill(folder: Path, arguments: argparse.Namespace) -> Outcome:
+    """Everybody at once, the server killed at random moments of the work; then the ledger is counted."""
+    workspace = Workspace.open(folder / "workspace")
+    _open_batch(workspace, arguments.answers)
+    tokens = {f"p{number:03d}": "" for number in range(arguments.people)}
+    tokens = {name: invite(workspace.ledger(), name) for name in tokens}
+    server, told = ReviewServer(workspace.root, _BATCH, folder / "server.log"), Told()
+    people = [
+        SimulatedPerson(server.address, name, token, number, arguments.think, told)
+        for number, (name, token) in enumerate(tokens.items())
+    ]
+    began = time.monotonic()
+    try:
+        killing = asyncio.create_task(_kill(server, told, arguments))
+        await asyncio.gather(*(person.work() for person in people))
+        kills = await killing
+    finally:
+        server.kill()
+    return _count(workspace, told, arguments, kills, time.monotonic() - began)
+
+
+async def _kill(server: ReviewServer, told: Told, arguments: argparse.Namespace) -> int:
+    """SIGKILL and a new start, each when a random share of the answers is in, and a random moment later."""
+    chance = random.Random(arguments.seed)
+    moments = sorted(chance.uniform(0.02, 0.95) * arguments.answers for _ in range(arguments.kills))
+    for moment in moments:
+        while len(told.answers) < moment:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(chance.uniform(0, 0.5))
+        server.kill()
+        await asyncio.to_thread(server.start)
+    return len(moments)
+
+
+def _open_batch(workspace: Workspace, answers: int) -> None:
+    """Items of which a quarter want two people's answers, so that ``answers`` are wanted in all."""
+    count = round(answers / (1 + _SHARED * (_PEOPLE_A_SHARED_ITEM - 1)))
+    noise = np.random.default_rng(0)
+    samples = (encode_candidate(_candidate(noise, number), "png") for number in range(count))
+    ref = write_shard(
+        workspace, stage="candidates", round=1, index=0, input_digest=f"load {count}", samples=samples
+    )
+    policy = QueuePolicy(overlap_people=_PEOPLE_A_SHARED_ITEM, overlap_share=_SHARED, lease_seconds=60)
+    make_batch(workspace, _BATCH, [ref], policy)
+
+
+def _candidate(noise: np.random.Generator, number: int) -> Candidate:
+    picture = noise.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    mask = np.zeros((32, 32), bool)
+    mask[8:20, 10:22] = True
+    return Candidate(
+        key=f"load-{number:06d}",
+        item=f"item-{number}",
+        scene=f"scene-{number}",
+        split="train",
+        class_name="thing",
+        variant="tight",
+        model_hash="none",
+        source_hash=f"{number}",
+        source=picture,
+        mask=mask,
+        removal=picture,
+    )
+
+
+def _count(
+    workspace: Workspace, told: Told, arguments: argparse.Namespace, kills: int, seconds: float
+) -> Outcome:
+    ledger = workspace.ledger()
+    reviews, counts = ledger.reviews(), ledger.batch_counts(_BATCH)
+    kept = {each.event: (each.candidate, each.reviewer, each.decision) for each in reviews}
+    wanted = {item.candidate: item.answers_wanted for item in ledger.batch_items(_BATCH)}
+    given = Counter(each.candidate for each in reviews)
+    by_person = Counter((each.candidate, each.reviewer) for each in reviews)
+    p99 = statistics.quantiles(told.milliseconds, n=100)[98]
+    return Outcome(
+        ratio=p99 / 100,
+        database=arguments.database,
+        people=arguments.people,
+        think_s=arguments.think,
+        items=counts.items,
+        wanted=counts.wanted,
+        acknowledged=len(told.answers),
+        kills=kills,
+        lost=sum(kept.get(event) != answer for event, answer in told.answers.items()),
+        doubled=sum(number - 1 for number in by_person.values()),
+        beyond_wanted=sum(number > wanted[key] for key, number in given.items()),
+        left=counts.left,
+        refused=len(told.refused),
+        asked_again=told.asked_again,
+        answer_p50_ms=statistics.median(told.milliseconds),
+        answer_p99_ms=p99,
+        answer_max_ms=max(told.milliseconds),
+        answers_per_s=len(told.answers) / seconds,
+        seconds=seconds,
+        machine=machine(),
+    )
+
+
+@contextmanager
+def _ledger(database: str) -> Iterator[None]:
+    """The workspace's ledger lies where it is asked for."""
+    if database == "sqlite":
+        yield
+        return
+    programs = postgresql_programs()
+    if programs is None:
+        raise SystemExit("PostgreSQL's initdb is not found; apt-get install postgresql")
+    with postgresql(programs) as address:
+        os.environ[LEDGER_VARIABLE] = address.format(database="postgres")
+        yield
+        del os.environ[LEDGER_VARIABLE]
+
+
+def _print(figures: dict[str, object]) -> None:
+    table = Table(title=str(figures["title"]), show_header=False, box=None, title_justify="left")
+    for name, figure in figures.items():
+        if name not in ("title", "machine"):
+            table.add_row(
+                name.replace("_", " "), f"{figure:.2f}" if isinstance(figure, float) else str(figure)
+            )
+    Console().print(table)
+    Console().print(str(figures["machine"]), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

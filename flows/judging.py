@@ -1,0 +1,111 @@
+"""A round's judge: trained on all reviews so far, calibrated and measured on items it has not seen."""
+
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.shard import ShardRef
+from flows.artifacts import publish_judge
+from flows.people import Asked, ReviewPhase, review
+from flows.progress import say
+from flows.settings import RoundSettings
+from flows.standing import Standing, as_remover
+from flows.steps import fresh_items, propose_in_turn, seeded
+from tasks.choose import choose_items
+from tasks.judge import JudgeMeasure, good_by_truth, measure_judge
+from tasks.train_judge import JudgeTraining, TrainedJudge, train_discriminator
+from tasks.workspace import Workspace
+
+
+class JudgeOutcome(BaseModel):
+    """The round's judge: where it lies, and how far it can be trusted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trained: TrainedJudge
+    measured: JudgeMeasure | None
+    """None where the pool's truth is unknown and people answered no fresh candidate."""
+
+
+def judge_phase(
+    config: RoundSettings, workspace: Workspace, run: str, round: int, standing: Standing
+) -> JudgeOutcome | None:
+    """Train the discriminator on all reviews so far, calibrate it, and measure it on fresh items.
+
+    The reviews that calibrate are of what the remover makes now, which is what the judge will judge.
+    Where nobody knows the pool's truth, people are asked about the fresh candidates too, in the same
+    batch, and their answers, which train nothing, are what it is measured against.
+
+    Returns:
+        None if the review that calibrates was abandoned.
+    """
+    name = f"judge {round}"
+    known = workspace.ledger().phase(run, name)
+    if known is not None:
+        return JudgeOutcome.model_validate(known)
+    held_out = choose_items(workspace, f"{run} calibration {round}", config.calibration_items, config.seed)
+    propose = partial(propose_in_turn, config, workspace, round, "calibration", remover=standing.remover)
+    fresh = propose_in_turn(
+        config, workspace, round, "fresh", fresh_items(workspace, round, config.judge_test_items),
+        standing.remover,
+    )  # fmt: skip
+    truth = workspace.ledger().shards(stage="truth")
+    beside = [] if truth else fresh
+    phase = ReviewPhase("calibration", round)
+    asked = review(config, workspace, run, phase, Asked(held_out, propose(items=held_out)), propose, beside)
+    if asked.abandoned:
+        return None
+    base = workspace.ledger().model(workspace.ledger().promotions("remover")[0].hash)
+    work = JudgeTraining(
+        name=name,
+        backbone=as_remover(base, config.sampling),
+        candidates=tuple(_reviewed_shards(workspace, round)),
+        judge=config.judge,
+        training=seeded(config.judge_training, config.seed, name),
+        held_out_items=tuple(asked.items),
+    )
+    trained = train_discriminator(workspace, work)
+    good = (
+        good_by_truth(workspace, fresh, truth, config.reviewer)
+        if truth
+        else _good_by_people(workspace, fresh)
+    )
+    outcome = JudgeOutcome(
+        trained=trained, measured=_measured(config, workspace, round, trained, fresh, good)
+    )
+    workspace.ledger().record_phase(run, name, outcome.model_dump(mode="json"))
+    return outcome
+
+
+def _measured(
+    config: RoundSettings,
+    workspace: Workspace,
+    round: int,
+    trained: TrainedJudge,
+    fresh: list[ShardRef],
+    good: dict[str, bool],
+) -> JudgeMeasure | None:
+    if not good:
+        say(f"judge {round} is not measured: nobody answered a fresh candidate, and no truth is known")
+        return None
+    measured = measure_judge(
+        workspace, tuple(fresh), good, trained.judge, config.keep_above, round, trained.reviewed
+    )
+    publish_judge(measured.result, measured.curves)
+    return measured
+
+
+def _good_by_people(workspace: Workspace, fresh: list[ShardRef]) -> dict[str, bool]:
+    """What people decided on the fresh candidates; skips are left out."""
+    ledger = workspace.ledger()
+    keys = [row.key for ref in fresh for row in ledger.samples_of(ref.name)]
+    return {key: each == "yes" for key, each in ledger.decisions(keys).items() if each != "skip"}
+
+
+def _reviewed_shards(workspace: Workspace, round: int) -> list[ShardRef]:
+    """Candidate shards up to this round about which something is decided; fresh items' train nothing."""
+    ledger = workspace.ledger()
+    shards = [ref for ref in ledger.shards(stage="candidates") if ref.round <= round]
+    rows = {ref.name: ledger.samples_of(ref.name) for ref in shards}
+    training = [ref for ref in shards if rows[ref.name][0].split == "train"]
+    return [ref for ref in training if ledger.decisions([row.key for row in rows[ref.name]])]

@@ -1,0 +1,173 @@
+"""Label Studio: its labelling config, its tasks out, its annotations in.
+
+A task's pictures are files beside it, named from the folder that is served
+(``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``). Nothing that comes back is taken for a path.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from xml.etree import ElementTree
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from data_specs.errors import InputError
+from data_specs.keys import derive_key
+from data_specs.reject import Reject, RejectReason
+from data_specs.review import REASONS, Review
+from tasks.review.answer_table import first_fault
+
+QUESTION = "Is the object gone with its shadow, nothing new painted in, no seam to be seen?"
+_SOURCE = "label-studio"
+_HOTKEYS = {"yes": "y", "no": "n", "skip": "s"}
+
+
+class _Value(BaseModel):
+    """What was chosen; Label Studio writes one choice as a list too."""
+
+    choices: tuple[Annotated[str, Field(max_length=80)], ...] = Field(min_length=1, max_length=1)
+
+
+class _Choice(BaseModel):
+    """One control's answer; controls other than ours are passed over."""
+
+    from_name: str
+    value: Any
+
+
+class _Annotation(BaseModel):
+    """One person's answer to one task, as Label Studio exports it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int | Annotated[str, Field(min_length=1, max_length=80)]
+    result: tuple[_Choice, ...]
+    was_cancelled: bool = False
+    completed_by: Any = None
+    created_at: AwareDatetime
+    lead_time: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+
+class _Data(BaseModel):
+    candidate: str = Field(min_length=1, max_length=80)
+
+
+class _Task(BaseModel):
+    data: _Data
+    annotations: tuple[Any, ...]
+
+
+def label_config() -> str:
+    """The labelling config of a project, XML: three pictures side by side, YES, NO or skip, a reason."""
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Header", value=QUESTION)
+    pictures = ElementTree.SubElement(view, "View", style="display: flex; gap: 1em")
+    for name in ("source", "mask", "removal"):
+        ElementTree.SubElement(pictures, "Image", name=name, value=f"${name}")
+    decision = ElementTree.SubElement(
+        view,
+        "Choices",
+        name="decision",
+        toName="removal",
+        choice="single",
+        required="true",
+        showInline="true",
+    )
+    for value, key in _HOTKEYS.items():
+        ElementTree.SubElement(decision, "Choice", value=value, hotkey=key)
+    reason = ElementTree.SubElement(
+        view, "Choices", name="reason", toName="removal", choice="single", showInline="true",
+        visibleWhen="choice-selected", whenTagName="decision", whenChoiceValue="no",
+    )  # fmt: skip
+    for number, value in enumerate(REASONS, start=1):
+        ElementTree.SubElement(reason, "Choice", value=value, hotkey=str(number))
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def tasks_json(rows: Sequence[Mapping[str, str]]) -> str:
+    """Tasks to import into a project, one a candidate.
+
+    Args:
+        rows: ``candidate``, ``class_name``, ``variant`` and the pictures ``source``, ``mask``, ``removal``.
+    """
+    pictures = ("source", "mask", "removal")
+    tasks = [
+        {"data": {**row, **{name: f"/data/local-files/?d={row[name]}" for name in pictures}}} for row in rows
+    ]
+    return json.dumps(tasks, indent=1) + "\n"
+
+
+def read_annotations(path: Path) -> Iterator[Review | Reject]:
+    """The answers of an export (JSON, not JSON-MIN); a record that cannot be read becomes a reject.
+
+    An annotation names its event: told again it is the same one. One that was skipped is a skip.
+
+    Raises:
+        InputError: When the file is missing, is not JSON, or is not a list of tasks.
+    """
+    for number, content in enumerate(_load(path)):
+        name = f"{path.name}[{number}]"
+        try:
+            task = _Task.model_validate(content)
+        except ValidationError as error:
+            yield _refused(name, first_fault(error))
+            continue
+        for place, annotation in enumerate(task.annotations):
+            try:
+                yield _review(task.data.candidate, _Annotation.model_validate(annotation))
+            except ValueError as error:
+                fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
+                yield _refused(f"{name}.annotations[{place}]", fault)
+
+
+def _review(candidate: str, annotation: _Annotation) -> Review:
+    """Raises ValueError when there is no decision, or none of ours."""
+    reviewer = _reviewer(annotation.completed_by)
+    chosen = {
+        each.from_name: _Value.model_validate(each.value).choices[0]
+        for each in annotation.result
+        if each.from_name in ("decision", "reason")
+    }
+    if "decision" not in chosen and not annotation.was_cancelled:
+        raise ValueError("there is no decision in it; was the project made with our config.xml?")
+    decision = "skip" if annotation.was_cancelled else chosen["decision"]
+    return Review.model_validate(
+        {
+            "event": derive_key(_SOURCE, candidate, reviewer, str(annotation.id)),
+            "candidate": candidate,
+            "decision": decision,
+            "reviewer": reviewer,
+            "kind": "person",
+            "reason": chosen.get("reason", "") if decision == "no" else "",
+            "answered_at": annotation.created_at,
+            "seconds": annotation.lead_time,
+        }
+    )
+
+
+def _reviewer(completed_by: object) -> str:
+    """A name for who answered: Label Studio gives a number, or a record with an e-mail address."""
+    known = completed_by
+    if isinstance(known, Mapping):
+        known = known.get("email") or known.get("id")
+    if not isinstance(known, (str, int)) or len(str(known)) > 100:
+        raise ValueError("completed_by: names nobody")
+    return f"{_SOURCE}:{known}"
+
+
+def _refused(name: str, fault: str) -> Reject:
+    return Reject(source=_SOURCE, name=name, reason=RejectReason.BAD_RECORD, detail=fault)
+
+
+def _load(path: Path) -> list[object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, "it is not JSON in UTF-8; export the project as JSON") from error
+    if not isinstance(content, list):
+        raise InputError(path, f"a list of tasks is wanted, and it holds a {type(content).__name__}")
+    return content
