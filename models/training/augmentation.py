@@ -76,7 +76,7 @@ def jittered(pictures: tuple[RgbImage, RgbImage], rng: np.random.Generator) -> t
     pivot = _grey(bright[0]).mean()
     found = []
     for each in bright:
-        picture = np.clip((each - pivot) * contrast + pivot, 0, 1)
+        picture = np.clip((each - pivot) * contrast + pivot, 0, 1).astype(np.float32)
         grey = _grey(picture)[..., None]
         picture = np.clip((picture - grey) * saturation + grey, 0, 1).astype(np.float32)
         hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)

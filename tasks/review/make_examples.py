@@ -126,7 +126,7 @@ def strip(candidate: Candidate) -> RgbImage:
     mask = cv2.resize(candidate.mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(source, contours, -1, (255, 255, 255), 1, cv2.LINE_AA)
-    return np.hstack([source, removal])
+    return np.asarray(np.hstack([source, removal]), np.uint8)
 
 
 def _grain(picture: RgbImage) -> NDArray[np.float32]:

@@ -208,9 +208,8 @@ def test_fusion_gives_the_background_back_what_a_codec_took() -> None:
         coded = vae.encode(pictures_to_tensor([triplet.ground_truth])).latent_dist.mode()
         generated = tensor_to_pictures(vae.decode(coded).sample)[0]
         region = changed_region(triplet.source, triplet.mask, triplet.ground_truth, QualityConfig())
-        cells = np.float32(
-            cv2.resize(region.astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA)[None]
-        )
+        shares = cv2.resize(region.astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA)
+        cells = np.asarray(shares[None], np.float32)
         weight = blend_weight(attended_region(scaled_attention(cells), 64, 64), lengths)
         fused = fuse(triplet.source, generated, weight, lengths)
         before, after = (psnr(each, triplet.ground_truth, ~region) for each in (generated, fused))
