@@ -72,11 +72,12 @@ def jittered(pictures: tuple[RgbImage, RgbImage], rng: np.random.Generator) -> t
     """
     brightness, contrast, saturation = (np.float32(rng.uniform(0.8, 1.2)) for _ in range(3))
     turn = rng.uniform(-_GREATEST_HUE, _GREATEST_HUE) * 360
-    bright = [np.clip(each.astype(np.float32) / 255 * brightness, 0, 1) for each in pictures]
+    scaled = (each.astype(np.float32) / 255 * brightness for each in pictures)
+    bright = [np.clip(each, 0, 1).astype(np.float32) for each in scaled]
     pivot = _grey(bright[0]).mean()
     found = []
     for each in bright:
-        picture = np.clip((each - pivot) * contrast + pivot, 0, 1).astype(np.float32)
+        picture = np.clip((each - pivot) * contrast + pivot, 0, 1)
         grey = _grey(picture)[..., None]
         picture = np.clip((picture - grey) * saturation + grey, 0, 1).astype(np.float32)
         hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
