@@ -54,7 +54,9 @@ class ObjectClearNetwork:
     def save(self, folder: Path) -> None:
         """Write ``folder`` in diffusers' layout, safetensors only."""
         for name in ("unet", "vae", "object_token"):
-            getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
+            part = getattr(self, name)
+            part.register_to_config(_name_or_path="")  # the folder it came from is nobody's business
+            part.save_pretrained(folder / name, safe_serialization=True)
         self.image_encoder.save_pretrained(folder / "image_encoder")
         self.scheduler.save_pretrained(folder / "scheduler")
         save_file({"hidden": self.prompt.hidden, "pooled": self.prompt.pooled}, folder / "prompt.safetensors")
