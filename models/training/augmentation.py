@@ -72,7 +72,8 @@ def jittered(pictures: tuple[RgbImage, RgbImage], rng: np.random.Generator) -> t
     """
     brightness, contrast, saturation = (np.float32(rng.uniform(0.8, 1.2)) for _ in range(3))
     turn = rng.uniform(-_GREATEST_HUE, _GREATEST_HUE) * 360
-    bright = [np.clip(each.astype(np.float32) / 255 * brightness, 0, 1) for each in pictures]
+    scaled = (each.astype(np.float32) / 255 * brightness for each in pictures)
+    bright = [np.clip(each, 0, 1).astype(np.float32) for each in scaled]
     pivot = _grey(bright[0]).mean()
     found = []
     for each in bright:

@@ -25,7 +25,7 @@ class KeepEverything:
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: object
     ) -> Tensor:
         words = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        batch, count, _ = hidden_states.shape
+        batch, count = hidden_states.shape[:2]
         query, key, value = (
             part.view(batch, -1, attn.heads, part.shape[-1] // attn.heads).transpose(1, 2)
             for part in (attn.to_q(hidden_states), attn.to_k(words), attn.to_v(words))
