@@ -109,8 +109,8 @@ class _Column(torch.autograd.Function):
         logits = shares.mul_(-reach[:, :, None])
         logits[:, :, ctx.position] += reach
         logits = logits.to(query.dtype)
-        back = (logits.transpose(-1, -2) @ key, logits @ query)
-        return *(part.transpose(1, 2).flatten(2) for part in back), None, None
+        to_query, to_key = logits.transpose(-1, -2) @ key, logits @ query
+        return to_query.transpose(1, 2).flatten(2), to_key.transpose(1, 2).flatten(2), None, None
 
 
 def _by_head(tensor: Tensor, heads: int) -> Tensor:
