@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from statistics import median
 
-import numpy as np
-
 from data_specs.review import Decision, Review
 from data_specs.review_quality import PairAgreement, PersonQuality, QualityFlag, ReviewQuality
 from tasks.ledger import Ledger
@@ -84,19 +82,19 @@ def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
 
 def krippendorff_alpha(votes: Votes) -> float | None:
     """Krippendorff's alpha for nominal data, people by items, items missing; None where it is not defined."""
-    import krippendorff
+    # Imported here, as torch is: the server's start must not wait for it.
+    from nltk.metrics.agreement import AnnotationTask
 
-    keys = sorted({candidate for given in votes.values() for candidate in given})
-    table = [[_number(given.get(key)) for key in keys] for given in votes.values()]
-    pairable = [column for column in zip(*table, strict=True) if np.isfinite(column).sum() > 1]
-    if len({value for column in pairable for value in column if np.isfinite(value)}) < 2:
+    answered = Counter(candidate for given in votes.values() for candidate in given)
+    said = [
+        (person, candidate, decision)
+        for person, given in votes.items()
+        for candidate, decision in given.items()
+        if answered[candidate] > 1
+    ]
+    if len({decision for _, _, decision in said}) < 2:
         return None
-    data = np.array(pairable).T
-    return float(krippendorff.alpha(reliability_data=data, level_of_measurement="nominal"))
-
-
-def _number(decision: Decision | None) -> float:
-    return np.nan if decision is None else float(decision == "yes")
+    return float(AnnotationTask(said).alpha())
 
 
 def _pairs(votes: Votes) -> Iterable[PairAgreement]:
