@@ -1,5 +1,6 @@
 """The desk: what the page shows one person, and what they do there, as the API's JSON."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -55,6 +56,8 @@ class Desk:
         self._batch = batch
         self._page_version = page_version
         self._when_complete = when_complete
+        # SQLite's writers wait by polling, and an unlucky one for seconds; in one process they queue.
+        self._writing = threading.Lock()
 
     def state(self, person: Person) -> dict[str, Any]:
         """Where the person and the batch stand."""
@@ -75,7 +78,8 @@ class Desk:
     def lease(self, person: Person, body: LeaseBody) -> dict[str, Any]:
         """Items for the person, those held already first, from the oldest batch that has any for them."""
         for name in self._batches():
-            leases = self._ledger.lease_items(name, person.name, body.count, datetime.now(UTC))
+            with self._writing:
+                leases = self._ledger.lease_items(name, person.name, body.count, datetime.now(UTC))
             if leases:
                 return {"items": [self._item(each) for each in leases]}
         return {"items": []}
@@ -85,7 +89,8 @@ class Desk:
         if body.reason not in ("", *REASONS):
             raise Refusal(400, f"the reason must be one of: {', '.join(REASONS)}")
         answer = Answer(**body.model_dump(exclude={"lease"}))
-        review = self._ledger.answer(body.lease, person.name, answer, datetime.now(UTC))
+        with self._writing:
+            review = self._ledger.answer(body.lease, person.name, answer, datetime.now(UTC))
         batch = str(review.batch)
         mine, left = self._mine(batch, person)
         if left == 0:
@@ -94,7 +99,9 @@ class Desk:
 
     def undo(self, person: Person, body: UndoBody) -> dict[str, Any]:
         """Takes an answer back."""
-        return {"item": self._item(self._ledger.undo(body.event, person.name, datetime.now(UTC)))}
+        with self._writing:
+            lease = self._ledger.undo(body.event, person.name, datetime.now(UTC))
+        return {"item": self._item(lease)}
 
     def judged_batch(self) -> str | None:
         """The batch whose quality is shown: the one asked about, or else the newest."""
