@@ -67,9 +67,9 @@ class Workspace:
         file = self.root / LEDGER_FILE
         return (file, file.read_text().strip()) if file.is_file() else None
 
-    def ledger(self) -> Ledger:
-        """The ledger, opened anew; cheap, and each process must open its own."""
-        return open_ledger(self.ledger_url)
+    def ledger(self, keep_connections: bool = False) -> Ledger:
+        """The ledger, opened anew, by each process for itself; cheap. A server keeps its connections."""
+        return open_ledger(self.ledger_url, keep_connections)
 
     @classmethod
     def open(cls, path: Path | str) -> Self:

@@ -21,9 +21,9 @@ Item = TypeVar("Item")
 class LedgerBase:
     """Holds the engine; may be pickled, forked and shared between threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keep_connections: bool = False) -> None:
         self.url = url
-        self._engine = create_engine(url)
+        self._engine = create_engine(url, keep_connections)
         self._reader = self._engine.execution_options(reading=True)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:

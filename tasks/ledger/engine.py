@@ -11,17 +11,23 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 BUSY_TIMEOUT_S = 60
+_KEPT, _BEYOND = 10, 40
+"""Connections a server keeps, and opens beyond these: more than its 40 threads ever want."""
 
 
-def create_engine(url: str) -> sa.Engine:
-    """An engine whose every transaction has a connection of its own.
+def create_engine(url: str, keep_connections: bool = False) -> sa.Engine:
+    """An engine whose every transaction has a connection of its own, unless they are to be kept.
 
     No connection outlives its transaction, so a forked child cannot inherit one.
 
     Args:
         url: ``sqlite:///…`` or ``postgresql+psycopg://…``.
+        keep_connections: For a server, which does not fork: connecting costs more than a small transaction.
     """
-    engine = sa.create_engine(url, poolclass=NullPool)
+    if keep_connections:
+        engine = sa.create_engine(url, pool_size=_KEPT, max_overflow=_BEYOND, pool_pre_ping=True)
+    else:
+        engine = sa.create_engine(url, poolclass=NullPool)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -46,15 +46,16 @@ class Ledger(
             raise LedgerError(f"the ledger at {where} cannot be opened: {cause}") from error
 
 
-def open_ledger(url: str) -> Ledger:
+def open_ledger(url: str, keep_connections: bool = False) -> Ledger:
     """Opens a ledger, bringing its schema up to date; each process opens its own.
 
     Args:
         url: ``sqlite:///…`` or ``postgresql+psycopg://…``.
+        keep_connections: For a server; such a ledger must not be taken into a forked child.
 
     Raises:
         LedgerError: When the database cannot be reached or is newer than this cleanplate.
     """
-    ledger = Ledger(url)
+    ledger = Ledger(url, keep_connections)
     ledger.migrate()
     return ledger

@@ -11,6 +11,7 @@ import numpy as np
 
 from data_specs.errors import UnknownKeyError
 from data_specs.shard import EncodedSample
+from tasks.ledger import Ledger
 from tasks.shards import ShardReader, decode_candidate
 from tasks.workspace import Workspace
 
@@ -43,9 +44,9 @@ class Description:
 class ReviewPictures:
     """Reads candidates that some batch asks about, and no others; safe in many threads."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
         self._workspace = workspace
-        self._ledger = workspace.ledger()
+        self._ledger = ledger
         self._readers: dict[str, ShardReader] = {}
         self._lock = threading.Lock()
         self.describe = lru_cache(_REMEMBERED)(self._describe)

@@ -58,7 +58,8 @@ def create_app(
         limits: Rate limits; None = the usual ones.
         when_complete: Called with a batch's name after the answer that was its last one wanted.
     """
-    ledger, pages, pictures = workspace.ledger(), PageFiles(), ReviewPictures(workspace)
+    ledger, pages = workspace.ledger(keep_connections=True), PageFiles()
+    pictures = ReviewPictures(workspace, ledger)
     sessions = Sessions(ledger, limits or RateLimits(), secure)
     desk = Desk(ledger, pictures, batch, pages.version, when_complete)
     app = FastAPI(title="cleanplate review", docs_url=None, redoc_url=None, openapi_url=None)
