@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
+from transformers.utils import logging as transformers_logging
 
 from data_specs.errors import ModelError
 from models.codec import PatchCodec
@@ -136,6 +137,7 @@ def load_object_clear(folder: Path) -> ObjectClearNetwork:
     Raises:
         ModelError: If a part is missing or damaged; the sentence names the folder.
     """
+    transformers_logging.disable_progress_bar()  # a bar for a few MB, on a terminal that is not its own
     try:
         prompt = load_file(folder / "prompt.safetensors")
         kind = json.loads((folder / "vae" / "config.json").read_text())["_class_name"]
