@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from data_specs.arrays import Alpha, Mask, RgbImage
+from data_specs.arrays import Alpha, Depth, Mask, RgbImage
+from data_specs.detection import Box, ClassMap, Detection
 from data_specs.metric import MetricSpec, RemovedPicture
 
 
@@ -92,4 +93,67 @@ class Metric(Protocol):
         Returns:
             N numbers in ``spec.unit``; NaN where the metric is undefined for a picture.
         """
+        ...
+
+
+class Detector(Protocol):
+    """Finds objects (papers.md fact 11: YOLO or Grounding DINO)."""
+
+    @property
+    def model_hash(self) -> str:
+        """Names the weights and settings."""
+        ...
+
+    def detect(self, source: RgbImage) -> list[Detection]:
+        """Find objects in H×W×3 uint8; surest first, boxes inside the picture."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Cuts an object's mask (papers.md fact 11: SAM)."""
+
+    @property
+    def model_hash(self) -> str:
+        """Names the weights and settings."""
+        ...
+
+    def segment(
+        self, source: RgbImage, boxes: Sequence[Box], points: Sequence[Sequence[tuple[float, float]]] = ()
+    ) -> list[Mask]:
+        """Cut what each box holds.
+
+        Args:
+            source: H×W×3 uint8.
+            boxes: N boxes, in pixels.
+            points: For each box none, or some (x, y) in pixels that lie on its object; empty: boxes alone.
+
+        Returns:
+            N masks H×W bool.
+        """
+        ...
+
+
+class GroundSegmenter(Protocol):
+    """Says what each pixel shows (papers.md fact 13: Mask2Former)."""
+
+    @property
+    def model_hash(self) -> str:
+        """Names the weights and settings."""
+        ...
+
+    def classify(self, source: RgbImage) -> ClassMap:
+        """Class of each pixel of H×W×3 uint8; H×W uint8 of SurfaceClass values."""
+        ...
+
+
+class DepthEstimator(Protocol):
+    """Says how far each pixel is (papers.md fact 13: Depth Anything)."""
+
+    @property
+    def model_hash(self) -> str:
+        """Names the weights and settings."""
+        ...
+
+    def estimate(self, source: RgbImage) -> Depth:
+        """Depth of each pixel of H×W×3 uint8, in one unit for all pictures; H×W float32, inf = sky."""
         ...
