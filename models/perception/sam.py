@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -164,7 +164,7 @@ def build_sam(sizes: SamSizes) -> Sam:
             depth=sizes.depth,
             num_heads=sizes.heads,
             out_chans=sizes.prompt_width,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            norm_layer=cast(Any, partial(nn.LayerNorm, eps=1e-6)),
             use_rel_pos=True,
             window_size=sizes.window,
             global_attn_indexes=sizes.global_at,
@@ -246,5 +246,5 @@ def _array(points: Sequence[Point]) -> NDArray[np.float64]:
     return np.array(points, np.float64).reshape(-1, 2)
 
 
-def _parts(asked: list[tuple[Box, list[Point]]]) -> list[list[tuple[Box, list[Point]]]]:
+def _parts(asked: Sequence[tuple[Box, list[Point]]]) -> list[Sequence[tuple[Box, list[Point]]]]:
     return [asked[start : start + _SQUARES_AT_ONCE] for start in range(0, len(asked), _SQUARES_AT_ONCE)]
