@@ -25,7 +25,7 @@ SamSize = Literal["tiny", "vit_b", "vit_l", "vit_h"]
 Point = tuple[float, float]
 
 FILL = (124, 116, 104)
-"""SAM's mean colour: what its own padding amounts to."""
+"""SAM's mean colour, in whole levels."""
 _ON_OBJECT, _NO_POINT = 1, -1
 """SAM's labels of a point, and of the padding where another box has more points."""
 _SQUARES_AT_ONCE = 16
@@ -120,8 +120,9 @@ class SamSegmenter:
             return []
         shown = letterbox(source, self._sizes.image_px, FILL)
         scale = np.array([shown.across, shown.down])
-        embedding = embed(self._sam, squares_to_tensor([shown.square]))
         inside = (round(shown.height * shown.down), round(shown.width * shown.across))
+        # SAM pads after taking the mean off: by exact zeros, which no fill of whole levels can be.
+        embedding = embed(self._sam, squares_to_tensor([shown.square[: inside[0], : inside[1]]]))
         masks: list[Mask] = []
         for part in _parts(asked):
             prompts = prompts_of([(_edges(box) * np.tile(scale, 2), _array(on) * scale) for box, on in part])
@@ -222,7 +223,7 @@ def full_size(logits: Tensor, side_px: int) -> Tensor:
 
 
 def squares_to_tensor(squares: Sequence[RgbImage]) -> Tensor:
-    """B squares S×S×3 uint8 → B×3×S×S float, [0, 255]: SAM takes levels."""
+    """B pictures H×W×3 uint8 of one size → B×3×H×W float, [0, 255]: SAM takes levels."""
     return torch.from_numpy(np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32))
 
 

@@ -7,6 +7,7 @@ both are turned off in ``_detection_model``, before anything of it is imported.
 import json
 import os
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -106,7 +107,7 @@ def build_yolo(size: YoloSize, classes: int) -> "DetectionModel":
     """
     kind, layout = _detection_model()
     layout["scales"]["tiny"] = list(_TINY_SCALE)
-    network = kind({**layout, "scale": size}, nc=classes, verbose=False)
+    network = kind(cast(Any, {**layout, "scale": size}), nc=classes, verbose=False)
     from ultralytics.cfg import get_cfg
 
     cast(Any, network).args = get_cfg()
@@ -121,6 +122,20 @@ def squares_to_tensor(squares: list[RgbImage]) -> Tensor:
 def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:
     """The notes beside the weights that name the classes."""
     return {"classes": json.dumps(class_names)}
+
+
+def allowed_globals(file: Path) -> list[Any]:
+    """The classes a published YOLO pickle names, if they are ultralytics' or torch's layers.
+
+    Others are left for torch to refuse.
+    """
+    _detection_model()
+    allowed: list[Any] = []
+    for name in torch.serialization.get_unsafe_globals_in_checkpoint(file):
+        module, _, attribute = name.rpartition(".")
+        if module.startswith(("ultralytics.nn.", "torch.nn.modules.")):
+            allowed.append(getattr(import_module(module), attribute))
+    return allowed
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -142,4 +157,4 @@ def _detection_model() -> tuple[type["DetectionModel"], dict[str, Any]]:
         raise ModelError(
             "ultralytics is not installed; `pip install 'cleanplate[perception]'` brings it (AGPL-3.0)"
         ) from error
-    return DetectionModel, YAML.load(ROOT / "cfg/models/11/yolo11.yaml")
+    return DetectionModel, YAML.load(str(ROOT / "cfg/models/11/yolo11.yaml"))

@@ -23,6 +23,7 @@ from models.perception.sam import (
 from models.perception.view_square import view_square
 from models.perception.weights import FILE_NAME, weights_bytes
 from models.tensors import masks_to_tensor
+from models.protocols import Segmenter
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.order import MixedBatches
 from models.training.sam_loss import PromptedBatch, sam_loss
@@ -91,7 +92,7 @@ def measure_sam(folder: Path, scenes: int) -> dict[str, float]:
     }
 
 
-def mask_score(segmenter: SamSegmenter, pictures: Iterable[SeenPicture]) -> MaskScore:
+def mask_score(segmenter: Segmenter, pictures: Iterable[SeenPicture]) -> MaskScore:
     """Measure every object of some pictures; at least one."""
     found: list[list[float]] = []
     for picture in pictures:

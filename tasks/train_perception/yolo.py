@@ -19,7 +19,7 @@ from models.training.loop import Progress, TrainingConfig, train
 from models.training.order import MixedBatches
 from models.training.yolo_loss import BoxBatch, settle_normalisation, yolo_loss
 from tasks.aside import write_durably
-from tasks.train_perception.boxes import box_score, placed
+from tasks.train_perception.boxes import blind_recall, box_score, placed
 from tasks.train_perception.samples import CLASSES, SeenPicture, clip_pictures, studio_picture
 
 YOLO_TRAINING = TrainingConfig(
@@ -65,13 +65,15 @@ def train_yolo(
 def measure_yolo(folder: Path, scenes: int) -> dict[str, float]:
     """Boxes at IoU 0.5 on ``scenes`` unseen studio scenes, and on the clip's test block."""
     detector = YoloDetector(YoloConfig(weights=folder))
-    named = {
-        "studio": box_score(detector, (studio_picture(index, "measure") for index in range(scenes))),
-        "person": box_score(detector, clip_pictures("measure")),
+    figures: dict[str, float] = {}
+    unseen = {
+        "studio": [studio_picture(index, "measure") for index in range(scenes)],
+        "person": list(clip_pictures("measure")),
     }
-    return {
-        f"{of} {figure}": value for of, score in named.items() for figure, value in score._asdict().items()
-    }
+    for of, pictures in unseen.items():
+        found = {**box_score(detector, pictures)._asdict(), "blind_recall": blind_recall(pictures)}
+        figures |= {f"{of} {figure}": value for figure, value in found.items()}
+    return figures
 
 
 def _collated(draws: list[tuple[SeenPicture, bool]], rng: np.random.Generator) -> BoxBatch:
