@@ -22,8 +22,8 @@ from models.perception.sam import (
 )
 from models.perception.view_square import view_square
 from models.perception.weights import FILE_NAME, weights_bytes
-from models.tensors import masks_to_tensor
 from models.protocols import Segmenter
+from models.tensors import masks_to_tensor
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.order import MixedBatches
 from models.training.sam_loss import PromptedBatch, sam_loss

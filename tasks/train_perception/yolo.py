@@ -23,7 +23,7 @@ from tasks.train_perception.boxes import blind_recall, box_score, placed
 from tasks.train_perception.samples import CLASSES, SeenPicture, clip_pictures, studio_picture
 
 YOLO_TRAINING = TrainingConfig(
-    steps=1500,
+    steps=3000,
     batch_size=16,
     learning_rate=2e-3,
     warmup_steps=100,
