@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torchvision.ops import batched_nms, box_convert
+from torchvision.ops import box_convert, nms
 
 from data_specs.arrays import RgbImage
 from data_specs.detection import Detection
@@ -56,7 +56,10 @@ class YoloConfig(BaseModel):
     )
     least_score: float = Field(default=0.25, ge=0, le=1, description="Less sure is not found.")
     most_overlap: float = Field(
-        default=0.6, ge=0, le=1, description="IoU above which the less sure of two boxes of a class goes."
+        default=0.6,
+        ge=0,
+        le=1,
+        description="IoU above which the less sure of two boxes goes, whatever their classes.",
     )
 
 
@@ -91,7 +94,7 @@ class YoloDetector:
         sure = scores >= self._config.least_score
         boxes, scores, classes = boxes[sure], scores[sure], classes[sure]
         detections: list[Detection] = []
-        for place in batched_nms(boxes, scores, classes, self._config.most_overlap).tolist():
+        for place in nms(boxes, scores, self._config.most_overlap).tolist():
             box = shown.box_in_picture(*boxes[place].tolist())
             if box is not None:
                 name = self.class_names[int(classes[place])]
