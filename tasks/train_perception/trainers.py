@@ -1,0 +1,43 @@
+"""Perception's trainers, one row each: the command, the cards and the measuring follow from this table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.training.loop import Progress, TrainingConfig
+from tasks.train_perception.sam import SAM_TRAINING, measure_sam, train_sam
+from tasks.train_perception.yolo import YOLO_TRAINING, measure_yolo, train_yolo
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """How one tiny model is made and measured."""
+
+    name: str
+    """Its word for ``--only``, and its folder under ``models/weights/perception``."""
+    learns: str
+    """What it learns, and from what, for its card."""
+    training: TrainingConfig
+    """What made the shipped weights."""
+    train: Callable[[TrainingConfig, Path, Path | None, Progress | None], None]
+    """Called with (how, folder, checkpoint, progress): trains, and writes all its files into the folder."""
+    measure: Callable[[Path, int], dict[str, float]]
+    """Called with (folder, count of unseen studio scenes): figures by name, baselines among them."""
+
+
+TRAINERS: tuple[Trainer, ...] = (
+    Trainer(
+        "sam",
+        "masks from boxes and points: studio solids, and the people of the sample clip's training blocks",
+        SAM_TRAINING,
+        train_sam,
+        measure_sam,
+    ),
+    Trainer(
+        "yolo",
+        "boxes of sphere, box, cylinder, cone and person: the studio, and the sample clip's training blocks",
+        YOLO_TRAINING,
+        train_yolo,
+        measure_yolo,
+    ),
+)
