@@ -31,8 +31,8 @@ class Mask2FormerConfig(BaseModel):
     kind: Literal["mask2former"] = "mask2former"
     weights: Path = Field(
         default=SHIPPED / "mask2former",
-        description="Folder as transformers saves it (config.json, preprocessor_config.json, safetensors); the "
-        "default is tiny and shipped, full is facebook/mask2former-swin-large-ade-semantic.",
+        description="Folder with config.json, preprocessor_config.json and safetensors. The default is tiny and "
+        "shipped; full is facebook/mask2former-swin-large-ade-semantic.",
     )
 
 
@@ -63,7 +63,8 @@ class Mask2FormerSegmenter:
         scores = class_scores(found.class_queries_logits, found.masks_queries_logits)[0].numpy()
         height, width = source.shape[:2]
         large = [
-            cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) for each in self._added_up(scores)
+            cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR)
+            for each in self._added_up(scores)
         ]
         return np.argmax(np.stack(large), axis=0).astype(np.uint8)
 

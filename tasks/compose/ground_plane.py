@@ -10,7 +10,7 @@ from data_specs.arrays import Depth, Region
 _MOST_PIXELS = 1500
 """Pixels that are looked at for a fit: spread evenly, they tell as much as all."""
 _TRIES = 300
-"""Planes through three pixels that are tried; with half the pixels on the ground, one in eight is on it alone."""
+"""Planes through three pixels to try; with half the pixels on the ground, one in eight is the ground."""
 _REFITS = 3
 _NEAR = 0.9
 """The quantile of inverse depth that stands for the near ground: a few wild pixels do not move it."""
@@ -22,7 +22,7 @@ Field = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class GroundPlane:
-    """Inverse depth = ``right``·x + ``down``·y + ``ahead``, x and y in focal lengths from the picture's middle.
+    """Inverse depth = ``right``·x + ``down``·y + ``ahead``; x and y in focal lengths from the middle.
 
     The three are also the plane's normal in the camera's frame, over its distance.
     """
@@ -33,7 +33,7 @@ class GroundPlane:
 
     @property
     def pitch(self) -> float:
-        """Radians between the plane and the picture's own plane: 0 = a wall straight ahead, or a floor below."""
+        """Radians between it and the picture's own plane: 0 = a wall straight ahead, or a floor below."""
         return float(np.arctan2(np.hypot(self.right, self.down), abs(self.ahead)))
 
     @property
@@ -87,8 +87,8 @@ def fit_ground_plane(
     planes = planes[[_can_be_ground(GroundPlane(*plane), least_pitch, most_roll) for plane in planes]]
     if not len(planes):
         return None
-    # Closeness counts, not only being within the tolerance: a plane aslant between wall and floor is near many
-    # pixels and on none.
+    # Closeness counts, not only being within the tolerance: a plane aslant between wall and floor is near
+    # many pixels and on none.
     closeness = np.maximum(0, 1 - (off_plane(inverse, planes @ seen.T) / tolerance) ** 2)
     best = planes[closeness.sum(axis=1).argmax()]
     for _ in range(_REFITS):
@@ -101,7 +101,7 @@ def fit_ground_plane(
 
 
 def off_plane(inverse: Field, on_plane: Field) -> Field:
-    """How far inverse depth is off the plane's, as a share of it; far away, of a quarter of the near ground's.
+    """How far inverse depth is off the plane's, as a share of it; far away, of a quarter of the near one.
 
     Towards the horizon the plane's inverse depth goes to 0, and no depth could be close to it in proportion.
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import Dinov2Config, Mask2FormerForUniversalSegmentation
 from transformers import DepthAnythingConfig as DepthAnythingSizes
-from transformers import DepthAnythingForDepthEstimation
+from transformers import DepthAnythingForDepthEstimation, Dinov2Config, Mask2FormerForUniversalSegmentation
 
 from data_specs.detection import SurfaceClass
 from data_specs.errors import ModelError

@@ -14,7 +14,7 @@ PITCH = 0.3
 
 
 def rays() -> np.ndarray:
-    """H×W×3: where each pixel looks, in a frame whose y is the plumb line downwards; depth 1 along the axis."""
+    """H×W×3: where each pixel looks, in a frame whose y is the plumb line; depth 1 along the axis."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(float)
     x, y = (columns - (WIDTH - 1) / 2) / FOCAL, (rows - (HEIGHT - 1) / 2) / FOCAL
     down = y * np.cos(PITCH) + np.sin(PITCH)
@@ -110,7 +110,7 @@ def test_pictures_too_small_or_of_unknown_depth_have_no_ground(shape: tuple[int,
 
 @pytest.mark.parametrize("index", [1, 2, 4, 5])
 def test_the_studios_floor_is_found_by_the_distance_of_its_points(index: int) -> None:
-    """A second way: each pixel's point in space, and how far it lies from the plane through the true floor."""
+    """A second way: each pixel's point in space, and its distance from the plane through the true floor."""
     seen = studio_surfaces(index, "measure", 96)
     misled = np.where(seen.classes == SurfaceClass.SKY, seen.classes, SurfaceClass.GROUND).astype(np.uint8)
     found = flat_ground(misled, seen.depth, seen.focal_px, FlatGroundConfig(depth_tolerance=0.05))
@@ -126,9 +126,7 @@ def test_the_studios_floor_is_found_by_the_distance_of_its_points(index: int) ->
     far = table[above > 0.2][:, :2].astype(int)
     assert not found[far[:, 0], far[:, 1]].any()
     assert share(found, floor) > 0.9
-    plane = fit_ground_plane(
-        seen.depth, found, seen.focal_px, tolerance=0.05, least_pitch=0.3, most_roll=0.3
-    )
+    plane = fit_ground_plane(seen.depth, found, seen.focal_px, tolerance=0.05, least_pitch=0.3, most_roll=0.3)
     assert plane is not None
     np.testing.assert_allclose([plane.right, plane.down, plane.ahead], normal, atol=0.005)
     horizon = 47.5 - plane.ahead / plane.down * seen.focal_px
