@@ -5,6 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.training.loop import Progress, TrainingConfig
+from tasks.train_perception.depth_anything import (
+    DEPTH_ANYTHING_TRAINING,
+    measure_depth_anything,
+    train_depth_anything,
+)
+from tasks.train_perception.mask2former import (
+    MASK2FORMER_TRAINING,
+    measure_mask2former,
+    train_mask2former,
+)
 from tasks.train_perception.sam import SAM_TRAINING, measure_sam, train_sam
 from tasks.train_perception.yolo import YOLO_TRAINING, measure_yolo, train_yolo
 
@@ -39,5 +49,19 @@ TRAINERS: tuple[Trainer, ...] = (
         YOLO_TRAINING,
         train_yolo,
         measure_yolo,
+    ),
+    Trainer(
+        "mask2former",
+        "ground, wall, sky and object: studio scenes, two in three with solids, in varied light and crops",
+        MASK2FORMER_TRAINING,
+        train_mask2former,
+        measure_mask2former,
+    ),
+    Trainer(
+        "depth_anything",
+        "inverse depth in 1/m along the view axis: the same studio scenes",
+        DEPTH_ANYTHING_TRAINING,
+        train_depth_anything,
+        measure_depth_anything,
     ),
 )
