@@ -1,7 +1,8 @@
 """Flat ground in unseen studio scenes, by the shipped models. Asked for: ratio >= 0.95.
 
 The ratio is the precision: the share of the pixels said to be flat ground that are ground; the classes
-alone are measured beside it. Two scenes in three have solids on them. Horizons are those of the plates found, off the true ones.
+alone are measured beside it. Two scenes in three have solids on them.
+Horizons are those of the plates found, off the true ones.
 Run: python -m benchmarks.flat_ground [--json]
 """
 

@@ -49,7 +49,9 @@ class GroundPlane:
 
 def directions(shape: tuple[int, ...], focal_px: float) -> tuple[Field, Field]:
     """Where pixels look, in focal lengths from the middle: downwards H×1, and to the right 1×W."""
-    down, right = ((np.arange(length) - (length - 1) / 2) / focal_px for length in shape[:2])
+    down, right = (
+        (np.arange(length, dtype=np.float64) - (length - 1) / 2) / focal_px for length in shape[:2]
+    )
     return down[:, None], right[None, :]
 
 
@@ -113,7 +115,7 @@ def off_plane(inverse: Field, on_plane: Field) -> Field:
         As ``on_plane``, at least 0.
     """
     near = np.quantile(inverse, _NEAR)
-    return np.abs(inverse - on_plane) / np.maximum(on_plane, 0.25 * near)
+    return np.asarray(np.abs(inverse - on_plane) / np.maximum(on_plane, 0.25 * near), np.float64)
 
 
 def _planes_through_three(seen: Field, inverse: Field) -> Field:
@@ -121,7 +123,8 @@ def _planes_through_three(seen: Field, inverse: Field) -> Field:
     threes = np.random.default_rng(0).integers(0, len(seen), (_TRIES, 3))
     corners = seen[threes]
     wide = np.abs(np.linalg.det(corners)) > _LEAST_VOLUME
-    return np.linalg.solve(corners[wide], inverse[threes[wide]][..., None])[..., 0]
+    solved = np.linalg.solve(corners[wide], inverse[threes[wide]][..., None])[..., 0]
+    return np.asarray(solved, np.float64)
 
 
 def _can_be_ground(plane: GroundPlane, least_pitch: float, most_roll: float) -> bool:

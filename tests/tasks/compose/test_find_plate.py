@@ -83,7 +83,9 @@ def test_refusals_say_why(seen: SeenSurfaces) -> None:
         refused = found(seen, knows)
         assert isinstance(refused, Reject)
         assert (refused.source, refused.name, refused.reason) == ("plate", "here", reason)
-    assert "100.0% of the picture is ground, 0.0% flat ground" in refused.detail
+    painted = found(seen, cases[1][0])
+    assert isinstance(painted, Reject)
+    assert "100.0% of the picture is ground, 0.0% flat ground" in painted.detail
 
 
 def test_the_shipped_models_find_plates_in_unseen_scenes() -> None:

@@ -50,6 +50,16 @@ def test_a_wall_that_the_classes_take_for_ground_is_not_flat_and_the_floor_is() 
     assert not found[~on_floor & ~foot].any()
 
 
+def test_the_wall_above_its_foot_is_told_by_its_slope_before_its_depth_is_far_off() -> None:
+    floor, wall = met(*FLOOR), met(*WALL)
+    last_of_wall = int(np.flatnonzero((floor >= wall).all(axis=1))[-1])
+    within = floor < wall * (1 + CONFIG.depth_tolerance)
+    assert within[last_of_wall - 3 : last_of_wall].all()
+    found = flat_ground(all_ground(), np.minimum(floor, wall), FOCAL, CONFIG)
+    assert not found[: last_of_wall - 2].any()
+    assert found[last_of_wall + 4 :].all()
+
+
 def test_a_wall_alone_and_a_floor_seen_from_above_are_not_ground() -> None:
     assert not flat_ground(all_ground(), met(*WALL), FOCAL, CONFIG).any()
     head_on = np.full((HEIGHT, WIDTH), 3, np.float32)
