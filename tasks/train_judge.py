@@ -19,6 +19,7 @@ from models.discriminator import (
 )
 from models.training.discriminator_loss import ReviewBatch, discriminator_loss
 from models.training.loop import Progress, TrainingConfig, train
+from models.training.share import Share
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record, shared_network_at
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, decode_candidate
@@ -124,8 +125,8 @@ def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | 
         samples, groups = _balanced(reader, [answers[i] for i in fitting])
         batches = review_batches(samples, groups, work.training.batch_size, work.training.seed)
 
-        def loss_of(batch: ReviewBatch, generator: torch.Generator) -> torch.Tensor:
-            return discriminator_loss(module, batch, generator)
+        def loss_of(batch: ReviewBatch, share: Share) -> torch.Tensor:
+            return discriminator_loss(module, batch, share)
 
         losses = train(module, loss_of, batches, work.training, checkpoint, progress)
         judge = LoraDiscriminator(module, work.judge)

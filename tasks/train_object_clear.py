@@ -15,6 +15,7 @@ from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.augmentation import ForegroundPair, augmented
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.object_clear_loss import ForegroundBatch, ObjectClearLossConfig, object_clear_loss
+from models.training.share import Share
 from tasks.assess import changed_region
 from tasks.shards import ShardReader
 from tasks.training_data import TripletSamples, drawn_triplets
@@ -48,8 +49,8 @@ def train_object_clear(
     """
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
-    def loss_of(triplets: Sequence[Triplet], generator: torch.Generator) -> torch.Tensor:
-        return object_clear_loss(network, foreground_batch(triplets, generator), loss, generator)
+    def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
+        return object_clear_loss(network, foreground_batch(triplets, share), loss, share)
 
     with ShardReader(workspace, refs) as reader:
         samples = TripletSamples(reader, reader.keys)
@@ -57,9 +58,9 @@ def train_object_clear(
         return train(trained, loss_of, batches, config, checkpoint, progress)
 
 
-def foreground_batch(triplets: Sequence[Triplet], generator: torch.Generator) -> ForegroundBatch:
-    """The triplets augmented, each by draws of its own from the step's generator, as tensors."""
-    seeds = torch.randint(2**62, (len(triplets),), generator=generator).tolist()
+def foreground_batch(triplets: Sequence[Triplet], share: Share) -> ForegroundBatch:
+    """The triplets augmented, each by draws of its own from the step's, as tensors."""
+    seeds = share.draw(len(triplets), lambda n, g: torch.randint(2**62, (n,), generator=g)).tolist()
     pairs = [
         augmented(foreground_pair(triplet), min(triplet.mask.shape), np.random.default_rng(seed))
         for triplet, seed in zip(triplets, seeds, strict=True)

@@ -12,6 +12,7 @@ from data_specs.version import VersionSample
 from models.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.share import Share
 from tasks.dataset.versions import load_samples
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record
 from tasks.propose import RemoverRef
@@ -87,8 +88,8 @@ def train_remover(workspace: Workspace, work: RemoverTraining, progress: Progres
     network = network_at(workspace.root / work.parent.folder)
     refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
 
-    def loss_of(batch: TripletBatch, generator: torch.Generator) -> torch.Tensor:
-        return remover_loss(network, batch, work.loss, generator)
+    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+        return remover_loss(network, batch, work.loss, share)
 
     with ShardReader(workspace, refs) as reader:
         batches = triplet_batches(

@@ -17,6 +17,7 @@ from models.training.remover_loss import (
     denoising_loss,
     encoded,
 )
+from models.training.share import Share
 
 _FOREGROUND_SHARE = 0.1
 """A cell of the resized M_fg above this belongs to the foreground (papers.md, fact 17)."""
@@ -42,7 +43,7 @@ def object_clear_loss(
     network: ObjectClearNetwork,
     batch: ForegroundBatch,
     config: ObjectClearLossConfig,
-    generator: torch.Generator,
+    share: Share,
 ) -> Tensor:
     """The noise (or clean-latent) loss, and the mask loss on every cross-attention.
 
@@ -57,7 +58,7 @@ def object_clear_loss(
     )
     conditioning = network.condition(batch.source, batch.mask)
     with capture_object_attention(network.unet, network.prompt.object_position) as maps:
-        restored = denoising_loss(network, task, conditioning, config, generator)
+        restored = denoising_loss(network, task, conditioning, config, share)
     return restored + config.mask_loss_weight * mask_loss(maps.values(), batch.foreground)
 
 
