@@ -15,6 +15,7 @@ from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.augmentation import ForegroundPair, augmented
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.object_clear_loss import ForegroundBatch, ObjectClearLossConfig, object_clear_loss
+from models.training.running import RunningConfig, moved_to, training_device
 from models.training.share import Share
 from tasks.assess import changed_region
 from tasks.shards import ShardReader
@@ -32,6 +33,7 @@ def train_object_clear(
     loss: ObjectClearLossConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    running: RunningConfig | None = None,
 ) -> list[float]:
     """Train U-Net and object token in place; goes on from the checkpoint after a kill.
 
@@ -43,19 +45,26 @@ def train_object_clear(
         loss: How one batch is weighed.
         checkpoint: Where to keep the state.
         progress: Told of every step.
+        running: How it runs on these machines.
 
     Returns:
         The loss of each step.
     """
+    running, device = running or RunningConfig(), training_device()
+    network.to(device)
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
     def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
-        return object_clear_loss(network, foreground_batch(triplets, share), loss, share)
+        return object_clear_loss(network, moved_to(foreground_batch(triplets, share), device), loss, share)
 
     with ShardReader(workspace, refs) as reader:
         samples = TripletSamples(reader, reader.keys)
-        batches = drawn_triplets(samples, [range(len(samples))], config.batch_size, config.seed)
-        return train(trained, loss_of, batches, config, checkpoint, progress)
+        batches = drawn_triplets(
+            samples, [range(len(samples))], config.batch_size, config.seed, running.loader_workers
+        )
+        losses = train(trained, loss_of, batches, config, checkpoint, progress, running)
+    network.to("cpu")
+    return losses
 
 
 def foreground_batch(triplets: Sequence[Triplet], share: Share) -> ForegroundBatch:

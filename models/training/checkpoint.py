@@ -65,8 +65,8 @@ def save_checkpoint(path: Path, state: TrainingState, settings: Settings, keep: 
     except (OSError, SafetensorError) as error:
         aside.unlink(missing_ok=True)
         raise ModelError(
-            f"{path}: the checkpoint of step {state.step} cannot be written ({error}); the one before is kept: "
-            "make room and start again"
+            f"{path}: the checkpoint of step {state.step} cannot be written ({error}); make room and start "
+            "again: the one before is still there"
         ) from error
 
 
@@ -102,7 +102,9 @@ def load_checkpoint(path: Path, state: TrainingState, settings: Settings) -> Non
         with safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
             names = set(file.keys())
-            _check_fits(path, facts, {n: tuple(file.get_slice(n).get_shape()) for n in names}, state, settings)
+            _check_fits(
+                path, facts, {n: tuple(file.get_slice(n).get_shape()) for n in names}, state, settings
+            )
             _fill(path, file, names, state)
             torch.set_rng_state(file.get_tensor("rng"))
     except (SafetensorError, OSError) as error:

@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -19,6 +17,7 @@ from models.training.running import (
     accelerator_for,
     build_optimizer,
     checkpoint_gradients,
+    moved_to,
     share_numbers,
 )
 from models.training.share import Share
@@ -115,10 +114,9 @@ def train(
         shares = [_share(accelerator, config.seed * 1_000_003 + state.step, n, parts) for n in numbers]
         loss = _step(accelerator, model, prepared, batches, shares, state, config)
         _record(state, loss, config)
-        last = state.step == config.steps
-        if checkpoint is not None and accelerator.is_main_process:
-            if last or state.step % config.checkpoint_every == 0:
-                save_checkpoint(checkpoint, state, settings, running.keep_checkpoints)
+        due = state.step == config.steps or state.step % config.checkpoint_every == 0
+        if checkpoint is not None and due and accelerator.is_main_process:
+            save_checkpoint(checkpoint, state, settings, running.keep_checkpoints)
         if progress is not None and accelerator.is_main_process:
             progress(state.step, config.steps, state.losses[-1])
     for parameter, average in zip(named.values(), state.ema, strict=True):
@@ -148,7 +146,7 @@ def _step(
     found = 0.0
     for share in shares:
         with accelerator.accumulate(model):
-            loss = model(_moved(next(batches), accelerator.device), share)
+            loss = model(moved_to(next(batches), accelerator.device), share)
             accelerator.backward(loss)
             losses.append(loss.detach())
             if accelerator.sync_gradients:
@@ -162,14 +160,6 @@ def _step(
             optimizer.step()
             optimizer.zero_grad()
     return found
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    """The batch with its tensors on the device; what is no tensor stays as it is."""
-    if is_dataclass(batch) and not isinstance(batch, type):
-        moved = {each.name: _moved(getattr(batch, each.name), device) for each in fields(batch)}
-        return replace(batch, **moved)
-    return send_to_device(batch, device) if isinstance(batch, Tensor) else batch
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:

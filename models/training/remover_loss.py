@@ -84,9 +84,10 @@ def remover_loss(
 
 @torch.no_grad()
 def encoded(vae: Any, *pictures: Tensor) -> tuple[Tensor, ...]:
-    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them."""
+    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them; float32 in any autocast."""
     scale = vae.config["scaling_factor"]
-    return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
+    with torch.autocast(pictures[0].device.type, enabled=False):
+        return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
 
 
 def denoising_loss(

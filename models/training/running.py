@@ -1,12 +1,15 @@
 """How a training runs on its machines: passes, precision, optimizer; what it learns stays the same."""
 
-from typing import Literal
+from contextlib import AbstractContextManager
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 
@@ -38,8 +41,36 @@ class RunningConfig(BaseModel):
     keep_checkpoints: int = Field(default=1, ge=1, le=100, description="The newest so many are kept.")
 
 
+def training_device() -> torch.device:
+    """Where this process trains: its own GPU where there is one."""
+    return _processes().device or torch.device("cpu")
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or the one that keeps and tells what all of them did."""
+    return _processes().is_main_process
+
+
+def moved_to(batch: Any, device: torch.device) -> Any:
+    """A tensor, or a record of tensors, on the device; anything else as it is."""
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(batch, **{e.name: moved_to(getattr(batch, e.name), device) for e in fields(batch)})
+    return batch.to(device) if isinstance(batch, Tensor) else batch
+
+
+def first_process_first() -> AbstractContextManager[None]:
+    """What is inside, the first process does alone; the others after it, and find it done."""
+    return _processes().main_process_first()
+
+
+def _processes() -> PartialState:
+    """The processes as the launcher made them; accelerate must be told where there are only CPUs to join."""
+    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def accelerator_for(running: RunningConfig) -> Accelerator:
     """Accelerate as the launcher set it up (processes, devices, FSDP, compilation), in this precision."""
+    _processes()
     wanted = {"float32": "no", "bfloat16": "bf16"}[running.precision]
     if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
         AcceleratorState._reset_state()  # the precision of another training in this process
@@ -77,7 +108,7 @@ def build_optimizer(
         fused = True if device.type == "cuda" else None
         return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
     try:
-        from bitsandbytes.optim import AdamW8bit
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise ModelError(
             "adamw_8bit needs bitsandbytes, which is not installed; run `pip install cleanplate[gpu]`, or "

@@ -1,4 +1,4 @@
-"""A process's share of a step: which samples are its own, its random numbers, and means over all processes."""
+"""A process's share of a step: which samples are its own, its random numbers, means over all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

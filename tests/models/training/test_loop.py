@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 from models.training.loop import TrainingConfig, train
+from models.training.share import Share
 
 CONFIG = TrainingConfig(
     steps=9, warmup_steps=3, learning_rate=1e-2, checkpoint_every=4, ema_decay=0.9, seed=3
@@ -28,7 +29,7 @@ def fresh() -> nn.Sequential:
     return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
 
 
-def batches(start: int, stop: int) -> Iterator[Tensor]:
+def batches(start: int, stop: int, _parts: object = None) -> Iterator[Tensor]:
     for number in range(start, stop):
         yield torch.randn(6, 5, generator=torch.Generator().manual_seed(100 + number))
 
@@ -39,8 +40,8 @@ def run(
     """Train to predict a sum from noisy inputs; the noise is the generator's."""
     done = 0
 
-    def loss_of(batch: Tensor, generator: torch.Generator) -> Tensor:
-        noisy = batch + 0.1 * torch.randn(batch.shape, generator=generator)
+    def loss_of(batch: Tensor, share: Share) -> Tensor:
+        noisy = batch + 0.1 * share.draw(len(batch), lambda n, g: torch.randn(n, 5, generator=g))
         return (module(noisy) - batch.sum(1, keepdim=True)).pow(2).mean()
 
     def progress(step: int, total: int, loss: float) -> None:
@@ -164,7 +165,7 @@ def test_a_loss_that_is_no_number_is_an_error_that_keeps_the_checkpoint(tmp_path
     def run_with(factor: float) -> list[float]:
         module = fresh()
 
-        def loss_of(batch: Tensor, _generator: torch.Generator) -> Tensor:
+        def loss_of(batch: Tensor, _share: Share) -> Tensor:
             return module(batch).pow(2).mean() * (factor if len(seen) == 5 else 1)
 
         return train(module, loss_of, batches, CONFIG, checkpoint, lambda step, *_: seen.append(step))

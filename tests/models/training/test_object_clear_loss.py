@@ -13,6 +13,7 @@ from models.training.object_clear_loss import (
     object_clear_loss,
     small_foreground,
 )
+from models.training.share import Share
 
 
 def left_quarter() -> torch.Tensor:
@@ -62,7 +63,7 @@ def test_the_losses_add_with_their_weight(build_object_clear) -> None:
 
     def loss(weight: float) -> float:
         config = ObjectClearLossConfig(mask_loss_weight=weight)
-        return object_clear_loss(network, batch(), config, torch.Generator().manual_seed(1)).item()
+        return object_clear_loss(network, batch(), config, Share(torch.Generator().manual_seed(1))).item()
 
     alone, with_mask = loss(0), loss(0.01)
     assert 0.01 * 0.5 < with_mask - alone < 0.01 * 1.5
@@ -76,11 +77,11 @@ def test_training_moves_attention_onto_the_foreground(build_object_clear) -> Non
     before = {name: p.clone() for name, p in module.state_dict().items()}
     config = ObjectClearLossConfig(mask_loss_weight=1)
 
-    def loss_of(each: ForegroundBatch, generator: torch.Generator) -> torch.Tensor:
-        return object_clear_loss(network, each, config, generator)
+    def loss_of(each: ForegroundBatch, share: Share) -> torch.Tensor:
+        return object_clear_loss(network, each, config, share)
 
     settings = TrainingConfig(steps=12, learning_rate=2e-3, warmup_steps=0, ema_decay=0)
-    losses = train(module, loss_of, lambda start, stop: [batch()] * (stop - start), settings)
+    losses = train(module, loss_of, lambda start, stop, _: [batch()] * (stop - start), settings)
     assert math.fsum(losses[-3:]) < 0.9 * math.fsum(losses[:3])
     moved = {name.partition(".")[0] for name, p in module.state_dict().items() if not p.equal(before[name])}
     assert moved == {"unet", "object_token"}
