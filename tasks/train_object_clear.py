@@ -10,6 +10,7 @@ from torch import nn
 from data_specs.assessment import QualityConfig
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
+from models.object_attention import capture_object_attention
 from models.object_clear import ObjectClearNetwork
 from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.augmentation import ForegroundPair, augmented
@@ -55,9 +56,13 @@ def train_object_clear(
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
     def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
-        return object_clear_loss(network, moved_to(foreground_batch(triplets, share), device), loss, share)
+        batch = moved_to(foreground_batch(triplets, share), device)
+        return object_clear_loss(network, batch, loss, share, maps)
 
-    with ShardReader(workspace, refs) as reader:
+    with (
+        ShardReader(workspace, refs) as reader,
+        capture_object_attention(network.unet, network.prompt.object_position) as maps,
+    ):
         samples = TripletSamples(reader, reader.keys)
         batches = drawn_triplets(
             samples, [range(len(samples))], config.batch_size, config.seed, running.loader_workers

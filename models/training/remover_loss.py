@@ -1,5 +1,6 @@
 """The remover's loss of one batch (RORem, training of the removal model)."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -86,7 +87,8 @@ def remover_loss(
 def encoded(vae: Any, *pictures: Tensor) -> tuple[Tensor, ...]:
     """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them; float32 in any autocast."""
     scale = vae.config["scaling_factor"]
-    with torch.autocast(pictures[0].device.type, enabled=False):
+    kind = pictures[0].device.type
+    with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
         return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
 
 

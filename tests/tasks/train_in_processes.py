@@ -20,6 +20,7 @@ from torch import nn
 from data_specs.shard import EncodedSample
 from data_specs.triplet import Triplet
 from models.discriminator import DiscriminatorConfig, DiscriminatorNetwork
+from models.object_attention import capture_object_attention
 from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
 from models.training.discriminator_loss import ReviewBatch, discriminator_loss
 from models.training.loop import TrainingConfig, train
@@ -107,8 +108,9 @@ def object_clear(
     config = ObjectClearLossConfig.model_validate({**LOSS, "mask_loss_weight": 0.5})
 
     def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
-        return object_clear_loss(network, foreground_batch(triplets, share), config, share)
+        return object_clear_loss(network, foreground_batch(triplets, share), config, share, maps)
 
+    maps = capture_object_attention(network.unet, network.prompt.object_position).__enter__()
     groups = [range(len(samples))]
     return module, loss_of, drawn_triplets(samples, groups, training.batch_size, training.seed)
 

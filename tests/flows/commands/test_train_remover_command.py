@@ -1,4 +1,4 @@
-"""`cleanplate train remover` as people start it: in one process, in two, killed, and taken up by another number."""
+"""`cleanplate train remover` as people start it: by one process, by two, killed, taken up by another."""
 
 import json
 import os
