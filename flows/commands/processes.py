@@ -12,8 +12,8 @@ import typer
 def in_processes(count: int, words: Sequence[str]) -> bool:
     """Run ``cleanplate WORDS`` in so many processes, unless this is one of them or one is enough.
 
-    Torch's own launcher: gloo on CPUs, NCCL on GPUs. What else accelerate can do (several machines, FSDP,
-    compilation) is had by `accelerate launch -m flows.command_line WORDS`.
+    Torch's own launcher: gloo on CPUs, NCCL on GPUs. Several machines are had by
+    `accelerate launch -m flows.command_line WORDS`.
 
     Returns:
         False where the caller must do the work itself.

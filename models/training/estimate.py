@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -115,9 +115,9 @@ def _autocast_as_cuda(module: nn.Module) -> None:
     """What CUDA's autocast to bfloat16 does to a U-Net's layers, for "meta", which has none."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d):
-            part.forward = partial(_low, part)
+            cast(Any, part).forward = partial(_low, part)
         elif isinstance(part, nn.GroupNorm | nn.LayerNorm):
-            part.forward = partial(_high, part)
+            cast(Any, part).forward = partial(_high, part)
 
 
 def _low(part: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
@@ -128,4 +128,4 @@ def _low(part: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _high(part: nn.GroupNorm | nn.LayerNorm, x: Tensor) -> Tensor:
-    return type(part).forward(part, x.float())
+    return cast(Any, type(part)).forward(part, x.float())

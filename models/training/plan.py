@@ -1,6 +1,6 @@
 """What the full-size trainings need of a chosen GPU, in memory and hours, before they are started."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,17 @@ class TrainingPlan(NamedTuple):
         return (
             self.training.steps * passes * self.needs.flops / (count * _USED_SHARE * gpu.tflops * 1e12) / 3600
         )
+
+    def told(self, gpu: Gpu, count: int) -> dict[str, Any]:
+        """The plan in figures, for people and machines."""
+        return {
+            "name": self.name,
+            **self.running.model_dump(include={"samples_at_once", "optimizer", "gradient_checkpointing"}),
+            "memory_gb": self.needs.total / 1e9,
+            "fits": self.fits(gpu),
+            "hours": self.hours(gpu, count),
+            "bytes": self.needs._asdict(),
+        }
 
 
 def full_plans(profile: Profile) -> list[TrainingPlan]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, parse_flag_from_env
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -30,7 +30,8 @@ class RunningConfig(BaseModel):
         description="Of the network's passes, by autocast; weights, optimizer and latents stay float32.",
     )
     optimizer: Literal["adamw", "adamw_8bit"] = Field(
-        default="adamw", description="adamw: torch's, fused on CUDA; adamw_8bit: bitsandbytes', extra `gpu`."
+        default="adamw",
+        description="adamw: torch's, fused on CUDA; adamw_8bit: bitsandbytes', to be installed besides.",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations twice rather than keep them."
@@ -68,13 +69,30 @@ def _processes() -> PartialState:
     return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
+_WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+"""Every process holds the whole network."""
+
+
 def accelerator_for(running: RunningConfig) -> Accelerator:
-    """Accelerate as the launcher set it up (processes, devices, FSDP, compilation), in this precision."""
+    """Accelerate as the launcher set it up (processes, devices, compilation), in this precision.
+
+    Raises:
+        ModelError: If the launcher shards the network over processes.
+    """
     _processes()
     wanted = {"float32": "no", "bfloat16": "bf16"}[running.precision]
     if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
         AcceleratorState._reset_state()  # the precision of another training in this process
-    return Accelerator(mixed_precision=wanted)
+    accelerator = Accelerator(
+        mixed_precision=wanted,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    if accelerator.distributed_type not in _WHOLE:
+        raise ModelError(
+            f"training with {accelerator.distributed_type} is not supported: its checkpoints would hold no "
+            "whole network; launch without sharding, and save memory by adamw_8bit and gradient checkpointing"
+        )
+    return accelerator
 
 
 def share_numbers(batch_size: int, accelerator: Accelerator, running: RunningConfig) -> tuple[list[int], int]:
@@ -111,7 +129,7 @@ def build_optimizer(
         from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise ModelError(
-            "adamw_8bit needs bitsandbytes, which is not installed; run `pip install cleanplate[gpu]`, or "
+            "adamw_8bit needs bitsandbytes, which is not installed; run `pip install bitsandbytes`, or "
             "choose adamw"
         ) from error
     return AdamW8bit(trained, lr=learning_rate, weight_decay=weight_decay)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for width in (16, 24)
     ]
     pipeline = StableDiffusionXLInpaintPipeline(
-        vae=AutoencoderKL(
+        vae=cast(Any, AutoencoderKL)(
             block_out_channels=(8, 8),
             down_block_types=("DownEncoderBlock2D",) * 2,
             up_block_types=("UpDecoderBlock2D",) * 2,
@@ -75,7 +76,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=24 + 6 * 8,
         ),
-        scheduler=EulerDiscreteScheduler(
+        scheduler=cast(Any, EulerDiscreteScheduler)(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
         ),
     )
