@@ -1,9 +1,13 @@
 """Health of the full size: which published checkpoints are here, and how to fetch the others."""
 
 from pathlib import Path
+from typing import Any
 
+from data_specs.errors import InputError
 from flows.health import Check
+from models.profiles import PROFILES
 from models.published import CHECKPOINTS, find_checkpoint
+from models.training.plan import GPUS, full_plans
 
 
 def check_published(folder: Path) -> list[Check]:
@@ -28,3 +32,14 @@ def check_published(folder: Path) -> list[Check]:
         mend = each.fetch_command(folder)
         checks.append(Check(name=each.name, state="missing", found=f"{fault} ({about})", mend=mend))
     return checks
+
+
+def training_needs(gpu: str, count: int) -> list[dict[str, Any]]:
+    """Memory and hours of the full-size trainings on ``count`` such GPUs; half a minute of walking.
+
+    Raises:
+        InputError: If nothing is known of such a GPU.
+    """
+    if gpu not in GPUS:
+        raise InputError("--gpu", f"there is no {gpu}; choose one of {', '.join(GPUS)}")
+    return [plan.told(GPUS[gpu], count) for plan in full_plans(PROFILES["full"])]

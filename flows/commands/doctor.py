@@ -35,17 +35,16 @@ def doctor_command(
 
     Example: cleanplate doctor --profile full --weights ./weights --gpu H100-80GB --gpus 8
     """
-    from flows.full_health import check_published
     from flows.health import check_health
-    from models.profiles import PROFILES
-    from models.training.plan import GPUS, full_plans
 
-    for what, given, known in (("--profile", profile, PROFILES), ("--gpu", gpu or "H200", GPUS)):
-        if given not in known:
-            raise InputError(what, f"there is no {given}; choose one of {', '.join(known)}")
-    checks = check_health(workspace, disk_gb) + (check_published(weights) if profile == "full" else [])
-    plans = full_plans(PROFILES["full"]) if gpu else []
-    needs = [plan.told(GPUS[gpu], gpus) for plan in plans] if gpu else []
+    if profile not in ("tiny", "full"):
+        raise InputError("--profile", f"there is no {profile}; choose tiny or full")
+    checks, needs = check_health(workspace, disk_gb), []
+    if profile == "full":  # imported here: a doctor must be able to say that torch is missing
+        from flows.full_health import check_published, training_needs
+
+        checks += check_published(weights)
+        needs = training_needs(gpu, gpus) if gpu else []
     well = all(check.state != "missing" for check in checks)
     if as_json:
         print_json({"well": well, "checks": [check.model_dump() for check in checks], "trainings": needs})
@@ -53,9 +52,13 @@ def doctor_command(
         table = Table("", "what", "found", "how to mend it")
         for check in checks:
             state = Text(check.state, style=_COLOURS[check.state])
-            table.add_row(state, check.name, check.found, check.mend)
+            below = check.mend.startswith("hf ")  # to be copied whole
+            table.add_row(state, check.name, check.found, "fetch it, see below" if below else check.mend)
         console = Console()
         console.print(table)
+        for check in checks:
+            if check.mend.startswith("hf "):
+                console.print(check.mend, soft_wrap=True, highlight=False)
         for need in needs:
             again = "on" if need["gradient_checkpointing"] else "off"
             room = "fits" if need["fits"] else "does not fit"

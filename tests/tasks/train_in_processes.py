@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from tasks.train_object_clear import foreground_batch
 from tasks.training_data import TripletSamples, drawn_triplets, triplet_batches
 from tasks.workspace import Workspace
 
+OPEN = ExitStack()
+"""What stays open as long as the process."""
 LOSS = {"change_weight": 4, "noisy_share": 0.5}
 
 
@@ -110,7 +113,7 @@ def object_clear(
     def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
         return object_clear_loss(network, foreground_batch(triplets, share), config, share, maps)
 
-    maps = capture_object_attention(network.unet, network.prompt.object_position).__enter__()
+    maps = OPEN.enter_context(capture_object_attention(network.unet, network.prompt.object_position))
     groups = [range(len(samples))]
     return module, loss_of, drawn_triplets(samples, groups, training.batch_size, training.seed)
 
