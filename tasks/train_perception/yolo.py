@@ -1,6 +1,6 @@
 """Train YOLO's tiny form on the studio's solids and the people of the sample clip."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from models.perception.yolo import (
 )
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.order import MixedBatches
+from models.training.share import Share
 from models.training.yolo_loss import BoxBatch, settle_normalisation, yolo_loss
 from tasks.aside import write_durably
 from tasks.train_perception.boxes import blind_recall, box_score, placed
@@ -48,17 +49,17 @@ def train_yolo(
     pictures = [*studio, *clip_pictures("train")]
     groups = [range(len(studio))] * _STUDIO_SHARE + [range(len(studio), len(pictures))]
 
-    def batches(start: int, stop: int) -> Iterator[BoxBatch]:
-        order = MixedBatches(groups, training.batch_size, training.seed, start, stop)
+    def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[BoxBatch]:
+        order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
         for number, draws in enumerate(order, start):
             rng = np.random.default_rng([training.seed, number])
             yield _collated([(pictures[place], flip) for place, flip in draws], rng)
 
-    def loss_of(batch: BoxBatch, _: torch.Generator) -> torch.Tensor:
+    def loss_of(batch: BoxBatch, _: Share) -> torch.Tensor:
         return yolo_loss(network, batch)
 
     train(network, loss_of, batches, training, checkpoint, progress)
-    settle_normalisation(network, [batch.squares for batch in batches(0, _SETTLING_BATCHES)])
+    settle_normalisation(network, [batch.squares for batch in batches(0, _SETTLING_BATCHES, [slice(None)])])
     write_durably(folder / FILE_NAME, weights_bytes(network, class_notes(CLASSES)))
 
 
