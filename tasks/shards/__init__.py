@@ -16,6 +16,7 @@ from tasks.shards.encode_compose import (
     encode_composite,
     encode_cutout,
     encode_plate,
+    shadow_class_in,
 )
 from tasks.shards.encode_refused import decode_refused, encode_refused
 from tasks.shards.read import ShardReader
@@ -39,5 +40,6 @@ __all__ = [
     "encode_refused",
     "encode_triplet",
     "finished_shard",
+    "shadow_class_in",
     "write_shard",
 ]

@@ -11,15 +11,20 @@ from data_specs.shard import EncodedSample
 from tasks.shards.codec import decode_picture, encode_picture
 
 
-def encode_refused(refused: RefusedSample) -> EncodedSample:
-    """A JPEG a picture, and ``json`` with the reject; nothing is trained on it, so small is better."""
+def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
+    """A JPEG a picture, and ``json`` with the reject; nothing is trained on it, so small is better.
+
+    Args:
+        refused: What.
+        work: Names the work that refused it; another's refusal is another sample.
+    """
     reject = refused.reject
     hashes = [picture_hash(picture) for picture in refused.pictures.values()]
     members = {f"{name}.jpg": encode_picture(picture, "jpeg") for name, picture in refused.pictures.items()}
     known = {"scene": refused.scene, "split": refused.split, "reject": reject.model_dump(mode="json")}
     members["json"] = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     return EncodedSample(
-        key=derive_key("refused", reject.model_dump_json(), *hashes),
+        key=derive_key("refused", work, reject.model_dump_json(), *hashes),
         members=members,
         scene=refused.scene,
         split=refused.split,

@@ -1,0 +1,81 @@
+"""Find plates among a range of a source's backgrounds: ground, depth, and one shard of plates."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from prefect import task
+from pydantic import Field
+
+from data_specs.detection import SurfaceClass
+from data_specs.background import Background
+from data_specs.keys import derive_key
+from data_specs.plate import Plate
+from data_specs.reject import RefusedSample, Reject
+from tasks.compose.perception import Perception, PerceptionConfig, load_perception
+from tasks.compose.plate import PlateConfig, make_plate
+from tasks.harvest import Harvest, Kept, harvest
+from tasks.shards import encode_plate
+from tasks.sources.backgrounds import BackgroundSource, read_backgrounds
+from tasks.work import BY_WORK, ShardWork
+from tasks.workspace import Workspace
+
+
+class PlateWork(ShardWork):
+    """One shard of plates."""
+
+    source: BackgroundSource
+    files_digest: str = ""
+    """Of the source's files: other pictures under the same names are other work."""
+    first: int = Field(default=0, ge=0)
+    count: int = Field(ge=1)
+    limits: PlateConfig
+    perception: PerceptionConfig
+
+
+def find_plates(workspace: Workspace, work: PlateWork, perception: Perception) -> Harvest:
+    """Tell the ground of each background; what cannot be a plate is refused with its reason and picture."""
+    return harvest(workspace, work, "plates", _found(work, perception))
+
+
+def _found(work: PlateWork, perception: Perception) -> Iterator[Kept | RefusedSample | Reject]:
+    for background in read_backgrounds(work.source, work.first, work.count):
+        if isinstance(background, Reject):
+            yield background
+            continue
+        made = _plate(background, work.limits, perception)
+        if isinstance(made, Reject):
+            yield RefusedSample(
+                scene=background.scene,
+                split=background.split,
+                reject=made,
+                pictures={"picture": background.picture},
+            )
+        else:
+            # Other settings may find the same plate again, and be another work's sample.
+            own = replace(made, key=derive_key("plate of", work.digest, made.key))
+            yield Kept(encode_plate(own, work.picture_format))
+
+
+def _plate(background: Background, limits: PlateConfig, perception: Perception) -> Plate | Reject:
+    classes = perception.ground_segmenter.classify(background.picture)
+    return make_plate(
+        limits,
+        scene=background.scene,
+        split=background.split,
+        origin=background.origin,
+        picture=background.picture,
+        ground=classes == SurfaceClass.GROUND,
+        depth=perception.depth_estimator.estimate(background.picture),
+        focal_px=background.focal_px,
+    )
+
+
+@task(
+    task_run_name="find plates {work.index}",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_WORK,
+)
+def plate_shard(workspace: Workspace, work: PlateWork) -> Harvest:
+    """One shard of plates."""
+    return find_plates(workspace, work, load_perception(work.perception))
