@@ -53,8 +53,13 @@ def stage_rows(result: CompositingResult) -> list[dict[str, str | int]]:
     """A row for each split that was kept and for each reason that was not."""
     rows: list[dict[str, str | int]] = []
     for stage in result.stages:
-        rows += [{"stage": stage.stage, "what": f"kept: {split}", "count": n} for split, n in stage.by_split.items()]
-        rows += [{"stage": stage.stage, "what": f"refused: {why}", "count": n} for why, n in stage.rejects.items()]
+        rows += [
+            {"stage": stage.stage, "what": f"kept: {split}", "count": n}
+            for split, n in stage.by_split.items()
+        ]
+        rows += [
+            {"stage": stage.stage, "what": f"refused: {why}", "count": n} for why, n in stage.rejects.items()
+        ]
     return rows
 
 
@@ -63,7 +68,9 @@ def _publish_stage(workspace: Workspace, stage: str, harvests: Sequence[Harvest]
     refused = _first(workspace, [each.refused for each in harvests], _TILES)
     tiles = [_tile_of(stage, sample) for sample in kept]
     _publish_sheet(workspace, f"{stage} accepted", tiles)
-    _publish_sheet(workspace, f"{stage} refused", [refused_tile(decode_refused(sample)) for sample in refused])
+    _publish_sheet(
+        workspace, f"{stage} refused", [refused_tile(decode_refused(sample)) for sample in refused]
+    )
 
 
 def _publish_sheet(workspace: Workspace, heading: str, tiles: Sequence[Tile]) -> None:
@@ -96,7 +103,9 @@ def cutout_tile(cutout: Cutout) -> Tile:
     matte = cutout.matte[..., None].astype(np.float32) / 255
     lit = ground * (1 - cutout.darkening / np.float32(255)) + cutout.brightening
     shown = matte * cutout.picture + (1 - matte) * lit
-    return Tile([np.clip(shown, 0, 255).astype(np.uint8)], f"{cutout.class_name}; shadow {cutout.shadow_class}")
+    return Tile(
+        [np.clip(shown, 0, 255).astype(np.uint8)], f"{cutout.class_name}; shadow {cutout.shadow_class}"
+    )
 
 
 def plate_tile(plate: Plate) -> Tile:
@@ -109,8 +118,11 @@ def composite_tile(composite: Composite) -> Tile:
     """The source, the ground truth, and M_fg with M_o in it."""
     removed = composite.objects[composite.removed]
     pictures = [composite.source, composite.ground_truth, both_masks(composite)]
-    return Tile(pictures, f"{removed.class_name}, {composite.removed + 1} of {len(composite.objects)}; shadow "
-                f"{removed.shadow_class}; {composite.split}")
+    return Tile(
+        pictures,
+        f"{removed.class_name}, {composite.removed + 1} of {len(composite.objects)}; shadow "
+        f"{removed.shadow_class}; {composite.split}",
+    )
 
 
 def both_masks(composite: Composite) -> RgbImage:
@@ -127,4 +139,6 @@ def tinted(picture: RgbImage, region: Mask) -> RgbImage:
 def refused_tile(refused: RefusedSample) -> Tile:
     """What was refused, and why."""
     reject = refused.reject
-    return Tile(list(refused.pictures.values())[:2], f"{reject.reason.value}: {reject.detail}")
+    # Backwards by name: the source before the ground truth, the plate before the cut-outs.
+    pictures = [refused.pictures[name] for name in sorted(refused.pictures, reverse=True)]
+    return Tile(pictures[:2], f"{reject.reason.value}: {reject.detail}")

@@ -1,4 +1,4 @@
-"""ObjectClear's compositing: pairs become cut-outs, backgrounds plates, and both composites (facts 11 to 15)."""
+"""ObjectClear's compositing: pairs become cut-outs, backgrounds plates, both composites (facts 11 to 15)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -38,9 +38,13 @@ class CompositingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger and the shards.")
+    workspace: Path = Field(
+        default=Path("workspace"), description="The folder with the ledger and the shards."
+    )
     pairs: tuple[PairSource, ...] = Field(
-        default=(StudioPairs(),), min_length=1, description="Where pictures with and without an object come from."
+        default=(StudioPairs(),),
+        min_length=1,
+        description="Where pictures with and without an object come from.",
     )
     backgrounds: tuple[BackgroundSource, ...] = Field(
         default=(StudioBackgrounds(),), min_length=1, description="Where pictures to stand on come from."
@@ -63,7 +67,8 @@ class CompositingConfig(BaseModel):
         default="jpeg", description="Of plates and composites; cut-outs are always lossless."
     )
     to_pool: bool = Field(
-        default=False, description="Composites become pool items too, for rounds to draw; their truth stays apart."
+        default=False,
+        description="Composites become pool items too, for rounds to draw; their truth stays apart.",
     )
     perception: PerceptionConfig = Field(
         default=PerceptionConfig(), description="The models that find objects, ground and depth."
@@ -87,7 +92,11 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     works = list(compose_works(config, workspace, _shards(cut), _shards(found)))
     composed = [compose_shard(workspace, work) for work in tracked(works, "composites")]
     pooled = _pool(config, workspace, _shards(composed)) if config.to_pool else []
-    gathered = {"cut-outs": cut, "plates": found, "composites": composed}
+    gathered: dict[CompositingStage, list[Harvest]] = {
+        "cut-outs": cut,
+        "plates": found,
+        "composites": composed,
+    }
     result = CompositingResult(
         stages=[_stage_result(workspace, stage, each) for stage, each in gathered.items()],
         shards=sum(len(_shards(each)) for each in gathered.values()),
@@ -142,9 +151,11 @@ def plate_works(config: CompositingConfig) -> Iterator[PlateWork]:
 def compose_works(
     config: CompositingConfig, workspace: Workspace, cutouts: Sequence[ShardRef], plates: Sequence[ShardRef]
 ) -> Iterator[ComposeWork]:
-    """The draws in parts; a split gets as large a share of them as of the cut-outs, if it has a plate at all."""
+    """The draws in parts; a split gets as large a share of them as of the cut-outs, if it has a plate."""
     objects, grounds = by_split(workspace, cutouts), by_split(workspace, plates)
-    usable = {split: objects[split] for split in _SPLITS if objects[split] and grounds[split]}
+    usable: dict[Split, int] = {
+        split: objects[split] for split in _SPLITS if objects[split] and grounds[split]
+    }
     index = 0
     for split, number in usable.items():
         draws = max(1, round(config.draws * number / sum(usable.values())))
@@ -209,5 +220,7 @@ def _why_none(result: CompositingResult) -> str:
         if not stage.kept:
             most = next(iter(stage.rejects.items()), None)
             why = f" ({most[1]}× {most[0]})" if most else ""
-            return f"compositing made no {stage.stage}{why}; look at the refused samples, or give more pictures"
+            return (
+                f"compositing made no {stage.stage}{why}; look at the refused samples, or give more pictures"
+            )
     raise AssertionError("every stage kept something")

@@ -9,7 +9,7 @@ from prefect import task
 from pydantic import Field
 
 from data_specs.composite import Composite
-from data_specs.cutout import Cutout
+from data_specs.cutout import Cutout, ShadowClass
 from data_specs.keys import Split, derive_key
 from data_specs.plate import Plate
 from data_specs.reject import RefusedSample, Reject
@@ -46,11 +46,13 @@ def compose_draws(workspace: Workspace, work: ComposeWork) -> Harvest:
 class _Stock:
     """The parts of one split, decoded when a draw wants them."""
 
-    def __init__(self, workspace: Workspace, work: ComposeWork, cutouts: ShardReader, plates: ShardReader) -> None:
+    def __init__(
+        self, workspace: Workspace, work: ComposeWork, cutouts: ShardReader, plates: ShardReader
+    ) -> None:
         self._cutouts, self._plates = cutouts, plates
         self._cutout_places = _of_split(workspace, work.cutouts, work.split)
         self._plate_places = _of_split(workspace, work.plates, work.split)
-        self.classes = [shadow_class_in(cutouts[place]) for place in self._cutout_places]
+        self.classes: list[ShadowClass] = [shadow_class_in(cutouts[place]) for place in self._cutout_places]
         self.plates = len(self._plate_places)
         self.plate = lru_cache(_AT_HAND)(self._plate)
         self.cutout = lru_cache(_AT_HAND)(self._cutout)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from prefect import task
 from pydantic import Field
 
-from data_specs.detection import SurfaceClass
 from data_specs.background import Background
+from data_specs.detection import SurfaceClass
 from data_specs.keys import derive_key
 from data_specs.plate import Plate
 from data_specs.reject import RefusedSample, Reject

@@ -1,7 +1,7 @@
 """A harvest: what one piece of work gave, kept and refused samples alike, written exactly once.
 
-Sources that refuse much need this: a shard of nothing would bear the name of any other, and people want to see
-what was refused.
+Sources that refuse much need this: a shard of nothing would bear the name of any other, and people want to
+see what was refused.
 """
 
 from collections import Counter, deque
@@ -50,7 +50,7 @@ class Harvest(BaseModel):
 def harvest(
     workspace: Workspace, work: ShardWork, stage: Stage, found: Iterable[Kept | RefusedSample | Reject]
 ) -> Harvest:
-    """Write what is found: the kept samples' shard, the rejects, some pictures of them; nothing is done twice.
+    """Write the kept samples' shard, the rejects, some of their pictures; nothing is done twice.
 
     Args:
         workspace: Where to.
@@ -84,7 +84,7 @@ def write_unless_empty(
     samples: Iterator[EncodedSample],
     rejects: Sequence[Reject],
 ) -> ShardRef | None:
-    """The samples' shard with the rejects that gathered on the way; the rejects alone where there is no sample.
+    """The samples' shard with the rejects that gathered on the way; the rejects alone where there is none.
 
     All of ``samples`` has been drawn when this returns, so that what gathers beside them is whole.
     """

@@ -65,7 +65,7 @@ def cycle(
     from flows.rorem_cycle import CycleConfig
 
     named = {"workspace": workspace, "rounds": rounds, "seed": seed}
-    _run_cycle(_configured(CycleConfig, config, named), as_json)
+    _run_cycle(configured(CycleConfig, config, named), as_json)
 
 
 @round_app.command()
@@ -85,7 +85,7 @@ def round_(
     from flows.local_prefect import local_prefect
     from flows.rorem_round import RoundConfig, rorem_round
 
-    settings = _configured(RoundConfig, config, {"workspace": workspace, "round": number, "seed": seed})
+    settings = configured(RoundConfig, config, {"workspace": workspace, "round": number, "seed": seed})
     with local_prefect(workspace / "prefect") as hint:
         outcome = rorem_round(settings)
     if as_json:
@@ -146,7 +146,7 @@ def train_object_clear_command(
     from tasks.aside import write_durably
     from tasks.workspace import Workspace
 
-    settings = _configured(ObjectClearConfig, config, {})
+    settings = configured(ObjectClearConfig, config, {})
     work = out.with_name(f"{out.name}.work")
     with _training_bar() as (told, step):
         network, card = make_object_clear(settings, Workspace.open(work), told, step)
@@ -173,7 +173,7 @@ def _training_bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int,
         yield bars.console.print, step
 
 
-def _configured(kind: type[Settings], path: Path | None, named: dict[str, object]) -> Settings:
+def configured(kind: type[Settings], path: Path | None, named: dict[str, object]) -> Settings:
     """Settings from a JSON file, with what the command line names on top.
 
     Raises:

@@ -120,7 +120,9 @@ def _draw_row(canvas: NDArray[np.uint8], row: SampleRow, top: int) -> None:
     else:
         paste(canvas, fitted(row.ground_truth), (left, top))
     left += CELL_PX + _GAP
-    write_words(canvas, "–" if row.score is None else f"{row.score:.2f}", (left, top + 28), size_px=30, weight=600)
+    write_words(
+        canvas, "–" if row.score is None else f"{row.score:.2f}", (left, top + 28), size_px=30, weight=600
+    )
     for index, words in enumerate(textwrap.wrap(row.caption, _CAPTION_LETTERS)):
         write_words(canvas, words, (left, top + 58 + 22 * index), size_px=18)
 
@@ -130,6 +132,7 @@ def _shortened(heading: str) -> str:
 
 
 def as_png(canvas: NDArray[np.uint8]) -> bytes:
+    """The PNG of an H×W×4 uint8 canvas."""
     coded, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGBA2BGRA))
     if not coded:
         raise RuntimeError("OpenCV could not encode the sample grid as PNG")
@@ -137,6 +140,7 @@ def as_png(canvas: NDArray[np.uint8]) -> bytes:
 
 
 def fitted(image: RgbImage) -> RgbImage:
+    """A cell's picture: enlarged by a whole factor to at most 128 px, or reduced to 128 px."""
     longest = max(image.shape[:2])
     if longest > CELL_PX:
         share = CELL_PX / longest
@@ -146,6 +150,7 @@ def fitted(image: RgbImage) -> RgbImage:
 
 
 def paste(canvas: NDArray[np.uint8], picture: RgbImage, corner: tuple[int, int]) -> None:
+    """Lays an opaque picture with its left upper corner (left, top) on a canvas."""
     left, top = corner
     height, width = picture.shape[:2]
     canvas[top : top + height, left : left + width, :3] = picture

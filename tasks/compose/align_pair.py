@@ -36,8 +36,8 @@ class AlignedPair:
 def align_pair(source: RgbImage, ground_truth: RgbImage) -> AlignedPair:
     """Bring the ground truth to the source's place and light.
 
-    Coarsely by phase correlation, or from where it stands if that leaves less difference; then by least squares
-    on what has not changed. Light is matched anew at every step.
+    Coarsely by phase correlation, or from where it stands if that leaves less difference; then by least
+    squares on what has not changed. Light is matched anew at every step.
 
     Args:
         source: H×W×3 uint8.
@@ -45,7 +45,10 @@ def align_pair(source: RgbImage, ground_truth: RgbImage) -> AlignedPair:
     """
     coarse = camera_shift(source, ground_truth)
     starts: list[Shift] = [(0.0, 0.0), (coarse.right, coarse.down)]
-    shift = min((_refined(source, ground_truth, start) for start in starts), key=lambda s: _left(source, ground_truth, s))
+    shift = min(
+        (_refined(source, ground_truth, start) for start in starts),
+        key=lambda s: _left(source, ground_truth, s),
+    )
     unmoved = _left(source, ground_truth, (0.0, 0.0))
     if np.hypot(*shift) < _STILL_PX or _left(source, ground_truth, shift) > _SURE_SHARE * unmoved:
         return AlignedPair(source, match_light(ground_truth, source), (0.0, 0.0))
@@ -100,8 +103,8 @@ def _difference(source: RgbImage, ground_truth: RgbImage, shift: Shift) -> np.nd
 def _moved(picture: RgbImage, shift: Shift) -> RgbImage:
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
     size = (picture.shape[1], picture.shape[0])
-    how = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
-    return np.asarray(cv2.warpAffine(picture, matrix, size, **how), np.uint8)
+    moved = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.uint8)
 
 
 def _common(shift: Shift, height: int, width: int) -> tuple[slice, slice]:

@@ -39,12 +39,13 @@ class CaptureConfig(BaseModel):
 def capture_pair(pair: PicturePair, perception: Perception, config: CaptureConfig) -> CapturedPair | Reject:
     """Masks, ground and depth of a pair.
 
-    M_o is what the detector finds and the segmenter cuts where the pictures differ; M_e is what else differs and
-    hangs together with it. Ground and depth are seen without the object, so that its foot has the ground's depth.
+    M_o is what the detector finds and the segmenter cuts where the pictures differ; M_e is what else differs
+    and hangs together with it. Ground and depth are seen without the object, so that its foot has the
+    ground's depth.
 
     Returns:
-        The captured pair, aligned and therefore up to a few pixels smaller; or a reject: SIZE_MISMATCH, TOO_SMALL,
-        CAMERA_MOVED, NO_CHANGE, MANY_CHANGES or UNEXPLAINED.
+        The captured pair, aligned and therefore up to a few pixels smaller; or a reject: SIZE_MISMATCH,
+        TOO_SMALL, CAMERA_MOVED, NO_CHANGE, MANY_CHANGES or UNEXPLAINED.
     """
     fault = _size_fault(pair, config)
     if fault is not None:

@@ -1,4 +1,4 @@
-"""The object's mask: what a detector finds and a segmenter cuts, held against what changed (facts 11 and 23)."""
+"""The object's mask: what a detector finds and a segmenter cuts, held against what changed (facts 11, 23)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ from models.protocols import Detector, Segmenter
 from tasks.sources.regions import disc, fill_holes, label_regions
 
 _HOLE_SHARE = 0.2
-"""Of the object: where it happens to look like what it hides it did not change, and is object all the same."""
+"""Of the object: where it happens to look like what it hides it did not change, and is object all the same.
+Larger holes are seen through."""
 
 
 class MatchConfig(BaseModel):
@@ -72,7 +73,11 @@ def find_object(
     best: tuple[float, Detection, Mask] | None = None
     for each, mask in zip(found, masks, strict=True):
         shared, agreed = int((mask & region).sum()), mask_iou(mask, region)
-        if shared and shared >= config.least_changed_share * mask.sum() and (best is None or agreed > best[0]):
+        if (
+            shared
+            and shared >= config.least_changed_share * mask.sum()
+            and (best is None or agreed > best[0])
+        ):
             best = agreed, each, mask
     if best is None or best[0] < config.least_iou:
         return None
@@ -86,11 +91,11 @@ def mask_iou(first: Mask, second: Mask) -> float:
 
 
 def _may_match(detection: Detection, region: Region, config: MatchConfig) -> bool:
-    """Whether a box is worth a mask: sure enough, and changed to at least the asked share of an ellipse in it."""
+    """Whether a box is worth a mask: sure enough, and changed as an object that half fills it would be."""
     if detection.score < config.least_score:
         return False
     inside = region[_rows_and_columns(detection.box)]
-    return inside.size > 0 and bool(inside.mean() >= config.least_changed_share / 3)
+    return inside.size > 0 and bool(inside.mean() >= config.least_changed_share / 2)
 
 
 def _rows_and_columns(box: Box) -> tuple[slice, slice]:

@@ -23,7 +23,10 @@ class DifferenceConfig(BaseModel):
         default=0.07, gt=0, le=2, description="Difference from which change is certain (OSOR: 0.07)."
     )
     weak: float = Field(
-        default=0.025, gt=0, le=2, description="Weaker change counts where it hangs together with certain one."
+        default=0.025,
+        gt=0,
+        le=2,
+        description="Weaker change counts where it hangs together with certain one.",
     )
     above_noise: float = Field(
         default=5,

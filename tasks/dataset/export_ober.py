@@ -21,12 +21,16 @@ from tasks.shards.codec import picture_member
 from tasks.workspace import Workspace
 
 SUBSET = "simulated"
-_PICTURES = {"input": "source", "gt": "ground_truth", "object_mask": "mask", "object_effect_mask": "foreground"}
+_PICTURES = {
+    "input": "source",
+    "gt": "ground_truth",
+    "object_mask": "mask",
+    "object_effect_mask": "foreground",
+}
 _WORDS = ("subset", "split")
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ROW_GROUP = 100
 """Rows the `datasets` viewer reads at once: a group of 512 px pictures is some 100 MB."""
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -> dict[str, int]:
@@ -47,7 +51,7 @@ def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -
     places = _places(workspace, shards)
     if not places:
         raise InputError(workspace.root, "it holds no composites; run `cleanplate compose` first")
-    files = {
+    files: dict[str, tuple[Split, Sequence[int]]] = {
         f"{split}-{number:05d}-of-{-(-len(of_split) // rows_per_file):05d}.parquet": (split, part)
         for split, of_split in places.items()
         for number, part in enumerate(_parts(of_split, rows_per_file))
@@ -70,8 +74,10 @@ def ober_schema() -> pa.Schema:
 def _places(workspace: Workspace, shards: Sequence[ShardRef]) -> dict[Split, list[int]]:
     """Where in the shards, read one after the other, the samples of each split lie."""
     rows = [row for shard in shards for row in workspace.ledger().samples_of(shard.name)]
-    found = {split: [at for at, row in enumerate(rows) if row.split == split] for split in SPLITS}
-    return {split: places for split, places in found.items() if places}
+    found: dict[Split, list[int]] = {}
+    for place, row in enumerate(rows):
+        found.setdefault(row.split, []).append(place)
+    return found
 
 
 def _row(sample: EncodedSample, split: Split) -> dict[str, Any]:

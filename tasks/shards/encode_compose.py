@@ -90,7 +90,7 @@ def decode_cutout(sample: EncodedSample) -> Cutout:
 
 
 def shadow_class_in(sample: EncodedSample) -> ShadowClass:
-    """A cut-out's shadow class, without decoding its layers; raises ShardError for members that do not fit."""
+    """A cut-out's shadow class, without decoding its layers; raises ShardError for a damaged sample."""
     try:
         return json.loads(sample.members["json"])["shadow_class"]
     except (KeyError, ValueError, TypeError) as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_specs.arrays import RgbImage
 from data_specs.keys import derive_key, picture_hash, split_of_scene
@@ -39,6 +39,11 @@ class PictureLimits(BaseModel):
     )
     validation_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for validation.")
     test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+
+    @field_validator("path")
+    @classmethod
+    def _wherever_one_stands(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
 
 
 class FolderPairs(PictureLimits):
@@ -88,7 +93,9 @@ def count_pairs(source: PairSource) -> int | None:
     return len(list(files_of_stems(source.path, PAIR_PARTS))) if isinstance(source, FolderPairs) else None
 
 
-def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> Iterator[PicturePair | Reject]:
+def read_pairs(
+    source: PairSource, first: int = 0, count: int | None = None
+) -> Iterator[PicturePair | Reject]:
     """Pairs ``first`` to ``first + count`` of a source (None: all that follow), rejects among them.
 
     Raises:

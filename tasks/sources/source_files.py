@@ -44,7 +44,9 @@ def pictures_digest(source: PairSource | BackgroundSource) -> str:
         return ""
     parts = PAIR_PARTS if isinstance(source, FolderPairs) else (".",)
     paths = sorted(path for part in parts for path in (source.path / part).glob("*") if path.is_file())
-    return derive_key("files", source.path.name, *(fact for path in paths for fact in _facts(path, source.path)))
+    return derive_key(
+        "files", source.path.name, *(fact for path in paths for fact in _facts(path, source.path))
+    )
 
 
 def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:

@@ -1,4 +1,4 @@
-"""Perception that knows the studio's answers: what the models are held against, and what stands in for them."""
+"""Perception that knows the studio's answers: what the real models are held against."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,9 @@ class ExactPerception:
         self._truth, self._offset = truth, offset
 
     def detect(self, source: RgbImage) -> list[Detection]:
-        left, top, width, height = cv2.boundingRect(self._shown(self._truth.matte >= 128, source).astype(np.uint8))
+        left, top, width, height = cv2.boundingRect(
+            self._shown(self._truth.matte >= 128, source).astype(np.uint8)
+        )
         return [Detection(Box(left, top, left + width, top + height), self._truth.class_name, 0.9)]
 
     def segment(
