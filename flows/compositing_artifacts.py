@@ -7,7 +7,7 @@ from prefect.artifacts import create_table_artifact
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.composite import Composite
-from data_specs.compositing import CompositingResult
+from data_specs.compositing import CompositingResult, CompositingStage
 from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from data_specs.reject import RefusedSample
@@ -27,7 +27,7 @@ _EFFECT_COLOUR = (255, 176, 0)
 
 
 def publish_compositing(
-    workspace: Workspace, result: CompositingResult, harvests: Mapping[str, Sequence[Harvest]]
+    workspace: Workspace, result: CompositingResult, harvests: Mapping[CompositingStage, Sequence[Harvest]]
 ) -> None:
     """The run's table, charts and contact sheets; the sheets also as PNG in the workspace's reports."""
     create_table_artifact(stage_rows(result), key="compositing", description=sentence(result))
@@ -63,7 +63,7 @@ def stage_rows(result: CompositingResult) -> list[dict[str, str | int]]:
     return rows
 
 
-def _publish_stage(workspace: Workspace, stage: str, harvests: Sequence[Harvest]) -> None:
+def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest]) -> None:
     kept = _first(workspace, [each.shard for each in harvests], _TILES)
     refused = _first(workspace, [each.refused for each in harvests], _TILES)
     tiles = [_tile_of(stage, sample) for sample in kept]
@@ -91,7 +91,7 @@ def _first(workspace: Workspace, refs: Sequence[ShardRef | None], count: int) ->
         return [reader[int(place)] for place in places]
 
 
-def _tile_of(stage: str, sample: EncodedSample) -> Tile:
+def _tile_of(stage: CompositingStage, sample: EncodedSample) -> Tile:
     if stage == "cut-outs":
         return cutout_tile(decode_cutout(sample))
     return plate_tile(decode_plate(sample)) if stage == "plates" else composite_tile(decode_composite(sample))

@@ -1,5 +1,6 @@
 """Captured masks: a pair of plain pictures becomes a captured pair, or a reject (ObjectClear, fact 11)."""
 
+import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +33,12 @@ class CaptureConfig(BaseModel):
     greatest_change_share: float = Field(
         default=0.5, gt=0, le=1, description="Of the picture: when more has changed, it is not one object."
     )
+    greatest_median_levels: float = Field(
+        default=10,
+        gt=0,
+        le=255,
+        description="Grey levels by which half of an aligned pair may differ; above, it shows two scenes.",
+    )
     difference: DifferenceConfig = Field(default=DifferenceConfig(), description="What counts as change.")
     match: MatchConfig = Field(default=MatchConfig(), description="Which object explains it.")
 
@@ -54,6 +61,9 @@ def capture_pair(pair: PicturePair, perception: Perception, config: CaptureConfi
     moved, side = float(np.hypot(*aligned.shift)), min(pair.source.shape[:2])
     if moved > config.greatest_shift_share * side:
         return _reject(pair, RejectReason.CAMERA_MOVED, f"by {moved:.1f} px")
+    levels = float(np.median(cv2.absdiff(aligned.source, aligned.ground_truth).max(axis=2)))
+    if levels > config.greatest_median_levels:
+        return _reject(pair, RejectReason.CAMERA_MOVED, f"half of the picture differs by {levels:.0f} levels")
     region = changed_region(aligned.source, aligned.ground_truth, config.difference)
     fault = _region_fault(pair, region, config)
     if fault is not None:

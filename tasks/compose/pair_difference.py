@@ -9,7 +9,7 @@ from data_specs.arrays import Region, RgbImage
 from tasks.sources.clip_change import change_score
 from tasks.sources.regions import disc, drop_small, fill_holes, regions_holding
 
-_RIM_PX = 2
+_RIM_PX = 4
 _RIM_ABOVE_NOISE = 4
 """Times the median difference of single pixels, which is noisier than the score."""
 
@@ -36,6 +36,12 @@ class DifferenceConfig(BaseModel):
     )
     rim_levels: float = Field(
         default=5, ge=0, le=255, description="Grey levels by which a pixel at a region's rim must differ."
+    )
+    rim_share: float = Field(
+        default=0.15,
+        ge=0,
+        le=1,
+        description="Of the greatest difference beside it: JPEG rings by as much about an edge.",
     )
     least_area_share: float = Field(
         default=0.003,
@@ -79,9 +85,11 @@ def changed_region(source: RgbImage, ground_truth: RgbImage, config: DifferenceC
 
 
 def _trimmed(region: MatLike, source: RgbImage, ground_truth: RgbImage, config: DifferenceConfig) -> MatLike:
-    """The region less the rim that the score's own blur and gradient have put about it, H×W uint8 0 or 1."""
+    """The region less the rim that blur, gradient and JPEG's ringing put about it, H×W uint8 0 or 1."""
     difference = cv2.absdiff(source, ground_truth).max(axis=2)
     level = max(config.rim_levels, _RIM_ABOVE_NOISE * float(np.median(difference)))
+    beside = cv2.dilate(difference, disc(_RIM_PX)).astype(np.float32)
+    differs = difference >= np.maximum(level, config.rim_share * beside)
     core = cv2.erode(region, disc(_RIM_PX))
-    kept = cv2.bitwise_or(core, cv2.bitwise_and(region, (difference >= level).astype(np.uint8)))
+    kept = cv2.bitwise_or(core, cv2.bitwise_and(region, differs.astype(np.uint8)))
     return cv2.morphologyEx(kept, cv2.MORPH_OPEN, disc(1))
