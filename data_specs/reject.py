@@ -35,6 +35,7 @@ class RejectReason(StrEnum):
     CUT_BY_BORDER = "object or effect is cut by the picture's border"
     LIGHT_UNTOLD = "shadow's direction cannot be told"
     NO_GROUND = "no flat ground"
+    NOT_FLAT = "ground is not flat"
     NO_SCALE = "depth gives no scale"
     LARGER_THAN_PLATE = "cut-out is larger than the plate"
     ENLARGED = "cut-out would be enlarged"

@@ -1,8 +1,6 @@
 """The commands of RORem's cycle: demo, round, cycle; and training what is made beforehand."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -12,6 +10,8 @@ from rich.console import Console
 
 from data_specs.errors import InputError
 from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors
+from flows.commands.train_perception import train_perception_command
+from flows.commands.training_bar import training_bar
 
 if TYPE_CHECKING:
     from data_specs.round import CycleResult
@@ -118,7 +118,7 @@ def train_base_command(
 
     config = BaseConfig()
     config = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
-    with _training_bar() as (told, step):
+    with training_bar() as (told, step):
         network = make_base(config, out.with_suffix(".checkpoint.safetensors"), told, step)
     network.save_small(out)
     out.with_suffix(".checkpoint.safetensors").unlink()
@@ -148,7 +148,7 @@ def train_object_clear_command(
 
     settings = configured(ObjectClearConfig, config, {})
     work = out.with_name(f"{out.name}.work")
-    with _training_bar() as (told, step):
+    with training_bar() as (told, step):
         network, card = make_object_clear(settings, Workspace.open(work), told, step)
     network.save_small(out)
     settings_of_use = {"guidance_scale": 1.0, "num_inference_steps": card.sampling_steps}
@@ -158,19 +158,7 @@ def train_object_clear_command(
     typer.echo(f"wrote {out}; its card.json tells how good it is")
 
 
-@contextmanager
-def _training_bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int, float], None]]]:
-    """A bar on standard error: what prints a line above it, and what is told of every step."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task("training", total=None)
-
-        def step(done: int, total: int, loss: float) -> None:
-            bars.update(bar, completed=done, total=total, description=f"loss {loss:.4f}")
-
-        yield bars.console.print, step
+train_app.command("perception")(train_perception_command)
 
 
 def configured(kind: type[Settings], path: Path | None, named: dict[str, object]) -> Settings:

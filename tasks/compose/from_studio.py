@@ -28,7 +28,7 @@ def as_captured_pair(shot: Shot, split: Split) -> CapturedPair:
         matte=np.rint(shot.matte * 255).astype(np.uint8),
         effect=shot.effect,
         ground=_ground(shot.classes, len(shot.mask)),
-        depth=_along_axis(shot.depth, shot.focal_px),
+        depth=along_axis(shot.depth, shot.focal_px),
         focal_px=shot.focal_px,
     )
 
@@ -45,7 +45,7 @@ def studio_plate(config: StudioConfig, number: int, limits: PlateConfig) -> Plat
         origin=f"studio plate:{config.split}/{config.seed}/{number}",
         picture=rendering.picture,
         ground=_ground(rendering.classes, config.size_px),
-        depth=_along_axis(rendering.depth, focal),
+        depth=along_axis(rendering.depth, focal),
         focal_px=focal,
     )
 
@@ -56,7 +56,7 @@ def _ground(classes: Classes, size_px: int) -> Region:
     return (classes == GROUND).reshape(size_px, step, size_px, step).all(axis=(1, 3))
 
 
-def _along_axis(depth: Depth, focal: float) -> Depth:
+def along_axis(depth: Depth, focal: float) -> Depth:
     """Depth along the view axis from the studio's depth along the ray."""
     steps = (np.arange(len(depth), dtype=np.float32) + 0.5 - len(depth) / 2) / np.float32(focal)
     return (depth / np.sqrt(1 + steps[None, :] ** 2 + steps[:, None] ** 2)).astype(np.float32)

@@ -1,0 +1,115 @@
+"""Make perception's tiny weights again: each model trained, measured, and given a card."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.errors import InputError
+from models.training.loop import Progress, TrainingConfig
+from tasks.aside import aside_path, sync_folder, write_durably
+from tasks.train_perception.trainers import TRAINERS, Trainer
+
+CARD = "card.json"
+
+
+class PerceptionConfig(BaseModel):
+    """Which models to make, and where; the defaults made the shipped ones."""
+
+    model_config = ConfigDict(frozen=True)
+
+    out: Path = Field(
+        description="Folder of folders, one a model; perception reads models/weights/perception."
+    )
+    only: tuple[str, ...] = Field(default=(), description="Names of trainers; none named: all.")
+    steps: int | None = Field(default=None, ge=1, description="Optimizer steps; None: each trainer's own.")
+    scenes: int = Field(default=300, ge=1, description="Unseen studio scenes for the cards.")
+
+
+class PerceptionCard(BaseModel):
+    """What made a model, and how good it was found to be; ``card.json`` beside the weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    learns: str
+    training: TrainingConfig
+    scenes: int
+    """Unseen studio scenes it was measured on."""
+    measured: dict[str, float]
+    """Figures by name, each 0..1 but for counts; baselines among them."""
+
+
+def make_perception(
+    config: PerceptionConfig, told: Callable[[str], None], progress: Progress
+) -> list[PerceptionCard]:
+    """Train and measure each model; killed and started again, it goes on where it stood.
+
+    A model's folder appears whole, with its card, and then takes the place of an older one.
+
+    Raises:
+        InputError: If a name of ``only`` is no trainer's.
+    """
+    cards: list[PerceptionCard] = []
+    work = config.out.with_name(f"{config.out.name}.work")
+    work.mkdir(parents=True, exist_ok=True)
+    for trainer in chosen(config.only):
+        training = trainer.training
+        if config.steps is not None:
+            training = training.model_copy(update={"steps": config.steps})
+        told(f"{trainer.name}: {trainer.learns}")
+        made = aside_path(config.out / trainer.name)
+        made.mkdir(parents=True)
+        checkpoint = work / f"{trainer.name}.checkpoint.safetensors"
+        trainer.train(training, made, checkpoint, progress)
+        cards.append(_measured(trainer, training, made, config.scenes))
+        shutil.rmtree(config.out / trainer.name, ignore_errors=True)
+        made.rename(config.out / trainer.name)
+        sync_folder(config.out)
+        checkpoint.unlink()
+    shutil.rmtree(work)
+    return cards
+
+
+def measure_perception(config: PerceptionConfig, told: Callable[[str], None]) -> list[PerceptionCard]:
+    """Measure models that are there already, and write what was found into their cards.
+
+    Raises:
+        InputError: If a name of ``only`` is no trainer's, or a model has no card.
+    """
+    cards: list[PerceptionCard] = []
+    for trainer in chosen(config.only):
+        told(f"{trainer.name}: measuring")
+        folder = config.out / trainer.name
+        try:
+            before = PerceptionCard.model_validate_json((folder / CARD).read_bytes())
+        except OSError as error:
+            raise InputError(folder / CARD, "is not there; train the model first") from error
+        cards.append(_measured(trainer, before.training, folder, config.scenes))
+    return cards
+
+
+def chosen(only: Sequence[str]) -> list[Trainer]:
+    """The trainers of these names, all if there are none, in the table's order.
+
+    Raises:
+        InputError: If a name is unknown.
+    """
+    known = [trainer.name for trainer in TRAINERS]
+    unknown = sorted(set(only) - set(known))
+    if unknown:
+        raise InputError("only", f"no trainer is called {', '.join(unknown)}; there are {', '.join(known)}")
+    return [trainer for trainer in TRAINERS if not only or trainer.name in only]
+
+
+def _measured(trainer: Trainer, training: TrainingConfig, folder: Path, scenes: int) -> PerceptionCard:
+    card = PerceptionCard(
+        model=trainer.name,
+        learns=trainer.learns,
+        training=training,
+        scenes=scenes,
+        measured={name: round(value, 4) for name, value in trainer.measure(folder, scenes).items()},
+    )
+    write_durably(folder / CARD, (card.model_dump_json(indent=2) + "\n").encode())
+    return card

@@ -1,0 +1,103 @@
+"""Depth Anything: how far each pixel is, in metres, by transformers' own classes (papers.md fact 14)."""
+
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import DepthAnythingConfig as DepthAnythingSizes
+from transformers import DepthAnythingForDepthEstimation, Dinov2Config
+
+from data_specs.arrays import Depth, RgbImage
+from data_specs.errors import ModelError
+from data_specs.keys import derive_key
+from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
+from models.perception.weights import SHIPPED
+
+TINY_PX = 96
+"""Side of the square that the tiny model is shown."""
+
+_SKY_FROM_M = 100.0
+"""Where inverse depth is what a network tells, farther than this is sky."""
+_INVERSE_METRES = "1/m"
+
+
+class DepthAnythingConfig(BaseModel):
+    """Which Depth Anything."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["depth_anything"] = "depth_anything"
+    weights: Path = Field(
+        default=SHIPPED / "depth_anything",
+        description="Folder as transformers saves it (config.json, preprocessor_config.json, safetensors); the "
+        "default is tiny and shipped, full is depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf or "
+        "-Indoor-. Relative checkpoints have no unit and are refused.",
+    )
+
+
+class DepthAnythingEstimator:
+    """A DepthEstimator in metres along the view axis, for pictures of any size.
+
+    The tiny model tells inverse depth, which ends at 0 where the sky begins. A published metric model tells
+    depth up to its farthest (20 m indoors, 80 m outdoors) and knows no sky: none of its depths is inf.
+    """
+
+    def __init__(self, config: DepthAnythingConfig) -> None:
+        """Load.
+
+        Raises:
+            ModelError: If the folder does not hold a whole Depth Anything, or one whose output has no unit.
+        """
+        self._model = load_backbone(DepthAnythingForDepthEstimation, config.weights)
+        self._prepare = load_preparation(config.weights)
+        self._inverse = self._model.config.depth_estimation_type == "relative"
+        if self._inverse and getattr(self._model.config, "depth_unit", None) != _INVERSE_METRES:
+            raise ModelError(
+                f"{config.weights}: this Depth Anything tells relative depth, which has no unit; "
+                "take a metric checkpoint (Depth-Anything-V2-Metric-…)"
+            )
+        self._hash = derive_key("depth anything", folder_fingerprint(config.weights))
+
+    @property
+    def model_hash(self) -> str:
+        """Of weights, sizes and preparation."""
+        return self._hash
+
+    @torch.inference_mode()
+    def estimate(self, source: RgbImage) -> Depth:
+        """See ``DepthEstimator.estimate``; metres along the view axis, H×W float32."""
+        shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
+        found = self._model(pixel_values=shown["pixel_values"]).predicted_depth[0].numpy()
+        size = (source.shape[1], source.shape[0])
+        told = np.asarray(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        if not self._inverse:
+            return told
+        near = told > 1 / _SKY_FROM_M
+        return np.where(near, 1 / np.where(near, told, 1), np.inf).astype(np.float32)
+
+
+def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
+    """transformers' own classes at 0.9 million parameters, untrained; it tells inverse metres."""
+    encoder = Dinov2Config(
+        image_size=TINY_PX,
+        patch_size=8,
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        mlp_ratio=2,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+    )
+    sizes = DepthAnythingSizes(
+        backbone_config=encoder,
+        patch_size=8,
+        reassemble_hidden_size=128,
+        neck_hidden_sizes=[24, 32, 48, 64],
+        fusion_hidden_size=32,
+        head_hidden_size=16,
+        depth_unit=_INVERSE_METRES,
+    )
+    return DepthAnythingForDepthEstimation(sizes)

@@ -1,0 +1,118 @@
+"""Mask2Former: what each pixel shows, by transformers' own classes (papers.md fact 14)."""
+
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from transformers import Mask2FormerConfig as Mask2FormerSizes
+from transformers import Mask2FormerForUniversalSegmentation, SwinConfig
+
+from data_specs.arrays import RgbImage
+from data_specs.detection import ClassMap, SurfaceClass
+from data_specs.keys import derive_key
+from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
+from models.perception.surface_names import surfaces_of
+from models.perception.weights import SHIPPED
+
+TINY_PX = 128
+"""Side of the square that the tiny model is shown."""
+
+
+class Mask2FormerConfig(BaseModel):
+    """Which Mask2Former."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["mask2former"] = "mask2former"
+    weights: Path = Field(
+        default=SHIPPED / "mask2former",
+        description="Folder as transformers saves it (config.json, preprocessor_config.json, safetensors); the "
+        "default is tiny and shipped, full is facebook/mask2former-swin-large-ade-semantic.",
+    )
+
+
+class Mask2FormerSegmenter:
+    """A GroundSegmenter, for pictures of any size."""
+
+    def __init__(self, config: Mask2FormerConfig) -> None:
+        """Load.
+
+        Raises:
+            ModelError: If the folder does not hold a whole Mask2Former, or none of its classes is ground.
+        """
+        self._model = load_backbone(Mask2FormerForUniversalSegmentation, config.weights)
+        self._prepare = load_preparation(config.weights)
+        self._surfaces = surfaces_of(self._model.config.id2label or {})
+        self._hash = derive_key("mask2former", folder_fingerprint(config.weights))
+
+    @property
+    def model_hash(self) -> str:
+        """Of weights, sizes and preparation."""
+        return self._hash
+
+    @torch.inference_mode()
+    def classify(self, source: RgbImage) -> ClassMap:
+        """See ``GroundSegmenter.classify``; synonyms are added up before the surest surface is chosen."""
+        shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
+        found = self._model(pixel_values=shown["pixel_values"])
+        scores = class_scores(found.class_queries_logits, found.masks_queries_logits)[0].numpy()
+        height, width = source.shape[:2]
+        large = [
+            cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) for each in self._added_up(scores)
+        ]
+        return np.argmax(np.stack(large), axis=0).astype(np.uint8)
+
+    def _added_up(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """K×h×w scores of classes → 4×h×w of surfaces."""
+        total = np.zeros((len(SurfaceClass), *scores.shape[1:]), np.float32)
+        for surface, score in zip(self._surfaces, scores, strict=True):
+            total[surface] += score
+        return total
+
+
+def class_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+    """Mask2Former's semantic inference: each query votes for its classes where its mask lies.
+
+    Args:
+        class_logits: B×Q×(K+1), the last one "nothing".
+        mask_logits: B×Q×h×w.
+
+    Returns:
+        B×K×h×w, at least 0.
+    """
+    votes = class_logits.softmax(dim=-1)[..., :-1]
+    return torch.einsum("bqk,bqhw->bkhw", votes, mask_logits.sigmoid())
+
+
+def tiny_mask2former() -> Mask2FormerForUniversalSegmentation:
+    """transformers' own classes at 1.1 million parameters, untrained; its classes are SurfaceClass's."""
+    swin = SwinConfig(
+        image_size=TINY_PX,
+        embed_dim=24,
+        depths=[2, 2, 2, 2],
+        num_heads=[2, 4, 4, 8],
+        window_size=4,
+        mlp_ratio=2.0,
+        drop_path_rate=0.0,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    sizes = Mask2FormerSizes(
+        backbone_config=swin,
+        feature_size=64,
+        mask_feature_size=64,
+        hidden_dim=64,
+        encoder_feedforward_dim=128,
+        dim_feedforward=128,
+        encoder_layers=1,
+        decoder_layers=3,
+        num_attention_heads=4,
+        num_queries=6,
+        train_num_points=1024,
+        id2label={surface.value: surface.name.lower() for surface in SurfaceClass},
+    )
+    return Mask2FormerForUniversalSegmentation(sizes)

@@ -1,0 +1,250 @@
+"""SAM: an object's mask from its box and, where given, points on it (papers.md fact 11)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.detection import Box
+from data_specs.keys import derive_key
+from models.perception.letterbox import letterbox
+from models.perception.view_square import ViewSquare, view_square
+from models.perception.weights import SHIPPED, folder_fingerprint, load_weights
+
+SamSize = Literal["tiny", "vit_b", "vit_l", "vit_h"]
+Point = tuple[float, float]
+
+FILL = (124, 116, 104)
+"""SAM's mean colour: what its own padding amounts to."""
+_ON_OBJECT, _NO_POINT = 1, -1
+"""SAM's labels of a point, and of the padding where another box has more points."""
+_SQUARES_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SamSizes:
+    """A SAM's sizes, and what it is shown."""
+
+    image_px: int
+    patch_px: int
+    width: int
+    depth: int
+    heads: int
+    global_at: tuple[int, ...]
+    """Encoder blocks that attend everywhere; the others within windows."""
+    window: int
+    """Side of a window, in patches."""
+    prompt_width: int
+    decoder_heads: int
+    decoder_mlp: int
+    zoom: float | None
+    """The square about a box that the encoder is shown, in the box's longer sides; None = the picture."""
+
+
+SIZES: dict[SamSize, SamSizes] = {
+    "tiny": SamSizes(128, 8, 128, 4, 4, (1, 3), 8, 64, 4, 256, zoom=2.0),
+    "vit_b": SamSizes(1024, 16, 768, 12, 12, (2, 5, 8, 11), 14, 256, 8, 2048, zoom=None),
+    "vit_l": SamSizes(1024, 16, 1024, 24, 16, (5, 11, 17, 23), 14, 256, 8, 2048, zoom=None),
+    "vit_h": SamSizes(1024, 16, 1280, 32, 16, (7, 15, 23, 31), 14, 256, 8, 2048, zoom=None),
+}
+
+
+class SamConfig(BaseModel):
+    """Which SAM."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["sam"] = "sam"
+    size: SamSize = Field(default="tiny", description="tiny is shipped; the others as published.")
+    weights: Path = Field(
+        default=SHIPPED / "sam", description="Folder with model.safetensors; of a published SAM, converted."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """B boxes in a square's pixels, and K points for each."""
+
+    boxes: Tensor
+    """B×4 float: left, top, right, bottom."""
+    points: Tensor
+    """B×K×2 float, x and y; K may be 0."""
+    labels: Tensor
+    """B×K int: 1 = on the object, −1 = no point."""
+
+
+class SamSegmenter:
+    """A Segmenter, for pictures and boxes of any size."""
+
+    def __init__(self, config: SamConfig) -> None:
+        """Build and load.
+
+        Raises:
+            ModelError: If the folder does not hold the weights of this size.
+        """
+        self._sizes = SIZES[config.size]
+        self._sam = build_sam(self._sizes)
+        load_weights(
+            self._sam, config.weights, "run `python -m models.perception.convert sam FILE.pth FOLDER` once"
+        )
+        self._hash = derive_key("sam", config.size, folder_fingerprint(config.weights))
+
+    @property
+    def model_hash(self) -> str:
+        """Of size and weights."""
+        return self._hash
+
+    def segment(
+        self, source: RgbImage, boxes: Sequence[Box], points: Sequence[Sequence[Point]] = ()
+    ) -> list[Mask]:
+        """See ``Segmenter.segment``; nothing beyond the picture is in a mask."""
+        asked = [(box, list(points[number]) if points else []) for number, box in enumerate(boxes)]
+        if self._sizes.zoom is None:
+            return self._on_whole(source, asked)
+        return [mask for part in _parts(asked) for mask in self._on_squares(source, part, self._sizes.zoom)]
+
+    @torch.inference_mode()
+    def _on_whole(self, source: RgbImage, asked: Sequence[tuple[Box, list[Point]]]) -> list[Mask]:
+        """One look at the whole picture, as published."""
+        if not asked:
+            return []
+        shown = letterbox(source, self._sizes.image_px, FILL)
+        scale = np.array([shown.across, shown.down])
+        embedding = embed(self._sam, squares_to_tensor([shown.square]))
+        inside = (round(shown.height * shown.down), round(shown.width * shown.across))
+        masks: list[Mask] = []
+        for part in _parts(asked):
+            prompts = prompts_of([(_edges(box) * np.tile(scale, 2), _array(on) * scale) for box, on in part])
+            logits, _ = decode(self._sam, embedding.expand(len(part), -1, -1, -1), prompts)
+            logits = self._sam.postprocess_masks(logits, inside, (shown.height, shown.width))
+            masks += list((logits[:, 0] > 0).numpy())
+        return masks
+
+    @torch.inference_mode()
+    def _on_squares(
+        self, source: RgbImage, asked: Sequence[tuple[Box, list[Point]]], zoom: float
+    ) -> list[Mask]:
+        """A look at a square about each box."""
+        side_px = self._sizes.image_px
+        views = [view_square(box, zoom) for box, _ in asked]
+        prompts = prompts_of(
+            [prompt_in_view(view, side_px, box, on) for view, (box, on) in zip(views, asked, strict=True)]
+        )
+        squares = squares_to_tensor([view.cut(source, side_px, FILL) for view in views])
+        logits = full_size(decode(self._sam, embed(self._sam, squares), prompts)[0], side_px)[:, 0].numpy()
+        return [view.drawn(each, source.shape) for view, each in zip(views, logits, strict=True)]
+
+
+def prompt_in_view(
+    view: ViewSquare, side_px: int, box: Box, points: Sequence[Point]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A picture's box (4) and points (k×2) in the pixels of a view of ``side_px``."""
+    corner, scale = np.array([view.left, view.top], np.float64), side_px / view.extent
+    return (_edges(box) - np.tile(corner, 2)) * scale, (_array(points) - corner) * scale
+
+
+def build_sam(sizes: SamSizes) -> Sam:
+    """segment_anything's own classes in these sizes, untrained."""
+    side = sizes.image_px // sizes.patch_px
+    return Sam(
+        image_encoder=ImageEncoderViT(
+            img_size=sizes.image_px,
+            patch_size=sizes.patch_px,
+            embed_dim=sizes.width,
+            depth=sizes.depth,
+            num_heads=sizes.heads,
+            out_chans=sizes.prompt_width,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=sizes.window,
+            global_attn_indexes=sizes.global_at,
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=sizes.prompt_width,
+            image_embedding_size=(side, side),
+            input_image_size=(sizes.image_px, sizes.image_px),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            transformer_dim=sizes.prompt_width,
+            transformer=TwoWayTransformer(
+                depth=2,
+                embedding_dim=sizes.prompt_width,
+                num_heads=sizes.decoder_heads,
+                mlp_dim=sizes.decoder_mlp,
+            ),
+        ),
+    ).eval()
+
+
+def embed(sam: Sam, squares: Tensor) -> Tensor:
+    """B×3×S×S float, [0, 255] → B×C×h×w."""
+    return sam.image_encoder(sam.preprocess(squares))
+
+
+def decode(sam: Sam, embeddings: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """One mask for each of B boxes, each on a picture of its own.
+
+    Args:
+        sam: The network.
+        embeddings: B×C×h×w.
+        prompts: Of the B boxes.
+
+    Returns:
+        Logits, B×1×4h×4w, and the IoU that the network expects of each, B×1.
+    """
+    points = (prompts.points, prompts.labels) if prompts.points.shape[1] else None
+    sparse, dense = sam.prompt_encoder(points=points, boxes=prompts.boxes, masks=None)
+    # SAM's decoder repeats one picture for all prompts; pictures that differ go in with the dense prompt,
+    # to which it adds that one.
+    return sam.mask_decoder(
+        image_embeddings=torch.zeros_like(embeddings[:1]),
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense + embeddings,
+        multimask_output=False,
+    )
+
+
+def full_size(logits: Tensor, side_px: int) -> Tensor:
+    """B×1×h×w logits at the square's size."""
+    return interpolate(logits, (side_px, side_px), mode="bilinear", align_corners=False)
+
+
+def squares_to_tensor(squares: Sequence[RgbImage]) -> Tensor:
+    """B squares S×S×3 uint8 → B×3×S×S float, [0, 255]: SAM takes levels."""
+    return torch.from_numpy(np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def prompts_of(asked: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Prompts:
+    """Pairs of a box (4) and its points (k×2), in a square's pixels, as one batch."""
+    most = max(len(on) for _, on in asked)
+    points = torch.zeros(len(asked), most, 2)
+    labels = torch.full((len(asked), most), _NO_POINT)
+    for number, (_, on) in enumerate(asked):
+        points[number, : len(on)] = torch.from_numpy(on.astype(np.float32))
+        labels[number, : len(on)] = _ON_OBJECT
+    boxes = torch.from_numpy(np.stack([box for box, _ in asked]).astype(np.float32))
+    return Prompts(boxes, points, labels)
+
+
+def _edges(box: Box) -> NDArray[np.float64]:
+    return np.array([box.left, box.top, box.right, box.bottom])
+
+
+def _array(points: Sequence[Point]) -> NDArray[np.float64]:
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def _parts(asked: list[tuple[Box, list[Point]]]) -> list[list[tuple[Box, list[Point]]]]:
+    return [asked[start : start + _SQUARES_AT_ONCE] for start in range(0, len(asked), _SQUARES_AT_ONCE)]

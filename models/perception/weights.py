@@ -1,0 +1,72 @@
+"""Perception's weights: one safetensors file a folder, whole or not at all; never a pickle."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from data_specs.errors import ModelError
+
+FILE_NAME = "model.safetensors"
+SHIPPED = Path(__file__).parents[1] / "weights" / "perception"
+"""The tiny models' folders."""
+
+
+def load_weights(module: nn.Module, folder: Path, convert: str) -> dict[str, str]:
+    """Fill a module with a folder's weights, as float32; it is then in evaluation mode and frozen.
+
+    Args:
+        module: Built in the sizes that the weights have.
+        folder: Holds ``model.safetensors``.
+        convert: What to call where the published file is a pickle, for the error.
+
+    Returns:
+        The file's own notes.
+
+    Raises:
+        ModelError: If there is no such file, or it is not all of this network and nothing else.
+    """
+    notes, tensors = _read(folder, convert)
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:300]
+        raise ModelError(f"{folder / FILE_NAME}: not this network's weights ({first})") from error
+    module.eval().requires_grad_(False)
+    return notes
+
+
+def read_notes(folder: Path, convert: str) -> dict[str, str]:
+    """The notes of a folder's weights, as ``load_weights`` gives them; raises as it does."""
+    return _read(folder, convert)[0]
+
+
+def _read(folder: Path, convert: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise ModelError(f"{path}: there are no such weights; {convert}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: damaged weights ({error}); fetch or train them again") from error
+
+
+def weights_bytes(module: nn.Module, notes: dict[str, str] | None = None) -> bytes:
+    """A module's weights as a safetensors file; floats as float16, which these small networks bear."""
+    return save(
+        {
+            name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+            for name, tensor in module.state_dict().items()
+        },
+        metadata=notes,
+    )
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """20 hexadecimal digits of a folder's weights."""
+    with (folder / FILE_NAME).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:20]

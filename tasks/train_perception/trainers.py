@@ -1,0 +1,59 @@
+"""Perception's trainers, one row each: the command, the cards and the measuring follow from this table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.training.loop import Progress, TrainingConfig
+from tasks.train_perception.depth_anything import (
+    DEPTH_ANYTHING_TRAINING,
+    measure_depth_anything,
+    train_depth_anything,
+)
+from tasks.train_perception.mask2former import (
+    MASK2FORMER_TRAINING,
+    measure_mask2former,
+    train_mask2former,
+)
+from tasks.train_perception.sam import SAM_TRAINING, measure_sam, train_sam
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """How one tiny model is made and measured."""
+
+    name: str
+    """Its word for ``--only``, and its folder under ``models/weights/perception``."""
+    learns: str
+    """What it learns, and from what, for its card."""
+    training: TrainingConfig
+    """What made the shipped weights."""
+    train: Callable[[TrainingConfig, Path, Path | None, Progress | None], None]
+    """Called with (how, folder, checkpoint, progress): trains, and writes all its files into the folder."""
+    measure: Callable[[Path, int], dict[str, float]]
+    """Called with (folder, count of unseen studio scenes): figures by name, baselines among them."""
+
+
+TRAINERS: tuple[Trainer, ...] = (
+    Trainer(
+        "sam",
+        "masks from boxes and points: studio solids, and the people of the sample clip's training blocks",
+        SAM_TRAINING,
+        train_sam,
+        measure_sam,
+    ),
+    Trainer(
+        "mask2former",
+        "ground, wall, sky and object: studio scenes, two in three with solids, in varied light and crops",
+        MASK2FORMER_TRAINING,
+        train_mask2former,
+        measure_mask2former,
+    ),
+    Trainer(
+        "depth_anything",
+        "inverse depth in 1/m along the view axis: the same studio scenes",
+        DEPTH_ANYTHING_TRAINING,
+        train_depth_anything,
+        measure_depth_anything,
+    ),
+)

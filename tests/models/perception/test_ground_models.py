@@ -1,0 +1,136 @@
+"""The shipped ground models: any picture goes in, the same comes out again, and they know the studio."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import Dinov2Config, Mask2FormerForUniversalSegmentation
+from transformers import DepthAnythingConfig as DepthAnythingSizes
+from transformers import DepthAnythingForDepthEstimation
+
+from data_specs.detection import SurfaceClass
+from data_specs.errors import ModelError
+from models.perception.depth_anything import DepthAnythingConfig, DepthAnythingEstimator
+from models.perception.ground_registry import build_depth_estimator, build_ground_segmenter
+from models.perception.mask2former import Mask2FormerConfig
+from models.perception.weights import SHIPPED
+from models.protocols import DepthEstimator, GroundSegmenter
+from tasks.train_perception.depth_anything import rank_correlation, relative_error
+from tasks.train_perception.mask2former import class_ious, confusion_of
+from tasks.train_perception.surfaces import SeenSurfaces, studio_surfaces
+
+SHAPES = [(1, 1), (1, 300), (300, 1), (37, 61), (96, 96), (240, 320)]
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> GroundSegmenter:
+    return build_ground_segmenter(Mask2FormerConfig())
+
+
+@pytest.fixture(scope="module")
+def estimator() -> DepthEstimator:
+    return build_depth_estimator(DepthAnythingConfig())
+
+
+@pytest.fixture(scope="module")
+def unseen() -> list[SeenSurfaces]:
+    return [studio_surfaces(index, "measure", 128) for index in range(12)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_picture_goes_in(
+    shape: tuple[int, int], segmenter: GroundSegmenter, estimator: DepthEstimator
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    for picture in (noise, np.full_like(noise, 128), np.zeros_like(noise)):
+        classes, depth = segmenter.classify(picture), estimator.estimate(picture)
+        assert (classes.shape, classes.dtype) == (shape, np.uint8)
+        assert (depth.shape, depth.dtype) == (shape, np.float32)
+        assert classes.max() <= max(SurfaceClass)
+        assert (depth > 0).all()
+        np.testing.assert_array_equal(segmenter.classify(picture), classes)
+        np.testing.assert_array_equal(estimator.estimate(picture), depth)
+
+
+def test_the_surfaces_of_unseen_scenes(segmenter: GroundSegmenter, unseen: list[SeenSurfaces]) -> None:
+    confusion = sum(confusion_of(segmenter.classify(each.picture), each.classes) for each in unseen)
+    assert class_ious(np.asarray(confusion))[SurfaceClass.GROUND] > 0.9
+    assert class_ious(np.asarray(confusion)).mean() > 0.75
+
+
+def test_the_depth_of_unseen_scenes(estimator: DepthEstimator, unseen: list[SeenSurfaces]) -> None:
+    found = [estimator.estimate(each.picture) for each in unseen]
+    row = np.broadcast_to(-np.arange(128, dtype=np.float32)[:, None], (128, 128))
+    ours = np.median([rank_correlation(depth, each.depth) for depth, each in zip(found, unseen, strict=True)])
+    trivial = np.median([rank_correlation(row, each.depth) for each in unseen])
+    assert ours > trivial
+    assert np.median([relative_error(d, each.depth) for d, each in zip(found, unseen, strict=True)]) < 0.15
+
+
+def test_other_weights_are_another_model(
+    tmp_path: Path, segmenter: GroundSegmenter, estimator: DepthEstimator
+) -> None:
+    assert build_ground_segmenter(Mask2FormerConfig()).model_hash == segmenter.model_hash
+    copy = shutil.copytree(SHIPPED / "mask2former", tmp_path / "copy")
+    altered = bytearray((copy / "model.safetensors").read_bytes())
+    altered[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(altered)
+    assert build_ground_segmenter(Mask2FormerConfig(weights=copy)).model_hash != segmenter.model_hash
+    assert segmenter.model_hash != estimator.model_hash
+
+
+def test_a_published_network_of_ade20k_speaks_of_surfaces(tmp_path: Path) -> None:
+    """The same network under ADE20K's names: what it calls road, earth and grass is ground all the same."""
+    folder = shutil.copytree(SHIPPED / "mask2former", tmp_path / "ade")
+    network = Mask2FormerForUniversalSegmentation.from_pretrained(folder)
+    network.config.id2label = {0: "earth, ground", 1: "wall", 2: "sky", 3: "car"}
+    network.config.save_pretrained(folder)
+    picture = studio_surfaces(1, "measure", 96).picture
+    expected = build_ground_segmenter(Mask2FormerConfig()).classify(picture)
+    found = build_ground_segmenter(Mask2FormerConfig(weights=folder)).classify(picture)
+    np.testing.assert_array_equal(found, expected)
+    network.config.id2label = {0: "cat", 1: "dog", 2: "car", 3: "boat"}
+    network.config.save_pretrained(folder)
+    with pytest.raises(ModelError, match="none of the model's 4 classes is ground"):
+        build_ground_segmenter(Mask2FormerConfig(weights=folder))
+
+
+def _published(folder: Path, kind: str) -> Path:
+    encoder = Dinov2Config(
+        image_size=28,
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+    )
+    sizes = DepthAnythingSizes(
+        backbone_config=encoder,
+        reassemble_hidden_size=16,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=4,
+        depth_estimation_type=kind,
+        max_depth=80,
+    )
+    DepthAnythingForDepthEstimation(sizes).save_pretrained(folder)
+    shutil.copy(SHIPPED / "depth_anything" / "preprocessor_config.json", folder)
+    return folder
+
+
+def test_a_metric_checkpoint_tells_metres_and_a_relative_one_is_refused(tmp_path: Path) -> None:
+    metric = DepthAnythingEstimator(DepthAnythingConfig(weights=_published(tmp_path / "metric", "metric")))
+    depth = metric.estimate(np.full((50, 70, 3), 90, np.uint8))
+    assert depth.shape == (50, 70)
+    assert (depth > 0).all()
+    assert (depth < 80).all()
+    with pytest.raises(ModelError, match="relative depth, which has no unit"):
+        DepthAnythingEstimator(DepthAnythingConfig(weights=_published(tmp_path / "relative", "relative")))
+
+
+def test_a_folder_without_weights_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no DepthAnythingForDepthEstimation can be read"):
+        build_depth_estimator(DepthAnythingConfig(weights=tmp_path))
+    with pytest.raises(ModelError, match="no Mask2FormerForUniversalSegmentation can be read"):
+        build_ground_segmenter(Mask2FormerConfig(weights=tmp_path))
