@@ -15,6 +15,7 @@ from flows.compositing_artifacts import publish_compositing
 from flows.progress import say, tracked
 from tasks.compose.captured_masks import CaptureConfig
 from tasks.compose.compose import ComposeConfig
+from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.perception import PerceptionConfig
 from tasks.compose.plate import PlateConfig
 from tasks.compose_draws import ComposeWork, compose_shard
@@ -74,6 +75,9 @@ class CompositingConfig(BaseModel):
         default=PerceptionConfig(), description="The models that find objects, ground and depth."
     )
     capture: CaptureConfig = Field(default=CaptureConfig(), description="What is asked of a pair.")
+    flatness: FlatGroundConfig = Field(
+        default=FlatGroundConfig(), description="What counts as flat ground, in pairs and backgrounds."
+    )
     plates: PlateConfig = Field(default=PlateConfig(), description="What is asked of a background.")
     compose: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
 
@@ -123,6 +127,7 @@ def cut_out_works(config: CompositingConfig) -> Iterator[CutOutWork]:
                 first=first,
                 count=None if count is None else min(config.shard_pairs, count - first),
                 capture=config.capture,
+                flatness=config.flatness,
                 perception=config.perception,
             )
             index += 1
@@ -142,6 +147,7 @@ def plate_works(config: CompositingConfig) -> Iterator[PlateWork]:
                 files_digest=digest,
                 first=first,
                 count=min(config.shard_backgrounds, count - first),
+                flatness=config.flatness,
                 limits=config.plates,
                 perception=config.perception,
             )

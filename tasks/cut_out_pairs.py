@@ -9,6 +9,7 @@ from data_specs.picture_pair import PicturePair
 from data_specs.reject import RefusedSample, Reject
 from tasks.compose.captured_masks import CaptureConfig, capture_pair
 from tasks.compose.cut_out import cut_out
+from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.perception import Perception, PerceptionConfig, load_perception
 from tasks.harvest import Harvest, Kept, harvest
 from tasks.shards import encode_cutout
@@ -27,6 +28,7 @@ class CutOutWork(ShardWork):
     count: int | None = Field(default=None, ge=1)
     """Pairs of the source, from ``first``; None: all that follow."""
     capture: CaptureConfig
+    flatness: FlatGroundConfig
     perception: PerceptionConfig
 
 
@@ -40,7 +42,7 @@ def _found(work: CutOutWork, perception: Perception) -> Iterator[Kept | RefusedS
         if isinstance(pair, Reject):
             yield pair
             continue
-        captured = capture_pair(pair, perception, work.capture)
+        captured = capture_pair(pair, perception, work.capture, work.flatness)
         made = captured if isinstance(captured, Reject) else cut_out(captured)
         if isinstance(made, Reject):
             yield _refused(pair, made)

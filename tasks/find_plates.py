@@ -7,12 +7,13 @@ from prefect import task
 from pydantic import Field
 
 from data_specs.background import Background
-from data_specs.detection import SurfaceClass
 from data_specs.keys import derive_key
 from data_specs.plate import Plate
 from data_specs.reject import RefusedSample, Reject
+from tasks.compose.find_plate import find_plate
+from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.perception import Perception, PerceptionConfig, load_perception
-from tasks.compose.plate import PlateConfig, make_plate
+from tasks.compose.plate import PlateConfig
 from tasks.harvest import Harvest, Kept, harvest
 from tasks.shards import encode_plate
 from tasks.sources.backgrounds import BackgroundSource, read_backgrounds
@@ -28,6 +29,7 @@ class PlateWork(ShardWork):
     """Of the source's files: other pictures under the same names are other work."""
     first: int = Field(default=0, ge=0)
     count: int = Field(ge=1)
+    flatness: FlatGroundConfig
     limits: PlateConfig
     perception: PerceptionConfig
 
@@ -42,7 +44,7 @@ def _found(work: PlateWork, perception: Perception) -> Iterator[Kept | RefusedSa
         if isinstance(background, Reject):
             yield background
             continue
-        made = _plate(background, work.limits, perception)
+        made = _plate(background, work, perception)
         if isinstance(made, Reject):
             yield RefusedSample(
                 scene=background.scene,
@@ -56,16 +58,16 @@ def _found(work: PlateWork, perception: Perception) -> Iterator[Kept | RefusedSa
             yield Kept(encode_plate(own, work.picture_format))
 
 
-def _plate(background: Background, limits: PlateConfig, perception: Perception) -> Plate | Reject:
-    classes = perception.ground_segmenter.classify(background.picture)
-    return make_plate(
-        limits,
+def _plate(background: Background, work: PlateWork, perception: Perception) -> Plate | Reject:
+    return find_plate(
+        perception.ground_segmenter,
+        perception.depth_estimator,
+        work.flatness,
+        work.limits,
         scene=background.scene,
         split=background.split,
         origin=background.origin,
         picture=background.picture,
-        ground=classes == SurfaceClass.GROUND,
-        depth=perception.depth_estimator.estimate(background.picture),
         focal_px=background.focal_px,
     )
 

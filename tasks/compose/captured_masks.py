@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.arrays import Region
 from data_specs.captured_pair import CapturedPair
-from data_specs.detection import SurfaceClass
 from data_specs.keys import derive_key
 from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject, RejectReason
 from tasks.compose.align_pair import AlignedPair, align_pair
+from tasks.compose.flat_ground import FlatGroundConfig, flat_ground
 from tasks.compose.object_mask import FoundObject, MatchConfig, find_object
 from tasks.compose.pair_difference import DifferenceConfig, changed_region
 from tasks.compose.perception import Perception
@@ -43,7 +43,9 @@ class CaptureConfig(BaseModel):
     match: MatchConfig = Field(default=MatchConfig(), description="Which object explains it.")
 
 
-def capture_pair(pair: PicturePair, perception: Perception, config: CaptureConfig) -> CapturedPair | Reject:
+def capture_pair(
+    pair: PicturePair, perception: Perception, config: CaptureConfig, flatness: FlatGroundConfig
+) -> CapturedPair | Reject:
     """Masks, ground and depth of a pair.
 
     M_o is what the detector finds and the segmenter cuts where the pictures differ; M_e is what else differs
@@ -71,7 +73,7 @@ def capture_pair(pair: PicturePair, perception: Perception, config: CaptureConfi
     found = find_object(aligned.source, region, perception.detector, perception.segmenter, config.match)
     if found is None:
         return _reject(pair, RejectReason.UNEXPLAINED, f"{region.mean():.1%} of the picture changed")
-    return _captured(pair, aligned, found, perception, config)
+    return _captured(pair, aligned, found, perception, settings=(config, flatness))
 
 
 def _size_fault(pair: PicturePair, config: CaptureConfig) -> Reject | None:
@@ -97,13 +99,20 @@ def _region_fault(pair: PicturePair, region: Region, config: CaptureConfig) -> R
 
 
 def _captured(
-    pair: PicturePair, aligned: AlignedPair, found: FoundObject, perception: Perception, config: CaptureConfig
+    pair: PicturePair,
+    aligned: AlignedPair,
+    found: FoundObject,
+    perception: Perception,
+    settings: tuple[CaptureConfig, FlatGroundConfig],
 ) -> CapturedPair:
     matte = soft_matte(aligned.source, aligned.ground_truth, found.mask)
     matte[~found.region] = 0  # Its soft rim would call noise an edge.
     classes = perception.ground_segmenter.classify(aligned.ground_truth)
+    depth = perception.depth_estimator.estimate(aligned.ground_truth)
+    ground = flat_ground(classes, depth, pair.focal_px, settings[1])
+    stated = [each.model_dump_json() for each in settings]
     return CapturedPair(
-        key=derive_key("captured pair", pair.key, config.model_dump_json(), perception.model_hash),
+        key=derive_key("captured pair", pair.key, *stated, perception.model_hash),
         scene=pair.scene,
         split=pair.split,
         origin=pair.origin,
@@ -112,8 +121,8 @@ def _captured(
         ground_truth=aligned.ground_truth,
         matte=matte,
         effect=found.region & (matte == 0),
-        ground=(classes == SurfaceClass.GROUND) & (matte == 0),
-        depth=perception.depth_estimator.estimate(aligned.ground_truth),
+        ground=ground & (matte == 0),
+        depth=depth,
         focal_px=pair.focal_px,
     )
 

@@ -13,12 +13,13 @@ from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject, RejectReason
 from tasks.compose.captured_masks import CaptureConfig, capture_pair
 from tasks.compose.cut_out import cut_out
+from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.from_studio import as_captured_pair
 from tasks.compose.object_mask import mask_iou
 from tasks.sources.studio.shots import Shot
 from tests.tasks.compose.exact_perception import as_pictures, exact
 
-CONFIG = CaptureConfig()
+CONFIG, FLATNESS = CaptureConfig(), FlatGroundConfig()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def foreground(pair: CapturedPair) -> np.ndarray:
 
 
 def captured(pictures: PicturePair, truth: CapturedPair, column: int = 0) -> CapturedPair:
-    pair = capture_pair(pictures, exact(truth, offset=(0, column)), CONFIG)
+    pair = capture_pair(pictures, exact(truth, offset=(0, column)), CONFIG, FLATNESS)
     assert isinstance(pair, CapturedPair), pair
     return pair
 
@@ -82,7 +83,7 @@ def test_cut_outs_of_seen_pairs_are_those_of_known_ones(truths: list[CapturedPai
 
 
 def refusal(pair: PicturePair, truth: CapturedPair) -> Reject:
-    made = capture_pair(pair, exact(truth), CONFIG)
+    made = capture_pair(pair, exact(truth), CONFIG, FLATNESS)
     assert isinstance(made, Reject)
     assert (made.source, made.name) == ("capture pair", pair.origin)
     return made
@@ -142,7 +143,7 @@ def test_a_camera_that_moved_too_far_is_told_by_how_much(truths: list[CapturedPa
 def test_another_scene_is_seldom_taken_for_the_same(truths: list[CapturedPair]) -> None:
     """Not never: two grey rooms may differ by their objects alone, once the light is matched."""
     made = [
-        capture_pair(replace(as_pictures(one), ground_truth=other.ground_truth), exact(one), CONFIG)
+        capture_pair(replace(as_pictures(one), ground_truth=other.ground_truth), exact(one), CONFIG, FLATNESS)
         for one, other in zip(truths[:15], truths[15:], strict=True)
     ]
     refused = [each.reason for each in made if isinstance(each, Reject)]
@@ -159,7 +160,7 @@ def test_the_key_names_pictures_settings_and_models(truths: list[CapturedPair]) 
         (pictures, CaptureConfig(least_side_px=32)),
         (replace(pictures, key="another"), CONFIG),
     ):
-        made = capture_pair(pair, perception, config)
+        made = capture_pair(pair, perception, config, FLATNESS)
         assert isinstance(made, CapturedPair)
         keys.append(made.key)
     assert keys[0] == keys[1]

@@ -59,9 +59,7 @@ def test_a_hole_is_filled_if_it_is_small() -> None:
 
 def test_noise_raises_the_level_and_is_not_change() -> None:
     grain = np.random.default_rng(3)
-    first, second = (
-        np.rint(120 + grain.normal(0, 6, (160, 160, 3))).astype(np.uint8) for _ in range(2)
-    )
+    first, second = (np.rint(120 + grain.normal(0, 6, (160, 160, 3))).astype(np.uint8) for _ in range(2))
     assert not changed_region(first, second, CONFIG).any()
     deaf = DifferenceConfig(above_noise=0, weak=0.005, strong=0.01, least_area_share=0)
     assert changed_region(first, second, deaf).any()
