@@ -1,19 +1,24 @@
 """Cut out a range of a source's pairs: masks, layers, and one shard of cut-outs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from prefect import task
 from pydantic import Field
 
+from data_specs.captured_pair import CapturedPair
+from data_specs.keys import derive_key
 from data_specs.picture_pair import PicturePair
 from data_specs.reject import RefusedSample, Reject
 from tasks.compose.captured_masks import CaptureConfig, capture_pair
 from tasks.compose.cut_out import cut_out
 from tasks.compose.flat_ground import FlatGroundConfig
+from tasks.compose.from_studio import as_captured_pair
 from tasks.compose.perception import Perception, PerceptionConfig, load_perception
 from tasks.harvest import Harvest, Kept, harvest
 from tasks.shards import encode_cutout
-from tasks.sources.pairs import PairSource, read_pairs
+from tasks.sources.pairs import PairSource, StudioPairs, numbers_of, read_pairs
+from tasks.sources.studio.shots import make_shot
 from tasks.work import BY_WORK, ShardWork
 from tasks.workspace import Workspace
 
@@ -32,26 +37,50 @@ class CutOutWork(ShardWork):
     perception: PerceptionConfig
 
 
-def cut_out_pairs(workspace: Workspace, work: CutOutWork, perception: Perception) -> Harvest:
-    """See, mask and cut out; a pair that fails is refused with its reason and its pictures."""
-    return harvest(workspace, work, "cutouts", _found(work, perception))
+def cut_out_pairs(workspace: Workspace, work: CutOutWork, perception: Perception | None = None) -> Harvest:
+    """See, mask and cut out; a pair that fails is refused with its reason and its pictures.
+
+    Args:
+        workspace: Where to.
+        work: Which pairs.
+        perception: In place of the work's own, which is else loaded if a pair wants it.
+    """
+
+    def found() -> Iterator[Kept | RefusedSample | Reject]:
+        for pair, captured in _captured(work, perception):
+            made = captured if isinstance(captured, Reject) else cut_out(captured)
+            if not isinstance(made, Reject):
+                tally = {"shadow class": made.shadow_class, "object class": made.class_name}
+                yield Kept(encode_cutout(made), tally)
+            elif pair is None:
+                yield made
+            else:
+                yield _refused(pair, made)
+
+    return harvest(workspace, work, "cutouts", found())
 
 
-def _found(work: CutOutWork, perception: Perception) -> Iterator[Kept | RefusedSample | Reject]:
-    for pair in read_pairs(work.source, work.first, work.count):
+def _captured(
+    work: CutOutWork, perception: Perception | None
+) -> Iterator[tuple[PicturePair | CapturedPair | None, CapturedPair | Reject]]:
+    """Each pair, where it could be read, and what is known of it then."""
+    source = work.source
+    if isinstance(source, StudioPairs) and source.known:
+        for number in numbers_of(source, work.first, work.count):
+            shot = as_captured_pair(make_shot(source.studio, number), source.studio.split)
+            # Another work may cut the same object, and its cut-out is another sample.
+            own = replace(shot, key=derive_key("captured pair", shot.key, work.digest))
+            yield own, own
+        return
+    seeing = perception or load_perception(work.perception)
+    for pair in read_pairs(source, work.first, work.count):
         if isinstance(pair, Reject):
-            yield pair
-            continue
-        captured = capture_pair(pair, perception, work.capture, work.flatness)
-        made = captured if isinstance(captured, Reject) else cut_out(captured)
-        if isinstance(made, Reject):
-            yield _refused(pair, made)
+            yield None, pair
         else:
-            tally = {"shadow class": made.shadow_class, "object class": made.class_name}
-            yield Kept(encode_cutout(made), tally)
+            yield pair, capture_pair(pair, seeing, work.capture, work.flatness)
 
 
-def _refused(pair: PicturePair, reject: Reject) -> RefusedSample:
+def _refused(pair: PicturePair | CapturedPair, reject: Reject) -> RefusedSample:
     pictures = {"source": pair.source, "ground_truth": pair.ground_truth}
     return RefusedSample(scene=pair.scene, split=pair.split, reject=reject, pictures=pictures)
 
@@ -64,4 +93,4 @@ def _refused(pair: PicturePair, reject: Reject) -> RefusedSample:
 )
 def cut_out_shard(workspace: Workspace, work: CutOutWork) -> Harvest:
     """One shard of cut-outs."""
-    return cut_out_pairs(workspace, work, load_perception(work.perception))
+    return cut_out_pairs(workspace, work)

@@ -12,11 +12,18 @@ from data_specs.plate import Plate
 from data_specs.reject import RefusedSample, Reject
 from tasks.compose.find_plate import find_plate
 from tasks.compose.flat_ground import FlatGroundConfig
+from tasks.compose.from_studio import studio_plate
 from tasks.compose.perception import Perception, PerceptionConfig, load_perception
 from tasks.compose.plate import PlateConfig
 from tasks.harvest import Harvest, Kept, harvest
 from tasks.shards import encode_plate
-from tasks.sources.backgrounds import BackgroundSource, read_backgrounds
+from tasks.sources.backgrounds import (
+    BackgroundSource,
+    StudioBackgrounds,
+    numbers_of,
+    read_backgrounds,
+    studio_background,
+)
 from tasks.work import BY_WORK, ShardWork
 from tasks.workspace import Workspace
 
@@ -34,28 +41,49 @@ class PlateWork(ShardWork):
     perception: PerceptionConfig
 
 
-def find_plates(workspace: Workspace, work: PlateWork, perception: Perception) -> Harvest:
-    """Tell the ground of each background; what cannot be a plate is refused with its reason and picture."""
-    return harvest(workspace, work, "plates", _found(work, perception))
+def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | None = None) -> Harvest:
+    """Tell the ground of each background; what cannot be a plate is refused with its reason and picture.
+
+    Args:
+        workspace: Where to.
+        work: Which backgrounds.
+        perception: In place of the work's own, which is else loaded if a background wants it.
+    """
+
+    def found() -> Iterator[Kept | RefusedSample | Reject]:
+        for background, made in _plates(work, perception):
+            if not isinstance(made, Reject):
+                # Other settings may find the same plate again, and it is another work's sample then.
+                own = replace(made, key=derive_key("plate of", work.digest, made.key))
+                yield Kept(encode_plate(own, work.picture_format))
+            elif background is None:
+                yield made
+            else:
+                yield _refused(background, made)
+
+    return harvest(workspace, work, "plates", found())
 
 
-def _found(work: PlateWork, perception: Perception) -> Iterator[Kept | RefusedSample | Reject]:
-    for background in read_backgrounds(work.source, work.first, work.count):
+def _plates(
+    work: PlateWork, perception: Perception | None
+) -> Iterator[tuple[Background | None, Plate | Reject]]:
+    """Each background, where it could be read, and what became of it."""
+    source = work.source
+    if isinstance(source, StudioBackgrounds) and source.known:
+        for number in numbers_of(source, work.first, work.count):
+            yield studio_background(source.studio, number), studio_plate(source.studio, number, work.limits)
+        return
+    seeing = perception or load_perception(work.perception)
+    for background in read_backgrounds(source, work.first, work.count):
         if isinstance(background, Reject):
-            yield background
-            continue
-        made = _plate(background, work, perception)
-        if isinstance(made, Reject):
-            yield RefusedSample(
-                scene=background.scene,
-                split=background.split,
-                reject=made,
-                pictures={"picture": background.picture},
-            )
+            yield None, background
         else:
-            # Other settings may find the same plate again, and be another work's sample.
-            own = replace(made, key=derive_key("plate of", work.digest, made.key))
-            yield Kept(encode_plate(own, work.picture_format))
+            yield background, _plate(background, work, seeing)
+
+
+def _refused(background: Background, reject: Reject) -> RefusedSample:
+    pictures = {"picture": background.picture}
+    return RefusedSample(scene=background.scene, split=background.split, reject=reject, pictures=pictures)
 
 
 def _plate(background: Background, work: PlateWork, perception: Perception) -> Plate | Reject:
@@ -80,4 +108,4 @@ def _plate(background: Background, work: PlateWork, perception: Perception) -> P
 )
 def plate_shard(workspace: Workspace, work: PlateWork) -> Harvest:
     """One shard of plates."""
-    return find_plates(workspace, work, load_perception(work.perception))
+    return find_plates(workspace, work)

@@ -51,6 +51,9 @@ class StudioBackgrounds(BaseModel):
     kind: Literal["studio"] = "studio"
     studio: StudioConfig = Field(default=StudioConfig(size_px=128), description="What is filmed.")
     scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
+    known: bool = Field(
+        default=True, description="Take the studio's own ground and depth; if not, perception must find them."
+    )
 
 
 BackgroundSource = Annotated[
@@ -76,11 +79,16 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
         InputError: When the source as a whole cannot be read.
     """
     if isinstance(source, StudioBackgrounds):
-        return (_of_studio(source.studio, each) for each in range(first, min(source.scenes, first + count)))
+        return (studio_background(source.studio, number) for number in numbers_of(source, first, count))
     if isinstance(source, ClipBackground):
         return islice((_of_clip(each) for each in (source,)), first, first + count)
     paths = _pictures_in(source.path)[first : first + count]
     return (_of_file(path, source) for path in paths)
+
+
+def numbers_of(source: StudioBackgrounds, first: int, count: int) -> range:
+    """The numbers of scenes ``first`` to ``first + count``, as far as there are so many."""
+    return range(first, min(source.scenes, first + count))
 
 
 def middle_square(picture: RgbImage, size_px: int) -> RgbImage:
@@ -129,7 +137,8 @@ def _of_clip(source: ClipBackground) -> Background | Reject:
     )
 
 
-def _of_studio(config: StudioConfig, number: int) -> Background:
+def studio_background(config: StudioConfig, number: int) -> Background:
+    """Empty scene ``number`` of a config."""
     scene = empty_scene(config, number)
     return Background(
         scene=derive_key("studio scene", scene.seed, config.world.model_dump_json()),

@@ -77,6 +77,10 @@ class StudioPairs(BaseModel):
     kind: Literal["studio"] = "studio"
     studio: StudioConfig = Field(default=StudioConfig(size_px=128), description="What is filmed.")
     shots: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
+    known: bool = Field(
+        default=True,
+        description="Take the studio's own masks, ground and depth; if not, perception must find them.",
+    )
 
 
 PairSource = Annotated[FolderPairs | ClipPairs | StudioPairs, Field(discriminator="kind")]
@@ -102,14 +106,18 @@ def read_pairs(
         InputError: When the source as a whole cannot be read.
     """
     if isinstance(source, StudioPairs):
-        last = source.shots if count is None else min(source.shots, first + count)
-        return (_of_shot(source.studio, number) for number in range(first, last))
+        return (_of_shot(source.studio, number) for number in numbers_of(source, first, count))
     stop = None if count is None else first + count
     if isinstance(source, FolderPairs):
         records = islice(files_of_stems(source.path, PAIR_PARTS), first, stop)
         return (each if isinstance(each, Reject) else _of_files(each, source) for each in records)
     found = islice(clip_triplets(source.clip), first, stop)
     return (each if isinstance(each, Reject) else _of_triplet(each, source) for each in found)
+
+
+def numbers_of(source: StudioPairs, first: int, count: int | None) -> range:
+    """The numbers of shots ``first`` to ``first + count``, as far as there are so many."""
+    return range(first, source.shots if count is None else min(source.shots, first + count))
 
 
 def reduced(picture: RgbImage, longer_side_px: int) -> RgbImage:
