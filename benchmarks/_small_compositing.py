@@ -20,12 +20,12 @@ def small_compositing(folder: Path) -> CompositingConfig:
     """Every stage has several shards, and every stage refuses something."""
     return CompositingConfig(
         workspace=folder,
-        pairs=(StudioPairs(studio=_STUDIO, shots=120),),
-        backgrounds=(StudioBackgrounds(studio=_STUDIO, scenes=60),),
-        draws=300,
-        shard_pairs=30,
+        pairs=(StudioPairs(studio=_STUDIO, shots=240),),
+        backgrounds=(StudioBackgrounds(studio=_STUDIO, scenes=120),),
+        draws=900,
+        shard_pairs=40,
         shard_backgrounds=20,
-        shard_draws=75,
+        shard_draws=150,
         to_pool=True,
     )
 

@@ -12,7 +12,7 @@ from flows.report.grids import CELL_PX, as_png, fitted, paste, write_words
 _GAP, _LINE = 10, 18
 _MOST_LINES = 3
 _WIDTH_PX = 1150
-_LETTERS_A_CELL = 17
+_LETTERS_A_CELL = 15
 
 
 @dataclass(frozen=True)
