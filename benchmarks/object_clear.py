@@ -29,6 +29,7 @@ from models.protocols import RemovalModel
 from models.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.share import Share
 from tasks.evaluate import evaluate
 from tasks.measure_object_clear import PlainObjectClear, attention_iou
 from tasks.model_store import BASE_FOLDER, network_at
@@ -84,8 +85,8 @@ def object_mask_only(
     network = network_at(BASE_FOLDER)
     loss = RemoverLossConfig(change_weight=config.loss.change_weight, noisy_share=config.loss.noisy_share)
 
-    def loss_of(batch: TripletBatch, generator: torch.Generator) -> torch.Tensor:
-        return remover_loss(network, batch, loss, generator)
+    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+        return remover_loss(network, batch, loss, share)
 
     with ShardReader(workspace, shards) as reader:
         samples = TripletSamples(reader, reader.keys)

@@ -11,7 +11,9 @@ COMMANDS = (
     LazyCommand("demo", "flows.commands.rorem:demo_app", "Watch the whole cycle work, in about ten minutes."),
     LazyCommand("cycle", "flows.commands.rorem:cycle_app", "Run RORem's cycle with your own settings."),
     LazyCommand("round", "flows.commands.rorem:round_app", "Run one round in a workspace."),
-    LazyCommand("train", "flows.commands.rorem:train_app", "Train the models that are made beforehand."),
+    LazyCommand(
+        "train", "flows.commands.rorem:train_app", "Train a remover, or the models that are made beforehand."
+    ),
     LazyCommand(
         "ingest", "flows.commands.ingest:ingest_app", "Bring in pairs and pictures: a clip, folders, a pool."
     ),

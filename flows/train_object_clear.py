@@ -45,7 +45,7 @@ class ObjectClearConfig(BaseModel):
     )
     pairs: int = Field(default=1500, ge=1, description="Studio pairs the network learns from.")
     training: TrainingConfig = Field(
-        default=TrainingConfig(steps=1500, batch_size=16, learning_rate=1e-3, checkpoint_every=50),
+        default=TrainingConfig(steps=5500, batch_size=16, learning_rate=1e-3, checkpoint_every=50),
         description="Of U-Net and object token.",
     )
     loss: ObjectClearLossConfig = Field(

@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors import SafetensorError
@@ -32,6 +33,10 @@ class Prompt:
     pooled: Tensor
     """1×P float."""
 
+    def to(self, device: torch.device | str) -> Self:
+        """The same prompt on a device."""
+        return replace(self, hidden=self.hidden.to(device), pooled=self.pooled.to(device))
+
 
 @dataclass(slots=True)
 class InpaintingNetwork:
@@ -42,6 +47,13 @@ class InpaintingNetwork:
     """AutoencoderKL or PatchCodec: ``encode(x).latent_dist``, ``decode(z).sample``, ``config``."""
     scheduler: DDIMScheduler
     prompt: Prompt
+
+    def to(self, device: torch.device | str) -> Self:
+        """All of it, moved to a device."""
+        for part in (self.unet, self.vae):
+            part.to(cast(Any, device))
+        self.prompt = self.prompt.to(device)
+        return self
 
     def save(self, folder: Path) -> None:
         """Write ``folder`` in diffusers' layout, safetensors only."""
@@ -66,7 +78,7 @@ class InpaintingNetwork:
 
         The ids are (original size, crop corner, target size), each (height, width), as in SDXL.
         """
-        ids = torch.tensor([[size_px, size_px, 0, 0, size_px, size_px]], dtype=self.prompt.pooled.dtype)
+        ids = self.prompt.pooled.new_tensor([[size_px, size_px, 0, 0, size_px, size_px]])
         added = {"text_embeds": self.prompt.pooled.expand(count, -1), "time_ids": ids.expand(count, -1)}
         return self.prompt.hidden.expand(count, -1, -1), added
 
@@ -97,12 +109,14 @@ def load_network(folder: Path) -> InpaintingNetwork:
     """
     try:
         prompt = load_file(folder / "prompt.safetensors")
+        kind = json.loads((folder / "vae" / "config.json").read_text())["_class_name"]
+        coder = AutoencoderKL if kind == "AutoencoderKL" else PatchCodec
         unet = UNet2DConditionModel.from_pretrained(
             folder / "unet", use_safetensors=True, torch_dtype=torch.float32
         )
         return InpaintingNetwork(
             unet=cast(UNet2DConditionModel, unet),
-            vae=PatchCodec.from_pretrained(folder / "vae", use_safetensors=True),
+            vae=coder.from_pretrained(folder / "vae", use_safetensors=True, torch_dtype=torch.float32),
             scheduler=cast(DDIMScheduler, DDIMScheduler.from_pretrained(folder / "scheduler")),
             prompt=Prompt(hidden=prompt["hidden"].float(), pooled=prompt["pooled"].float()),
         )

@@ -8,7 +8,7 @@ import copy
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -51,6 +51,13 @@ class ObjectClearNetwork:
     prompt: ObjectPrompt
     image_encoder: CLIPVisionModelWithProjection
     object_token: ObjectTokenMLP
+
+    def to(self, device: torch.device | str) -> Self:
+        """All of it, moved to a device."""
+        for part in (self.unet, self.vae, self.image_encoder, self.object_token):
+            part.to(cast(Any, device))
+        self.prompt = self.prompt.to(device)
+        return self
 
     def save(self, folder: Path) -> None:
         """Write ``folder`` in diffusers' layout, safetensors only."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from data_specs.errors import ModelError
 from data_specs.model_record import ModelKind, ModelRecord
 from models.inpainting import InpaintingNetwork, load_network
+from models.sdxl_inpainting import is_published_layout, read_sdxl_inpainting
 from tasks.aside import aside_path, sync_folder
 from tasks.workspace import Workspace
 
@@ -100,7 +101,7 @@ def network_at(folder: Path) -> InpaintingNetwork:
         raise ModelError(
             f"{folder}: there is no model here; run `cleanplate train base` or `cleanplate demo`"
         )
-    return load_network(folder)
+    return read_sdxl_inpainting(folder) if is_published_layout(folder) else load_network(folder)
 
 
 @lru_cache(maxsize=4)

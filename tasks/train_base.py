@@ -1,6 +1,7 @@
 """Train the base: the stand-in for SDXL-inpainting, made beforehand and shipped."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from models.inpainting import InpaintingNetwork, build_tiny_network
 from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.share import Share
 from tasks.base_pictures import base_triplet
 
 BASE_LOSS = RemoverLossConfig(change_weight=3, noisy_share=0.5)
@@ -38,17 +40,17 @@ def train_base(
     codec.fit(pictures_to_tensor([t.source for t in triplets[::step]]))
     network = build_tiny_network(codec, config.seed)
 
-    def batches(start: int, stop: int) -> Iterator[TripletBatch]:
-        for number in range(start, stop):
-            draws = range(number * config.batch_size, (number + 1) * config.batch_size)
+    def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[TripletBatch]:
+        for number, part in itertools.product(range(start, stop), parts):
+            draws = range(number * config.batch_size, (number + 1) * config.batch_size)[part]
             pairs = [base_triplet(triplets, draw, config.seed) for draw in draws]
             pictures = pictures_to_tensor([picture for picture, _ in pairs])
             yield TripletBatch(
                 source=pictures, mask=masks_to_tensor([m for _, m in pairs]), ground_truth=pictures
             )
 
-    def loss_of(batch: TripletBatch, generator: torch.Generator) -> torch.Tensor:
-        return remover_loss(network, batch, BASE_LOSS, generator)
+    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+        return remover_loss(network, batch, BASE_LOSS, share)
 
     train(network.unet, loss_of, batches, config, checkpoint, progress)
     return network

@@ -15,6 +15,7 @@ from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.naming_loss import NamedBatch, ObjectNamer, naming_accuracy, naming_loss
 from models.training.order import MixedBatches
+from models.training.share import Share
 from tasks.sources.studio.scene import SHAPES
 from tasks.sources.studio.shots import Shot
 
@@ -78,12 +79,12 @@ def train_image_encoder(
         torch.manual_seed(config.seed)
         namer = ObjectNamer(build_tiny_image_encoder(config.seed), len(SHAPES), len(HUES))
 
-    def batches(start: int, stop: int) -> Iterator[NamedBatch]:
-        order = MixedBatches([range(len(objects))], config.batch_size, config.seed, start, stop)
+    def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[NamedBatch]:
+        order = MixedBatches([range(len(objects))], config.batch_size, config.seed, start, stop, parts)
         for draws in order:
             yield _collated([(objects[place], flip) for place, flip in draws])
 
-    def loss_of(batch: NamedBatch, _: torch.Generator) -> torch.Tensor:
+    def loss_of(batch: NamedBatch, _: Share) -> torch.Tensor:
         return naming_loss(namer, batch)
 
     train(namer, loss_of, batches, config, checkpoint, progress)

@@ -1,6 +1,7 @@
 """Train the discriminator on the reviews, and calibrate it on reviews it was not trained on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from prefect import task
@@ -19,6 +20,8 @@ from models.discriminator import (
 )
 from models.training.discriminator_loss import ReviewBatch, discriminator_loss
 from models.training.loop import Progress, TrainingConfig, train
+from models.training.running import RunningConfig, first_process_first, training_device
+from models.training.share import Share
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record, shared_network_at
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, decode_candidate
@@ -98,7 +101,12 @@ def split_answers(
     return [i for i, h in enumerate(held) if not h], [i for i, h in enumerate(held) if h]
 
 
-def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | None = None) -> TrainedJudge:
+def train_judge(
+    workspace: Workspace,
+    work: JudgeTraining,
+    progress: Progress | None = None,
+    running: RunningConfig | None = None,
+) -> TrainedJudge:
     """Train on the reviews in the ledger; goes on from its checkpoint after a kill.
 
     Raises:
@@ -110,34 +118,52 @@ def train_judge(workspace: Workspace, work: JudgeTraining, progress: Progress | 
         digest = derive_key(work.digest, *(f"{key} {yes}" for key, _, yes in answers))
         phase = f"training {digest}"
         checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
-        known = workspace.ledger().phase("trainings", phase)
-        if known is not None and (workspace.root / known["judge"]["folder"]).is_dir():
-            drop_checkpoint(checkpoint)
-            return TrainedJudge.model_validate(known)
+        known = _known(workspace, phase, checkpoint)
+        if known is not None:
+            return known
         fitting, held = split_answers(answers, set(work.held_out_items))
         if len({answers[i][2] for i in fitting}) < 2 or not held:
             raise FlowError(
                 "too few items are answered to train the judge and to calibrate it; review more items"
             )
+        running = running or RunningConfig()
         network = network_at(workspace.root / work.backbone.folder)
         module = DiscriminatorNetwork(network, work.judge, work.training.seed)
+        network.to(training_device())
         samples, groups = _balanced(reader, [answers[i] for i in fitting])
-        batches = review_batches(samples, groups, work.training.batch_size, work.training.seed)
-
-        def loss_of(batch: ReviewBatch, generator: torch.Generator) -> torch.Tensor:
-            return discriminator_loss(module, batch, generator)
-
-        losses = train(module, loss_of, batches, work.training, checkpoint, progress)
-        judge = LoraDiscriminator(module, work.judge)
-        _calibrate(
-            judge,
-            [decode_candidate(reader.by_key(answers[i][0])) for i in held],
-            [answers[i][2] for i in held],
+        batches = review_batches(
+            samples, groups, work.training.batch_size, work.training.seed, running.loader_workers
         )
-    trained = _keep(workspace, work, digest, judge, len(answers), losses)
-    workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
+
+        def loss_of(batch: ReviewBatch, share: Share) -> torch.Tensor:
+            return discriminator_loss(module, batch, share)
+
+        losses = train(module, loss_of, batches, work.training, checkpoint, progress, running)
+        for part in (network, module):
+            part.to("cpu")
+        with first_process_first():
+            known = _known(workspace, phase, checkpoint)
+            if known is not None:
+                return known
+            judge = LoraDiscriminator(module, work.judge)
+            _calibrate(
+                judge,
+                [decode_candidate(reader.by_key(answers[i][0])) for i in held],
+                [answers[i][2] for i in held],
+            )
+            trained = _keep(workspace, work, digest, judge, len(answers), losses)
+            workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
+            drop_checkpoint(checkpoint)
+            return trained
+
+
+def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedJudge | None:
+    """The training as the ledger knows it, if its weights are still there."""
+    known = workspace.ledger().phase("trainings", phase)
+    if known is None or not (workspace.root / known["judge"]["folder"]).is_dir():
+        return None
     drop_checkpoint(checkpoint)
-    return trained
+    return TrainedJudge.model_validate(known)
 
 
 def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, bool]]:

@@ -10,11 +10,14 @@ from torch import nn
 from data_specs.assessment import QualityConfig
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
+from models.object_attention import capture_object_attention
 from models.object_clear import ObjectClearNetwork
 from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.augmentation import ForegroundPair, augmented
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.object_clear_loss import ForegroundBatch, ObjectClearLossConfig, object_clear_loss
+from models.training.running import RunningConfig, moved_to, training_device
+from models.training.share import Share
 from tasks.assess import changed_region
 from tasks.shards import ShardReader
 from tasks.training_data import TripletSamples, drawn_triplets
@@ -31,6 +34,7 @@ def train_object_clear(
     loss: ObjectClearLossConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    running: RunningConfig | None = None,
 ) -> list[float]:
     """Train U-Net and object token in place; goes on from the checkpoint after a kill.
 
@@ -42,24 +46,35 @@ def train_object_clear(
         loss: How one batch is weighed.
         checkpoint: Where to keep the state.
         progress: Told of every step.
+        running: How it runs on these machines.
 
     Returns:
         The loss of each step.
     """
+    running, device = running or RunningConfig(), training_device()
+    network.to(device)
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
-    def loss_of(triplets: Sequence[Triplet], generator: torch.Generator) -> torch.Tensor:
-        return object_clear_loss(network, foreground_batch(triplets, generator), loss, generator)
+    def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
+        batch = moved_to(foreground_batch(triplets, share), device)
+        return object_clear_loss(network, batch, loss, share, maps)
 
-    with ShardReader(workspace, refs) as reader:
+    with (
+        ShardReader(workspace, refs) as reader,
+        capture_object_attention(network.unet, network.prompt.object_position) as maps,
+    ):
         samples = TripletSamples(reader, reader.keys)
-        batches = drawn_triplets(samples, [range(len(samples))], config.batch_size, config.seed)
-        return train(trained, loss_of, batches, config, checkpoint, progress)
+        batches = drawn_triplets(
+            samples, [range(len(samples))], config.batch_size, config.seed, running.loader_workers
+        )
+        losses = train(trained, loss_of, batches, config, checkpoint, progress, running)
+    network.to("cpu")
+    return losses
 
 
-def foreground_batch(triplets: Sequence[Triplet], generator: torch.Generator) -> ForegroundBatch:
-    """The triplets augmented, each by draws of its own from the step's generator, as tensors."""
-    seeds = torch.randint(2**62, (len(triplets),), generator=generator).tolist()
+def foreground_batch(triplets: Sequence[Triplet], share: Share) -> ForegroundBatch:
+    """The triplets augmented, each by draws of its own from the step's, as tensors."""
+    seeds = share.draw(len(triplets), lambda n, g: torch.randint(2**62, (n,), generator=g)).tolist()
     pairs = [
         augmented(foreground_pair(triplet), min(triplet.mask.shape), np.random.default_rng(seed))
         for triplet, seed in zip(triplets, seeds, strict=True)

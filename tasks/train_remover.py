@@ -1,6 +1,7 @@
 """Retrain the remover on a dataset version (RORem, stages 1 to 3)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from prefect import task
@@ -9,9 +10,12 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.version import VersionSample
+from models.inpainting import InpaintingNetwork
 from models.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.running import RunningConfig, first_process_first, training_device
+from models.training.share import Share
 from tasks.dataset.versions import load_samples
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record
 from tasks.propose import RemoverRef
@@ -70,31 +74,66 @@ def training_groups(samples: Sequence[VersionSample]) -> tuple[list[str], list[r
     return initial + grown, groups
 
 
-def train_remover(workspace: Workspace, work: RemoverTraining, progress: Progress | None = None) -> Trained:
+def train_remover(
+    workspace: Workspace,
+    work: RemoverTraining,
+    progress: Progress | None = None,
+    running: RunningConfig | None = None,
+) -> Trained:
     """Fine-tune the parent on the version; goes on from its checkpoint after a kill.
+
+    Started by a launcher in several processes, they train together and the first one keeps the result.
 
     Returns:
         The remover, recorded in the ledger but not promoted.
     """
     phase = f"training {work.digest}"
     checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
-    known = workspace.ledger().phase("trainings", phase)
-    if known is not None and (workspace.root / known["remover"]["folder"]).is_dir():
-        drop_checkpoint(checkpoint)
-        return Trained.model_validate(known)
+    known = _known(workspace, phase, checkpoint)
+    if known is not None:
+        return known
+    running = running or RunningConfig()
     samples = load_samples(workspace, work.version)
     keys, groups = training_groups(samples)
-    network = network_at(workspace.root / work.parent.folder)
+    network = network_at(workspace.root / work.parent.folder).to(training_device())
     refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
 
-    def loss_of(batch: TripletBatch, generator: torch.Generator) -> torch.Tensor:
-        return remover_loss(network, batch, work.loss, generator)
+    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+        return remover_loss(network, batch, work.loss, share)
 
     with ShardReader(workspace, refs) as reader:
         batches = triplet_batches(
-            TripletSamples(reader, keys), groups, work.training.batch_size, work.training.seed
+            TripletSamples(reader, keys),
+            groups,
+            work.training.batch_size,
+            work.training.seed,
+            running.loader_workers,
         )
-        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress)
+        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, running)
+    network.to("cpu")
+    with first_process_first():
+        return _known(workspace, phase, checkpoint) or _kept(
+            workspace, work, network, losses, phase, checkpoint
+        )
+
+
+def _known(workspace: Workspace, phase: str, checkpoint: Path) -> Trained | None:
+    """The training as the ledger knows it, if its weights are still there."""
+    known = workspace.ledger().phase("trainings", phase)
+    if known is None or not (workspace.root / known["remover"]["folder"]).is_dir():
+        return None
+    drop_checkpoint(checkpoint)
+    return Trained.model_validate(known)
+
+
+def _kept(
+    workspace: Workspace,
+    work: RemoverTraining,
+    network: InpaintingNetwork,
+    losses: list[float],
+    phase: str,
+    checkpoint: Path,
+) -> Trained:
     folder = keep_model(workspace, work.digest, network.save)
     remover = InpaintingRemover(network, work.sampling)
     entry = record(

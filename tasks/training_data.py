@@ -12,6 +12,7 @@ from data_specs.candidate import Candidate
 from data_specs.triplet import Triplet
 from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.discriminator_loss import ReviewBatch
+from models.training.loop import BatchesFrom
 from models.training.order import MixedBatches
 from models.training.remover_loss import TripletBatch
 from tasks.shards import ShardReader, decode_candidate, decode_triplet
@@ -55,24 +56,24 @@ class ReviewSamples(Dataset[tuple[Candidate, bool]]):
 
 
 def triplet_batches(
-    samples: TripletSamples, groups: list[range], batch_size: int, seed: int
-) -> Callable[[int, int], Iterable[TripletBatch]]:
-    """Batches for ``train``; each draws evenly from every group of sample positions."""
-    return _batches(samples, groups, batch_size, seed, _collate_triplets)
+    samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+) -> BatchesFrom:
+    """``TripletBatch``es for ``train``; each draws evenly from every group of sample positions."""
+    return _batches(samples, groups, batch_size, seed, workers, _collate_triplets)
 
 
 def drawn_triplets(
-    samples: TripletSamples, groups: list[range], batch_size: int, seed: int
-) -> Callable[[int, int], Iterable[list[Triplet]]]:
+    samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+) -> BatchesFrom:
     """The same draws as ``triplet_batches``, not yet tensors: for what is augmented first."""
-    return _batches(samples, groups, batch_size, seed, list)
+    return _batches(samples, groups, batch_size, seed, workers, list)
 
 
 def review_batches(
-    samples: ReviewSamples, groups: list[range], batch_size: int, seed: int
-) -> Callable[[int, int], Iterable[ReviewBatch]]:
-    """Batches for ``train``; each draws evenly from every group of sample positions."""
-    return _batches(samples, groups, batch_size, seed, _collate_reviews)
+    samples: ReviewSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+) -> BatchesFrom:
+    """``ReviewBatch``es for ``train``; each draws evenly from every group of sample positions."""
+    return _batches(samples, groups, batch_size, seed, workers, _collate_reviews)
 
 
 def _batches(
@@ -80,11 +81,12 @@ def _batches(
     groups: list[range],
     batch_size: int,
     seed: int,
+    workers: int,
     collate: Callable[[list[Any]], Any],
-) -> Callable[[int, int], Iterable[Any]]:
-    def batches_from(start: int, stop: int) -> Iterable[Any]:
-        order = MixedBatches(groups, batch_size, seed, start, stop)
-        return DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate)
+) -> BatchesFrom:
+    def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterable[Any]:
+        order = MixedBatches(groups, batch_size, seed, start, stop, parts)
+        return DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate, num_workers=workers)
 
     return batches_from
 

@@ -14,7 +14,7 @@ from flows.commands.options import (
     clear_errors,
     print_json,
 )
-from flows.commands.rorem import ConfigOption, configured
+from flows.commands.settings import ConfigOption, configured
 
 if TYPE_CHECKING:
     from data_specs.compositing import CompositingResult

@@ -1,33 +1,29 @@
 """The commands of RORem's cycle: demo, round, cycle; and training what is made beforehand."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from data_specs.errors import InputError
 from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors
+from flows.commands.settings import ConfigOption, configured
 from flows.commands.train_perception import train_perception_command
+from flows.commands.train_remover import train_remover_command
 from flows.commands.training_bar import training_bar
 
 if TYPE_CHECKING:
     from data_specs.round import CycleResult
     from flows.rorem_cycle import CycleConfig
 
-Settings = TypeVar("Settings", bound=BaseModel)
-
 demo_app = typer.Typer(name="demo")
 cycle_app = typer.Typer(name="cycle")
 round_app = typer.Typer(name="round")
-train_app = typer.Typer(name="train", no_args_is_help=True, help="Train the models that are made beforehand.")
+train_app = typer.Typer(
+    name="train", no_args_is_help=True, help="Train a remover, or the models that are made beforehand."
+)
 
 SeedOption = Annotated[int, typer.Option(min=0, help="Another seed, other scenes, items and noise.")]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A JSON file with any of the flow's settings.", exists=True)
-]
 
 
 @demo_app.command()
@@ -99,7 +95,11 @@ def round_(
 
 @train_app.callback()
 def _train() -> None:
-    """Train the models that are made beforehand."""
+    """Train a remover, or the models that are made beforehand."""
+
+
+train_app.command("remover")(train_remover_command)
+train_app.command("perception")(train_perception_command)
 
 
 @train_app.command("base")
@@ -156,29 +156,6 @@ def train_object_clear_command(
     write_durably(out / "card.json", (card.model_dump_json(indent=2) + "\n").encode())
     shutil.rmtree(work)
     typer.echo(f"wrote {out}; its card.json tells how good it is")
-
-
-train_app.command("perception")(train_perception_command)
-
-
-def configured(kind: type[Settings], path: Path | None, named: dict[str, object]) -> Settings:
-    """Settings from a JSON file, with what the command line names on top.
-
-    Raises:
-        InputError: If the file is no JSON, or a setting is unknown or out of bounds.
-    """
-    try:
-        given = json.loads(path.read_text()) if path else {}
-        unknown = sorted(set(given) - set(kind.model_fields))
-        if unknown:
-            raise InputError(path, f"unknown settings: {', '.join(unknown)}")
-        return kind.model_validate({**given, **named})
-    except json.JSONDecodeError as error:
-        raise InputError(path, f"is no JSON ({error})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(path or "settings", f"{place}: {first['msg']}") from error
 
 
 def _run_cycle(config: "CycleConfig", as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Depth Anything: how far each pixel is, in metres, by transformers' own classes (papers.md fact 14)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -32,9 +32,9 @@ class DepthAnythingConfig(BaseModel):
     kind: Literal["depth_anything"] = "depth_anything"
     weights: Path = Field(
         default=SHIPPED / "depth_anything",
-        description="Folder as transformers saves it (config.json, preprocessor_config.json, safetensors); the "
-        "default is tiny and shipped, full is depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf or "
-        "-Indoor-. Relative checkpoints have no unit and are refused.",
+        description="Folder with config.json, preprocessor_config.json and safetensors. The default is tiny "
+        "and shipped; full is depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf, or Indoor. Relative "
+        "checkpoints have no unit and are refused.",
     )
 
 
@@ -81,6 +81,9 @@ class DepthAnythingEstimator:
 
 def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
     """transformers' own classes at 0.9 million parameters, untrained; it tells inverse metres."""
+    # transformers takes the one and keeps the other, but declares neither.
+    tapped: dict[str, Any] = {"out_indices": [1, 2, 3, 4]}
+    told: dict[str, Any] = {"depth_unit": _INVERSE_METRES}
     encoder = Dinov2Config(
         image_size=TINY_PX,
         patch_size=8,
@@ -88,8 +91,8 @@ def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
         num_hidden_layers=4,
         num_attention_heads=4,
         mlp_ratio=2,
-        out_indices=[1, 2, 3, 4],
         reshape_hidden_states=False,
+        **tapped,
     )
     sizes = DepthAnythingSizes(
         backbone_config=encoder,
@@ -98,6 +101,6 @@ def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
         neck_hidden_sizes=[24, 32, 48, 64],
         fusion_hidden_size=32,
         head_hidden_size=16,
-        depth_unit=_INVERSE_METRES,
+        **told,
     )
     return DepthAnythingForDepthEstimation(sizes)

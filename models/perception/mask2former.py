@@ -1,7 +1,7 @@
 """Mask2Former: what each pixel shows, by transformers' own classes (papers.md fact 14)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -31,8 +31,8 @@ class Mask2FormerConfig(BaseModel):
     kind: Literal["mask2former"] = "mask2former"
     weights: Path = Field(
         default=SHIPPED / "mask2former",
-        description="Folder as transformers saves it (config.json, preprocessor_config.json, safetensors); the "
-        "default is tiny and shipped, full is facebook/mask2former-swin-large-ade-semantic.",
+        description="Folder with config.json, preprocessor_config.json and safetensors. The default is tiny "
+        "and shipped; full is facebook/mask2former-swin-large-ade-semantic.",
     )
 
 
@@ -47,7 +47,8 @@ class Mask2FormerSegmenter:
         """
         self._model = load_backbone(Mask2FormerForUniversalSegmentation, config.weights)
         self._prepare = load_preparation(config.weights)
-        self._surfaces = surfaces_of(self._model.config.id2label or {})
+        labels = self._model.config.id2label or {}
+        self._surfaces = surfaces_of({int(number): name for number, name in labels.items()})
         self._hash = derive_key("mask2former", folder_fingerprint(config.weights))
 
     @property
@@ -63,7 +64,8 @@ class Mask2FormerSegmenter:
         scores = class_scores(found.class_queries_logits, found.masks_queries_logits)[0].numpy()
         height, width = source.shape[:2]
         large = [
-            cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) for each in self._added_up(scores)
+            cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR)
+            for each in self._added_up(scores)
         ]
         return np.argmax(np.stack(large), axis=0).astype(np.uint8)
 
@@ -91,6 +93,8 @@ def class_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
 
 def tiny_mask2former() -> Mask2FormerForUniversalSegmentation:
     """transformers' own classes at 1.1 million parameters, untrained; its classes are SurfaceClass's."""
+    # transformers takes it, but does not declare it.
+    tapped: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
     swin = SwinConfig(
         image_size=TINY_PX,
         embed_dim=24,
@@ -99,7 +103,7 @@ def tiny_mask2former() -> Mask2FormerForUniversalSegmentation:
         window_size=4,
         mlp_ratio=2.0,
         drop_path_rate=0.0,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
+        **tapped,
     )
     sizes = Mask2FormerSizes(
         backbone_config=swin,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ SamSize = Literal["tiny", "vit_b", "vit_l", "vit_h"]
 Point = tuple[float, float]
 
 FILL = (124, 116, 104)
-"""SAM's mean colour: what its own padding amounts to."""
+"""SAM's mean colour, in whole levels."""
 _ON_OBJECT, _NO_POINT = 1, -1
 """SAM's labels of a point, and of the padding where another box has more points."""
 _SQUARES_AT_ONCE = 16
@@ -120,8 +120,9 @@ class SamSegmenter:
             return []
         shown = letterbox(source, self._sizes.image_px, FILL)
         scale = np.array([shown.across, shown.down])
-        embedding = embed(self._sam, squares_to_tensor([shown.square]))
         inside = (round(shown.height * shown.down), round(shown.width * shown.across))
+        # SAM pads after taking the mean off: by exact zeros, which no fill of whole levels can be.
+        embedding = embed(self._sam, squares_to_tensor([shown.square[: inside[0], : inside[1]]]))
         masks: list[Mask] = []
         for part in _parts(asked):
             prompts = prompts_of([(_edges(box) * np.tile(scale, 2), _array(on) * scale) for box, on in part])
@@ -164,7 +165,7 @@ def build_sam(sizes: SamSizes) -> Sam:
             depth=sizes.depth,
             num_heads=sizes.heads,
             out_chans=sizes.prompt_width,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            norm_layer=cast(Any, partial(nn.LayerNorm, eps=1e-6)),
             use_rel_pos=True,
             window_size=sizes.window,
             global_attn_indexes=sizes.global_at,
@@ -222,7 +223,7 @@ def full_size(logits: Tensor, side_px: int) -> Tensor:
 
 
 def squares_to_tensor(squares: Sequence[RgbImage]) -> Tensor:
-    """B squares S×S×3 uint8 → B×3×S×S float, [0, 255]: SAM takes levels."""
+    """B pictures H×W×3 uint8 of one size → B×3×H×W float, [0, 255]: SAM takes levels."""
     return torch.from_numpy(np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32))
 
 
@@ -246,5 +247,5 @@ def _array(points: Sequence[Point]) -> NDArray[np.float64]:
     return np.array(points, np.float64).reshape(-1, 2)
 
 
-def _parts(asked: list[tuple[Box, list[Point]]]) -> list[list[tuple[Box, list[Point]]]]:
+def _parts(asked: Sequence[tuple[Box, list[Point]]]) -> list[Sequence[tuple[Box, list[Point]]]]:
     return [asked[start : start + _SQUARES_AT_ONCE] for start in range(0, len(asked), _SQUARES_AT_ONCE)]

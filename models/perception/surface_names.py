@@ -1,4 +1,4 @@
-"""Which surface a segmenter's class name means: ADE20K's 150 classes, and the tiny model's own four (fact 14)."""
+"""Which surface a class name means: ADE20K's 150 classes, and the tiny model's own four (fact 14)."""
 
 import re
 from collections.abc import Mapping

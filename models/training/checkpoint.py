@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,7 +14,9 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 
-_ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
+Settings = Mapping[str, Any]
+"""What a resume may not change, as JSON takes it."""
+_ANEW = "delete it to start anew"
 
 
 @dataclass(slots=True)
@@ -24,57 +28,132 @@ class TrainingState:
     ema: list[Tensor]
     """Their running averages, in the same order."""
     optimizer: torch.optim.Optimizer
+    """Over the same parameters, in the same order."""
     step: int
     """Steps done; the data position follows from it."""
     losses: list[float]
 
 
-def save_checkpoint(path: Path, state: TrainingState, config_digest: str) -> None:
+def save_checkpoint(path: Path, state: TrainingState, settings: Settings, keep: int = 1) -> None:
     """Write aside, sync, rename: a kill leaves the old checkpoint or the new one.
 
     Args:
-        path: The file.
+        path: The file; the ``keep`` − 1 before it lie beside it, ``.step`` and their steps at the end.
         state: What to keep.
-        config_digest: Of the training's settings; a resume under others is refused.
+        settings: Of the training; a resume under others is refused.
+        keep: Checkpoints that stay.
+
+    Raises:
+        ModelError: If it cannot be written; the one before is still there.
     """
     tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
-    for (name, parameter), average in zip(state.parameters.items(), state.ema, strict=True):
+    moments = state.optimizer.state_dict()["state"]
+    for number, (name, parameter) in enumerate(state.parameters.items()):
         tensors[f"weight/{name}"] = parameter.detach().contiguous()
-        tensors[f"ema/{name}"] = average.contiguous()
-        for key, value in state.optimizer.state[parameter].items():
+        tensors[f"ema/{name}"] = state.ema[number].contiguous()
+        for key, value in moments.get(number, {}).items():
             tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value).contiguous()
-    facts = {"step": str(state.step), "config": config_digest, "losses": json.dumps(state.losses)}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"step": str(state.step), "settings": json.dumps(settings), "losses": json.dumps(state.losses)}
     aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
-    save_file(tensors, aside, metadata=facts)
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, aside, metadata=facts)
+        _sync(aside)
+        _keep_older(path, keep - 1)
+        aside.replace(path)
+        _sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        aside.unlink(missing_ok=True)
+        raise ModelError(
+            f"{path}: the checkpoint of step {state.step} cannot be written ({error}); make room and start "
+            "again: the one before is still there"
+        ) from error
 
 
-def load_checkpoint(path: Path, state: TrainingState, config_digest: str) -> None:
-    """Fill ``state`` and torch's RNG from ``path``.
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _keep_older(path: Path, count: int) -> None:
+    """Give the present checkpoint a second name, and drop all such but the newest ``count``."""
+    if count and path.exists():
+        with safe_open(path, framework="pt") as file:
+            step = int((file.metadata() or {})["step"])
+        older = path.with_name(f"{path.name}.step{step:08d}")
+        older.unlink(missing_ok=True)
+        os.link(path, older)
+    for older in sorted(path.parent.glob(f"{path.name}.step*"), reverse=True)[count:]:
+        older.unlink()
+
+
+def load_checkpoint(path: Path, state: TrainingState, settings: Settings) -> None:
+    """Fill ``state`` and torch's RNG from ``path``; leaves all as it is where there is no such file.
 
     Raises:
         ModelError: If the file is damaged, of another network, or of a training with other settings.
     """
+    if not path.exists():
+        return
     try:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            names = set(file.keys())
+            _check_fits(
+                path, facts, {n: tuple(file.get_slice(n).get_shape()) for n in names}, state, settings
+            )
+            _fill(path, file, names, state)
+            torch.set_rng_state(file.get_tensor("rng"))
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: damaged checkpoint ({error}); delete it to start anew") from error
-    if facts.get("config") != config_digest:
-        raise ModelError(f"{path}: checkpoint of a training with other settings; delete it to start anew")
-    if {n for n in tensors if n.startswith("weight/")} != {f"weight/{n}" for n in state.parameters}:
-        raise ModelError(f"{path}: checkpoint of another network; delete it to start anew")
-    for number, (name, parameter) in enumerate(state.parameters.items()):
-        parameter.data.copy_(tensors[f"weight/{name}"])
-        state.ema[number].copy_(tensors[f"ema/{name}"])
-        places = {key: f"optimizer/{key}/{name}" for key in _ADAMW_STATE}
-        moments = {key: tensors[place] for key, place in places.items() if place in tensors}
-        if moments:  # a parameter that no gradient has reached yet has none
-            state.optimizer.state[parameter] = moments
-    torch.set_rng_state(tensors["rng"])
+        raise ModelError(f"{path}: damaged checkpoint ({error}); {_instead(path)}") from error
     state.step = int(facts["step"])
     state.losses[:] = json.loads(facts["losses"])
+
+
+def _check_fits(
+    path: Path,
+    facts: Mapping[str, str],
+    shapes: Mapping[str, tuple[int, ...]],
+    state: TrainingState,
+    settings: Settings,
+) -> None:
+    was, now = json.loads(facts.get("settings", "{}")), json.loads(json.dumps(settings))
+    changed = [
+        f"{n} was {was.get(n)}, is {now.get(n)}" for n in sorted({*was, *now}) if was.get(n) != now.get(n)
+    ]
+    if changed:
+        raise ModelError(
+            f"{path}: checkpoint of a training with other settings ({'; '.join(changed)}); set them back, or "
+            f"{_ANEW}"
+        )
+    wanted = {f"weight/{name}": tuple(parameter.shape) for name, parameter in state.parameters.items()}
+    if {name: shape for name, shape in shapes.items() if name.startswith("weight/")} != wanted:
+        raise ModelError(f"{path}: checkpoint of another network; {_ANEW}")
+
+
+@torch.no_grad()
+def _fill(path: Path, file: Any, names: set[str], state: TrainingState) -> None:
+    """Weights, averages and moments, one parameter at a time."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    keys = sorted({name.split("/")[1] for name in names if name.startswith("optimizer/")})
+    for number, (name, parameter) in enumerate(state.parameters.items()):
+        weight = file.get_tensor(f"weight/{name}")
+        if not weight.isfinite().all():
+            raise ModelError(f"{path}: {name} holds what is no number; {_instead(path)}")
+        parameter.copy_(weight)
+        state.ema[number].copy_(file.get_tensor(f"ema/{name}"))
+        places = {key: f"optimizer/{key}/{name}" for key in keys}
+        found = {key: file.get_tensor(place) for key, place in places.items() if place in names}
+        if found:  # a parameter that no gradient has reached yet has none
+            moments[number] = found
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _instead(path: Path) -> str:
+    """What to do with a checkpoint that cannot be used: the one before, where there is one."""
+    older = max(path.parent.glob(f"{path.name}.step*"), default=None)
+    return _ANEW if older is None else f"rename {older.name} to {path.name}, or {_ANEW}"

@@ -21,7 +21,7 @@ class DepthBatch:
 
 
 def inverse_depth_loss(network: DepthAnythingForDepthEstimation, batch: DepthBatch) -> Tensor:
-    """Mean absolute error plus that of the gradients, over the mean inverse depth, so that no unit is left."""
+    """Mean absolute error plus that of the gradients, over the mean inverse depth: no unit is left."""
     error = (network(pixel_values=batch.pictures).predicted_depth - batch.inverse)[:, None]
     level = batch.inverse.mean()
     loss = error.abs().mean()

@@ -1,7 +1,7 @@
 """The training loop all of the project's networks share: accelerate, AdamW, EMA, checkpoints."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +11,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
-from data_specs.keys import derive_key
 from models.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from models.training.running import (
+    RunningConfig,
+    accelerator_for,
+    build_optimizer,
+    checkpoint_gradients,
+    moved_to,
+    share_numbers,
+)
+from models.training.share import Share
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss)."""
+LossOf = Callable[[Any, Share], Tensor]
+"""The loss of one share of a batch, all its randomness from the share."""
+BatchesFrom = Callable[[int, int, Sequence[slice]], Iterable[Any]]
+"""Of batches number ``start`` to ``stop`` − 1, the parts with these places, one after the other."""
 
 
 class TrainingConfig(BaseModel):
@@ -35,66 +47,119 @@ class TrainingConfig(BaseModel):
     seed: int = Field(default=0, ge=0, description="Of noise, timesteps and the order of samples.")
 
 
+class _Step(nn.Module):
+    """The loss as a module's forward pass: what accelerate wraps, so that processes find one another."""
+
+    def __init__(self, trained: nn.Module, loss_of: LossOf) -> None:
+        super().__init__()
+        self.trained = trained
+        self._loss_of = loss_of
+
+    def forward(self, batch: Any, share: Share) -> Tensor:
+        return self._loss_of(batch, share)
+
+
 def train(
     module: nn.Module,
-    loss_of: Callable[[Any, torch.Generator], Tensor],
-    batches_from: Callable[[int, int], Iterable[Any]],
+    loss_of: LossOf,
+    batches_from: BatchesFrom,
     config: TrainingConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    running: RunningConfig | None = None,
 ) -> list[float]:
     """Train ``module`` in place; at the end it holds the EMA weights.
 
     Killed and started again with the same arguments it goes on from ``checkpoint`` and ends with the
-    weights of an unbroken run.
+    weights of an unbroken run. Started by a launcher in several processes, each does its share of every
+    batch: order, noise and so the loss curve are those of one process, but for rounding, and a run may go on
+    in another number of processes. They share the disk that ``checkpoint`` is on.
 
     Args:
         module: Holds the parameters; those with ``requires_grad`` are trained.
-        loss_of: The loss of one batch, all its randomness from the generator given.
-        batches_from: Batches number ``start`` to ``stop`` − 1.
-        config: How.
+        loss_of: The loss of one batch.
+        batches_from: Where batches come from.
+        config: What decides the weights.
         checkpoint: Where to keep the state; None keeps none.
-        progress: Told of every step.
+        progress: Told of every step, in the first process.
+        running: How it runs on these machines.
 
     Returns:
-        The loss of each step.
+        The loss of each step, over all processes.
 
     Raises:
-        ModelError: If a loss is not a number, or the checkpoint does not fit.
+        ModelError: If loss or gradient is not a number, the batch does not split evenly, or the checkpoint
+            does not fit or cannot be written.
     """
-    accelerator = Accelerator()
-    optimizer = _optimizer(module, config)
+    running = running or RunningConfig()
+    accelerator = accelerator_for(running)
+    numbers, parts = share_numbers(config.batch_size, accelerator, running)
+    accelerator.gradient_accumulation_steps = len(numbers)
+    if running.gradient_checkpointing:
+        checkpoint_gradients(module)
+    optimizer = build_optimizer(
+        module, config.learning_rate, config.weight_decay, running, accelerator.device
+    )
+    model, prepared = accelerator.prepare(_Step(module, loss_of), optimizer)
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    settings = {**config.model_dump(), **running.model_dump(include={"precision", "optimizer"})}
     state = TrainingState(named, [p.detach().clone() for p in named.values()], optimizer, 0, [])
-    digest = derive_key(config.model_dump_json(), *(f"{n}{tuple(p.shape)}" for n, p in named.items()))
-    if checkpoint is not None and checkpoint.exists():
-        load_checkpoint(checkpoint, state, digest)
-    module, prepared = accelerator.prepare(module, optimizer)
-    module.train()
-    for batch in batches_from(state.step, config.steps):
+    if checkpoint is not None:
+        load_checkpoint(checkpoint, state, settings)
+    model.train()
+    places = [slice(number, None, parts) for number in numbers]
+    batches = iter(batches_from(state.step, config.steps, places))
+    while state.step < config.steps:
         _set_rate(optimizer, config, state.step)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        loss = loss_of(batch, generator)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(list(named.values()), config.gradient_clip)
-        prepared.step()
-        prepared.zero_grad()
-        _record(state, float(loss.detach()), config)
-        if checkpoint is not None and (
-            state.step % config.checkpoint_every == 0 or state.step == config.steps
-        ):
-            save_checkpoint(checkpoint, state, digest)
-        if progress is not None:
+        shares = [_share(accelerator, config.seed * 1_000_003 + state.step, n, parts) for n in numbers]
+        loss = _step(accelerator, model, prepared, batches, shares, state, config)
+        _record(state, loss, config)
+        due = state.step == config.steps or state.step % config.checkpoint_every == 0
+        if checkpoint is not None and due and accelerator.is_main_process:
+            save_checkpoint(checkpoint, state, settings, running.keep_checkpoints)
+        if progress is not None and accelerator.is_main_process:
             progress(state.step, config.steps, state.losses[-1])
     for parameter, average in zip(named.values(), state.ema, strict=True):
         parameter.data.copy_(average)
-    accelerator.unwrap_model(module).eval()
+    module.eval()
     return state.losses
 
 
-def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+def _share(accelerator: Accelerator, seed: int, number: int, of: int) -> Share:
+    def process_mean(value: Tensor) -> Tensor:
+        return accelerator.reduce(value, "mean")  # pyright: ignore[reportReturnType] - a tensor in, one out
+
+    return Share(torch.Generator().manual_seed(seed), number, of, process_mean)
+
+
+def _step(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: Any,
+    batches: Iterator[Any],
+    shares: Sequence[Share],
+    state: TrainingState,
+    config: TrainingConfig,
+) -> float:
+    """One optimizer step over all shares and processes; refuses a loss or gradient that is not a number."""
+    losses: list[Tensor] = []
+    found = 0.0
+    for share in shares:
+        with accelerator.accumulate(model):
+            loss = model(moved_to(next(batches), accelerator.device), share)
+            accelerator.backward(loss)
+            losses.append(loss.detach())
+            if accelerator.sync_gradients:
+                norm = accelerator.clip_grad_norm_(list(state.parameters.values()), config.gradient_clip)
+                found = float(share.process_mean(torch.stack(losses).mean()))
+                for what, value in (("loss", found), ("gradient's norm", float(norm or 0))):
+                    if not math.isfinite(value):
+                        raise ModelError(
+                            f"the {what} became {value} at step {state.step}; lower the learning rate"
+                        )
+            optimizer.step()
+            optimizer.zero_grad()
+    return found
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:
@@ -109,8 +174,6 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: in
 
 @torch.no_grad()
 def _record(state: TrainingState, loss: float, config: TrainingConfig) -> None:
-    if not math.isfinite(loss):
-        raise ModelError(f"the loss became {loss} at step {state.step}; lower the learning rate")
     state.step += 1
     state.losses.append(loss)
     # A young average must not remember the start: the usual warm-up of EMA.

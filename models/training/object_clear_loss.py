@@ -1,13 +1,12 @@
 """ObjectClear's loss of one batch: restore the clean picture, and look at the object and its effect."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.object_attention import capture_object_attention
 from models.object_clear import ObjectClearNetwork
 from models.training.remover_loss import (
     Denoising,
@@ -17,6 +16,7 @@ from models.training.remover_loss import (
     denoising_loss,
     encoded,
 )
+from models.training.share import Share
 
 _FOREGROUND_SHARE = 0.1
 """A cell of the resized M_fg above this belongs to the foreground (papers.md, fact 17)."""
@@ -42,11 +42,20 @@ def object_clear_loss(
     network: ObjectClearNetwork,
     batch: ForegroundBatch,
     config: ObjectClearLossConfig,
-    generator: torch.Generator,
+    share: Share,
+    maps: Mapping[str, Tensor],
 ) -> Tensor:
     """The noise (or clean-latent) loss, and the mask loss on every cross-attention.
 
     At full size these are the layers the paper names: down_blocks 1–2, mid, up_blocks 0–1.
+
+    Args:
+        network: U-Net and object token are trained.
+        batch: This share's triplets.
+        config: How they are weighed.
+        share: Draws timesteps and noise.
+        maps: What ``capture_object_attention`` keeps. It stays open until the backward pass is over, because
+            gradient checkpointing comes by once more.
 
     Returns:
         Scalar.
@@ -56,8 +65,7 @@ def object_clear_loss(
         clean, source, batch.mask, change_weight(batch.mask, source, clean, config.change_weight)
     )
     conditioning = network.condition(batch.source, batch.mask)
-    with capture_object_attention(network.unet, network.prompt.object_position) as maps:
-        restored = denoising_loss(network, task, conditioning, config, generator)
+    restored = denoising_loss(network, task, conditioning, config, share)
     return restored + config.mask_loss_weight * mask_loss(maps.values(), batch.foreground)
 
 

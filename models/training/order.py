@@ -1,6 +1,6 @@
 """The order in which samples are drawn: a true shuffle each epoch, known from the step alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -38,10 +38,19 @@ class MixedBatches:
     """Batches drawn from several groups in fixed shares, e.g. half initial, half grown triplets.
 
     Iterating yields batch ``start`` to batch ``stop`` − 1, each a list of (sample index, whether to flip
-    it), RORem's random flip: what torch's DataLoader takes as ``batch_sampler``.
+    it), RORem's random flip: what torch's DataLoader takes as ``batch_sampler``. Of each batch it yields
+    the parts asked for, one after the other; the draws are those of the whole batch.
     """
 
-    def __init__(self, groups: list[range], batch_size: int, seed: int, start: int, stop: int) -> None:
+    def __init__(
+        self,
+        groups: list[range],
+        batch_size: int,
+        seed: int,
+        start: int,
+        stop: int,
+        parts: Sequence[slice] = (slice(None),),
+    ) -> None:
         """Split every batch over ``groups`` (non-empty index ranges) as evenly as may be."""
         self._orders = [ShuffledOrder(len(group), seed + 7 * number) for number, group in enumerate(groups)]
         self._groups = groups
@@ -49,17 +58,20 @@ class MixedBatches:
         self._shares = [base + (number < extra) for number in range(len(groups))]
         self._start, self._stop = start, stop
         self._seed = seed
+        self._parts = parts
 
     def __len__(self) -> int:
-        """Batches to come."""
-        return self._stop - self._start
+        """Parts of batches to come."""
+        return (self._stop - self._start) * len(self._parts)
 
     def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
-        """Yield each batch's samples and flips."""
+        """Yield the samples and flips of each part."""
         for number in range(self._start, self._stop):
             batch: list[int] = []
             for group, order, share in zip(self._groups, self._orders, self._shares, strict=True):
                 batch += [group[i] for i in order.take(number * share, share)]
             generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) % 2**63)
             flips = torch.rand(len(batch), generator=generator) < 0.5
-            yield list(zip(batch, flips.tolist(), strict=True))
+            draws = list(zip(batch, flips.tolist(), strict=True))
+            for part in self._parts:
+                yield draws[part]

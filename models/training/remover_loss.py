@@ -1,5 +1,6 @@
 """The remover's loss of one batch (RORem, training of the removal model)."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import IntTensor, Tensor
 
 from models.inpainting import InpaintingNetwork
+from models.training.share import Share
 
 
 class RemoverLossConfig(BaseModel):
@@ -59,7 +61,7 @@ class Denoising:
 
 
 def remover_loss(
-    network: InpaintingNetwork, batch: TripletBatch, config: RemoverLossConfig, generator: torch.Generator
+    network: InpaintingNetwork, batch: TripletBatch, config: RemoverLossConfig, share: Share
 ) -> Tensor:
     """Mean squared error of the U-Net's prediction (noise, or the clean latent, as the schedule says).
 
@@ -77,15 +79,17 @@ def remover_loss(
         Denoising(clean, masked, batch.mask, weight),
         network.condition(len(clean), batch.source.shape[-1]),
         config,
-        generator,
+        share,
     )
 
 
 @torch.no_grad()
 def encoded(vae: Any, *pictures: Tensor) -> tuple[Tensor, ...]:
-    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them."""
+    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them; float32 in any autocast."""
     scale = vae.config["scaling_factor"]
-    return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
+    kind = pictures[0].device.type
+    with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
+        return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
 
 
 def denoising_loss(
@@ -93,7 +97,7 @@ def denoising_loss(
     task: Denoising,
     conditioning: tuple[Tensor, dict[str, Tensor]],
     config: RemoverLossConfig,
-    generator: torch.Generator,
+    share: Share,
 ) -> Tensor:
     """Noise ``task.clean``, have it restored, weigh the squared error.
 
@@ -102,28 +106,29 @@ def denoising_loss(
         task: What is to be restored.
         conditioning: Tokens, and what SDXL adds to the timestep.
         config: How timesteps are drawn.
-        generator: Of timesteps and noise.
+        share: Draws timesteps and noise; the weights are made even over all processes.
 
     Returns:
         Scalar.
     """
     clean = task.clean
     small_mask = torch.nn.functional.interpolate(task.mask, clean.shape[-2:], mode="nearest")
-    steps = _draw_timesteps(len(clean), network.scheduler.config["num_train_timesteps"], config, generator)
-    noise = torch.randn(clean.shape, generator=generator)
+    steps = _draw_timesteps(len(clean), network.scheduler.config["num_train_timesteps"], config, share)
+    noise = share.draw(len(clean), lambda n, g: torch.randn((n, *clean.shape[1:]), generator=g))
+    steps, noise = steps.to(clean.device), noise.to(clean.device)
     noisy = network.scheduler.add_noise(clean, noise, cast(IntTensor, steps))
     hidden, added = conditioning
     inputs = torch.cat([noisy, small_mask, task.given], dim=1)
     predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample
     target = clean if network.scheduler.config["prediction_type"] == "sample" else noise
     error = (predicted.float() - target).pow(2).mean(1, keepdim=True)
-    return (error * task.weight).sum() / task.weight.sum()
+    return (error * task.weight).sum() / share.process_mean(task.weight.sum())
 
 
-def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, generator: torch.Generator) -> Tensor:
-    steps = torch.randint(0, total, (count,), generator=generator)
-    noisy = torch.randint(int(0.6 * total), total, (count,), generator=generator)
-    choose = torch.rand(count, generator=generator) < config.noisy_share
+def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, share: Share) -> Tensor:
+    steps = share.draw(count, lambda n, g: torch.randint(0, total, (n,), generator=g))
+    noisy = share.draw(count, lambda n, g: torch.randint(int(0.6 * total), total, (n,), generator=g))
+    choose = share.draw(count, lambda n, g: torch.rand(n, generator=g)) < config.noisy_share
     return torch.where(choose, noisy, steps)
 
 

@@ -1,4 +1,4 @@
-"""Find a plate: a background picture's surfaces and depth, the flat ground in them, and then a plate or a reject."""
+"""Find a plate: a picture's surfaces and depth, the flat ground in them, and so a plate or a reject."""
 
 import numpy as np
 

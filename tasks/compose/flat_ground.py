@@ -1,4 +1,4 @@
-"""Flat ground: where the surface classes say ground and the depth is that of one plane (papers.md fact 14)."""
+"""Flat ground: where the classes say ground and the depth is that of one plane (papers.md fact 14)."""
 
 import cv2
 import numpy as np
@@ -20,7 +20,10 @@ class FlatGroundConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     depth_tolerance: float = Field(
-        default=0.15, gt=0, lt=1, description="How far inverse depth may be off the plane's, as a share of it."
+        default=0.15,
+        gt=0,
+        lt=1,
+        description="How far inverse depth may be off the plane's, as a share of it.",
     )
     slope_tolerance: float = Field(
         default=0.75,
@@ -28,11 +31,17 @@ class FlatGroundConfig(BaseModel):
         description="How far inverse depth's slope may be off the plane's; 1 is the slope of a wall.",
     )
     least_pitch_deg: float = Field(
-        default=20, ge=0, lt=90, description="A plane seen more head-on is a wall, or a floor without horizon."
+        default=20,
+        ge=0,
+        lt=90,
+        description="A plane seen more head-on is a wall, or a floor without horizon.",
     )
     most_roll_deg: float = Field(default=20, gt=0, le=90, description="A plane that leans more is a slope.")
     least_island_share: float = Field(
-        default=0.01, ge=0, lt=1, description="A piece of ground smaller than this share of the picture is dropped."
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="A piece of ground smaller than this share of the picture is dropped.",
     )
 
 
@@ -59,7 +68,10 @@ def flat_ground(classes: ClassMap, depth: Depth, focal_px: float, config: FlatGr
     )
     if plane is None:
         return np.zeros_like(ground)
-    inverse, on_plane = 1 / depth[ground].astype(np.float64), plane.inverse_depth(depth.shape, focal_px)[ground]
+    inverse, on_plane = (
+        1 / depth[ground].astype(np.float64),
+        plane.inverse_depth(depth.shape, focal_px)[ground],
+    )
     off = np.zeros(depth.shape)
     off[ground] = inverse - on_plane
     flat = _slope(off) <= config.slope_tolerance * _slope_of(plane, focal_px)

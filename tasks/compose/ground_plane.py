@@ -10,7 +10,7 @@ from data_specs.arrays import Depth, Region
 _MOST_PIXELS = 1500
 """Pixels that are looked at for a fit: spread evenly, they tell as much as all."""
 _TRIES = 300
-"""Planes through three pixels that are tried; with half the pixels on the ground, one in eight is on it alone."""
+"""Planes through three pixels to try; with half the pixels on the ground, one in eight is the ground."""
 _REFITS = 3
 _NEAR = 0.9
 """The quantile of inverse depth that stands for the near ground: a few wild pixels do not move it."""
@@ -22,7 +22,7 @@ Field = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class GroundPlane:
-    """Inverse depth = ``right``·x + ``down``·y + ``ahead``, x and y in focal lengths from the picture's middle.
+    """Inverse depth = ``right``·x + ``down``·y + ``ahead``; x and y in focal lengths from the middle.
 
     The three are also the plane's normal in the camera's frame, over its distance.
     """
@@ -33,7 +33,7 @@ class GroundPlane:
 
     @property
     def pitch(self) -> float:
-        """Radians between the plane and the picture's own plane: 0 = a wall straight ahead, or a floor below."""
+        """Radians between it and the picture's own plane: 0 = a wall straight ahead, or a floor below."""
         return float(np.arctan2(np.hypot(self.right, self.down), abs(self.ahead)))
 
     @property
@@ -49,7 +49,9 @@ class GroundPlane:
 
 def directions(shape: tuple[int, ...], focal_px: float) -> tuple[Field, Field]:
     """Where pixels look, in focal lengths from the middle: downwards H×1, and to the right 1×W."""
-    down, right = ((np.arange(length) - (length - 1) / 2) / focal_px for length in shape[:2])
+    down, right = (
+        (np.arange(length, dtype=np.float64) - (length - 1) / 2) / focal_px for length in shape[:2]
+    )
     return down[:, None], right[None, :]
 
 
@@ -87,8 +89,8 @@ def fit_ground_plane(
     planes = planes[[_can_be_ground(GroundPlane(*plane), least_pitch, most_roll) for plane in planes]]
     if not len(planes):
         return None
-    # Closeness counts, not only being within the tolerance: a plane aslant between wall and floor is near many
-    # pixels and on none.
+    # Closeness counts, not only being within the tolerance: a plane aslant between wall and floor is near
+    # many pixels and on none.
     closeness = np.maximum(0, 1 - (off_plane(inverse, planes @ seen.T) / tolerance) ** 2)
     best = planes[closeness.sum(axis=1).argmax()]
     for _ in range(_REFITS):
@@ -101,7 +103,7 @@ def fit_ground_plane(
 
 
 def off_plane(inverse: Field, on_plane: Field) -> Field:
-    """How far inverse depth is off the plane's, as a share of it; far away, of a quarter of the near ground's.
+    """How far inverse depth is off the plane's, as a share of it; far away, of a quarter of the near one.
 
     Towards the horizon the plane's inverse depth goes to 0, and no depth could be close to it in proportion.
 
@@ -113,7 +115,7 @@ def off_plane(inverse: Field, on_plane: Field) -> Field:
         As ``on_plane``, at least 0.
     """
     near = np.quantile(inverse, _NEAR)
-    return np.abs(inverse - on_plane) / np.maximum(on_plane, 0.25 * near)
+    return np.asarray(np.abs(inverse - on_plane) / np.maximum(on_plane, 0.25 * near), np.float64)
 
 
 def _planes_through_three(seen: Field, inverse: Field) -> Field:
@@ -121,7 +123,8 @@ def _planes_through_three(seen: Field, inverse: Field) -> Field:
     threes = np.random.default_rng(0).integers(0, len(seen), (_TRIES, 3))
     corners = seen[threes]
     wide = np.abs(np.linalg.det(corners)) > _LEAST_VOLUME
-    return np.linalg.solve(corners[wide], inverse[threes[wide]][..., None])[..., 0]
+    solved = np.linalg.solve(corners[wide], inverse[threes[wide]][..., None])[..., 0]
+    return np.asarray(solved, np.float64)
 
 
 def _can_be_ground(plane: GroundPlane, least_pitch: float, most_roll: float) -> bool:

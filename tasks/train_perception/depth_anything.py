@@ -16,6 +16,7 @@ from models.perception.depth_anything import (
 )
 from models.training.inverse_depth_loss import DepthBatch, inverse_depth_loss
 from models.training.loop import Progress, TrainingConfig, train
+from models.training.share import Share
 from tasks.train_perception.pretrained_files import write_pretrained
 from tasks.train_perception.surfaces import SeenSurfaces, studio_surfaces, varied_batches
 
@@ -45,7 +46,7 @@ def train_depth_anything(
             shown["pixel_values"], torch.from_numpy(1 / np.stack([each.depth for each in pictures]))
         )
 
-    def loss_of(batch: DepthBatch, _: torch.Generator) -> torch.Tensor:
+    def loss_of(batch: DepthBatch, _: Share) -> torch.Tensor:
         return inverse_depth_loss(network, batch)
 
     pictures = [studio_surfaces(index, "train", TINY_PX) for index in range(_PICTURES)]

@@ -10,6 +10,7 @@ from transformers import Mask2FormerImageProcessorPil
 from data_specs.detection import ClassMap, SurfaceClass
 from models.perception.mask2former import TINY_PX, Mask2FormerConfig, Mask2FormerSegmenter, tiny_mask2former
 from models.training.loop import Progress, TrainingConfig, train
+from models.training.share import Share
 from models.training.surface_loss import SurfaceBatch, surface_loss
 from tasks.train_perception.pretrained_files import write_pretrained
 from tasks.train_perception.surfaces import SeenSurfaces, studio_surfaces, varied_batches
@@ -36,8 +37,8 @@ def train_mask2former(
         classes = np.stack([each.classes for each in pictures]).astype(np.int64)
         return SurfaceBatch(shown["pixel_values"], torch.from_numpy(classes))
 
-    def loss_of(batch: SurfaceBatch, generator: torch.Generator) -> torch.Tensor:
-        return surface_loss(network, batch, generator)
+    def loss_of(batch: SurfaceBatch, share: Share) -> torch.Tensor:
+        return surface_loss(network, batch, share.generator)
 
     pictures = [studio_surfaces(index, "train", TINY_PX) for index in range(_PICTURES)]
     batches = varied_batches(pictures, training.batch_size, training.seed, collated)

@@ -1,4 +1,4 @@
-"""A transformers model as its shipped files: float16 safetensors, its config, and how pictures are prepared."""
+"""A transformers model as its shipped files: float16 weights, its config, and its pictures' preparation."""
 
 from pathlib import Path
 

@@ -22,10 +22,12 @@ from models.perception.sam import (
 )
 from models.perception.view_square import view_square
 from models.perception.weights import FILE_NAME, weights_bytes
+from models.protocols import Segmenter
 from models.tensors import masks_to_tensor
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.order import MixedBatches
 from models.training.sam_loss import PromptedBatch, sam_loss
+from models.training.share import Share
 from tasks.aside import write_durably
 from tasks.train_perception.samples import SeenObject, SeenPicture, clip_pictures, studio_picture
 
@@ -67,13 +69,13 @@ def train_sam(
     objects = [*studio, *people]
     groups = [range(len(studio))] * _STUDIO_SHARE + [range(len(studio), len(objects))]
 
-    def batches(start: int, stop: int) -> Iterator[PromptedBatch]:
-        order = MixedBatches(groups, training.batch_size, training.seed, start, stop)
+    def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[PromptedBatch]:
+        order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
         for number, draws in enumerate(order, start):
             rng = np.random.default_rng([training.seed, number])
             yield _collated([(*objects[place], flip) for place, flip in draws], rng)
 
-    def loss_of(batch: PromptedBatch, _: torch.Generator) -> torch.Tensor:
+    def loss_of(batch: PromptedBatch, _: Share) -> torch.Tensor:
         return sam_loss(sam, batch)
 
     train(sam, loss_of, batches, training, checkpoint, progress)
@@ -91,7 +93,7 @@ def measure_sam(folder: Path, scenes: int) -> dict[str, float]:
     }
 
 
-def mask_score(segmenter: SamSegmenter, pictures: Iterable[SeenPicture]) -> MaskScore:
+def mask_score(segmenter: Segmenter, pictures: Iterable[SeenPicture]) -> MaskScore:
     """Measure every object of some pictures; at least one."""
     found: list[list[float]] = []
     for picture in pictures:

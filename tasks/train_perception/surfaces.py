@@ -94,11 +94,11 @@ def varied_batches(
     batch_size: int,
     seed: int,
     collate: Callable[[list[SeenSurfaces]], Batch],
-) -> Callable[[int, int], Iterator[Batch]]:
+) -> Callable[[int, int, Sequence[slice]], Iterator[Batch]]:
     """Batches for ``train``: every picture once an epoch, varied by draws known from the step alone."""
 
-    def batches_from(start: int, stop: int) -> Iterator[Batch]:
-        order = MixedBatches([range(len(pictures))], batch_size, seed, start, stop)
+    def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterator[Batch]:
+        order = MixedBatches([range(len(pictures))], batch_size, seed, start, stop, parts)
         for number, draws in enumerate(order, start):
             rng = np.random.default_rng([seed, number])
             yield collate([varied(pictures[place], flip, rng) for place, flip in draws])

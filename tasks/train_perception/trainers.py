@@ -16,6 +16,7 @@ from tasks.train_perception.mask2former import (
     train_mask2former,
 )
 from tasks.train_perception.sam import SAM_TRAINING, measure_sam, train_sam
+from tasks.train_perception.yolo import YOLO_TRAINING, measure_yolo, train_yolo
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,13 @@ TRAINERS: tuple[Trainer, ...] = (
         SAM_TRAINING,
         train_sam,
         measure_sam,
+    ),
+    Trainer(
+        "yolo",
+        "boxes of sphere, box, cylinder, cone and person: the studio, and the sample clip's training blocks",
+        YOLO_TRAINING,
+        train_yolo,
+        measure_yolo,
     ),
     Trainer(
         "mask2former",

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
@@ -40,8 +42,11 @@ def config(tmp_path: Path, write_pair) -> EvaluateConfig:
 
 def assert_prefect_shows_it(found: Comparison) -> None:
     keys = ["metrics", "metric-differences", "metrics-left-out", "samples-rorem-worst-median-and-best"]
-    # The newest under each key: other evaluations of this session's server have left theirs there too.
-    shown = {key: newest.data for key in keys if (newest := Artifact.get(key)) is not None}
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=keys))
+        newest_first = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC)
+    # Other evaluations of this session's server have left theirs under the same keys: the newest wins.
+    shown = {str(each.key): each.data for each in reversed(newest_first)}
     assert set(shown) == set(keys)
     rows = json.loads(str(shown["metrics"]))
     assert rows[0]["metric"] == "PSNR dB ↑"

@@ -23,6 +23,7 @@ from models.discriminator import (
 from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.discriminator_loss import ReviewBatch, discriminator_loss
 from models.training.loop import TrainingConfig, train
+from models.training.share import Share
 
 CONFIG = DiscriminatorConfig(
     lora_rank=8, lora_alpha=8, lora_targets=ATTENTION + CONVOLUTIONS, head="pooled", head_width=32
@@ -55,7 +56,7 @@ def toy(pictures, boxes):
 def trained(network, toy, steps: int) -> DiscriminatorNetwork:
     judge = DiscriminatorNetwork(network, CONFIG, seed=0)
 
-    def batches(start: int, stop: int) -> Iterator[ReviewBatch]:
+    def batches(start: int, stop: int, _parts: object) -> Iterator[ReviewBatch]:
         for number in range(start, stop):
             yield toy(16, 1000 + number)
 
@@ -221,8 +222,8 @@ def test_the_loss_sees_both_pictures_in_the_same_other_colours(build_network, to
     judge, batch = DiscriminatorNetwork(build_network(8), CONFIG, seed=0), toy(16, 4)
     seen: list[tuple[torch.Tensor, ...]] = []
     judge.register_forward_pre_hook(lambda _module, given: seen.append(given))
-    loss = discriminator_loss(judge, batch, torch.Generator().manual_seed(1))
-    assert discriminator_loss(judge, batch, torch.Generator().manual_seed(1)) == loss
+    loss = discriminator_loss(judge, batch, Share(torch.Generator().manual_seed(1)))
+    assert discriminator_loss(judge, batch, Share(torch.Generator().manual_seed(1))) == loss
     (source, mask, removal), _ = seen
     assert torch.equal(mask, batch.mask)
     orders = set()

@@ -8,6 +8,8 @@ from tasks.evaluate import read_triplets
 from tasks.shards import ShardReader
 from tasks.training_data import TripletSamples, triplet_batches
 
+WHOLE = (slice(None),)
+
 
 @pytest.fixture
 def samples(filmed):
@@ -29,7 +31,7 @@ def test_a_flip_turns_picture_mask_and_truth_together(filmed, samples: TripletSa
 
 def test_batches_go_on_from_any_number(samples: TripletSamples) -> None:
     batches_from = triplet_batches(samples, [range(8), range(8, 12)], 4, seed=2)
-    whole, rest = list(batches_from(0, 6)), list(batches_from(4, 6))
+    whole, rest = list(batches_from(0, 6, WHOLE)), list(batches_from(4, 6, WHOLE))
     assert len(whole) == 6
     for one, other in zip(whole[4:], rest, strict=True):
         assert torch.equal(one.source, other.source)
@@ -45,6 +47,6 @@ def test_every_batch_draws_from_both_groups(filmed, samples: TripletSamples) -> 
     triplets = read_triplets(filmed.workspace, [filmed.pairs], "train")
     place = {t.mask.tobytes(): n for n, t in enumerate(triplets)}
     place |= {np.ascontiguousarray(t.mask[:, ::-1]).tobytes(): n for n, t in enumerate(triplets)}
-    for batch in triplet_batches(samples, [range(8), range(8, 12)], 4, seed=2)(0, 6):
+    for batch in triplet_batches(samples, [range(8), range(8, 12)], 4, seed=2)(0, 6, WHOLE):
         found = [place[(mask[0].numpy() > 0).tobytes()] for mask in batch.mask]
         assert sum(n >= 8 for n in found) == 2

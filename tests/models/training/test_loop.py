@@ -2,6 +2,8 @@
 
 import copy
 import math
+import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
+from models.training.checkpoint import TrainingState, save_checkpoint
 from models.training.loop import TrainingConfig, train
+from models.training.running import RunningConfig
+from models.training.share import Share
 
 CONFIG = TrainingConfig(
     steps=9, warmup_steps=3, learning_rate=1e-2, checkpoint_every=4, ema_decay=0.9, seed=3
@@ -28,7 +33,7 @@ def fresh() -> nn.Sequential:
     return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
 
 
-def batches(start: int, stop: int) -> Iterator[Tensor]:
+def batches(start: int, stop: int, _parts: object = None) -> Iterator[Tensor]:
     for number in range(start, stop):
         yield torch.randn(6, 5, generator=torch.Generator().manual_seed(100 + number))
 
@@ -39,8 +44,8 @@ def run(
     """Train to predict a sum from noisy inputs; the noise is the generator's."""
     done = 0
 
-    def loss_of(batch: Tensor, generator: torch.Generator) -> Tensor:
-        noisy = batch + 0.1 * torch.randn(batch.shape, generator=generator)
+    def loss_of(batch: Tensor, share: Share) -> Tensor:
+        noisy = batch + 0.1 * share.draw(len(batch), lambda n, g: torch.randn(n, 5, generator=g))
         return (module(noisy) - batch.sum(1, keepdim=True)).pow(2).mean()
 
     def progress(step: int, total: int, loss: float) -> None:
@@ -164,7 +169,7 @@ def test_a_loss_that_is_no_number_is_an_error_that_keeps_the_checkpoint(tmp_path
     def run_with(factor: float) -> list[float]:
         module = fresh()
 
-        def loss_of(batch: Tensor, _generator: torch.Generator) -> Tensor:
+        def loss_of(batch: Tensor, _share: Share) -> Tensor:
             return module(batch).pow(2).mean() * (factor if len(seen) == 5 else 1)
 
         return train(module, loss_of, batches, CONFIG, checkpoint, lambda step, *_: seen.append(step))
@@ -239,3 +244,66 @@ def test_it_ends_ready_for_use() -> None:
     module = fresh()
     run(module)
     assert not module.training
+
+
+def test_a_changed_setting_is_named(tmp_path: Path) -> None:
+    run(fresh(), checkpoint=tmp_path / "c")
+    with pytest.raises(ModelError, match=r"learning_rate was 0.01, is 0.001\); set them back, or delete it"):
+        run(fresh(), CONFIG.model_copy(update={"learning_rate": 1e-3}), tmp_path / "c")
+
+
+def test_a_poisoned_gradient_reaches_no_checkpoint(tmp_path: Path) -> None:
+    """The loss is a number, its gradient is not: √0 has an infinite slope."""
+    module, checkpoint = fresh(), tmp_path / "c"
+
+    def loss_of(batch: Tensor, share: Share) -> Tensor:
+        return (module(batch).pow(2).mean() * 0).sqrt()
+
+    with pytest.raises(ModelError, match="the gradient's norm became nan at step 0"):
+        train(module, loss_of, batches, CONFIG.model_copy(update={"checkpoint_every": 1}), checkpoint)
+    assert not checkpoint.exists()
+    assert all(p.isfinite().all() for p in module.parameters())
+
+
+def test_older_checkpoints_stay_and_the_damaged_newest_names_them(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "c"
+
+    def kept() -> list[float]:
+        module = fresh()
+
+        def loss_of(batch: Tensor, _share: Share) -> Tensor:
+            return module(batch).pow(2).mean()
+
+        return train(module, loss_of, batches, CONFIG, checkpoint, running=RunningConfig(keep_checkpoints=2))
+
+    losses = kept()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "c.step00000008"]
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    with pytest.raises(ModelError, match=r"damaged checkpoint .*; rename c.step00000008 to c, or delete it"):
+        kept()
+    (tmp_path / "c.step00000008").rename(checkpoint)
+    assert kept() == losses
+
+
+def test_a_full_disk_is_said_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    """A process that may write no file beyond 2 kB, as a disk that fills up."""
+    run(fresh(), checkpoint=tmp_path / "c", config=CONFIG)
+    before = (tmp_path / "c").read_bytes()
+    state = TrainingState({}, [], torch.optim.AdamW([nn.Parameter(torch.zeros(1))]), 9, [0.5] * 9)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(ModelError, match="step 9 cannot be written .*make room and start again"):
+            save_checkpoint(tmp_path / "c", state, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    assert (tmp_path / "c").read_bytes() == before
+
+
+def test_a_batch_that_does_not_split_evenly_is_refused() -> None:
+    with pytest.raises(
+        ModelError, match="a batch of 16 does not split evenly over 1 processes with 3 samples"
+    ):
+        train(fresh(), lambda *_: torch.zeros(()), batches, CONFIG, running=RunningConfig(samples_at_once=3))

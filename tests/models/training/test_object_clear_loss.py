@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from models.object_attention import capture_object_attention
 from models.training.loop import TrainingConfig, train
 from models.training.object_clear_loss import (
     ForegroundBatch,
@@ -13,6 +14,7 @@ from models.training.object_clear_loss import (
     object_clear_loss,
     small_foreground,
 )
+from models.training.share import Share
 
 
 def left_quarter() -> torch.Tensor:
@@ -62,7 +64,9 @@ def test_the_losses_add_with_their_weight(build_object_clear) -> None:
 
     def loss(weight: float) -> float:
         config = ObjectClearLossConfig(mask_loss_weight=weight)
-        return object_clear_loss(network, batch(), config, torch.Generator().manual_seed(1)).item()
+        with capture_object_attention(network.unet, network.prompt.object_position) as maps:
+            share = Share(torch.Generator().manual_seed(1))
+            return object_clear_loss(network, batch(), config, share, maps).item()
 
     alone, with_mask = loss(0), loss(0.01)
     assert 0.01 * 0.5 < with_mask - alone < 0.01 * 1.5
@@ -76,12 +80,29 @@ def test_training_moves_attention_onto_the_foreground(build_object_clear) -> Non
     before = {name: p.clone() for name, p in module.state_dict().items()}
     config = ObjectClearLossConfig(mask_loss_weight=1)
 
-    def loss_of(each: ForegroundBatch, generator: torch.Generator) -> torch.Tensor:
-        return object_clear_loss(network, each, config, generator)
+    def loss_of(each: ForegroundBatch, share: Share) -> torch.Tensor:
+        return object_clear_loss(network, each, config, share, maps)
 
     settings = TrainingConfig(steps=12, learning_rate=2e-3, warmup_steps=0, ema_decay=0)
-    losses = train(module, loss_of, lambda start, stop: [batch()] * (stop - start), settings)
+    with capture_object_attention(network.unet, network.prompt.object_position) as maps:
+        losses = train(module, loss_of, lambda start, stop, _: [batch()] * (stop - start), settings)
     assert math.fsum(losses[-3:]) < 0.9 * math.fsum(losses[:3])
     moved = {name.partition(".")[0] for name, p in module.state_dict().items() if not p.equal(before[name])}
     assert moved == {"unet", "object_token"}
     assert all(p.equal(frozen[name]) for name, p in network.image_encoder.state_dict().items())
+
+
+def test_gradient_checkpointing_changes_no_gradient(build_object_clear) -> None:
+    """The maps are taken in every block a second time, on the way back."""
+    config, gradients = ObjectClearLossConfig(mask_loss_weight=1), []
+    for again in (False, True):
+        network = build_object_clear()
+        network.unet.train()
+        if again:
+            network.unet.enable_gradient_checkpointing()
+        with capture_object_attention(network.unet, network.prompt.object_position) as maps:
+            share = Share(torch.Generator().manual_seed(1))
+            object_clear_loss(network, batch(), config, share, maps).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.unet.parameters()]))
+    assert gradients[0].norm() > 0
+    torch.testing.assert_close(gradients[1], gradients[0])

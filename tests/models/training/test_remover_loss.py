@@ -9,6 +9,7 @@ import torch
 from models.inpainting import InpaintingNetwork
 from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.share import Share
 
 SIDE, PATCH = 32, 4
 
@@ -54,8 +55,8 @@ def unet_input(network: InpaintingNetwork, run: Callable[[], object]) -> tuple[t
 def loss(
     network: InpaintingNetwork, batch: TripletBatch, config: RemoverLossConfig | None = None, seed: int = 5
 ) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return remover_loss(network, batch, config or RemoverLossConfig(), generator)
+    share = Share(torch.Generator().manual_seed(seed))
+    return remover_loss(network, batch, config or RemoverLossConfig(), share)
 
 
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon"])
@@ -104,7 +105,7 @@ def test_the_source_inside_the_mask_never_reaches_the_network(build_network, bat
     assert loss(network, batch) != loss(network, outside)
 
 
-def test_all_randomness_is_the_generators(build_network, batch: TripletBatch) -> None:
+def test_all_randomness_is_the_shares(build_network, batch: TripletBatch) -> None:
     network = build_network()
     torch.manual_seed(1)
     first = loss(network, batch)

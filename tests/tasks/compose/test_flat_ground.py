@@ -14,7 +14,7 @@ PITCH = 0.3
 
 
 def rays() -> np.ndarray:
-    """H×W×3: where each pixel looks, in a frame whose y is the plumb line downwards; depth 1 along the axis."""
+    """H×W×3: where each pixel looks, in a frame whose y is the plumb line; depth 1 along the axis."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(float)
     x, y = (columns - (WIDTH - 1) / 2) / FOCAL, (rows - (HEIGHT - 1) / 2) / FOCAL
     down = y * np.cos(PITCH) + np.sin(PITCH)
@@ -48,6 +48,16 @@ def test_a_wall_that_the_classes_take_for_ground_is_not_flat_and_the_floor_is() 
     foot = np.abs(np.log(floor / wall)) < 0.2
     assert share(found, on_floor & ~foot) > 0.99
     assert not found[~on_floor & ~foot].any()
+
+
+def test_the_wall_above_its_foot_is_told_by_its_slope_before_its_depth_is_far_off() -> None:
+    floor, wall = met(*FLOOR), met(*WALL)
+    last_of_wall = int(np.flatnonzero((floor >= wall).all(axis=1))[-1])
+    within = floor < wall * (1 + CONFIG.depth_tolerance)
+    assert within[last_of_wall - 3 : last_of_wall].all()
+    found = flat_ground(all_ground(), np.minimum(floor, wall), FOCAL, CONFIG)
+    assert not found[: last_of_wall - 2].any()
+    assert found[last_of_wall + 4 :].all()
 
 
 def test_a_wall_alone_and_a_floor_seen_from_above_are_not_ground() -> None:
@@ -110,7 +120,7 @@ def test_pictures_too_small_or_of_unknown_depth_have_no_ground(shape: tuple[int,
 
 @pytest.mark.parametrize("index", [1, 2, 4, 5])
 def test_the_studios_floor_is_found_by_the_distance_of_its_points(index: int) -> None:
-    """A second way: each pixel's point in space, and how far it lies from the plane through the true floor."""
+    """A second way: each pixel's point in space, and its distance from the plane through the true floor."""
     seen = studio_surfaces(index, "measure", 96)
     misled = np.where(seen.classes == SurfaceClass.SKY, seen.classes, SurfaceClass.GROUND).astype(np.uint8)
     found = flat_ground(misled, seen.depth, seen.focal_px, FlatGroundConfig(depth_tolerance=0.05))
@@ -126,9 +136,7 @@ def test_the_studios_floor_is_found_by_the_distance_of_its_points(index: int) ->
     far = table[above > 0.2][:, :2].astype(int)
     assert not found[far[:, 0], far[:, 1]].any()
     assert share(found, floor) > 0.9
-    plane = fit_ground_plane(
-        seen.depth, found, seen.focal_px, tolerance=0.05, least_pitch=0.3, most_roll=0.3
-    )
+    plane = fit_ground_plane(seen.depth, found, seen.focal_px, tolerance=0.05, least_pitch=0.3, most_roll=0.3)
     assert plane is not None
     np.testing.assert_allclose([plane.right, plane.down, plane.ahead], normal, atol=0.005)
     horizon = 47.5 - plane.ahead / plane.down * seen.focal_px

@@ -47,20 +47,23 @@ def test_the_parts_share_no_picture_and_repeat() -> None:
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_variant_keeps_classes_depth_and_horizon_together(flip: bool) -> None:
     seen = studio_surfaces(3, "measure", 128)
+    rows, columns = np.nonzero(seen.classes == SurfaceClass.GROUND)
+    original_slope = np.polyfit(rows, 1 / seen.depth[rows, columns], 1)[0]
     for seed in range(6):
         changed = varied(seen, flip, np.random.default_rng(seed))
         rows, columns = np.nonzero(changed.classes == SurfaceClass.GROUND)
         slope, offset = np.polyfit(rows, 1 / changed.depth[rows, columns], 1)
         assert -offset / slope == pytest.approx(changed.horizon, abs=1.5)
         assert changed.picture.shape == seen.picture.shape
-        assert changed.depth[-1, 64] <= seen.depth.max()
+        # As by the same lens from nearer: inverse depth grows by as much a row.
+        assert slope == pytest.approx(original_slope, rel=0.03)
 
 
 def test_batches_follow_from_the_step_alone() -> None:
     pictures = [studio_surfaces(index, "train", 32) for index in range(6)]
     batches = varied_batches(pictures, 4, 7, lambda chosen: np.stack([each.picture for each in chosen]))
-    whole = list(batches(0, 5))
-    np.testing.assert_array_equal(next(iter(batches(3, 5))), whole[3])
+    whole = list(batches(0, 5, [slice(None)]))
+    np.testing.assert_array_equal(next(iter(batches(3, 5, [slice(None)]))), whole[3])
     assert (whole[0] != whole[1]).any()
 
 
@@ -77,7 +80,7 @@ def test_rank_correlation_is_scipys() -> None:
     one = rng.integers(0, 9, (20, 30)).astype(np.float32)
     other = (one + rng.normal(0, 3, one.shape)).astype(np.float32)
     other[:5] = np.inf
-    assert rank_correlation(one, other) == pytest.approx(spearmanr(one.ravel(), other.ravel()).statistic)
+    assert rank_correlation(one, other) == pytest.approx(spearmanr(one.ravel(), other.ravel())[0])
     assert rank_correlation(one, np.exp(one)) == pytest.approx(1)
 
 

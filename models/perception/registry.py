@@ -1,0 +1,23 @@
+"""Which detector and which segmenter: a config says, and one builder each makes it."""
+
+from models.perception.sam import SamConfig, SamSegmenter
+from models.perception.yolo import YoloConfig, YoloDetector
+from models.protocols import Detector, Segmenter
+
+DetectorConfig = YoloConfig
+"""Every detector's config, told apart by ``kind``."""
+SegmenterConfig = SamConfig
+
+
+def build_detector(config: DetectorConfig) -> Detector:
+    """The detector that a config describes.
+
+    Raises:
+        ModelError: If its package or its weights are absent or do not fit.
+    """
+    return YoloDetector(config)
+
+
+def build_segmenter(config: SegmenterConfig) -> Segmenter:
+    """The segmenter that a config describes; raises as ``build_detector`` does."""
+    return SamSegmenter(config)

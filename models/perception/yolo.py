@@ -1,0 +1,163 @@
+"""YOLO: objects of the classes it was taught (papers.md fact 11); ultralytics' network, AGPL-3.0, only here.
+
+Its import alone would write a settings file into the home folder and look for the network:
+both are turned off in ``_detection_model``, before anything of it is imported.
+"""
+
+import json
+import os
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torchvision.ops import box_convert, nms
+
+from data_specs.arrays import RgbImage
+from data_specs.detection import Detection
+from data_specs.errors import ModelError
+from data_specs.keys import derive_key
+from models.perception.letterbox import letterbox
+from models.perception.weights import SHIPPED, folder_fingerprint, load_weights, read_notes
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import DetectionModel
+
+YoloSize = Literal["tiny", "n", "s", "m", "l", "x"]
+
+FILL = (114, 114, 114)
+"""YOLO's grey about a letterboxed picture."""
+STRIDE_PX = 32
+"""A network's square is a multiple of this."""
+_TINY_SCALE = (0.5, 0.125, 1024)
+"""Depth, width and most channels: half as wide as YOLO11n."""
+_CONVERT = "a published YOLO11 must be converted: `python -m models.perception.convert yolo FILE.pt FOLDER`"
+
+
+class YoloConfig(BaseModel):
+    """Which YOLO11, and what counts as found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["yolo"] = "yolo"
+    size: YoloSize = Field(default="tiny", description="tiny is shipped; the others as published.")
+    weights: Path = Field(
+        default=SHIPPED / "yolo", description="Folder with model.safetensors; of a published YOLO, converted."
+    )
+    image_px: int = Field(
+        default=128,
+        ge=STRIDE_PX,
+        le=4096,
+        multiple_of=STRIDE_PX,
+        description="Side of the square that a picture is scaled into; 640 for the published ones.",
+    )
+    least_score: float = Field(default=0.25, ge=0, le=1, description="Less sure is not found.")
+    most_overlap: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="IoU above which the less sure of two boxes goes, whatever their classes.",
+    )
+
+
+class YoloDetector:
+    """A Detector, for pictures of any size."""
+
+    def __init__(self, config: YoloConfig) -> None:
+        """Build and load; the classes are those that the weights' notes name.
+
+        Raises:
+            ModelError: If ultralytics is absent, or the folder holds no weights of this size.
+        """
+        self._config = config
+        self.class_names = _class_names(config.weights)
+        self._network = build_yolo(config.size, len(self.class_names))
+        load_weights(self._network, config.weights, _CONVERT)
+        settings = config.model_dump_json(exclude={"weights"})
+        self._hash = derive_key("yolo", settings, folder_fingerprint(config.weights))
+
+    @property
+    def model_hash(self) -> str:
+        """Of settings and weights."""
+        return self._hash
+
+    @torch.inference_mode()
+    def detect(self, source: RgbImage) -> list[Detection]:
+        """See ``Detector.detect``."""
+        shown = letterbox(source, self._config.image_px, FILL)
+        found = self._network(squares_to_tensor([shown.square]))[0][0].T
+        boxes = box_convert(found[:, :4], "cxcywh", "xyxy")
+        scores, classes = found[:, 4:].max(dim=1)
+        sure = scores >= self._config.least_score
+        boxes, scores, classes = boxes[sure], scores[sure], classes[sure]
+        detections: list[Detection] = []
+        for place in nms(boxes, scores, self._config.most_overlap).tolist():
+            box = shown.box_in_picture(*boxes[place].tolist())
+            if box is not None:
+                name = self.class_names[int(classes[place])]
+                detections.append(Detection(box, name, float(scores[place])))
+        return detections
+
+
+def build_yolo(size: YoloSize, classes: int) -> "DetectionModel":
+    """YOLO11 of this size, untrained, ready for its own loss.
+
+    Raises:
+        ModelError: If ultralytics is not installed.
+    """
+    kind, layout = _detection_model()
+    layout["scales"]["tiny"] = list(_TINY_SCALE)
+    network = kind(cast(Any, {**layout, "scale": size}), nc=classes, verbose=False)
+    from ultralytics.cfg import get_cfg
+
+    cast(Any, network).args = get_cfg()
+    return network
+
+
+def squares_to_tensor(squares: list[RgbImage]) -> Tensor:
+    """B squares S×S×3 uint8 → B×3×S×S float, [0, 1]: YOLO takes shares."""
+    return torch.stack([torch.from_numpy(each.transpose(2, 0, 1).copy()) for each in squares]).float() / 255
+
+
+def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:
+    """The notes beside the weights that name the classes."""
+    return {"classes": json.dumps(class_names)}
+
+
+def allowed_globals(file: Path) -> list[Any]:
+    """The classes a published YOLO pickle names, if they are ultralytics' or torch's layers.
+
+    Others are left for torch to refuse.
+    """
+    _detection_model()
+    allowed: list[Any] = []
+    for name in torch.serialization.get_unsafe_globals_in_checkpoint(file):
+        module, _, attribute = name.rpartition(".")
+        if module.startswith(("ultralytics.nn.", "torch.nn.modules.")):
+            allowed.append(getattr(import_module(module), attribute))
+    return allowed
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    notes = read_notes(folder, _CONVERT)
+    if "classes" not in notes:
+        raise ModelError(f"{folder}: the weights do not say which classes they know; {_CONVERT}")
+    return tuple(json.loads(notes["classes"]))
+
+
+def _detection_model() -> tuple[type["DetectionModel"], dict[str, Any]]:
+    """ultralytics' class and YOLO11's layout, imported without a settings file and without network."""
+    os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="cleanplate-yolo-"))
+    os.environ["YOLO_OFFLINE"] = "true"
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    try:
+        from ultralytics.nn.tasks import DetectionModel
+        from ultralytics.utils import ROOT, YAML
+    except ImportError as error:
+        raise ModelError(
+            "ultralytics is not installed; `pip install 'cleanplate[perception]'` brings it (AGPL-3.0)"
+        ) from error
+    return DetectionModel, YAML.load(str(ROOT / "cfg/models/11/yolo11.yaml"))

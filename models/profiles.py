@@ -1,0 +1,80 @@
+"""The two sizes of everything: what `tiny` and `full` mean, and nothing else knows."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from models.remover import SamplingConfig
+from models.training.loop import TrainingConfig
+from models.training.object_clear_loss import ObjectClearLossConfig
+from models.training.remover_loss import RemoverLossConfig
+from models.training.running import RunningConfig
+
+ProfileName = Literal["tiny", "full"]
+
+
+class Profile(BaseModel):
+    """How networks of one size are trained and sampled."""
+
+    model_config = ConfigDict(frozen=True)
+
+    remover: TrainingConfig
+    remover_loss: RemoverLossConfig
+    object_clear: TrainingConfig
+    object_clear_loss: ObjectClearLossConfig
+    judge: TrainingConfig
+    sampling: SamplingConfig
+    running: RunningConfig
+
+
+PROFILES: dict[ProfileName, Profile] = {
+    "tiny": Profile(
+        remover=TrainingConfig(steps=150, learning_rate=6e-4),
+        remover_loss=RemoverLossConfig(change_weight=3, noisy_share=0.5),
+        object_clear=TrainingConfig(steps=5500, learning_rate=1e-3, checkpoint_every=50),
+        object_clear_loss=ObjectClearLossConfig(change_weight=3, noisy_share=0.5, mask_loss_weight=0.1),
+        judge=TrainingConfig(steps=400, batch_size=32, learning_rate=1e-3, ema_decay=0.98),
+        sampling=SamplingConfig(),
+        running=RunningConfig(),
+    ),
+    # Papers.md, facts 5, 6, 8 and 18: batches are those of the papers' 8 GPUs together. The papers train in
+    # fp16; here it is bfloat16, whose range needs no loss scaling. EMA is NOT PUBLISHED.
+    "full": Profile(
+        remover=TrainingConfig(
+            steps=50_000,
+            batch_size=128,
+            learning_rate=5e-5,
+            schedule="constant",
+            warmup_steps=500,
+            ema_decay=0.9999,
+            checkpoint_every=500,
+        ),
+        remover_loss=RemoverLossConfig(),
+        object_clear=TrainingConfig(
+            steps=100_000,
+            batch_size=32,
+            learning_rate=1e-5,
+            warmup_steps=500,
+            ema_decay=0.9999,
+            checkpoint_every=500,
+        ),
+        object_clear_loss=ObjectClearLossConfig(),
+        judge=TrainingConfig(
+            steps=15_000,
+            batch_size=256,
+            learning_rate=1e-5,
+            schedule="constant",
+            warmup_steps=0,
+            ema_decay=0.999,
+            checkpoint_every=500,
+        ),
+        sampling=SamplingConfig(steps=50, strength=0.99, batch_size=8),
+        running=RunningConfig(
+            samples_at_once=4,
+            precision="bfloat16",
+            gradient_checkpointing=True,
+            loader_workers=4,
+            keep_checkpoints=2,
+        ),
+    ),
+}

@@ -1,0 +1,147 @@
+"""The published checkpoints of the full size: where they come from, pinned, and whether they are here."""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+
+_TOKENIZER = {"tokenizer_config.json": 1_000, "vocab.json": 1_000_000, "merges.txt": 500_000}
+
+
+class Checkpoint(BaseModel):
+    """Published weights, pinned to a revision of their repository on the Hugging Face hub."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Its folder's name."""
+    repository: str
+    revision: str
+    licence: str
+    purpose: str
+    files: dict[str, int]
+    """Path within the repository → about how many bytes; what is needed, no more."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About, of all files."""
+        return sum(self.files.values())
+
+    def fetch_command(self, folder: Path) -> str:
+        """What brings it into ``folder``, on a machine with a network."""
+        return (
+            f"hf download {self.repository} --revision {self.revision} --local-dir {folder / self.name} "
+            + (" ".join(f"--include '{each}'" for each in self.files))
+        )
+
+
+CHECKPOINTS = (
+    Checkpoint(
+        name="sdxl-inpainting",
+        repository="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+        revision="115134f363124c53c7d878647567d04daf26e41e",
+        licence="CreativeML Open RAIL++-M",
+        purpose="what remover, judge and ObjectClear begin from",
+        files={
+            "unet/config.json": 2_000,
+            "unet/diffusion_pytorch_model.safetensors": 10_270_000_000,
+            "vae/config.json": 1_000,
+            "vae/diffusion_pytorch_model.safetensors": 335_000_000,
+            "scheduler/scheduler_config.json": 1_000,
+            "text_encoder/config.json": 1_000,
+            "text_encoder/model.safetensors": 492_000_000,
+            "text_encoder_2/config.json": 1_000,
+            "text_encoder_2/model.safetensors": 2_780_000_000,
+            **{f"tokenizer/{name}": size for name, size in _TOKENIZER.items()},
+            **{f"tokenizer_2/{name}": size for name, size in _TOKENIZER.items()},
+        },
+    ),
+    Checkpoint(
+        name="clip-vit-large-patch14",
+        repository="openai/clip-vit-large-patch14",
+        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+        licence="MIT (OpenAI's CLIP)",
+        purpose="ObjectClear's image encoder; the CLIP metric",
+        files={"config.json": 5_000, "preprocessor_config.json": 1_000, "model.safetensors": 1_710_000_000},
+    ),
+    Checkpoint(
+        name="grounding-dino-base",
+        repository="IDEA-Research/grounding-dino-base",
+        revision="12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
+        licence="Apache-2.0",
+        purpose="detection of objects in captured pairs",
+        files={
+            "config.json": 2_000,
+            "preprocessor_config.json": 1_000,
+            "tokenizer.json": 711_000,
+            "tokenizer_config.json": 1_000,
+            "model.safetensors": 933_000_000,
+        },
+    ),
+    Checkpoint(
+        name="sam-vit-huge",
+        repository="facebook/sam-vit-huge",
+        revision="87aecf0df4ce6b30cd7de76e87673c49644bdf67",
+        licence="Apache-2.0",
+        purpose="masks of detected objects",
+        files={"config.json": 7_000, "preprocessor_config.json": 1_000, "model.safetensors": 2_564_000_000},
+    ),
+    Checkpoint(
+        name="depth-anything-v2-small",
+        repository="depth-anything/Depth-Anything-V2-Small-hf",
+        revision="5426e4f0f36572d16453bbda7a8389317b1bef99",
+        licence="Apache-2.0 (its larger sisters: CC-BY-NC-4.0)",
+        purpose="flat ground of plates",
+        files={"config.json": 1_000, "preprocessor_config.json": 1_000, "model.safetensors": 99_173_660},
+    ),
+)
+
+
+class Found(BaseModel):
+    """Where a checkpoint was looked for, and what is wrong with it there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path | None
+    """None: it is nowhere."""
+    absent: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    """Files of weights that are cut short or no safetensors."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether all of it is here."""
+        return self.folder is not None and not self.absent and not self.damaged
+
+
+def find_checkpoint(checkpoint: Checkpoint, folder: Path) -> Found:
+    """Look into ``folder``, then into the hub's own cache on this machine; nothing is fetched."""
+    place = folder / checkpoint.name
+    if not place.is_dir():
+        try:
+            cached = snapshot_download(
+                checkpoint.repository, revision=checkpoint.revision, local_files_only=True
+            )
+        except LocalEntryNotFoundError:
+            return Found(folder=None)
+        place = Path(cached)
+    return Found(
+        folder=place,
+        absent=tuple(name for name in checkpoint.files if not (place / name).is_file()),
+        damaged=tuple(
+            name
+            for name in checkpoint.files
+            if name.endswith(".safetensors") and (place / name).is_file() and not _whole(place / name)
+        ),
+    )
+
+
+def _whole(path: Path) -> bool:
+    """Whether the file is as long as its header says."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False

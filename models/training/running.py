@@ -1,0 +1,142 @@
+"""How a training runs on its machines: passes, precision, optimizer; what it learns stays the same."""
+
+from contextlib import AbstractContextManager
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, parse_flag_from_env
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from data_specs.errors import ModelError
+
+
+class RunningConfig(BaseModel):
+    """How a training runs. All but precision and optimizer may differ from start to start of one training."""
+
+    model_config = ConfigDict(frozen=True)
+
+    samples_at_once: int | None = Field(
+        default=None,
+        ge=1,
+        description="Samples a process takes through the network at once; gradients of the rest of its share "
+        "are accumulated. None: its whole share.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Of the network's passes, by autocast; weights, optimizer and latents stay float32.",
+    )
+    optimizer: Literal["adamw", "adamw_8bit"] = Field(
+        default="adamw",
+        description="adamw: torch's, fused on CUDA; adamw_8bit: bitsandbytes', to be installed besides.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations twice rather than keep them."
+    )
+    loader_workers: int = Field(
+        default=0, ge=0, le=64, description="Processes that read and decode for each training process."
+    )
+    keep_checkpoints: int = Field(default=1, ge=1, le=100, description="The newest so many are kept.")
+
+
+def training_device() -> torch.device:
+    """Where this process trains: its own GPU where there is one."""
+    return _processes().device or torch.device("cpu")
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or the one that keeps and tells what all of them did."""
+    return _processes().is_main_process
+
+
+def moved_to(batch: Any, device: torch.device) -> Any:
+    """A tensor, or a record of tensors, on the device; anything else as it is."""
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(batch, **{e.name: moved_to(getattr(batch, e.name), device) for e in fields(batch)})
+    return batch.to(device) if isinstance(batch, Tensor) else batch
+
+
+def first_process_first() -> AbstractContextManager[None]:
+    """What is inside, the first process does alone; the others after it, and find it done."""
+    return _processes().main_process_first()
+
+
+def _processes() -> PartialState:
+    """The processes as the launcher made them; accelerate must be told where there are only CPUs to join."""
+    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+_WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+"""Every process holds the whole network."""
+
+
+def accelerator_for(running: RunningConfig) -> Accelerator:
+    """Accelerate as the launcher set it up (processes, devices, compilation), in this precision.
+
+    Raises:
+        ModelError: If the launcher shards the network over processes.
+    """
+    _processes()
+    wanted = {"float32": "no", "bfloat16": "bf16"}[running.precision]
+    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
+        AcceleratorState._reset_state()  # the precision of another training in this process
+    accelerator = Accelerator(
+        mixed_precision=wanted,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    if accelerator.distributed_type not in _WHOLE:
+        raise ModelError(
+            f"training with {accelerator.distributed_type} is not supported: its checkpoints would hold no "
+            "whole network; launch without sharding, and save memory by adamw_8bit and gradient checkpointing"
+        )
+    return accelerator
+
+
+def share_numbers(batch_size: int, accelerator: Accelerator, running: RunningConfig) -> tuple[list[int], int]:
+    """This process's shares of a step, one a pass, and into how many the batch is split in all.
+
+    Raises:
+        ModelError: If the batch does not split evenly.
+    """
+    processes, rank = accelerator.num_processes, accelerator.process_index
+    own, left = divmod(batch_size, processes)
+    at_once = own if running.samples_at_once is None else min(own, running.samples_at_once)
+    if left or own % at_once:
+        raise ModelError(
+            f"a batch of {batch_size} does not split evenly over {processes} processes with "
+            f"{running.samples_at_once or own} samples at once; choose another number of either"
+        )
+    passes = own // at_once
+    return [number * processes + rank for number in range(passes)], passes * processes
+
+
+def build_optimizer(
+    module: nn.Module, learning_rate: float, weight_decay: float, running: RunningConfig, device: torch.device
+) -> torch.optim.Optimizer:
+    """AdamW over the parameters that are trained.
+
+    Raises:
+        ModelError: If the 8-bit one is asked for and bitsandbytes is not installed.
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    if running.optimizer == "adamw":
+        fused = True if device.type == "cuda" else None
+        return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
+    try:
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports] - an extra
+    except ImportError as error:
+        raise ModelError(
+            "adamw_8bit needs bitsandbytes, which is not installed; run `pip install bitsandbytes`, or "
+            "choose adamw"
+        ) from error
+    return AdamW8bit(trained, lr=learning_rate, weight_decay=weight_decay)
+
+
+def checkpoint_gradients(module: nn.Module) -> None:
+    """Switch gradient checkpointing on wherever diffusers offers it."""
+    for part in module.modules():
+        if getattr(part, "_supports_gradient_checkpointing", False):
+            part.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,93 @@
+"""`cleanplate train remover` as people start it: by one process, by two, killed, taken up by another."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_specs.errors import FlowError
+from flows.train_remover import RemoverTrainingConfig, train_on_version
+from models.training.loop import TrainingConfig
+from tasks.dataset import create_version
+from tasks.film import FilmWork, film
+from tasks.model_store import BASE_FOLDER
+from tasks.sources.studio.shots import StudioConfig
+from tasks.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAINING = TrainingConfig(steps=8, batch_size=4, warmup_steps=1, checkpoint_every=2)
+
+
+def workspace_at(folder: Path) -> Workspace:
+    """Twelve pairs of 32 px, and a version of them."""
+    space = Workspace.open(folder)
+    studio = StudioConfig(size_px=32, seed=4)
+    pairs = film(space, FilmWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=12))
+    create_version(space, [(pairs, None)], None, "pairs")
+    return space
+
+
+def started(workspace: Workspace, processes: int) -> subprocess.Popen:
+    """The command in a session of its own."""
+    settings = workspace.root / "settings.json"
+    settings.write_text(json.dumps({"training": TRAINING.model_dump()}))
+    command = [
+        *(sys.executable, "-m", "flows.command_line", "train", "remover", "--workspace", str(workspace.root)),
+        *("--parent", str(BASE_FOLDER), "--config", str(settings), "--processes", str(processes), "--json"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def unbroken(tmp_path: Path) -> list[float]:
+    """The losses of one process that nobody disturbs."""
+    space = workspace_at(tmp_path / "unbroken")
+    config = RemoverTrainingConfig(workspace=space.root, parent=BASE_FOLDER, training=TRAINING)
+    return train_on_version(config).losses
+
+
+def test_two_processes_end_as_one(tmp_path: Path) -> None:
+    space = workspace_at(tmp_path / "space")
+    out, errors = started(space, 2).communicate(timeout=300)
+    told = json.loads(out)
+    np.testing.assert_allclose(told["losses"], unbroken(tmp_path), rtol=2e-5)
+    assert "step 8 of 8: loss" in errors
+    assert errors.count("step 8 of 8") == 1, "one process speaks for all"
+    entry = space.ledger().model(told["remover"]["hash"])
+    assert (space.root / entry.path / "unet").is_dir()
+    assert list(space.models_dir.glob("*checkpoint*")) == []
+
+
+def test_killed_in_two_processes_it_goes_on_in_one(tmp_path: Path) -> None:
+    space = workspace_at(tmp_path / "space")
+    process = started(space, 2)
+    while not list(space.models_dir.glob("*.checkpoint.safetensors")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    out, _ = started(space, 1).communicate(timeout=300)
+    np.testing.assert_allclose(json.loads(out)["losses"], unbroken(tmp_path), rtol=2e-5)
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    space = Workspace.open(tmp_path / "empty")
+    with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest`"):
+        train_on_version(RemoverTrainingConfig(workspace=space.root))
+    space = workspace_at(tmp_path / "pairs")
+    with pytest.raises(FlowError, match="no remover in charge; name a network's folder with --parent"):
+        train_on_version(RemoverTrainingConfig(workspace=space.root))

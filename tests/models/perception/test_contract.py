@@ -1,0 +1,104 @@
+"""Perception's shipped back ends through their Protocols: any picture goes in, no socket is opened."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_specs.detection import Box
+from models.perception.registry import DetectorConfig, SegmenterConfig, build_detector, build_segmenter
+from models.perception.yolo import YoloConfig
+from models.protocols import Detector, Segmenter
+from tasks.train_perception.boxes import box_score
+from tasks.train_perception.sam import mask_score
+from tasks.train_perception.samples import studio_picture
+
+SHAPES = [(1, 1), (1, 400), (300, 2), (48, 200), (360, 480)]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return build_detector(DetectorConfig())
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return build_segmenter(SegmenterConfig())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pictures_of_any_size_are_looked_at(
+    detector: Detector, segmenter: Segmenter, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    height, width = shape
+    for found in detector.detect(picture):
+        assert 0 <= found.box.left < found.box.right <= width
+        assert 0 <= found.box.top < found.box.bottom <= height
+    boxes = [Box(0, 0, width, height), Box(width / 3, height / 3, width / 2, height / 2)]
+    masks = segmenter.segment(picture, boxes, [[], [(width / 2.5, height / 2.5)]])
+    assert [mask.shape for mask in masks] == [shape, shape]
+    assert all(mask.dtype == np.bool_ for mask in masks)
+
+
+def test_nothing_there_is_nothing_found(detector: Detector, segmenter: Segmenter) -> None:
+    empty = np.full((120, 160, 3), 127, np.uint8)
+    assert detector.detect(empty) == []
+    assert segmenter.segment(empty, []) == []
+
+
+def test_the_surest_comes_first_and_twice_is_the_same(detector: Detector) -> None:
+    picture = studio_picture(3, "measure").source
+    found = detector.detect(picture)
+    assert found
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    assert found == detector.detect(picture)
+
+
+def test_boxes_follow_the_pictures_size(detector: Detector) -> None:
+    """The same picture four times as large, by whole pixels, has its boxes four times as far out."""
+    picture = studio_picture(2, "measure", 64).source
+    small = detector.detect(picture)
+    large = detector.detect(picture.repeat(4, axis=0).repeat(4, axis=1))
+    assert small
+    assert len(large) == len(small)
+    edges = [[[b.left, b.top, b.right, b.bottom] for b in (d.box for d in each)] for each in (small, large)]
+    np.testing.assert_allclose(np.array(edges[1]) / 4, edges[0], atol=2)
+
+
+def test_solids_are_found_and_cut_better_than_without_looking(
+    detector: Detector, segmenter: Segmenter
+) -> None:
+    scenes = [studio_picture(index, "measure") for index in range(24)]
+    boxes = box_score(detector, scenes)
+    assert boxes.recall > 0.75
+    assert boxes.precision > 0.75
+    assert boxes.named_recall > 0.5
+    masks = mask_score(segmenter, scenes)
+    assert masks.iou > 0.88
+    assert masks.iou > masks.ellipse_iou + 0.08
+
+
+def test_another_threshold_is_another_hash(detector: Detector) -> None:
+    assert build_detector(YoloConfig()).model_hash == detector.model_hash
+    assert build_detector(YoloConfig(least_score=0.5)).model_hash != detector.model_hash
+
+
+def test_no_socket_is_opened_and_no_settings_are_written(tmp_path) -> None:
+    """In a process of its own, which imports ultralytics anew and ends at the first socket."""
+    script = (
+        "import sys\n"
+        "def refuse(event, args):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.bind'): raise SystemExit(event)\n"
+        "sys.addaudithook(refuse)\n"
+        "import numpy as np\n"
+        "from models.perception.registry import DetectorConfig, build_detector\n"
+        "build_detector(DetectorConfig()).detect(np.zeros((9, 9, 3), np.uint8))\n"
+    )
+    home = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("Ultralytics")) == []

@@ -1,0 +1,117 @@
+"""A picture of which nothing is known becomes a plate, or a reject that says why."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from data_specs.arrays import Depth, RgbImage
+from data_specs.detection import ClassMap, SurfaceClass
+from data_specs.plate import Plate
+from data_specs.reject import Reject, RejectReason
+from models.perception.depth_anything import DepthAnythingConfig
+from models.perception.ground_registry import build_depth_estimator, build_ground_segmenter
+from models.perception.mask2former import Mask2FormerConfig
+from tasks.compose.find_plate import find_plate
+from tasks.compose.flat_ground import FlatGroundConfig
+from tasks.compose.plate import PlateConfig
+from tasks.train_perception.surfaces import SeenSurfaces, studio_surfaces
+
+FLATNESS = FlatGroundConfig()
+
+
+@dataclass(frozen=True)
+class Knows:
+    """Answers with what it holds, as the models would that saw perfectly, or wrongly."""
+
+    classes: ClassMap
+    depth: Depth
+    model_hash: str = "knows"
+
+    def classify(self, source: RgbImage) -> ClassMap:
+        return self.classes
+
+    def estimate(self, source: RgbImage) -> Depth:
+        return self.depth
+
+
+def found(seen: SeenSurfaces, knows: Knows) -> Plate | Reject:
+    return find_plate(
+        knows,
+        knows,
+        FLATNESS,
+        PlateConfig(),
+        scene="scene",
+        split="train",
+        origin="here",
+        picture=seen.picture,
+        focal_px=seen.focal_px,
+    )
+
+
+@pytest.fixture(scope="module")
+def seen() -> SeenSurfaces:
+    return studio_surfaces(3, "measure", 128)
+
+
+def test_an_empty_scene_is_a_plate_with_its_ground_depth_and_horizon(seen: SeenSurfaces) -> None:
+    plate = found(seen, Knows(seen.classes, seen.depth))
+    assert isinstance(plate, Plate)
+    assert not plate.ground[seen.classes != SurfaceClass.GROUND].any()
+    assert plate.ground[seen.classes == SurfaceClass.GROUND].mean() > 0.9
+    assert plate.horizon == pytest.approx(seen.horizon, abs=1)
+    assert (plate.scene, plate.split, plate.origin) == ("scene", "train", "here")
+    np.testing.assert_array_equal(plate.depth, seen.depth)
+
+
+def test_depth_is_infinite_where_the_classes_see_sky(seen: SeenSurfaces) -> None:
+    classes = seen.classes.copy()
+    classes[:10] = SurfaceClass.SKY
+    plate = found(seen, Knows(classes, np.minimum(seen.depth, 80)))
+    assert isinstance(plate, Plate)
+    assert np.isinf(plate.depth[:10]).all()
+
+
+def test_refusals_say_why(seen: SeenSurfaces) -> None:
+    no_ground = np.full_like(seen.classes, SurfaceClass.WALL)
+    wall = np.full_like(seen.depth, 5)
+    cases = [
+        (Knows(no_ground, seen.depth), RejectReason.NO_GROUND),
+        (Knows(np.zeros_like(no_ground), wall), RejectReason.NOT_FLAT),
+    ]
+    for knows, reason in cases:
+        refused = found(seen, knows)
+        assert isinstance(refused, Reject)
+        assert (refused.source, refused.name, refused.reason) == ("plate", "here", reason)
+    painted = found(seen, cases[1][0])
+    assert isinstance(painted, Reject)
+    assert "100.0% of the picture is ground, 0.0% flat ground" in painted.detail
+
+
+def test_the_shipped_models_find_plates_in_unseen_scenes() -> None:
+    segmenter, estimator = (
+        build_ground_segmenter(Mask2FormerConfig()),
+        build_depth_estimator(DepthAnythingConfig()),
+    )
+    true, claimed, right, plates = 0, 0, 0, 0
+    for index in range(24):
+        scene = studio_surfaces(index, "measure", 128)
+        plate = find_plate(
+            segmenter,
+            estimator,
+            FLATNESS,
+            PlateConfig(),
+            scene="scene",
+            split="test",
+            origin="studio",
+            picture=scene.picture,
+            focal_px=scene.focal_px,
+        )
+        ground = scene.classes == SurfaceClass.GROUND
+        if isinstance(plate, Plate):
+            plates += 1
+            claimed, right = claimed + plate.ground.sum(), right + (plate.ground & ground).sum()
+        true += ground.sum()
+    assert plates >= 20
+    assert right / claimed > 0.95
+    assert right / true > 0.7

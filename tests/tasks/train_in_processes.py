@@ -1,0 +1,138 @@
+"""Trains in forked processes that speak gloo to one another; what `test_many_processes` starts and reads.
+
+`python tests/tasks/train_in_processes.py FOLDER` does what FOLDER/runs.json says, one run after the other.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState, debug_launcher
+from torch import nn
+
+from data_specs.shard import EncodedSample
+from data_specs.triplet import Triplet
+from models.discriminator import DiscriminatorConfig, DiscriminatorNetwork
+from models.object_attention import capture_object_attention
+from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.training.discriminator_loss import ReviewBatch, discriminator_loss
+from models.training.loop import TrainingConfig, train
+from models.training.object_clear_loss import ObjectClearLossConfig, object_clear_loss
+from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.running import RunningConfig
+from models.training.share import Share
+from tasks.model_store import network_at
+from tasks.shards import ShardReader
+from tasks.train_object_clear import foreground_batch
+from tasks.training_data import TripletSamples, drawn_triplets, triplet_batches
+from tasks.workspace import Workspace
+
+OPEN = ExitStack()
+"""What stays open as long as the process."""
+LOSS = {"change_weight": 4, "noisy_share": 0.5}
+
+
+class ReadLog(ShardReader):
+    """A reader that notes what it has read."""
+
+    log: list[str]
+
+    def by_key(self, key: str) -> EncodedSample:
+        self.log.append(key)
+        return super().by_key(key)
+
+
+def main(folder: Path) -> None:
+    """Do the runs; a process that kills itself is one of them."""
+    for run in json.loads((folder / "runs.json").read_text()):
+        if "copy_of" in run:
+            shutil.copyfile(folder / run["copy_of"], folder / run["checkpoint"])
+        if run["processes"] == 1:
+            process = multiprocessing.get_context("fork").Process(target=one, args=(folder, run))
+            process.start()
+            process.join()
+            continue
+        try:
+            debug_launcher(one, (folder, run), run["processes"])
+        except Exception as error:
+            if "SIGKILL" not in str(error):
+                raise
+
+
+def one(folder: Path, run: dict[str, Any]) -> None:
+    """One process of one run: writes what it read, and the first one what was learnt."""
+    torch.set_num_threads(1)
+    workspace = Workspace.open(Path(run["workspace"]))
+    training = TrainingConfig.model_validate(run["training"])
+    running = RunningConfig.model_validate(run.get("running", {}))
+    checkpoint = folder / run["checkpoint"] if "checkpoint" in run else None
+    with ReadLog(workspace, workspace.ledger().shards(stage="triplets")[:1]) as reader:
+        reader.log = []
+        module, loss_of, batches = KINDS[run["kind"]](
+            workspace, run, training, TripletSamples(reader, reader.keys)
+        )
+
+        def progress(step: int, _total: int, _loss: float) -> None:
+            if step == run.get("kill_at"):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        losses = train(module, loss_of, batches, training, checkpoint, progress, running)
+        rank = PartialState().process_index
+        (folder / f"{run['name']}.{rank}.json").write_text(json.dumps({"read": reader.log, "losses": losses}))
+    if rank == 0:
+        weights = [p.detach().double().flatten() for p in module.parameters() if p.requires_grad]
+        (folder / f"{run['name']}.weights").write_bytes(torch.cat(weights).numpy().tobytes())
+
+
+def remover(workspace: Workspace, run: dict[str, Any], training: TrainingConfig, samples: TripletSamples):
+    network = network_at(Path(run["network"]))
+    config = RemoverLossConfig.model_validate(LOSS)
+
+    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+        return remover_loss(network, batch, config, share)
+
+    groups = [range(len(samples))]
+    return network.unet, loss_of, triplet_batches(samples, groups, training.batch_size, training.seed)
+
+
+def object_clear(
+    workspace: Workspace, run: dict[str, Any], training: TrainingConfig, samples: TripletSamples
+):
+    network = build_tiny_object_clear(network_at(Path(run["network"])), build_tiny_image_encoder(0), 0)
+    module = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
+    config = ObjectClearLossConfig.model_validate({**LOSS, "mask_loss_weight": 0.5})
+
+    def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
+        return object_clear_loss(network, foreground_batch(triplets, share), config, share, maps)
+
+    maps = OPEN.enter_context(capture_object_attention(network.unet, network.prompt.object_position))
+    groups = [range(len(samples))]
+    return module, loss_of, drawn_triplets(samples, groups, training.batch_size, training.seed)
+
+
+def judge(workspace: Workspace, run: dict[str, Any], training: TrainingConfig, samples: TripletSamples):
+    """Pairs as reviews: of light pictures the ground truth, YES; of dark ones the source, NO."""
+    config = DiscriminatorConfig(head="pooled", head_width=16)
+    module = DiscriminatorNetwork(network_at(Path(run["network"])), config, seed=0)
+
+    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+        yes = (batch.source.mean((1, 2, 3)) > 0).float()
+        removal = torch.where(yes[:, None, None, None] > 0, batch.ground_truth, batch.source)
+        return discriminator_loss(module, ReviewBatch(batch.source, batch.mask, removal, yes), share)
+
+    groups = [range(len(samples))]
+    return module, loss_of, triplet_batches(samples, groups, training.batch_size, training.seed)
+
+
+KINDS = {"remover": remover, "object_clear": object_clear, "judge": judge}
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
