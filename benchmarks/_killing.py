@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
 from benchmarks._small_cycle import AT_WORK
 
+SmallFlow = Literal["cycle", "compositing"]
+"""What can be killed; each is ``benchmarks/_small_NAME.py``."""
 ROOT = Path(__file__).resolve().parents[1]
 Progress = tuple[int, int]
 """Rows in the ledger, and steps in the newest checkpoint: grows with the work, whatever its speed."""
@@ -23,9 +26,9 @@ _TABLES = ("shards", "pool_draws", "reviews", "scores", "models", "promotions", 
 
 
 class Attempt:
-    """One start of the small cycle in a session of its own."""
+    """One start of a small flow in a session of its own."""
 
-    def __init__(self, folder: Path, log: Path) -> None:
+    def __init__(self, folder: Path, log: Path, flow: SmallFlow = "cycle") -> None:
         """Start it; its output goes to ``log``."""
         self._folder, self._log = folder, log
         # Prefect is told of a server that does not answer, so that it is always our own that is killed.
@@ -33,7 +36,7 @@ class Attempt:
         self._began = time.monotonic()
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks._small_cycle", str(folder)],
+                [sys.executable, "-m", f"benchmarks._small_{flow}", str(folder)],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

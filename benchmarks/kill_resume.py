@@ -1,8 +1,8 @@
-"""Kills a round with SIGKILL at random moments, starts it again, and compares it with an unbroken one.
+"""Kills a flow with SIGKILL at random moments, starts it again, and compares it with an unbroken one.
 
 Asked for: finished shards are not redone, all bytes and rows are equal, and verify is clean. ``ratio`` is
 the killed run's wall time, with all its starts, to the unbroken run's: what the kills cost.
-Run: python -m benchmarks.kill_resume [--kills 20] [--seed 0] [--json]
+Run: python -m benchmarks.kill_resume [--flow cycle|compositing] [--kills 20] [--seed 0] [--json]
 """
 
 import argparse
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._contents import contents_of, differences, left_overs
-from benchmarks._killing import Attempt, Progress, progress_of
+from benchmarks._killing import Attempt, Progress, SmallFlow, progress_of
 from benchmarks._machine import machine
 from tasks.dataset import verify_dataset
 from tasks.workspace import Workspace
@@ -30,7 +30,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Moment:
-    """A point of the round's work: so many seconds after so much was done."""
+    """A point of the flow's work: so many seconds after so much was done."""
 
     progress: Progress
     seconds_after: float
@@ -75,39 +75,40 @@ class Outcome:
 def main() -> None:
     """Measures and prints; exit code 1 when anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flow", choices=("cycle", "compositing"), default="cycle")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".kill_resume-") as folder:
-        outcome = kill_and_resume(Path(folder), arguments.kills, arguments.seed)
-    figures = {"title": "killed and started again", **asdict(outcome)}
+        outcome = kill_and_resume(Path(folder), arguments.kills, arguments.seed, arguments.flow)
+    figures = {"title": f"{arguments.flow}: killed and started again", **asdict(outcome)}
     print(json.dumps(figures, indent=2)) if arguments.as_json else _print(figures)
     sys.exit(not outcome.equal)
 
 
-def kill_and_resume(folder: Path, kills: int, seed: int) -> Outcome:
-    """An unbroken small cycle in one workspace, a killed one in another, and what they differ in."""
+def kill_and_resume(folder: Path, kills: int, seed: int, flow: SmallFlow = "cycle") -> Outcome:
+    """An unbroken small flow in one workspace, a killed one in another, and what they differ in."""
     unbroken, killed = folder / "unbroken", folder / "killed"
-    timeline, first = run_unbroken(unbroken, folder / "unbroken.log")
+    timeline, first = run_unbroken(unbroken, folder / "unbroken.log", flow)
     starts: list[Start] = []
     finished = FinishedShards(killed)
     for moment in random_moments(timeline, first, kills, seed):
-        starts += _until_killed(killed, folder / "killed.log", moment)
+        starts += _until_killed(killed, folder / "killed.log", flow, moment)
         finished.look()
-    starts.append(_to_the_end(killed, folder / "killed.log"))
+    starts.append(_to_the_end(killed, folder / "killed.log", flow))
     finished.look()
     return _compare(Workspace.existing(unbroken), Workspace.existing(killed), first, starts, finished.redone)
 
 
-def run_unbroken(folder: Path, log: Path) -> tuple[list[tuple[float, Progress]], Start]:
-    """Runs the cycle to its end.
+def run_unbroken(folder: Path, log: Path, flow: SmallFlow) -> tuple[list[tuple[float, Progress]], Start]:
+    """Runs the flow to its end.
 
     Returns:
         When each progress was first seen, in seconds since the start; and the start itself.
     """
     timeline: list[tuple[float, Progress]] = []
-    attempt = Attempt(folder, log)
+    attempt = Attempt(folder, log, flow)
 
     def note(progress: Progress) -> bool:
         if not timeline or progress > timeline[-1][1]:
@@ -156,12 +157,12 @@ class FinishedShards:
                     self.redone.add(ref.name)
 
 
-def _until_killed(folder: Path, log: Path, moment: Moment) -> list[Start]:
-    """Starts the cycle and kills it at the moment; again, a little sooner, where it ended before."""
+def _until_killed(folder: Path, log: Path, flow: SmallFlow, moment: Moment) -> list[Start]:
+    """Starts the flow and kills it at the moment; again, a little sooner, where it ended before."""
     starts: list[Start] = []
     wait = moment.seconds_after
     while not starts or not starts[-1].killed:
-        attempt = Attempt(folder, log)
+        attempt = Attempt(folder, log, flow)
         try:
             reached = attempt.watch(_after(attempt, moment.progress, wait))
         finally:
@@ -183,8 +184,8 @@ def _after(attempt: Attempt, progress: Progress, wait: float) -> Callable[[Progr
     return ripe
 
 
-def _to_the_end(folder: Path, log: Path) -> Start:
-    attempt = Attempt(folder, log)
+def _to_the_end(folder: Path, log: Path, flow: SmallFlow) -> Start:
+    attempt = Attempt(folder, log, flow)
     try:
         attempt.watch(lambda _: False)
         return _start(attempt, folder, killed=False)

@@ -1,8 +1,13 @@
 """A reject: a sample that was refused, kept with its reason."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
+
+from data_specs.arrays import RgbImage
+from data_specs.keys import Split
 
 
 class RejectReason(StrEnum):
@@ -43,6 +48,8 @@ class RejectReason(StrEnum):
     OVERLAP = "objects overlap too much"
     IN_SHADOW = "stands in the other's shadow"
     NO_PARTNER = "no other cut-out has this light"
+    UNEXPLAINED = "no detected object explains the change"
+    MANY_CHANGES = "too many things changed"
     UNKNOWN_CANDIDATE = "no such candidate"
     ANSWERED_OTHERWISE = "answered otherwise before"
 
@@ -59,3 +66,14 @@ class Reject(BaseModel):
     reason: RejectReason
     detail: str = ""
     """The numbers or the decoder's words, one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RefusedSample:
+    """A reject with the pictures it was refused for, so that people can see what is being lost."""
+
+    scene: str
+    split: Split
+    reject: Reject
+    pictures: Mapping[str, RgbImage]
+    """By name (``source``, ``ground_truth``, ``picture`` …), each H×W×3 uint8."""

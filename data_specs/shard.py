@@ -7,11 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import Split
 
-Stage = Literal["triplets", "pool", "truth", "candidates", "grown", "cutouts", "plates", "composites"]
+Stage = Literal[
+    "triplets", "pool", "truth", "candidates", "grown", "cutouts", "plates", "composites", "refused"
+]
 """``triplets`` captured pairs; ``pool`` unlabelled items; ``truth`` the pool's ground truth where a
 source knows it (read by the oracle and by tests only); ``candidates`` removals awaiting judgement;
 ``grown`` candidates that became triplets; ``cutouts`` objects with their effects; ``plates``
-backgrounds; ``composites`` cut-outs on plates, a sample for each removable object."""
+backgrounds; ``composites`` cut-outs on plates, a sample for each removable object; ``refused`` rejects
+with their pictures, for people to look at."""
 
 
 @dataclass(frozen=True, slots=True)

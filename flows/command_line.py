@@ -18,6 +18,11 @@ COMMANDS = (
         "ingest", "flows.commands.ingest:ingest_app", "Bring in pairs and pictures: a clip, folders, a pool."
     ),
     LazyCommand(
+        "compose",
+        "flows.commands.compose:compose_app",
+        "Stand cut-out objects with their shadows on backgrounds.",
+    ),
+    LazyCommand(
         "dataset", "flows.commands.dataset:dataset_app", "Look at the dataset's versions, verify, roll back."
     ),
     LazyCommand(

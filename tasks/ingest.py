@@ -1,8 +1,7 @@
 """Ingest files: triplet folders, meta.json and pools become shards of a set size, refusals beside them."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Annotated, Literal
 
 from prefect import task
@@ -13,7 +12,8 @@ from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
 from data_specs.shard import EncodedSample, ShardRef, Stage
 from data_specs.triplet import Triplet
-from tasks.shards import encode_pool_item, encode_triplet, write_shard
+from tasks.harvest import write_unless_empty
+from tasks.shards import encode_pool_item, encode_triplet
 from tasks.shards.paths import files_present
 from tasks.sources.folder import FolderConfig, folder_triplets
 from tasks.sources.meta_json import MetaJsonConfig, meta_json_triplets
@@ -96,31 +96,11 @@ def ingest_files(workspace: Workspace, work: IngestWork) -> Intake:
         if intake.shard is None or files_present(workspace, intake.shard):
             return intake
     reading = _Reading(workspace, work)
-    intake = reading.intake(_write(workspace, work, reading))
+    intake = reading.intake(
+        write_unless_empty(workspace, work, reading.stage, reading.samples(), reading.rejects)
+    )
     ledger.record_phase(work.digest, name, intake.model_dump(mode="json"))
     return intake
-
-
-def _write(workspace: Workspace, work: IngestWork, reading: "_Reading") -> ShardRef | None:
-    samples = reading.samples()
-    first = next(samples, None)
-    if first is None:
-        # Empty shards of different works would bear one name; the rejects need none.
-        workspace.ledger().record_rejects(reading.rejects)
-        return None
-    ref = write_shard(
-        workspace,
-        stage=reading.stage,
-        round=work.round,
-        index=work.index,
-        input_digest=work.digest,
-        samples=chain([first], samples),
-        rejects=reading.rejects,
-    )
-    # A shard that an earlier run wrote just before it was killed is not written again; where its part of
-    # the source ends must be known all the same.
-    deque(samples, maxlen=0)
-    return ref
 
 
 class _Reading:

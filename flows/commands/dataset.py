@@ -1,6 +1,7 @@
-"""`cleanplate dataset`: list, show, diff, verify, rollback."""
+"""`cleanplate dataset`: list, show, diff, verify, rollback, export."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from flows.commands.options import (
     print_json,
 )
 from tasks.dataset import diff_versions, rollback, verify_dataset
+from tasks.dataset.export_ober import export_ober
 from tasks.workspace import Workspace
 
 dataset_app = typer.Typer(
@@ -152,6 +154,28 @@ def rollback_command(
         print_json({"current": version.number, "before": previous})
         return
     Console().print(f"version {version.number} is current now ({version.samples} samples); it was {previous}")
+
+
+@dataset_app.command("export")
+@clear_errors
+def export_command(
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="The folder to write; made if need be.")],
+    rows_per_file: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Rows of one parquet file.")
+    ] = 2000,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all composites as parquet in OBER's layout, which Hugging Face `datasets` reads.
+
+    Example: cleanplate dataset export ./ober
+    """
+    rows = export_ober(Workspace.existing(workspace), folder, rows_per_file)
+    if as_json:
+        print_json({"folder": str(folder), "rows": rows})
+        return
+    counts = ", ".join(f"{number} {split}" for split, number in rows.items())
+    Console().print(f"wrote {counts} to {folder / 'data'}", soft_wrap=True)
 
 
 def _version_table(version: DatasetVersion, is_current: bool) -> Table:

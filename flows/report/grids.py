@@ -64,10 +64,10 @@ def draw_grid(rows: Sequence[SampleRow]) -> bytes:
     width = 4 * (CELL_PX + _GAP) + _SIDE
     canvas = np.zeros((_HEAD + len(rows) * (CELL_PX + _GAP), width, 4), np.uint8)
     for column, heading in enumerate(_HEADINGS):
-        _write(canvas, heading, (column * (CELL_PX + _GAP), 22), size_px=18, weight=500)
+        write_words(canvas, heading, (column * (CELL_PX + _GAP), 22), size_px=18, weight=500)
     for index, row in enumerate(rows):
         _draw_row(canvas, row, top=_HEAD + index * (CELL_PX + _GAP))
-    return _as_png(canvas)
+    return as_png(canvas)
 
 
 def draw_methods(rows: Sequence[MethodsRow], methods: Sequence[str]) -> bytes:
@@ -79,19 +79,19 @@ def draw_methods(rows: Sequence[MethodsRow], methods: Sequence[str]) -> bytes:
     height = _HEAD + len(rows) * (CELL_PX + _FIGURE + _GAP)
     canvas = np.zeros((height, columns * (CELL_PX + _GAP) + _SIDE, 4), np.uint8)
     for column, heading in enumerate(("source", "mask", *methods, "ground truth")):
-        _write(canvas, _shortened(heading), (column * (CELL_PX + _GAP), 22), size_px=18, weight=500)
+        write_words(canvas, _shortened(heading), (column * (CELL_PX + _GAP), 22), size_px=18, weight=500)
     for index, row in enumerate(rows):
         top = _HEAD + index * (CELL_PX + _FIGURE + _GAP)
         pictures = (row.source, outlined(row.source, row.mask), *row.removals, row.ground_truth)
         for column, picture in enumerate(pictures):
-            _paste(canvas, _fitted(picture), (column * (CELL_PX + _GAP), top))
+            paste(canvas, fitted(picture), (column * (CELL_PX + _GAP), top))
         for column, figure in enumerate(row.figures, start=2):
-            _write(canvas, figure, (column * (CELL_PX + _GAP), top + CELL_PX + 16), size_px=15)
+            write_words(canvas, figure, (column * (CELL_PX + _GAP), top + CELL_PX + 16), size_px=15)
         left = columns * (CELL_PX + _GAP)
-        _write(canvas, row.rank, (left, top + 20), size_px=18, weight=500)
+        write_words(canvas, row.rank, (left, top + 20), size_px=18, weight=500)
         for line, words in enumerate(textwrap.wrap(row.caption, _SMALL_LETTERS)):
-            _write(canvas, words, (left, top + 44 + 19 * line), size_px=15)
-    return _as_png(canvas)
+            write_words(canvas, words, (left, top + 44 + 19 * line), size_px=15)
+    return as_png(canvas)
 
 
 def data_uri(png: bytes) -> str:
@@ -101,7 +101,7 @@ def data_uri(png: bytes) -> str:
 
 def outlined(source: RgbImage, mask: Mask) -> RgbImage:
     """A cell's picture of the source with the mask tinted and outlined; up to 128×128×3 uint8."""
-    picture = _fitted(source)
+    picture = fitted(source)
     height, width = picture.shape[:2]
     large = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     tint = (picture * 0.65 + np.array(_MASK_COLOUR) * 0.35).astype(np.uint8)
@@ -111,32 +111,36 @@ def outlined(source: RgbImage, mask: Mask) -> RgbImage:
 
 
 def _draw_row(canvas: NDArray[np.uint8], row: SampleRow, top: int) -> None:
-    pictures = (_fitted(row.source), outlined(row.source, row.mask), _fitted(row.removal))
+    pictures = (fitted(row.source), outlined(row.source, row.mask), fitted(row.removal))
     for column, picture in enumerate(pictures):
-        _paste(canvas, picture, (column * (CELL_PX + _GAP), top))
+        paste(canvas, picture, (column * (CELL_PX + _GAP), top))
     left = 3 * (CELL_PX + _GAP)
     if row.ground_truth is None:
-        _write(canvas, "not known", (left, top + 24), size_px=18)
+        write_words(canvas, "not known", (left, top + 24), size_px=18)
     else:
-        _paste(canvas, _fitted(row.ground_truth), (left, top))
+        paste(canvas, fitted(row.ground_truth), (left, top))
     left += CELL_PX + _GAP
-    _write(canvas, "–" if row.score is None else f"{row.score:.2f}", (left, top + 28), size_px=30, weight=600)
+    write_words(
+        canvas, "–" if row.score is None else f"{row.score:.2f}", (left, top + 28), size_px=30, weight=600
+    )
     for index, words in enumerate(textwrap.wrap(row.caption, _CAPTION_LETTERS)):
-        _write(canvas, words, (left, top + 58 + 22 * index), size_px=18)
+        write_words(canvas, words, (left, top + 58 + 22 * index), size_px=18)
 
 
 def _shortened(heading: str) -> str:
     return heading if len(heading) <= _HEADING_LETTERS else heading[: _HEADING_LETTERS - 1] + "…"
 
 
-def _as_png(canvas: NDArray[np.uint8]) -> bytes:
+def as_png(canvas: NDArray[np.uint8]) -> bytes:
+    """The PNG of an H×W×4 uint8 canvas."""
     coded, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGBA2BGRA))
     if not coded:
         raise RuntimeError("OpenCV could not encode the sample grid as PNG")
     return data.tobytes()
 
 
-def _fitted(image: RgbImage) -> RgbImage:
+def fitted(image: RgbImage) -> RgbImage:
+    """A cell's picture: enlarged by a whole factor to at most 128 px, or reduced to 128 px."""
     longest = max(image.shape[:2])
     if longest > CELL_PX:
         share = CELL_PX / longest
@@ -145,14 +149,15 @@ def _fitted(image: RgbImage) -> RgbImage:
     return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
-def _paste(canvas: NDArray[np.uint8], picture: RgbImage, corner: tuple[int, int]) -> None:
+def paste(canvas: NDArray[np.uint8], picture: RgbImage, corner: tuple[int, int]) -> None:
+    """Lays an opaque picture with its left upper corner (left, top) on a canvas."""
     left, top = corner
     height, width = picture.shape[:2]
     canvas[top : top + height, left : left + width, :3] = picture
     canvas[top : top + height, left : left + width, 3] = 255
 
 
-def _write(
+def write_words(
     canvas: NDArray[np.uint8], words: str, at: tuple[int, int], *, size_px: int, weight: int = 400
 ) -> None:
     """One line of words with its baseline at ``at``."""

@@ -7,11 +7,15 @@ both are turned off in ``_detection_model``, before anything of it is imported.
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import cv2
 import torch
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torchvision.ops import box_convert, nms
@@ -35,6 +39,12 @@ STRIDE_PX = 32
 _TINY_SCALE = (0.5, 0.125, 1024)
 """Depth, width and most channels: half as wide as YOLO11n."""
 _CONVERT = "a published YOLO11 must be converted: `python -m models.perception.convert yolo FILE.pt FOLDER`"
+_REPLACED: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (Image, ("open",)),
+    (cv2, ("imread", "imwrite", "imshow")),
+    (torch, ("save",)),
+)
+"""What importing ultralytics replaces for the whole process."""
 
 
 class YoloConfig(BaseModel):
@@ -154,10 +164,25 @@ def _detection_model() -> tuple[type["DetectionModel"], dict[str, Any]]:
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ.setdefault("YOLO_VERBOSE", "false")
     try:
-        from ultralytics.nn.tasks import DetectionModel
-        from ultralytics.utils import ROOT, YAML
+        with _others_functions_kept():
+            from ultralytics.nn.tasks import DetectionModel
+            from ultralytics.utils import ROOT, YAML
     except ImportError as error:
         raise ModelError(
             "ultralytics is not installed; `pip install 'cleanplate[perception]'` brings it (AGPL-3.0)"
         ) from error
     return DetectionModel, YAML.load(str(ROOT / "cfg/models/11/yolo11.yaml"))
+
+
+@contextmanager
+def _others_functions_kept() -> Iterator[None]:
+    """Inside, an import may replace functions of PIL, OpenCV and torch; afterwards they are as before.
+
+    ultralytics does: with its ``Image.open`` a damaged picture starts pip to install another decoder.
+    """
+    kept = [(owner, name, getattr(owner, name)) for owner, names in _REPLACED for name in names]
+    try:
+        yield
+    finally:
+        for owner, name, function in kept:
+            setattr(owner, name, function)

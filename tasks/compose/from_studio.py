@@ -1,7 +1,5 @@
 """From the studio: its shots as captured pairs and its empty scenes as plates, all of it exact."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from data_specs.arrays import Depth, Region
@@ -10,8 +8,9 @@ from data_specs.keys import Split, derive_key
 from data_specs.plate import Plate
 from data_specs.reject import Reject
 from tasks.compose.plate import PlateConfig, make_plate
+from tasks.sources.studio.empty import empty_scene
 from tasks.sources.studio.render import render
-from tasks.sources.studio.scene import draw_scene, focal_px
+from tasks.sources.studio.scene import focal_px
 from tasks.sources.studio.shots import Shot, StudioConfig
 from tasks.sources.studio.trace import GROUND, Classes
 
@@ -36,13 +35,12 @@ def as_captured_pair(shot: Shot, split: Split) -> CapturedPair:
 
 def studio_plate(config: StudioConfig, number: int, limits: PlateConfig) -> Plate | Reject:
     """Plate ``number`` of a config: a scene with nothing on its ground."""
-    seed = int(derive_key("studio plate", config.split, config.seed, number)[:15], 16)
-    scene = replace(draw_scene(seed, config.world), solids=())
+    scene = empty_scene(config, number)
     rendering = render(scene, config.size_px)
     focal = focal_px(scene, config.size_px)
     return make_plate(
         limits,
-        scene=derive_key("studio scene", seed, config.world.model_dump_json()),
+        scene=derive_key("studio scene", scene.seed, config.world.model_dump_json()),
         split=config.split,
         origin=f"studio plate:{config.split}/{config.seed}/{number}",
         picture=rendering.picture,

@@ -16,7 +16,9 @@ from tasks.shards.encode_compose import (
     encode_composite,
     encode_cutout,
     encode_plate,
+    shadow_class_in,
 )
+from tasks.shards.encode_refused import decode_refused, encode_refused
 from tasks.shards.read import ShardReader
 from tasks.shards.write import finished_shard, write_shard
 
@@ -28,13 +30,16 @@ __all__ = [
     "decode_cutout",
     "decode_plate",
     "decode_pool_item",
+    "decode_refused",
     "decode_triplet",
     "encode_candidate",
     "encode_composite",
     "encode_cutout",
     "encode_plate",
     "encode_pool_item",
+    "encode_refused",
     "encode_triplet",
     "finished_shard",
+    "shadow_class_in",
     "write_shard",
 ]

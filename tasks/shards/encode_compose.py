@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from data_specs.composite import Composite, PlacedObject
-from data_specs.cutout import Cutout
+from data_specs.cutout import Cutout, ShadowClass
 from data_specs.errors import ShardError
 from data_specs.plate import Plate
 from data_specs.shard import EncodedSample
@@ -87,6 +87,14 @@ def decode_cutout(sample: EncodedSample) -> Cutout:
         return Cutout(**words)
 
     return _read(sample, read)
+
+
+def shadow_class_in(sample: EncodedSample) -> ShadowClass:
+    """A cut-out's shadow class, without decoding its layers; raises ShardError for a damaged sample."""
+    try:
+        return json.loads(sample.members["json"])["shadow_class"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
 
 
 def decode_plate(sample: EncodedSample) -> Plate:

@@ -109,7 +109,7 @@ def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Itera
         return
     samples = _plate_samples(config, facts)
     steady = _steady_samples(samples, config.camera_shift_max_px)
-    if len(steady) < max(3, len(samples) / 2):
+    if not _stands_still(samples, steady):
         detail = f"{len(samples) - len(steady)} of {len(samples)} frames lie elsewhere than the middle one"
         yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
         return
@@ -129,6 +129,21 @@ def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Itera
     if progress is not None:
         progress(facts.frames, facts.frames)
     yield from _closing_rejects(config, facts, blocks, moved_in, last)
+
+
+def clip_scene(config: ClipConfig) -> RgbImage | None:
+    """The clip's scene with nothing that moves, H×W×3 uint8; None where the camera did not stand still.
+
+    Raises:
+        InputError: When the file cannot be read.
+    """
+    samples = _plate_samples(config, video_facts(config.path))
+    steady = _steady_samples(samples, config.camera_shift_max_px)
+    return clean_plate(steady) if _stands_still(samples, steady) else None
+
+
+def _stands_still(samples: list[RgbImage], steady: list[RgbImage]) -> bool:
+    return len(steady) >= max(3, len(samples) / 2)
 
 
 def _plate_samples(config: ClipConfig, facts: VideoFacts) -> list[RgbImage]:

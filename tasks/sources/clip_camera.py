@@ -16,10 +16,17 @@ _LONG_SIDE_PX = 320
 class CameraShift:
     """How far a frame lies from the reference."""
 
-    pixels: float
+    right: float
     """In pixels of the frame."""
+    down: float
+    """Likewise."""
     response: float
     """Share of the correlation's energy at its peak, 0..1; low when the pictures have little in common."""
+
+    @property
+    def pixels(self) -> float:
+        """How far, whichever way."""
+        return float(np.hypot(self.right, self.down))
 
 
 def camera_shift(picture: RgbImage, reference: RgbImage) -> CameraShift:
@@ -28,7 +35,7 @@ def camera_shift(picture: RgbImage, reference: RgbImage) -> CameraShift:
     first, second = _edges(reference, scale), _edges(picture, scale)
     window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
     (right, down), response = cv2.phaseCorrelate(first, second, window)
-    return CameraShift(pixels=float(np.hypot(right, down)) * scale, response=float(response))
+    return CameraShift(right=right * scale, down=down * scale, response=float(response))
 
 
 def _edges(picture: RgbImage, scale: float) -> NDArray[np.float32]:

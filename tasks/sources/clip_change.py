@@ -2,11 +2,10 @@
 
 import cv2
 import numpy as np
-from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from data_specs.arrays import Mask, RgbImage
-from tasks.sources.regions import label_regions
+from tasks.sources.regions import disc, drop_small, fill_holes, regions_holding
 
 _LUMINANCE, _CHROMA, _GRADIENT = 0.6, 0.3, 0.1
 """Weights of the difference (the starting values of OSOR's public pipeline)."""
@@ -42,12 +41,12 @@ def change_mask(score: NDArray[np.float32], *, threshold: float, min_area_px: fl
         min_area_px: Smaller regions are dropped.
     """
     radius = max(1, round(score.shape[0] / 180))
-    strong = cv2.morphologyEx((score > threshold).astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
+    strong = cv2.morphologyEx((score > threshold).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
     weak = (score > _WEAK * threshold).astype(np.uint8)
-    closed = cv2.morphologyEx(_regions_holding(weak, strong), cv2.MORPH_CLOSE, _disc(radius))
-    filled = _fill_holes(closed, _HOLE_SHARE * closed.size)
-    thick = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disc(radius))
-    return _drop_small(thick, min_area_px)
+    closed = cv2.morphologyEx(regions_holding(weak, strong), cv2.MORPH_CLOSE, disc(radius))
+    filled = fill_holes(closed, _HOLE_SHARE * closed.size)
+    thick = cv2.morphologyEx(filled, cv2.MORPH_OPEN, disc(radius))
+    return drop_small(thick, min_area_px)
 
 
 def without_objects(
@@ -66,9 +65,9 @@ def without_objects(
         threshold: As for ``change_mask``.
     """
     rim = max(3, round(picture.shape[0] / 60))
-    near = cv2.dilate(mask.astype(np.uint8), _disc(rim))
+    near = cv2.dilate(mask.astype(np.uint8), disc(rim))
     effect = (score > _EFFECT * threshold).astype(np.uint8)
-    region = cv2.dilate(cv2.bitwise_or(near, _regions_holding(effect, near)), _disc(2))
+    region = cv2.dilate(cv2.bitwise_or(near, regions_holding(effect, near)), disc(2))
     weight = cv2.GaussianBlur(region.astype(np.float32), (0, 0), 1.5)
     weight = np.where(near, np.float32(1), weight)[..., None]
     return np.rint(picture + (plate.astype(np.float32) - picture) * weight).astype(np.uint8)
@@ -84,30 +83,3 @@ def _gradient(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=0.25)
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=0.25)
     return np.asarray(cv2.magnitude(across, down), np.float32)
-
-
-def _disc(radius: int) -> NDArray[np.uint8]:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)).astype(np.uint8)
-
-
-def _regions_holding(regions: MatLike, seeds: MatLike) -> NDArray[np.uint8]:
-    """The regions that hold at least one seed, H×W uint8 0 or 1."""
-    labels, areas, _ = label_regions(regions)
-    kept = np.zeros(areas.size, np.uint8)
-    kept[np.unique(labels[seeds > 0])] = 1
-    kept[0] = 0
-    return kept[labels]
-
-
-def _fill_holes(regions: MatLike, largest_px: float) -> MatLike:
-    labels, areas, _ = label_regions(1 - regions, connectivity=4)
-    fill = (areas <= largest_px).astype(np.uint8)
-    fill[0] = 0
-    return cv2.bitwise_or(regions, fill[labels])
-
-
-def _drop_small(regions: MatLike, min_area_px: float) -> Mask:
-    labels, areas, _ = label_regions(regions)
-    kept = areas >= min_area_px
-    kept[0] = False
-    return kept[labels]

@@ -1,6 +1,7 @@
 """Folder source: ``source/``, ``mask/`` and ``ground_truth/`` with files of the same stem."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,16 @@ from data_specs.triplet import Triplet
 from tasks.sources.triplet_files import SampleLimits, TripletFiles, read_triplets
 
 _PARTS = ("source", "mask", "ground_truth")
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True, slots=True)
+class StemFiles:
+    """The files of one stem; nothing has been opened."""
+
+    stem: str
+    names: dict[str, str]
+    """By part, relative to the folder."""
 
 
 class FolderConfig(SampleLimits):
@@ -31,20 +41,33 @@ def folder_triplets(config: FolderConfig, start: int = 0) -> Iterator[Triplet | 
     Raises:
         InputError: When the folder or one of its three parts is missing.
     """
-    for part in _PARTS:
-        if not (config.path / part).is_dir():
-            raise InputError(config.path, f"it holds no folder {part}/")
-    records = islice(_records(config.path), start, None)
-    return read_triplets(records, root=config.path, kind="folder", limits=config)
+    records = islice(files_of_stems(config.path, _PARTS), start, None)
+    files = (each if isinstance(each, Reject) else _as_triplet(each) for each in records)
+    return read_triplets(files, root=config.path, kind="folder", limits=config)
 
 
-def _records(root: Path) -> Iterator[TripletFiles | Reject]:
-    """One record a stem found in any part; rejects for stems that are incomplete or ambiguous."""
-    found = {part: _files_by_stem(root / part) for part in _PARTS}
+def _as_triplet(files: StemFiles) -> TripletFiles:
+    return TripletFiles(name=files.stem, scene=None, **files.names)
+
+
+def files_of_stems(root: Path, parts: Sequence[str]) -> Iterable[StemFiles | Reject]:
+    """One record a stem found in any part; rejects for stems that are incomplete or ambiguous.
+
+    Raises:
+        InputError: When one of the parts is missing.
+    """
+    for part in parts:
+        if not (root / part).is_dir():
+            raise InputError(root, f"it holds no folder {part}/")
+    return _records(root, parts)
+
+
+def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
+    found = {part: _files_by_stem(root / part) for part in parts}
     for stem in sorted(set().union(*found.values())):
-        files = {part: found[part].get(stem, []) for part in _PARTS}
-        missing = [part for part in _PARTS if not files[part]]
-        doubled = [part for part in _PARTS if len(files[part]) > 1]
+        files = {part: found[part].get(stem, []) for part in parts}
+        missing = [part for part in parts if not files[part]]
+        doubled = [part for part in parts if len(files[part]) > 1]
         if missing:
             detail = f"not in {', '.join(missing)}/"
             yield Reject(source="folder", name=stem, reason=RejectReason.MISSING_FILE, detail=detail)
@@ -52,13 +75,12 @@ def _records(root: Path) -> Iterator[TripletFiles | Reject]:
             detail = f"more than one file of this stem in {', '.join(doubled)}/"
             yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
         else:
-            names = {part: f"{part}/{files[part][0]}" for part in _PARTS}
-            yield TripletFiles(name=stem, scene=None, **names)
+            yield StemFiles(stem, {part: f"{part}/{files[part][0]}" for part in parts})
 
 
 def _files_by_stem(folder: Path) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _SUFFIXES:
+        if path.suffix.lower() in PICTURE_SUFFIXES:
             stems.setdefault(path.stem, []).append(path.name)
     return stems

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
+from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
 from tasks.sources.folder import FolderConfig
 from tasks.sources.meta_json import MetaJsonConfig
+from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
 from tasks.sources.pool import PoolConfig
 
 FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig
@@ -25,6 +27,26 @@ def files_digest(config: FileSourceConfig) -> str:
     root = config.path.parent if isinstance(config, MetaJsonConfig) else config.path
     facts = [fact for path in sorted(_files(config, root)) for fact in _facts(path, root)]
     return derive_key("files", root.name, *facts)
+
+
+def pictures_digest(source: PairSource | BackgroundSource) -> str:
+    """A key of the files that a source of pairs or backgrounds would read; empty where it reads none.
+
+    Raises:
+        InputError: When the folder or file is not there.
+    """
+    if isinstance(source, ClipPairs | ClipBackground):
+        path = source.clip.path
+        if not path.is_file():
+            raise InputError(path, "it does not exist")
+        return derive_key("files", *_facts(path, path.parent))
+    if not isinstance(source, FolderPairs | FolderBackgrounds):
+        return ""
+    parts = PAIR_PARTS if isinstance(source, FolderPairs) else (".",)
+    paths = sorted(path for part in parts for path in (source.path / part).glob("*") if path.is_file())
+    return derive_key(
+        "files", source.path.name, *(fact for path in paths for fact in _facts(path, source.path))
+    )
 
 
 def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:

@@ -86,16 +86,20 @@ def test_another_threshold_is_another_hash(detector: Detector) -> None:
     assert build_detector(YoloConfig(least_score=0.5)).model_hash != detector.model_hash
 
 
-def test_no_socket_is_opened_and_no_settings_are_written(tmp_path) -> None:
+def test_no_socket_is_opened_no_settings_written_and_no_others_function_replaced(tmp_path) -> None:
     """In a process of its own, which imports ultralytics anew and ends at the first socket."""
     script = (
         "import sys\n"
         "def refuse(event, args):\n"
         "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.bind'): raise SystemExit(event)\n"
         "sys.addaudithook(refuse)\n"
-        "import numpy as np\n"
+        "import cv2, numpy as np, torch\n"
+        "from PIL import Image\n"
+        "before = (Image.open, cv2.imread, cv2.imwrite, torch.save)\n"
         "from models.perception.registry import DetectorConfig, build_detector\n"
         "build_detector(DetectorConfig()).detect(np.zeros((9, 9, 3), np.uint8))\n"
+        "assert 'ultralytics' in sys.modules\n"
+        "assert (Image.open, cv2.imread, cv2.imwrite, torch.save) == before\n"
     )
     home = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script]

@@ -1,0 +1,42 @@
+"""A compositing run in miniature, as a process of its own: what `kill_resume --flow compositing` kills.
+
+Run: python -m benchmarks._small_compositing FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+from benchmarks._small_cycle import AT_WORK
+from flows.local_prefect import local_prefect
+from flows.objectclear_compositing import CompositingConfig, objectclear_compositing
+from tasks.sources.backgrounds import StudioBackgrounds
+from tasks.sources.pairs import StudioPairs
+from tasks.sources.studio.shots import StudioConfig
+
+_STUDIO = StudioConfig(size_px=128, seed=6)
+
+
+def small_compositing(folder: Path) -> CompositingConfig:
+    """Every stage has several shards, and every stage refuses something."""
+    return CompositingConfig(
+        workspace=folder,
+        pairs=(StudioPairs(studio=_STUDIO, shots=240),),
+        backgrounds=(StudioBackgrounds(studio=_STUDIO, scenes=120),),
+        draws=900,
+        shard_pairs=40,
+        shard_backgrounds=20,
+        shard_draws=150,
+        to_pool=True,
+    )
+
+
+def main() -> None:
+    """Runs the flow in the folder named, or goes on with it."""
+    folder = Path(sys.argv[1])
+    with local_prefect(folder / "prefect"):
+        print(AT_WORK, flush=True)
+        objectclear_compositing(small_compositing(folder))
+
+
+if __name__ == "__main__":
+    main()

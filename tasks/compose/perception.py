@@ -1,0 +1,65 @@
+"""The four models that compositing sees with, as one thing."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.keys import derive_key
+from models.perception.ground_registry import (
+    DepthEstimatorConfig,
+    GroundSegmenterConfig,
+    build_depth_estimator,
+    build_ground_segmenter,
+)
+from models.perception.registry import DetectorConfig, SegmenterConfig, build_detector, build_segmenter
+from models.protocols import DepthEstimator, Detector, GroundSegmenter, Segmenter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Perception:
+    """Finds objects, cuts their masks, tells ground from what stands on it, and how far it is."""
+
+    detector: Detector
+    segmenter: Segmenter
+    ground_segmenter: GroundSegmenter
+    depth_estimator: DepthEstimator
+
+    @property
+    def model_hash(self) -> str:
+        """Names all four."""
+        models = (self.detector, self.segmenter, self.ground_segmenter, self.depth_estimator)
+        return derive_key("perception", *(model.model_hash for model in models))
+
+
+class PerceptionConfig(BaseModel):
+    """Which models see; the defaults are the tiny ones that ship."""
+
+    model_config = ConfigDict(frozen=True)
+
+    detector: DetectorConfig = Field(default=DetectorConfig(), description="Finds objects.")
+    segmenter: SegmenterConfig = Field(default=SegmenterConfig(), description="Cuts an object's mask.")
+    ground: GroundSegmenterConfig = Field(
+        default=GroundSegmenterConfig(), description="Tells ground from what stands on it."
+    )
+    depth: DepthEstimatorConfig = Field(default=DepthEstimatorConfig(), description="Tells how far it is.")
+
+
+def load_perception(config: PerceptionConfig) -> Perception:
+    """The models a config names; loaded once a process.
+
+    Raises:
+        ModelError: If a package or weights are absent or do not fit.
+    """
+    return _loaded(config.model_dump_json())
+
+
+@cache
+def _loaded(stated: str) -> Perception:
+    config = PerceptionConfig.model_validate_json(stated)
+    return Perception(
+        detector=build_detector(config.detector),
+        segmenter=build_segmenter(config.segmenter),
+        ground_segmenter=build_ground_segmenter(config.ground),
+        depth_estimator=build_depth_estimator(config.depth),
+    )

@@ -1,0 +1,96 @@
+"""Cut out a range of a source's pairs: masks, layers, and one shard of cut-outs."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from prefect import task
+from pydantic import Field
+
+from data_specs.captured_pair import CapturedPair
+from data_specs.keys import derive_key
+from data_specs.picture_pair import PicturePair
+from data_specs.reject import RefusedSample, Reject
+from tasks.compose.captured_masks import CaptureConfig, capture_pair
+from tasks.compose.cut_out import cut_out
+from tasks.compose.flat_ground import FlatGroundConfig
+from tasks.compose.from_studio import as_captured_pair
+from tasks.compose.perception import Perception, PerceptionConfig, load_perception
+from tasks.harvest import Harvest, Kept, harvest
+from tasks.shards import encode_cutout
+from tasks.sources.pairs import PairSource, StudioPairs, numbers_of, read_pairs
+from tasks.sources.studio.shots import make_shot
+from tasks.work import BY_WORK, ShardWork
+from tasks.workspace import Workspace
+
+
+class CutOutWork(ShardWork):
+    """One shard of cut-outs."""
+
+    source: PairSource
+    files_digest: str = ""
+    """Of the source's files: other pictures under the same names are other work."""
+    first: int = Field(default=0, ge=0)
+    count: int | None = Field(default=None, ge=1)
+    """Pairs of the source, from ``first``; None: all that follow."""
+    capture: CaptureConfig
+    flatness: FlatGroundConfig
+    perception: PerceptionConfig
+
+
+def cut_out_pairs(workspace: Workspace, work: CutOutWork, perception: Perception | None = None) -> Harvest:
+    """See, mask and cut out; a pair that fails is refused with its reason and its pictures.
+
+    Args:
+        workspace: Where to.
+        work: Which pairs.
+        perception: In place of the work's own, which is else loaded if a pair wants it.
+    """
+
+    def found() -> Iterator[Kept | RefusedSample | Reject]:
+        for pair, captured in _captured(work, perception):
+            made = captured if isinstance(captured, Reject) else cut_out(captured)
+            if not isinstance(made, Reject):
+                tally = {"shadow class": made.shadow_class, "object class": made.class_name}
+                yield Kept(encode_cutout(made), tally)
+            elif pair is None:
+                yield made
+            else:
+                yield _refused(pair, made)
+
+    return harvest(workspace, work, "cutouts", found())
+
+
+def _captured(
+    work: CutOutWork, perception: Perception | None
+) -> Iterator[tuple[PicturePair | CapturedPair | None, CapturedPair | Reject]]:
+    """Each pair, where it could be read, and what is known of it then."""
+    source = work.source
+    if isinstance(source, StudioPairs) and source.known:
+        for number in numbers_of(source, work.first, work.count):
+            shot = as_captured_pair(make_shot(source.studio, number), source.studio.split)
+            # Another work may cut the same object, and its cut-out is another sample.
+            own = replace(shot, key=derive_key("captured pair", shot.key, work.digest))
+            yield own, own
+        return
+    seeing = perception or load_perception(work.perception)
+    for pair in read_pairs(source, work.first, work.count):
+        if isinstance(pair, Reject):
+            yield None, pair
+        else:
+            yield pair, capture_pair(pair, seeing, work.capture, work.flatness)
+
+
+def _refused(pair: PicturePair | CapturedPair, reject: Reject) -> RefusedSample:
+    pictures = {"source": pair.source, "ground_truth": pair.ground_truth}
+    return RefusedSample(scene=pair.scene, split=pair.split, reject=reject, pictures=pictures)
+
+
+@task(
+    task_run_name="cut out pairs {work.index}",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_WORK,
+)
+def cut_out_shard(workspace: Workspace, work: CutOutWork) -> Harvest:
+    """One shard of cut-outs."""
+    return cut_out_pairs(workspace, work)

@@ -1,0 +1,149 @@
+"""Sources of backgrounds: a folder of photographs, a clip's empty scene, the studio's empty scenes."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.arrays import RgbImage
+from data_specs.background import Background
+from data_specs.errors import InputError
+from data_specs.keys import derive_key, picture_hash, split_of_scene
+from data_specs.reject import Reject, RejectReason
+from tasks.pictures import RejectedPicture, read_picture
+from tasks.sources.clip import ClipConfig, clip_scene
+from tasks.sources.folder import PICTURE_SUFFIXES
+from tasks.sources.pairs import PictureLimits
+from tasks.sources.squares import Square, cut_picture
+from tasks.sources.studio.empty import empty_scene
+from tasks.sources.studio.render import render
+from tasks.sources.studio.scene import focal_px
+from tasks.sources.studio.shots import StudioConfig
+
+
+class FolderBackgrounds(PictureLimits):
+    """The JPEG and PNG files of one folder."""
+
+    kind: Literal["folder"] = "folder"
+    size_px: int = Field(
+        default=512, ge=64, le=2048, description="Side of the plates: the middle square, reduced."
+    )
+
+
+class ClipBackground(BaseModel):
+    """The empty scene of a fixed-camera video."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["clip"] = "clip"
+    clip: ClipConfig = Field(default=ClipConfig(), description="How it is read.")
+    size_px: int = Field(default=512, ge=64, le=2048, description="Side of the plate.")
+    focal_share: float = Field(default=1.0, gt=0, le=20, description="Focal length over the plate's side.")
+
+
+class StudioBackgrounds(BaseModel):
+    """The studio's scenes with nothing on their ground, as if nothing were known of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["studio"] = "studio"
+    studio: StudioConfig = Field(default=StudioConfig(size_px=128), description="What is filmed.")
+    scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
+    known: bool = Field(
+        default=True, description="Take the studio's own ground and depth; if not, perception must find them."
+    )
+
+
+BackgroundSource = Annotated[
+    FolderBackgrounds | ClipBackground | StudioBackgrounds, Field(discriminator="kind")
+]
+
+
+def count_backgrounds(source: BackgroundSource) -> int:
+    """How many backgrounds or rejects a source gives.
+
+    Raises:
+        InputError: When the folder is missing.
+    """
+    if isinstance(source, StudioBackgrounds):
+        return source.scenes
+    return len(_pictures_in(source.path)) if isinstance(source, FolderBackgrounds) else 1
+
+
+def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterator[Background | Reject]:
+    """Backgrounds ``first`` to ``first + count`` of a source, rejects among them.
+
+    Raises:
+        InputError: When the source as a whole cannot be read.
+    """
+    if isinstance(source, StudioBackgrounds):
+        return (studio_background(source.studio, number) for number in numbers_of(source, first, count))
+    if isinstance(source, ClipBackground):
+        return islice((_of_clip(each) for each in (source,)), first, first + count)
+    paths = _pictures_in(source.path)[first : first + count]
+    return (_of_file(path, source) for path in paths)
+
+
+def numbers_of(source: StudioBackgrounds, first: int, count: int) -> range:
+    """The numbers of scenes ``first`` to ``first + count``, as far as there are so many."""
+    return range(first, min(source.scenes, first + count))
+
+
+def middle_square(picture: RgbImage, size_px: int) -> RgbImage:
+    """S×S×3 uint8: the largest square in the middle, in its own size where that is smaller."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    square = Square(left=(width - side) // 2, top=(height - side) // 2, side=side)
+    return cut_picture(picture, square, min(size_px, side))
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(folder, "it is no folder; name one that holds pictures")
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURE_SUFFIXES]
+
+
+def _of_file(path: Path, source: FolderBackgrounds) -> Background | Reject:
+    try:
+        whole = read_picture(path, limit_pixels=source.limit_pixels)
+    except RejectedPicture as error:
+        return error.as_reject("backgrounds", path.name)
+    picture = middle_square(whole, source.size_px)
+    scene = derive_key("scene", picture_hash(whole))
+    return Background(
+        scene=scene,
+        split=split_of_scene(scene, validation=source.validation_share, test=source.test_share),
+        origin=f"folder:{source.path.name}/{path.name}",
+        picture=picture,
+        focal_px=source.focal_share * len(picture) * max(whole.shape[:2]) / min(whole.shape[:2]),
+    )
+
+
+def _of_clip(source: ClipBackground) -> Background | Reject:
+    name = source.clip.path.name
+    plate = clip_scene(source.clip)
+    if plate is None:
+        detail = "its frames show no one scene"
+        return Reject(source="backgrounds", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
+    picture = middle_square(plate, source.size_px)
+    return Background(
+        scene=derive_key("clip scene", picture_hash(plate)),
+        split="train",
+        origin=f"clip:{name}",
+        picture=picture,
+        focal_px=source.focal_share * len(picture),
+    )
+
+
+def studio_background(config: StudioConfig, number: int) -> Background:
+    """Empty scene ``number`` of a config."""
+    scene = empty_scene(config, number)
+    return Background(
+        scene=derive_key("studio scene", scene.seed, config.world.model_dump_json()),
+        split=config.split,
+        origin=f"studio plate:{config.split}/{config.seed}/{number}",
+        picture=render(scene, config.size_px).picture,
+        focal_px=focal_px(scene, config.size_px),
+    )

@@ -1,0 +1,174 @@
+"""Sources of picture pairs: a folder of them, a clip's triplets, the studio's shots without their truth."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data_specs.arrays import RgbImage
+from data_specs.keys import derive_key, picture_hash, split_of_scene
+from data_specs.picture_pair import PicturePair
+from data_specs.reject import Reject
+from data_specs.triplet import Triplet
+from tasks.pictures import LIMIT_PIXELS, RejectedPicture, check_same_size, path_inside, read_picture
+from tasks.sources.clip import ClipConfig, clip_triplets
+from tasks.sources.folder import StemFiles, files_of_stems
+from tasks.sources.studio.shots import StudioConfig, make_shot
+
+PAIR_PARTS = ("source", "ground_truth")
+
+
+class PictureLimits(BaseModel):
+    """What pictures read from files may be, and what is guessed of their camera."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path = Field(description="The folder.")
+    limit_pixels: int = Field(
+        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Pictures of more pixels are not decoded."
+    )
+    focal_share: float = Field(
+        default=1.0,
+        gt=0,
+        le=20,
+        description="Focal length over the longer side, where the camera is not known; 1 is a phone's.",
+    )
+    validation_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for validation.")
+    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+
+    @field_validator("path")
+    @classmethod
+    def _wherever_one_stands(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+
+class FolderPairs(PictureLimits):
+    """A folder with source/ and ground_truth/, files of one stem belonging together."""
+
+    kind: Literal["folder"] = "folder"
+    longer_side_px: int = Field(
+        default=512, ge=64, le=4096, description="Larger pairs are reduced to this; smaller ones are kept."
+    )
+
+
+class ClipPairs(BaseModel):
+    """A fixed-camera video: its frames, and what is behind what moves."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["clip"] = "clip"
+    clip: ClipConfig = Field(
+        default=ClipConfig(size_px=128, crop_min_px=128, crop_max_px=192), description="How it is read."
+    )
+    focal_share: float = Field(
+        default=4.0, gt=0, le=40, description="Focal length over a crop's side: a crop sees a narrow angle."
+    )
+
+
+class StudioPairs(BaseModel):
+    """The studio's shots, as if nothing were known of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["studio"] = "studio"
+    studio: StudioConfig = Field(default=StudioConfig(size_px=128), description="What is filmed.")
+    shots: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
+    known: bool = Field(
+        default=True,
+        description="Take the studio's own masks, ground and depth; if not, perception must find them.",
+    )
+
+
+PairSource = Annotated[FolderPairs | ClipPairs | StudioPairs, Field(discriminator="kind")]
+
+
+def count_pairs(source: PairSource) -> int | None:
+    """How many pairs or rejects a source gives; None where only reading it tells.
+
+    Raises:
+        InputError: When the folder or one of its two parts is missing.
+    """
+    if isinstance(source, StudioPairs):
+        return source.shots
+    return len(list(files_of_stems(source.path, PAIR_PARTS))) if isinstance(source, FolderPairs) else None
+
+
+def read_pairs(
+    source: PairSource, first: int = 0, count: int | None = None
+) -> Iterator[PicturePair | Reject]:
+    """Pairs ``first`` to ``first + count`` of a source (None: all that follow), rejects among them.
+
+    Raises:
+        InputError: When the source as a whole cannot be read.
+    """
+    if isinstance(source, StudioPairs):
+        return (_of_shot(source.studio, number) for number in numbers_of(source, first, count))
+    stop = None if count is None else first + count
+    if isinstance(source, FolderPairs):
+        records = islice(files_of_stems(source.path, PAIR_PARTS), first, stop)
+        return (each if isinstance(each, Reject) else _of_files(each, source) for each in records)
+    found = islice(clip_triplets(source.clip), first, stop)
+    return (each if isinstance(each, Reject) else _of_triplet(each, source) for each in found)
+
+
+def numbers_of(source: StudioPairs, first: int, count: int | None) -> range:
+    """The numbers of shots ``first`` to ``first + count``, as far as there are so many."""
+    return range(first, source.shots if count is None else min(source.shots, first + count))
+
+
+def reduced(picture: RgbImage, longer_side_px: int) -> RgbImage:
+    """H×W×3 uint8 whose longer side has at most so many pixels."""
+    share = longer_side_px / max(picture.shape[:2])
+    if share >= 1:
+        return picture
+    height, width = (max(1, round(side * share)) for side in picture.shape[:2])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _of_shot(config: StudioConfig, number: int) -> PicturePair:
+    shot = make_shot(config, number)
+    return PicturePair(
+        key=shot.key,
+        scene=shot.scene,
+        split=config.split,
+        origin=shot.origin,
+        source=shot.source,
+        ground_truth=shot.ground_truth,
+        focal_px=shot.focal_px,
+    )
+
+
+def _of_files(files: StemFiles, source: FolderPairs) -> PicturePair | Reject:
+    try:
+        paths = [path_inside(source.path, files.names[part]) for part in PAIR_PARTS]
+        with_object, without = (read_picture(path, limit_pixels=source.limit_pixels) for path in paths)
+        check_same_size(paths[1], without.shape[:2], with_object.shape[:2])
+    except RejectedPicture as error:
+        return error.as_reject("pairs", files.stem)
+    scene = derive_key("scene", picture_hash(without))
+    with_object, without = (reduced(each, source.longer_side_px) for each in (with_object, without))
+    return PicturePair(
+        key=derive_key("pair", with_object, without),
+        scene=scene,
+        split=split_of_scene(scene, validation=source.validation_share, test=source.test_share),
+        origin=f"folder:{source.path.name}/{files.stem}",
+        source=with_object,
+        ground_truth=without,
+        focal_px=source.focal_share * max(with_object.shape[:2]),
+    )
+
+
+def _of_triplet(triplet: Triplet, source: ClipPairs) -> PicturePair:
+    return PicturePair(
+        key=derive_key("pair", triplet.key),
+        scene=triplet.scene,
+        split=triplet.split,
+        origin=triplet.origin,
+        source=triplet.source,
+        ground_truth=triplet.ground_truth,
+        focal_px=source.focal_share * source.clip.size_px,
+    )
