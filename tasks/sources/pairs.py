@@ -70,7 +70,7 @@ class ClipPairs(BaseModel):
 
 
 class StudioPairs(BaseModel):
-    """The studio's shots, as if nothing were known of them."""
+    """The studio's shots, with what it knows of them or as plain pictures."""
 
     model_config = ConfigDict(frozen=True)
 
