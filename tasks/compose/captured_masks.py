@@ -104,7 +104,9 @@ def _captured(
     found: FoundObject,
     perception: Perception,
     settings: tuple[CaptureConfig, FlatGroundConfig],
-) -> CapturedPair:
+) -> CapturedPair | Reject:
+    if found.rivals:
+        return _reject(pair, RejectReason.MANY_CHANGES, f"{found.rivals} other objects changed with it")
     matte = soft_matte(aligned.source, aligned.ground_truth, found.mask)
     matte[~found.region] = 0  # Its soft rim would call noise an edge.
     classes = perception.ground_segmenter.classify(aligned.ground_truth)

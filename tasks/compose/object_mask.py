@@ -1,6 +1,6 @@
 """The object's mask: what a detector finds and a segmenter cuts, held against what changed (facts 11, 23)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,6 +28,12 @@ class MatchConfig(BaseModel):
         le=1,
         description="Between object and changed region, which holds its shadow too (OSOR: 0.3 without).",
     )
+    rival_score: float = Field(
+        default=0.25, ge=0, le=1, description="Objects at least so sure must not have changed beside it."
+    )
+    rival_share: float = Field(
+        default=0.25, gt=0, le=1, description="Of the object's area: less than this is a part or a speck."
+    )
     least_changed_share: float = Field(
         default=0.6, ge=0, le=1, description="Of the object's mask: what stayed as it was is not the object."
     )
@@ -51,6 +57,8 @@ class FoundObject:
     """H×W bool, M_o."""
     region: Region
     """H×W bool, M_fg: the object and the changed regions that hang together with it; holds ``mask``."""
+    rivals: int = 0
+    """Other detected objects in ``region``: what they changed is no effect of this one."""
 
 
 def find_object(
@@ -70,18 +78,25 @@ def find_object(
     """
     found = [each for each in detector.detect(source) if _may_match(each, region, config)]
     masks = segmenter.segment(source, [each.box for each in found]) if found else []
-    best: tuple[float, Detection, Mask] | None = None
-    for each, mask in zip(found, masks, strict=True):
-        shared, agreed = int((mask & region).sum()), mask_iou(mask, region)
-        if (
-            shared
-            and shared >= config.least_changed_share * mask.sum()
-            and (best is None or agreed > best[0])
-        ):
-            best = agreed, each, mask
+    changed = [
+        (mask_iou(mask, region), each, mask)
+        for each, mask in zip(found, masks, strict=True)
+        if mask.any() and (mask & region).sum() >= config.least_changed_share * mask.sum()
+    ]
+    best = max(changed, key=lambda one: one[0], default=None)
     if best is None or best[0] < config.least_iou:
         return None
-    return _joined(best[1].class_name, best[2], region, config)
+    joined = _joined(best[1].class_name, best[2], region, config)
+    if joined is None:
+        return None
+    return replace(joined, rivals=sum(_is_rival(each, mask, joined, config) for _, each, mask in changed))
+
+
+def _is_rival(detection: Detection, mask: Mask, found: FoundObject, config: MatchConfig) -> bool:
+    """Whether this is another object: sure, large enough, and for the most part off the found one."""
+    apart = int((mask & found.region & ~found.mask).sum())
+    large = apart >= config.rival_share * found.mask.sum()
+    return detection.score >= config.rival_score and large and 2 * apart > mask.sum()
 
 
 def mask_iou(first: Mask, second: Mask) -> float:

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_specs.arrays import RgbImage
+from data_specs.arrays import Mask, RgbImage
 from data_specs.captured_pair import CapturedPair
 from data_specs.cutout import Cutout
+from data_specs.detection import Box, Detection
 from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject, RejectReason
 from tasks.compose.captured_masks import CaptureConfig, capture_pair
@@ -16,8 +17,9 @@ from tasks.compose.cut_out import cut_out
 from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.from_studio import as_captured_pair
 from tasks.compose.object_mask import mask_iou
+from tasks.compose.perception import Perception
 from tasks.sources.studio.shots import Shot
-from tests.tasks.compose.exact_perception import as_pictures, exact
+from tests.tasks.compose.exact_perception import ExactPerception, as_pictures, exact
 
 CONFIG, FLATNESS = CaptureConfig(), FlatGroundConfig()
 
@@ -126,6 +128,37 @@ def test_many_changes_are_not_one_object(truths: list[CapturedPair]) -> None:
     spotted = replace(pair, source=with_squares(pair.ground_truth, corners, 14))
     made = refusal(spotted, truths[0])
     assert (made.reason, made.detail) == (RejectReason.MANY_CHANGES, "6 regions")
+
+
+class SeesBoxes(ExactPerception):
+    """A detector that names these boxes, and a segmenter that fills them."""
+
+    def __init__(self, truth: CapturedPair, boxes: list[Box]) -> None:
+        super().__init__(truth)
+        self._boxes = boxes
+
+    def detect(self, source: RgbImage) -> list[Detection]:
+        return [Detection(box, "person", 0.9) for box in self._boxes]
+
+    def segment(self, source, boxes, points=()) -> list[Mask]:
+        masks = [np.zeros(source.shape[:2], bool) for _ in boxes]
+        for mask, box in zip(masks, boxes, strict=True):
+            mask[int(box.top) : int(box.bottom), int(box.left) : int(box.right)] = True
+        return masks
+
+
+def test_another_object_beside_it_is_not_its_effect(truths: list[CapturedPair]) -> None:
+    """Two that touch changed: where the detector knows of one alone, the other is taken for its effect."""
+    pair = as_pictures(truths[0])
+    both = replace(pair, source=with_squares(pair.ground_truth, [(40, 40), (40, 64)], 24))
+    one, other = Box(40, 40, 64, 64), Box(64, 40, 88, 64)
+    knows = SeesBoxes(truths[0], [one, other])
+    made = capture_pair(both, Perception(knows, knows, knows, knows), CONFIG, FLATNESS)
+    assert isinstance(made, Reject)
+    assert (made.reason, made.detail) == (RejectReason.MANY_CHANGES, "1 other objects changed with it")
+    knows = SeesBoxes(truths[0], [one])
+    made = capture_pair(both, Perception(knows, knows, knows, knows), CONFIG, FLATNESS)
+    assert isinstance(made, CapturedPair)
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.9])
