@@ -67,6 +67,10 @@ def compose_command(
     from tasks.workspace import Workspace
 
     named: dict[str, Any] = {"workspace": workspace, "draws": draws, "to_pool": to_pool}
+    if config is None:
+        named |= {
+            part: [{"kind": "studio", "studio": {"size_px": size_px}}] for part in ("pairs", "backgrounds")
+        }
     if pairs:
         named["pairs"] = [{"kind": "folder", "path": path, "longer_side_px": size_px} for path in pairs]
     if backgrounds:
