@@ -106,7 +106,11 @@ def test_the_run_shows_counts_sheets_and_charts(result, place: Path) -> None:
     wanted = ["compositing", "shadow-rose", "object-area", "samples-composites-accepted"]
     with get_client(sync_client=True) as client:
         key = ArtifactFilterKey(any_=[*wanted, "samples-cut-outs-refused"])
-        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=key))
+        # Other tests' runs of this session's server have left artifacts under the same keys.
+        name = FlowRunFilterName(any_=["compositing, 24 draws"])
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=key), flow_run_filter=FlowRunFilter(name=name)
+        )
     kinds = {each.key: each.type for each in found}
     assert set(wanted) <= set(kinds)
     assert kinds["samples-composites-accepted"] == "image"
@@ -133,7 +137,9 @@ def test_more_draws_keep_the_full_shards_there_are(result, place: Path) -> None:
 def test_nothing_to_compose_is_one_sentence_with_the_reason(tmp_path: Path, write_pair) -> None:
     write_pair(tmp_path / "pairs", "a", 1)
     (tmp_path / "pairs/source/a.png").write_bytes(b"no picture")
-    config = small(tmp_path / "w").model_copy(update={"pairs": (FolderPairs(path=tmp_path / "pairs"),)})
+    config = small(tmp_path / "w").model_copy(
+        update={"pairs": (FolderPairs(path=tmp_path / "pairs"),), "draws": 23}
+    )
     with pytest.raises(FlowError, match=r"made no cut-outs \(1× unreadable picture\)"):
         objectclear_compositing(config)
     assert Workspace.existing(tmp_path / "w").ledger().reject_counts() == {"unreadable picture": 1}
