@@ -24,6 +24,7 @@ from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.from_studio import as_captured_pair
 from tasks.compose.object_mask import mask_iou
 from tasks.compose.perception import Perception, PerceptionConfig, load_perception
+from tasks.sources.pairs import StudioPairs, read_pairs
 from tasks.sources.studio.shots import StudioConfig, make_shot
 
 _SEED = 970
@@ -40,8 +41,13 @@ def main() -> None:
     asked = parser.parse_args()
     studio = StudioConfig(size_px=asked.size, seed=_SEED, split="test")
     truths = [as_captured_pair(make_shot(studio, number), "test") for number in range(asked.pairs)]
+    read = read_pairs(StudioPairs(studio=studio, shots=asked.pairs))
+    pictures = [pair for pair in read if isinstance(pair, PicturePair)]
     perception = load_perception(PerceptionConfig())
-    rows = {way: measured(truths, perception, way == "worn") for way in ("clean", "worn")}
+    rows = {
+        "clean": measured(pictures, truths, perception, 0),
+        "worn": measured([worn(pair, n) for n, pair in enumerate(pictures)], truths, perception, _SHIFT_PX),
+    }
     figures = {"ratio": rows["clean"]["M_o"], **rows, "pairs": asked.pairs, "machine": machine()}
     if asked.as_json:
         print(json.dumps(figures, indent=2))
@@ -53,12 +59,13 @@ def main() -> None:
     Console().print(table)
 
 
-def measured(truths: list[CapturedPair], perception: Perception, is_worn: bool) -> dict:
-    """Median IoUs of the pairs that are taken, and why the others are not."""
+def measured(
+    pictures: list[PicturePair], truths: list[CapturedPair], perception: Perception, left: int
+) -> dict:
+    """Median IoUs of the pairs that are taken, and why the others are not; ``left`` columns are cut off."""
     objects, foregrounds, refused = [], [], Counter()
-    for number, truth in enumerate(truths):
-        pictures, left = (worn(truth, number), _SHIFT_PX) if is_worn else (pictures_of(truth), 0)
-        found = capture_pair(pictures, perception, CaptureConfig(), FlatGroundConfig())
+    for pair, truth in zip(pictures, truths, strict=True):
+        found = capture_pair(pair, perception, CaptureConfig(), FlatGroundConfig())
         if not isinstance(found, CapturedPair):
             refused[str(found.reason.value)] += 1
             continue
@@ -78,26 +85,13 @@ def foreground(pair: CapturedPair) -> Mask:
     return pair.effect | (pair.matte > 0)
 
 
-def pictures_of(truth: CapturedPair) -> PicturePair:
-    """The pair without anything that is known of it."""
-    return PicturePair(
-        key=truth.key,
-        scene=truth.scene,
-        split=truth.split,
-        origin=truth.origin,
-        source=truth.source,
-        ground_truth=truth.ground_truth,
-        focal_px=truth.focal_px,
-    )
-
-
-def worn(truth: CapturedPair, seed: int) -> PicturePair:
+def worn(pair: PicturePair, seed: int) -> PicturePair:
     """As two exposures of a shaken camera give it; the ground truth lies two columns to the left."""
     rng = np.random.default_rng(seed)
     return replace(
-        pictures_of(truth),
-        source=_photographed(truth.source[:, _SHIFT_PX:], 1.0, rng),
-        ground_truth=_photographed(truth.ground_truth[:, :-_SHIFT_PX], rng.uniform(0.9, 1.1), rng),
+        pair,
+        source=_photographed(pair.source[:, _SHIFT_PX:], 1.0, rng),
+        ground_truth=_photographed(pair.ground_truth[:, :-_SHIFT_PX], rng.uniform(0.9, 1.1), rng),
     )
 
 

@@ -38,6 +38,7 @@ class Checkpoint(BaseModel):
 
 
 CHECKPOINTS = (
+    # Those that a class here reads, and whose revision is known; perception's are not (decision 0070).
     Checkpoint(
         name="sdxl-inpainting",
         repository="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
@@ -65,36 +66,6 @@ CHECKPOINTS = (
         licence="MIT (OpenAI's CLIP)",
         purpose="ObjectClear's image encoder; the CLIP metric",
         files={"config.json": 5_000, "preprocessor_config.json": 1_000, "model.safetensors": 1_710_000_000},
-    ),
-    Checkpoint(
-        name="grounding-dino-base",
-        repository="IDEA-Research/grounding-dino-base",
-        revision="12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
-        licence="Apache-2.0",
-        purpose="detection of objects in captured pairs",
-        files={
-            "config.json": 2_000,
-            "preprocessor_config.json": 1_000,
-            "tokenizer.json": 711_000,
-            "tokenizer_config.json": 1_000,
-            "model.safetensors": 933_000_000,
-        },
-    ),
-    Checkpoint(
-        name="sam-vit-huge",
-        repository="facebook/sam-vit-huge",
-        revision="87aecf0df4ce6b30cd7de76e87673c49644bdf67",
-        licence="Apache-2.0",
-        purpose="masks of detected objects",
-        files={"config.json": 7_000, "preprocessor_config.json": 1_000, "model.safetensors": 2_564_000_000},
-    ),
-    Checkpoint(
-        name="depth-anything-v2-small",
-        repository="depth-anything/Depth-Anything-V2-Small-hf",
-        revision="5426e4f0f36572d16453bbda7a8389317b1bef99",
-        licence="Apache-2.0 (its larger sisters: CC-BY-NC-4.0)",
-        purpose="flat ground of plates",
-        files={"config.json": 1_000, "preprocessor_config.json": 1_000, "model.safetensors": 99_173_660},
     ),
 )
 

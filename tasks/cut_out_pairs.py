@@ -12,29 +12,29 @@ from data_specs.picture_pair import PicturePair
 from data_specs.reject import RefusedSample, Reject
 from tasks.compose.captured_masks import CaptureConfig, capture_pair
 from tasks.compose.cut_out import cut_out
-from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.from_studio import as_captured_pair
-from tasks.compose.perception import Perception, PerceptionConfig, load_perception
+from tasks.compose.perception import Perception, load_perception
 from tasks.harvest import Harvest, Kept, harvest
+from tasks.seeing_work import SeeingWork
 from tasks.shards import encode_cutout
 from tasks.sources.pairs import PairSource, StudioPairs, numbers_of, read_pairs
 from tasks.sources.studio.shots import make_shot
-from tasks.work import BY_WORK, ShardWork
+from tasks.work import BY_WORK
 from tasks.workspace import Workspace
 
 
-class CutOutWork(ShardWork):
+class CutOutWork(SeeingWork):
     """One shard of cut-outs."""
 
     source: PairSource
-    files_digest: str = ""
-    """Of the source's files: other pictures under the same names are other work."""
-    first: int = Field(default=0, ge=0)
     count: int | None = Field(default=None, ge=1)
     """Pairs of the source, from ``first``; None: all that follow."""
     capture: CaptureConfig
-    flatness: FlatGroundConfig
-    perception: PerceptionConfig
+
+    @property
+    def sees(self) -> bool:
+        """See ``SeeingWork.sees``."""
+        return not (isinstance(self.source, StudioPairs) and self.source.known)
 
 
 def cut_out_pairs(workspace: Workspace, work: CutOutWork, perception: Perception | None = None) -> Harvest:

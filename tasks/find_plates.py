@@ -11,11 +11,11 @@ from data_specs.keys import derive_key
 from data_specs.plate import Plate
 from data_specs.reject import RefusedSample, Reject
 from tasks.compose.find_plate import find_plate
-from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.from_studio import studio_plate
-from tasks.compose.perception import Perception, PerceptionConfig, load_perception
+from tasks.compose.perception import Perception, load_perception
 from tasks.compose.plate import PlateConfig
 from tasks.harvest import Harvest, Kept, harvest
+from tasks.seeing_work import SeeingWork
 from tasks.shards import encode_plate
 from tasks.sources.backgrounds import (
     BackgroundSource,
@@ -24,21 +24,21 @@ from tasks.sources.backgrounds import (
     read_backgrounds,
     studio_background,
 )
-from tasks.work import BY_WORK, ShardWork
+from tasks.work import BY_WORK
 from tasks.workspace import Workspace
 
 
-class PlateWork(ShardWork):
+class PlateWork(SeeingWork):
     """One shard of plates."""
 
     source: BackgroundSource
-    files_digest: str = ""
-    """Of the source's files: other pictures under the same names are other work."""
-    first: int = Field(default=0, ge=0)
     count: int = Field(ge=1)
-    flatness: FlatGroundConfig
     limits: PlateConfig
-    perception: PerceptionConfig
+
+    @property
+    def sees(self) -> bool:
+        """See ``SeeingWork.sees``."""
+        return not (isinstance(self.source, StudioBackgrounds) and self.source.known)
 
 
 def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | None = None) -> Harvest:

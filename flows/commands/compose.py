@@ -43,7 +43,9 @@ BackgroundsOption = Annotated[
 def compose_command(
     pairs: PairsOption = None,
     backgrounds: BackgroundsOption = None,
-    draws: Annotated[int, typer.Option(min=1, help="Pictures to try to compose.")] = 300,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Pictures to try to compose; 300 if nothing else is said.")
+    ] = None,
     size_px: Annotated[
         int, typer.Option("--size-px", min=64, max=2048, help="Side of the composites.")
     ] = 512,
@@ -66,7 +68,11 @@ def compose_command(
     from tasks.dataset.export_ober import export_ober
     from tasks.workspace import Workspace
 
-    named: dict[str, Any] = {"workspace": workspace, "draws": draws, "to_pool": to_pool}
+    named: dict[str, Any] = {"workspace": workspace}
+    if draws is not None:
+        named["draws"] = draws
+    if to_pool:
+        named["to_pool"] = True
     if config is None:
         named |= {
             part: [{"kind": "studio", "studio": {"size_px": size_px}}] for part in ("pairs", "backgrounds")

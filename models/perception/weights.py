@@ -1,6 +1,5 @@
 """Perception's weights: one safetensors file a folder, whole or not at all; never a pickle."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -64,9 +63,3 @@ def weights_bytes(module: nn.Module, notes: dict[str, str] | None = None) -> byt
         },
         metadata=notes,
     )
-
-
-def folder_fingerprint(folder: Path) -> str:
-    """20 hexadecimal digits of a folder's weights."""
-    with (folder / FILE_NAME).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:20]

@@ -24,8 +24,9 @@ from data_specs.arrays import RgbImage
 from data_specs.detection import Detection
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
+from models.metrics.backbones import folder_fingerprint
 from models.perception.letterbox import letterbox
-from models.perception.weights import SHIPPED, folder_fingerprint, load_weights, read_notes
+from models.perception.weights import SHIPPED, load_weights, read_notes
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel

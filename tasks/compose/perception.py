@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
+from models.metrics.backbones import folder_fingerprint
 from models.perception.ground_registry import (
     DepthEstimatorConfig,
     GroundSegmenterConfig,
@@ -43,6 +45,18 @@ class PerceptionConfig(BaseModel):
         default=GroundSegmenterConfig(), description="Tells ground from what stands on it."
     )
     depth: DepthEstimatorConfig = Field(default=DepthEstimatorConfig(), description="Tells how far it is.")
+
+    @property
+    def fingerprint(self) -> str:
+        """Names settings and weights, wherever the weights lie; no model is loaded."""
+        models = (self.detector, self.segmenter, self.ground, self.depth)
+        settings = [each.model_dump_json(exclude={"weights"}) for each in models]
+        return derive_key("perception", *settings, *(_fingerprint_of(each.weights) for each in models))
+
+
+@cache
+def _fingerprint_of(folder: Path) -> str:
+    return folder_fingerprint(folder)
 
 
 def load_perception(config: PerceptionConfig) -> Perception:

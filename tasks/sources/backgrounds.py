@@ -44,7 +44,7 @@ class ClipBackground(BaseModel):
 
 
 class StudioBackgrounds(BaseModel):
-    """The studio's scenes with nothing on their ground, as if nothing were known of them."""
+    """The studio's scenes with nothing on their ground, with what it knows of them or as plain pictures."""
 
     model_config = ConfigDict(frozen=True)
 

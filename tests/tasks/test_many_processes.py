@@ -57,7 +57,7 @@ def read_by_step(folder: Path, name: str, processes: int, first_step: int) -> di
     return steps
 
 
-def same_curve(folder: Path, one: str, other: str) -> None:
+def assert_same_curve(folder: Path, one: str, other: str) -> None:
     np.testing.assert_allclose(losses(folder, other), losses(folder, one), rtol=2e-5)
     # Adam makes a whole step of a gradient that is all rounding: not every weight is near.
     apart = np.abs(weights(folder, other) - weights(folder, one))
@@ -86,14 +86,14 @@ def folder(filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", ["remover", "object_clear", "judge"])
 def test_two_processes_learn_what_one_learns(folder: Path, kind: str) -> None:
-    same_curve(folder, f"{kind} 1", f"{kind} 2")
+    assert_same_curve(folder, f"{kind} 1", f"{kind} 2")
     both = [json.loads((folder / f"{kind} 2.{rank}.json").read_text()) for rank in (0, 1)]
     assert both[0]["losses"] == both[1]["losses"], "every process knows the loss over all"
     assert len(both[0]["read"]) == len(both[1]["read"]) == TRAINING["steps"] * BATCH // 2
 
 
 def test_gradients_of_several_passes_add_up(folder: Path) -> None:
-    same_curve(folder, "judge 1", "passes")
+    assert_same_curve(folder, "judge 1", "passes")
 
 
 @pytest.mark.slow
@@ -106,19 +106,19 @@ def test_four_processes_learn_what_one_learns_and_take_up_what_two_left(filmed, 
         {"name": "resumed", "processes": 4, "checkpoint": "c"},
     ]
     trained(filmed, tmp_path, *runs)
-    same_curve(tmp_path, "one", "four")
-    same_curve(tmp_path, "one", "resumed")
-    every_sample_once_an_epoch(tmp_path, "one", "resumed", 4)
+    assert_same_curve(tmp_path, "one", "four")
+    assert_same_curve(tmp_path, "one", "resumed")
+    assert_every_sample_once_an_epoch(tmp_path, "one", "resumed", 4)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_killed_and_taken_up_it_ends_as_unbroken(folder: Path, count: int) -> None:
     """Killed in step 5, it goes on from step 4, within the second epoch."""
-    same_curve(folder, "remover 1", f"resumed {count}")
-    every_sample_once_an_epoch(folder, "remover 1", f"resumed {count}", count)
+    assert_same_curve(folder, "remover 1", f"resumed {count}")
+    assert_every_sample_once_an_epoch(folder, "remover 1", f"resumed {count}", count)
 
 
-def every_sample_once_an_epoch(folder: Path, whole: str, resumed: str, count: int) -> None:
+def assert_every_sample_once_an_epoch(folder: Path, whole: str, resumed: str, count: int) -> None:
     """The first four steps of an unbroken run, then those of a resumed one."""
     steps = {step: keys for step, keys in read_by_step(folder, whole, 1, 0).items() if step < 4}
     steps |= read_by_step(folder, resumed, count, 4)

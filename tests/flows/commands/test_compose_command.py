@@ -18,9 +18,10 @@ def test_composed_counted_and_exported(tmp_path: Path) -> None:
     config = {
         "pairs": [{"kind": "studio", "shots": 12, "studio": studio}],
         "backgrounds": [{"kind": "studio", "scenes": 4, "studio": studio}],
+        "draws": 10,
     }
     (tmp_path / "small.json").write_text(json.dumps(config))
-    words = ["compose", "--config", str(tmp_path / "small.json"), "--draws", "10"]
+    words = ["compose", "--config", str(tmp_path / "small.json")]
     place = ["--workspace", str(tmp_path / "workspace"), "--export", str(tmp_path / "ober")]
     first = run(app, [*words, *place, "--json"])
     assert first.exit_code == 0, first.output
@@ -30,6 +31,8 @@ def test_composed_counted_and_exported(tmp_path: Path) -> None:
     assert told["exported"] == made["composites"]["by_split"]
     rows = sum(pq.read_metadata(path).num_rows for path in (tmp_path / "ober/data").iterdir())
     assert rows == made["composites"]["kept"] > 0
+    tried = rows + sum(made["composites"]["rejects"].values())
+    assert 10 <= tried <= 2 * 10, "the file's draws, one or two objects each"
     again = run(app, [*words, *place])
     assert again.exit_code == 0, again.output
     assert f"Exported: {rows} rows" in again.stdout

@@ -106,3 +106,14 @@ def test_no_socket_is_opened_no_settings_written_and_no_others_function_replaced
     done = subprocess.run(command, env=home, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("Ultralytics")) == []
+
+
+def test_a_missing_package_is_one_sentence() -> None:
+    script = (
+        "import importlib.util\n"
+        "found = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'segment_anything' else found(name)\n"
+        "import tasks.compose.perception\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "ModelError: segment_anything is not installed; `pip install" in done.stderr
