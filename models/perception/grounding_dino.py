@@ -162,4 +162,21 @@ def tiny_grounding_dino(vocabulary: int) -> GroundingDinoForObjectDetection:
         fusion_droppath=0.0,
         auxiliary_loss=True,
     )
-    return GroundingDinoForObjectDetection(sizes)
+    network = GroundingDinoForObjectDetection(sizes)
+    _made_unsure(network)
+    return network
+
+
+@torch.no_grad()
+def _made_unsure(network: GroundingDinoForObjectDetection) -> None:
+    """Make every untrained logit about -2.6 ± 1.
+
+    A logit is the product of a query's and a word's features and has no offset of its own: as transformers
+    begins them, some of the thousands are sure of nonsense, and a training spends itself on unlearning that.
+    """
+    words = network.model.encoder.layers[-1].text_enhancer_layer.layer_norm_after
+    words.weight.fill_(0.5)
+    words.bias.fill_(0.2)
+    for queries in (network.model.enc_output_norm, network.model.decoder.layer_norm):
+        queries.weight.fill_(0.25)
+        queries.bias.fill_(-0.2)

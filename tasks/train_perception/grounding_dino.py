@@ -32,7 +32,7 @@ from tasks.train_perception.pretrained_files import write_pretrained
 from tasks.train_perception.samples import SeenPicture, clip_pictures, studio_picture
 
 GROUNDING_DINO_TRAINING = TrainingConfig(
-    steps=3000,
+    steps=2500,
     batch_size=12,
     learning_rate=1e-3,
     warmup_steps=100,
@@ -42,6 +42,9 @@ GROUNDING_DINO_TRAINING = TrainingConfig(
 _STUDIO_PICTURES = 3000
 _STUDIO_SHARE = 3
 """Studio pictures for each of the clip in a batch."""
+_FIRST_STAGE = ("swin.embeddings.", "swin.encoder.layers.0.")
+_UNUSED = "swin.layernorm."
+"""Of a Swin whose stages are normed one by one."""
 _FILL = (124, 116, 104)
 """The mean that the preparation subtracts."""
 
@@ -106,9 +109,10 @@ def see_as_mask2former(network: GroundingDinoForObjectDetection, weights: Path) 
     teacher = load_backbone(Mask2FormerForUniversalSegmentation, weights)
     known = teacher.model.pixel_level_module.encoder.state_dict()
     eyes = network.model.backbone.conv_encoder.model
-    eyes.load_state_dict({name: known[name] for name in eyes.state_dict()})
+    own = eyes.state_dict()
+    eyes.load_state_dict({name: own[name] if name.startswith(_UNUSED) else known[name] for name in own})
     for name, parameter in eyes.named_parameters():
-        if name.startswith(("embeddings.", "encoder.layers.0.")):
+        if name.startswith((*_FIRST_STAGE, _UNUSED)):
             parameter.requires_grad_(False)
 
 
