@@ -17,7 +17,7 @@ from models.metrics.backbones import folder_fingerprint, load_backbone, load_pre
 from models.perception.prompt import STOPS, Prompts, load_tokenizer, prompts_of
 from models.perception.weights import SHIPPED
 
-TINY_PX = 128
+TINY_PX = 96
 """Side of the square that the tiny model is shown."""
 
 

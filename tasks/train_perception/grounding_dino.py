@@ -32,14 +32,14 @@ from tasks.train_perception.pretrained_files import write_pretrained
 from tasks.train_perception.samples import SeenPicture, clip_pictures, studio_picture
 
 GROUNDING_DINO_TRAINING = TrainingConfig(
-    steps=2500,
-    batch_size=12,
+    steps=2000,
+    batch_size=16,
     learning_rate=1e-3,
     warmup_steps=100,
     ema_decay=0.99,
     checkpoint_every=100,
 )
-_STUDIO_PICTURES = 3000
+_STUDIO_PICTURES = 2000
 _STUDIO_SHARE = 3
 """Studio pictures for each of the clip in a batch."""
 _FIRST_STAGE = ("swin.embeddings.", "swin.encoder.layers.0.")
