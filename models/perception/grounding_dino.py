@@ -50,7 +50,9 @@ class GroundingDinoConfig(BaseModel):
     def _phrases(cls, words: tuple[str, ...]) -> tuple[str, ...]:
         for each in words:
             if not each.strip() or set(each) & set(STOPS):
-                raise ValueError(f"{each!r} is no phrase to look for; write words without {' and '.join(STOPS)}")
+                raise ValueError(
+                    f"{each!r} is no phrase to look for; write words without {' and '.join(STOPS)}"
+                )
         return words
 
 
@@ -61,8 +63,8 @@ class GroundingDinoDetector:
         """Load.
 
         Raises:
-            ModelError: If the folder does not hold a whole Grounding DINO with its tokenizer, or a word is not
-                in its vocabulary.
+            ModelError: If the folder does not hold a whole Grounding DINO with its tokenizer, or a word is
+                not in its vocabulary.
         """
         self._config = config
         self._model = load_backbone(GroundingDinoForObjectDetection, config.weights)

@@ -50,12 +50,14 @@ def load_tokenizer(folder: Path) -> BertTokenizer:
         raise ModelError(f"{folder}: no usable tokenizer.json or vocab.txt ({first})") from error
     for token, place in _PLACES.items():
         if tokenizer.convert_tokens_to_ids(token) != place:
-            raise ModelError(f"{folder}: its tokenizer does not number {token} as {place}; BERT's uncased does")
+            raise ModelError(
+                f"{folder}: its tokenizer does not number {token} as {place}; BERT's uncased does"
+            )
     return tokenizer
 
 
 def tiny_tokenizer(words: Iterable[str]) -> BertTokenizer:
-    """BERT's tokenizer with these words for its whole vocabulary; what stands for itself keeps BERT's places."""
+    """BERT's tokenizer, its whole vocabulary these words; what parts phrases keeps BERT's numbers."""
     first = max(_PLACES.values()) + 1
     unused = {f"[unused{place}]": place for place in set(range(first)) - set(_PLACES.values())}
     known = {word: first + number for number, word in enumerate(sorted(set(words)))}

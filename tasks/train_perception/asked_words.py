@@ -1,11 +1,11 @@
-"""What a training picture is asked for: phrases, some of which nothing in it answers, and who answers which."""
+"""What a training picture is asked for: phrases, some of which nothing in it answers, and what answers."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.train_perception.samples import CLASSES, PERSON, SeenObject
 from tasks.train_image_encoder import HUES
+from tasks.train_perception.samples import CLASSES, PERSON, SeenObject
 
 SYNONYMS = {"box": ("box", "cube"), "sphere": ("sphere", "ball")}
 """Two words for the same shape."""
@@ -29,7 +29,7 @@ def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list
         rng: Decides all of it.
 
     Returns:
-        At least one phrase, and for each object the number of the phrase it answers; None: it is not asked for.
+        At least one phrase, and for each object the number of the phrase it answers; None: not asked for.
     """
     kind = float(rng.random())
     names: list[Name]
@@ -38,7 +38,9 @@ def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list
         asked = {(None, shape) for shape in CLASSES}
         names = [(None, each.class_name) for each in seen]
     elif kind < _BY_COLOR:
-        asked = {(str(color), None) for color in rng.choice(HUES, int(rng.integers(1, len(HUES))), replace=False)}
+        asked = {
+            (str(color), None) for color in rng.choice(HUES, int(rng.integers(1, len(HUES))), replace=False)
+        }
         names = [(each.color, None) for each in seen]
     else:
         names = [(each.color, each.class_name) for each in seen]

@@ -32,11 +32,11 @@ from tasks.train_perception.pretrained_files import write_pretrained
 from tasks.train_perception.samples import SeenPicture, clip_pictures, studio_picture
 
 GROUNDING_DINO_TRAINING = TrainingConfig(
-    steps=2000,
-    batch_size=16,
+    steps=1500,
+    batch_size=8,
     learning_rate=1e-3,
     warmup_steps=100,
-    ema_decay=0.99,
+    ema_decay=0.995,
     checkpoint_every=100,
 )
 _STUDIO_PICTURES = 2000

@@ -44,13 +44,16 @@ def batch_of(asked: list[list[str]]) -> GroundedBatch:
     )
 
 
+def whose_is(batch: GroundedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The truth about boxes."""
+    return batch.picture_of, batch.phrase_of, batch.boxes
+
+
 def transformers_loss(
     network: GroundingDinoForObjectDetection, logits: torch.Tensor, boxes: torch.Tensor, batch: GroundedBatch
 ) -> float:
     """Of one stage, in its own code: summed over pictures, as ours."""
-    config = type(network.config)(
-        **{**network.config.to_dict(), "two_stage": False, "auxiliary_loss": False}
-    )
+    config = type(network.config)(**{**network.config.to_dict(), "two_stage": False, "auxiliary_loss": False})
     labels = [
         {
             "class_labels": batch.phrase_of[batch.picture_of == number],
@@ -60,9 +63,7 @@ def transformers_loss(
     ]
     maps = build_label_maps(logits, batch.prompts.tokens)
     mask = build_text_mask(logits, batch.prompts.real)
-    loss, _, _ = GroundingDinoForObjectDetectionLoss(
-        logits, labels, logits.device, boxes, config, maps, mask
-    )
+    loss, _, _ = GroundingDinoForObjectDetectionLoss(logits, labels, logits.device, boxes, config, maps, mask)
     return float(loss) * len(batch.boxes)
 
 
@@ -80,7 +81,18 @@ def test_one_prompt_for_all_gives_transformers_loss_at_every_stage(
         ours = [float(stage_loss(*stage, batch, network.config)) for stage in (proposals, *stages)]
         theirs = [transformers_loss(network, *stage, batch) for stage in (proposals, *stages)]
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-        assert float(grounding_loss(network, batch)) == pytest.approx(sum(ours) / 3, rel=1e-5)
+        # In training each object is proposed by four places: as if it stood there four times.
+        four = GroundedBatch(
+            batch.pictures,
+            batch.prompts,
+            *(each.repeat(4, *[1] * (each.ndim - 1)) for each in whose_is(batch)),
+        )
+        proposed = float(stage_loss(*proposals, batch, network.config, 4))
+        assert proposed == pytest.approx(transformers_loss(network, *proposals, four), rel=1e-4)
+        assert proposed > 1.5 * ours[0]
+        assert float(grounding_loss(network, batch)) == pytest.approx(
+            (proposed + sum(ours[1:])) / 3, rel=1e-5
+        )
 
 
 def test_a_picture_is_judged_by_its_own_prompt(network: GroundingDinoForObjectDetection) -> None:

@@ -48,7 +48,9 @@ def test_phrases_and_answers_agree_and_withheld_pairs_are_never_said() -> None:
             words = phrase.split()
             if len(words) == 2:
                 assert (words[0], SHAPE_OF[words[1]]) not in WITHHELD
-        kinds["both" if any(" " in each for each in phrases) else phrases[0] in HUES and "color" or "shape"] += 1
+        kinds[
+            "both" if any(" " in each for each in phrases) else phrases[0] in HUES and "color" or "shape"
+        ] += 1
     assert min(kinds["both"], kinds["color"], kinds["shape"]) > 150
     assert min(meant.values()) > 500
 

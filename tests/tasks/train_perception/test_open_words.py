@@ -51,7 +51,7 @@ class Stub:
 
 @pytest.mark.parametrize(
     ("kind", "right", "precision", "recall", "absent"),
-    # Blind: asked for the cone or the sphere it names the first box; of 3 + 3 + 2 answers 2 + 1 + 1 are right.
+    # Blind: asked for cone or sphere it names the first box; of 3 + 3 + 2 answers 2 + 1 + 1 are right.
     [("reads", 1, 1, 1, 0), ("blind", 1 / 3, 4 / 8, 1, 1), ("dumb", 0, 0, 0, 0)],
 )
 def test_reading_shows(
