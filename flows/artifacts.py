@@ -109,6 +109,7 @@ def summary(result: CycleResult) -> str:
         wording.success_sentence(result.phases),
         *map(wording.judge_sentence, result.judges),
         wording.clip_sentence(result.clip),
+        *([wording.pooled_sentence(result.composites)] if result.composites else []),
         f"Dataset version {data.version} holds {data.samples:,} samples in {data.shards:,} shards.",
     ]
     return "\n".join(f"- {sentence}" for sentence in said)
