@@ -68,7 +68,7 @@ def train(
     progress: Progress | None = None,
     running: RunningConfig | None = None,
 ) -> list[float]:
-    """Train ``module`` in place; at the end it holds the EMA weights.
+    """Train ``module`` in place; at the end it holds the EMA weights, on the device it came on.
 
     Killed and started again with the same arguments it goes on from ``checkpoint`` and ends with the
     weights of an unbroken run. Started by a launcher in several processes, each does its share of every
@@ -92,6 +92,7 @@ def train(
             does not fit or cannot be written.
     """
     running = running or RunningConfig()
+    home = next(module.parameters()).device
     accelerator = accelerator_for(running)
     numbers, parts = share_numbers(config.batch_size, accelerator, running)
     accelerator.gradient_accumulation_steps = len(numbers)
@@ -121,7 +122,7 @@ def train(
             progress(state.step, config.steps, state.losses[-1])
     for parameter, average in zip(named.values(), state.ema, strict=True):
         parameter.data.copy_(average)
-    module.eval()
+    module.to(home).eval()
     return state.losses
 
 

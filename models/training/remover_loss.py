@@ -1,8 +1,7 @@
 """The remover's loss of one batch (RORem, training of the removal model)."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import IntTensor, Tensor
 
 from models.inpainting import InpaintingNetwork
+from models.latents import encoded
 from models.training.share import Share
 
 
@@ -81,15 +81,6 @@ def remover_loss(
         config,
         share,
     )
-
-
-@torch.no_grad()
-def encoded(vae: Any, *pictures: Tensor) -> tuple[Tensor, ...]:
-    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them; float32 in any autocast."""
-    scale = vae.config["scaling_factor"]
-    kind = pictures[0].device.type
-    with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
-        return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
 
 
 def denoising_loss(
