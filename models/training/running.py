@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
+from models.training.sharding import settle_plugin, sharding_plugin
 
 
 class RunningConfig(BaseModel):
@@ -35,6 +36,10 @@ class RunningConfig(BaseModel):
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations twice rather than keep them."
+    )
+    sharding: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="fsdp: weights, gradients and the optimizer's state lie in pieces over the processes.",
     )
     loader_workers: int = Field(
         default=0, ge=0, le=64, description="Processes that read and decode for each training process."
@@ -73,24 +78,29 @@ _WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 """Every process holds the whole network."""
 
 
-def accelerator_for(running: RunningConfig) -> Accelerator:
-    """Accelerate as the launcher set it up (processes, devices, compilation), in this precision.
+def accelerator_for(running: RunningConfig, module: nn.Module) -> Accelerator:
+    """Accelerate as the launcher set it up (processes, devices), in this precision and sharding.
 
     Raises:
-        ModelError: If the launcher shards the network over processes.
+        ModelError: If the launcher shards the network itself, or the optimizer cannot be sharded.
     """
     _processes()
-    wanted = {"float32": "no", "bfloat16": "bf16"}[running.precision]
-    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
-        AcceleratorState._reset_state()  # the precision of another training in this process
+    AcceleratorState._reset_state()  # that of another training in this process
+    sharded = running.sharding == "fsdp" and _processes().num_processes > 1
+    if sharded and running.optimizer == "adamw_8bit":
+        raise ModelError("adamw_8bit cannot be sharded; choose adamw, or sharding none")
+    plugin = sharding_plugin(module) if sharded else None
     accelerator = Accelerator(
-        mixed_precision=wanted,
+        mixed_precision={"float32": "no", "bfloat16": "bf16"}[running.precision],
+        fsdp_plugin=plugin,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    if accelerator.distributed_type not in _WHOLE:
+    if plugin is not None:
+        settle_plugin(accelerator, plugin)
+    elif accelerator.distributed_type not in _WHOLE:
         raise ModelError(
-            f"training with {accelerator.distributed_type} is not supported: its checkpoints would hold no "
-            "whole network; launch without sharding, and save memory by adamw_8bit and gradient checkpointing"
+            f"training with the launcher's {accelerator.distributed_type} is not supported: its checkpoints "
+            "would hold no whole network; launch without it, and set sharding to fsdp"
         )
     return accelerator
 
