@@ -1,8 +1,9 @@
 """How a training runs on its machines: passes, precision, optimizer; what it learns stays the same."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 from models.training.sharding import settle_plugin, sharding_plugin
+
+Item = TypeVar("Item")
 
 
 class RunningConfig(BaseModel):
@@ -41,6 +44,11 @@ class RunningConfig(BaseModel):
         default="none",
         description="fsdp: weights, gradients and the optimizer's state lie in pieces over the processes.",
     )
+    cache_latents: bool = Field(
+        default=False,
+        description="Encode the pictures once, into the workspace, where they come again but for a flip: the "
+        "remover's. Pays from the second epoch on.",
+    )
     loader_workers: int = Field(
         default=0, ge=0, le=64, description="Processes that read and decode for each training process."
     )
@@ -57,11 +65,32 @@ def is_first_process() -> bool:
     return _processes().is_main_process
 
 
+def refuse_cached_latents(running: RunningConfig, reason: str) -> None:
+    """For a training whose pictures are never the same twice.
+
+    Raises:
+        ModelError: If it is to cache latents.
+    """
+    if running.cache_latents:
+        raise ModelError(f"cache_latents cannot be used here: {reason}; set it to false")
+
+
 def moved_to(batch: Any, device: torch.device) -> Any:
     """A tensor, or a record of tensors, on the device; anything else as it is."""
     if is_dataclass(batch) and not isinstance(batch, type):
         return replace(batch, **{e.name: moved_to(getattr(batch, e.name), device) for e in fields(batch)})
     return batch.to(device) if isinstance(batch, Tensor) else batch
+
+
+def own_part(items: Sequence[Item]) -> Sequence[Item]:
+    """What this process does of what any of them can do."""
+    state = _processes()
+    return items[state.process_index :: state.num_processes]
+
+
+def every_process_done() -> None:
+    """Wait until all processes have come here."""
+    _processes().wait_for_everyone()
 
 
 def first_process_first() -> AbstractContextManager[None]:
