@@ -23,6 +23,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
 from models.inpainting import InpaintingNetwork
+from models.latents import encoded
 from models.tensors import masks_to_tensor, pictures_to_tensor
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -118,13 +119,8 @@ class DiscriminatorNetwork(nn.Module):
 
     def latents(self, source: Tensor, removal: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled latents of source and removal, each B×3×H×W float in [-1, 1]."""
-        vae = self._network[0].vae
-        scale = vae.config["scaling_factor"]
-        with torch.no_grad():
-            return (
-                vae.encode(source).latent_dist.mode() * scale,
-                vae.encode(removal).latent_dist.mode() * scale,
-            )
+        before, after = encoded(self._network[0].vae, source, removal)
+        return before, after
 
     def forward(self, source: Tensor, mask: Tensor, removal: Tensor) -> Tensor:
         """Logits, B float.
@@ -163,7 +159,9 @@ class LoraDiscriminator:
         """Of LoRA, head, settings and calibration."""
         if not self._hash:
             tensors = [
-                part for name, t in sorted(self.network.trained_state().items()) for part in (name, t.numpy())
+                part
+                for name, t in sorted(self.network.trained_state().items())
+                for part in (name, t.cpu().numpy())
             ]
             settings = self.config.model_dump_json()
             self._hash = derive_key("discriminator", settings, self.slope, self.offset, *tensors)
@@ -182,14 +180,16 @@ class LoraDiscriminator:
     ) -> list[float]:
         """Uncalibrated logits, N floats."""
         self.network.eval()
+        device = next(self.network.parameters()).device
         found: list[float] = []
         for start in range(0, len(sources), self.batch_size):
             part = slice(start, start + self.batch_size)
-            found += self.network(
+            tensors = (
                 pictures_to_tensor(sources[part]),
                 masks_to_tensor(masks[part]),
                 pictures_to_tensor(removals[part]),
-            ).tolist()
+            )
+            found += self.network(*(tensor.to(device) for tensor in tensors)).tolist()
         return found
 
     def save(self, folder: Path) -> None:
