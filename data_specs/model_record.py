@@ -28,7 +28,7 @@ class ModelRecord(BaseModel):
     settings: dict[str, Any] = {}
     """What it was trained and is sampled with; empty where nothing is known of it."""
     weights: dict[str, str] = {}
-    """Each safetensors file, relative to ``path``, with its sha256; empty for one entered before cards were."""
+    """Each safetensors file, relative to ``path``, with its sha256; empty for one without a card."""
     git_revision: str = ""
     """Of the code that made it, ``-dirty`` where files were changed since; empty where unknown."""
 
@@ -62,7 +62,7 @@ class Promotion(BaseModel):
     reason: str
     promoted_at: AwareDatetime
     action: PromotionAction = "promoted"
-    """``rolled back``: a former champion took over again, and what came after it no longer counts as former."""
+    """``rolled back``: a former champion leads again, and what came after it is no longer a former one."""
 
 
 class ModelStanding(BaseModel):

@@ -1,5 +1,6 @@
 """Evaluate removers: every method on the same pictures, metrics with intervals, and pictures to look at."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,8 +17,10 @@ from models.metrics.registry import MetricConfig
 from tasks.aside import write_durably
 from tasks.compare import method_difference, method_result
 from tasks.evaluation_set import EvaluationSet, VersionSet, pinned, set_words
-from tasks.measure import MeasureWork, loaded_metrics, measure_method, method_label
+from tasks.ingest import FolderSource
+from tasks.measure import MeasureWork, loaded_metrics, measure_method, method_label, recorded_model
 from tasks.results_file import Measurement, read_results, results_bytes
+from tasks.workspace import Workspace
 
 
 class EvaluateConfig(BaseModel):
@@ -29,7 +32,7 @@ class EvaluateConfig(BaseModel):
     methods: tuple[str, ...] = Field(
         default=("telea", "rorem"),
         min_length=1,
-        description="telea, rorem, object-clear (shipped), champion (the workspace's) or a model's folder; "
+        description="telea, rorem, object-clear (shipped), champion or a hash (the workspace's) or a folder; "
         "the first is what the others are compared with.",
     )
     metrics: MetricConfig = Field(default=MetricConfig(), description="Where the metrics' weights lie.")
@@ -95,7 +98,19 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     write_comparison_page(out / "report.html", comparison, grids)
     write_durably(out / "comparison.json", comparison.model_dump_json(indent=2).encode() + b"\n")
     publish_comparison(comparison, grids)
+    _remember(config.methods, pictures, comparison)
     return comparison
+
+
+def _remember(methods: Sequence[str], pictures: VersionSet | FolderSource, comparison: Comparison) -> None:
+    """What was found of a workspace's own models joins their cards."""
+    for method, found in zip(methods, comparison.methods, strict=True):
+        model = recorded_model(method, pictures)
+        if model is not None and isinstance(pictures, VersionSet):
+            means = {name: interval.mean for name, interval in found.means.items()}
+            where = f"{pictures.split} split, {pictures.origin or 'all'}"
+            ledger = Workspace(pictures.workspace).ledger()
+            ledger.record_measurement(model.hash, where, pictures.version, means)
 
 
 def _folder(out: Path) -> Path:

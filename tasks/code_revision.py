@@ -11,7 +11,7 @@ _ROOT = Path(__file__).parents[1]
 
 @lru_cache(maxsize=1)
 def code_revision() -> str:
-    """40 hexadecimal digits, ``-dirty`` behind them where tracked files were changed; else ``cleanplate 0.1.0``.
+    """40 hexadecimal digits, ``-dirty`` behind where tracked files were changed; else ``cleanplate 0.1.0``.
 
     Asked once a process: a file changed while it runs changes nothing of what is running.
     """

@@ -16,6 +16,7 @@ from data_specs.comparison import MetricLeftOut, PictureResult
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.metric import RemovedPicture
+from data_specs.model_record import ModelRecord
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
 from models.metrics.registry import MetricConfig, available_metrics
@@ -24,8 +25,9 @@ from tasks.aside import sweep_asides, write_durably
 from tasks.assess import changed_region
 from tasks.evaluate import removals_of
 from tasks.evaluation_set import EvaluationSet, VersionSet, read_set, set_digest, set_words
-from tasks.removers import open_champion, open_remover
+from tasks.removers import is_remover_folder_or_name, open_champion, open_recorded, open_remover
 from tasks.results_file import Measurement, results_bytes
+from tasks.workspace import Workspace
 
 CHAMPION = "champion"
 """The method that is a workspace's own best remover."""
@@ -96,18 +98,31 @@ def method_remover(method: str, pictures: EvaluationSet) -> RemovalModel:
     """The remover of a method, as `cleanplate remove` would use it.
 
     Args:
-        method: ``champion``, or what ``tasks.removers.open_remover`` knows: a name or a folder.
-        pictures: A workspace's, if the champion of that workspace is meant.
+        method: ``champion``, a model's hash, or what ``tasks.removers.open_remover`` knows: a name or a
+            folder.
+        pictures: A workspace's, if the champion or a model of that workspace is meant.
 
     Raises:
         InputError: If there is no such method, or no workspace with a champion.
         ModelError: If its weights cannot be used.
     """
-    if method != CHAMPION:
+    if method == CHAMPION:
+        if not isinstance(pictures, VersionSet):
+            raise InputError(CHAMPION, "a folder of triplets has no champion; name the folder of a model")
+        return open_champion(pictures.workspace, steps=None).remover
+    if is_remover_folder_or_name(method) or not isinstance(pictures, VersionSet):
         return open_remover(method, steps=None).remover
+    return open_recorded(pictures.workspace, method, steps=None).remover
+
+
+def recorded_model(method: str, pictures: EvaluationSet) -> ModelRecord | None:
+    """The workspace's model that a method is; None for what ships and for folders."""
     if not isinstance(pictures, VersionSet):
-        raise InputError(CHAMPION, "a folder of triplets has no champion; name the folder of a model")
-    return open_champion(pictures.workspace, steps=None).remover
+        return None
+    ledger = Workspace(pictures.workspace).ledger()
+    if method == CHAMPION:
+        return ledger.champion("remover")
+    return None if is_remover_folder_or_name(method) else ledger.model_named(method)
 
 
 @lru_cache(maxsize=1)

@@ -146,9 +146,7 @@ def compare(workspace: Workspace, first: str, second: str) -> ModelComparison:
     )
 
 
-def numbers_of(
-    record: ModelRecord, measurements: Sequence[ModelMeasurement]
-) -> dict[tuple[str, str], float]:
+def numbers_of(record: ModelRecord, measurements: Sequence[ModelMeasurement]) -> dict[tuple[str, str], float]:
     """(what it was measured on, name) → number; of one measured twice, the newest."""
     numbers = {(TRAINING, name): value for name, value in record.metrics.items()}
     for each in measurements:

@@ -28,7 +28,8 @@ def evaluate_command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="telea, rorem, object-clear (as they ship), champion (the workspace's) or a model's folder; "
+            help="telea, rorem, object-clear (as they ship), champion or a model's hash (of the workspace), "
+            "or a model's folder; "
             "may be repeated. The others are compared with the first. Default: telea and rorem."
         ),
     ] = None,

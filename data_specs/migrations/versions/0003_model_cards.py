@@ -17,9 +17,7 @@ def upgrade() -> None:
     op.add_column("models", sa.Column("settings", sa.JSON, nullable=False, server_default="{}"))
     op.add_column("models", sa.Column("weights", sa.JSON, nullable=False, server_default="{}"))
     op.add_column("models", sa.Column("git_revision", sa.String(80), nullable=False, server_default=""))
-    op.add_column(
-        "promotions", sa.Column("action", sa.String(16), nullable=False, server_default="promoted")
-    )
+    op.add_column("promotions", sa.Column("action", sa.String(16), nullable=False, server_default="promoted"))
     op.create_table(
         TABLE,
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),

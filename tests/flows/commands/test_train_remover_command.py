@@ -56,7 +56,7 @@ def started(workspace: Workspace, processes: int) -> subprocess.Popen:
 def unbroken(tmp_path: Path) -> list[float]:
     """The losses of one process that nobody disturbs."""
     space = workspace_at(tmp_path / "unbroken")
-    config = RemoverTrainingConfig(workspace=space.root, parent=BASE_FOLDER, training=TRAINING)
+    config = RemoverTrainingConfig(workspace=space.root, parent=str(BASE_FOLDER), training=TRAINING)
     return train_on_version(config).losses
 
 
