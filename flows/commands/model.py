@@ -177,7 +177,8 @@ def _card_table(standing: ModelStanding) -> Table:
 def _weights_words(record: ModelRecord) -> str:
     if not record.weights:
         return "there; entered before checksums were kept"
-    return f"{len(record.weights)} files, as they were made"
+    count = len(record.weights)
+    return f"{count} file{'s' if count != 1 else ''}, as made"
 
 
 def _print_comparison(found: ModelComparison) -> None:

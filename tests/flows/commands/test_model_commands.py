@@ -86,7 +86,7 @@ def test_list_and_show(workspace: Workspace) -> None:
     page = said("show", LATER)
     assert "success_rate 0.625" in page
     assert "reason 2 [1/2]" in page
-    assert "1 files, as they were made" in page
+    assert "1 file, as made" in page
 
 
 def test_compare(workspace: Workspace) -> None:
