@@ -44,16 +44,15 @@ def main() -> None:
     ):
         scores = {name: torch.sigmoid(torch.tensor(way())) for name, way in ways.items()}
         seconds = alternate(ways, asked.runs)
-    in_batches = ratio_of(seconds, of="anew, in batches", to="shared")
+    one_by_one, in_batches = (
+        ratio_of(seconds, of="shared", to=f"anew, {how}") for how in ("one by one", "in batches")
+    )
+    gaps = [(scores["shared"] - other).abs().max() for other in scores.values()]
     figures = {
-        **ratio_of(seconds, of="anew, one by one", to="shared"),
-        **{f"{name}_in_batches": value for name, value in in_batches.items()},
-        "largest_difference": max(
-            float((scores["shared"] - other).abs().max())
-            for name, other in scores.items()
-            if name != "shared"
-        ),
-        "score_spread": float(scores["shared"].max() - scores["shared"].min()),
+        **one_by_one,
+        **{f"in_batches_{name}": value for name, value in in_batches.items()},
+        "largest_difference": f"{float(max(gaps)):.1e}",
+        "score_spread": f"{float(scores['shared'].max() - scores['shared'].min()):.1e}",
         "device": torch.cuda.get_device_name() if asked.device.startswith("cuda") else "cpu",
         "machine": machine(),
     }

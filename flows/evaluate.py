@@ -12,7 +12,9 @@ from data_specs.comparison import Comparison, PictureResult
 from data_specs.errors import InputError
 from flows.artifacts import artifact_key, publish_comparison
 from flows.method_samples import method_grids
+from flows.phase_figures import finished_steps, step_figures
 from flows.report.comparison_page import write_comparison_page
+from flows.report.paper_tables import as_markdown, paper_tables
 from models.metrics.registry import MetricConfig
 from tasks.aside import write_durably
 from tasks.compare import method_difference, method_result
@@ -46,6 +48,11 @@ class EvaluateConfig(BaseModel):
     grid_rows: int = Field(
         default=2, ge=0, le=20, description="Worst, median and best pictures to show of each method."
     )
+    table: bool = Field(
+        default=False,
+        description="Show the papers' tables with ours beside; of a workspace, its cycle's removers are "
+        "measured too.",
+    )
 
     @model_validator(mode="after")
     def _labels_differ(self) -> Self:
@@ -71,9 +78,14 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     _, left_out = loaded_metrics(config.metrics.weights)
     measurements: list[Measurement] = []
     rows: dict[str, list[PictureResult]] = {}
-    for method in config.methods:
+
+    def measured(method: str) -> tuple[Measurement, list[PictureResult]]:
         work = MeasureWork(method=method, pictures=pictures, metrics=config.metrics, quality=config.quality)
         (measurement,), found = read_results(measure_method(work, out))
+        return measurement, found
+
+    for method in config.methods:
+        measurement, found = measured(method)
         measurements.append(measurement)
         rows[measurement.method] = found
     first = measurements[0]
@@ -90,6 +102,11 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         results=str(out / "results.parquet"),
         report=str(out / "report.html"),
     )
+    if config.table:
+        steps = step_figures(finished_steps(pictures), lambda hash: measured(hash)[1])
+        tables = paper_tables(comparison, *steps)
+        comparison = comparison.model_copy(update={"paper_tables": tables})
+        write_durably(out / "paper-tables.md", as_markdown(tables).encode())
     grids = method_grids(config.methods, pictures, rows, config.grid_rows)
     every_row = [row for found in rows.values() for row in found]
     write_durably(out / "results.parquet", results_bytes(measurements, every_row))

@@ -1,6 +1,7 @@
 """Measure: one method on every picture of a set, a row a picture (papers.md, facts 9 and 21)."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -22,7 +23,7 @@ from data_specs.triplet import Triplet
 from models.metrics.registry import MetricConfig, available_metrics
 from models.protocols import Metric, RemovalModel
 from tasks.aside import sweep_asides, write_durably
-from tasks.assess import changed_region
+from tasks.assess import assess, changed_region
 from tasks.evaluate import removals_of
 from tasks.evaluation_set import EvaluationSet, VersionSet, read_set, set_digest, set_words
 from tasks.removers import is_remover_folder_or_name, open_champion, open_recorded, open_remover
@@ -33,7 +34,7 @@ CHAMPION = "champion"
 """The method that is a workspace's own best remover."""
 _BATCH = 32
 """Pictures removed and measured at once; a method's noise depends on it, so it is no setting."""
-_CODE_VERSION = 1
+_CODE_VERSION = 2
 """Raise it when the same work would give other numbers than before."""
 
 
@@ -140,6 +141,9 @@ def measured_batches(
 ) -> Iterator[list[PictureResult]]:
     """The rows of some pictures at a time, in the triplets' order."""
     for batch in same_size_batches(triplets):
+        began = time.perf_counter()
+        removals = removals_of(remover, batch)
+        seconds = (time.perf_counter() - began) / len(batch)
         pictures = [
             RemovedPicture(
                 source=t.source,
@@ -148,7 +152,7 @@ def measured_batches(
                 ground_truth=t.ground_truth,
                 removal=removal,
             )
-            for t, removal in zip(batch, removals_of(remover, batch), strict=True)
+            for t, removal in zip(batch, removals, strict=True)
         ]
         columns = {metric.spec.name: metric.measure(pictures) for metric in metrics}
         yield [
@@ -158,6 +162,10 @@ def measured_batches(
                 origin=triplet.origin,
                 method=method_label(method),
                 values={metric.spec.name: columns[metric.spec.name][place] for metric in metrics},
+                success=assess(
+                    removals[place], triplet.source, triplet.mask, triplet.ground_truth, quality
+                ).success,
+                seconds=seconds,
             )
             for place, triplet in enumerate(batch)
         ]

@@ -9,7 +9,7 @@ Row = dict[str, str]
 
 TEXT_COLUMNS = frozenset(
     {"phase", "remover kept?", "why", "judge of", "method", "metric", "reason", "to have it", "definition"}
-    | {"setting", "value"}
+    | {"setting", "value", "step", "figures"}
 )
 """Columns of words; all others hold numbers and are set flush right."""
 
