@@ -100,11 +100,8 @@ def publish_comparison(comparison: Comparison, method_grids: Mapping[str, bytes]
             description="Not measured here, and why",
         )
     if comparison.paper_tables:
-        create_markdown_artifact(
-            as_markdown(comparison.paper_tables),
-            key="paper-tables",
-            description="The papers' tables and ours",
-        )
+        page = as_markdown(comparison.paper_tables)
+        create_markdown_artifact(page, key="paper-tables", description="The papers' tables, and ours")
     for heading, png in method_grids.items():
         publish_grid(heading, png)
 

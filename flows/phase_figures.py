@@ -1,4 +1,4 @@
-"""The steps of a workspace's cycles as RORem's table 1 has them, each remover measured on the same pictures."""
+"""The steps of a workspace's cycles as RORem's table 1 has them, all measured on the same pictures."""
 
 from collections.abc import Callable, Sequence
 

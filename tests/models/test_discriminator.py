@@ -160,7 +160,7 @@ def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_enc
         return encode(batch)
 
     monkeypatch.setattr(network.vae, "encode", counted)
-    judge = LoraDiscriminator(module, CONFIG, slope=1.7, offset=-0.3, batch_size=3)
+    judge = LoraDiscriminator(module, CONFIG, slope=20, offset=1.5, batch_size=3)
     scores = judge.score([sources[i].copy() for i in order], [masks[i] for i in order], removals)
     assert sum(encoded) == 3 + 7
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_enc
             )
             for i, removal in zip(order, removals, strict=True)
         ]
-    expected = torch.sigmoid(1.7 * torch.cat(alone) - 0.3)
+    expected = torch.sigmoid(20 * torch.cat(alone) + 1.5)
     np.testing.assert_allclose(scores, expected.numpy(), atol=1e-5)
     assert np.ptp(scores) > 0.01, "they differ, so that a candidate given another's source would be seen"
     assert judge.score([], [], []) == []
