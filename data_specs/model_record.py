@@ -9,7 +9,7 @@ PromotionAction = Literal["promoted", "rolled back"]
 
 
 class ModelRecord(BaseModel):
-    """One set of weights; the hash is its name. Its folder holds the same, as ``card.json``."""
+    """One set of weights; the hash is its name. Its folder holds the same, as ``model-card.json``."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -8,7 +8,7 @@ from data_specs.errors import ModelError
 from data_specs.model_record import ModelRecord
 from tasks.aside import write_durably
 
-CARD_FILE = "card.json"
+CARD_FILE = "model-card.json"
 
 
 def weights_digests(folder: Path) -> dict[str, str]:

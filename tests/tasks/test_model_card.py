@@ -39,7 +39,7 @@ def test_the_card_says_what_the_ledger_knows(workspace: Workspace) -> None:
     )
     data = (folder / "unet" / "model.safetensors").read_bytes()
     assert entry.weights == {"unet/model.safetensors": hashlib.sha256(data).hexdigest()}
-    assert json.loads((folder / "card.json").read_text()) == {
+    assert json.loads((folder / "model-card.json").read_text()) == {
         "hash": "hash",
         "kind": "remover",
         "parent": "base",
@@ -60,11 +60,11 @@ def test_entered_again_by_other_code_it_stays_as_it_was(
     def enter(loss: float) -> bytes:
         facts = {"parent": None, "dataset_version": None, "metrics": {"loss": loss}}
         record(workspace, kind="remover", model_hash="hash", folder=folder, **facts)
-        return (folder / "card.json").read_bytes()
+        return (folder / "model-card.json").read_bytes()
 
     first = enter(0.5)
     monkeypatch.setattr("tasks.model_store.code_revision", lambda: "another")
-    (folder / "card.json").unlink()
+    (folder / "model-card.json").unlink()
     assert enter(0.7) == first, "a killed process's missing card comes back, and says what the ledger says"
 
 
