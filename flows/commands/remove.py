@@ -79,7 +79,7 @@ def remove_command(
     Example: cleanplate remove photos masks -o removed --model rorem
     """
     if workspace is not None and model is not None and is_remover_folder_or_name(model):
-        raise typer.BadParameter("with --workspace, --model takes the hash of one of its models")
+        raise typer.BadParameter("with --workspace, --model takes a hash of its models, four digits or more")
     # Weights of a few MB are there at once; only pictures are worth a bar.
     disable_progress_bar()
     matched = match_files(source, mask, out)

@@ -142,7 +142,7 @@ def test_a_model_of_a_workspace_by_its_hash_and_its_champion_without() -> None:
         assert result.exit_code == 0, result.output
         return result.stderr, Path("out.png").read_bytes()
 
-    said, by_hash = removed("--model", "abc")
+    said, by_hash = removed("--model", "abc1")
     assert "remover abc1 of w" in said
     said, by_champion = removed()
     assert "champion abd2 of w" in said
