@@ -30,6 +30,7 @@ from flows.samples import publish_removals, read_grids
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, begin, finish, finished
 from flows.steps import measure_on, phase_result, train_and_compare
+from models.profiles import PROFILES
 from models.telea import TeleaFill
 from models.training.loop import TrainingConfig
 from tasks.evaluate import mask_psnr, read_triplets
@@ -45,7 +46,7 @@ class CycleConfig(RoundSettings):
         default=PreparationSettings(), description="What the workspace is filled with before the first phase."
     )
     initialisation: TrainingConfig = Field(
-        default=TrainingConfig(steps=150, learning_rate=6e-4),
+        default=PROFILES["tiny"].remover,
         description="Training of the initial remover from the base.",
     )
     composites: CycleComposites | None = Field(

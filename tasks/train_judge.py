@@ -218,6 +218,7 @@ def _keep(
         parent=work.backbone.hash,
         dataset_version=None,
         metrics={"slope": judge.slope, "offset": judge.offset, "reviewed": float(reviewed)},
+        settings=work.model_dump(mode="json", include={"judge", "training"}),
     )
     ref = JudgeRef(hash=entry.hash, folder=entry.path, backbone=work.backbone)
     return TrainedJudge(judge=ref, reviewed=reviewed, losses=losses)

@@ -147,6 +147,7 @@ def _kept(
         parent=work.parent.hash,
         dataset_version=work.version,
         metrics={"loss": sum(losses[-20:]) / len(losses[-20:])},
+        settings=work.model_dump(mode="json", include={"training", "loss", "sampling"}),
     )
     ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
     trained = Trained(remover=ref, losses=losses)

@@ -10,7 +10,7 @@ Row = dict[str, str]
 
 TEXT_COLUMNS = frozenset(
     {"phase", "remover kept?", "why", "judge of", "method", "metric", "reason", "to have it", "definition"}
-    | {"setting", "value", "stage", "what"}
+    | {"setting", "value", "stage", "what", "step", "figures"}
 )
 """Columns of words; all others hold numbers and are set flush right."""
 
