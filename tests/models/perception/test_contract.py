@@ -117,6 +117,18 @@ def test_no_socket_is_opened_no_settings_written_and_no_others_function_replaced
     assert list(tmp_path.rglob("Ultralytics")) == []
 
 
+def test_grounding_dino_does_without_ultralytics() -> None:
+    script = (
+        "import sys, numpy as np\n"
+        "sys.modules['ultralytics'] = None\n"
+        "from tasks.compose.perception import PerceptionConfig, load_perception\n"
+        "config = PerceptionConfig.model_validate({'detector': {'kind': 'grounding_dino'}})\n"
+        "load_perception(config).detector.detect(np.zeros((9, 9, 3), np.uint8))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_missing_package_is_one_sentence() -> None:
     script = (
         "import importlib.util\n"
