@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.keys import derive_key
 from tasks.shards import PictureFormat
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raise it when the same work would give other bytes than before."""
 
 

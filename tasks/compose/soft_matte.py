@@ -12,6 +12,9 @@ _NEAR_PX = 2.0
 """Standard deviation of the blur that carries colours into the rim."""
 _TELLING = 20.0
 """Levels by which object and background must differ for the pixel to tell its share."""
+_EVEN = 0.2
+"""Shares nearer to one half than this are put on the mask's side of it."""
+_LEAST_INSIDE, _MOST_OUTSIDE = np.float32(128 / 255), np.float32(127 / 255)
 
 
 def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
@@ -20,7 +23,8 @@ def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
     A pixel of the rim is a mixture of object and background. The object's colour comes from just inside the
     rim; the background is known, it is the ground truth in the light that the source shows just outside
     (ObjectClear leaves the edge open; SmartEraser mats without knowing the background). Where the two are
-    too alike to tell, the blurred mask stands in.
+    too alike to tell, the blurred mask stands in. Colours tell a share to within a fifth or so, and cut at
+    half such shares would shake the object's edge, so there the mask decides.
 
     Args:
         source: H×W×3 uint8, with the object.
@@ -40,7 +44,13 @@ def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
     told = ((seen - behind) * apart).sum(axis=2) / np.maximum(strength, np.float32(1))
     blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
     share = np.where(strength > _TELLING**2, np.clip(told, 0, 1), blurred)
-    return np.rint(np.where(rim, share, inside) * 255).astype(np.uint8)
+    return np.rint(np.where(rim, _sided(share, mask), inside) * 255).astype(np.uint8)
+
+
+def _sided(share: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
+    """H×W: shares about one half, on the side of it that the mask says."""
+    sided = np.where(mask, np.maximum(share, _LEAST_INSIDE), np.minimum(share, _MOST_OUTSIDE))
+    return np.where(np.abs(share - 0.5) < _EVEN, sided, share)
 
 
 def _reach(mask: Mask, pixels: int) -> Mask:
