@@ -1,5 +1,6 @@
 """The object's mask: what a detector finds and a segmenter cuts, held against what changed (facts 11, 23)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -44,7 +45,8 @@ class MatchConfig(BaseModel):
         default=0.2,
         ge=0,
         le=1,
-        description="Of the changed region: how much may lie apart from the object; it is left out.",
+        description="Of the changed region: how much may lie apart from the object with no other object to "
+        "explain it; what lies apart is left out.",
     )
 
 
@@ -86,7 +88,8 @@ def find_object(
     best = max(changed, key=lambda one: one[0], default=None)
     if best is None or best[0] < config.least_iou:
         return None
-    joined = _joined(best[1].class_name, best[2], region, config)
+    sure = [mask for _, each, mask in changed if each.score >= config.rival_score]
+    joined = _joined(best[1].class_name, best[2], region, sure, config)
     if joined is None:
         return None
     return replace(joined, rivals=sum(_is_rival(each, mask, joined, config) for _, each, mask in changed))
@@ -117,8 +120,10 @@ def _rows_and_columns(box: Box) -> tuple[slice, slice]:
     return slice(int(box.top), int(np.ceil(box.bottom))), slice(int(box.left), int(np.ceil(box.right)))
 
 
-def _joined(class_name: str, cut: Mask, region: Region, config: MatchConfig) -> FoundObject | None:
-    """M_o, freed of what did not change, and M_fg; None where too much lies apart from the object."""
+def _joined(
+    class_name: str, cut: Mask, region: Region, sure: Sequence[Mask], config: MatchConfig
+) -> FoundObject | None:
+    """M_o, freed of what did not change, and M_fg; None where too much lies apart and nothing explains it."""
     mask = cut & region
     near = cv2.dilate(mask.astype(np.uint8), disc(max(2, round(len(mask) / 64)))) > 0
     labels, areas, _ = label_regions(region)
@@ -126,7 +131,14 @@ def _joined(class_name: str, cut: Mask, region: Region, config: MatchConfig) -> 
     kept[np.unique(labels[near])] = True
     kept[0] = False
     foreground = kept[labels] & region
-    if (region & ~foreground).sum() > config.unexplained_share * region.sum():
+    parts = [labels == number for number in np.flatnonzero(~kept)[1:]]
+    unexplained = sum(int(part.sum()) for part in parts if not _explained(part, sure, config))
+    if unexplained > config.unexplained_share * region.sum():
         return None
     whole = fill_holes(mask.astype(np.uint8), _HOLE_SHARE * float(mask.sum())) > 0
     return FoundObject(class_name, whole, foreground | whole)
+
+
+def _explained(part: Region, sure: Sequence[Mask], config: MatchConfig) -> bool:
+    """Whether one of the objects that are sure is what changed here: somebody else who walked through."""
+    return any(mask_iou(mask, part) >= config.least_iou for mask in sure)

@@ -96,3 +96,15 @@ def test_holes_of_the_object_that_did_not_change_are_object() -> None:
 def test_iou_by_arithmetic() -> None:
     assert mask_iou(rectangle(0, 0, 10, 10), rectangle(5, 0, 15, 10)) == pytest.approx(50 / 150)
     assert mask_iou(rectangle(0, 0, 0, 0), rectangle(0, 0, 0, 0)) == 1
+
+
+def test_what_lies_apart_may_be_another_object_and_is_left_out() -> None:
+    """Two people, one a little larger: alone the other is not explained, nor by a box that is unsure."""
+    larger, other = (60, 20, 90, 80), (100, 20, 128, 80)
+    changed = rectangle(*larger) | rectangle(*other)
+    found = find(changed, Boxes(larger, other))
+    assert found is not None
+    assert np.array_equal(found.region, rectangle(*larger))
+    assert found.rivals == 0
+    assert find(changed, Boxes(larger)) is None
+    assert find(changed, Boxes(larger, other, score=0.2)) is None
