@@ -36,6 +36,7 @@ class RejectReason(StrEnum):
     LIGHT_UNTOLD = "shadow's direction cannot be told"
     NO_GROUND = "no flat ground"
     NOT_FLAT = "ground is not flat"
+    UNFAMILIAR = "unlike what the models know"
     NO_SCALE = "depth gives no scale"
     LARGER_THAN_PLATE = "cut-out is larger than the plate"
     ENLARGED = "cut-out would be enlarged"

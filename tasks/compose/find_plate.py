@@ -9,6 +9,7 @@ from data_specs.plate import Plate
 from data_specs.reject import Reject, RejectReason
 from models.protocols import DepthEstimator, GroundSegmenter
 from tasks.compose.flat_ground import FlatGroundConfig, flat_ground
+from tasks.compose.mirror_agreement import mirror_agreement
 from tasks.compose.plate import PlateConfig, make_plate
 
 
@@ -38,10 +39,15 @@ def find_plate(
         focal_px: Focal length in pixels.
 
     Returns:
-        The plate, its depth inf where the segmenter sees sky; or a reject: NOT_FLAT where there is enough
-        ground, but too little of it is flat by its depth, or whatever ``make_plate`` refuses.
+        The plate, its depth inf where the segmenter sees sky; or a reject: UNFAMILIAR where the segmenter is
+        of two minds, NOT_FLAT where there is enough ground, but too little of it is flat by its depth, or
+        whatever ``make_plate`` refuses.
     """
     classes = segmenter.classify(picture)
+    agreement = mirror_agreement(segmenter, picture, classes)
+    if agreement < limits.least_agreement:
+        detail = f"mirrored, {1 - agreement:.1%} of it is taken for another surface"
+        return Reject(source="plate", name=origin, reason=RejectReason.UNFAMILIAR, detail=detail)
     depth = np.where(classes == SurfaceClass.SKY, np.float32(np.inf), estimator.estimate(picture))
     ground = flat_ground(classes, depth, focal_px, flatness)
     shown, flat = float((classes == SurfaceClass.GROUND).mean()), float(ground.mean())

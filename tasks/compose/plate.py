@@ -20,6 +20,13 @@ class PlateConfig(BaseModel):
     least_ground_share: float = Field(
         default=0.05, ge=0, le=1, description="Least share of the picture that is flat ground."
     )
+    least_agreement: float = Field(
+        default=0.97,
+        ge=0,
+        le=1,
+        description="Least share of the picture in which the model that tells the surfaces says the same of "
+        "its mirror image; below, the picture is unlike what it learnt. The tiny model's limit.",
+    )
 
 
 def make_plate(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_specs.arrays import Depth, RgbImage
+from data_specs.background import Background
 from data_specs.detection import ClassMap, SurfaceClass
 from data_specs.plate import Plate
 from data_specs.reject import Reject, RejectReason
@@ -15,6 +16,7 @@ from models.perception.mask2former import Mask2FormerConfig
 from tasks.compose.find_plate import find_plate
 from tasks.compose.flat_ground import FlatGroundConfig
 from tasks.compose.plate import PlateConfig
+from tasks.sources.backgrounds import ClipBackground, read_backgrounds
 from tasks.train_perception.surfaces import SeenSurfaces, studio_surfaces
 
 FLATNESS = FlatGroundConfig()
@@ -22,14 +24,15 @@ FLATNESS = FlatGroundConfig()
 
 @dataclass(frozen=True)
 class Knows:
-    """Answers with what it holds, as the models would that saw perfectly, or wrongly."""
+    """Answers with what it holds of a picture or its mirror image, perfectly or wrongly."""
 
+    picture: RgbImage
     classes: ClassMap
     depth: Depth
     model_hash: str = "knows"
 
     def classify(self, source: RgbImage) -> ClassMap:
-        return self.classes
+        return self.classes if np.array_equal(source, self.picture) else self.classes[:, ::-1]
 
     def estimate(self, source: RgbImage) -> Depth:
         return self.depth
@@ -55,7 +58,7 @@ def seen() -> SeenSurfaces:
 
 
 def test_an_empty_scene_is_a_plate_with_its_ground_depth_and_horizon(seen: SeenSurfaces) -> None:
-    plate = found(seen, Knows(seen.classes, seen.depth))
+    plate = found(seen, Knows(seen.picture, seen.classes, seen.depth))
     assert isinstance(plate, Plate)
     assert not plate.ground[seen.classes != SurfaceClass.GROUND].any()
     assert plate.ground[seen.classes == SurfaceClass.GROUND].mean() > 0.9
@@ -67,7 +70,7 @@ def test_an_empty_scene_is_a_plate_with_its_ground_depth_and_horizon(seen: SeenS
 def test_depth_is_infinite_where_the_classes_see_sky(seen: SeenSurfaces) -> None:
     classes = seen.classes.copy()
     classes[:10] = SurfaceClass.SKY
-    plate = found(seen, Knows(classes, np.minimum(seen.depth, 80)))
+    plate = found(seen, Knows(seen.picture, classes, np.minimum(seen.depth, 80)))
     assert isinstance(plate, Plate)
     assert np.isinf(plate.depth[:10]).all()
 
@@ -76,8 +79,8 @@ def test_refusals_say_why(seen: SeenSurfaces) -> None:
     no_ground = np.full_like(seen.classes, SurfaceClass.WALL)
     wall = np.full_like(seen.depth, 5)
     cases = [
-        (Knows(no_ground, seen.depth), RejectReason.NO_GROUND),
-        (Knows(np.zeros_like(no_ground), wall), RejectReason.NOT_FLAT),
+        (Knows(seen.picture, no_ground, seen.depth), RejectReason.NO_GROUND),
+        (Knows(seen.picture, np.zeros_like(no_ground), wall), RejectReason.NOT_FLAT),
     ]
     for knows, reason in cases:
         refused = found(seen, knows)
@@ -86,6 +89,52 @@ def test_refusals_say_why(seen: SeenSurfaces) -> None:
     painted = found(seen, cases[1][0])
     assert isinstance(painted, Reject)
     assert "100.0% of the picture is ground, 0.0% flat ground" in painted.detail
+
+
+@dataclass(frozen=True)
+class Wavers(Knows):
+    """Says another surface of the mirror image's left columns: it looks at places, not at what is there."""
+
+    columns: int = 3
+
+    def classify(self, source: RgbImage) -> ClassMap:
+        said = super().classify(source).copy()
+        if not np.array_equal(source, self.picture):
+            said[:, : self.columns] = SurfaceClass.OBJECT
+        return said
+
+
+@pytest.mark.parametrize(("columns", "known"), [(3, True), (4, False)])
+def test_who_says_otherwise_of_the_mirror_image_does_not_know_the_picture(
+    seen: SeenSurfaces, columns: int, known: bool
+) -> None:
+    """3 of 128 columns are 2.3 % of the picture, 4 are 3.1 %; asked for is at most 3."""
+    made = found(seen, Wavers(seen.picture, seen.classes, seen.depth, columns=columns))
+    assert isinstance(made, Plate) == known
+    if isinstance(made, Reject):
+        assert (made.reason, made.detail) == (
+            RejectReason.UNFAMILIAR,
+            "mirrored, 3.1% of it is taken for another surface",
+        )
+
+
+def test_the_shipped_models_do_not_take_the_clips_street_for_a_plate() -> None:
+    """They learnt on the studio alone, and of a street they take grass for a thing and road for sky."""
+    background = next(read_backgrounds(ClipBackground(size_px=192), 0, 1))
+    assert isinstance(background, Background)
+    refused = find_plate(
+        build_ground_segmenter(Mask2FormerConfig()),
+        build_depth_estimator(DepthAnythingConfig()),
+        FLATNESS,
+        PlateConfig(),
+        scene=background.scene,
+        split=background.split,
+        origin=background.origin,
+        picture=background.picture,
+        focal_px=background.focal_px,
+    )
+    assert isinstance(refused, Reject)
+    assert refused.reason == RejectReason.UNFAMILIAR
 
 
 def test_the_shipped_models_find_plates_in_unseen_scenes() -> None:
