@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from benchmarks._small_cycle import AT_WORK
 
-SmallFlow = Literal["cycle", "compositing"]
+SmallFlow = Literal["cycle", "compositing", "seeing"]
 """What can be killed; each is ``benchmarks/_small_NAME.py``."""
 ROOT = Path(__file__).resolve().parents[1]
 Progress = tuple[int, int]

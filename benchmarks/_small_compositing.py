@@ -30,13 +30,12 @@ def small_compositing(folder: Path) -> CompositingConfig:
     )
 
 
-def main() -> None:
-    """Runs the flow in the folder named, or goes on with it."""
-    folder = Path(sys.argv[1])
-    with local_prefect(folder / "prefect"):
+def run_small(config: CompositingConfig) -> None:
+    """Runs the flow in its workspace, or goes on with it."""
+    with local_prefect(config.workspace / "prefect"):
         print(AT_WORK, flush=True)
-        objectclear_compositing(small_compositing(folder))
+        objectclear_compositing(config)
 
 
 if __name__ == "__main__":
-    main()
+    run_small(small_compositing(Path(sys.argv[1])))

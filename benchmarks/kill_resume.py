@@ -2,7 +2,7 @@
 
 Asked for: finished shards are not redone, all bytes and rows are equal, and verify is clean. ``ratio`` is
 the killed run's wall time, with all its starts, to the unbroken run's: what the kills cost.
-Run: python -m benchmarks.kill_resume [--flow cycle|compositing] [--kills 20] [--seed 0] [--json]
+Run: python -m benchmarks.kill_resume [--flow cycle|compositing|seeing] [--kills 20] [--seed 0] [--json]
 """
 
 import argparse
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -75,7 +75,7 @@ class Outcome:
 def main() -> None:
     """Measures and prints; exit code 1 when anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--flow", choices=("cycle", "compositing"), default="cycle")
+    parser.add_argument("--flow", choices=get_args(SmallFlow), default="cycle")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")
     parser.add_argument("--json", action="store_true", dest="as_json")

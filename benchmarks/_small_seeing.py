@@ -1,0 +1,29 @@
+"""A compositing run in miniature that sees with the tiny models: what `kill_resume --flow seeing` kills.
+
+Run: python -m benchmarks._small_seeing FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+from benchmarks._small_compositing import run_small, small_compositing
+from flows.objectclear_compositing import CompositingConfig
+from tasks.sources.backgrounds import StudioBackgrounds
+from tasks.sources.pairs import StudioPairs
+from tasks.sources.studio.shots import StudioConfig
+
+_STUDIO = StudioConfig(size_px=128, seed=6)
+
+
+def small_seeing(folder: Path) -> CompositingConfig:
+    """As ``small_compositing``, fewer of everything, and nothing of the pictures is known."""
+    sources = {
+        "pairs": (StudioPairs(studio=_STUDIO, shots=60, known=False),),
+        "backgrounds": (StudioBackgrounds(studio=_STUDIO, scenes=30, known=False),),
+    }
+    parts = {"draws": 120, "shard_pairs": 10, "shard_backgrounds": 10, "shard_draws": 30}
+    return small_compositing(folder).model_copy(update={**sources, **parts})
+
+
+if __name__ == "__main__":
+    run_small(small_seeing(Path(sys.argv[1])))
