@@ -14,6 +14,9 @@ from tasks.choose import items_of, pool_shards
 from tasks.dataset import verify_dataset
 from tasks.review.oracle import read_candidates
 from tasks.shards import ShardReader, decode_composite, decode_triplet
+from tasks.sources.backgrounds import StudioBackgrounds
+from tasks.sources.pairs import StudioPairs
+from tasks.sources.studio.shots import StudioConfig
 from tasks.workspace import Workspace
 from tests.flows.test_rorem_cycle import small
 
@@ -119,10 +122,16 @@ def test_again_it_changes_nothing(result: CycleResult, config: CycleConfig, work
 
 
 def test_another_seed_shows_other_scenes_and_cut_outs_are_larger_than_plates(tmp_path: Path) -> None:
-    first, second = (
-        compositing_config(tmp_path, CycleComposites(), PreparationSettings(size_px=48), seed)
-        for seed in (0, 1)
-    )
-    assert first.pairs[0].studio.seed != second.pairs[0].studio.seed
-    assert (first.pairs[0].studio.size_px, first.backgrounds[0].studio.size_px) == (96, 48)
-    assert {first.pairs[0].studio.split, first.backgrounds[0].studio.split} == {"train"}
+    captures, plates = zip(*(studios(tmp_path, seed) for seed in (0, 1)), strict=True)
+    assert captures[0].seed != captures[1].seed
+    assert (captures[0].size_px, plates[0].size_px) == (96, 48)
+    assert {captures[0].split, plates[0].split} == {"train"}
+
+
+def studios(folder: Path, seed: int) -> tuple[StudioConfig, StudioConfig]:
+    """Where objects are cut out, and where they are put."""
+    config = compositing_config(folder, CycleComposites(), PreparationSettings(size_px=48), seed)
+    (pairs,), (backgrounds,) = config.pairs, config.backgrounds
+    assert isinstance(pairs, StudioPairs)
+    assert isinstance(backgrounds, StudioBackgrounds)
+    return pairs.studio, backgrounds.studio

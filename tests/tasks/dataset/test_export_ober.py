@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -78,7 +79,7 @@ def test_datasets_loads_it_by_split_with_pictures_as_pictures(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     rows = export_ober(composed, tmp_path / "ober", rows_per_file=5)
     files = {"train": str(tmp_path / "ober/data/train-*.parquet")}
-    loaded = load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
+    loaded: Any = load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
     assert list(loaded) == ["train"]
     table = loaded["train"]
     assert table.column_names == [*PICTURES, "subset", "split"]
