@@ -27,7 +27,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one sentenc
 @model_app.command("list")
 @clear_errors
 def list_command(
-    kind: Annotated[str | None, typer.Option(help="Only those of a kind, such as remover or discriminator.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only those of a kind, such as remover.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
