@@ -12,7 +12,7 @@ from data_specs.comparison import Comparison, PictureResult
 from data_specs.errors import InputError
 from flows.artifacts import artifact_key, publish_comparison
 from flows.method_samples import method_grids
-from flows.phase_figures import finished_steps, step_figures
+from flows.phase_figures import step_figures
 from flows.report.comparison_page import write_comparison_page
 from flows.report.paper_tables import as_markdown, paper_tables
 from models.metrics.registry import MetricConfig
@@ -50,8 +50,7 @@ class EvaluateConfig(BaseModel):
     )
     table: bool = Field(
         default=False,
-        description="Show the papers' tables with ours beside; of a workspace, its cycle's removers are "
-        "measured too.",
+        description="Show the papers' tables with ours beside; of a workspace, its cycle's steps too.",
     )
 
     @model_validator(mode="after")
@@ -78,14 +77,9 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     _, left_out = loaded_metrics(config.metrics.weights)
     measurements: list[Measurement] = []
     rows: dict[str, list[PictureResult]] = {}
-
-    def measured(method: str) -> tuple[Measurement, list[PictureResult]]:
+    for method in config.methods:
         work = MeasureWork(method=method, pictures=pictures, metrics=config.metrics, quality=config.quality)
         (measurement,), found = read_results(measure_method(work, out))
-        return measurement, found
-
-    for method in config.methods:
-        measurement, found = measured(method)
         measurements.append(measurement)
         rows[measurement.method] = found
     first = measurements[0]
@@ -103,8 +97,7 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         report=str(out / "report.html"),
     )
     if config.table:
-        steps = step_figures(finished_steps(pictures), lambda hash: measured(hash)[1])
-        tables = paper_tables(comparison, *steps)
+        tables = paper_tables(comparison, step_figures(pictures))
         comparison = comparison.model_copy(update={"paper_tables": tables})
         write_durably(out / "paper-tables.md", as_markdown(tables).encode())
     grids = method_grids(config.methods, pictures, rows, config.grid_rows)

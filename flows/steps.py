@@ -209,6 +209,8 @@ def measure_on(
     found = evaluate_remover(workspace, name, remover, refs, split, settings.reviewer.quality, origin)
     figures = {"success_rate": found.success_rate}
     figures |= {"psnr_effect": found.psnr_effect, "psnr_background": found.psnr_background}
+    if found.psnr is not None:
+        figures["psnr"] = found.psnr
     workspace.ledger().record_measurement(remover.hash, f"{split} split, {origin or 'all'}", None, figures)
     return found
 

@@ -35,6 +35,8 @@ class Evaluation(BaseModel):
     """Failures by reason."""
     passed: list[bool]
     """Of each triplet in order, for paired comparison."""
+    psnr: float | None = None
+    """Whole-picture dB, mean; None in evaluations recorded before it was measured."""
 
     @property
     def success_rate(self) -> float:
@@ -85,7 +87,12 @@ def evaluate(remover: RemovalModel, triplets: Sequence[Triplet], quality: Qualit
         psnr_background=background,
         faults=dict(sorted(Counter(a.reason for a in found if a.reason).items())),
         passed=passed,
+        psnr=float(np.mean([_whole_psnr(r, t) for r, t in zip(removals, triplets, strict=True)])),
     )
+
+
+def _whole_psnr(removal: np.ndarray, triplet: Triplet) -> float:
+    return psnr(removal, triplet.ground_truth, np.ones_like(triplet.mask))
 
 
 def mask_psnr(remover: RemovalModel, triplets: Sequence[Triplet]) -> tuple[float, float]:

@@ -84,7 +84,7 @@ def evaluate_command(
 
     Example: cleanplate evaluate --model telea --model champion --origin studio:
 
-    Example: cleanplate evaluate --table --model telea --model champion --origin studio:
+    Example: cleanplate evaluate --table --model telea --model champion
 
     Example: cleanplate evaluate --triplets ./pairs --size-px 512 --metric-weights ./weights --json
     """

@@ -1,6 +1,6 @@
 """`cleanplate model`: list, show, compare, promote, rollback."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -19,7 +19,7 @@ model_app = typer.Typer(
     no_args_is_help=True,
 )
 
-_KINDS: tuple[ModelKind, ...] = ("remover", "discriminator", "base")
+_KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 HashArgument = Annotated[str, typer.Argument(help="The model's hash, or enough of its beginning.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")]
 
@@ -27,7 +27,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one sentenc
 @model_app.command("list")
 @clear_errors
 def list_command(
-    kind: Annotated[str | None, typer.Option(help="Only remover, discriminator or base.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only those of a kind, such as remover.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -116,7 +116,7 @@ def rollback_command(
     model: Annotated[
         str | None, typer.Argument(help="A former champion's hash; by default the one before the present.")
     ] = None,
-    kind: Annotated[str, typer.Option(help="remover, discriminator or base.")] = "remover",
+    kind: Annotated[str, typer.Option(help="Whose champion.")] = "remover",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:

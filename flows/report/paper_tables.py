@@ -7,6 +7,7 @@ from pathlib import Path
 from data_specs.comparison import Comparison, MethodResult
 from data_specs.paper_table import PaperColumn, PaperRow, PaperTable
 from data_specs.round import PhaseResult
+from flows.phase_figures import StepFigures
 from flows.report.tables import Row
 
 PUBLISHED_FILE = Path(__file__).with_name("published_tables.json")
@@ -23,23 +24,16 @@ def published_tables() -> list[PaperTable]:
     return [PaperTable.model_validate(each) for each in json.loads(PUBLISHED_FILE.read_text("utf-8"))]
 
 
-def paper_tables(
-    comparison: Comparison, phases: Sequence[PhaseResult], phase_psnr: Mapping[str, float]
-) -> list[PaperTable]:
-    """Every table with our rows.
-
-    Args:
-        comparison: What was measured here.
-        phases: The steps of this workspace's cycles, in order.
-        phase_psnr: Whole-picture dB of the remover in charge after a step, by the step's name.
-    """
+def paper_tables(comparison: Comparison, steps: StepFigures) -> list[PaperTable]:
+    """Every table with our rows: the steps of this workspace's cycles, or the methods measured here."""
     tables = []
     for table in published_tables():
         if table.key == ROUNDS:
-            rows = [_phase_row(phase, phase_psnr) for phase in phases]
+            rows = [_phase_row(phase, steps.psnr) for phase in steps.results]
+            measured_on = (steps.measured_on or "the test pictures of its own cycle") if rows else ""
         else:
             rows = [_method_row(method, table.columns) for method in comparison.methods]
-        measured_on = comparison.measured_on if rows else ""
+            measured_on = comparison.measured_on
         tables.append(table.model_copy(update={"measured_on": measured_on, "rows": [*table.rows, *rows]}))
     return tables
 

@@ -1,14 +1,14 @@
-"""A workspace's finished steps: the newest of each name, each remover measured once."""
+"""A workspace's finished steps: the newest of each name, with what was measured on its own pictures."""
 
 from pathlib import Path
 
-from data_specs.comparison import PictureResult
 from data_specs.round import PhaseResult
-from flows.phase_figures import finished_steps, step_figures
+from flows.phase_figures import step_figures
 from flows.standing import PhaseOutcome, Standing
 from models.remover import SamplingConfig
 from tasks.evaluation_set import VersionSet
 from tasks.ingest import FolderSource
+from tasks.model_store import keep_model, record
 from tasks.propose import RemoverRef
 from tasks.workspace import Workspace
 
@@ -22,35 +22,37 @@ def outcome(name: str, remover: str, rate: float) -> PhaseOutcome:
     return PhaseOutcome(result=result, standing=Standing(remover=ref, version=1), losses=[])
 
 
-def test_the_newest_of_each_name_in_order_and_nothing_else(tmp_path: Path) -> None:
+def test_the_newest_of_each_name_in_order_with_the_psnr_of_its_own_pictures(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "w")
     ledger = workspace.ledger()
     recorded = [
         ("old", outcome("base model", "a", 0.1)),
         ("old", outcome("human 1", "b", 0.2)),
         ("new", outcome("human 1", "c", 0.3)),
-        ("new", outcome("automation 1", "c", 0.4)),
+        ("new", outcome("automation 1", "d", 0.4)),
     ]
     for run, each in recorded:
         ledger.record_phase(run, f"{each.result.name}: start", each.standing.model_dump(mode="json"))
         ledger.record_phase(run, each.result.name, each.model_dump(mode="json"))
     ledger.record_phase("trainings", "training human 1", {"result": "no step"})
-    steps = finished_steps(VersionSet(workspace=workspace.root, version=1))
-    rates = [(step.result.name, step.result.success_rate) for step in steps]
+    for hash in "abcd":
+        folder = keep_model(workspace, hash, lambda aside: (aside / "model.safetensors").touch())
+        facts = {"parent": None, "dataset_version": None, "metrics": {}}
+        record(workspace, kind="remover", model_hash=hash, folder=folder, **facts)
+    for hash, where, rate, psnr in (
+        ("a", "test split, studio:", 0.1, 21.0),
+        ("a", "validation split, studio:", 0.1, 90.0),
+        ("c", "test split, studio:", 0.35, 91.0),  # another cycle's pictures
+        ("c", "test split, studio:", 0.3, 23.0),
+    ):
+        ledger.record_measurement(hash, where, None, {"success_rate": rate, "psnr": psnr})
+    ledger.record_measurement("d", "test split, studio:", None, {"success_rate": 0.4})
+    found = step_figures(VersionSet(workspace=workspace.root, version=1))
+    rates = [(each.name, each.success_rate) for each in found.results]
     assert rates == [("base model", 0.1), ("human 1", 0.3), ("automation 1", 0.4)]
-
-    asked: list[str] = []
-
-    def measured(hash: str) -> list[PictureResult]:
-        asked.append(hash)
-        values = {"a": (10.0, 20.0), "c": (30.0, 40.0)}[hash]
-        return [PictureResult("k", "s", "o", hash, {"psnr": value}, True, 0.1) for value in values]
-
-    results, psnr = step_figures(steps, measured)
-    assert [each.name for each in results] == ["base model", "human 1", "automation 1"]
-    assert psnr == {"base model": 15.0, "human 1": 35.0, "automation 1": 35.0}
-    assert asked == ["a", "c"]
+    assert found.psnr == {"base model": 21.0, "human 1": 23.0}
+    assert found.measured_on == "test split, studio:"
 
 
 def test_a_folder_has_no_steps(tmp_path: Path) -> None:
-    assert finished_steps(FolderSource(path=tmp_path)) == []
+    assert step_figures(FolderSource(path=tmp_path)) == ([], {}, "")

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from data_specs.comparison import Comparison, Interval, MethodDifference, MethodResult, MetricLeftOut
+from flows.phase_figures import StepFigures
 from flows.report.comparison_page import lead_sentence, write_comparison_page
 from flows.report.comparison_tables import definition_rows, difference_rows, left_out_rows, mean_rows
 from flows.report.paper_tables import paper_tables
@@ -65,7 +66,7 @@ def test_the_page_shows_the_papers_tables_where_they_were_asked_for(
 ) -> None:
     write_comparison_page(tmp_path / "plain.html", comparison, {})
     assert "Beside the papers" not in (tmp_path / "plain.html").read_text()
-    asked = comparison.model_copy(update={"paper_tables": paper_tables(comparison, [], {})})
+    asked = comparison.model_copy(update={"paper_tables": paper_tables(comparison, StepFigures([], {}, ""))})
     write_comparison_page(tmp_path / "asked.html", asked, {})
     page = (tmp_path / "asked.html").read_text()
     assert "RORem, table 2: methods at 512 px" in page

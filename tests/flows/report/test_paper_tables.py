@@ -5,6 +5,7 @@ import pytest
 from data_specs.comparison import Comparison, Interval, MethodResult
 from data_specs.paper_table import PaperTable
 from data_specs.round import PhaseResult
+from flows.phase_figures import StepFigures
 from flows.report.paper_tables import as_markdown, paper_rows, paper_tables, published_tables, small_print
 
 
@@ -38,7 +39,7 @@ def ours() -> list[PaperTable]:
         report="p",
     )
     phases = [phase("base model", 0, 0, 0, 0.12), phase("human 1", 600, 311, 811, 0.4)]
-    return paper_tables(comparison, phases, {"human 1": 29.5})
+    return paper_tables(comparison, StepFigures(phases, {"human 1": 29.5}, "test split, studio:"))
 
 
 def phase(name: str, tested: int, kept: int, total: int, rate: float) -> PhaseResult:
@@ -101,6 +102,7 @@ def test_the_small_print_keeps_the_two_kinds_of_row_apart(ours: list[PaperTable]
     assert "on the authors' test set at 512 px" in said
     assert "Ours: on workspace w, dataset version 3, test split. These are other pictures" in said
     assert "ours is of another range and left out here" in said
+    assert "Ours: on test split, studio:." in small_print(table_of(ours, "rorem-1"))[1]
     bare = small_print(table_of(published_tables(), "rorem-2"))
     assert len(bare) == 1
 
