@@ -17,6 +17,7 @@ from models.training.running import (
     accelerator_for,
     build_optimizer,
     checkpoint_gradients,
+    compile_blocks,
     moved_to,
     share_numbers,
 )
@@ -103,6 +104,8 @@ def train(
         module, config.learning_rate, config.weight_decay, running, accelerator.device
     )
     make_whole = way_back(module)
+    if running.compile:
+        compile_blocks(module)
     model, prepared = accelerator.prepare(_Step(module, loss_of), optimizer)
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     settings = {**config.model_dump(), **running.model_dump(include={"precision", "optimizer"})}

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-_PIECES = ("BasicTransformerBlock", "ResnetBlock2D")
+REPEATED_BLOCKS = ("BasicTransformerBlock", "ResnetBlock2D")
 """Gathered, used and let go one after the other; gradient checkpointing goes by the same parts."""
 
 
 def sharding_plugin(module: nn.Module) -> FullyShardedDataParallelPlugin:
     """FSDP2 with the optimizer's state, the gradients and the weights in pieces; computed as without it."""
     found = {type(part).__name__ for part in module.modules()}
-    pieces = [name for name in _PIECES if name in found]
+    pieces = [name for name in REPEATED_BLOCKS if name in found]
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
         reshard_after_forward=True,
