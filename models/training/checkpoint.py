@@ -155,16 +155,18 @@ def _fill(path: Path, file: Any, names: set[str], state: TrainingState) -> None:
     """Weights, averages and moments, one parameter at a time."""
     moments: dict[int, dict[str, Tensor]] = {}
     keys = sorted({name.split("/")[1] for name in names if name.startswith("optimizer/")})
-    for number, (name, parameter) in enumerate(state.parameters.items()):
-        weight = file.get_tensor(f"weight/{name}")
-        if not weight.isfinite().all():
+
+    def read(name: str, like: Tensor) -> Tensor:
+        tensor = file.get_tensor(name)
+        if not tensor.isfinite().all():
             raise ModelError(f"{path}: {name} holds what is no number; {_instead(path)}")
-        parameter.copy_(spread(weight, parameter))
-        state.ema[number].copy_(spread(file.get_tensor(f"ema/{name}"), parameter))
+        return spread(tensor, like)
+
+    for number, (name, parameter) in enumerate(state.parameters.items()):
+        parameter.copy_(read(f"weight/{name}", parameter))
+        state.ema[number].copy_(read(f"ema/{name}", parameter))
         places = {key: f"optimizer/{key}/{name}" for key in keys}
-        found = {
-            k: spread(file.get_tensor(place), parameter) for k, place in places.items() if place in names
-        }
+        found = {key: read(place, parameter) for key, place in places.items() if place in names}
         if found:  # a parameter that no gradient has reached yet has none
             moments[number] = found
     groups = state.optimizer.state_dict()["param_groups"]
