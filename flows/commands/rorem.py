@@ -10,6 +10,7 @@ from rich.console import Console
 from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors
 from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
+from flows.commands.train_judge import train_judge_command
 from flows.commands.train_perception import train_perception_command
 from flows.commands.train_remover import train_remover_command
 from flows.commands.training_bar import training_bar
@@ -101,6 +102,7 @@ def _train() -> None:
 
 
 train_app.command("remover")(train_remover_command)
+train_app.command("judge")(train_judge_command)
 train_app.command("perception")(train_perception_command)
 
 
