@@ -172,7 +172,7 @@ def build_optimizer(
         from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise ModelError(
-            "adamw_8bit needs bitsandbytes, which is not installed; run `pip install bitsandbytes`, or "
+            "adamw_8bit needs bitsandbytes, which is not installed; run `pip install 'cleanplate[bits]'`, or "
             "choose adamw"
         ) from error
     return AdamW8bit(trained, lr=learning_rate, weight_decay=weight_decay)
