@@ -103,7 +103,7 @@ def train(
     optimizer = build_optimizer(
         module, config.learning_rate, config.weight_decay, running, accelerator.device
     )
-    make_whole = way_back(module)
+    as_it_was = way_back(module)
     if running.compile:
         compile_blocks(module)
     model, prepared = accelerator.prepare(_Step(module, loss_of), optimizer)
@@ -129,7 +129,8 @@ def train(
     with torch.no_grad():
         for parameter, average in zip(named.values(), state.ema, strict=True):
             parameter.copy_(average)
-    make_whole()
+    if running.compile or running.sharding == "fsdp":
+        as_it_was()
     module.to(home).eval()
     return state.losses
 

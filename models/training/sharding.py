@@ -50,11 +50,11 @@ def spread(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def way_back(module: nn.Module) -> Callable[[], None]:
-    """Remember a module before it is sharded in place.
+    """Remember a module before it is sharded or compiled in place.
 
     Returns:
-        What makes it whole again in every process, with nothing of FSDP left. FSDP itself has no way back: it
-        changes the classes, hooks and parameters of a module's parts. All processes must ask for it.
+        What makes it whole again in every process, with nothing of FSDP or the compiler left. FSDP itself has
+        no way back: it changes classes, hooks and parameters of a module's parts. All processes must ask.
     """
     restores = [_way_back(part) for part in module.modules()]
 
