@@ -59,7 +59,7 @@ def judge_phase(
     work = JudgeTraining(
         name=name,
         backbone=as_remover(base, config.sampling),
-        candidates=tuple(_reviewed_shards(workspace, round)),
+        candidates=tuple(reviewed_shards(workspace, round)),
         judge=config.judge,
         training=seeded(config.judge_training, config.seed, name),
         held_out_items=tuple(asked.items),
@@ -102,10 +102,15 @@ def _good_by_people(workspace: Workspace, fresh: list[ShardRef]) -> dict[str, bo
     return {key: each == "yes" for key, each in ledger.decisions(keys).items() if each != "skip"}
 
 
-def _reviewed_shards(workspace: Workspace, round: int) -> list[ShardRef]:
-    """Candidate shards up to this round about which something is decided; fresh items' train nothing."""
+def reviewed_shards(workspace: Workspace, round: int | None = None) -> list[ShardRef]:
+    """Candidate shards about which something is decided; fresh items' train nothing.
+
+    Args:
+        workspace: Where.
+        round: The last that counts; None: all.
+    """
     ledger = workspace.ledger()
-    shards = [ref for ref in ledger.shards(stage="candidates") if ref.round <= round]
+    shards = [ref for ref in ledger.shards(stage="candidates") if round is None or ref.round <= round]
     rows = {ref.name: ledger.samples_of(ref.name) for ref in shards}
     training = [ref for ref in shards if rows[ref.name][0].split == "train"]
     return [ref for ref in training if ledger.decisions([row.key for row in rows[ref.name]])]

@@ -15,6 +15,7 @@ from models.object_clear_sizes import build_tiny_object_clear
 from models.profiles import PROFILES
 from models.training.loop import Progress, TrainingConfig
 from models.training.object_clear_loss import ObjectClearLossConfig
+from models.training.running import RunningConfig, first_process_first, is_first_process
 from tasks.evaluate import evaluate
 from tasks.film import FilmWork, film
 from tasks.measure_object_clear import PlainObjectClear, attention_iou
@@ -53,6 +54,9 @@ class ObjectClearConfig(BaseModel):
         default=PROFILES["tiny"].object_clear_loss,
         description="How one batch is weighed. The paper's mask loss weighs 0.01, over 100,000 steps.",
     )
+    running: RunningConfig = Field(
+        default=RunningConfig(), description="How the network's training runs on these machines."
+    )
     tested: int = Field(default=96, ge=1, description="Unseen studio pairs for the card.")
 
 
@@ -84,18 +88,29 @@ def make_object_clear(
     workspace: Workspace,
     told: Callable[[str], None],
     progress: Progress,
-) -> tuple[ObjectClearNetwork, ObjectClearCard]:
-    """Film, train, measure; killed and started again in the same workspace, it goes on where it stood."""
+) -> tuple[ObjectClearNetwork, ObjectClearCard] | None:
+    """Film, train, measure; killed and started again in the same workspace, it goes on where it stood.
+
+    Started by a launcher in several processes, they train together.
+
+    Returns:
+        The network and its card, in the first process; None in the others.
+    """
     told("the image encoder: naming objects of the studio")
     encoder, naming = made_image_encoder(config, workspace, progress)
     told(f"filming {config.pairs} pairs")
-    shards = film_pairs(workspace, config.pairs)
+    with first_process_first():
+        shards = film_pairs(workspace, config.pairs)
     network = build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
     unseen = unseen_pairs(config.tested)
-    before = attention_iou(PlainObjectClear(network), unseen)
+    before = attention_iou(PlainObjectClear(network), unseen) if is_first_process() else 0.0
     told("the network: noise loss and mask loss")
     checkpoint = checkpoint_of(workspace, config)
-    train_object_clear(workspace, shards, network, config.training, config.loss, checkpoint, progress)
+    train_object_clear(
+        workspace, shards, network, config.training, config.loss, checkpoint, progress, config.running
+    )
+    if not is_first_process():
+        return None
     remover = PlainObjectClear(network)
     found = evaluate(remover, unseen, QualityConfig())
     return network, ObjectClearCard(
@@ -115,7 +130,8 @@ def make_object_clear(
 
 def checkpoint_of(workspace: Workspace, config: ObjectClearConfig) -> Path:
     """Where a training with these settings keeps its state."""
-    return workspace.models_dir / f"{derive_key(config.model_dump_json())}.checkpoint.safetensors"
+    facts = config.model_dump_json(exclude={"running"})
+    return workspace.models_dir / f"{derive_key(facts)}.checkpoint.safetensors"
 
 
 def made_image_encoder(
@@ -136,9 +152,10 @@ def made_image_encoder(
         checkpoint,
         progress,
     )
-    keep_model(workspace, digest, encoder.save_pretrained)
-    ledger.record_phase("image encoders", digest, score._asdict())
-    drop_checkpoint(checkpoint)
+    with first_process_first():
+        keep_model(workspace, digest, encoder.save_pretrained)
+        ledger.record_phase("image encoders", digest, score._asdict())
+        drop_checkpoint(checkpoint)
     return encoder, score
 
 

@@ -1,6 +1,6 @@
 """Training data from shards: samples read by offset, batches whose order follows from the step alone."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data_specs.candidate import Candidate
+from data_specs.errors import ModelError, ShardError
 from data_specs.triplet import Triplet
 from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.discriminator_loss import ReviewBatch
@@ -88,9 +89,18 @@ def batches_of(
 
     def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterable[Any]:
         order = MixedBatches(groups, batch_size, seed, start, stop, parts)
-        return DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate, num_workers=workers)
+        loader = DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate, num_workers=workers)
+        return _plainly(loader)
 
     return batches_from
+
+
+def _plainly(loader: Iterable[Any]) -> Iterator[Any]:
+    """A worker's error as one sentence; torch hands it over with the worker's whole traceback before it."""
+    try:
+        yield from loader
+    except (ShardError, ModelError) as error:
+        raise type(error)(str(error).rstrip().rpartition(f"{type(error).__name__}: ")[2]) from error
 
 
 def collate_triplets(triplets: list[Triplet]) -> TripletBatch:

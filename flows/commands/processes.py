@@ -5,8 +5,11 @@ import os
 import sys
 import uuid
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
+
+ProcessesOption = Annotated[int, typer.Option(min=1, max=64, help="On this machine, one a GPU.")]
 
 
 def in_processes(count: int, words: Sequence[str]) -> bool:

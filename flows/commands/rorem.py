@@ -1,5 +1,6 @@
 """The commands of RORem's cycle: demo, round, cycle; and training what is made beforehand."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,9 @@ import typer
 from rich.console import Console
 
 from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors
+from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
+from flows.commands.train_judge import train_judge_command
 from flows.commands.train_perception import train_perception_command
 from flows.commands.train_remover import train_remover_command
 from flows.commands.training_bar import training_bar
@@ -99,6 +102,7 @@ def _train() -> None:
 
 
 train_app.command("remover")(train_remover_command)
+train_app.command("judge")(train_judge_command)
 train_app.command("perception")(train_perception_command)
 
 
@@ -131,6 +135,7 @@ def train_object_clear_command(
     out: Annotated[
         Path, typer.Option(help="The folder to write; removals read models/weights/object_clear.")
     ],
+    processes: ProcessesOption = 1,
     config: ConfigOption = None,
 ) -> None:
     """Train ObjectClear's tiny network on the studio, beginning with its image encoder, and measure it.
@@ -139,17 +144,25 @@ def train_object_clear_command(
 
     Example: cleanplate train object-clear --out models/weights/object_clear
     """
+    if in_processes(processes, sys.argv[1:]):
+        return
     import shutil
 
     from flows.train_object_clear import ObjectClearConfig, make_object_clear
     from models.object_clear_pipeline import ObjectClearPipeline
+    from models.training.running import first_process_first
     from tasks.aside import write_durably
     from tasks.workspace import Workspace
 
     settings = configured(ObjectClearConfig, config, {})
     work = out.with_name(f"{out.name}.work")
+    with first_process_first():
+        workspace = Workspace.open(work)
     with training_bar() as (told, step):
-        network, card = make_object_clear(settings, Workspace.open(work), told, step)
+        made = make_object_clear(settings, workspace, told, step)
+    if made is None:
+        return
+    network, card = made
     network.save_small(out)
     settings_of_use = {"guidance_scale": 1.0, "num_inference_steps": card.sampling_steps}
     ObjectClearPipeline.of_network(network, **settings_of_use).save_config(out)

@@ -1,11 +1,12 @@
 """`cleanplate train remover`: a remover on a dataset version, in one process or in many."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.training_bar import training_bar
 
@@ -25,7 +26,13 @@ def train_remover_command(
             help="What to begin from: a network's folder, or the hash of a model; else the remover in charge."
         ),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="On this machine, one a GPU.")] = 1,
+    processes: ProcessesOption = 1,
+    sharding: Annotated[
+        Literal["none", "fsdp"] | None,
+        typer.Option(
+            help="The network whole in every process, or in pieces; else as --config or the profile."
+        ),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,16 +42,20 @@ def train_remover_command(
 
     Example: cleanplate train remover --profile full --parent sdxl-inpainting --processes 8
     """
-    from flows.commands.processes import in_processes
-
     if in_processes(processes, sys.argv[1:]):
         return
     from flows.train_remover import RemoverTrainingConfig, train_on_version
+    from models.profiles import PROFILES
     from models.training.running import is_first_process
 
     named = {"workspace": workspace, "profile": profile, "version": version, "parent": parent}
+    settings = configured(RemoverTrainingConfig, config, named)
+    if sharding is not None:
+        running = settings.running or PROFILES[settings.profile].running
+        running = running.model_copy(update={"sharding": sharding})
+        settings = settings.model_copy(update={"running": running})
     with training_bar() as (_, step):
-        trained = train_on_version(configured(RemoverTrainingConfig, config, named), step)
+        trained = train_on_version(settings, step)
     if not is_first_process():
         return
     if as_json:

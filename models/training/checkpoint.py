@@ -59,11 +59,16 @@ def save_checkpoint(
             tensors[name] = gathered.contiguous() if gathered is tensor else gathered.cpu().contiguous()
     if not writes:
         return
-    facts = {"step": str(state.step), "settings": json.dumps(settings), "losses": json.dumps(state.losses)}
+    facts = {
+        "step": str(state.step),
+        "settings": json.dumps(settings),
+        "losses": json.dumps(state.losses),
+        "numbers": json.dumps(_plain_numbers(state.optimizer)),
+    }
     aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, aside, metadata=facts)
+        save_file(_apart(tensors), aside, metadata=facts)
         _sync(aside)
         _keep_older(path, keep - 1)
         aside.replace(path)
@@ -78,12 +83,29 @@ def save_checkpoint(
 
 def _in_order(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
     """Weights, averages and moments by their names in the file, in an order that all processes share."""
-    moments = state.optimizer.state_dict()["state"]
     for number, (name, parameter) in enumerate(state.parameters.items()):
         yield f"weight/{name}", parameter.detach()
         yield f"ema/{name}", state.ema[number]
-        for key, value in sorted(moments.get(number, {}).items()):
+        # Not by state_dict: the 8-bit AdamW's is nested.
+        for key, value in sorted(state.optimizer.state.get(parameter, {}).items()):
             yield f"optimizer/{key}/{name}", torch.as_tensor(value)
+
+
+def _plain_numbers(optimizer: torch.optim.Optimizer) -> list[str]:
+    """What the optimizer keeps as Python's numbers, and not as tensors: 8-bit AdamW its step."""
+    kept = (item for each in optimizer.state.values() for item in each.items())
+    return sorted({key for key, value in kept if not isinstance(value, Tensor)})
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share their memory, as 8-bit AdamW's tables do, each with its own."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return found
 
 
 def _sync(path: Path) -> None:
@@ -121,7 +143,7 @@ def load_checkpoint(path: Path, state: TrainingState, settings: Settings) -> Non
             _check_fits(
                 path, facts, {n: tuple(file.get_slice(n).get_shape()) for n in names}, state, settings
             )
-            _fill(path, file, names, state)
+            _fill(path, file, names, state, json.loads(facts.get("numbers", "[]")))
             torch.set_rng_state(file.get_tensor("rng"))
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: damaged checkpoint ({error}); {_instead(path)}") from error
@@ -151,20 +173,25 @@ def _check_fits(
 
 
 @torch.no_grad()
-def _fill(path: Path, file: Any, names: set[str], state: TrainingState) -> None:
-    """Weights, averages and moments, one parameter at a time."""
-    moments: dict[int, dict[str, Tensor]] = {}
+def _fill(path: Path, file: Any, names: set[str], state: TrainingState, numbers: list[str]) -> None:
+    """Weights, averages and moments, one parameter at a time; those in ``numbers`` as Python's numbers."""
+    moments: dict[int, dict[str, Any]] = {}
     keys = sorted({name.split("/")[1] for name in names if name.startswith("optimizer/")})
-    for number, (name, parameter) in enumerate(state.parameters.items()):
-        weight = file.get_tensor(f"weight/{name}")
-        if not weight.isfinite().all():
+
+    def read(name: str, like: Tensor) -> Tensor:
+        tensor = file.get_tensor(name)
+        if not tensor.isfinite().all():
             raise ModelError(f"{path}: {name} holds what is no number; {_instead(path)}")
-        parameter.copy_(spread(weight, parameter))
-        state.ema[number].copy_(spread(file.get_tensor(f"ema/{name}"), parameter))
+        return spread(tensor, like)
+
+    for number, (name, parameter) in enumerate(state.parameters.items()):
+        parameter.copy_(read(f"weight/{name}", parameter))
+        state.ema[number].copy_(read(f"ema/{name}", parameter))
         places = {key: f"optimizer/{key}/{name}" for key in keys}
-        found = {
-            k: spread(file.get_tensor(place), parameter) for k, place in places.items() if place in names
+        found: dict[str, Any] = {
+            key: read(place, parameter) for key, place in places.items() if place in names
         }
+        found |= {key: found[key].item() for key in numbers if key in found}
         if found:  # a parameter that no gradient has reached yet has none
             moments[number] = found
     groups = state.optimizer.state_dict()["param_groups"]

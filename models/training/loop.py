@@ -17,6 +17,7 @@ from models.training.running import (
     accelerator_for,
     build_optimizer,
     checkpoint_gradients,
+    compile_blocks,
     moved_to,
     share_numbers,
 )
@@ -102,7 +103,9 @@ def train(
     optimizer = build_optimizer(
         module, config.learning_rate, config.weight_decay, running, accelerator.device
     )
-    make_whole = way_back(module)
+    as_it_was = way_back(module)
+    if running.compile:
+        compile_blocks(module)
     model, prepared = accelerator.prepare(_Step(module, loss_of), optimizer)
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     settings = {**config.model_dump(), **running.model_dump(include={"precision", "optimizer"})}
@@ -126,7 +129,8 @@ def train(
     with torch.no_grad():
         for parameter, average in zip(named.values(), state.ema, strict=True):
             parameter.copy_(average)
-    make_whole()
+    if running.compile or running.sharding == "fsdp":
+        as_it_was()
     module.to(home).eval()
     return state.losses
 

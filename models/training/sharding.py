@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-_PIECES = ("BasicTransformerBlock", "ResnetBlock2D")
+REPEATED_BLOCKS = ("BasicTransformerBlock", "ResnetBlock2D")
 """Gathered, used and let go one after the other; gradient checkpointing goes by the same parts."""
 
 
 def sharding_plugin(module: nn.Module) -> FullyShardedDataParallelPlugin:
     """FSDP2 with the optimizer's state, the gradients and the weights in pieces; computed as without it."""
     found = {type(part).__name__ for part in module.modules()}
-    pieces = [name for name in _PIECES if name in found]
+    pieces = [name for name in REPEATED_BLOCKS if name in found]
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
         reshard_after_forward=True,
@@ -50,11 +50,11 @@ def spread(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def way_back(module: nn.Module) -> Callable[[], None]:
-    """Remember a module before it is sharded in place.
+    """Remember a module before it is sharded or compiled in place.
 
     Returns:
-        What makes it whole again in every process, with nothing of FSDP left. FSDP itself has no way back: it
-        changes the classes, hooks and parameters of a module's parts. All processes must ask for it.
+        What makes it whole again in every process, with nothing of FSDP or the compiler left. FSDP itself has
+        no way back: it changes classes, hooks and parameters of a module's parts. All processes must ask.
     """
     restores = [_way_back(part) for part in module.modules()]
 

@@ -90,41 +90,56 @@ SHARDED = {"processes": 2, "running": {"sharding": "fsdp"}}
 
 @pytest.fixture(scope="module")
 def sharded(filmed, folder: Path) -> Path:
-    """Two processes with the network in pieces, besides; checkpoints change hands between all ways."""
+    """Two processes with the network in pieces, unbroken; and killed, then taken up by one."""
     runs = [
-        {"name": "remover in pieces", **SHARDED, "checkpoint": "whole"},
-        {
-            "name": "object_clear in pieces",
-            "kind": "object_clear",
-            "processes": 2,
-            "running": {"sharding": "fsdp", "gradient_checkpointing": True},
-        },
-        {"name": "judge in pieces", "kind": "judge", **SHARDED},
+        {"name": "in pieces", **SHARDED, "checkpoint": "whole"},
         {"name": "killed in pieces", **SHARDED, "checkpoint": "e", "kill_at": 5},
         {"name": "pieces to one", "processes": 1, "checkpoint": "f", "copy_of": "e"},
-        {"name": "pieces to two", "processes": 2, "checkpoint": "g", "copy_of": "e"},
-        {"name": "pieces to pieces", **SHARDED, "checkpoint": "e"},
-        {"name": "killed whole", "processes": 2, "checkpoint": "h", "kill_at": 5},
-        {"name": "two to pieces", **SHARDED, "checkpoint": "h"},
     ]
     trained(filmed, folder, *runs)
     return folder
 
 
-@pytest.mark.parametrize("kind", ["remover", "object_clear", "judge"])
-def test_a_network_in_pieces_learns_what_a_whole_one_learns(sharded: Path, kind: str) -> None:
-    assert_same_curve(sharded, f"{kind} 1", f"{kind} in pieces")
-    both = [json.loads((sharded / f"{kind} in pieces.{rank}.json").read_text()) for rank in (0, 1)]
+def test_a_network_in_pieces_learns_what_a_whole_one_learns(sharded: Path) -> None:
+    assert_same_curve(sharded, "remover 1", "in pieces")
+    both = [json.loads((sharded / f"in pieces.{rank}.json").read_text()) for rank in (0, 1)]
     assert both[0]["losses"] == both[1]["losses"]
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [("pieces to one", 1), ("pieces to two", 2), ("pieces to pieces", 2), ("two to pieces", 2)],
-)
-def test_a_checkpoint_knows_of_no_pieces(sharded: Path, name: str, count: int) -> None:
-    assert_same_curve(sharded, "remover 1", name)
-    assert_every_sample_once_an_epoch(sharded, "remover 1", name, count)
+def test_one_process_takes_up_what_lay_in_pieces(sharded: Path) -> None:
+    assert_same_curve(sharded, "remover 1", "pieces to one")
+    assert_every_sample_once_an_epoch(sharded, "remover 1", "pieces to one", 1)
+
+
+@pytest.mark.slow
+def test_every_network_and_every_change_of_hands(filmed, folder: Path) -> None:
+    """Judge and ObjectClear in pieces; checkpoints go between two and four processes, whole and in pieces."""
+    again = {"sharding": "fsdp", "gradient_checkpointing": True}
+    four = {"processes": 4, "running": {"sharding": "fsdp"}}
+    runs = [
+        {"name": "object_clear in pieces", "kind": "object_clear", "processes": 2, "running": again},
+        {"name": "judge in pieces", "kind": "judge", **SHARDED},
+        {
+            "name": "passes in pieces",
+            "kind": "judge",
+            "processes": 2,
+            "running": {"sharding": "fsdp", "samples_at_once": 1},
+        },
+        {"name": "killed two", **SHARDED, "checkpoint": "k2", "kill_at": 5},
+        {"name": "pieces to two", "processes": 2, "checkpoint": "g", "copy_of": "k2"},
+        {"name": "pieces to pieces", **four, "checkpoint": "k2"},
+        {"name": "killed whole", "processes": 2, "checkpoint": "h", "kill_at": 5},
+        {"name": "two to pieces", **SHARDED, "checkpoint": "h"},
+        {"name": "four in pieces", **four},
+    ]
+    trained(filmed, folder, *runs)
+    for kind in ("object_clear", "judge"):
+        assert_same_curve(folder, f"{kind} 1", f"{kind} in pieces")
+    assert_same_curve(folder, "judge 1", "passes in pieces")
+    assert_same_curve(folder, "remover 1", "four in pieces")
+    for name, count in (("pieces to two", 2), ("pieces to pieces", 4), ("two to pieces", 2)):
+        assert_same_curve(folder, "remover 1", name)
+        assert_every_sample_once_an_epoch(folder, "remover 1", name, count)
 
 
 def test_what_was_in_pieces_is_whole_afterwards(sharded: Path) -> None:
@@ -132,11 +147,11 @@ def test_what_was_in_pieces_is_whole_afterwards(sharded: Path) -> None:
     with safe_open(sharded / "whole", framework="np") as file:
         names = [name.removeprefix("ema/") for name in list(file.keys()) if name.startswith("ema/")]
         kept = {name: file.get_tensor(f"ema/{name}") for name in names}
-    order = json.loads((sharded / "remover in pieces.0.json").read_text())["names"]
+    order = json.loads((sharded / "in pieces.0.json").read_text())["names"]
     assert sorted(order) == sorted(names)
     np.testing.assert_array_equal(
         np.concatenate([kept[name].ravel() for name in order]).astype(np.float64),
-        weights(sharded, "remover in pieces"),
+        weights(sharded, "in pieces"),
     )
 
 
