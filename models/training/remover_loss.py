@@ -6,11 +6,10 @@ from typing import Any, Protocol, cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from pydantic import BaseModel, ConfigDict, Field
 from torch import IntTensor, Tensor
 
-from models.inpainting import InpaintingNetwork
+from models.inpainting import InpaintingNetwork, Schedule
 from models.training.share import Share
 
 
@@ -43,7 +42,11 @@ class Denoiser(Protocol):
     """What the loss needs of a network."""
 
     unet: UNet2DConditionModel
-    scheduler: DDIMScheduler
+
+    @property
+    def scheduler(self) -> Schedule:
+        """The noise levels, and what is predicted."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,16 @@ def denoising_loss(
     predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample
     target = clean if network.scheduler.config["prediction_type"] == "sample" else noise
     error = (predicted.float() - target).pow(2).mean(1, keepdim=True)
-    return (error * task.weight).sum() / share.process_mean(task.weight.sum())
+    return weighted_mean(error, task.weight, share)
+
+
+def weighted_mean(error: Tensor, weight: Tensor, share: Share) -> Tensor:
+    """Mean of B×1×h×w errors; the weights are made even over all processes.
+
+    Returns:
+        Scalar.
+    """
+    return (error * weight).sum() / share.process_mean(weight.sum())
 
 
 def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, share: Share) -> Tensor:
