@@ -1,7 +1,9 @@
 """Retrain the remover on a dataset version (RORem, stages 1 to 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from prefect import task
@@ -10,9 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.version import VersionSample
-from models.inpainting import InpaintingNetwork
 from models.remover import InpaintingRemover, SamplingConfig
-from models.training.loop import Progress, TrainingConfig, train
+from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
 from models.training.running import RunningConfig, first_process_first, training_device
 from models.training.share import Share
@@ -45,6 +46,30 @@ class RemoverTraining(BaseModel):
         """Names the work; the name for people and the parent's place do not count."""
         facts = self.model_dump_json(exclude={"name": True, "parent": {"folder"}, "version": True})
         return derive_key("remover training", facts)
+
+
+class RemoverWork(Protocol):
+    """What names a remover that is trained, and how: on triplets, or from a teacher."""
+
+    @property
+    def digest(self) -> str:
+        """Names the work."""
+        ...
+
+    @property
+    def parent(self) -> RemoverRef:
+        """What it begins from, or learns from."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Of the dataset."""
+        ...
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How its removals are sampled."""
+        ...
 
 
 class Trained(BaseModel):
@@ -87,55 +112,74 @@ def train_remover(
     Returns:
         The remover, recorded in the ledger but not promoted.
     """
-    phase = f"training {work.digest}"
-    checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
-    known = _known(workspace, phase, checkpoint)
+    known = known_training(workspace, work)
     if known is not None:
         return known
     running = running or RunningConfig()
-    samples = load_samples(workspace, work.version)
-    keys, groups = training_groups(samples)
     network = network_at(workspace.root / work.parent.folder).to(training_device())
-    refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
 
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
         return remover_loss(network, batch, work.loss, share)
 
-    with ShardReader(workspace, refs) as reader:
-        batches = triplet_batches(
-            TripletSamples(reader, keys),
-            groups,
-            work.training.batch_size,
-            work.training.seed,
-            running.loader_workers,
-        )
+    with version_reader(workspace, work.version) as (reader, samples):
+        batches = remover_batches(reader, samples, work.training, running.loader_workers)
+        checkpoint = checkpoint_of(workspace, work)
         losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, running)
     network.to("cpu")
     with first_process_first():
-        return _known(workspace, phase, checkpoint) or _kept(
-            workspace, work, network, losses, phase, checkpoint
-        )
+        return known_training(workspace, work) or keep_trained(workspace, work, network.save, losses)
 
 
-def _known(workspace: Workspace, phase: str, checkpoint: Path) -> Trained | None:
+@contextmanager
+def version_reader(
+    workspace: Workspace, version: int
+) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
+    """A dataset version's samples, and what reads them."""
+    samples = load_samples(workspace, version)
+    refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
+    with ShardReader(workspace, refs) as reader:
+        yield reader, samples
+
+
+def remover_batches(
+    reader: ShardReader, samples: Sequence[VersionSample], training: TrainingConfig, workers: int
+) -> BatchesFrom:
+    """Batches of a version's training triplets.
+
+    Raises:
+        FlowError: If there are none.
+    """
+    keys, groups = training_groups(samples)
+    return triplet_batches(TripletSamples(reader, keys), groups, training.batch_size, training.seed, workers)
+
+
+def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
+    """Where a training keeps its state."""
+    return workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
+
+
+def known_training(workspace: Workspace, work: RemoverWork) -> Trained | None:
     """The training as the ledger knows it, if its weights are still there."""
-    known = workspace.ledger().phase("trainings", phase)
+    known = workspace.ledger().phase("trainings", f"training {work.digest}")
     if known is None or not (workspace.root / known["remover"]["folder"]).is_dir():
         return None
-    drop_checkpoint(checkpoint)
+    drop_checkpoint(checkpoint_of(workspace, work))
     return Trained.model_validate(known)
 
 
-def _kept(
-    workspace: Workspace,
-    work: RemoverTraining,
-    network: InpaintingNetwork,
-    losses: list[float],
-    phase: str,
-    checkpoint: Path,
+def keep_trained(
+    workspace: Workspace, work: RemoverWork, save: Callable[[Path], None], losses: list[float]
 ) -> Trained:
-    folder = keep_model(workspace, work.digest, network.save)
-    remover = InpaintingRemover(network, work.sampling)
+    """Keep the weights, enter them in the ledger, and let the checkpoint go.
+
+    Args:
+        workspace: Where.
+        work: Names them.
+        save: Writes the network into the folder it is given.
+        losses: Of each step.
+    """
+    folder = keep_model(workspace, work.digest, save)
+    remover = InpaintingRemover(network_at(folder), work.sampling)
     entry = record(
         workspace,
         kind="remover",
@@ -147,8 +191,8 @@ def _kept(
     )
     ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
     trained = Trained(remover=ref, losses=losses)
-    workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
-    drop_checkpoint(checkpoint)
+    workspace.ledger().record_phase("trainings", f"training {work.digest}", trained.model_dump(mode="json"))
+    drop_checkpoint(checkpoint_of(workspace, work))
     return trained
 
 
