@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
+from data_specs.version import DatasetVersion
 from models.profiles import PROFILES, ProfileName
 from models.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import Progress, TrainingConfig
@@ -40,14 +41,11 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
         FlowError: If there is no dataset version, or no remover to begin from.
     """
     workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
-    ledger = workspace.ledger()
-    version = ledger.version(config.version) if config.version else ledger.current_version()
-    if version is None:
-        raise FlowError(f"{config.workspace}: there is no dataset version; run `cleanplate ingest` first")
+    version = version_to_train_on(workspace, config.version)
     sampling = config.sampling or profile.sampling
     work = RemoverTraining(
         name=f"remover on version {version.number}",
-        parent=_parent(workspace, config.parent, sampling),
+        parent=remover_to_begin_from(workspace, config.parent, sampling),
         version=version.number,
         version_sha256=version.sha256,
         training=config.training or profile.remover,
@@ -57,7 +55,26 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
     return train_remover(workspace, work, progress, config.running or profile.running)
 
 
-def _parent(workspace: Workspace, folder: Path | None, sampling: SamplingConfig) -> RemoverRef:
+def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVersion:
+    """A dataset version by number; None: the current one.
+
+    Raises:
+        FlowError: If there is none.
+    """
+    ledger = workspace.ledger()
+    version = ledger.version(number) if number else ledger.current_version()
+    if version is None:
+        raise FlowError(f"{workspace.root}: there is no dataset version; run `cleanplate ingest` first")
+    return version
+
+
+def remover_to_begin_from(workspace: Workspace, folder: Path | None, sampling: SamplingConfig) -> RemoverRef:
+    """The network in a folder; None: the remover in charge.
+
+    Raises:
+        FlowError: If no remover is in charge.
+        ModelError: If the folder holds no usable network.
+    """
     if folder is not None:
         remover = InpaintingRemover(network_at(folder.absolute()), sampling)
         return RemoverRef(hash=remover.model_hash, folder=str(folder.absolute()), sampling=sampling)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors
 from flows.commands.settings import ConfigOption, configured
+from flows.commands.train_lcm import train_lcm_command
 from flows.commands.train_perception import train_perception_command
 from flows.commands.train_remover import train_remover_command
 from flows.commands.training_bar import training_bar
@@ -99,6 +100,7 @@ def _train() -> None:
 
 
 train_app.command("remover")(train_remover_command)
+train_app.command("lcm")(train_lcm_command)
 train_app.command("perception")(train_perception_command)
 
 
