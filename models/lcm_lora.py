@@ -13,7 +13,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpain
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from peft import LoraConfig, get_peft_model_state_dict
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from data_specs.errors import ModelError
 from models.inpainting import InpaintingNetwork
@@ -78,9 +78,14 @@ def with_lcm_lora(network: InpaintingNetwork, folder: Path) -> InpaintingNetwork
         raise ModelError(f"{path}: there is no LoRA here; run `cleanplate train lcm`")
     unet = copy.deepcopy(network.unet)
     try:
+        with safe_open(path, framework="pt") as file:
+            given = {name.removeprefix("unet.") for name in file.keys()}  # noqa: SIM118 - it is no dict
         unet.load_lora_adapter(folder, prefix="unet", weight_name=LORA_FILE, adapter_name=_ADAPTER)
     except (KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{path}: not a LoRA of this network ({error})") from error
+    taken = {name.replace(f".{_ADAPTER}.", ".") for name, _ in unet.named_parameters() if ".lora_" in name}
+    if taken != given:
+        raise ModelError(f"{path}: not a LoRA of this network (it has no {min(taken ^ given)})")
     unet.fuse_lora()
     unet.unload_lora()
     return replace(network, unet=unet, scheduler=lcm_schedule(network))

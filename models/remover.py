@@ -77,13 +77,14 @@ class InpaintingRemover:
         Returns:
             B×3×H×W float, [-1, 1] before clipping.
         """
-        network = self.network
+        network, device = self.network, self.network.prompt.hidden.device
         network.unet.eval()
+        source, mask = source.to(device), mask.to(device)
         scale = network.vae.config["scaling_factor"]
         masked = network.vae.encode(source * (1 - mask)).latent_dist.mode() * scale
         small_mask = torch.nn.functional.interpolate(mask, masked.shape[-2:], mode="nearest")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = torch.stack([torch.randn(masked.shape[1:], generator=each) for each in generators])
+        noise = torch.stack([torch.randn(masked.shape[1:], generator=each) for each in generators]).to(device)
         timesteps = self._timesteps()
         latent = noise
         if self.config.strength < 1:
