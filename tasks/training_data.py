@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_specs.candidate import Candidate
 from data_specs.triplet import Triplet
 from models.tensors import masks_to_tensor, pictures_to_tensor
+from models.training.bucket_order import BucketBatches
 from models.training.discriminator_loss import ReviewBatch
 from models.training.loop import BatchesFrom
 from models.training.order import MixedBatches
@@ -62,6 +63,17 @@ def triplet_batches(
     return _batches(samples, groups, batch_size, seed, workers, _collate_triplets)
 
 
+def triplet_batches_by_size(
+    samples: TripletSamples, buckets: Sequence[Sequence[int]], batch_size: int, seed: int, workers: int = 0
+) -> BatchesFrom:
+    """``TripletBatch``es for ``train``, each of one bucket: the positions of samples of one size."""
+
+    def order(start: int, stop: int, parts: Sequence[slice]) -> BucketBatches:
+        return BucketBatches(buckets, batch_size, seed, start, stop, parts)
+
+    return _ordered(samples, order, workers, _collate_triplets)
+
+
 def drawn_triplets(
     samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
@@ -84,9 +96,21 @@ def _batches(
     workers: int,
     collate: Callable[[list[Any]], Any],
 ) -> BatchesFrom:
+    def order(start: int, stop: int, parts: Sequence[slice]) -> MixedBatches:
+        return MixedBatches(groups, batch_size, seed, start, stop, parts)
+
+    return _ordered(samples, order, workers, collate)
+
+
+def _ordered(
+    samples: Dataset[Any],
+    order: Callable[[int, int, Sequence[slice]], MixedBatches | BucketBatches],
+    workers: int,
+    collate: Callable[[list[Any]], Any],
+) -> BatchesFrom:
     def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterable[Any]:
-        order = MixedBatches(groups, batch_size, seed, start, stop, parts)
-        return DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate, num_workers=workers)
+        batches = cast(Any, order(start, stop, parts))
+        return DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=workers)
 
     return batches_from
 

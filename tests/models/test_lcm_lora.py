@@ -187,11 +187,10 @@ def test_what_is_no_lora_of_this_network_is_refused(build_network, tmp_path: Pat
             with_lcm_lora(network, tmp_path)
 
 
-def test_the_full_size_gets_a_lora_on_meta() -> None:
-    """SDXL's U-Net: attention of 70 transformer blocks, feed-forward, projections, convolutions."""
+def test_the_full_size_gets_the_lora_that_is_published_for_sdxl() -> None:
+    """The public LCM-LoRA for SDXL: 788 layers, 394 MB in half precision; here on "meta"."""
     with torch.device("meta"):
         student = student_of(build_full_object_clear().unet, LcmLoraConfig(), seed=0)
     trained = {n: p for n, p in student.named_parameters() if p.requires_grad}
-    assert sum(".to_q.lora_A" in n for n in trained) == 140
-    assert all(min(p.shape[:2]) <= 64 for p in trained.values())
-    assert sum(p.numel() for p in trained.values()) == 0
+    assert len(trained) == 2 * 788
+    assert sum(p.numel() for p in trained.values()) == pytest.approx(394e6 / 2, rel=2e-3)
