@@ -50,10 +50,11 @@ def reduced_object(cut: CutObject, area_px: float) -> CutObject | None:
     if scale > 1:
         return None
     height, width = (max(2 * _MARGIN_PX + 1, round(side * scale)) for side in cut.alpha.shape)
-    small = [
-        cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA) for each in (cut.picture, cut.alpha)
-    ]
-    return CutObject(np.asarray(small[0], np.uint8), np.asarray(small[1], np.float32))
+    light, alpha = (
+        np.asarray(cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+        for each in (cut.light, cut.alpha)
+    )
+    return CutObject(light, alpha)
 
 
 def paste(ground: RgbImage, cut: CutObject, top: int, left: int) -> tuple[RgbImage, Mask]:
