@@ -21,7 +21,8 @@ from tasks.dataset.versions import load_samples
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader
-from tasks.training_data import TripletSamples, triplet_batches
+from tasks.size_buckets import size_buckets
+from tasks.training_data import TripletSamples, triplet_batches, triplet_batches_by_size
 from tasks.training_progress import training_progress
 from tasks.workspace import Workspace
 
@@ -144,13 +145,20 @@ def version_reader(
 def remover_batches(
     reader: ShardReader, samples: Sequence[VersionSample], training: TrainingConfig, workers: int
 ) -> BatchesFrom:
-    """Batches of a version's training triplets.
+    """Batches of a version's training triplets; where these are of several sizes, each batch is of one.
+
+    Of one size: half initial, half grown in every batch. Of several, as in RORem's final stage at high
+    resolution: every sample once an epoch.
 
     Raises:
         FlowError: If there are none.
+        ShardError: If a sample's size cannot be told.
     """
     keys, groups = training_groups(samples)
-    return triplet_batches(TripletSamples(reader, keys), groups, training.batch_size, training.seed, workers)
+    served, buckets = TripletSamples(reader, keys), size_buckets(reader, keys)
+    if len(buckets) == 1:
+        return triplet_batches(served, groups, training.batch_size, training.seed, workers)
+    return triplet_batches_by_size(served, buckets, training.batch_size, training.seed, workers)
 
 
 def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
