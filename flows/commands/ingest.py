@@ -1,4 +1,4 @@
-"""`cleanplate ingest`: clip, folder, meta-json, pool, studio."""
+"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, studio."""
 
 from pathlib import Path
 from typing import Annotated, Any
