@@ -24,8 +24,10 @@ class DistillationConfig(BaseModel):
     workspace: Path = Field(description="The folder with the ledger, the shards and the versions.")
     profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
     version: int | None = Field(default=None, ge=1, description="Of the dataset; None: the current one.")
-    teacher: Path | None = Field(
-        default=None, description="A folder with the network to distil; None: the remover in charge."
+    teacher: str | None = Field(
+        default=None,
+        description="What to distil: a network's folder, or the hash of a model of the workspace; None: the "
+        "remover in charge.",
     )
     training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
     loss: LcmLossConfig | None = Field(default=None, description="The teacher's path and guidance.")

@@ -11,6 +11,7 @@ from models.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import Progress, TrainingConfig
 from models.training.remover_loss import RemoverLossConfig
 from models.training.running import RunningConfig
+from tasks.model_card import check_weights
 from tasks.model_store import network_at
 from tasks.propose import RemoverRef
 from tasks.train_remover import RemoverTraining, Trained, train_remover
@@ -25,8 +26,10 @@ class RemoverTrainingConfig(BaseModel):
     workspace: Path = Field(description="The folder with the ledger, the shards and the versions.")
     profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
     version: int | None = Field(default=None, ge=1, description="Of the dataset; None: the current one.")
-    parent: Path | None = Field(
-        default=None, description="A folder with the network to begin from; None: the remover in charge."
+    parent: str | None = Field(
+        default=None,
+        description="What to begin from: a network's folder, or the hash of a model of the workspace; None: "
+        "the remover in charge.",
     )
     training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
     loss: RemoverLossConfig | None = Field(default=None, description="How one batch is weighed.")
@@ -39,6 +42,8 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
 
     Raises:
         FlowError: If there is no dataset version, or no remover to begin from.
+        LedgerError: If the parent is neither a folder nor a model of the workspace.
+        ModelError: If the parent's weights are missing or others than were entered.
     """
     workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
     version = version_to_train_on(workspace, config.version)
@@ -68,17 +73,23 @@ def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVers
     return version
 
 
-def remover_to_begin_from(workspace: Workspace, folder: Path | None, sampling: SamplingConfig) -> RemoverRef:
-    """The network in a folder; None: the remover in charge.
+def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: SamplingConfig) -> RemoverRef:
+    """The network in a folder, or a model of the workspace by its hash; None: the remover in charge.
 
     Raises:
-        FlowError: If no remover is in charge.
-        ModelError: If the folder holds no usable network.
+        FlowError: If no remover is in charge, or the model is none.
+        LedgerError: If the parent is neither a folder nor a model of the workspace.
+        ModelError: If its weights are missing or others than were entered.
     """
-    if folder is not None:
-        remover = InpaintingRemover(network_at(folder.absolute()), sampling)
-        return RemoverRef(hash=remover.model_hash, folder=str(folder.absolute()), sampling=sampling)
-    champion = workspace.ledger().champion("remover")
-    if champion is None:
+    if parent is not None and Path(parent).is_dir():
+        folder = Path(parent).absolute()
+        remover = InpaintingRemover(network_at(folder), sampling)
+        return RemoverRef(hash=remover.model_hash, folder=str(folder), sampling=sampling)
+    ledger = workspace.ledger()
+    model = ledger.champion("remover") if parent is None else ledger.model_named(parent)
+    if model is None:
         raise FlowError("the workspace has no remover in charge; name a network's folder with --parent")
-    return RemoverRef(hash=champion.hash, folder=champion.path, sampling=sampling)
+    if model.kind != "remover":
+        raise FlowError(f"model {model.hash} is a {model.kind}; a remover is trained from a remover")
+    check_weights(workspace.root / model.path, model)
+    return RemoverRef(hash=model.hash, folder=model.path, sampling=sampling)

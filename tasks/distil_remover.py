@@ -12,7 +12,7 @@ from models.lcm_lora import LcmLoraConfig, save_lora, student_of, with_lcm_lora
 from models.remover import SamplingConfig
 from models.training.lcm_loss import LcmLossConfig, lcm_loss
 from models.training.loop import Progress, TrainingConfig, train
-from models.training.remover_loss import TripletBatch
+from models.training.remover_loss import LatentBatch, TripletBatch
 from models.training.running import RunningConfig, first_process_first, training_device
 from models.training.share import Share
 from tasks.model_store import network_at
@@ -77,7 +77,7 @@ def distil_remover(
     teacher = network_at(workspace.root / work.parent.folder).to(training_device())
     student = student_of(teacher.unet, work.lora, work.training.seed)
 
-    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+    def loss_of(batch: TripletBatch | LatentBatch, share: Share) -> torch.Tensor:
         return lcm_loss(teacher, student, batch, work.loss, share)
 
     def save(folder: Path) -> None:
@@ -85,7 +85,7 @@ def distil_remover(
         with_lcm_lora(teacher, folder / LORA_FOLDER).save(folder)
 
     with version_reader(workspace, work.version) as (reader, samples):
-        batches = remover_batches(reader, samples, work.training, running.loader_workers)
+        batches = remover_batches(workspace, reader, samples, work.training, running, teacher.vae)
         checkpoint = checkpoint_of(workspace, work)
         losses = train(student, loss_of, batches, work.training, checkpoint, progress, running)
     for network in (teacher, student):

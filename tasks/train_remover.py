@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from prefect import task
@@ -18,11 +18,12 @@ from models.training.remover_loss import RemoverLossConfig, TripletBatch, remove
 from models.training.running import RunningConfig, first_process_first, training_device
 from models.training.share import Share
 from tasks.dataset.versions import load_samples
+from tasks.latent_cache import cached_latents, latent_batches
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader
 from tasks.size_buckets import size_buckets
-from tasks.training_data import TripletSamples, triplet_batches, triplet_batches_by_size
+from tasks.training_data import SizeBuckets, TripletSamples, triplet_batches
 from tasks.training_progress import training_progress
 from tasks.workspace import Workspace
 
@@ -123,7 +124,7 @@ def train_remover(
         return remover_loss(network, batch, work.loss, share)
 
     with version_reader(workspace, work.version) as (reader, samples):
-        batches = remover_batches(reader, samples, work.training, running.loader_workers)
+        batches = remover_batches(workspace, reader, samples, work.training, running, network.vae)
         checkpoint = checkpoint_of(workspace, work)
         losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, running)
     network.to("cpu")
@@ -143,7 +144,12 @@ def version_reader(
 
 
 def remover_batches(
-    reader: ShardReader, samples: Sequence[VersionSample], training: TrainingConfig, workers: int
+    workspace: Workspace,
+    reader: ShardReader,
+    samples: Sequence[VersionSample],
+    training: TrainingConfig,
+    running: RunningConfig,
+    vae: Any,
 ) -> BatchesFrom:
     """Batches of a version's training triplets; where these are of several sizes, each batch is of one.
 
@@ -152,13 +158,20 @@ def remover_batches(
 
     Raises:
         FlowError: If there are none.
+        ModelError: If latents are to be cached and cannot be written.
         ShardError: If a sample's size cannot be told.
     """
     keys, groups = training_groups(samples)
-    served, buckets = TripletSamples(reader, keys), size_buckets(reader, keys)
-    if len(buckets) == 1:
-        return triplet_batches(served, groups, training.batch_size, training.seed, workers)
-    return triplet_batches_by_size(served, buckets, training.batch_size, training.seed, workers)
+    triplets, buckets = TripletSamples(reader, keys), size_buckets(reader, keys)
+    drawn_from = groups if len(buckets) == 1 else SizeBuckets(buckets)
+    draws = (drawn_from, training.batch_size, training.seed, running.loader_workers)
+    if not running.cache_latents:
+        return triplet_batches(triplets, *draws)
+    digests = {name: workspace.ledger().shard(name).sha256 for name in {each.shard for each in samples}}
+    origins = {each.key: digests[each.shard] for each in samples}
+    return latent_batches(
+        cached_latents(workspace, triplets, [(origins[key], key) for key in keys], vae), *draws
+    )
 
 
 def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
@@ -196,6 +209,9 @@ def keep_trained(
         parent=work.parent.hash,
         dataset_version=work.version,
         metrics={"loss": sum(losses[-20:]) / len(losses[-20:])},
+        settings=cast(BaseModel, work).model_dump(
+            mode="json", include={"training", "loss", "lora", "sampling"}
+        ),
     )
     ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
     trained = Trained(remover=ref, losses=losses)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -56,66 +56,59 @@ class ReviewSamples(Dataset[tuple[Candidate, bool]]):
         return (_mirrored(candidate, "source", "mask", "removal") if flip else candidate), yes
 
 
+class SizeBuckets(NamedTuple):
+    """Positions of the samples of each size: batches are to be of one size."""
+
+    positions: Sequence[Sequence[int]]
+
+
+Groups = list[range] | SizeBuckets
+"""What batches are drawn from: evenly from every group of positions, or each from one bucket."""
+
+
 def triplet_batches(
-    samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+    samples: TripletSamples, groups: Groups, batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
-    """``TripletBatch``es for ``train``; each draws evenly from every group of sample positions."""
-    return _batches(samples, groups, batch_size, seed, workers, _collate_triplets)
-
-
-def triplet_batches_by_size(
-    samples: TripletSamples, buckets: Sequence[Sequence[int]], batch_size: int, seed: int, workers: int = 0
-) -> BatchesFrom:
-    """``TripletBatch``es for ``train``, each of one bucket: the positions of samples of one size."""
-
-    def order(start: int, stop: int, parts: Sequence[slice]) -> BucketBatches:
-        return BucketBatches(buckets, batch_size, seed, start, stop, parts)
-
-    return _ordered(samples, order, workers, _collate_triplets)
+    """``TripletBatch``es for ``train``."""
+    return batches_of(samples, groups, batch_size, seed, workers, collate_triplets)
 
 
 def drawn_triplets(
     samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
     """The same draws as ``triplet_batches``, not yet tensors: for what is augmented first."""
-    return _batches(samples, groups, batch_size, seed, workers, list)
+    return batches_of(samples, groups, batch_size, seed, workers, list)
 
 
 def review_batches(
     samples: ReviewSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
     """``ReviewBatch``es for ``train``; each draws evenly from every group of sample positions."""
-    return _batches(samples, groups, batch_size, seed, workers, _collate_reviews)
+    return batches_of(samples, groups, batch_size, seed, workers, _collate_reviews)
 
 
-def _batches(
+def batches_of(
     samples: Dataset[Any],
-    groups: list[range],
+    groups: Groups,
     batch_size: int,
     seed: int,
     workers: int,
     collate: Callable[[list[Any]], Any],
 ) -> BatchesFrom:
-    def order(start: int, stop: int, parts: Sequence[slice]) -> MixedBatches:
-        return MixedBatches(groups, batch_size, seed, start, stop, parts)
+    """What ``collate`` makes of the samples drawn, for ``train``."""
 
-    return _ordered(samples, order, workers, collate)
-
-
-def _ordered(
-    samples: Dataset[Any],
-    order: Callable[[int, int, Sequence[slice]], MixedBatches | BucketBatches],
-    workers: int,
-    collate: Callable[[list[Any]], Any],
-) -> BatchesFrom:
     def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterable[Any]:
-        batches = cast(Any, order(start, stop, parts))
-        return DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+        if isinstance(groups, SizeBuckets):
+            order = BucketBatches(groups.positions, batch_size, seed, start, stop, parts)
+        else:
+            order = MixedBatches(groups, batch_size, seed, start, stop, parts)
+        return DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate, num_workers=workers)
 
     return batches_from
 
 
-def _collate_triplets(triplets: list[Triplet]) -> TripletBatch:
+def collate_triplets(triplets: list[Triplet]) -> TripletBatch:
+    """Triplets of one size as tensors."""
     return TripletBatch(
         source=pictures_to_tensor([t.source for t in triplets]),
         mask=masks_to_tensor([t.mask for t in triplets]),

@@ -1,7 +1,6 @@
 """`cleanplate train lcm`: a remover distilled to four steps, in one process or in many."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,8 +20,8 @@ def train_lcm_command(
         int | None, typer.Option(min=1, help="Of the dataset; the current one if none.")
     ] = None,
     teacher: Annotated[
-        Path | None,
-        typer.Option(help="A network's folder to distil; else the remover in charge.", exists=True),
+        str | None,
+        typer.Option(help="A network's folder, or a model's hash, to distil; else the remover in charge."),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="On this machine, one a GPU.")] = 1,
     config: ConfigOption = None,

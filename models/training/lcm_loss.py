@@ -13,19 +13,18 @@ from torch import IntTensor, Tensor
 
 from models.inpainting import InpaintingNetwork
 from models.training.remover_loss import (
+    Conditioning,
     Denoiser,
     Denoising,
+    LatentBatch,
     TripletBatch,
-    change_weight,
-    encoded,
+    restoration,
     weighted_mean,
 )
 from models.training.share import Share
 
 _SIGMA_DATA, _TIMESTEP_SCALING = 0.5, 10.0
 """Of the boundary condition, as diffusers' LCMScheduler has them."""
-Conditioning = tuple[Tensor, dict[str, Tensor]]
-"""Tokens, and what SDXL adds to the timestep."""
 
 
 class LcmLossConfig(BaseModel):
@@ -56,7 +55,7 @@ class LcmLossConfig(BaseModel):
 def lcm_loss(
     teacher: InpaintingNetwork,
     student: UNet2DConditionModel,
-    batch: TripletBatch,
+    batch: TripletBatch | LatentBatch,
     config: LcmLossConfig,
     share: Share,
 ) -> Tensor:
@@ -65,14 +64,8 @@ def lcm_loss(
     Returns:
         Scalar.
     """
-    clean, masked, source = encoded(
-        teacher.vae, batch.ground_truth, batch.source * (1 - batch.mask), batch.source
-    )
-    weight = change_weight(batch.mask, source, clean, config.change_weight)
-    conditioning = teacher.condition(len(clean), batch.source.shape[-1])
-    return consistency_loss(
-        teacher, student, Denoising(clean, masked, batch.mask, weight), conditioning, config, share
-    )
+    task, conditioning = restoration(teacher, batch, config.change_weight)
+    return consistency_loss(teacher, student, task, conditioning, config, share)
 
 
 def consistency_loss(

@@ -11,6 +11,7 @@ from data_specs.errors import ShardError
 from models.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from models.training.remover_loss import RemoverLossConfig
+from models.training.running import RunningConfig
 from tasks.dataset import create_version, selection_of
 from tasks.ingest import HighResolutionSource, IngestWork, ingest_files
 from tasks.shards import ShardReader
@@ -92,7 +93,7 @@ def test_batches_are_of_one_size_and_every_sample_comes_once_an_epoch(staged) ->
 
     with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
         reader.__class__ = Log
-        batches_from = remover_batches(reader, samples, CONFIG, 0)
+        batches_from = remover_batches(staged.workspace, reader, samples, CONFIG, RunningConfig(), None)
         sizes = [batch.source.shape[-1] for batch in batches_from(0, 12, (slice(None),))]
         assert Counter(sizes[:6]) == Counter(sizes[6:]) == {32: 3, 48: 1, 64: 2}
         for epoch in (read[:24], read[24:]):
