@@ -49,6 +49,7 @@ class RejectReason(StrEnum):
     OVERLAP = "objects overlap too much"
     IN_SHADOW = "stands in the other's shadow"
     NO_PARTNER = "no other cut-out has this light"
+    NO_OBJECT = "no object fits"
     UNEXPLAINED = "no detected object explains the change"
     MANY_CHANGES = "too many things changed"
     UNKNOWN_CANDIDATE = "no such candidate"

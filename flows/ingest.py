@@ -22,6 +22,7 @@ from tasks.ingest import (
     Cursor,
     FileSource,
     FolderSource,
+    HighResolutionSource,
     IngestWork,
     MetaJsonSource,
     PoolSource,
@@ -54,7 +55,7 @@ class StudioSource(BaseModel):
     )
 
 
-Source = ClipSource | FolderSource | MetaJsonSource | PoolSource | StudioSource
+Source = ClipSource | FolderSource | MetaJsonSource | PoolSource | HighResolutionSource | StudioSource
 
 
 class IngestConfig(BaseModel):

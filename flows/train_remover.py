@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
+from data_specs.version import DatasetVersion
 from models.profiles import PROFILES, ProfileName
 from models.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import Progress, TrainingConfig
@@ -45,14 +46,11 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
         ModelError: If the parent's weights are missing or others than were entered.
     """
     workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
-    ledger = workspace.ledger()
-    version = ledger.version(config.version) if config.version else ledger.current_version()
-    if version is None:
-        raise FlowError(f"{config.workspace}: there is no dataset version; run `cleanplate ingest` first")
+    version = version_to_train_on(workspace, config.version)
     sampling = config.sampling or profile.sampling
     work = RemoverTraining(
         name=f"remover on version {version.number}",
-        parent=_parent(workspace, config.parent, sampling),
+        parent=remover_to_begin_from(workspace, config.parent, sampling),
         version=version.number,
         version_sha256=version.sha256,
         training=config.training or profile.remover,
@@ -62,7 +60,27 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
     return train_remover(workspace, work, progress, config.running or profile.running)
 
 
-def _parent(workspace: Workspace, parent: str | None, sampling: SamplingConfig) -> RemoverRef:
+def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVersion:
+    """A dataset version by number; None: the current one.
+
+    Raises:
+        FlowError: If there is none.
+    """
+    ledger = workspace.ledger()
+    version = ledger.version(number) if number else ledger.current_version()
+    if version is None:
+        raise FlowError(f"{workspace.root}: there is no dataset version; run `cleanplate ingest` first")
+    return version
+
+
+def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: SamplingConfig) -> RemoverRef:
+    """The network in a folder, or a model of the workspace by its hash; None: the remover in charge.
+
+    Raises:
+        FlowError: If no remover is in charge, or the model is none.
+        LedgerError: If the parent is neither a folder nor a model of the workspace.
+        ModelError: If its weights are missing or others than were entered.
+    """
     if parent is not None and Path(parent).is_dir():
         folder = Path(parent).absolute()
         remover = InpaintingRemover(network_at(folder), sampling)

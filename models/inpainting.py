@@ -16,12 +16,16 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data_specs.errors import ModelError
 from models.codec import PatchCodec
+
+Schedule = DDIMScheduler | LCMScheduler
+"""How a network is sampled: many steps, or, once distilled, few (papers.md, fact 7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class InpaintingNetwork:
     unet: UNet2DConditionModel
     vae: Any
     """AutoencoderKL or PatchCodec: ``encode(x).latent_dist``, ``decode(z).sample``, ``config``."""
-    scheduler: DDIMScheduler
+    scheduler: Schedule
     prompt: Prompt
 
     def to(self, device: torch.device | str) -> Self:
@@ -117,11 +121,16 @@ def load_network(folder: Path) -> InpaintingNetwork:
         return InpaintingNetwork(
             unet=cast(UNet2DConditionModel, unet),
             vae=coder.from_pretrained(folder / "vae", use_safetensors=True, torch_dtype=torch.float32),
-            scheduler=cast(DDIMScheduler, DDIMScheduler.from_pretrained(folder / "scheduler")),
+            scheduler=_load_schedule(folder / "scheduler"),
             prompt=Prompt(hidden=prompt["hidden"].float(), pooled=prompt["pooled"].float()),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: not a usable inpainting network ({error})") from error
+
+
+def _load_schedule(folder: Path) -> Schedule:
+    kind = json.loads((folder / "scheduler_config.json").read_text())["_class_name"]
+    return cast(Schedule, (LCMScheduler if kind == "LCMScheduler" else DDIMScheduler).from_pretrained(folder))
 
 
 def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:

@@ -6,10 +6,9 @@ equal where both can run.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import IntTensor, Tensor
 
@@ -73,7 +72,7 @@ class InpaintingRemover:
         Args:
             source: B×3×H×W float, [-1, 1].
             mask: B×1×H×W float, 0 or 1.
-            seeds: B seeds of the initial noise, which is drawn on the CPU: the same on any device.
+            seeds: B seeds of the noise, which is drawn on the CPU: the same on any device.
 
         Returns:
             B×3×H×W float, [-1, 1] before clipping.
@@ -83,9 +82,10 @@ class InpaintingRemover:
         scale = network.vae.config["scaling_factor"]
         masked = network.vae.encode(source * (1 - mask)).latent_dist.mode() * scale
         small_mask = torch.nn.functional.interpolate(mask, masked.shape[-2:], mode="nearest")
-        noise = torch.stack(
-            [torch.randn(masked.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        ).to(masked.device)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = torch.stack([torch.randn(masked.shape[1:], generator=each) for each in generators]).to(
+            masked.device
+        )
         timesteps = self._timesteps()
         latent = noise
         if self.config.strength < 1:
@@ -97,11 +97,18 @@ class InpaintingRemover:
         for step in timesteps:
             inputs = torch.cat([latent, small_mask, masked], dim=1)
             predicted = network.unet(inputs, step, hidden, added_cond_kwargs=added).sample
-            # DDIM's step takes a scalar timestep; its annotation says int.
-            latent = cast(
-                DDIMSchedulerOutput, network.scheduler.step(predicted, cast(int, step), latent)
-            ).prev_sample
+            latent = self._stepped(predicted, step, latent, generators)
         return network.vae.decode(latent / scale).sample
+
+    def _stepped(
+        self, predicted: Tensor, step: Tensor, latent: Tensor, generators: list[torch.Generator]
+    ) -> Tensor:
+        """One step of the network's schedule; LCM's adds fresh noise, DDIM's leaves the generators alone."""
+        # The steps take a scalar timestep and a list of generators; their annotations say int and one.
+        stepped = self.network.scheduler.step(
+            predicted, cast(Any, step), latent, generator=cast(Any, generators), return_dict=False
+        )
+        return stepped[0]
 
     def _timesteps(self) -> Tensor:
         """Descending; a strength below 1 leaves out the noisiest, as diffusers' pipelines do."""

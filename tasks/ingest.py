@@ -16,6 +16,7 @@ from tasks.harvest import write_unless_empty
 from tasks.shards import encode_pool_item, encode_triplet
 from tasks.shards.paths import files_present
 from tasks.sources.folder import FolderConfig, folder_triplets
+from tasks.sources.high_resolution import HighResolutionConfig, high_resolution_triplets
 from tasks.sources.meta_json import MetaJsonConfig, meta_json_triplets
 from tasks.sources.pool import PoolConfig, pool_items
 from tasks.work import BY_WORK, CODE_VERSION, ShardWork
@@ -40,7 +41,15 @@ class PoolSource(PoolConfig):
     kind: Literal["pool"] = "pool"
 
 
-FileSource = Annotated[FolderSource | MetaJsonSource | PoolSource, Field(discriminator="kind")]
+class HighResolutionSource(HighResolutionConfig):
+    """Clean photographs, and objects to paste on them."""
+
+    kind: Literal["high_resolution"] = "high_resolution"
+
+
+FileSource = Annotated[
+    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource, Field(discriminator="kind")
+]
 
 
 class Cursor(BaseModel):
@@ -153,6 +162,8 @@ def _read(source: FileSource, start: Cursor) -> Iterable[Triplet | PoolItem | Re
         return folder_triplets(source, start.records)
     if isinstance(source, MetaJsonSource):
         return meta_json_triplets(source, start.records)
+    if isinstance(source, HighResolutionSource):
+        return high_resolution_triplets(source, start.records)
     return pool_items(source, start.records, start.classes)
 
 

@@ -21,7 +21,7 @@ from models.training.loop import BatchesFrom
 from models.training.remover_loss import LatentBatch, latents_of
 from models.training.running import every_process_done, moved_to, own_part, training_device
 from tasks.aside import sweep_asides, write_durably
-from tasks.training_data import TripletSamples, batches_of, collate_triplets
+from tasks.training_data import Groups, TripletSamples, batches_of, collate_triplets
 from tasks.workspace import Workspace
 
 
@@ -85,7 +85,7 @@ def _encoded(vae: Any, samples: TripletSamples, draw: tuple[int, bool]) -> bytes
 
 
 def latent_batches(
-    samples: LatentSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+    samples: LatentSamples, groups: Groups, batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
     """``LatentBatch``es for ``train``: the draws of ``triplet_batches``."""
     return batches_of(samples, groups, batch_size, seed, workers, _joined)

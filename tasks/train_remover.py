@@ -1,7 +1,9 @@
 """Retrain the remover on a dataset version (RORem, stages 1 to 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 from prefect import task
@@ -10,9 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.version import VersionSample
-from models.inpainting import InpaintingNetwork
 from models.remover import InpaintingRemover, SamplingConfig
-from models.training.loop import Progress, TrainingConfig, train
+from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
 from models.training.running import RunningConfig, first_process_first, training_device
 from models.training.share import Share
@@ -21,7 +22,8 @@ from tasks.latent_cache import cached_latents, latent_batches
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader
-from tasks.training_data import TripletSamples, triplet_batches
+from tasks.size_buckets import size_buckets
+from tasks.training_data import SizeBuckets, TripletSamples, triplet_batches
 from tasks.training_progress import training_progress
 from tasks.workspace import Workspace
 
@@ -46,6 +48,30 @@ class RemoverTraining(BaseModel):
         """Names the work; the name for people and the parent's place do not count."""
         facts = self.model_dump_json(exclude={"name": True, "parent": {"folder"}, "version": True})
         return derive_key("remover training", facts)
+
+
+class RemoverWork(Protocol):
+    """What names a remover that is trained, and how: on triplets, or from a teacher."""
+
+    @property
+    def digest(self) -> str:
+        """Names the work."""
+        ...
+
+    @property
+    def parent(self) -> RemoverRef:
+        """What it begins from, or learns from."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Of the dataset."""
+        ...
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How its removals are sampled."""
+        ...
 
 
 class Trained(BaseModel):
@@ -88,57 +114,93 @@ def train_remover(
     Returns:
         The remover, recorded in the ledger but not promoted.
     """
-    phase = f"training {work.digest}"
-    checkpoint = workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
-    known = _known(workspace, phase, checkpoint)
+    known = known_training(workspace, work)
     if known is not None:
         return known
     running = running or RunningConfig()
-    samples = load_samples(workspace, work.version)
-    keys, groups = training_groups(samples)
     network = network_at(workspace.root / work.parent.folder).to(training_device())
-    refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
 
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
         return remover_loss(network, batch, work.loss, share)
 
-    with ShardReader(workspace, refs) as reader:
-        triplets = TripletSamples(reader, keys)
-        draws = (groups, work.training.batch_size, work.training.seed, running.loader_workers)
-        if running.cache_latents:
-            digests = {ref.name: ref.sha256 for ref in refs}
-            origins = {each.key: digests[each.shard] for each in samples}
-            latents = cached_latents(workspace, triplets, [(origins[key], key) for key in keys], network.vae)
-            batches = latent_batches(latents, *draws)
-        else:
-            batches = triplet_batches(triplets, *draws)
+    with version_reader(workspace, work.version) as (reader, samples):
+        batches = remover_batches(workspace, reader, samples, work.training, running, network.vae)
+        checkpoint = checkpoint_of(workspace, work)
         losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, running)
     network.to("cpu")
     with first_process_first():
-        return _known(workspace, phase, checkpoint) or _kept(
-            workspace, work, network, losses, phase, checkpoint
-        )
+        return known_training(workspace, work) or keep_trained(workspace, work, network.save, losses)
 
 
-def _known(workspace: Workspace, phase: str, checkpoint: Path) -> Trained | None:
+@contextmanager
+def version_reader(
+    workspace: Workspace, version: int
+) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
+    """A dataset version's samples, and what reads them."""
+    samples = load_samples(workspace, version)
+    refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
+    with ShardReader(workspace, refs) as reader:
+        yield reader, samples
+
+
+def remover_batches(
+    workspace: Workspace,
+    reader: ShardReader,
+    samples: Sequence[VersionSample],
+    training: TrainingConfig,
+    running: RunningConfig,
+    vae: Any,
+) -> BatchesFrom:
+    """Batches of a version's training triplets; where these are of several sizes, each batch is of one.
+
+    Of one size: half initial, half grown in every batch. Of several, as in RORem's final stage at high
+    resolution: every sample once an epoch.
+
+    Raises:
+        FlowError: If there are none.
+        ModelError: If latents are to be cached and cannot be written.
+        ShardError: If a sample's size cannot be told.
+    """
+    keys, groups = training_groups(samples)
+    triplets, buckets = TripletSamples(reader, keys), size_buckets(reader, keys)
+    drawn_from = groups if len(buckets) == 1 else SizeBuckets(buckets)
+    draws = (drawn_from, training.batch_size, training.seed, running.loader_workers)
+    if not running.cache_latents:
+        return triplet_batches(triplets, *draws)
+    digests = {name: workspace.ledger().shard(name).sha256 for name in {each.shard for each in samples}}
+    origins = {each.key: digests[each.shard] for each in samples}
+    return latent_batches(
+        cached_latents(workspace, triplets, [(origins[key], key) for key in keys], vae), *draws
+    )
+
+
+def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
+    """Where a training keeps its state."""
+    return workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
+
+
+def known_training(workspace: Workspace, work: RemoverWork) -> Trained | None:
     """The training as the ledger knows it, if its weights are still there."""
-    known = workspace.ledger().phase("trainings", phase)
+    known = workspace.ledger().phase("trainings", f"training {work.digest}")
     if known is None or not (workspace.root / known["remover"]["folder"]).is_dir():
         return None
-    drop_checkpoint(checkpoint)
+    drop_checkpoint(checkpoint_of(workspace, work))
     return Trained.model_validate(known)
 
 
-def _kept(
-    workspace: Workspace,
-    work: RemoverTraining,
-    network: InpaintingNetwork,
-    losses: list[float],
-    phase: str,
-    checkpoint: Path,
+def keep_trained(
+    workspace: Workspace, work: RemoverWork, save: Callable[[Path], None], losses: list[float]
 ) -> Trained:
-    folder = keep_model(workspace, work.digest, network.save)
-    remover = InpaintingRemover(network, work.sampling)
+    """Keep the weights, enter them in the ledger, and let the checkpoint go.
+
+    Args:
+        workspace: Where.
+        work: Names them.
+        save: Writes the network into the folder it is given.
+        losses: Of each step.
+    """
+    folder = keep_model(workspace, work.digest, save)
+    remover = InpaintingRemover(network_at(folder), work.sampling)
     entry = record(
         workspace,
         kind="remover",
@@ -147,12 +209,14 @@ def _kept(
         parent=work.parent.hash,
         dataset_version=work.version,
         metrics={"loss": sum(losses[-20:]) / len(losses[-20:])},
-        settings=work.model_dump(mode="json", include={"training", "loss", "sampling"}),
+        settings=cast(BaseModel, work).model_dump(
+            mode="json", include={"training", "loss", "lora", "sampling"}
+        ),
     )
     ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
     trained = Trained(remover=ref, losses=losses)
-    workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
-    drop_checkpoint(checkpoint)
+    workspace.ledger().record_phase("trainings", f"training {work.digest}", trained.model_dump(mode="json"))
+    drop_checkpoint(checkpoint_of(workspace, work))
     return trained
 
 

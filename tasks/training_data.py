@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from data_specs.candidate import Candidate
 from data_specs.errors import ModelError, ShardError
 from data_specs.triplet import Triplet
 from models.tensors import masks_to_tensor, pictures_to_tensor
+from models.training.bucket_order import BucketBatches
 from models.training.discriminator_loss import ReviewBatch
 from models.training.loop import BatchesFrom
 from models.training.order import MixedBatches
@@ -56,10 +57,20 @@ class ReviewSamples(Dataset[tuple[Candidate, bool]]):
         return (_mirrored(candidate, "source", "mask", "removal") if flip else candidate), yes
 
 
+class SizeBuckets(NamedTuple):
+    """Positions of the samples of each size: batches are to be of one size."""
+
+    positions: Sequence[Sequence[int]]
+
+
+Groups = list[range] | SizeBuckets
+"""What batches are drawn from: evenly from every group of positions, or each from one bucket."""
+
+
 def triplet_batches(
-    samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+    samples: TripletSamples, groups: Groups, batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
-    """``TripletBatch``es for ``train``; each draws evenly from every group of sample positions."""
+    """``TripletBatch``es for ``train``."""
     return batches_of(samples, groups, batch_size, seed, workers, collate_triplets)
 
 
@@ -79,16 +90,19 @@ def review_batches(
 
 def batches_of(
     samples: Dataset[Any],
-    groups: list[range],
+    groups: Groups,
     batch_size: int,
     seed: int,
     workers: int,
     collate: Callable[[list[Any]], Any],
 ) -> BatchesFrom:
-    """What ``collate`` makes of the samples drawn, for ``train``; evenly from every group of positions."""
+    """What ``collate`` makes of the samples drawn, for ``train``."""
 
     def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterable[Any]:
-        order = MixedBatches(groups, batch_size, seed, start, stop, parts)
+        if isinstance(groups, SizeBuckets):
+            order = BucketBatches(groups.positions, batch_size, seed, start, stop, parts)
+        else:
+            order = MixedBatches(groups, batch_size, seed, start, stop, parts)
         loader = DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate, num_workers=workers)
         return _plainly(loader)
 

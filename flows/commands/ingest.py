@@ -1,4 +1,4 @@
-"""`cleanplate ingest`: clip, folder, meta-json, pool, studio."""
+"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, studio."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,6 +160,48 @@ def pool_command(
     source = {"kind": "pool", "path": path, "class_cap": class_cap, **limits}
     if exclude:
         source["excluded_classes"] = tuple(exclude)
+    _run(_config(source, shard_samples, picture_format, workspace), as_json)
+
+
+@ingest_app.command("high-resolution")
+@clear_errors
+def high_resolution_command(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, file_okay=False, help="The folder with pictures/, objects/source/ and objects/mask/."
+        ),
+    ],
+    size_px: Annotated[
+        list[int] | None,
+        typer.Option(help="A side samples may have, in place of 512 and 1024; may be repeated."),
+    ] = None,
+    object_area_min: Annotated[float, typer.Option(help="An object's smallest share of the sample.")] = 0.02,
+    object_area_max: Annotated[float, typer.Option(help="Its largest.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other objects at other places.")] = 0,
+    validation_share: ValidationOption = 0.1,
+    test_share: TestOption = 0.1,
+    shard_samples: ShardOption = 500,
+    picture_format: FormatOption = "png",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Photographs without the object, as DIV2K and Flickr2K have them, and objects to paste on them.
+
+    A picture gets the largest side it fills; `cleanplate train remover` takes each batch of one side.
+
+    Example: cleanplate ingest high-resolution ./div2k --size-px 512 --size-px 1024
+    """
+    source = {
+        "kind": "high_resolution",
+        "path": path,
+        "object_area_min": object_area_min,
+        "object_area_max": object_area_max,
+        "seed": seed,
+        "validation_share": validation_share,
+        "test_share": test_share,
+        **({"sizes_px": tuple(size_px)} if size_px else {}),
+    }
     _run(_config(source, shard_samples, picture_format, workspace), as_json)
 
 

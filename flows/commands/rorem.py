@@ -11,6 +11,7 @@ from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOptio
 from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.train_judge import train_judge_command
+from flows.commands.train_lcm import train_lcm_command
 from flows.commands.train_perception import train_perception_command
 from flows.commands.train_remover import train_remover_command
 from flows.commands.training_bar import training_bar
@@ -103,6 +104,7 @@ def _train() -> None:
 
 train_app.command("remover")(train_remover_command)
 train_app.command("judge")(train_judge_command)
+train_app.command("lcm")(train_lcm_command)
 train_app.command("perception")(train_perception_command)
 
 

@@ -5,13 +5,15 @@ from typing import Any, Protocol, cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from pydantic import BaseModel, ConfigDict, Field
 from torch import IntTensor, Tensor
 
-from models.inpainting import InpaintingNetwork
+from models.inpainting import InpaintingNetwork, Schedule
 from models.latents import encoded
 from models.training.share import Share
+
+Conditioning = tuple[Tensor, dict[str, Tensor]]
+"""Tokens, and what SDXL adds to the timestep."""
 
 
 class RemoverLossConfig(BaseModel):
@@ -59,7 +61,11 @@ class Denoiser(Protocol):
     """What the loss needs of a network."""
 
     unet: UNet2DConditionModel
-    scheduler: DDIMScheduler
+
+    @property
+    def scheduler(self) -> Schedule:
+        """The noise levels, and what is predicted."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +90,20 @@ def remover_loss(
     Returns:
         Scalar.
     """
+    task, conditioning = restoration(network, batch, config.change_weight)
+    return denoising_loss(network, task, conditioning, config, share)
+
+
+def restoration(
+    network: InpaintingNetwork, batch: TripletBatch | LatentBatch, weight: float
+) -> tuple[Denoising, Conditioning]:
+    """What is to be restored, ``weight`` on what is masked or changed, and the network's conditioning."""
     latents = batch if isinstance(batch, LatentBatch) else latents_of(network.vae, batch)
-    weight = change_weight(latents.touched, latents.source, latents.clean, config.change_weight)
     cell_px = 2 ** (len(network.vae.config["block_out_channels"]) - 1)
-    return denoising_loss(
-        network,
-        Denoising(latents.clean, latents.masked, latents.mask, weight),
+    weights = change_weight(latents.touched, latents.source, latents.clean, weight)
+    return (
+        Denoising(latents.clean, latents.masked, latents.mask, weights),
         network.condition(len(latents.clean), latents.clean.shape[-1] * cell_px),
-        config,
-        share,
     )
 
 
@@ -113,7 +124,7 @@ def latents_of(vae: Any, batch: TripletBatch) -> LatentBatch:
 def denoising_loss(
     network: Denoiser,
     task: Denoising,
-    conditioning: tuple[Tensor, dict[str, Tensor]],
+    conditioning: Conditioning,
     config: RemoverLossConfig,
     share: Share,
 ) -> Tensor:
@@ -140,7 +151,16 @@ def denoising_loss(
     predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample
     target = clean if network.scheduler.config["prediction_type"] == "sample" else noise
     error = (predicted.float() - target).pow(2).mean(1, keepdim=True)
-    return (error * task.weight).sum() / share.process_mean(task.weight.sum())
+    return weighted_mean(error, task.weight, share)
+
+
+def weighted_mean(error: Tensor, weight: Tensor, share: Share) -> Tensor:
+    """Mean of B×1×h×w errors; the weights are made even over all processes.
+
+    Returns:
+        Scalar.
+    """
+    return (error * weight).sum() / share.process_mean(weight.sum())
 
 
 def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, share: Share) -> Tensor:

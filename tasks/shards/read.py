@@ -89,16 +89,8 @@ class ShardReader:
         if not -len(self) <= position < len(self):
             raise IndexError(f"there are {len(self)} samples, none at {position}")
         position %= len(self)
-        shard = int(self._shard_of_sample[position])
-        rows = range(int(self._first_row[position]), int(self._first_row[position + 1]))
-        descriptor, shared = self._descriptor(shard)
-        try:
-            members = {self._members[row]: self._read(descriptor, shard, row) for row in rows}
-        finally:
-            if not shared:
-                os.close(descriptor)
         scene, split = self._lineage[position]
-        return EncodedSample(self.keys[position], members, scene, split)
+        return EncodedSample(self.keys[position], self._members_at(position, None), scene, split)
 
     def by_key(self, key: str) -> EncodedSample:
         """The sample of a key.
@@ -106,10 +98,36 @@ class ShardReader:
         Raises:
             ShardError: When no shard holds it, or two do.
         """
+        return self[self._place_of(key)]
+
+    def member_by_key(self, key: str, member: str) -> bytes:
+        """One member of the sample of a key; the others are not read.
+
+        Raises:
+            ShardError: When no shard holds the sample, or two do, or it has no such member.
+        """
+        found = self._members_at(self._place_of(key), member)
+        if member not in found:
+            raise ShardError(f"sample {key} has no {member}")
+        return found[member]
+
+    def _place_of(self, key: str) -> int:
         position = self._position_of_key.get(key)
         if position is None:
             raise ShardError(f"none of these {len(self._refs)} shards holds sample {key}")
-        return self[position]
+        return position
+
+    def _members_at(self, position: int, only: str | None) -> dict[str, bytes]:
+        """The members of the sample at a position, or the one that is named."""
+        shard = int(self._shard_of_sample[position])
+        rows = range(int(self._first_row[position]), int(self._first_row[position + 1]))
+        wanted = [row for row in rows if only is None or self._members[row] == only]
+        descriptor, shared = self._descriptor(shard)
+        try:
+            return {self._members[row]: self._read(descriptor, shard, row) for row in wanted}
+        finally:
+            if not shared:
+                os.close(descriptor)
 
     @cached_property
     def _position_of_key(self) -> dict[str, int]:

@@ -9,11 +9,12 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
 from tasks.sources.folder import FolderConfig
+from tasks.sources.high_resolution import OBJECT_PARTS, OBJECTS, PICTURES, HighResolutionConfig
 from tasks.sources.meta_json import MetaJsonConfig
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
 from tasks.sources.pool import PoolConfig
 
-FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig
+FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig
 
 
 def files_digest(config: FileSourceConfig) -> str:
@@ -55,7 +56,11 @@ def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:
     if isinstance(config, PoolConfig):
         tables = {root / config.segmentation_csv, root / config.classes_csv}
         return tables.union(*((root / part).rglob("*") for part in ("images", "masks")))
-    return {path for part in ("source", "mask", "ground_truth") for path in (root / part).glob("*")}
+    if isinstance(config, HighResolutionConfig):
+        parts = (PICTURES, *(f"{OBJECTS}/{part}" for part in OBJECT_PARTS))
+    else:
+        parts = ("source", "mask", "ground_truth")
+    return {path for part in parts for path in (root / part).glob("*")}
 
 
 def _named_in(meta_json: Path, root: Path) -> set[Path]:

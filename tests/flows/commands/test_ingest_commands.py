@@ -52,6 +52,6 @@ def test_wrong_settings_exit_with_2(words: list[str]) -> None:
     assert run(app, ["ingest", *words]).exit_code == 2
 
 
-@pytest.mark.parametrize("kind", ["clip", "folder", "meta-json", "pool", "studio"])
+@pytest.mark.parametrize("kind", ["clip", "folder", "meta-json", "pool", "high-resolution", "studio"])
 def test_each_kind_teaches_with_an_example(kind: str) -> None:
     assert f"Example: cleanplate ingest {kind}" in run(app, ["ingest", kind, "--help"]).output

@@ -1,0 +1,183 @@
+"""A remover distilled to 4 steps beside its teacher of 50. Asked for: success lost <= 10 %, time <= 1/4."""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks._machine import machine
+from data_specs.assessment import QualityConfig
+from data_specs.triplet import Triplet
+from data_specs.version import DatasetVersion
+from flows.train_object_clear import film_pairs, unseen_pairs
+from models.inpainting import InpaintingNetwork
+from models.lcm_lora import LcmLoraConfig, lcm_schedule
+from models.profiles import PROFILES
+from models.remover import InpaintingRemover, SamplingConfig
+from models.training.lcm_loss import LcmLossConfig
+from models.training.loop import TrainingConfig
+from models.training.running import training_device
+from tasks.dataset.versions import create_version
+from tasks.distil_remover import Distillation, distil_remover
+from tasks.evaluate import evaluate
+from tasks.model_store import BASE_FOLDER, keep_model, network_at
+from tasks.propose import RemoverRef
+from tasks.train_remover import RemoverTraining, train_remover
+from tasks.workspace import Workspace
+
+MANY, FEW = SamplingConfig(steps=50), SamplingConfig(steps=4)
+
+
+def told(done: int, total: int, loss: float) -> None:
+    """A line on standard error now and then."""
+    if done % 50 == 0 or done == total:
+        Console(stderr=True).print(f"  step {done} of {total}, loss {loss:.4f}")
+
+
+def beginning(workspace: Workspace, predicts: str) -> RemoverRef:
+    """The shipped base, told to predict the clean latent as it was made for, or the noise."""
+    network = network_at(BASE_FOLDER)
+    settings = cast(Any, {**network.scheduler.config, "prediction_type": predicts})
+    network.scheduler = cast(DDIMScheduler, DDIMScheduler.from_config(settings))
+    folder = keep_model(workspace, f"base-{predicts}", network.save)
+    return RemoverRef(hash=InpaintingRemover(network, MANY).model_hash, folder=str(folder), sampling=MANY)
+
+
+def teacher_of(
+    workspace: Workspace, version: DatasetVersion, predicts: str, training: TrainingConfig
+) -> RemoverRef:
+    """The base trained on pairs with their shadows, for 50 steps."""
+    work = RemoverTraining(
+        name="teacher",
+        parent=beginning(workspace, predicts),
+        version=version.number,
+        version_sha256=version.sha256,
+        training=training,
+        loss=PROFILES["tiny"].remover_loss,
+        sampling=MANY,
+    )
+    return train_remover(workspace, work, told).remover
+
+
+def distilled(
+    workspace: Workspace,
+    version: DatasetVersion,
+    teacher: RemoverRef,
+    training: TrainingConfig,
+    loss: LcmLossConfig,
+    lora: LcmLoraConfig,
+) -> RemoverRef:
+    """The teacher in four steps, as `cleanplate train lcm` makes it."""
+    work = Distillation(
+        name="student",
+        parent=teacher,
+        version=version.number,
+        version_sha256=version.sha256,
+        training=training,
+        loss=loss,
+        lora=lora,
+        sampling=FEW,
+    )
+    return distil_remover(workspace, work, told).remover
+
+
+def measured(
+    network: InpaintingNetwork, sampling: SamplingConfig, unseen: Sequence[Triplet]
+) -> dict[str, Any]:
+    """Success with its interval, dB, and seconds a picture with measuring's own share in them."""
+    remover = InpaintingRemover(network.to(training_device()), sampling)
+    evaluate(remover, unseen[:32], QualityConfig())  # a device's first pass is slow
+    began = time.perf_counter()
+    found = evaluate(remover, unseen, QualityConfig())
+    seconds = time.perf_counter() - began
+    network.to("cpu")
+    return {
+        "success": found.success_rate,
+        "low": found.success_low,
+        "high": found.success_high,
+        "psnr_effect": found.psnr_effect,
+        "psnr_background": found.psnr_background,
+        "ms": 1000 * seconds / len(unseen),
+        "faults": found.faults,
+    }
+
+
+def compared(
+    teacher: InpaintingNetwork, student: InpaintingNetwork, unseen: Sequence[Triplet]
+) -> dict[str, Any]:
+    """The teacher in many steps and in few, undistilled by either schedule, and the student."""
+    undistilled = replace(teacher, scheduler=lcm_schedule(teacher))
+    rows = {
+        "teacher, 50 steps": measured(teacher, MANY, unseen),
+        "teacher, 4 steps": measured(teacher, FEW, unseen),
+        "teacher, 4 steps of LCM's": measured(undistilled, FEW, unseen),
+        "distilled, 4 steps of LCM's": measured(student, FEW, unseen),
+    }
+    many, few = rows["teacher, 50 steps"], rows["distilled, 4 steps of LCM's"]
+    return {
+        "rows": rows,
+        "success_lost": 1 - few["success"] / many["success"] if many["success"] else None,
+        "time_ratio": few["ms"] / many["ms"],
+    }
+
+
+def main() -> None:
+    """Train a teacher, distil it, compare, and print a table or JSON."""
+    tiny = PROFILES["tiny"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--predicts", choices=("sample", "epsilon"), nargs="+", default=["sample"])
+    parser.add_argument("--pairs", type=int, default=1500)
+    parser.add_argument("--tested", type=int, default=300)
+    parser.add_argument("--teacher-steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=tiny.distillation.steps)
+    parser.add_argument("--learning-rate", type=float, default=tiny.distillation.learning_rate)
+    parser.add_argument("--rank", type=int, default=tiny.lora.rank)
+    parser.add_argument("--workspace", type=Path, help="Keeps shards and networks.")
+    parser.add_argument("--json", action="store_true", help="One object for machines.")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    training = TrainingConfig(steps=asked.teacher_steps, learning_rate=1e-3)
+    student = tiny.distillation.model_copy(
+        update={"steps": asked.steps, "learning_rate": asked.learning_rate}
+    )
+    lora = LcmLoraConfig(rank=asked.rank)
+    figures: dict[str, Any] = {"asked": {**vars(asked), "workspace": None}, "machine": machine()}
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace.open(asked.workspace or folder)
+        shards = film_pairs(workspace, asked.pairs)
+        selection = [(ref, None) for ref in shards]
+        version = workspace.ledger().current_version() or create_version(workspace, selection, None, "pairs")
+        unseen = unseen_pairs(asked.tested)
+        for predicts in asked.predicts:
+            teacher = teacher_of(workspace, version, predicts, training)
+            made = distilled(workspace, version, teacher, student, tiny.distillation_loss, lora)
+            networks = [network_at(workspace.root / ref.folder) for ref in (teacher, made)]
+            figures[predicts] = compared(networks[0], networks[1], unseen)
+    print(json.dumps(figures, indent=2)) if asked.json else show(figures, asked.predicts)
+
+
+def show(figures: dict[str, Any], kinds: Sequence[str]) -> None:
+    """A table for people."""
+    for predicts in kinds:
+        table = Table("way", "success", "95 %", "dB effect", "dB rest", "ms", title=f"predicts {predicts}")
+        for way, row in figures[predicts]["rows"].items():
+            numbers = [f"{row[name]:.2f}" for name in ("psnr_effect", "psnr_background", "ms")]
+            table.add_row(way, f"{row['success']:.1%}", f"{row['low']:.1%} – {row['high']:.1%}", *numbers)
+        Console().print(table)
+        lost, ratio = figures[predicts]["success_lost"], figures[predicts]["time_ratio"]
+        words = "the teacher never succeeds" if lost is None else f"success lost {lost:.1%}"
+        Console().print(f"{words} (asked for: at most 10 %), time ratio {ratio:.3f} (at most 0.25)")
+    Console().print(figures["machine"])
+
+
+if __name__ == "__main__":
+    main()
