@@ -32,15 +32,18 @@ def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) 
     Returns:
         The folder.
     """
-    folder = workspace.models_dir / digest
-    if folder.exists():
+    folder, place = workspace.models_dir / digest, f"models/{digest}"
+    if workspace.store.fetch_tree(place):
         return folder
     aside = aside_path(folder)
     aside.mkdir(parents=True)
     try:
         save(aside)
         _sync_tree(aside)
-        aside.rename(folder)
+        if workspace.store.keep_tree(aside, place):
+            aside.rename(folder)
+        else:
+            workspace.store.fetch_tree(place)
     except OSError:
         if not folder.exists():
             raise

@@ -73,7 +73,7 @@ def open_champion(workspace: Path, steps: int | None) -> OpenedRemover:
     if champion is None:
         raise InputError(workspace, "this workspace has no remover yet; run `cleanplate cycle` first")
     title = f"RORem's remover, champion {champion.hash} of {workspace}"
-    return _rorem(network_at(place.root / champion.path), steps, title)
+    return _rorem(network_at(place.fetched(champion.path)), steps, title)
 
 
 def check_no_pickle(folder: Path) -> None:

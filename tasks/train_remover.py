@@ -95,7 +95,7 @@ def train_remover(
     running = running or RunningConfig()
     samples = load_samples(workspace, work.version)
     keys, groups = training_groups(samples)
-    network = network_at(workspace.root / work.parent.folder).to(training_device())
+    network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
     refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
 
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
@@ -120,7 +120,7 @@ def train_remover(
 def _known(workspace: Workspace, phase: str, checkpoint: Path) -> Trained | None:
     """The training as the ledger knows it, if its weights are still there."""
     known = workspace.ledger().phase("trainings", phase)
-    if known is None or not (workspace.root / known["remover"]["folder"]).is_dir():
+    if known is None or not workspace.fetched(known["remover"]["folder"]).is_dir():
         return None
     drop_checkpoint(checkpoint)
     return Trained.model_validate(known)
