@@ -140,7 +140,12 @@ def _publish(
         aside.rename(tar_path(workspace, ref.name))
         index_aside.rename(index_path(workspace, ref.name))
         sync_folder(workspace.shards_dir)
-        return present or ledger.commit_shard(ref, rows, rejects)
+        committed = present or ledger.commit_shard(ref, rows, rejects)
+        if committed.sha256 != ref.sha256:
+            # Another machine was faster, and its bytes count; they are fetched when they are wanted.
+            tar_path(workspace, ref.name).unlink()
+            index_path(workspace, ref.name).unlink()
+        return committed
 
 
 def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:

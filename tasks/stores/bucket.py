@@ -59,11 +59,12 @@ class Bucket:
         """
         self.address = address
         self._patience_s = patience_s
-        plain = (endpoint() or "").startswith("http://")
+        server = endpoint()
+        plain = server is not None and server.startswith("http://")
         try:
             self._store = S3Store.from_url(
                 address,
-                endpoint=endpoint(),
+                config={} if server is None else {"endpoint": server},
                 client_options={
                     "allow_http": plain,
                     "timeout": timedelta(seconds=_REQUEST_S),
