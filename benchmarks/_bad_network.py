@@ -18,6 +18,8 @@ class BadNetwork:
         """Of cutting the connection, at every piece of 16 kB at most, either way."""
         self.delay_s = 0.0
         """Before every piece."""
+        self.down = False
+        """Whether every connection is cut, and none is taken."""
         self.cuts = 0
         self._server_port = server_port
         self._random = random.Random(seed)
@@ -37,6 +39,9 @@ class BadNetwork:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.down:
+                client.close()
+                continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._server_port))
             except OSError:
@@ -49,7 +54,7 @@ class BadNetwork:
         with suppress(OSError):
             while piece := come.recv(_PIECE_BYTES):
                 time.sleep(self.delay_s)
-                if self._random.random() < self.cut_chance:
+                if self.down or self._random.random() < self.cut_chance:
                     self.cuts += 1
                     break
                 go.sendall(piece)

@@ -15,7 +15,7 @@ from tasks.stores import Store, store_of, stored_at, working_folder
 
 LEDGER_VARIABLE = "CLEANPLATE_LEDGER"
 LEDGER_FILE = "ledger_url"
-_MARK, _MARK_DATA = "workspace.json", b'{"cleanplate": 1}\n'
+MARK, _MARK_DATA = "workspace.json", b'{"cleanplate": 1}\n'
 """Says that a store's prefix is a workspace."""
 _ADDRESSES = "sqlite:////a/file or postgresql+psycopg://person:password@host/database"
 
@@ -124,7 +124,7 @@ class Workspace:
             sweep_asides(folder)
         workspace.ledger()
         if stored_at(workspace.root) is not None:
-            workspace.store.create(_MARK, _MARK_DATA)
+            workspace.store.create(MARK, _MARK_DATA)
         return workspace
 
     @classmethod
@@ -138,7 +138,7 @@ class Workspace:
         """
         workspace = cls(working_folder(path))
         if stored_at(workspace.root) is not None:
-            there = workspace.store.read(_MARK) is not None
+            there = workspace.store.read(MARK) is not None
         elif workspace._named_ledger() is not None:
             there = workspace.shards_dir.is_dir()
         else:

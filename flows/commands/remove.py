@@ -14,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from data_specs.errors import CleanplateError
 from data_specs.reject import Reject
-from flows.commands.options import JsonOption, clear_errors, print_json
+from flows.commands.options import JsonOption, clear_errors, print_json, workspace_folder
 from tasks.removal_files import RemovalFiles, match_files
 from tasks.remove import RemovalExtras, RemovalReport, check_extras, remove_from_files
 from tasks.removers import OpenedRemover, open_champion, open_remover
@@ -40,7 +40,12 @@ def remove_command(
         ),
     ] = None,
     workspace: Annotated[
-        Path | None, typer.Option(help="Use this workspace's champion in place of --model.")
+        Path | None,
+        typer.Option(
+            parser=workspace_folder,
+            metavar="DIR|s3://…",
+            help="Use this workspace's champion in place of --model.",
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Denoising steps; by default the model's own.")

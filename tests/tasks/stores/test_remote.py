@@ -1,6 +1,6 @@
 """A workspace in a bucket, as several machines see it, against the same work in a folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -205,31 +205,53 @@ def test_a_bad_network_loses_nothing(
     assert (report.faults, report.shards, report.versions) == ([], 6, 6)
 
 
-def test_a_killed_server_stops_the_work_which_is_then_taken_up_again(
-    machine: Machine, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def lose_the_store(
+    machine: Machine, address: str, lose: Callable[[], None], find: Callable[[], None]
 ) -> None:
+    """In the middle of a shard; then the same work is done again."""
+    one = machine("one")
+    done = [shard(one, index) for index in range(2)]
+
+    def cut_off() -> Iterator[EncodedSample]:
+        yield from samples(2)
+        lose()
+
+    work = partial(write_shard, one, stage="triplets", round=0, index=2, input_digest="work 2")
+    with pytest.raises(StoreError, match=f"{address}: the store has not answered .* nothing is lost"):
+        work(samples=cut_off())
+    assert [ref.name for ref in one.ledger().shards()] == [ref.name for ref in done]
+    assert list(one.shards_dir.glob("*.aside")) == []
+    with pytest.raises(StoreError, match="the store has not answered"):
+        machine("other")
+    find()
+    done.append(work(samples=samples(2)))
+    assert contents(machine("other"), done) == [sample for i in range(3) for sample in samples(i)]
+    assert verify_dataset(one).faults == []
+
+
+def test_a_lost_network_stops_the_work_which_is_then_taken_up_again(
+    machine: Machine, address: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "Bucket", partial(Bucket, patience_s=1))
+    with bad_network(server.port) as network:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{network.port}")
+        lose_the_store(
+            machine, address, lambda: setattr(network, "down", True), lambda: setattr(network, "down", False)
+        )
+
+
+@pytest.mark.slow
+def test_a_killed_server_stops_the_work_which_is_then_taken_up_again(
+    machine: Machine, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SeaweedFS takes 20 s to come up again."""
     program = s3_program()
     assert program is not None
     monkeypatch.setattr(addresses, "Bucket", partial(Bucket, patience_s=1))
     with s3_server(program) as server:
         for name, value in s3_variables(server.port).items():
             monkeypatch.setenv(name, value)
-        one = machine("one")
-        done = [shard(one, index) for index in range(2)]
-
-        def cut_off() -> Iterator[EncodedSample]:
-            yield from samples(2)
-            server.kill()
-
-        work = partial(write_shard, one, stage="triplets", round=0, index=2, input_digest="work 2")
-        with pytest.raises(StoreError, match=f"{address}: the store has not answered .* nothing is lost"):
-            work(samples=cut_off())
-        assert [ref.name for ref in one.ledger().shards()] == [ref.name for ref in done]
-        assert list(one.shards_dir.glob("*.aside")) == []
-        server.start()
-        done.append(work(samples=samples(2)))
-        assert contents(machine("other"), done) == [sample for i in range(3) for sample in samples(i)]
-        assert verify_dataset(one).faults == []
+        lose_the_store(machine, address, server.kill, server.start)
 
 
 @pytest.mark.parametrize("place", ["s3://", "s3://UPPER/x", "s3://bucket/a b", "s3:bucket"])
