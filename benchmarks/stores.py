@@ -146,6 +146,8 @@ def _bring_all(workspace: Workspace) -> int:
     lists = [name for name in store.names("models") if name.count("/") == 1 and name.endswith(".json")]
     for name in lists:
         workspace.fetched(name.removesuffix(".json"))
+    for name in store.names("reports"):
+        store.bring(name)
     return len(lists)
 
 

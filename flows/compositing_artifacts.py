@@ -76,10 +76,11 @@ def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequ
 def _publish_sheet(workspace: Workspace, heading: str, tiles: Sequence[Tile]) -> None:
     if not tiles:
         return
-    folder = workspace.reports_dir / "compositing"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = f"reports/compositing/{artifact_key(heading)}.png"
+    (workspace.root / path).parent.mkdir(parents=True, exist_ok=True)
     png = draw_sheet(tiles)
-    write_durably(folder / f"{artifact_key(heading)}.png", png)
+    write_durably(workspace.root / path, png)
+    workspace.store.share(path)
     publish_grid(heading, png)
 
 

@@ -159,7 +159,7 @@ def check_store(workspace: Path) -> list[Check]:
 def check_ledger(workspace: Path) -> list[Check]:
     """Does the ledger's server answer? Nothing is checked where the ledger is a file."""
     try:
-        import sqlalchemy as sa
+        from sqlalchemy.exc import OperationalError
 
         from data_specs.errors import InputError
         from tasks.ledger.engine import create_engine
@@ -174,7 +174,7 @@ def check_ledger(workspace: Path) -> list[Check]:
             pass
     except InputError as error:
         return [Check(name="ledger", state="missing", found=str(error), mend="set CLEANPLATE_LEDGER")]
-    except sa.exc.OperationalError as error:
+    except OperationalError as error:
         cause = str(error.orig).strip().splitlines()[0]
         mend = "look at CLEANPLATE_LEDGER, and whether PostgreSQL runs there"
         return [Check(name="ledger", state="missing", found=cause, mend=mend)]

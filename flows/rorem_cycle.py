@@ -147,6 +147,7 @@ def _report(
     publish_cycle(result, curves, losses, grids)
     settings = config.model_dump(mode="json", exclude={"workspace"})
     write_report(report_path(workspace), result, curves, losses, grids, "The RORem cycle", settings)
+    workspace.store.share(report_path(workspace).name)
     return result
 
 

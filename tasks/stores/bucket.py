@@ -99,6 +99,10 @@ class Bucket:
             return self.read(name) == data
         return True
 
+    def replace(self, name: str, data: bytes) -> None:
+        """Puts an object over whatever has its name."""
+        self._put(name, data, "overwrite")
+
     def read(self, name: str) -> bytes | None:
         """An object's bytes; None where there is none."""
         size_bytes = self.size_of(name)

@@ -47,6 +47,12 @@ class FolderStore:
     def fetch_tree(self, path: str) -> bool:
         return (self._root / path).is_dir()
 
+    def share(self, path: str) -> None:
+        pass
+
+    def bring(self, path: str) -> bool:
+        return (self._root / path).is_file()
+
 
 class _Kept:
     """Nothing ever leaves a folder store."""

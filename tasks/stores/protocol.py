@@ -63,3 +63,11 @@ class Store(Protocol):
     def fetch_tree(self, path: str) -> bool:
         """Brings a folder into the workspace's folder while this process lives; False where none is kept."""
         ...
+
+    def share(self, path: str) -> None:
+        """Keeps what lies in the folder under this path now, over what was kept: a report, not data."""
+        ...
+
+    def bring(self, path: str) -> bool:
+        """Brings what was shared last into the folder; False where nothing was."""
+        ...

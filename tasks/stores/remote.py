@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from data_specs.errors import StoreError
-from tasks.aside import aside_path, publish, sync_folder
+from tasks.aside import aside_path, publish, sync_folder, write_durably
 from tasks.stores.bucket import Bucket
 from tasks.stores.cache import Cache, Hold
 
@@ -102,6 +102,17 @@ class RemoteStore:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         sync_folder(folder.parent)
+        return True
+
+    def share(self, path: str) -> None:
+        self._bucket.replace(path, (self._root / path).read_bytes())
+
+    def bring(self, path: str) -> bool:
+        data = self._bucket.read(path)
+        if data is None:
+            return False
+        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
+        write_durably(self._root / path, data)
         return True
 
     def _fetch(self, path: str, sha256: str) -> None:

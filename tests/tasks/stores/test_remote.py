@@ -147,6 +147,16 @@ def test_models_are_whole_or_not_there(machine: Machine, address: str) -> None:
     assert not machine("a third").fetched("models/digest").exists()
 
 
+def test_reports_are_those_shared_last(machine: Machine) -> None:
+    one, other = machine("one"), machine("other")
+    assert not other.store.bring("reports/page.html")
+    for page in ("first", "second"):
+        (one.reports_dir / "page.html").write_text(page)
+        one.store.share("reports/page.html")
+        assert other.store.bring("reports/page.html")
+        assert (other.reports_dir / "page.html").read_text() == page
+
+
 def test_altered_and_lost_objects_are_told(machine: Machine, address: str) -> None:
     one = machine("one")
     altered, lost = shard(one, 0), shard(one, 1)
