@@ -46,11 +46,8 @@ class RemoteStore:
         self._cache.make_room(aside.stat().st_size)
 
     def size_of(self, path: str, sha256: str) -> int | None:
-        # What has its name here was uploaded before it got it.
-        try:
-            return (self._root / path).stat().st_size
-        except FileNotFoundError:
-            return self._bucket.size_of(self.name(path, sha256))
+        # The bucket is asked, also for what lies here: work whose file it has lost is to be done again.
+        return self._bucket.size_of(self.name(path, sha256))
 
     def hold(self, files: Sequence[tuple[str, str]]) -> Hold:
         hold = self._cache.hold([path for path, _ in files])
