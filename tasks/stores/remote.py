@@ -52,10 +52,13 @@ class RemoteStore:
     def hold(self, files: Sequence[tuple[str, str]]) -> Hold:
         hold = self._cache.hold([path for path, _ in files])
         try:
-            absent = [(path, sha256) for path, sha256 in files if not (self._root / path).exists()]
+            absent = [file for file in files if not (self._root / file[0]).exists()]
             with ThreadPoolExecutor(_AT_ONCE, "fetch") as threads:
-                for _ in threads.map(lambda file: self._fetch(*file), absent):
-                    pass
+                sizes = list(threads.map(lambda file: self.size_of(*file), absent))
+                self._cache.make_room(sum(size for size in sizes if size is not None))
+                # A lost file stays absent, and whoever reads it says what that means.
+                kept = [file for file, size in zip(absent, sizes, strict=True) if size is not None]
+                list(threads.map(lambda file: self._fetch(*file), kept))
         except BaseException:
             hold.close()
             raise
@@ -113,11 +116,6 @@ class RemoteStore:
         return True
 
     def _fetch(self, path: str, sha256: str) -> None:
-        """Brings a file here; a lost one stays absent, and whoever reads it says what that means."""
-        size_bytes = self._bucket.size_of(self.name(path, sha256))
-        if size_bytes is None:
-            return
-        self._cache.make_room(size_bytes)
         aside = aside_path(self._root / path)
         try:
             self._download(path, sha256, aside)
