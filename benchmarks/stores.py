@@ -46,6 +46,8 @@ class Outcome:
     shards: int
     models: int
     bytes_read: int
+    prefect_runs: int
+    """Flow and task runs that Prefect's server has on PostgreSQL."""
     cuts: int
     """Connections that the network cut."""
     folder_seconds: float
@@ -91,6 +93,7 @@ def compare_stores(folder: Path, bad: bool) -> Outcome:
             models = _bring_all(workspace)
             lost, more = differences(before, contents_of(workspace))
             report = verify_dataset(workspace)
+        runs = _count_runs(address)
     faults = [
         *(f"only in the folder: {each}" for each in lost),
         *(f"only in the bucket: {each}" for each in more),
@@ -102,6 +105,7 @@ def compare_stores(folder: Path, bad: bool) -> Outcome:
         shards=report.shards,
         models=models,
         bytes_read=report.bytes_read,
+        prefect_runs=runs,
         cuts=network.cuts if network is not None else 0,
         folder_seconds=folder_seconds,
         bucket_seconds=bucket_seconds,
@@ -133,6 +137,13 @@ def _databases(address: str) -> dict[str, str]:
         "CLEANPLATE_LEDGER": address.format(database="ledger"),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": prefect,
     }
+
+
+def _count_runs(address: str) -> int:
+    engine = sa.create_engine(address.format(database="prefect"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        both = "SELECT (SELECT count(*) FROM flow_run) + (SELECT count(*) FROM task_run)"
+        return int(connection.exec_driver_sql(both).scalar_one())
 
 
 def _bring_all(workspace: Workspace) -> int:

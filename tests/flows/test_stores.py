@@ -64,4 +64,5 @@ def test_a_cycle_in_a_bucket_ends_with_the_folders_bytes(tmp_path: Path) -> None
     assert outcome.faults == []
     assert (outcome.equal, outcome.verify_clean) == (True, True)
     assert outcome.shards >= 15
+    assert outcome.prefect_runs > outcome.shards
     assert outcome.cuts > 5

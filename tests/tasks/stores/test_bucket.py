@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,15 @@ def test_a_store_that_is_gone_is_waited_for_and_named(address: str, network: Bad
     network.close()
     with pytest.raises(StoreError, match=rf"{address}: the store has not answered for 1 s; nothing is lost"):
         Bucket(address, patience_s=1).create("mark", b"")
+
+
+def test_a_store_that_comes_back_is_not_missed(address: str, network: BadNetwork) -> None:
+    """It is away for longer than obstore itself tries."""
+    network.down = True
+    threading.Timer(4, lambda: setattr(network, "down", False)).start()
+    began = time.monotonic()
+    assert Bucket(address).create("mark", b"")
+    assert time.monotonic() - began > 3
 
 
 def test_cuts_and_delays_lose_nothing(address: str, network: BadNetwork, tmp_path: Path) -> None:

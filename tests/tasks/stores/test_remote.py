@@ -1,12 +1,15 @@
 """A workspace in a bucket, as several machines see it, against the same work in a folder."""
 
+import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import obstore
 import pytest
 from obstore.store import S3Store
@@ -23,26 +26,11 @@ from tasks.stores import address as addresses
 from tasks.stores.bucket import Bucket
 from tasks.workspace import Workspace
 from tests.tasks.stores.conftest import Machine
+from tests.tasks.stores.small_shards import SHARDS, samples, shard
+
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.usefixtures("server")
-
-
-def samples(index: int, seed: int = 0, size_bytes: int = 20_000) -> Iterator[EncodedSample]:
-    noise = np.random.default_rng((index, seed))
-    for number in range(4):
-        members = {"source.png": noise.bytes(size_bytes), "json": b"{}"}
-        yield EncodedSample(f"sample-{index}-{number}", members, f"scene-{index}", "train")
-
-
-def shard(workspace: Workspace, index: int, seed: int = 0, size_bytes: int = 20_000) -> ShardRef:
-    return write_shard(
-        workspace,
-        stage="triplets",
-        round=0,
-        index=index,
-        input_digest=f"work {index}",
-        samples=samples(index, seed, size_bytes),
-    )
 
 
 def files(workspace: Workspace) -> dict[str, bytes]:
@@ -280,6 +268,33 @@ def test_a_killed_server_stops_the_work_which_is_then_taken_up_again(
         for name, value in s3_variables(server.port).items():
             monkeypatch.setenv(name, value)
         lose_the_store(machine, address, server.kill, server.start)
+
+
+@pytest.mark.slow
+def test_a_killed_writers_work_is_taken_up_again(
+    machine: Machine, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("one")
+    chance, landed = random.Random(0), 0
+    for started in range(40):
+        command = [sys.executable, "-m", "tests.tasks.stores.small_shards", address]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"open\n"
+            if started < 8:
+                time.sleep(chance.uniform(0.0, 0.4))
+                writer.kill()
+        landed += writer.returncode == -9
+        if writer.returncode == 0 and started >= 8:
+            break
+    assert landed >= 3
+    other = machine("other")
+    refs = other.ledger().shards()
+    assert contents(other, refs) == [sample for index in range(SHARDS) for sample in samples(index)]
+    assert verify_dataset(other).faults == []
+    monkeypatch.delenv("CLEANPLATE_LEDGER")
+    local = Workspace.open(tmp_path / "local")
+    assert [shard(local, index) for index in range(SHARDS)] == refs
 
 
 @pytest.mark.parametrize("place", ["s3://", "s3://UPPER/x", "s3://bucket/a b", "s3:bucket"])
