@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
@@ -102,6 +103,11 @@ class Bucket:
     def replace(self, name: str, data: bytes) -> None:
         """Puts an object over whatever has its name."""
         self._put(name, data, "overwrite")
+
+    def remove(self, name: str) -> None:
+        """Removes an object; nothing happens where there is none."""
+        with suppress(FileNotFoundError):
+            self._patiently(lambda: obstore.delete(self._store, name))
 
     def read(self, name: str) -> bytes | None:
         """An object's bytes; None where there is none."""

@@ -65,7 +65,10 @@ class Store(Protocol):
         ...
 
     def share(self, path: str) -> None:
-        """Keeps what lies in the folder under this path now, over what was kept: a report, not data."""
+        """Keeps what lies in the folder under this path now, over what was kept: a report, not data.
+
+        Where nothing lies there, nothing is kept any more.
+        """
         ...
 
     def bring(self, path: str) -> bool:

@@ -82,6 +82,8 @@ class RemoteStore:
         return self._bucket.create(f"{path}.json", json.dumps(digests, sort_keys=True, indent=2).encode())
 
     def fetch_tree(self, path: str) -> bool:
+        if not path.startswith("models/"):
+            return (self._root / path).is_dir()  # Somebody's own folder, which is no part of the workspace.
         if path not in self._trees:
             self._trees[path] = self._cache.hold([path])
         folder = self._root / path
@@ -105,7 +107,10 @@ class RemoteStore:
         return True
 
     def share(self, path: str) -> None:
-        self._bucket.replace(path, (self._root / path).read_bytes())
+        if (self._root / path).exists():
+            self._bucket.replace(path, (self._root / path).read_bytes())
+        else:
+            self._bucket.remove(path)
 
     def bring(self, path: str) -> bool:
         data = self._bucket.read(path)

@@ -158,6 +158,9 @@ def test_reports_are_those_shared_last(machine: Machine) -> None:
         one.store.share("reports/page.html")
         assert other.store.bring("reports/page.html")
         assert (other.reports_dir / "page.html").read_text() == page
+    (one.reports_dir / "page.html").unlink()
+    one.store.share("reports/page.html")
+    assert not other.store.bring("reports/page.html")
 
 
 def test_altered_and_lost_objects_are_told(machine: Machine, address: str) -> None:
