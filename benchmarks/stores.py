@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--bad-network", action="store_true", dest="bad")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".stores-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cleanplate-stores-") as folder:
         outcome = compare_stores(Path(folder), arguments.bad)
     print(json.dumps(asdict(outcome), indent=2)) if arguments.as_json else Console().print(asdict(outcome))
     sys.exit(not (outcome.equal and outcome.verify_clean))
