@@ -1,6 +1,6 @@
 """A whole cycle of one round in miniature, as a process of its own: what `kill_resume` starts and kills.
 
-Run: python -m benchmarks._small_cycle FOLDER
+Run: python -m benchmarks._small_cycle FOLDER_OR_URL
 """
 
 import sys
@@ -11,6 +11,7 @@ from flows.local_prefect import local_prefect
 from flows.prepare import PreparationSettings
 from flows.rorem_cycle import CycleConfig, rorem_cycle
 from models.training.loop import TrainingConfig
+from tasks.stores import working_folder
 
 AT_WORK = "at work"
 """Printed when the start-up is over and the flow begins."""
@@ -36,8 +37,8 @@ def small_cycle(folder: Path) -> CycleConfig:
 
 
 def main() -> None:
-    """Runs the cycle in the folder named, or goes on with it."""
-    folder = Path(sys.argv[1])
+    """Runs the cycle in the workspace named, or goes on with it."""
+    folder = working_folder(sys.argv[1])
     config = small_cycle(folder)
     with local_prefect(folder / "prefect"):
         print(AT_WORK, flush=True)

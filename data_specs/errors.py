@@ -8,6 +8,7 @@ CleanplateError
 │   ├── NotYoursError        another person's lease or answer
 │   ├── LeaseFinishedError   the lease was answered otherwise, or undone
 │   └── LeaseExpiredError    the lease has run out; the item is back in the queue
+├── StoreError           the object store does not answer, refuses, or holds other bytes than it was given
 ├── ModelError           weights, a checkpoint or a registry name cannot be used
 └── FlowError            a round or cycle cannot go on (nothing to train on, no pool left)
 """
@@ -53,6 +54,10 @@ class LeaseFinishedError(LedgerError):
 
 class LeaseExpiredError(LedgerError):
     """The lease has run out."""
+
+
+class StoreError(CleanplateError):
+    """The object store does not answer, refuses, or holds other bytes than it was given."""
 
 
 class ModelError(CleanplateError):

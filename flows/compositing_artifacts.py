@@ -1,7 +1,6 @@
 """What a compositing run shows in Prefect: counts and reasons, contact sheets, the rose, sizes."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from prefect.artifacts import create_table_artifact
@@ -49,12 +48,17 @@ def publish_compositing(
 
 def read_sheets(workspace: Workspace) -> dict[str, bytes]:
     """The composites' contact sheets of the last compositing run, by heading, each a PNG."""
-    paths = {heading: _sheet_path(workspace, heading) for heading in _IN_A_REPORT}
-    return {heading: path.read_bytes() for heading, path in paths.items() if path.exists()}
+    paths = {heading: _sheet_path(heading) for heading in _IN_A_REPORT}
+    return {
+        heading: (workspace.root / path).read_bytes()
+        for heading, path in paths.items()
+        if workspace.store.bring(path)
+    }
 
 
-def _sheet_path(workspace: Workspace, heading: str) -> Path:
-    return workspace.reports_dir / "compositing" / f"{artifact_key(heading)}.png"
+def _sheet_path(heading: str) -> str:
+    """Where a sheet lies in the workspace."""
+    return f"reports/compositing/{artifact_key(heading)}.png"
 
 
 def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest]) -> None:
@@ -68,13 +72,16 @@ def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequ
 
 
 def _publish_sheet(workspace: Workspace, heading: str, tiles: Sequence[Tile]) -> None:
-    path = _sheet_path(workspace, heading)
+    path = _sheet_path(heading)
     if not tiles:
-        path.unlink(missing_ok=True)  # An earlier run's sheet must not pass for this one's.
+        # An earlier run's sheet must not pass for this one's.
+        (workspace.root / path).unlink(missing_ok=True)
+        workspace.store.share(path)
         return
+    (workspace.root / path).parent.mkdir(parents=True, exist_ok=True)
     png = draw_sheet(tiles)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, png)
+    write_durably(workspace.root / path, png)
+    workspace.store.share(path)
     publish_grid(heading, png)
 
 

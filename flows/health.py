@@ -44,6 +44,8 @@ def check_health(workspace: Path, disk_gb: float) -> list[Check]:
         _check_cv2(),
         check_base_weights(Path(str(files("models"))) / "weights" / "base"),
         check_workspace(workspace),
+        *check_store(workspace),
+        *check_ledger(workspace),
         check_disk(workspace, disk_gb),
         _check_prefect_server(),
         _check_torch(),
@@ -131,6 +133,52 @@ def check_workspace(workspace: Path) -> Check:
         return Check(name="workspace", state="missing", found=f"{folder}: {error.strerror}", mend=mend)
     found = str(workspace) if folder == workspace.expanduser().absolute() else f"{workspace}, not made yet"
     return Check(name="workspace", state="ok", found=found)
+
+
+def check_store(workspace: Path) -> list[Check]:
+    """Does the store answer? Nothing is checked where the workspace is a folder."""
+    try:
+        from data_specs.errors import StoreError
+        from tasks.stores import stored_at
+        from tasks.stores.bucket import Bucket
+        from tasks.workspace import MARK
+    except ImportError as error:
+        return [Check(name="store", state="missing", found=str(error), mend=_REINSTALL)]
+    address = stored_at(workspace)
+    if address is None:
+        return []
+    try:
+        there = Bucket(address, patience_s=0).size_of(MARK) is not None
+    except StoreError as error:
+        mend = "look at the AWS_* variables, AWS_ENDPOINT_URL for one, and whether the server runs"
+        return [Check(name="store", state="missing", found=str(error), mend=mend)]
+    found = f"{address} answers" if there else f"{address} answers, no workspace in it yet"
+    return [Check(name="store", state="ok", found=found)]
+
+
+def check_ledger(workspace: Path) -> list[Check]:
+    """Does the ledger's server answer? Nothing is checked where the ledger is a file."""
+    try:
+        from sqlalchemy.exc import OperationalError
+
+        from data_specs.errors import InputError
+        from tasks.ledger.engine import create_engine
+        from tasks.workspace import Workspace
+    except ImportError as error:
+        return [Check(name="ledger", state="missing", found=str(error), mend=_REINSTALL)]
+    try:
+        engine = create_engine(Workspace(workspace).ledger_url)
+        if engine.dialect.name == "sqlite":
+            return []
+        with engine.connect():
+            pass
+    except InputError as error:
+        return [Check(name="ledger", state="missing", found=str(error), mend="set CLEANPLATE_LEDGER")]
+    except OperationalError as error:
+        cause = str(error.orig).strip().splitlines()[0]
+        mend = "look at CLEANPLATE_LEDGER, and whether PostgreSQL runs there"
+        return [Check(name="ledger", state="missing", found=cause, mend=mend)]
+    return [Check(name="ledger", state="ok", found=f"{engine.url.render_as_string()} answers")]
 
 
 def check_disk(workspace: Path, wanted_gb: float) -> Check:

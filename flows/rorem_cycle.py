@@ -170,6 +170,7 @@ def _report(
     settings = config.model_dump(mode="json", exclude={"workspace"})
     sheets = read_sheets(workspace) if composed else {}
     write_report(report_path(workspace), result, curves, losses, grids, sheets, "The RORem cycle", settings)
+    workspace.store.share(report_path(workspace).name)
     return result
 
 

@@ -1,7 +1,6 @@
 """Sample grids of a phase: what was accepted, what was refused, and what the remover does now."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from data_specs.arrays import RgbImage
 from data_specs.candidate import Candidate
@@ -47,9 +46,9 @@ def publish_removals(settings: RoundSettings, workspace: Workspace, name: str, r
     _publish(workspace, f"{name}: test pictures", draw_grid(rows))
 
 
-def grids_folder(workspace: Workspace) -> Path:
-    """Where the grids lie as PNG."""
-    return workspace.reports_dir / "samples"
+def grid_path(heading: str) -> str:
+    """Where a grid lies in the workspace, as PNG."""
+    return f"reports/samples/{artifact_key(heading)}.png"
 
 
 def read_grids(workspace: Workspace, names: Sequence[str]) -> dict[str, bytes]:
@@ -57,15 +56,17 @@ def read_grids(workspace: Workspace, names: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name in names:
         for heading in (f"{name}: test pictures", f"{name}: candidates kept and refused"):
-            path = grids_folder(workspace) / f"{artifact_key(heading)}.png"
-            if path.exists():
-                found[heading] = path.read_bytes()
+            path = grid_path(heading)
+            if workspace.store.bring(path):
+                found[heading] = (workspace.root / path).read_bytes()
     return found
 
 
 def _publish(workspace: Workspace, heading: str, png: bytes) -> None:
-    grids_folder(workspace).mkdir(parents=True, exist_ok=True)
-    write_durably(grids_folder(workspace) / f"{artifact_key(heading)}.png", png)
+    path = grid_path(heading)
+    (workspace.root / path).parent.mkdir(parents=True, exist_ok=True)
+    write_durably(workspace.root / path, png)
+    workspace.store.share(path)
     publish_grid(heading, png)
 
 

@@ -140,7 +140,7 @@ def made_image_encoder(
     """The image encoder and its score, trained once a workspace and set of settings."""
     digest = derive_key("image encoder", config.encoder_objects, config.encoder_training.model_dump_json())
     checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
-    ledger, folder = workspace.ledger(), workspace.models_dir / digest
+    ledger, folder = workspace.ledger(), workspace.fetched(f"models/{digest}")
     known = ledger.phase("image encoders", digest)
     if known is not None and folder.is_dir():
         encoder = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True)

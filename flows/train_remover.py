@@ -91,5 +91,5 @@ def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: Sa
         raise FlowError("the workspace has no remover in charge; name a network's folder with --parent")
     if model.kind != "remover":
         raise FlowError(f"model {model.hash} is a {model.kind}; a remover is trained from a remover")
-    check_weights(workspace.root / model.path, model)
+    check_weights(workspace.fetched(model.path), model)
     return RemoverRef(hash=model.hash, folder=model.path, sampling=sampling)

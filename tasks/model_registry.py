@@ -36,7 +36,7 @@ def standing_of(workspace: Workspace, start: str) -> ModelStanding:
         champion=champion is not None and champion.hash == record.hash,
         measurements=ledger.measurements(record.hash),
         promotions=[each for each in ledger.promotions(record.kind) if each.hash == record.hash],
-        fault=weights_fault(workspace.root / record.path, record),
+        fault=weights_fault(workspace.fetched(record.path), record),
     )
 
 
@@ -49,7 +49,7 @@ def promote(workspace: Workspace, kind: ModelKind, hash: str, reason: str) -> No
     """
     ledger = workspace.ledger()
     record = ledger.model(hash)
-    check_weights(workspace.root / record.path, record)
+    check_weights(workspace.fetched(record.path), record)
     ledger.promote(kind, hash, reason)
 
 
@@ -65,7 +65,7 @@ def promote_now(workspace: Workspace, start: str, reason: str) -> ModelRecord:
     """
     ledger = workspace.ledger()
     record = ledger.model_named(start)
-    check_weights(workspace.root / record.path, record)
+    check_weights(workspace.fetched(record.path), record)
     events = ledger.promotions(record.kind)
     if not events or events[-1].hash != record.hash:
         after = events[-1].event if events else ""
@@ -100,7 +100,7 @@ def rollback(workspace: Workspace, kind: ModelKind, reason: str, start: str | No
     if wanted is not None and wanted not in line:
         raise LedgerError(f"model {wanted} is no former champion; `cleanplate model promote` makes it one")
     record = ledger.model(wanted or line[-2])
-    check_weights(workspace.root / record.path, record)
+    check_weights(workspace.fetched(record.path), record)
     event = derive_key("rollback", kind, record.hash, reason, events[-1].event)
     ledger.promote(kind, record.hash, reason, event=event, action="rolled back")
     return record

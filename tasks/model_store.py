@@ -15,7 +15,7 @@ from models.inpainting import InpaintingNetwork, load_network
 from models.sdxl_inpainting import is_published_layout, read_sdxl_inpainting
 from tasks.aside import aside_path, sync_folder
 from tasks.code_revision import code_revision
-from tasks.model_card import weights_digests, write_card
+from tasks.model_card import CARD_FILE, weights_digests, write_card
 from tasks.workspace import Workspace
 
 WEIGHTS_FOLDER = Path(str(files("models"))) / "weights"
@@ -35,15 +35,18 @@ def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) 
     Returns:
         The folder.
     """
-    folder = workspace.models_dir / digest
-    if folder.exists():
+    folder, place = workspace.models_dir / digest, f"models/{digest}"
+    if workspace.store.fetch_tree(place):
         return folder
     aside = aside_path(folder)
     aside.mkdir(parents=True)
     try:
         save(aside)
         _sync_tree(aside)
-        aside.rename(folder)
+        if workspace.store.keep_tree(aside, place):
+            aside.rename(folder)
+        else:
+            workspace.store.fetch_tree(place)
     except OSError:
         if not folder.exists():
             raise
@@ -113,6 +116,7 @@ def record(
             git_revision=code_revision(),
         )
     write_card(folder, entry)
+    workspace.store.share(f"{entry.path}/{CARD_FILE}")
     ledger.record_model(entry)
     return entry
 

@@ -1,7 +1,6 @@
 """Propose: the current remover edits pool pictures (RORem, stages 2 and 3)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from prefect import task
 from pydantic import BaseModel, ConfigDict
@@ -45,7 +44,7 @@ class ProposeWork(ShardWork):
 
 def load_remover(workspace: Workspace, ref: RemoverRef) -> InpaintingRemover:
     """The remover a ref names; loaded once a process."""
-    return InpaintingRemover(shared_network_at(Path(workspace.root / ref.folder)), ref.sampling)
+    return InpaintingRemover(shared_network_at(workspace.fetched(ref.folder)), ref.sampling)
 
 
 def propose_candidates(

@@ -104,7 +104,7 @@ def is_remover_folder_or_name(name: str) -> bool:
 
 
 def _recorded(place: Workspace, record: ModelRecord, steps: int | None, title: str) -> OpenedRemover:
-    folder = place.root / record.path
+    folder = place.fetched(record.path)
     absent = [name for name in record.weights if not (folder / name).is_file()]
     if absent or not folder.is_dir():
         raise ModelError(

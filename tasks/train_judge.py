@@ -89,7 +89,7 @@ Answered = list[tuple[Candidate, bool]]
 def load_judge(workspace: Workspace, ref: JudgeRef) -> LoraDiscriminator:
     """The judge a ref names, on its backbone."""
     return load_discriminator(
-        workspace.root / ref.folder, shared_network_at(workspace.root / ref.backbone.folder)
+        workspace.fetched(ref.folder), shared_network_at(workspace.fetched(ref.backbone.folder))
     )
 
 
@@ -133,7 +133,7 @@ def train_judge(
             )
         running = running or RunningConfig()
         refuse_cached_latents(running, "the judge draws other colours of a candidate each time")
-        network = network_at(workspace.root / work.backbone.folder)
+        network = network_at(workspace.fetched(work.backbone.folder))
         module = DiscriminatorNetwork(network, work.judge, work.training.seed)
         network.to(training_device())
         samples, groups = _balanced(reader, [answers[i] for i in fitting])
@@ -166,7 +166,7 @@ def train_judge(
 def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedJudge | None:
     """The training as the ledger knows it, if its weights are still there."""
     known = workspace.ledger().phase("trainings", phase)
-    if known is None or not (workspace.root / known["judge"]["folder"]).is_dir():
+    if known is None or not workspace.fetched(known["judge"]["folder"]).is_dir():
         return None
     drop_checkpoint(checkpoint)
     return TrainedJudge.model_validate(known)

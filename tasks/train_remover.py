@@ -118,7 +118,7 @@ def train_remover(
     if known is not None:
         return known
     running = running or RunningConfig()
-    network = network_at(workspace.root / work.parent.folder).to(training_device())
+    network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
 
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
         return remover_loss(network, batch, work.loss, share)
@@ -182,7 +182,7 @@ def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
 def known_training(workspace: Workspace, work: RemoverWork) -> Trained | None:
     """The training as the ledger knows it, if its weights are still there."""
     known = workspace.ledger().phase("trainings", f"training {work.digest}")
-    if known is None or not (workspace.root / known["remover"]["folder"]).is_dir():
+    if known is None or not workspace.fetched(known["remover"]["folder"]).is_dir():
         return None
     drop_checkpoint(checkpoint_of(workspace, work))
     return Trained.model_validate(known)

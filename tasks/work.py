@@ -30,7 +30,7 @@ class ShardWork(BaseModel):
 
 def _cache_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Prefect's cache key: the work, in its workspace (another workspace has other shards)."""
-    return derive_key(str(parameters["workspace"].root), parameters["work"].digest)
+    return derive_key(str(parameters["workspace"].address), parameters["work"].digest)
 
 
 BY_WORK = CacheKeyFnPolicy(cache_key_fn=_cache_key)

@@ -1,4 +1,4 @@
-"""A workspace: one folder with the ledger, the shards, the versions, the models and the reports."""
+"""A workspace: the ledger, the shards, the versions, the models and the reports of one project."""
 
 import os
 from dataclasses import dataclass
@@ -11,9 +11,12 @@ from sqlalchemy.exc import ArgumentError
 from data_specs.errors import InputError
 from tasks.aside import sweep_asides
 from tasks.ledger import Ledger, open_ledger
+from tasks.stores import Store, store_of, stored_at, working_folder
 
 LEDGER_VARIABLE = "CLEANPLATE_LEDGER"
 LEDGER_FILE = "ledger_url"
+MARK, _MARK_DATA = "workspace.json", b'{"cleanplate": 1}\n'
+"""Says that a store's prefix is a workspace."""
 _ADDRESSES = "sqlite:////a/file or postgresql+psycopg://person:password@host/database"
 
 
@@ -22,6 +25,7 @@ class Workspace:
     """Where everything of one project lies. Pickles and forks freely: it holds a path only."""
 
     root: Path
+    """The folder to work in: the workspace itself, or the cache of its store."""
 
     @property
     def shards_dir(self) -> Path:
@@ -44,15 +48,39 @@ class Workspace:
         return self.root / "reports"
 
     @property
+    def store(self) -> Store:
+        """Where shards, versions and models are kept for good."""
+        return store_of(self.root)
+
+    @property
+    def address(self) -> str:
+        """What people call it: its folder, or its store's address."""
+        return stored_at(self.root) or str(self.root)
+
+    def fetched(self, folder: str) -> Path:
+        """A model's folder, by its path in the workspace; brought here where the store has it elsewhere.
+
+        Raises:
+            StoreError: When the store does not answer, or has lost a part.
+        """
+        self.store.fetch_tree(folder)
+        return self.root / folder
+
+    @property
     def ledger_url(self) -> str:
         """SQLAlchemy's address of the ledger: the one named, or a SQLite file in the workspace.
 
         Raises:
-            InputError: When the address named is none of SQLite or PostgreSQL.
+            InputError: When the address named is none of SQLite or PostgreSQL, or none is named and the
+                folder is only a cache.
         """
         named = self._named_ledger()
         if named is not None:
             return _checked_url(*named)
+        if stored_at(self.root) is not None:
+            raise InputError(
+                self.address, f"its ledger lies elsewhere; set {LEDGER_VARIABLE} to {_ADDRESSES}"
+            )
         return sa.URL.create("sqlite", database=str(self._own_ledger)).render_as_string()
 
     @property
@@ -78,8 +106,9 @@ class Workspace:
         Raises:
             InputError: When the path is no folder and none can be made there.
             LedgerError: When the ledger cannot be opened.
+            StoreError: When the store does not answer.
         """
-        workspace = cls(Path(path).expanduser().absolute())
+        workspace = cls(working_folder(path))
         folders = [
             workspace.shards_dir,
             workspace.versions_dir,
@@ -94,6 +123,8 @@ class Workspace:
         for folder in folders:
             sweep_asides(folder)
         workspace.ledger()
+        if stored_at(workspace.root) is not None:
+            workspace.store.create(MARK, _MARK_DATA)
         return workspace
 
     @classmethod
@@ -103,10 +134,16 @@ class Workspace:
         Raises:
             InputError: When there is none.
             LedgerError: When its ledger cannot be opened.
+            StoreError: When its store does not answer.
         """
-        workspace = cls(Path(path).expanduser().absolute())
-        elsewhere = workspace._named_ledger() is not None and workspace.shards_dir.is_dir()
-        if not (elsewhere or workspace._own_ledger.is_file()):
+        workspace = cls(working_folder(path))
+        if stored_at(workspace.root) is not None:
+            there = workspace.store.read(MARK) is not None
+        elif workspace._named_ledger() is not None:
+            there = workspace.shards_dir.is_dir()
+        else:
+            there = workspace._own_ledger.is_file()
+        if not there:
             raise InputError(
                 path, "there is no workspace here; name one with --workspace, or run `cleanplate demo`"
             )

@@ -15,12 +15,29 @@ from data_specs.errors import CleanplateError
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
+
+def workspace_folder(place: str | Path) -> Path:
+    """The folder named, or for ``s3://bucket/prefix`` the one in the cache that stands for it."""
+    if not str(place).startswith("s3:"):
+        return Path(place)
+    # Imported here: --help need not wait for the store's client.
+    from tasks.stores import working_folder
+
+    try:
+        return working_folder(place)
+    except CleanplateError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 WorkspaceOption = Annotated[
     Path,
     typer.Option(
         "--workspace",
         envvar="CLEANPLATE_WORKSPACE",
-        help="The folder with the ledger, the shards and the versions.",
+        parser=workspace_folder,
+        metavar="DIR|s3://…",
+        help="The folder with the ledger, the shards and the versions; or s3://bucket/prefix, reached by the "
+        "AWS_* variables, with CLEANPLATE_LEDGER naming a ledger.",
     ),
 ]
 DEFAULT_WORKSPACE = Path("workspace")

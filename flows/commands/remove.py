@@ -14,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from data_specs.errors import CleanplateError
 from data_specs.reject import Reject
-from flows.commands.options import JsonOption, clear_errors, print_json
+from flows.commands.options import JsonOption, clear_errors, print_json, workspace_folder
 from tasks.removal_files import RemovalFiles, match_files
 from tasks.remove import RemovalExtras, RemovalReport, check_extras, remove_from_files
 from tasks.removers import (
@@ -47,7 +47,12 @@ def remove_command(
         ),
     ] = None,
     workspace: Annotated[
-        Path | None, typer.Option(help="Use a model of this workspace; without --model, its champion.")
+        Path | None,
+        typer.Option(
+            parser=workspace_folder,
+            metavar="DIR|s3://…",
+            help="Use a model of this workspace; without --model, its champion.",
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Denoising steps; by default the model's own.")

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
+from fnmatch import fnmatch
 from typing import cast
 
 import pyarrow as pa
@@ -21,9 +21,14 @@ _SCHEMA = pa.schema(
 )
 
 
-def manifest_path(workspace: Workspace, number: int) -> Path:
-    """Where a version's manifest lies."""
-    return workspace.versions_dir / f"{number:06d}.json"
+def manifest_name(number: int) -> str:
+    """Where a version's manifest lies in the workspace."""
+    return f"versions/{number:06d}.json"
+
+
+def parquet_file(version: DatasetVersion) -> tuple[str, str]:
+    """The path of a version's samples in the workspace, and their sha256."""
+    return f"versions/{version.parquet}", version.sha256
 
 
 def manifest_bytes(version: DatasetVersion) -> bytes:
@@ -32,19 +37,21 @@ def manifest_bytes(version: DatasetVersion) -> bytes:
 
 
 def manifests(workspace: Workspace) -> list[DatasetVersion]:
-    """Every manifest in the folder, by number.
+    """Every manifest there is, by number.
 
     Raises:
         LedgerError: When one cannot be parsed.
+        StoreError: When the store does not answer.
     """
+    store = workspace.store
     found: list[DatasetVersion] = []
-    for path in sorted(workspace.versions_dir.glob("[0-9]*.json")):
+    for name in store.names("versions"):
+        if not fnmatch(name, "versions/[0-9]*.json"):
+            continue
         try:
-            found.append(DatasetVersion.model_validate_json(path.read_bytes()))
+            found.append(DatasetVersion.model_validate_json(store.read(name) or b""))
         except ValueError as error:
-            raise LedgerError(
-                f"the manifest {path.name} is altered; run `cleanplate dataset verify`"
-            ) from error
+            raise LedgerError(f"the manifest {name} is altered; run `cleanplate dataset verify`") from error
     return found
 
 
@@ -67,11 +74,12 @@ def read_samples(workspace: Workspace, version: DatasetVersion) -> list[VersionS
 
     Raises:
         LedgerError: When the file is missing or altered.
+        StoreError: When the store does not answer.
     """
-    try:
-        data = (workspace.versions_dir / version.parquet).read_bytes()
-    except OSError as error:
-        raise LedgerError(f"dataset version {version.number} has lost its file {version.parquet}") from error
+    store = workspace.store
+    data = store.read(store.name(*parquet_file(version)))
+    if data is None:
+        raise LedgerError(f"dataset version {version.number} has lost its file {version.parquet}")
     if hashlib.sha256(data).hexdigest() != version.sha256:
         raise LedgerError(f"the samples of dataset version {version.number} are altered ({version.parquet})")
     return parse_samples(data)

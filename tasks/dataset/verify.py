@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from data_specs.shard import SampleRow, ShardRef
 from data_specs.version import DatasetVersion, Fault, VerifyReport
-from tasks.aside import SUFFIX, is_abandoned
-from tasks.dataset.manifest import manifest_path
+from tasks.dataset.manifest import manifest_name, parquet_file
 from tasks.dataset.verify_shard import check_shard
 from tasks.dataset.verify_version import check_version
 from tasks.shards.lock import LOCK, publishing_alone
-from tasks.shards.paths import index_path, tar_path
+from tasks.shards.paths import index_file, tar_file
 from tasks.workspace import Workspace
 
 Progress = Callable[[int, int], None]
@@ -20,11 +18,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Inventory:
-    """What ledger and folders held at one moment."""
+    """What ledger and store held at one moment."""
 
     shards: Sequence[tuple[ShardRef, Sequence[SampleRow]]]
     versions: Sequence[DatasetVersion]
-    files: Sequence[Path]
+    names: Sequence[str]
+    """Of everything in the store."""
 
 
 def verify_dataset(workspace: Workspace, progress: Progress | None = None) -> VerifyReport:
@@ -38,6 +37,7 @@ def verify_dataset(workspace: Workspace, progress: Progress | None = None) -> Ve
 
     Raises:
         LedgerError: When the ledger cannot be read at all.
+        StoreError: When the store does not answer.
     """
     inventory = _take_inventory(workspace)
     faults = [*_orphans(workspace, inventory), *_doubles(inventory)]
@@ -50,8 +50,10 @@ def verify_dataset(workspace: Workspace, progress: Progress | None = None) -> Ve
         if progress is not None:
             progress(bytes_read, total)
     rows_of_shard = {ref.name: rows for ref, rows in inventory.shards}
+    kept = set(inventory.names)
+    gone = {ref.name for ref, _ in inventory.shards if workspace.store.name(*tar_file(ref)) not in kept}
     for version in inventory.versions:
-        faults.extend(check_version(workspace, version, rows_of_shard))
+        faults.extend(check_version(workspace, version, rows_of_shard, gone))
     return VerifyReport(
         shards=len(inventory.shards),
         samples=sum(len(rows) for _, rows in inventory.shards),
@@ -64,27 +66,24 @@ def verify_dataset(workspace: Workspace, progress: Progress | None = None) -> Ve
 def _take_inventory(workspace: Workspace) -> _Inventory:
     ledger = workspace.ledger()
     with publishing_alone(workspace):
-        files = [*workspace.shards_dir.iterdir(), *workspace.versions_dir.iterdir()]
+        names = [*workspace.store.names("shards"), *workspace.store.names("versions")]
         shards = ledger.shards()
         versions = ledger.versions()
-    return _Inventory([(ref, ledger.samples_of(ref.name)) for ref in shards], versions, sorted(files))
+    return _Inventory([(ref, ledger.samples_of(ref.name)) for ref in shards], versions, names)
 
 
 def _orphans(workspace: Workspace, inventory: _Inventory) -> list[Fault]:
-    """Files that no row of the ledger names; what a living process is writing aside is none."""
-    named = {workspace.shards_dir / LOCK}
+    """Files that no row of the ledger names."""
+    named_by = workspace.store.name
+    named = {f"shards/{LOCK}"}
     for ref, _ in inventory.shards:
-        named |= {tar_path(workspace, ref.name), index_path(workspace, ref.name)}
+        named |= {named_by(*tar_file(ref)), named_by(*index_file(ref))}
     for version in inventory.versions:
-        named |= {manifest_path(workspace, version.number), workspace.versions_dir / version.parquet}
+        named |= {manifest_name(version.number), named_by(*parquet_file(version))}
     return [
-        Fault(
-            kind="orphaned",
-            what=str(path.relative_to(workspace.root)),
-            detail="no row of the ledger names it",
-        )
-        for path in inventory.files
-        if path not in named and (path.suffix != SUFFIX or is_abandoned(path))
+        Fault(kind="orphaned", what=name, detail="no row of the ledger names it")
+        for name in sorted(inventory.names)
+        if name not in named
     ]
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,44 +9,38 @@ import pyarrow.parquet as pq
 from data_specs.shard import SampleRow, ShardRef
 from data_specs.version import Fault, FaultKind
 from tasks.shards.index import IndexRow
-from tasks.shards.paths import index_path, tar_path
+from tasks.shards.paths import index_file, tar_file
 from tasks.workspace import Workspace
 
 
 def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) -> tuple[list[Fault], int]:
     """The shard's faults, and how many bytes of tar were read for them."""
-    tar_file, index_file = tar_path(workspace, ref.name), index_path(workspace, ref.name)
-    index_data = _read(index_file)
+    store = workspace.store
+    tar_name, index_name = store.name(*tar_file(ref)), store.name(*index_file(ref))
+    index_data = store.read(index_name)
     index: list[IndexRow] = []
     faults: list[Fault] = []
     if index_data is None:
-        faults.append(_fault("missing", workspace, index_file, "the ledger names it"))
+        faults.append(_fault("missing", index_name, "the ledger names it"))
     elif hashlib.sha256(index_data).hexdigest() != ref.index_sha256:
-        faults.append(_fault("altered", workspace, index_file, "its sha256 is not the ledger's"))
+        faults.append(_fault("altered", index_name, "its sha256 is not the ledger's"))
     else:
         index = [IndexRow(**row) for row in pq.read_table(pa.BufferReader(index_data)).to_pylist()]
-        faults.extend(_compare_rows(workspace, index_file, ref, index, rows))
-    tar = _read(tar_file)
+        faults.extend(_compare_rows(index_name, ref, index, rows))
+    tar = store.read(tar_name)
     if tar is None:
-        faults.append(_fault("missing", workspace, tar_file, "the ledger names it"))
+        faults.append(_fault("missing", tar_name, "the ledger names it"))
         return faults, 0
     if hashlib.sha256(tar).hexdigest() != ref.sha256:
-        faults.append(_fault("altered", workspace, tar_file, _what_is_altered(tar, ref, index)))
+        faults.append(_fault("altered", tar_name, _what_is_altered(tar, ref, index)))
     elif damaged := _damaged_members(tar, index):
         detail = f"the index's sha256 is not that of {damaged[0]}"
-        faults.append(_fault("altered", workspace, index_file, detail))
+        faults.append(_fault("altered", index_name, detail))
     return faults, len(tar)
 
 
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
 def _compare_rows(
-    workspace: Workspace, path: Path, ref: ShardRef, index: Sequence[IndexRow], rows: Sequence[SampleRow]
+    name: str, ref: ShardRef, index: Sequence[IndexRow], rows: Sequence[SampleRow]
 ) -> list[Fault]:
     """The index's samples must be the ledger's, in the same order."""
     in_index = list(dict.fromkeys((row.key, row.scene, row.split) for row in index))
@@ -57,8 +50,8 @@ def _compare_rows(
     lost = [key for key, *_ in in_index if key not in {known for known, *_ in in_ledger}]
     if lost:
         detail = f"the ledger has lost {len(lost)} of its samples, {lost[0]} for one"
-        return [_fault("missing", workspace, path, detail)]
-    return [_fault("altered", workspace, path, "its samples are not those of the ledger")]
+        return [_fault("missing", name, detail)]
+    return [_fault("altered", name, "its samples are not those of the ledger")]
 
 
 def _what_is_altered(tar: bytes, ref: ShardRef, index: Sequence[IndexRow]) -> str:
@@ -79,5 +72,5 @@ def _damaged_members(tar: bytes, index: Sequence[IndexRow]) -> list[str]:
     ]
 
 
-def _fault(kind: FaultKind, workspace: Workspace, path: Path, detail: str) -> Fault:
-    return Fault(kind=kind, what=str(path.relative_to(workspace.root)), detail=detail)
+def _fault(kind: FaultKind, what: str, detail: str) -> Fault:
+    return Fault(kind=kind, what=what, detail=detail)

@@ -2,17 +2,19 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from data_specs.shard import SampleRow
 from data_specs.version import DatasetVersion, Fault, FaultKind, VersionSample
-from tasks.dataset.manifest import manifest_bytes, manifest_path, parse_samples
-from tasks.shards.paths import tar_path
+from tasks.dataset.manifest import manifest_bytes, manifest_name, parquet_file, parse_samples
 from tasks.workspace import Workspace
 
 
 def check_version(
-    workspace: Workspace, version: DatasetVersion, rows_of_shard: Mapping[str, Sequence[SampleRow]]
+    workspace: Workspace,
+    version: DatasetVersion,
+    rows_of_shard: Mapping[str, Sequence[SampleRow]],
+    gone: Collection[str],
 ) -> list[Fault]:
     """The version's faults.
 
@@ -20,29 +22,30 @@ def check_version(
         workspace: Where it lies.
         version: As the ledger has it.
         rows_of_shard: The samples the ledger has for each shard.
+        gone: Shards whose tar is not there.
     """
     faults: list[Fault] = []
-    manifest = manifest_path(workspace, version.number)
-    name = f"versions/{manifest.name}"
-    if not manifest.exists():
-        faults.append(_fault("missing", name, "the ledger names it"))
-    elif manifest.read_bytes() != manifest_bytes(version):
-        faults.append(_fault("altered", name, "it is not what the ledger says"))
-    parquet = workspace.versions_dir / version.parquet
-    if not parquet.exists():
-        return [*faults, _fault("missing", f"versions/{parquet.name}", f"version {version.number} names it")]
-    data = parquet.read_bytes()
+    store, manifest = workspace.store, manifest_name(version.number)
+    data = store.read(manifest)
+    if data is None:
+        faults.append(_fault("missing", manifest, "the ledger names it"))
+    elif data != manifest_bytes(version):
+        faults.append(_fault("altered", manifest, "it is not what the ledger says"))
+    parquet = store.name(*parquet_file(version))
+    data = store.read(parquet)
+    if data is None:
+        return [*faults, _fault("missing", parquet, f"version {version.number} names it")]
     if hashlib.sha256(data).hexdigest() != version.sha256:
         detail = f"its sha256 is not that of version {version.number}"
-        return [*faults, _fault("altered", f"versions/{parquet.name}", detail)]
-    return [*faults, *_check_samples(workspace, version, parse_samples(data), rows_of_shard)]
+        return [*faults, _fault("altered", parquet, detail)]
+    return [*faults, *_check_samples(version, parse_samples(data), rows_of_shard, gone)]
 
 
 def _check_samples(
-    workspace: Workspace,
     version: DatasetVersion,
     samples: Sequence[VersionSample],
     rows_of_shard: Mapping[str, Sequence[SampleRow]],
+    gone: Collection[str],
 ) -> list[Fault]:
     here = f"version {version.number}"
     times = Counter(sample.key for sample in samples)
@@ -58,7 +61,7 @@ def _check_samples(
                 _fault("missing", shard, f"{here} needs this shard, and the ledger has no such row")
             )
             continue
-        if not tar_path(workspace, shard).exists():
+        if shard in gone:
             faults.append(_fault("missing", shard, f"{here} needs this shard, and its tar is gone"))
         held = {row.key for row in rows_of_shard[shard]}
         faults.extend(

@@ -9,10 +9,10 @@ from data_specs.errors import LedgerError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import DatasetVersion, Selection, VersionDiff, VersionSample
-from tasks.aside import publish_if_absent, write_durably, written_aside
+from tasks.aside import publish, written_aside
 from tasks.dataset.manifest import (
     manifest_bytes,
-    manifest_path,
+    manifest_name,
     manifests,
     read_samples,
     samples_bytes,
@@ -42,6 +42,7 @@ def create_version(
 
     Raises:
         LedgerError: For an unknown parent, shard or key, or a key chosen twice.
+        StoreError: When the store does not take it.
     """
     ledger = workspace.ledger()
     parents = () if parent is None else (ledger.version(parent).number,)
@@ -50,7 +51,10 @@ def create_version(
     sha256 = hashlib.sha256(data).hexdigest()
     parquet = f"samples-{sha256[:20]}.parquet"
     with publishing_alone(workspace):
-        write_durably(workspace.versions_dir / parquet, data)
+        path = workspace.versions_dir / parquet
+        with written_aside(path, data) as aside:
+            workspace.store.keep(aside, f"versions/{parquet}", sha256)
+            publish(aside, path)
         version = _publish_manifest(workspace, samples, parents, parquet, sha256, note)
         ledger.record_version(version)
     ledger.set_current(version.number, f"created: {version.note}")
@@ -160,7 +164,5 @@ def _publish_manifest(
             note=note,
             created_at=datetime.now(UTC),
         )
-        path = manifest_path(workspace, version.number)
-        with written_aside(path, manifest_bytes(version)) as aside:
-            if publish_if_absent(aside, path):
-                return version
+        if workspace.store.create(manifest_name(version.number), manifest_bytes(version)):
+            return version

