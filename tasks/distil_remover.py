@@ -74,7 +74,7 @@ def distil_remover(
     if known is not None:
         return known
     running = running or RunningConfig()
-    teacher = network_at(workspace.root / work.parent.folder).to(training_device())
+    teacher = network_at(workspace.fetched(work.parent.folder)).to(training_device())
     student = student_of(teacher.unet, work.lora, work.training.seed)
 
     def loss_of(batch: TripletBatch | LatentBatch, share: Share) -> torch.Tensor:
