@@ -8,8 +8,8 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.round import PhaseKind, PhaseResult
 from data_specs.shard import ShardRef
-from flows.progress import tracked
 from flows.settings import RoundSettings
+from flows.shard_runs import over_shards
 from flows.standing import PhaseOutcome, Standing
 from models.training.loop import TrainingConfig
 from models.variants import MaskVariant
@@ -52,7 +52,7 @@ def propose_over_shards(
         )
         for number, start in enumerate(starts)
     ]
-    return [propose_shard(workspace, work) for work in tracked(works, f"candidates of {kind} {round}")]
+    return over_shards(propose_shard, workspace, works, settings.workers, f"candidates of {kind} {round}")
 
 
 def propose_in_turn(
@@ -83,7 +83,8 @@ def propose_in_turn(
         for number, variant in enumerate(settings.variants)
         if items[number::kinds]
     ]
-    return [propose_shard(workspace, work) for work in tracked(works, f"{kind} candidates of judge {round}")]
+    what = f"{kind} candidates of judge {round}"
+    return over_shards(propose_shard, workspace, works, settings.workers, what)
 
 
 def fresh_items(workspace: Workspace, round: int, count: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Propose: the current remover edits pool pictures (RORem, stages 2 and 3)."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from prefect import task
@@ -16,6 +17,7 @@ from models.variants import MaskVariant, widen
 from tasks.model_store import shared_network_at
 from tasks.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
 from tasks.work import BY_WORK, ShardWork
+from tasks.workers import INLINE, WorkersConfig, do_shard
 from tasks.workspace import Workspace
 
 
@@ -44,8 +46,13 @@ class ProposeWork(ShardWork):
 
 
 def load_remover(workspace: Workspace, ref: RemoverRef) -> InpaintingRemover:
-    """The remover a ref names; loaded once a process."""
-    return InpaintingRemover(shared_network_at(Path(workspace.root / ref.folder)), ref.sampling)
+    """The remover a ref names; loaded and fingerprinted once a process."""
+    return _remover_at(Path(workspace.root / ref.folder), ref.sampling.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
+    return InpaintingRemover(shared_network_at(folder), SamplingConfig.model_validate_json(sampling_json))
 
 
 def propose_candidates(
@@ -109,6 +116,6 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
     result_serializer="json",
     cache_policy=BY_WORK,
 )
-def propose_shard(workspace: Workspace, work: ProposeWork) -> ShardRef:
-    """One shard of candidates."""
-    return propose(workspace, work)
+def propose_shard(workspace: Workspace, work: ProposeWork, workers: WorkersConfig = INLINE) -> ShardRef:
+    """One shard of candidates, made by a worker."""
+    return do_shard(workers, workspace, "propose", work.digest, propose, work)

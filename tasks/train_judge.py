@@ -1,6 +1,7 @@
 """Train the discriminator on the reviews, and calibrate it on reviews it was not trained on."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -82,10 +83,13 @@ Answered = list[tuple[Candidate, bool]]
 
 
 def load_judge(workspace: Workspace, ref: JudgeRef) -> LoraDiscriminator:
-    """The judge a ref names, on its backbone."""
-    return load_discriminator(
-        workspace.root / ref.folder, shared_network_at(workspace.root / ref.backbone.folder)
-    )
+    """The judge a ref names, on its backbone; loaded once a process."""
+    return _judge_at(workspace.root / ref.folder, workspace.root / ref.backbone.folder)
+
+
+@lru_cache(maxsize=2)
+def _judge_at(folder: Path, backbone: Path) -> LoraDiscriminator:
+    return load_discriminator(folder, shared_network_at(backbone))
 
 
 def split_answers(

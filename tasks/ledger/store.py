@@ -14,6 +14,7 @@ from tasks.ledger.rejects import RejectLedger
 from tasks.ledger.reviews import ReviewLedger
 from tasks.ledger.scores import ScoreLedger
 from tasks.ledger.shards import ShardLedger
+from tasks.ledger.spending import SpendingLedger
 from tasks.ledger.versions import VersionLedger
 
 
@@ -28,6 +29,7 @@ class Ledger(
     ScoreLedger,
     ModelLedger,
     PhaseLedger,
+    SpendingLedger,
     VersionLedger,
 ):
     """Everything that is known. Every method may be repeated without harm."""
