@@ -108,7 +108,7 @@ def _connect(address: str) -> None:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise WorkerError(
                 f"no Ray cluster answers at {address}; start one: ray start --head --include-dashboard=false "
-                "--node-ip-address=127.0.0.1 --disable-usage-stats"
+                "--disable-usage-stats, with RAY_AUTH_MODE=token, and the same token here"
             ) from error
 
 
