@@ -57,7 +57,7 @@ def main(folder: str, cpus: int) -> None:
     """Serves until the standard input ends."""
     import ray
 
-    context = ray.init(
+    ray.init(
         address="local",
         num_cpus=cpus,
         num_gpus=0,
@@ -66,7 +66,7 @@ def main(folder: str, cpus: int) -> None:
         log_to_driver=False,
         _temp_dir=folder,
     )
-    print(context.address_info["gcs_address"], flush=True)
+    print(ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.read()
     ray.shutdown()
 

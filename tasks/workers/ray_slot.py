@@ -11,7 +11,7 @@ from typing import Any, cast
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # asked for before Ray reports its use to its makers
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util import list_named_actors
 
 from data_specs.errors import WorkerError
@@ -24,6 +24,7 @@ from tasks.workers.timed import timed
 NAMESPACE = "cleanplate"
 _ROOM_SECONDS = 300
 """How long a cluster may take to find room for an actor, or to start a machine for it."""
+_KNOCK_SECONDS = 10
 _connecting = Lock()
 
 
@@ -89,13 +90,12 @@ class RaySlot:
                     f"Ray at {self._config.address} has had no room for worker {self._number} (1 CPU, "
                     f"{self._config.gpus_each:g} GPU) for {_ROOM_SECONDS} s; ask for fewer, or add machines"
                 ) from late
-            except RayError as dead:
-                # For a moment after its death, an actor still holds its name.
-                if time.monotonic() > deadline:
+            except RayActorError as dead:
+                # For a moment after its death an actor still holds its name; one that never began is another.
+                if dead.actor_init_failed or time.monotonic() > deadline:
                     where = f"Ray at {self._config.address}"
-                    raise WorkerError(
-                        f"{where} cannot start worker {self._number}: {_first_line(dead)}"
-                    ) from dead
+                    why = str(dead).strip().splitlines()[-1]
+                    raise WorkerError(f"{where} cannot start worker {self._number}: {why}") from dead
                 time.sleep(0.2)
 
 
@@ -104,12 +104,20 @@ def _connect(address: str) -> None:
         if ray.is_initialized():
             return
         try:
+            if address != "auto":
+                _knock(address)
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise WorkerError(
                 f"no Ray cluster answers at {address}; start one: ray start --head --include-dashboard=false "
                 "--disable-usage-stats, with RAY_AUTH_MODE=token, and the same token here"
             ) from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError at once where nobody listens; Ray would try for more than a minute."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _start(name: str, gpus: float) -> Any:

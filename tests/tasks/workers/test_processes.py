@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def pair():
     """Two worker processes."""
     pool = open_workers(ProcessesConfig(count=2))
+    assert isinstance(pool, Pool)
     yield pool
     pool.close()
 
@@ -109,7 +110,9 @@ def test_shards_of_two_processes_are_those_of_one_and_a_dead_process_loses_none(
     alone = Workspace.open(workspace.root.parent / "alone")
     _copy_inputs(workspace, alone)
     assert [propose(alone, work) for work in works[:6]] == refs[:6], "names, sizes and sha256 of the bytes"
-    workers_of(config).close()
+    used = workers_of(config)
+    assert isinstance(used, Pool)
+    used.close()
 
 
 def _copy_inputs(workspace: Workspace, to: Workspace) -> None:
