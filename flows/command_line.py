@@ -34,6 +34,9 @@ COMMANDS = (
         "Measure removers on pictures whose truth is known.",
     ),
     LazyCommand("remove", "flows.commands.remove:remove_app", "Remove objects from your own pictures."),
+    LazyCommand(
+        "metrics", "flows.commands.metrics:metrics_app", "Print what the ledger knows, for Prometheus."
+    ),
     LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
 )
 

@@ -17,12 +17,9 @@ from tasks.choose import items_of, pool_shards
 from tasks.dataset.versions import create_version, selection_of
 from tasks.evaluate import Evaluation, evaluate_remover
 from tasks.grow import GrowWork, grow_shard
-from tasks.propose import ProposeWork, RemoverRef, propose_shard
+from tasks.propose import FIRST_INDEX, ProposeWork, RemoverRef, propose_shard
 from tasks.train_remover import RemoverTraining, retrain
 from tasks.workspace import Workspace
-
-_FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000}
-"""Shards of one stage and round are numbered apart by what they are for."""
 
 
 def propose_over_shards(
@@ -45,7 +42,7 @@ def propose_over_shards(
             holders,
             items[start : start + settings.shard_items],
             round,
-            _FIRST_INDEX[kind] + after + number,
+            FIRST_INDEX[kind] + after + number,
             kind,
             settings.variants,
             remover,
@@ -75,7 +72,7 @@ def propose_in_turn(
             holders,
             items[number::kinds],
             round,
-            _FIRST_INDEX[kind] + after + number,
+            FIRST_INDEX[kind] + after + number,
             kind,
             (variant,),
             remover,
@@ -141,7 +138,7 @@ def grow_version(
         return parent
     work = GrowWork(
         round=round,
-        index=_FIRST_INDEX[kind],
+        index=FIRST_INDEX[kind],
         phase=f"{kind} {round}",
         candidates=tuple(candidates),
         accepted=tuple(keys),

@@ -28,6 +28,7 @@ from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, decode_candidate
 from tasks.training_data import ReviewSamples, review_batches
 from tasks.training_progress import training_progress
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 _LEAST_OF_EACH = 20
@@ -225,4 +226,4 @@ def _keep(
 def train_discriminator(workspace: Workspace, work: JudgeTraining) -> TrainedJudge:
     """Train and calibrate a judge, with a progress bar here and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
-        return train_judge(workspace, work, progress)
+        return do_shard(INLINE, workspace, "train judge", work.digest, train_judge, work, progress)

@@ -22,6 +22,7 @@ from tasks.propose import RemoverRef
 from tasks.shards import ShardReader
 from tasks.training_data import TripletSamples, triplet_batches
 from tasks.training_progress import training_progress
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 
@@ -156,4 +157,4 @@ def _kept(
 def retrain(workspace: Workspace, work: RemoverTraining) -> Trained:
     """Fine-tune a remover, with a progress bar here and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
-        return train_remover(workspace, work, progress)
+        return do_shard(INLINE, workspace, "train remover", work.digest, train_remover, work, progress)

@@ -1,12 +1,14 @@
 """Spending: the seconds each piece of work took, noted once."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from data_specs import ledger as tables
 from data_specs.spending import Seconds, Spending
-from tasks.ledger.base import LedgerBase, insert_new, now
+from tasks.ledger.base import LedgerBase, between, insert_new, now
 
 _NAME = "spending"
 """Kept beside what the work found, as one more phase of it."""
@@ -25,11 +27,26 @@ class SpendingLedger(LedgerBase):
     def spending(self, since: datetime | None = None, until: datetime | None = None) -> list[Spending]:
         """What was noted from ``since`` on and before ``until`` (None = ever), in order."""
         table = tables.phases
-        query = sa.select(table.c.payload, table.c.recorded_at).where(table.c.name == _NAME)
-        if since is not None:
-            query = query.where(table.c.recorded_at >= since)
-        if until is not None:
-            query = query.where(table.c.recorded_at < until)
+        query = sa.select(table.c.payload, table.c.recorded_at).where(
+            table.c.name == _NAME, between(table.c.recorded_at, since, until)
+        )
         with self._reading() as connection:
             rows = connection.execute(query.order_by(table.c.sequence))
             return [Spending(**row.payload, recorded_at=row.recorded_at) for row in rows]
+
+    def spending_by_kind(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> dict[str, tuple[int, Seconds]]:
+        """Pieces of work and the seconds of all of them, by kind; the stretch is that of ``spending``."""
+        kinds: dict[str, list[Seconds]] = defaultdict(list)
+        for each in self.spending(since, until):
+            kinds[each.what].append(each.seconds)
+        return {what: (len(all_of), _sum(all_of)) for what, all_of in sorted(kinds.items())}
+
+
+def _sum(seconds: Sequence[Seconds]) -> Seconds:
+    return Seconds(
+        wall=sum(each.wall for each in seconds),
+        cpu=sum(each.cpu for each in seconds),
+        gpu=sum(each.gpu for each in seconds),
+    )

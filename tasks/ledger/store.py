@@ -4,6 +4,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data_specs.errors import LedgerError
 from tasks.ledger.batches import BatchLedger
+from tasks.ledger.counts import CountLedger
 from tasks.ledger.draws import DrawLedger
 from tasks.ledger.leases import LeaseLedger
 from tasks.ledger.migrate import migrate
@@ -30,6 +31,7 @@ class Ledger(
     ModelLedger,
     PhaseLedger,
     SpendingLedger,
+    CountLedger,
     VersionLedger,
 ):
     """Everything that is known. Every method may be repeated without harm."""
