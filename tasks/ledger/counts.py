@@ -99,15 +99,21 @@ class CountLedger(LedgerBase):
         with self._reading() as connection:
             return Counter({decision: count for decision, count in connection.execute(query)})
 
-    def scores_in_shards(self, judge: str, first: int, before: int, round: int) -> ScoreCount | None:
-        """A judge's scores of candidates of such shards; None where it scored none of them."""
-        table = tables.scores
-        query = sa.select(
-            sa.func.count(), sa.func.avg(table.c.score), sa.func.avg(table.c.score * table.c.score)
-        ).where(table.c.judge == judge, table.c.candidate.in_(_candidates(first, before, round)))
+    def newest_scores_in_shards(self, first: int, before: int, round: int) -> ScoreCount | None:
+        """Scores of candidates of such shards by the newest judge that scored any; None without one."""
+        table, models = tables.scores, tables.models
+        squares = sa.func.avg(table.c.score * table.c.score)
+        query = (
+            sa.select(sa.func.count(), sa.func.avg(table.c.score), squares)
+            .join(models, models.c.hash == table.c.judge)
+            .where(table.c.candidate.in_(_candidates(first, before, round)))
+            .group_by(models.c.hash, models.c.created_at)
+            .order_by(models.c.created_at.desc(), models.c.hash)
+            .limit(1)
+        )
         with self._reading() as connection:
-            row = connection.execute(query).one()
-        return _score_count(*row) if row[0] else None
+            row = connection.execute(query).first()
+        return None if row is None else _score_count(*row)
 
     def phase_results(
         self, since: datetime | None = None, until: datetime | None = None
