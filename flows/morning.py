@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import NAMESPACE_URL, uuid5
+from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_specs.keys import derive_key
 from data_specs.morning import Drift, Morning, Prices
 from flows.progress import say
 from flows.report.morning_text import drift_sentence, morning_page, sentences
@@ -16,7 +17,7 @@ from tasks.drift import DriftLimits
 from tasks.morning import look_back
 from tasks.workspace import Workspace
 
-DRIFT_EVENT = "cleanplate.drift"
+DRIFT_EVENT = "round.drifted"
 """Emitted for each alarm; an automation may call somebody."""
 
 
@@ -64,14 +65,13 @@ def publish_morning(workspace: Workspace, found: Morning) -> None:
 
 
 def _raise_alarm(workspace: Workspace, drift: Drift) -> None:
-    """The same drift told twice is one event."""
-    facts = drift.model_dump(mode="json")
+    """The same drift told twice bears the same id."""
     emit_event(
         DRIFT_EVENT,
         resource={
             "prefect.resource.id": f"cleanplate.workspace.{workspace.root.name}",
             "prefect.resource.name": str(workspace.root),
         },
-        payload={**facts, "sentence": drift_sentence(drift)},
-        id=uuid5(NAMESPACE_URL, f"{DRIFT_EVENT} {workspace.root} {sorted(facts.items())}"),
+        payload={**drift.model_dump(), "sentence": drift_sentence(drift)},
+        id=UUID(derive_key(DRIFT_EVENT, workspace.root, drift.model_dump_json()).ljust(32, "0")),
     )

@@ -49,17 +49,14 @@ def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -
 
 
 def keep_drift(number: int, human: PhaseResult, automation: PhaseResult, limit: float) -> Drift:
-    """Keep rates of two phases that tested something."""
-    rates = [phase.kept / phase.tested for phase in (human, automation)]
-    spreads = [
-        rate * (1 - rate) / phase.tested for rate, phase in zip(rates, (human, automation), strict=True)
-    ]
+    """Keep rates of two phases that tested something; the error is that of one rate for both."""
+    both = (human.kept + automation.kept) / (human.tested + automation.tested)
     return Drift(
         what="keep rate",
         round=number,
-        human=rates[0],
-        automation=rates[1],
-        error=sqrt(sum(spreads)),
+        human=human.kept / human.tested,
+        automation=automation.kept / automation.tested,
+        error=sqrt(both * (1 - both) * (1 / human.tested + 1 / automation.tested)),
         limit=limit,
     )
 
@@ -74,7 +71,9 @@ def _score_drift(
     if not told or scores is None:
         return None
     yes = answers["yes"] / told
-    spread = yes * (1 - yes) / human.tested + scores.deviation**2 / automation.tested
+    # One YES and one NO more, lest a few answers that happen to agree leave no room for chance.
+    likely = (yes * human.tested + 1) / (human.tested + 2)
+    spread = likely * (1 - likely) / human.tested + scores.deviation**2 / automation.tested
     return Drift(
         what="score",
         round=number,

@@ -41,7 +41,7 @@ def drift_sentence(drift: Drift) -> str:
     """What is how far from what."""
     return (
         f"in round {drift.round} the {drift.what} of the automated phase is {drift.automation:.1%}, of the "
-        f"human one {drift.human:.1%}: {100 * drift.gap:.1f} points apart, {100 * drift.limit:.1f} are allowed"
+        f"human one {drift.human:.1%}: {100 * drift.gap:.1f} points apart, {100 * drift.limit:.1f} allowed"
     )
 
 

@@ -7,9 +7,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
-from data_specs.model_record import ModelRecord
+from data_specs.model_record import ModelKind, ModelRecord
 from data_specs.reject import Reject, RejectReason
-from data_specs.review import Review
+from data_specs.review import Decision, Review
 from data_specs.round import PhaseResult
 from data_specs.shard import SampleRow, ShardRef
 from data_specs.spending import Seconds
@@ -47,7 +47,7 @@ def workspace(tmp_path: Path) -> Workspace:
     ledger.commit_shard(shard("grown", 0, 2), [SampleRow(f"g{p}", "scene", "train", p) for p in range(2)])
     refused = [Reject(source="clip", name=f"frame {n}", reason=RejectReason.NO_CHANGE) for n in range(5)]
     ledger.record_rejects([*refused, Reject(source="folder", name='a"b\\c', reason=RejectReason.TRUNCATED)])
-    answers = [("c00", "yes"), ("c01", "no"), ("c02", "no"), ("c10", "skip")]
+    answers: list[tuple[str, Decision]] = [("c00", "yes"), ("c01", "no"), ("c02", "no"), ("c10", "skip")]
     ledger.record_reviews(
         [
             Review(event=f"e{c}", candidate=c, decision=d, reviewer="ana", kind="person", answered_at=NOW)
@@ -55,7 +55,8 @@ def workspace(tmp_path: Path) -> Workspace:
         ]
     )
     ledger.record_scores("judge1", {"c00": 0.95, "c01": 0.25, "c02": 0.3})
-    for kind, hash in (("remover", "r1"), ("remover", "r2"), ("discriminator", "judge1")):
+    trained: list[tuple[ModelKind, str]] = [("remover", "r1"), ("remover", "r2"), ("discriminator", "judge1")]
+    for kind, hash in trained:
         ledger.record_model(
             ModelRecord(
                 hash=hash, kind=kind, path=hash, parent=None, dataset_version=None, metrics={}, created_at=NOW
