@@ -57,15 +57,19 @@ class NewVersion(BaseModel):
 
 
 class Drift(BaseModel):
-    """A round's automated phase held against its human one."""
+    """A round's automated phase held against its human one, or against the automated one before it."""
 
     model_config = ConfigDict(frozen=True)
 
     what: Literal["keep rate", "score"]
     """``keep rate``: kept of tested items. ``score``: the judge's mean against the people's share of YES."""
-    round: int
-    human: float = Field(ge=0, le=1)
-    automation: float = Field(ge=0, le=1)
+    phase: str
+    """``automation 2`` …"""
+    against: str
+    """``human 2``, ``automation 1`` …"""
+    expected: float = Field(ge=0, le=1)
+    """What the phase is held against."""
+    found: float = Field(ge=0, le=1)
     error: float = Field(ge=0)
     """Standard error of their difference; a picture's candidates rise and fall together and count as one."""
     limit: float
@@ -74,7 +78,7 @@ class Drift(BaseModel):
     @property
     def gap(self) -> float:
         """How far apart they are, 0..1."""
-        return abs(self.automation - self.human)
+        return abs(self.found - self.expected)
 
     @property
     def alarm(self) -> bool:

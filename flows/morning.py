@@ -30,7 +30,7 @@ class MorningConfig(BaseModel):
     hours: float = Field(default=24, gt=0, le=24 * 366, description="How far to look back.")
     prices: Prices = Field(default=Prices(), description="What an hour of a CPU core and of a GPU costs.")
     limits: DriftLimits = Field(
-        default=DriftLimits(), description="How far an automated phase may be from its human one."
+        default=DriftLimits(), description="How far an automated phase may be from others."
     )
 
 

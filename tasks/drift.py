@@ -1,4 +1,4 @@
-"""Drift: whether a round's automated phase still does what its people did (RORem, stages 2 and 3)."""
+"""Drift: whether an automated phase does what people did, and what it did before (papers.md, fact 4)."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -12,7 +12,7 @@ from tasks.propose import FIRST_INDEX
 
 
 class DriftLimits(BaseModel):
-    """How far apart the two phases may be."""
+    """How far apart two phases may be."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,8 +20,13 @@ class DriftLimits(BaseModel):
         default=0.3,
         ge=0,
         le=1,
-        description="Kept of tested items, automated against human. A judge that keeps above 0.9 only keeps "
-        "less than people do, so this is wide.",
+        description="Kept of tested items, automated against human; RORem's were up to 27 points apart.",
+    )
+    keep_rate_change: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Kept of tested items, automated against the one before; RORem's fell by 5 and 12 points.",
     )
     score: float = Field(
         default=0.1, ge=0, le=1, description="The judge's mean score against the people's share of YES."
@@ -29,56 +34,60 @@ class DriftLimits(BaseModel):
 
 
 def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -> list[Drift]:
-    """Both comparisons of each round whose automated phase is among the phases, rounds in order.
+    """The comparisons of each automated phase among the phases, in their order.
 
     Args:
-        ledger: Holds the scores, the answers and the human phases, whenever those ended.
+        ledger: Holds the scores, the answers and the other phases, whenever those ended.
         phases: Those that are asked about.
         limits: Beyond them a drift is an alarm.
     """
-    human = {phase.name: phase for phase in ledger.phase_results() if phase.kind == "human"}
+    known = {phase.name: phase for phase in ledger.phase_results() if phase.tested}
     found: list[Drift] = []
-    for phase in {each.name: each for each in phases if each.kind == "automation"}.values():
+    for phase in {each.name: each for each in phases if each.kind == "automation" and each.tested}.values():
         number = int(phase.name.split()[1])
-        people = human.get(f"human {number}")
-        if people is not None and people.tested and phase.tested:
-            found.append(keep_drift(number, people, phase, limits.keep_rate))
-            scores = _score_drift(ledger, number, people, phase, limits.score)
-            found += [scores] if scores else []
+        people, before = known.get(f"human {number}"), known.get(f"automation {number - 1}")
+        if people is not None:
+            found.append(keep_drift(phase, people, limits.keep_rate))
+            found += _score_drift(ledger, number, phase, people, limits.score)
+        if before is not None:
+            found.append(keep_drift(phase, before, limits.keep_rate_change))
     return found
 
 
-def keep_drift(number: int, human: PhaseResult, automation: PhaseResult, limit: float) -> Drift:
+def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
     """Keep rates of two phases that tested something; the error is that of one rate for both."""
-    both = (human.kept + automation.kept) / (human.tested + automation.tested)
+    both = (phase.kept + against.kept) / (phase.tested + against.tested)
     return Drift(
         what="keep rate",
-        round=number,
-        human=human.kept / human.tested,
-        automation=automation.kept / automation.tested,
-        error=sqrt(both * (1 - both) * (1 / human.tested + 1 / automation.tested)),
+        phase=phase.name,
+        against=against.name,
+        expected=against.kept / against.tested,
+        found=phase.kept / phase.tested,
+        error=sqrt(both * (1 - both) * (1 / phase.tested + 1 / against.tested)),
         limit=limit,
     )
 
 
 def _score_drift(
-    ledger: Ledger, number: int, human: PhaseResult, automation: PhaseResult, limit: float
-) -> Drift | None:
-    """None where nobody answered, or the judge in whose charge the round was scored nothing."""
+    ledger: Ledger, number: int, phase: PhaseResult, people: PhaseResult, limit: float
+) -> list[Drift]:
+    """One; none where nobody answered, or no judge scored."""
     answers = ledger.answers_in_shards(FIRST_INDEX["human"], FIRST_INDEX["automation"], number)
     told = answers["yes"] + answers["no"]
     scores = ledger.newest_scores_in_shards(FIRST_INDEX["automation"], FIRST_INDEX["calibration"], number)
     if not told or scores is None:
-        return None
+        return []
     yes = answers["yes"] / told
     # One YES and one NO more, lest a few answers that happen to agree leave no room for chance.
-    likely = (yes * human.tested + 1) / (human.tested + 2)
-    spread = likely * (1 - likely) / human.tested + scores.deviation**2 / automation.tested
-    return Drift(
+    likely = (yes * people.tested + 1) / (people.tested + 2)
+    spread = likely * (1 - likely) / people.tested + scores.deviation**2 / phase.tested
+    drift = Drift(
         what="score",
-        round=number,
-        human=yes,
-        automation=min(1.0, scores.mean),
+        phase=phase.name,
+        against=people.name,
+        expected=yes,
+        found=min(1.0, scores.mean),
         error=sqrt(spread),
         limit=limit,
     )
+    return [drift]

@@ -16,7 +16,7 @@ def morning_page(morning: Morning) -> str:
         *_section("Made", [_made_row(each.stage, each.shards, each.samples) for each in morning.shards]),
         *_section("Refused", [_count_row("reason", why, n) for why, n in morning.rejects.items()]),
         *_section("Answers", [_count_row("answer", who, n) for who, n in morning.reviews.items()]),
-        *_section("Automated against human", [drift_row(each) for each in morning.drifts]),
+        *_section("Drift", [drift_row(each) for each in morning.drifts]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -40,8 +40,8 @@ def sentences(morning: Morning) -> list[str]:
 def drift_sentence(drift: Drift) -> str:
     """What is how far from what."""
     return (
-        f"in round {drift.round} the {drift.what} of the automated phase is {drift.automation:.1%}, of the "
-        f"human one {drift.human:.1%}: {100 * drift.gap:.1f} points apart, {100 * drift.limit:.1f} allowed"
+        f"the {drift.what} of {drift.phase} is {drift.found:.1%}, of {drift.against} {drift.expected:.1%}: "
+        f"{100 * drift.gap:.1f} points apart, {100 * drift.limit:.1f} allowed"
     )
 
 
@@ -79,10 +79,11 @@ def phase_rows(morning: Morning) -> list[Row]:
 def drift_row(drift: Drift) -> Row:
     """One comparison."""
     return {
-        "round": str(drift.round),
+        "phase": drift.phase,
         "what": drift.what,
-        "human": f"{drift.human:.1%}",
-        "automated": f"{drift.automation:.1%}",
+        "is": f"{drift.found:.1%}",
+        "against": drift.against,
+        "was": f"{drift.expected:.1%}",
         "allowed gap": f"{drift.limit:.1%}",
         "alarm": "yes" if drift.alarm else "no",
     }

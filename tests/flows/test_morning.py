@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,7 +40,7 @@ def phase(name: str, kind: PhaseKind, tested: int, kept: int) -> PhaseResult:
     )  # fmt: skip
 
 
-def add_shard(space: Workspace, stage: Stage, index: int, samples: int, round: int = 1) -> list[str]:
+def add_shard(space: Workspace, stage: Stage, index: int, samples: int, round: int = 2) -> list[str]:
     name = f"{round:03d}-{stage}-{index:05d}-x"
     keys = [f"{stage}{index}-{place}" for place in range(samples)]
     ref = ShardRef(
@@ -53,7 +54,7 @@ def add_shard(space: Workspace, stage: Stage, index: int, samples: int, round: i
 
 @pytest.fixture
 def night(tmp_path: Path) -> Workspace:
-    """Round 1: people kept 50 of 100 items, 3 YES of 4; the judge kept 10 of 200, its mean score 0.3."""
+    """Round 2: people kept 50 of 100 items, 3 YES of 4; the judge kept 10 of 200, its mean score 0.3."""
     space = Workspace.open(tmp_path / "workspace")
     ledger = space.ledger()
     asked, judged = add_shard(space, "candidates", 0, 4), add_shard(space, "candidates", 1000, 4)
@@ -105,7 +106,8 @@ def night(tmp_path: Path) -> Workspace:
                 created_at=datetime.now(UTC),
             )  # fmt: skip
         )
-    for result in (phase("human 1", "human", 100, 50), phase("automation 1", "automation", 200, 10)):
+    people, judge = phase("human 2", "human", 100, 50), phase("automation 2", "automation", 200, 10)
+    for result in (phase("automation 1", "automation", 200, 22), people, judge):
         ledger.record_phase("run", f"{result.name}: start", {})
         ledger.record_phase("run", result.name, {"result": result.model_dump()})
     ledger.record_spending("w1", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
@@ -128,7 +130,7 @@ def test_what_it_cost_and_what_came_of_it(night: Workspace) -> None:
     assert found.rejects == {RejectReason.NO_CHANGE.value: 7}
     assert found.reviews == {"person no": 7, "person yes": 3}
     assert [(each.number, each.grown_by) for each in found.versions] == [(1, 100), (2, 60)]
-    assert [each.name for each in found.phases] == ["human 1", "automation 1"]
+    assert [each.name for each in found.phases] == ["automation 1", "human 2", "automation 2"]
 
 
 def test_another_stretch_of_time_holds_nothing(night: Workspace) -> None:
@@ -139,14 +141,16 @@ def test_another_stretch_of_time_holds_nothing(night: Workspace) -> None:
 
 
 def test_drift_compares_the_newest_judge_with_the_people_of_the_same_round(night: Workspace) -> None:
-    keep, score = look_back_now(config(night)).drifts
-    assert (keep.what, keep.human, keep.automation) == ("keep rate", 0.5, 0.05)
+    keep, score, change = look_back_now(config(night)).drifts
+    assert (keep.what, keep.against, keep.expected, keep.found) == ("keep rate", "human 2", 0.5, 0.05)
     assert keep.error == pytest.approx((0.2 * 0.8 * (1 / 100 + 1 / 200)) ** 0.5)
-    assert (score.what, score.human) == ("score", 0.75), "not the answers that calibrate"
-    assert score.automation == pytest.approx(0.3)
+    assert (score.what, score.expected) == ("score", 0.75), "not the answers that calibrate"
+    assert score.found == pytest.approx(0.3)
     assert score.error == pytest.approx((76 / 102 * 26 / 102 / 100 + 0.035 / 200) ** 0.5)
     assert keep.alarm
     assert score.alarm
+    assert (change.against, change.expected, change.found) == ("automation 1", 0.11, 0.05)
+    assert not change.alarm, "6 points of the 10 allowed"
 
 
 @pytest.mark.parametrize(
@@ -159,13 +163,27 @@ def test_drift_compares_the_newest_judge_with_the_people_of_the_same_round(night
 )
 def test_an_alarm_is_more_than_the_limit_and_more_than_chance(human, automation, alarm: bool) -> None:
     people, judge = phase("human 1", "human", *human), phase("automation 1", "automation", *automation)
-    assert keep_drift(1, people, judge, 0.3).alarm is alarm
+    assert keep_drift(judge, people, 0.3).alarm is alarm
+
+
+def test_of_rorems_own_rounds_only_the_last_fall_is_an_alarm() -> None:
+    """papers.md, fact 4: tested and kept of three rounds."""
+    human = [(10_000, 4_182), (10_000, 7_008), (10_000, 6_133)]
+    automation = [(30_000, 20_634), (80_000, 51_099), (95_204, 49_313)]
+    people = [phase(f"human {n}", "human", *counts) for n, counts in enumerate(human, 1)]
+    judged = [phase(f"automation {n}", "automation", *counts) for n, counts in enumerate(automation, 1)]
+    limits = DriftLimits()
+    beside = [keep_drift(a, h, limits.keep_rate) for a, h in zip(judged, people, strict=True)]
+    assert [round(100 * each.gap, 1) for each in beside] == [27.0, 6.2, 9.5]
+    falls = [keep_drift(b, a, limits.keep_rate_change) for a, b in pairwise(judged)]
+    assert [round(100 * each.gap, 1) for each in falls] == [4.9, 12.1]
+    assert [each.alarm for each in [*beside, *falls]] == [False, False, False, False, True]
 
 
 def test_the_page_opens_with_the_alarms(night: Workspace) -> None:
     lines = morning_page(look_back_now(config(night))).splitlines()
     assert lines[2] == (
-        "- **Alarm**: in round 1 the keep rate of the automated phase is 5.0%, of the human one 50.0%: "
+        "- **Alarm**: the keep rate of automation 2 is 5.0%, of human 2 50.0%: "
         "45.0 points apart, 30.0 allowed"
     )
     assert "- 80 accepted, for 9.25 EUR, 0.1156 EUR each." in lines
@@ -210,6 +228,8 @@ def test_a_run_shows_the_page_and_raises_each_alarm_once(night: Workspace) -> No
 
 
 def test_a_drift_is_told_as_what_it_is() -> None:
-    drift = Drift(what="score", round=2, human=0.5, automation=0.45, error=0.01, limit=0.1)
+    drift = Drift(
+        what="score", phase="automation 2", against="human 2", expected=0.5, found=0.45, error=0.01, limit=0.1
+    )
     assert drift.gap == pytest.approx(0.05)
     assert not drift.alarm
