@@ -26,7 +26,7 @@ class DriftLimits(BaseModel):
         default=0.1,
         ge=0,
         le=1,
-        description="Kept of tested items, automated against the one before; RORem's fell by 5 and 12 points.",
+        description="Kept of tested items, automated against the one before; RORem's fell by 5 and by 12.",
     )
     score: float = Field(
         default=0.1, ge=0, le=1, description="The judge's mean score against the people's share of YES."
