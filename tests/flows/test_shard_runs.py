@@ -9,6 +9,7 @@ import pytest
 from prefect import flow, task
 
 from data_specs.errors import InputError
+from flows.rorem_round import RoundConfig, run_key
 from flows.shard_runs import over_shards
 from tasks.choose import items_of
 from tasks.propose import ProposeWork, propose_shard
@@ -47,6 +48,13 @@ def test_processes_make_the_same_shards_in_the_same_order(studio, tmp_path: Path
     pool = workers_of(TWO)
     assert isinstance(pool, Pool)
     pool.close()
+
+
+def test_who_does_the_work_is_no_part_of_a_runs_name() -> None:
+    named = run_key(RoundConfig())
+    assert run_key(RoundConfig(workers=TWO)) == named
+    assert run_key(RoundConfig.model_validate({"workers": {"kind": "ray", "address": "head:6379"}})) == named
+    assert run_key(RoundConfig(keep_above=0.8)) != named
 
 
 def test_when_one_fails_no_other_begins(tmp_path: Path) -> None:
