@@ -117,6 +117,7 @@ def evaluate_remover(
         return Evaluation.model_validate(known)
     shown = read_triplets(workspace, triplets, split, origin)
     found, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
-    workspace.ledger().record_phase(run, key, found.model_dump(mode="json"))
+    # Before what was found: once that is known, nobody comes this way again.
     workspace.ledger().record_spending(derive_key(run, key), "evaluate", seconds)
+    workspace.ledger().record_phase(run, key, found.model_dump(mode="json"))
     return found
