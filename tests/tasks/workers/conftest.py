@@ -63,11 +63,11 @@ def loads(workspace: Workspace) -> list[int]:
     return [int(line) for line in notes.read_text().split()] if notes.exists() else []
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 400) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(0.25)
 
 
 def assert_each_once(workspace: Workspace, works: Sequence[ProposeWork], refs: Sequence[ShardRef]) -> None:
