@@ -10,6 +10,7 @@ CleanplateError
 │   └── LeaseExpiredError    the lease has run out; the item is back in the queue
 ├── StoreError           the object store does not answer, refuses, or holds other bytes than it was given
 ├── ModelError           weights, a checkpoint or a registry name cannot be used
+├── WorkerError          no worker can be had, or a piece of work ends whoever takes it
 └── FlowError            a round or cycle cannot go on (nothing to train on, no pool left)
 """
 
@@ -30,6 +31,10 @@ class InputError(CleanplateError):
         super().__init__(f"{where}: {fault}")
         self.where = str(where)
         self.fault = fault
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Lets it travel from one process to another, which an exception of two arguments does not."""
+        return type(self), (self.where, self.fault)
 
 
 class ShardError(CleanplateError):
@@ -62,6 +67,10 @@ class StoreError(CleanplateError):
 
 class ModelError(CleanplateError):
     """Weights, a checkpoint or a registry name cannot be used."""
+
+
+class WorkerError(CleanplateError):
+    """No worker can be had, or a piece of work ends whoever takes it."""
 
 
 class FlowError(CleanplateError):

@@ -37,6 +37,12 @@ COMMANDS = (
         "Measure removers on pictures whose truth is known.",
     ),
     LazyCommand("remove", "flows.commands.remove:remove_app", "Remove objects from your own pictures."),
+    LazyCommand(
+        "morning", "flows.commands.morning:morning_app", "Say what the night brought and what it cost."
+    ),
+    LazyCommand(
+        "metrics", "flows.commands.metrics:metrics_app", "Print what the ledger knows, for Prometheus."
+    ),
     LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
 )
 

@@ -13,6 +13,7 @@ from data_specs.keys import Split
 from data_specs.shard import ShardRef
 from flows.compositing_artifacts import publish_compositing
 from flows.progress import say, tracked
+from flows.shard_runs import over_shards
 from tasks.compose.captured_masks import CaptureConfig
 from tasks.compose.compose import ComposeConfig
 from tasks.compose.flat_ground import FlatGroundConfig
@@ -27,6 +28,7 @@ from tasks.shards import PictureFormat
 from tasks.sources.backgrounds import BackgroundSource, StudioBackgrounds, count_backgrounds
 from tasks.sources.pairs import PairSource, StudioPairs, count_pairs
 from tasks.sources.source_files import pictures_digest
+from tasks.workers import INLINE, WorkersConfig
 from tasks.workspace import Workspace
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -80,6 +82,10 @@ class CompositingConfig(BaseModel):
     )
     plates: PlateConfig = Field(default=PlateConfig(), description="What is asked of a background.")
     compose: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
+    workers: WorkersConfig = Field(
+        default=INLINE,
+        description="Who does the shards: inline (this process), processes of this machine, or ray's actors.",
+    )
 
 
 @flow(name="objectclear-compositing", flow_run_name="compositing, {config.draws} draws")
@@ -91,10 +97,11 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
         FlowError: When not one composite could be made; the reasons are in the ledger and in Prefect by then.
     """
     workspace = Workspace.open(config.workspace)
-    cut = [cut_out_shard(workspace, work) for work in tracked(list(cut_out_works(config)), "cut-outs")]
-    found = [plate_shard(workspace, work) for work in tracked(list(plate_works(config)), "plates")]
+    workers = config.workers
+    cut = over_shards(cut_out_shard, workspace, list(cut_out_works(config)), workers, "cut-outs")
+    found = over_shards(plate_shard, workspace, list(plate_works(config)), workers, "plates")
     works = list(compose_works(config, workspace, _shards(cut), _shards(found)))
-    composed = [compose_shard(workspace, work) for work in tracked(works, "composites")]
+    composed = over_shards(compose_shard, workspace, works, workers, "composites")
     pooled = _pool(config, workspace, _shards(composed)) if config.to_pool else []
     gathered: dict[CompositingStage, list[Harvest]] = {
         "cut-outs": cut,

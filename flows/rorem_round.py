@@ -15,11 +15,12 @@ from flows.judging import JudgeOutcome, judge_phase
 from flows.people import Asked, ReviewPhase, review
 from flows.samples import publish_phase_samples
 from flows.settings import RoundSettings
+from flows.shard_runs import over_shards
 from flows.standing import PhaseOutcome, begin, finish, finished
 from flows.steps import grow_version, propose_over_shards, train_and_compare
 from tasks.choose import choose_items
 from tasks.grow import accepted_by_review, accepted_by_score, candidates_by_item, one_of_each
-from tasks.judge import score_shard
+from tasks.judge import ScoreWork, score_shard
 from tasks.workspace import Workspace
 
 
@@ -55,10 +56,10 @@ def rorem_round(config: RoundConfig) -> RoundOutcome:
 
 
 def run_key(config: RoundConfig) -> str:
-    """Names a run by its settings: the same settings go on with the same run."""
+    """Names a run by its settings: the same settings go on with the same run, whoever does the work."""
     # Runs from before people could be chosen keep their names.
     unsaid = {"people"} if config.people is None else set()
-    return derive_key("rorem", config.model_dump_json(exclude={"workspace", "round", *unsaid}))
+    return derive_key("rorem", config.model_dump_json(exclude={"workspace", "round", "workers", *unsaid}))
 
 
 def human_phase(config: RoundConfig, workspace: Workspace) -> PhaseOutcome:
@@ -132,6 +133,6 @@ def _accepted(
         decided = ledger.decisions(asked)
         return accepted_by_review(items, {key for key, decision in decided.items() if decision == "yes"})
     assert judge is not None, "an automated phase with judged growth has a judge"
-    for ref in refs:
-        score_shard(workspace, ref, judge.trained.judge)
+    works = [ScoreWork(ref=ref, judge=judge.trained.judge) for ref in refs]
+    over_shards(score_shard, workspace, works, config.workers, f"scores of {kind} {config.round}")
     return accepted_by_score(items, ledger.scores(judge.trained.judge.hash), config.keep_above)

@@ -13,6 +13,7 @@ from models.training.loop import TrainingConfig
 from models.training.remover_loss import RemoverLossConfig
 from models.variants import MaskVariant
 from tasks.review.oracle import OracleConfig
+from tasks.workers import INLINE, WorkersConfig
 
 _TINY = PROFILES["tiny"]
 
@@ -88,4 +89,9 @@ class RoundSettings(BaseModel):
         ge=1,
         le=100_000,
         description="Items a shard: choose it so that a shard is 10–30 s of work.",
+    )
+    workers: WorkersConfig = Field(
+        default=INLINE,
+        description="Who proposes and judges: inline (the flow itself), processes of this machine, or ray's "
+        "actors. What comes out is the same.",
     )

@@ -8,8 +8,8 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.round import PhaseKind, PhaseResult
 from data_specs.shard import ShardRef
-from flows.progress import tracked
 from flows.settings import RoundSettings
+from flows.shard_runs import over_shards
 from flows.standing import PhaseOutcome, Standing
 from models.training.loop import TrainingConfig
 from models.variants import MaskVariant
@@ -18,12 +18,9 @@ from tasks.dataset.versions import create_version, selection_of
 from tasks.evaluate import Evaluation, evaluate_remover
 from tasks.grow import GrowWork, grow_shard
 from tasks.model_registry import promote
-from tasks.propose import ProposeWork, RemoverRef, propose_shard
+from tasks.propose import FIRST_INDEX, ProposeWork, RemoverRef, propose_shard
 from tasks.train_remover import RemoverTraining, retrain
 from tasks.workspace import Workspace
-
-_FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000}
-"""Shards of one stage and round are numbered apart by what they are for."""
 
 
 def propose_over_shards(
@@ -46,14 +43,14 @@ def propose_over_shards(
             holders,
             items[start : start + settings.shard_items],
             round,
-            _FIRST_INDEX[kind] + after + number,
+            FIRST_INDEX[kind] + after + number,
             kind,
             settings.variants,
             remover,
         )
         for number, start in enumerate(starts)
     ]
-    return [propose_shard(workspace, work) for work in tracked(works, f"candidates of {kind} {round}")]
+    return over_shards(propose_shard, workspace, works, settings.workers, f"candidates of {kind} {round}")
 
 
 def propose_in_turn(
@@ -76,7 +73,7 @@ def propose_in_turn(
             holders,
             items[number::kinds],
             round,
-            _FIRST_INDEX[kind] + after + number,
+            FIRST_INDEX[kind] + after + number,
             kind,
             (variant,),
             remover,
@@ -84,7 +81,8 @@ def propose_in_turn(
         for number, variant in enumerate(settings.variants)
         if items[number::kinds]
     ]
-    return [propose_shard(workspace, work) for work in tracked(works, f"{kind} candidates of judge {round}")]
+    what = f"{kind} candidates of judge {round}"
+    return over_shards(propose_shard, workspace, works, settings.workers, what)
 
 
 def fresh_items(workspace: Workspace, round: int, count: int) -> list[str]:
@@ -141,7 +139,7 @@ def grow_version(
         return parent
     work = GrowWork(
         round=round,
-        index=_FIRST_INDEX[kind],
+        index=FIRST_INDEX[kind],
         phase=f"{kind} {round}",
         candidates=tuple(candidates),
         accepted=tuple(keys),

@@ -12,6 +12,7 @@ from data_specs.triplet import Triplet
 from tasks.shards import encode_triplet, finished_shard, write_shard
 from tasks.sources.clip import ClipConfig, clip_triplets
 from tasks.work import BY_WORK, ShardWork
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 
@@ -71,4 +72,4 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
 )
 def capture_shard(workspace: Workspace, work: CaptureWork) -> ShardRef:
     """One clip's triplets."""
-    return capture(workspace, work)
+    return do_shard(INLINE, workspace, "capture", work.digest, capture, work)

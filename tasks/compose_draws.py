@@ -19,6 +19,7 @@ from tasks.compose.compose import ComposeConfig, compose
 from tasks.harvest import Harvest, Kept, harvest
 from tasks.shards import ShardReader, decode_cutout, decode_plate, encode_composite, shadow_class_in
 from tasks.work import BY_WORK, ShardWork
+from tasks.workers import INLINE, WorkersConfig, do_shard
 from tasks.workspace import Workspace
 
 _AT_HAND = 256
@@ -129,6 +130,6 @@ def size_class(share: float) -> str:
     result_serializer="json",
     cache_policy=BY_WORK,
 )
-def compose_shard(workspace: Workspace, work: ComposeWork) -> Harvest:
+def compose_shard(workspace: Workspace, work: ComposeWork, workers: WorkersConfig = INLINE) -> Harvest:
     """One shard of composites."""
-    return compose_draws(workspace, work)
+    return do_shard(workers, workspace, "compose", work.digest, compose_draws, work)

@@ -20,6 +20,7 @@ from tasks.shards import encode_cutout
 from tasks.sources.pairs import PairSource, StudioPairs, numbers_of, read_pairs
 from tasks.sources.studio.shots import make_shot
 from tasks.work import BY_WORK
+from tasks.workers import INLINE, WorkersConfig, do_shard
 from tasks.workspace import Workspace
 
 
@@ -91,6 +92,6 @@ def _refused(pair: PicturePair | CapturedPair, reject: Reject) -> RefusedSample:
     result_serializer="json",
     cache_policy=BY_WORK,
 )
-def cut_out_shard(workspace: Workspace, work: CutOutWork) -> Harvest:
+def cut_out_shard(workspace: Workspace, work: CutOutWork, workers: WorkersConfig = INLINE) -> Harvest:
     """One shard of cut-outs."""
-    return cut_out_pairs(workspace, work)
+    return do_shard(workers, workspace, "cut out", work.digest, cut_out_pairs, work)

@@ -17,6 +17,7 @@ from models.protocols import RemovalModel
 from tasks.assess import assess, mean_psnr, wilson_interval
 from tasks.propose import RemoverRef, load_remover
 from tasks.shards import ShardReader, decode_triplet
+from tasks.workers.timed import timed
 from tasks.workspace import Workspace
 
 
@@ -121,8 +122,9 @@ def evaluate_remover(
     known = workspace.ledger().phase(run, key)
     if known is not None:
         return Evaluation.model_validate(known)
-    found = evaluate(
-        load_remover(workspace, remover), read_triplets(workspace, triplets, split, origin), quality
-    )
+    shown = read_triplets(workspace, triplets, split, origin)
+    found, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
+    # Before what was found: once that is known, nobody comes this way again.
+    workspace.ledger().record_spending(derive_key(run, key), "evaluate", seconds)
     workspace.ledger().record_phase(run, key, found.model_dump(mode="json"))
     return found

@@ -12,6 +12,7 @@ from data_specs.shard import EncodedSample, ShardRef
 from tasks.shards import encode_pool_item, encode_triplet, write_shard
 from tasks.sources.studio.shots import Shot, StudioConfig, as_pool_item, as_triplet, make_shot
 from tasks.work import BY_WORK, ShardWork
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 
@@ -61,4 +62,4 @@ def film(workspace: Workspace, work: FilmWork) -> ShardRef:
 )
 def film_shard(workspace: Workspace, work: FilmWork) -> ShardRef:
     """One shard of studio shots."""
-    return film(workspace, work)
+    return do_shard(INLINE, workspace, "film", work.digest, film, work)

@@ -25,6 +25,7 @@ from tasks.sources.backgrounds import (
     studio_background,
 )
 from tasks.work import BY_WORK
+from tasks.workers import INLINE, WorkersConfig, do_shard
 from tasks.workspace import Workspace
 
 
@@ -106,6 +107,6 @@ def _plate(background: Background, work: PlateWork, perception: Perception) -> P
     result_serializer="json",
     cache_policy=BY_WORK,
 )
-def plate_shard(workspace: Workspace, work: PlateWork) -> Harvest:
+def plate_shard(workspace: Workspace, work: PlateWork, workers: WorkersConfig = INLINE) -> Harvest:
     """One shard of plates."""
-    return find_plates(workspace, work)
+    return do_shard(workers, workspace, "find plates", work.digest, find_plates, work)

@@ -11,6 +11,7 @@ from data_specs.shard import EncodedSample, ShardRef
 from data_specs.triplet import Triplet
 from tasks.shards import ShardReader, decode_candidate, encode_triplet, write_shard
 from tasks.work import BY_WORK, ShardWork
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 
@@ -97,4 +98,4 @@ def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
 )
 def grow_shard(workspace: Workspace, work: GrowWork) -> ShardRef:
     """One shard of grown triplets."""
-    return grow(workspace, work)
+    return do_shard(INLINE, workspace, "grow", work.digest, grow, work)

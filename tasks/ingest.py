@@ -20,6 +20,7 @@ from tasks.sources.high_resolution import HighResolutionConfig, high_resolution_
 from tasks.sources.meta_json import MetaJsonConfig, meta_json_triplets
 from tasks.sources.pool import PoolConfig, pool_items
 from tasks.work import BY_WORK, CODE_VERSION, ShardWork
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 
@@ -187,4 +188,4 @@ def _encode(sample: Triplet | PoolItem, work: IngestWork) -> EncodedSample:
 )
 def ingest_shard(workspace: Workspace, work: IngestWork) -> Intake:
     """One shard of a source's files."""
-    return ingest_files(workspace, work)
+    return do_shard(INLINE, workspace, "ingest", work.digest, ingest_files, work)

@@ -7,12 +7,14 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.candidate import Candidate
+from data_specs.keys import derive_key
 from data_specs.round import JudgeCurves, JudgeResult
 from data_specs.shard import ShardRef
 from models.calibration import area_under_curve, calibration_error, reliability
 from models.protocols import Discriminator
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
 from tasks.train_judge import JudgeRef, load_judge
+from tasks.workers import INLINE, WorkersConfig, do_shard
 from tasks.workspace import Workspace
 
 
@@ -32,17 +34,38 @@ def score_all(judge: Discriminator, candidates: Sequence[Candidate]) -> list[flo
     )
 
 
-@task(task_run_name="judge {ref.name}")
-def score_shard(workspace: Workspace, ref: ShardRef, judge: JudgeRef) -> int:
+class ScoreWork(BaseModel):
+    """A judge's scores of one shard of candidates."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ref: ShardRef
+    judge: JudgeRef
+
+    @property
+    def digest(self) -> str:
+        """Names the work by the shard and the judge, wherever its weights lie."""
+        return derive_key("scores", self.ref.name, self.judge.hash)
+
+
+def score(workspace: Workspace, work: ScoreWork) -> int:
     """Score every candidate of a shard into the ledger.
 
     Returns:
         How many there are.
     """
-    candidates = read_candidates(workspace, ref)
-    scores = score_all(load_judge(workspace, judge), candidates)
-    workspace.ledger().record_scores(judge.hash, dict(zip([c.key for c in candidates], scores, strict=True)))
+    candidates = read_candidates(workspace, work.ref)
+    scores = score_all(load_judge(workspace, work.judge), candidates)
+    workspace.ledger().record_scores(
+        work.judge.hash, dict(zip([c.key for c in candidates], scores, strict=True))
+    )
     return len(scores)
+
+
+@task(task_run_name="judge {work.ref.name}")
+def score_shard(workspace: Workspace, work: ScoreWork, workers: WorkersConfig = INLINE) -> int:
+    """One shard's scores, given by a worker; how many there are."""
+    return do_shard(workers, workspace, "judge", work.digest, score, work)
 
 
 def measure(

@@ -13,6 +13,7 @@ from data_specs.errors import ModelError
 from data_specs.model_record import ModelKind, ModelRecord
 from models.inpainting import InpaintingNetwork, load_network
 from models.sdxl_inpainting import is_published_layout, read_sdxl_inpainting
+from models.training.running import training_device
 from tasks.aside import aside_path, sync_folder
 from tasks.code_revision import code_revision
 from tasks.model_card import CARD_FILE, weights_digests, write_card
@@ -136,5 +137,5 @@ def network_at(folder: Path) -> InpaintingNetwork:
 
 @lru_cache(maxsize=4)
 def shared_network_at(folder: Path) -> InpaintingNetwork:
-    """A network loaded once a process, for reading only."""
-    return network_at(folder)
+    """A network loaded once a process, for reading only, on the process's GPU where there is one."""
+    return network_at(folder).to(training_device())

@@ -11,6 +11,7 @@ from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from tasks.shards import ShardReader, decode_composite, encode_pool_item, encode_triplet, write_shard
 from tasks.work import BY_WORK, ShardWork
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 
@@ -69,4 +70,4 @@ def as_pool_item(composite: Composite) -> PoolItem:
 )
 def pool_composites_shard(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
     """One shard of pool items."""
-    return pool_composites(workspace, work)
+    return do_shard(INLINE, workspace, "pool composites", work.digest, pool_composites, work)

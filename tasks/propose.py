@@ -1,6 +1,8 @@
 """Propose: the current remover edits pool pictures (RORem, stages 2 and 3)."""
 
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 
 from prefect import task
 from pydantic import BaseModel, ConfigDict
@@ -15,7 +17,11 @@ from models.variants import MaskVariant, widen
 from tasks.model_store import shared_network_at
 from tasks.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
 from tasks.work import BY_WORK, ShardWork
+from tasks.workers import INLINE, WorkersConfig, do_shard
 from tasks.workspace import Workspace
+
+FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000}
+"""Shards of one stage and round are numbered apart by what they are for."""
 
 
 class RemoverRef(BaseModel):
@@ -43,8 +49,13 @@ class ProposeWork(ShardWork):
 
 
 def load_remover(workspace: Workspace, ref: RemoverRef) -> InpaintingRemover:
-    """The remover a ref names; loaded once a process."""
-    return InpaintingRemover(shared_network_at(workspace.fetched(ref.folder)), ref.sampling)
+    """The remover a ref names; loaded and fingerprinted once a process."""
+    return _remover_at(workspace.fetched(ref.folder), ref.sampling.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
+    return InpaintingRemover(shared_network_at(folder), SamplingConfig.model_validate_json(sampling_json))
 
 
 def propose_candidates(
@@ -108,6 +119,6 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
     result_serializer="json",
     cache_policy=BY_WORK,
 )
-def propose_shard(workspace: Workspace, work: ProposeWork) -> ShardRef:
-    """One shard of candidates."""
-    return propose(workspace, work)
+def propose_shard(workspace: Workspace, work: ProposeWork, workers: WorkersConfig = INLINE) -> ShardRef:
+    """One shard of candidates, made by a worker."""
+    return do_shard(workers, workspace, "propose", work.digest, propose, work)

@@ -1,6 +1,7 @@
 """Train the discriminator on the reviews, and calibrate it on reviews it was not trained on."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, decode_candidate
 from tasks.training_data import ReviewSamples, review_batches
 from tasks.training_progress import training_progress
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 _LEAST_OF_EACH = 20
@@ -87,10 +89,13 @@ Answered = list[tuple[Candidate, bool]]
 
 
 def load_judge(workspace: Workspace, ref: JudgeRef) -> LoraDiscriminator:
-    """The judge a ref names, on its backbone."""
-    return load_discriminator(
-        workspace.fetched(ref.folder), shared_network_at(workspace.fetched(ref.backbone.folder))
-    )
+    """The judge a ref names, on its backbone; loaded once a process."""
+    return _judge_at(workspace.fetched(ref.folder), workspace.fetched(ref.backbone.folder))
+
+
+@lru_cache(maxsize=2)
+def _judge_at(folder: Path, backbone: Path) -> LoraDiscriminator:
+    return load_discriminator(folder, shared_network_at(backbone))
 
 
 def split_answers(
@@ -228,4 +233,4 @@ def _keep(
 def train_discriminator(workspace: Workspace, work: JudgeTraining) -> TrainedJudge:
     """Train and calibrate a judge, with a progress bar here and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
-        return train_judge(workspace, work, progress)
+        return do_shard(INLINE, workspace, "train judge", work.digest, train_judge, work, progress)

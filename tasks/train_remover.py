@@ -25,6 +25,7 @@ from tasks.shards import ShardReader
 from tasks.size_buckets import size_buckets
 from tasks.training_data import SizeBuckets, TripletSamples, triplet_batches
 from tasks.training_progress import training_progress
+from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
 
@@ -224,4 +225,4 @@ def keep_trained(
 def retrain(workspace: Workspace, work: RemoverTraining) -> Trained:
     """Fine-tune a remover, with a progress bar here and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
-        return train_remover(workspace, work, progress)
+        return do_shard(INLINE, workspace, "train remover", work.digest, train_remover, work, progress)

@@ -69,6 +69,13 @@ def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postg
     return dialect.insert(table).on_conflict_do_nothing()
 
 
+def between(column: sa.Column[Any], since: datetime | None, until: datetime | None) -> sa.ColumnElement[bool]:
+    """From ``since`` on and before ``until``; None = ever."""
+    limits = [column >= since] if since is not None else []
+    limits += [column < until] if until is not None else []
+    return sa.and_(sa.true(), *limits)
+
+
 def chunked(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """The items in order, at most `CHUNK` at a time."""
     for start in range(0, len(items), CHUNK):

@@ -1,13 +1,14 @@
 """Rejects: what was refused, and why."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from data_specs import ledger as tables
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
-from tasks.ledger.base import LedgerBase, insert_new, now
+from tasks.ledger.base import LedgerBase, between, insert_new, now
 
 
 class RejectLedger(LedgerBase):
@@ -29,12 +30,15 @@ class RejectLedger(LedgerBase):
                 for row in rows
             ]
 
-    def reject_counts(self) -> dict[str, int]:
-        """How many for each reason, most first."""
+    def reject_counts(self, since: datetime | None = None, until: datetime | None = None) -> dict[str, int]:
+        """How many for each reason, most first; those recorded from ``since`` on and before ``until``."""
         table = tables.rejects
         count = sa.func.count()
         query = (
-            sa.select(table.c.reason, count).group_by(table.c.reason).order_by(count.desc(), table.c.reason)
+            sa.select(table.c.reason, count)
+            .where(between(table.c.recorded_at, since, until))
+            .group_by(table.c.reason)
+            .order_by(count.desc(), table.c.reason)
         )
         with self._reading() as connection:
             return {reason: number for reason, number in connection.execute(query)}

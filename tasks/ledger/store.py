@@ -4,6 +4,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data_specs.errors import LedgerError
 from tasks.ledger.batches import BatchLedger
+from tasks.ledger.counts import CountLedger
 from tasks.ledger.draws import DrawLedger
 from tasks.ledger.leases import LeaseLedger
 from tasks.ledger.migrate import migrate
@@ -14,6 +15,7 @@ from tasks.ledger.rejects import RejectLedger
 from tasks.ledger.reviews import ReviewLedger
 from tasks.ledger.scores import ScoreLedger
 from tasks.ledger.shards import ShardLedger
+from tasks.ledger.spending import SpendingLedger
 from tasks.ledger.versions import VersionLedger
 
 
@@ -28,6 +30,8 @@ class Ledger(
     ScoreLedger,
     ModelLedger,
     PhaseLedger,
+    SpendingLedger,
+    CountLedger,
     VersionLedger,
 ):
     """Everything that is known. Every method may be repeated without harm."""

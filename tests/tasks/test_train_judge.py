@@ -12,7 +12,7 @@ from models.discriminator import DiscriminatorConfig
 from models.training.loop import TrainingConfig
 from models.variants import MaskVariant
 from tasks.choose import items_of
-from tasks.judge import score_all, score_shard
+from tasks.judge import ScoreWork, score_all, score_shard
 from tasks.propose import ProposeWork, propose
 from tasks.review.oracle import read_candidates
 from tasks.train_judge import JudgeTraining, load_judge, split_answers, train_judge
@@ -110,7 +110,7 @@ def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed) 
     assert train_judge(space, training(reviewed), lambda *now: told.append(now[0])) == trained
     assert len(told) == 4, "nothing was trained again"
 
-    assert score_shard.fn(space, reviewed.candidates, trained.judge) == 72
+    assert score_shard.fn(space, ScoreWork(ref=reviewed.candidates, judge=trained.judge)) == 72
     stored = space.ledger().scores(trained.judge.hash)
     expected = score_all(judge, shown)
     assert [stored[c.key] for c in shown] == pytest.approx(expected)

@@ -1,0 +1,75 @@
+"""A Ray cluster of one's own on this machine, for as long as it is wanted; for benchmarks and tests.
+
+`python -P benchmarks/_ray_cluster.py FOLDER CPUS` is its head: it prints its address and ends with its input.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LEAST_STORE_BYTES = 80_000_000
+_STOP_SECONDS = 30
+
+
+@contextmanager
+def ray_cluster(cpus: int) -> Iterator[str]:
+    """A cluster without dashboard and reports of use, which listens to nobody without its token.
+
+    Ray takes no loopback address, it looks up the machine's own; hence the token, which this process's
+    environment holds meanwhile. Ray reads it when it is imported: import Ray inside only.
+
+    Yields:
+        The address to connect to.
+    """
+    # Ray's sockets lie below its folder, and a socket's path has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        token = Path(folder) / "token"
+        token.write_text(secrets.token_hex(32))
+        token.chmod(0o600)
+        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
+        before = {name: os.environ.get(name) for name in own}
+        os.environ.update(own)
+        command = [sys.executable, "-P", __file__, folder, str(cpus)]
+        head = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert head.stdin is not None
+        assert head.stdout is not None
+        try:
+            address = head.stdout.readline().strip()
+            if not address:
+                raise RuntimeError("Ray's head ended at once; what it printed above says why")
+            yield address
+        finally:
+            head.stdin.close()
+            head.wait(_STOP_SECONDS)
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def main(folder: str, cpus: int) -> None:
+    """Serves until the standard input ends."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        num_gpus=0,
+        object_store_memory=_LEAST_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        _temp_dir=folder,
+    )
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.read()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,95 @@
+"""What a shard's trip to a worker costs: a plain loop, worker processes and Ray's actors, one at a time.
+
+Each way does the same jobs on one worker that is up and has its weights; ``trip_ms`` is what a job of no work
+takes, ``ratio`` what jobs of some work take beside the plain loop.
+Run: python -m benchmarks.workers [--trips 500] [--shards 20] [--seconds 0.5] [--runs 4] [--json]
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from benchmarks._alternate import alternate, ratio_of, report
+from benchmarks._machine import machine
+from benchmarks._ray_cluster import ray_cluster
+from tasks.workers import INLINE, ProcessesConfig, RayConfig
+from tasks.workers.pool import Pool
+from tasks.workers.protocol import Workers
+from tasks.workers.registry import open_workers
+
+LOOP, PROCESS, ACTOR = "plain loop", "worker process", "Ray's actor"
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trips", type=int, default=500, help="jobs of no work")
+    parser.add_argument("--shards", type=int, default=20, help="jobs of some work a run")
+    parser.add_argument("--seconds", type=float, default=0.5, help="one core's, of such a job")
+    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    arguments = parser.parse_args()
+    with _opened() as (ways, starts):
+        trips = {name: _trip_ms(workers, arguments.trips) for name, workers in ways.items()}
+        jobs = {name: _jobs(workers, arguments.shards, arguments.seconds) for name, workers in ways.items()}
+        seconds = alternate(jobs, arguments.runs)
+    figures = {
+        **{f"first job of {name}, s": start for name, start in starts.items()},
+        **{f"trip_ms of {name}": trip for name, trip in trips.items()},
+        **{f"ratio of {name}": ratio_of(seconds, LOOP, name)["ratio"] for name in (PROCESS, ACTOR)},
+        "machine": machine(),
+    }
+    report("a worker's cost", seconds, arguments.shards, figures, arguments.as_json)
+
+
+@contextmanager
+def _opened() -> Iterator[tuple[dict[str, Workers], dict[str, float]]]:
+    """Each way with its worker up, and the seconds until the first job was done."""
+    with ray_cluster(cpus=1) as address:
+        ways = {
+            LOOP: open_workers(INLINE),
+            PROCESS: open_workers(ProcessesConfig(count=1)),
+            ACTOR: open_workers(RayConfig(address=address, count=1)),
+        }
+        starts: dict[str, float] = {}
+        for name, workers in ways.items():
+            start = time.perf_counter()
+            workers.run("first", work, 0.0)
+            starts[name] = time.perf_counter() - start
+        yield ways, starts
+        for workers in ways.values():
+            if isinstance(workers, Pool):
+                workers.close()
+        import ray
+
+        ray.shutdown()
+
+
+def work(seconds: float) -> None:
+    """Keeps a core busy for so many of its own seconds, whatever else the machine does."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def _trip_ms(workers: Workers, trips: int) -> float:
+    start = time.perf_counter()
+    for _ in range(trips):
+        workers.run("trip", work, 0.0)
+    return 1000 * (time.perf_counter() - start) / trips
+
+
+def _jobs(workers: Workers, shards: int, seconds: float) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(shards):
+            workers.run("job", work, seconds)
+
+    return run
+
+
+if __name__ == "__main__":
+    # Workers find the functions by their module's name, which is not __main__ there.
+    from benchmarks.workers import main as main_by_name
+
+    main_by_name()

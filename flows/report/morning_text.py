@@ -1,0 +1,115 @@
+"""The morning's answers as one page of Markdown, the same for Prefect and the terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from data_specs.morning import Drift, Morning
+from flows.report.tables import Row
+
+
+def morning_page(morning: Morning) -> str:
+    """What ran, what was kept and refused, how long, at what cost, how the dataset grew; alarms first."""
+    parts = [
+        f"# {morning.since:%Y-%m-%d %H:%M} to {morning.until:%Y-%m-%d %H:%M} UTC",
+        "\n".join(f"- {sentence}" for sentence in sentences(morning)),
+        *_section("What ran", work_rows(morning)),
+        *_section("Phases", phase_rows(morning)),
+        *_section("Made", [_made_row(each.stage, each.shards, each.samples) for each in morning.shards]),
+        *_section("Refused", [_count_row("reason", why, n) for why, n in morning.rejects.items()]),
+        *_section("Answers", [_count_row("answer", who, n) for who, n in morning.reviews.items()]),
+        *_section("Drift", [drift_row(each) for each in morning.drifts]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def sentences(morning: Morning) -> list[str]:
+    """The few that matter most; alarms before all."""
+    said = [f"**Alarm**: {drift_sentence(drift)}" for drift in morning.drifts if drift.alarm]
+    if not (morning.work or morning.shards or morning.phases):
+        return [*said, "Nothing ran."]
+    price = morning.cost_per_accepted
+    each = "" if price is None else f", {price:.4g} {morning.currency} each"
+    said.append(f"{morning.accepted:,} accepted, for {morning.cost:.2f} {morning.currency}{each}.")
+    said += [
+        f"Dataset version {version.number} has {version.samples:,} samples, {version.grown_by:+,}: "
+        f"{version.note}."
+        for version in morning.versions
+    ]
+    return said if morning.versions else [*said, "The dataset did not grow."]
+
+
+def drift_sentence(drift: Drift) -> str:
+    """What is how far from what."""
+    return (
+        f"the {drift.what} of {drift.phase} is {drift.found:.1%}, of {drift.against} {drift.expected:.1%}: "
+        f"{100 * drift.gap:.1f} points apart, {100 * drift.limit:.1f} allowed"
+    )
+
+
+def work_rows(morning: Morning) -> list[Row]:
+    """A row a kind of work, dearest first."""
+    return [
+        {
+            "work": each.what,
+            "pieces": f"{each.pieces:,}",
+            "hours": _hours(each.seconds.wall),
+            "CPU hours": _hours(each.seconds.cpu),
+            "GPU hours": _hours(each.seconds.gpu),
+            morning.currency: f"{each.cost:.2f}",
+        }
+        for each in sorted(morning.work, key=lambda work: (-work.cost, -work.seconds.wall))
+    ]
+
+
+def phase_rows(morning: Morning) -> list[Row]:
+    """A row a phase."""
+    return [
+        {
+            "phase": phase.name,
+            "tested": f"{phase.tested:,}",
+            "kept": f"{phase.kept:,}",
+            "keep rate": f"{phase.kept / phase.tested:.1%}" if phase.tested else "–",
+            "success": f"{phase.success_rate:.1%}",
+            "remover kept?": "yes" if phase.promoted else "no",
+            "minutes": f"{phase.seconds / 60:.1f}",
+        }
+        for phase in morning.phases
+    ]
+
+
+def drift_row(drift: Drift) -> Row:
+    """One comparison."""
+    return {
+        "phase": drift.phase,
+        "what": drift.what,
+        "is": f"{drift.found:.1%}",
+        "against": drift.against,
+        "was": f"{drift.expected:.1%}",
+        "allowed gap": f"{drift.limit:.1%}",
+        "alarm": "yes" if drift.alarm else "no",
+    }
+
+
+def _made_row(stage: str, shards: int, samples: int) -> Row:
+    return {"stage": stage, "shards": f"{shards:,}", "samples": f"{samples:,}"}
+
+
+def _count_row(heading: str, value: str, count: int) -> Row:
+    return {heading: value, "count": f"{count:,}"}
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.3f}"
+
+
+def _section(heading: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Heading and table; nothing where there is nothing to say."""
+    if not rows:
+        return []
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *([_cell(row[name]) for name in names] for row in rows)]
+    return [f"## {heading}", "\n".join("| " + " | ".join(line) + " |" for line in lines)]
+
+
+def _cell(text: str) -> str:
+    """A bar would end the cell."""
+    return text.replace("|", "\\|")
