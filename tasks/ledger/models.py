@@ -26,6 +26,18 @@ class ModelLedger(LedgerBase):
         with self._reading() as connection:
             return _model(connection, hash)
 
+    def last_trained_version(self, kind: ModelKind) -> int | None:
+        """The dataset version on which a model of this kind was trained last; None before the first."""
+        table = tables.models
+        query = (
+            sa.select(table.c.dataset_version)
+            .where(table.c.kind == kind, table.c.dataset_version.is_not(None))
+            .order_by(table.c.created_at.desc(), table.c.hash)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            return connection.scalar(query)
+
     def promote(self, kind: ModelKind, hash: str, reason: str) -> None:
         """Makes a model the champion of its kind.
 
