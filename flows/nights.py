@@ -36,7 +36,7 @@ class NightSettings(BaseModel):
     def _zone_is_known(cls, zone: str) -> str:
         try:
             ZoneInfo(zone)
-        except (OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError) as error:
             raise ValueError(f"{zone!r} is no time zone; write one such as Europe/Berlin") from error
         return zone
 

@@ -1,4 +1,4 @@
-"""The reaper: runs whose process is dead are declared crashed and brought back; those that stand still are told.
+"""The reaper: runs whose process is dead are declared crashed and brought back; the stalled are told of.
 
 A dead process tells nothing, so the reaper listens for a while: who beats in that time lives, whatever was
 lost before. It never touches a run that is suspended or paused (flows/run_health.py).

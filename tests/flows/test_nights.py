@@ -1,4 +1,4 @@
-"""Nights: which one a run is for, that each is done once, and what the flows that run on schedules leave behind."""
+"""Nights: which one a run is for, that each is done once, and what the flows on schedules leave behind."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
