@@ -34,6 +34,8 @@ COMMANDS = (
         "Measure removers on pictures whose truth is known.",
     ),
     LazyCommand("remove", "flows.commands.remove:remove_app", "Remove objects from your own pictures."),
+    # Named only, never imported from here: the room `deploy` stands on this one.
+    LazyCommand("serve", "deploy.serve_command:serve_app", "Serve the flows on schedules, with workers."),
     LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
 )
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
 from data_specs.shard import ShardRef
+from flows.clean_stop import stops_cleanly
 from flows.nights import NightSettings, done_before, night_of, night_run_name, record_done
 from flows.progress import say
 from flows.retrain_ready import RetrainTrigger, ask_for_retraining
@@ -72,6 +73,7 @@ class CandidatesResult(BaseModel):
 
 
 @flow(name="nightly-candidates", flow_run_name=night_run_name("candidates", NightlyCandidatesConfig))
+@stops_cleanly
 def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
     """Choose, propose, judge, grow; then ask for a retraining where enough has joined since the last.
 

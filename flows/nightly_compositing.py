@@ -4,6 +4,7 @@ from prefect import flow
 from pydantic import Field
 
 from data_specs.compositing import CompositingResult
+from flows.clean_stop import stops_cleanly
 from flows.nights import NightSettings, done_before, night_of, night_run_name, night_seed, record_done
 from flows.objectclear_compositing import CompositingConfig, objectclear_compositing
 from tasks.workspace import Workspace
@@ -24,6 +25,7 @@ class NightlyCompositingConfig(CompositingConfig, NightSettings):
     name="nightly-compositing",
     flow_run_name=night_run_name("compositing", NightlyCompositingConfig),
 )
+@stops_cleanly
 def nightly_compositing(config: NightlyCompositingConfig) -> CompositingResult:
     """Compose the night's draws; cut-outs and plates of earlier nights are not made again.
 

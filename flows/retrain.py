@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.version import DatasetVersion
+from flows.clean_stop import stops_cleanly
 from flows.deployed import start_once
 from flows.progress import say
 from flows.retrain_ready import retrain_key
@@ -52,6 +53,7 @@ class RetrainConfig(BaseModel):
 
 
 @flow(name="retrain", flow_run_name="retrain on version {config.version}")
+@stops_cleanly
 def retrain(config: RetrainConfig) -> PhaseOutcome:
     """Train, compare with the remover in charge on validation pairs, promote the better; then evaluate.
 

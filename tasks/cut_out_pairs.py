@@ -19,7 +19,7 @@ from tasks.seeing_work import SeeingWork
 from tasks.shards import encode_cutout
 from tasks.sources.pairs import PairSource, StudioPairs, numbers_of, read_pairs
 from tasks.sources.studio.shots import make_shot
-from tasks.work import BY_WORK
+from tasks.work import BY_WORK, RETRY_LOST_NETWORK
 from tasks.workspace import Workspace
 
 
@@ -90,6 +90,7 @@ def _refused(pair: PicturePair | CapturedPair, reject: Reject) -> RefusedSample:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def cut_out_shard(workspace: Workspace, work: CutOutWork) -> Harvest:
     """One shard of cut-outs."""

@@ -24,7 +24,7 @@ from tasks.sources.backgrounds import (
     read_backgrounds,
     studio_background,
 )
-from tasks.work import BY_WORK
+from tasks.work import BY_WORK, RETRY_LOST_NETWORK
 from tasks.workspace import Workspace
 
 
@@ -105,6 +105,7 @@ def _plate(background: Background, work: PlateWork, perception: Perception) -> P
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def plate_shard(workspace: Workspace, work: PlateWork) -> Harvest:
     """One shard of plates."""

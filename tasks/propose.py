@@ -14,6 +14,7 @@ from models.protocols import RemovalModel
 from models.remover import InpaintingRemover, SamplingConfig
 from models.variants import MaskVariant, widen
 from tasks.model_store import shared_network_at
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
 from tasks.work import BY_WORK, ShardWork
 from tasks.workspace import Workspace
@@ -108,6 +109,7 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def propose_shard(workspace: Workspace, work: ProposeWork) -> ShardRef:
     """One shard of candidates."""
