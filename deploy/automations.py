@@ -2,7 +2,7 @@
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ActionTypes, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
@@ -31,13 +31,16 @@ def crashed_to_retry(starts: int) -> AutomationCore:
             ),
             threshold=1,
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.SCHEDULED,
-                name="AwaitingRetry",
-                message="crashed; started again by cleanplate",
-            )
-        ],
+        actions=list[ActionTypes](
+            [
+                ChangeFlowRunState(
+                    state=StateType.SCHEDULED,
+                    name="AwaitingRetry",
+                    message="crashed; started again by cleanplate",
+                    force=False,
+                )
+            ]
+        ),
     )
 
 

@@ -73,7 +73,7 @@ def delete_runs(before: datetime) -> int:
     old = FlowRunFilter(
         tags=FlowRunFilterTags(all_=[TAG]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=sorted(TERMINAL_STATES))),
-        end_time=FlowRunFilterEndTime(before_=before),
+        end_time=FlowRunFilterEndTime.model_validate({"before_": before}),
     )
     deleted = 0
     with get_client(sync_client=True) as client:
