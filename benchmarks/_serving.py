@@ -39,19 +39,17 @@ class Database:
     def __init__(self, programs: Path) -> None:
         self._programs, self._port = programs, free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="cleanplate-crash-pg-", dir="/tmp"))
-        self._as: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": "/", "check": True}
+        self._as: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": "/"}
         if os.geteuid() == 0:
             shutil.chown(self._folder, "postgres", "postgres")
             self._as |= {"user": "postgres", "group": "postgres", "extra_groups": []}
 
     def __enter__(self) -> Self:
-        subprocess.run(
-            [str(self._programs / "initdb"), "-D", self._data, "-U", "postgres", "-A", "trust"], **self._as
-        )
+        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust")
         self.start()
         for name in ("ledger", "prefect"):
             words = ["-h", "127.0.0.1", "-p", str(self._port), "-U", "postgres", name]
-            subprocess.run([str(self._programs / "createdb"), *words], **self._as)
+            self._run("createdb", *words)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,9 +80,10 @@ class Database:
         self.start()
 
     def _control(self, *words: str) -> None:
-        subprocess.run(
-            [str(self._programs / "pg_ctl"), "-D", self._data, "-w", "-t", "300", *words], **self._as
-        )
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", "300", *words)
+
+    def _run(self, program: str, *words: str) -> None:
+        subprocess.run([str(self._programs / program), *words], check=True, **self._as)
 
 
 class Served:
