@@ -1,7 +1,7 @@
 """Kills a served nightly run: its flow, worker, server and database in turn; it must come back by itself.
 
 `cleanplate serve` runs on a Prefect and a ledger that both lie in PostgreSQL; nights of compositing of 30
-shards and more are started as runs of their deployment, and SIGKILL hits one of the four at random moments. The
+shards and more are started as runs of their deployment, and SIGKILL hits one of the four at random. The
 benchmark starts only PostgreSQL again, as an init system would; all else has to come back without it.
 Asked for: as unbroken nights elsewhere, 0 lost, 0 doubled, the same bytes, verify clean.
 Run: python -m benchmarks.crash [--kills 100] [--kills-a-night 10] [--seed 0] [--json]
