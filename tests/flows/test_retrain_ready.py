@@ -45,7 +45,7 @@ def grow(studio: SimpleNamespace, count: int) -> int:
     with ShardReader(workspace, [studio.tests]) as reader:
         found = [decode_triplet(reader[place]) for place in range(count)]
     samples = [
-        encode_triplet(replace(each, key=f"grown {count} {each.key}", split="train"), "png") for each in found
+        encode_triplet(replace(each, key=f"grown-{count}-{each.key}", split="train"), "png") for each in found
     ]
     ref: ShardRef = write_shard(
         workspace, stage="grown", round=0, index=count, input_digest=f"grown {count}", samples=samples
