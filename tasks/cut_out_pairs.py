@@ -15,11 +15,12 @@ from tasks.compose.cut_out import cut_out
 from tasks.compose.from_studio import as_captured_pair
 from tasks.compose.perception import Perception, load_perception
 from tasks.harvest import Harvest, Kept, harvest
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.seeing_work import SeeingWork
 from tasks.shards import encode_cutout
 from tasks.sources.pairs import PairSource, StudioPairs, numbers_of, read_pairs
 from tasks.sources.studio.shots import make_shot
-from tasks.work import BY_WORK, RETRY_LOST_NETWORK
+from tasks.work import BY_WORK
 from tasks.workspace import Workspace
 
 

@@ -15,6 +15,7 @@ from tasks.compose.from_studio import studio_plate
 from tasks.compose.perception import Perception, load_perception
 from tasks.compose.plate import PlateConfig
 from tasks.harvest import Harvest, Kept, harvest
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.seeing_work import SeeingWork
 from tasks.shards import encode_plate
 from tasks.sources.backgrounds import (
@@ -24,7 +25,7 @@ from tasks.sources.backgrounds import (
     read_backgrounds,
     studio_background,
 )
-from tasks.work import BY_WORK, RETRY_LOST_NETWORK
+from tasks.work import BY_WORK
 from tasks.workspace import Workspace
 
 

@@ -47,9 +47,7 @@ def test_who_dies_at_once_waits_longer_each_time(tmp_path: Path) -> None:
 
 
 def test_who_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
-    script = (
-        "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
-    )
+    script = "import signal as s, time; s.signal(15, s.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     child = kept(tmp_path, script)
     child.start()
     process = child.process
@@ -63,7 +61,8 @@ def test_a_kept_prefect_command_ends_when_its_starter_is_gone(tmp_path: Path) ->
     """Its standard input ends; the kernel sees to that even when the starter is killed."""
     script = (
         "import threading, time; from flows.prefect_server import end_with_starter; "
-        "threading.Thread(target=end_with_starter, daemon=True).start(); print('up', flush=True); time.sleep(600)"
+        "threading.Thread(target=end_with_starter, daemon=True).start(); print('up', flush=True); "
+        "time.sleep(600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

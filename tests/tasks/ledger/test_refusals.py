@@ -1,4 +1,4 @@
-"""A database that is full, lost or right to refuse: real ones, and which of cleanplate's errors each becomes."""
+"""A database that is full, lost or right to refuse: real ones, and which error each becomes."""
 
 import sqlite3
 from pathlib import Path
@@ -21,11 +21,9 @@ def test_a_full_disk_is_said_to_be_one_and_nothing_is_lost(tmp_path: Path) -> No
         connection.execute(f"PRAGMA max_page_count={pages}")
 
     with pytest.raises(DiskFullError, match=r"ledger\.sqlite: .*is full; free some space and start again"):
-        for number in range(1000):
-            ledger.record_phase("run", f"too much {number}", {"text": "x" * 4000})
+        ledger.record_phase("run", "too much", {"text": "x" * 100_000})
     event.remove(ledger._engine, "connect", no_more_pages)
-    kept = ledger.phases("run")
-    assert kept[0] == {"n": 1}
+    assert ledger.phases("run") == [{"n": 1}]
     ledger.record_phase("run", "after", {"n": 2})
     assert ledger.phase("run", "after") == {"n": 2}
 
