@@ -1,4 +1,4 @@
-"""`cleanplate serve` as people start it: everything once however often, a run done, a worker back, a clean end."""
+"""`cleanplate serve` as people start it: everything once, a run done, a worker back, a clean end."""
 
 import os
 import signal
