@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow, task
@@ -29,7 +30,7 @@ def stopped(config: Settings) -> int:
     return 7
 
 
-def ended(error: int) -> State[int]:
+def ended(error: int) -> State[Any]:
     state = stopped(Settings(error=error), return_state=True)  # pyright: ignore[reportCallIssue]
     assert isinstance(state, State)
     return state

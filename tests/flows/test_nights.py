@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -46,7 +47,7 @@ def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def run_and_tasks(client: SyncPrefectClient, flow, config) -> tuple[object, str, list[TaskRun]]:
+def run_and_tasks(client: SyncPrefectClient, flow, config) -> tuple[Any, str, list[TaskRun]]:
     """What a flow gave, its run's name and its task runs."""
     state = flow(config, return_state=True)
     run: UUID = state.state_details.flow_run_id
