@@ -66,15 +66,17 @@ class Database:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        options = f"-c listen_addresses=127.0.0.1 -p {self._port} -c unix_socket_directories='{self._folder}'"
+        # No socket file: its lock names a process that may still be there as a zombie.
+        options = f"-c listen_addresses=127.0.0.1 -p {self._port} -c unix_socket_directories=''"
         self._control("-l", str(self._folder / "log"), "-o", options, "start")
 
     def kill(self) -> None:
         """SIGKILL to the server and all that serve its clients; then it is started again."""
         postmaster = int(Path(self._data, "postmaster.pid").read_text().split()[0])
-        for pid in [postmaster, *_children(postmaster)]:
+        everyone = [postmaster, *_children(postmaster)]
+        for pid in everyone:
             _kill(pid)
-        while Path(f"/proc/{postmaster}").exists() and _state(postmaster) != "Z":
+        while any(_state(pid) != "Z" for pid in everyone):
             time.sleep(0.05)
         Path(self._data, "postmaster.pid").unlink(missing_ok=True)
         self.start()
