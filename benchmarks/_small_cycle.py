@@ -6,6 +6,7 @@ Run: python -m benchmarks._small_cycle FOLDER
 import sys
 from pathlib import Path
 
+from flows.cycle_composites import CycleComposites
 from flows.local_prefect import local_prefect
 from flows.prepare import PreparationSettings
 from flows.rorem_cycle import CycleConfig, rorem_cycle
@@ -30,6 +31,7 @@ def small_cycle(folder: Path) -> CycleConfig:
         initialisation=TrainingConfig(steps=20, learning_rate=6e-4, checkpoint_every=2),
         retraining=TrainingConfig(steps=12, learning_rate=4e-4, checkpoint_every=2),
         judge_training=TrainingConfig(steps=12, batch_size=32, checkpoint_every=2),
+        composites=CycleComposites(pairs=30, backgrounds=10, draws=40),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.metric import MetricName
+from data_specs.paper_table import PaperTable
 
 
 class Interval(BaseModel):
@@ -43,6 +44,10 @@ class PictureResult:
     method: str
     values: Mapping[MetricName, float]
     """NaN where the metric is undefined for the picture (a null in the file)."""
+    success: bool
+    """Nothing left of object or effect, no seam, as the cycle judges it (``QualityConfig``)."""
+    seconds: float
+    """Its share of the time its batch took."""
 
     def defined(self, metric: MetricName) -> bool:
         """Whether the metric has a value here."""
@@ -59,6 +64,9 @@ class MethodResult(BaseModel):
     pictures: int
     means: dict[MetricName, Interval]
     """A metric that is undefined for every picture is absent."""
+    success_rate: float
+    """0..1."""
+    seconds_per_picture: float
 
 
 class MethodDifference(BaseModel):
@@ -91,3 +99,5 @@ class Comparison(BaseModel):
     """The Parquet file with a row a picture and method."""
     report: str
     """The HTML page with tables and pictures."""
+    paper_tables: list[PaperTable] = []
+    """The papers' tables with ours beside; empty where they were not asked for."""

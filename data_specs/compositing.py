@@ -1,4 +1,4 @@
-"""What a compositing run reports: how much each stage kept and refused, and what it is like."""
+"""What a compositing run reports: how much each stage kept and refused, and what became of it in a cycle."""
 
 from typing import Literal
 
@@ -36,3 +36,15 @@ class CompositingResult(BaseModel):
     def composites(self) -> int:
         """How many were made."""
         return self.stages[-1].kept
+
+
+class PooledComposites(BaseModel):
+    """The composites in a cycle's pool: how they were made, and what became of them there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    made: CompositingResult
+    drawn: int
+    """Of the pool's composites, how many a phase has drawn."""
+    grown: int
+    """Samples of the last dataset version that grew from one."""

@@ -124,6 +124,22 @@ models = sa.Table(
     sa.Column("dataset_version", sa.Integer, nullable=True),
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
+    # Empty for models entered before there were cards.
+    sa.Column("settings", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("weights", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("git_revision", sa.String(80), nullable=False, server_default=""),
+)
+
+model_measurements = sa.Table(
+    "model_measurements",
+    metadata,
+    _sequence(),
+    sa.Column("event", sa.String(20), nullable=False, unique=True),
+    sa.Column("hash", sa.String(64), sa.ForeignKey("models.hash"), nullable=False, index=True),
+    sa.Column("measured_on", sa.Text, nullable=False),
+    sa.Column("dataset_version", sa.Integer, nullable=True),
+    sa.Column("values", sa.JSON, nullable=False),
+    sa.Column("measured_at", UtcTime, nullable=False),
 )
 
 promotions = sa.Table(
@@ -135,6 +151,7 @@ promotions = sa.Table(
     sa.Column("hash", sa.String(64), sa.ForeignKey("models.hash"), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("promoted_at", UtcTime, nullable=False),
+    sa.Column("action", sa.String(16), nullable=False, server_default="promoted"),
 )
 
 phases = sa.Table(

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_specs.compositing import PooledComposites
+
 PhaseKind = Literal["base", "initialisation", "human", "automation"]
 
 
@@ -127,5 +129,7 @@ class CycleResult(BaseModel):
     dataset: DatasetSummary
     rejects: dict[str, int]
     """Count by reason."""
+    composites: PooledComposites | None = None
+    """None where the pool holds none of this run's."""
     seconds: float
     peak_memory_gb: float

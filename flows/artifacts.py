@@ -19,6 +19,7 @@ from prefect.artifacts import (
 from data_specs.comparison import Comparison
 from data_specs.round import CycleResult, JudgeCurves, JudgeResult, LossCurve, PhaseResult
 from flows.report import charts, comparison_tables, grids, svg, tables, wording
+from flows.report.paper_tables import as_markdown
 
 
 def publish_phases(phases: Sequence[PhaseResult]) -> None:
@@ -98,6 +99,9 @@ def publish_comparison(comparison: Comparison, method_grids: Mapping[str, bytes]
             key="metrics-left-out",
             description="Not measured here, and why",
         )
+    if comparison.paper_tables:
+        page = as_markdown(comparison.paper_tables)
+        create_markdown_artifact(page, key="paper-tables", description="The papers' tables, and ours")
     for heading, png in method_grids.items():
         publish_grid(heading, png)
 
@@ -109,6 +113,7 @@ def summary(result: CycleResult) -> str:
         wording.success_sentence(result.phases),
         *map(wording.judge_sentence, result.judges),
         wording.clip_sentence(result.clip),
+        *([wording.pooled_sentence(result.composites)] if result.composites else []),
         f"Dataset version {data.version} holds {data.samples:,} samples in {data.shards:,} shards.",
     ]
     return "\n".join(f"- {sentence}" for sentence in said)

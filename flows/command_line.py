@@ -26,6 +26,9 @@ COMMANDS = (
         "dataset", "flows.commands.dataset:dataset_app", "Look at the dataset's versions, verify, roll back."
     ),
     LazyCommand(
+        "model", "flows.commands.model:model_app", "Look at trained models, compare, promote, roll back."
+    ),
+    LazyCommand(
         "review", "flows.commands.review:review_app", "Have people answer YES or NO on a page of their own."
     ),
     LazyCommand(

@@ -1,6 +1,7 @@
 """What a compositing run shows in Prefect: counts and reasons, contact sheets, the rose, sizes."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from prefect.artifacts import create_table_artifact
@@ -13,6 +14,7 @@ from data_specs.plate import Plate
 from data_specs.reject import RefusedSample
 from data_specs.shard import EncodedSample, ShardRef
 from flows.artifacts import artifact_key, publish_chart, publish_grid
+from flows.report import tables, wording
 from flows.report.compositing_charts import count_bars, shadow_rose
 from flows.report.grids import outlined
 from flows.report.sheets import Tile, draw_sheet
@@ -23,6 +25,7 @@ from tasks.shards import ShardReader, decode_composite, decode_cutout, decode_pl
 from tasks.workspace import Workspace
 
 _TILES = 24
+_IN_A_REPORT = ("composites accepted", "composites refused")
 _EFFECT_COLOUR = (255, 176, 0)
 
 
@@ -30,7 +33,9 @@ def publish_compositing(
     workspace: Workspace, result: CompositingResult, harvests: Mapping[CompositingStage, Sequence[Harvest]]
 ) -> None:
     """The run's table, charts and contact sheets; the sheets also as PNG in the workspace's reports."""
-    create_table_artifact(stage_rows(result), key="compositing", description=sentence(result))
+    create_table_artifact(
+        tables.compositing_rows(result), key="compositing", description=wording.compositing_sentence(result)
+    )
     tallies = {heading: counts for stage in result.stages for heading, counts in stage.tallies.items()}
     if "shadow class" in tallies:
         publish_chart("shadow-rose", shadow_rose(tallies["shadow class"]), "Cut-outs by shadow direction")
@@ -42,25 +47,14 @@ def publish_compositing(
         _publish_stage(workspace, stage, of_stage)
 
 
-def sentence(result: CompositingResult) -> str:
-    """The run in one sentence."""
-    counts = ", ".join(f"{stage.kept:,} {stage.stage}" for stage in result.stages)
-    refused = sum(sum(stage.rejects.values()) for stage in result.stages)
-    return f"{counts} in {result.shards} shards; {refused:,} refused"
+def read_sheets(workspace: Workspace) -> dict[str, bytes]:
+    """The composites' contact sheets of the last compositing run, by heading, each a PNG."""
+    paths = {heading: _sheet_path(workspace, heading) for heading in _IN_A_REPORT}
+    return {heading: path.read_bytes() for heading, path in paths.items() if path.exists()}
 
 
-def stage_rows(result: CompositingResult) -> list[dict[str, str | int]]:
-    """A row for each split that was kept and for each reason that was not."""
-    rows: list[dict[str, str | int]] = []
-    for stage in result.stages:
-        rows += [
-            {"stage": stage.stage, "what": f"kept: {split}", "count": n}
-            for split, n in stage.by_split.items()
-        ]
-        rows += [
-            {"stage": stage.stage, "what": f"refused: {why}", "count": n} for why, n in stage.rejects.items()
-        ]
-    return rows
+def _sheet_path(workspace: Workspace, heading: str) -> Path:
+    return workspace.reports_dir / "compositing" / f"{artifact_key(heading)}.png"
 
 
 def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest]) -> None:
@@ -74,12 +68,13 @@ def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequ
 
 
 def _publish_sheet(workspace: Workspace, heading: str, tiles: Sequence[Tile]) -> None:
+    path = _sheet_path(workspace, heading)
     if not tiles:
+        path.unlink(missing_ok=True)  # An earlier run's sheet must not pass for this one's.
         return
-    folder = workspace.reports_dir / "compositing"
-    folder.mkdir(parents=True, exist_ok=True)
     png = draw_sheet(tiles)
-    write_durably(folder / f"{artifact_key(heading)}.png", png)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, png)
     publish_grid(heading, png)
 
 

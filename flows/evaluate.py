@@ -1,5 +1,6 @@
 """Evaluate removers: every method on the same pictures, metrics with intervals, and pictures to look at."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -11,13 +12,17 @@ from data_specs.comparison import Comparison, PictureResult
 from data_specs.errors import InputError
 from flows.artifacts import artifact_key, publish_comparison
 from flows.method_samples import method_grids
+from flows.phase_figures import finished_steps, step_figures
 from flows.report.comparison_page import write_comparison_page
+from flows.report.paper_tables import as_markdown, paper_tables
 from models.metrics.registry import MetricConfig
 from tasks.aside import write_durably
 from tasks.compare import method_difference, method_result
 from tasks.evaluation_set import EvaluationSet, VersionSet, pinned, set_words
-from tasks.measure import MeasureWork, loaded_metrics, measure_method, method_label
+from tasks.ingest import FolderSource
+from tasks.measure import MeasureWork, loaded_metrics, measure_method, method_label, recorded_model
 from tasks.results_file import Measurement, read_results, results_bytes
+from tasks.workspace import Workspace
 
 
 class EvaluateConfig(BaseModel):
@@ -29,7 +34,7 @@ class EvaluateConfig(BaseModel):
     methods: tuple[str, ...] = Field(
         default=("telea", "rorem"),
         min_length=1,
-        description="telea, rorem, object-clear (shipped), champion (the workspace's) or a model's folder; "
+        description="telea, rorem, object-clear (shipped), champion or a hash (the workspace's) or a folder; "
         "the first is what the others are compared with.",
     )
     metrics: MetricConfig = Field(default=MetricConfig(), description="Where the metrics' weights lie.")
@@ -42,6 +47,11 @@ class EvaluateConfig(BaseModel):
     )
     grid_rows: int = Field(
         default=2, ge=0, le=20, description="Worst, median and best pictures to show of each method."
+    )
+    table: bool = Field(
+        default=False,
+        description="Show the papers' tables with ours beside; of a workspace, its cycle's removers are "
+        "measured too.",
     )
 
     @model_validator(mode="after")
@@ -68,9 +78,14 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     _, left_out = loaded_metrics(config.metrics.weights)
     measurements: list[Measurement] = []
     rows: dict[str, list[PictureResult]] = {}
-    for method in config.methods:
+
+    def measured(method: str) -> tuple[Measurement, list[PictureResult]]:
         work = MeasureWork(method=method, pictures=pictures, metrics=config.metrics, quality=config.quality)
         (measurement,), found = read_results(measure_method(work, out))
+        return measurement, found
+
+    for method in config.methods:
+        measurement, found = measured(method)
         measurements.append(measurement)
         rows[measurement.method] = found
     first = measurements[0]
@@ -87,6 +102,11 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         results=str(out / "results.parquet"),
         report=str(out / "report.html"),
     )
+    if config.table:
+        steps = step_figures(finished_steps(pictures), lambda hash: measured(hash)[1])
+        tables = paper_tables(comparison, *steps)
+        comparison = comparison.model_copy(update={"paper_tables": tables})
+        write_durably(out / "paper-tables.md", as_markdown(tables).encode())
     grids = method_grids(config.methods, pictures, rows, config.grid_rows)
     every_row = [row for found in rows.values() for row in found]
     write_durably(out / "results.parquet", results_bytes(measurements, every_row))
@@ -95,7 +115,19 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     write_comparison_page(out / "report.html", comparison, grids)
     write_durably(out / "comparison.json", comparison.model_dump_json(indent=2).encode() + b"\n")
     publish_comparison(comparison, grids)
+    _remember(config.methods, pictures, comparison)
     return comparison
+
+
+def _remember(methods: Sequence[str], pictures: VersionSet | FolderSource, comparison: Comparison) -> None:
+    """What was found of a workspace's own models joins their cards."""
+    for method, found in zip(methods, comparison.methods, strict=True):
+        model = recorded_model(method, pictures)
+        if model is not None and isinstance(pictures, VersionSet):
+            means = {name: interval.mean for name, interval in found.means.items()}
+            where = f"{pictures.split} split, {pictures.origin or 'all'}"
+            ledger = Workspace(pictures.workspace).ledger()
+            ledger.record_measurement(model.hash, where, pictures.version, means)
 
 
 def _folder(out: Path) -> Path:

@@ -15,6 +15,7 @@ from models.remover import InpaintingRemover
 from tasks.capture import capture_shard, capture_work
 from tasks.dataset.versions import create_version
 from tasks.film import FilmWork, film_shard
+from tasks.model_registry import promote
 from tasks.model_store import BASE_FOLDER, keep_model, network_at, record
 from tasks.sources.clip import ClipConfig
 from tasks.sources.studio.scene import World
@@ -154,8 +155,9 @@ def _enter_base(workspace: Workspace, settings: RoundSettings) -> None:
         parent=None,
         dataset_version=None,
         metrics={},
+        settings={"sampling": settings.sampling.model_dump(mode="json")},
     )
-    workspace.ledger().promote("remover", base.model_hash, "the base, where every cycle starts")
+    promote(workspace, "remover", base.model_hash, "the base, where every cycle starts")
 
 
 def _copy(folder: Path, to: Path) -> None:

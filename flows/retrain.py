@@ -16,6 +16,7 @@ from flows.retrain_ready import retrain_key
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, begin, finish, finished
 from flows.steps import train_and_compare
+from models.profiles import PROFILES
 from models.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from models.training.remover_loss import RemoverLossConfig
@@ -24,6 +25,7 @@ from tasks.workspace import Workspace
 
 WORK = "retrain"
 EVALUATION = "evaluate/evaluate"
+_TINY = PROFILES["tiny"]
 
 
 class RetrainConfig(BaseModel):
@@ -38,13 +40,9 @@ class RetrainConfig(BaseModel):
         default=None, ge=1, description="The dataset version; None: the current one. Each is trained on once."
     )
     seed: int = Field(default=0, ge=0, description="Another seed, other noise and training order.")
-    training: TrainingConfig = Field(
-        default=TrainingConfig(steps=110, learning_rate=4e-4), description="How long, how fast."
-    )
-    loss: RemoverLossConfig = Field(
-        default=RemoverLossConfig(change_weight=5, noisy_share=0.5), description="How one batch is weighed."
-    )
-    sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")
+    training: TrainingConfig = Field(default=_TINY.retraining, description="How long, how fast.")
+    loss: RemoverLossConfig = Field(default=_TINY.retraining_loss, description="How one batch is weighed.")
+    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How removals are sampled.")
     quality: QualityConfig = Field(default=QualityConfig(), description="What counts as a success.")
     evaluation_origin: str = Field(
         default="",

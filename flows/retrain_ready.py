@@ -53,10 +53,16 @@ def ask_for_retraining(workspace: Workspace, trigger: RetrainTrigger) -> UUID | 
 
 def grown_since_training(workspace: Workspace, version: DatasetVersion) -> int:
     """Grown training triplets of the version that the version trained on last did not have."""
-    last = workspace.ledger().last_trained_version("remover")
+    last = last_trained_version(workspace)
     before = set() if last is None else {sample.key for sample in load_samples(workspace, last)}
     samples = load_samples(workspace, version.number)
     return sum(s.stage == "grown" and s.split == "train" and s.key not in before for s in samples)
+
+
+def last_trained_version(workspace: Workspace) -> int | None:
+    """The dataset version on which a remover was trained last; None before the first."""
+    removers = reversed(workspace.ledger().models("remover"))
+    return next((each.dataset_version for each in removers if each.dataset_version is not None), None)
 
 
 def retrain_key(version: DatasetVersion) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import flow
 from pydantic import Field
 
+from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.round import (
@@ -17,14 +18,19 @@ from data_specs.round import (
     LossCurve,
 )
 from flows.artifacts import publish_cycle
+from flows.compositing_artifacts import read_sheets
+from flows.cycle_composites import CycleComposites, compositing_config, pooled_composites
 from flows.judging import JudgeOutcome
+from flows.objectclear_compositing import objectclear_compositing
 from flows.prepare import PreparationSettings, prepare
+from flows.progress import say
 from flows.report.page import write_report
 from flows.rorem_round import RoundConfig, RoundOutcome, rorem_round
 from flows.samples import publish_removals, read_grids
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, begin, finish, finished
 from flows.steps import measure_on, phase_result, train_and_compare
+from models.profiles import PROFILES
 from models.telea import TeleaFill
 from models.training.loop import TrainingConfig
 from tasks.evaluate import mask_psnr, read_triplets
@@ -40,17 +46,21 @@ class CycleConfig(RoundSettings):
         default=PreparationSettings(), description="What the workspace is filled with before the first phase."
     )
     initialisation: TrainingConfig = Field(
-        default=TrainingConfig(steps=150, learning_rate=6e-4),
+        default=PROFILES["tiny"].remover,
         description="Training of the initial remover from the base.",
+    )
+    composites: CycleComposites | None = Field(
+        default=None, description="A compositing run whose composites join the pool. None: there is none."
     )
 
 
 @flow(name="rorem-cycle", flow_run_name="cycle of {config.rounds} rounds")
 def rorem_cycle(config: CycleConfig) -> CycleResult:
-    """Prepare, initialise, run the rounds, report. Run again after a kill it goes on where it stood."""
+    """Prepare, compose, initialise, run the rounds, report; after a kill it goes on where it stood."""
     began = time.monotonic()
     workspace = Workspace.open(config.workspace)
     prepare(workspace, config.preparation, config, config.rounds)
+    composed = _compose(config)
     settings = RoundConfig.model_validate(config.model_dump(include=set(RoundSettings.model_fields)))
     outcomes = [base_phase(config, settings, workspace), initial_phase(config, settings, workspace)]
     judges: dict[int, JudgeOutcome] = {}
@@ -60,7 +70,17 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
         done: RoundOutcome = play(settings.model_copy(update={"round": number}))
         outcomes += [done.human, done.automation]
         judges |= {number: done.judge} if done.judge else {}
-    return _report(config, workspace, outcomes, judges, began)
+    return _report(config, workspace, outcomes, judges, composed, began)
+
+
+def _compose(config: CycleConfig) -> CompositingResult | None:
+    """The compositing run that feeds the pool, where one is asked for and the pool is drawn from."""
+    if config.composites is None or not config.rounds or config.growth == "nothing":
+        return None
+    say("composing: cut-outs with their shadows on other grounds, for the pool")
+    # As with the rounds: a cycle that waits for people must have all of its work in its own run.
+    play = objectclear_compositing if config.people is None else objectclear_compositing.fn
+    return play(compositing_config(config.workspace, config.composites, config.preparation, config.seed))
 
 
 def start_key(config: CycleConfig) -> str:
@@ -124,6 +144,7 @@ def _report(
     workspace: Workspace,
     outcomes: Sequence[PhaseOutcome],
     judges: Mapping[int, JudgeOutcome],
+    composed: CompositingResult | None,
     began: float,
 ) -> CycleResult:
     """Gather everything, publish it in Prefect and write ``report.html``."""
@@ -137,6 +158,7 @@ def _report(
         clip=clip_results(workspace, {"initialisation": initial.remover, "final": final.remover}),
         dataset=DatasetSummary(version=version.number, samples=version.samples, shards=version.shards),
         rejects=workspace.ledger().reject_counts(),
+        composites=None if composed is None else pooled_composites(workspace, composed, final.version),
         seconds=time.monotonic() - began,
         peak_memory_gb=peak_memory_gb(),
     )
@@ -146,7 +168,8 @@ def _report(
     grids = read_grids(workspace, [outcome.result.name for outcome in outcomes])
     publish_cycle(result, curves, losses, grids)
     settings = config.model_dump(mode="json", exclude={"workspace"})
-    write_report(report_path(workspace), result, curves, losses, grids, "The RORem cycle", settings)
+    sheets = read_sheets(workspace) if composed else {}
+    write_report(report_path(workspace), result, curves, losses, grids, sheets, "The RORem cycle", settings)
     return result
 
 

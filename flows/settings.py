@@ -6,12 +6,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.review_batch import QueuePolicy
-from models.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
+from models.discriminator import DiscriminatorConfig
+from models.profiles import PROFILES
 from models.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from models.training.remover_loss import RemoverLossConfig
 from models.variants import MaskVariant
 from tasks.review.oracle import OracleConfig
+
+_TINY = PROFILES["tiny"]
 
 Growth = Literal["judged", "unjudged", "everything", "nothing"]
 """How the dataset grows: RORem's way, or one of three controls."""
@@ -57,21 +60,14 @@ class RoundSettings(BaseModel):
         description="People answer, from a queue that works so: a phase opens a batch and waits until it is "
         "answered. None: the oracle answers.",
     )
-    sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")
+    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How removals are sampled.")
     retraining: TrainingConfig = Field(
-        default=TrainingConfig(steps=110, learning_rate=4e-4), description="Of the remover, after each phase."
+        default=_TINY.retraining, description="Of the remover, after each phase."
     )
-    loss: RemoverLossConfig = Field(
-        default=RemoverLossConfig(change_weight=5, noisy_share=0.5), description="Of the remover's training."
-    )
-    judge: DiscriminatorConfig = Field(
-        default=DiscriminatorConfig(
-            lora_rank=16, lora_alpha=16, lora_targets=ATTENTION + CONVOLUTIONS, head="pooled", head_width=64
-        ),
-        description="The discriminator's shape.",
-    )
+    loss: RemoverLossConfig = Field(default=_TINY.retraining_loss, description="Of the remover's training.")
+    judge: DiscriminatorConfig = Field(default=_TINY.judge_shape, description="The discriminator's shape.")
     judge_training: TrainingConfig = Field(
-        default=TrainingConfig(steps=400, batch_size=32, learning_rate=1e-3, ema_decay=0.98),
+        default=_TINY.judge,
         description="Of the discriminator, after each human phase.",
     )
     calibration_items: int = Field(

@@ -17,6 +17,7 @@ from tasks.choose import items_of, pool_shards
 from tasks.dataset.versions import create_version, selection_of
 from tasks.evaluate import Evaluation, evaluate_remover
 from tasks.grow import GrowWork, grow_shard
+from tasks.model_registry import promote
 from tasks.propose import ProposeWork, RemoverRef, propose_shard
 from tasks.train_remover import RemoverTraining, retrain
 from tasks.workspace import Workspace
@@ -187,7 +188,7 @@ def train_and_compare(
     champion = measure_on(settings, workspace, f"before {name}", start.remover, "validation")
     better, reason = compare(challenger, champion)
     if better:
-        workspace.ledger().promote("remover", trained.remover.hash, f"{name}: {reason}")
+        promote(workspace, "remover", trained.remover.hash, f"{name}: {reason}")
     remover = trained.remover if better else start.remover
     test = measure_on(settings, workspace, name, remover, "test")
     result = phase_result(
@@ -211,9 +212,12 @@ def measure_on(
     refs = tuple(workspace.ledger().shards(stage="triplets"))
     if not refs:
         raise FlowError("the workspace has no triplets to evaluate on; run `cleanplate ingest` first")
-    return evaluate_remover(
-        workspace, name, remover, refs, split, settings.reviewer.quality, settings.evaluation_origin
-    )
+    origin = settings.evaluation_origin
+    found = evaluate_remover(workspace, name, remover, refs, split, settings.reviewer.quality, origin)
+    figures = {"success_rate": found.success_rate}
+    figures |= {"psnr_effect": found.psnr_effect, "psnr_background": found.psnr_background}
+    workspace.ledger().record_measurement(remover.hash, f"{split} split, {origin or 'all'}", None, figures)
+    return found
 
 
 def compare(challenger: Evaluation, champion: Evaluation) -> tuple[bool, str]:

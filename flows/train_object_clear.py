@@ -12,6 +12,7 @@ from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from models.object_clear import ObjectClearNetwork
 from models.object_clear_sizes import build_tiny_object_clear
+from models.profiles import PROFILES
 from models.training.loop import Progress, TrainingConfig
 from models.training.object_clear_loss import ObjectClearLossConfig
 from tasks.evaluate import evaluate
@@ -45,11 +46,11 @@ class ObjectClearConfig(BaseModel):
     )
     pairs: int = Field(default=1500, ge=1, description="Studio pairs the network learns from.")
     training: TrainingConfig = Field(
-        default=TrainingConfig(steps=5500, batch_size=16, learning_rate=1e-3, checkpoint_every=50),
+        default=PROFILES["tiny"].object_clear,
         description="Of U-Net and object token.",
     )
     loss: ObjectClearLossConfig = Field(
-        default=ObjectClearLossConfig(change_weight=3, noisy_share=0.5, mask_loss_weight=0.1),
+        default=PROFILES["tiny"].object_clear_loss,
         description="How one batch is weighed. The paper's mask loss weighs 0.01, over 100,000 steps.",
     )
     tested: int = Field(default=96, ge=1, description="Unseen studio pairs for the card.")

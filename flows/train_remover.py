@@ -10,6 +10,7 @@ from models.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import Progress, TrainingConfig
 from models.training.remover_loss import RemoverLossConfig
 from models.training.running import RunningConfig
+from tasks.model_card import check_weights
 from tasks.model_store import network_at
 from tasks.propose import RemoverRef
 from tasks.train_remover import RemoverTraining, Trained, train_remover
@@ -24,8 +25,10 @@ class RemoverTrainingConfig(BaseModel):
     workspace: Path = Field(description="The folder with the ledger, the shards and the versions.")
     profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
     version: int | None = Field(default=None, ge=1, description="Of the dataset; None: the current one.")
-    parent: Path | None = Field(
-        default=None, description="A folder with the network to begin from; None: the remover in charge."
+    parent: str | None = Field(
+        default=None,
+        description="What to begin from: a network's folder, or the hash of a model of the workspace; None: "
+        "the remover in charge.",
     )
     training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
     loss: RemoverLossConfig | None = Field(default=None, description="How one batch is weighed.")
@@ -38,6 +41,8 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
 
     Raises:
         FlowError: If there is no dataset version, or no remover to begin from.
+        LedgerError: If the parent is neither a folder nor a model of the workspace.
+        ModelError: If the parent's weights are missing or others than were entered.
     """
     workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
     ledger = workspace.ledger()
@@ -57,11 +62,16 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
     return train_remover(workspace, work, progress, config.running or profile.running)
 
 
-def _parent(workspace: Workspace, folder: Path | None, sampling: SamplingConfig) -> RemoverRef:
-    if folder is not None:
-        remover = InpaintingRemover(network_at(folder.absolute()), sampling)
-        return RemoverRef(hash=remover.model_hash, folder=str(folder.absolute()), sampling=sampling)
-    champion = workspace.ledger().champion("remover")
-    if champion is None:
+def _parent(workspace: Workspace, parent: str | None, sampling: SamplingConfig) -> RemoverRef:
+    if parent is not None and Path(parent).is_dir():
+        folder = Path(parent).absolute()
+        remover = InpaintingRemover(network_at(folder), sampling)
+        return RemoverRef(hash=remover.model_hash, folder=str(folder), sampling=sampling)
+    ledger = workspace.ledger()
+    model = ledger.champion("remover") if parent is None else ledger.model_named(parent)
+    if model is None:
         raise FlowError("the workspace has no remover in charge; name a network's folder with --parent")
-    return RemoverRef(hash=champion.hash, folder=champion.path, sampling=sampling)
+    if model.kind != "remover":
+        raise FlowError(f"model {model.hash} is a {model.kind}; a remover is trained from a remover")
+    check_weights(workspace.root / model.path, model)
+    return RemoverRef(hash=model.hash, folder=model.path, sampling=sampling)

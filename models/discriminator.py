@@ -23,6 +23,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
 from models.inpainting import InpaintingNetwork
+from models.latents import encoded
 from models.tensors import masks_to_tensor, pictures_to_tensor
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -116,15 +117,9 @@ class DiscriminatorNetwork(nn.Module):
             self.head = head(channels, config.head_width)
         self._network = (network,)  # a tuple hides it from nn.Module: its weights are not ours
 
-    def latents(self, source: Tensor, removal: Tensor) -> tuple[Tensor, Tensor]:
-        """Scaled latents of source and removal, each B×3×H×W float in [-1, 1]."""
-        vae = self._network[0].vae
-        scale = vae.config["scaling_factor"]
-        with torch.no_grad():
-            return (
-                vae.encode(source).latent_dist.mode() * scale,
-                vae.encode(removal).latent_dist.mode() * scale,
-            )
+    def latent(self, pictures: Tensor) -> Tensor:
+        """Scaled latents B×k×h×w of pictures B×3×H×W float in [-1, 1]."""
+        return encoded(self._network[0].vae, pictures)[0]
 
     def forward(self, source: Tensor, mask: Tensor, removal: Tensor) -> Tensor:
         """Logits, B float.
@@ -134,9 +129,18 @@ class DiscriminatorNetwork(nn.Module):
             mask: B×1×H×W float, 0 or 1.
             removal: B×3×H×W float, [-1, 1].
         """
-        before, after = self.latents(source, removal)
+        return self.verdict(self.latent(source), mask, self.latent(removal))
+
+    def verdict(self, before: Tensor, mask: Tensor, after: Tensor) -> Tensor:
+        """Logits, B float, from latents: what many candidates of one source need not do again is done.
+
+        Args:
+            before: B×k×h×w float, the source's latent.
+            mask: B×1×H×W float, 0 or 1.
+            after: B×k×h×w float, the removal's latent.
+        """
         small_mask = nn.functional.interpolate(mask, after.shape[-2:], mode="nearest")
-        hidden, added = self._network[0].condition(len(source), source.shape[-1])
+        hidden, added = self._network[0].condition(len(after), mask.shape[-1])
         inputs = torch.cat([after, small_mask, before], dim=1)
         features = self.backbone(inputs, 0, hidden, added_cond_kwargs=added).sample
         return self.head(features, mask).squeeze(1)
@@ -163,7 +167,9 @@ class LoraDiscriminator:
         """Of LoRA, head, settings and calibration."""
         if not self._hash:
             tensors = [
-                part for name, t in sorted(self.network.trained_state().items()) for part in (name, t.numpy())
+                part
+                for name, t in sorted(self.network.trained_state().items())
+                for part in (name, t.cpu().numpy())
             ]
             settings = self.config.model_dump_json()
             self._hash = derive_key("discriminator", settings, self.slope, self.offset, *tensors)
@@ -180,17 +186,28 @@ class LoraDiscriminator:
     def logits(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
     ) -> list[float]:
-        """Uncalibrated logits, N floats."""
+        """Uncalibrated logits, N floats.
+
+        A source is encoded once, however many candidates it has and wherever they stand; the prompt's
+        embedding lies with the network, and is of no text encoder's making here.
+        """
+        if not sources:
+            return []
         self.network.eval()
+        device = next(self.network.parameters()).device
+        firsts, place = _distinct(sources)
+        parts = [firsts[start : start + self.batch_size] for start in range(0, len(firsts), self.batch_size)]
+        befores = torch.cat([self._latent(part, device) for part in parts])
         found: list[float] = []
         for start in range(0, len(sources), self.batch_size):
             part = slice(start, start + self.batch_size)
-            found += self.network(
-                pictures_to_tensor(sources[part]),
-                masks_to_tensor(masks[part]),
-                pictures_to_tensor(removals[part]),
-            ).tolist()
+            before = befores[torch.tensor(place[part], device=device)]
+            mask = masks_to_tensor(masks[part]).to(device)
+            found += self.network.verdict(before, mask, self._latent(removals[part], device)).tolist()
         return found
+
+    def _latent(self, pictures: Sequence[RgbImage], device: torch.device) -> Tensor:
+        return self.network.latent(pictures_to_tensor(pictures).to(device))
 
     def save(self, folder: Path) -> None:
         """Write LoRA, head, calibration and config; the backbone is the base's, and stays there."""
@@ -200,6 +217,19 @@ class LoraDiscriminator:
         )
         facts = {"config": self.config.model_dump(), "slope": self.slope, "offset": self.offset}
         (folder / "judge.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+
+
+def _distinct(pictures: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
+    """The pictures that differ, in the order of their first, and which of them each one is."""
+    firsts: list[RgbImage] = []
+    known: dict[bytes, int] = {}
+    place: list[int] = []
+    for picture in pictures:
+        number = known.setdefault(picture.tobytes(), len(firsts))
+        if number == len(firsts):
+            firsts.append(picture)
+        place.append(number)
+    return firsts, place
 
 
 def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscriminator:

@@ -1,8 +1,9 @@
 """The object token's attention maps, and nothing else of the attention (papers.md, facts 17 and 19).
 
-The attention itself is left as it is: hooks see the queries and keys that a layer has just projected, and
-softmax(q·Kᵀ) is taken once more for the one column that is kept. A layer's whole attention exists only
-while its column is taken, and in training it is taken again on the way back instead of being stored.
+Attention is softmax(q·Kᵀ)·V. Where V has one more channel, 1 for one token and 0 for the others, that channel
+of the result is the token's column of the softmax. So hooks widen a layer's queries, keys and values by a
+channel and take it off the result again: one call of scaled-dot-product attention gives both, forwards and
+backwards, whichever processor makes the call, and nothing is computed twice.
 """
 
 from collections.abc import Iterator
@@ -47,10 +48,7 @@ def capture_object_attention(
     hooks: list[Any] = []
     try:
         for name, (transformer, attention) in list(found.items())[: 1 if layers == "first" else None]:
-            tap = _Tap(maps, name, position, attention)
-            hooks.append(transformer.register_forward_pre_hook(tap.note_size))
-            hooks.append(cast(nn.Module, attention.to_q).register_forward_hook(tap.note_query))
-            hooks.append(cast(nn.Module, attention.to_k).register_forward_hook(tap.take))
+            hooks += _Tap(maps, name, position, attention.heads).hooks(transformer, attention)
         yield maps
     finally:
         for hook in hooks:
@@ -70,54 +68,58 @@ def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[Transformer2
 
 
 class _Tap:
-    """One layer's hooks: the transformer's h×w, then the queries, then the keys complete a map."""
+    """One layer's hooks: they note h×w, widen what is projected, and take the map off what is attended."""
 
-    def __init__(self, maps: dict[str, Tensor], name: str, position: int, attention: Attention) -> None:
-        self._heads = attention.heads
+    def __init__(self, maps: dict[str, Tensor], name: str, position: int, heads: int) -> None:
         self._put = partial(maps.__setitem__, name)
         self._position = position
+        self._heads = heads
         self._size = (0, 0)
-        self._query: Tensor | None = None
 
-    def note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def hooks(self, transformer: Transformer2DModel, attention: Attention) -> list[Any]:
+        """Handles of all of them, to be removed."""
+        to_q, to_k, to_v = (
+            cast(nn.Module, part) for part in (attention.to_q, attention.to_k, attention.to_v)
+        )
+        to_out = cast(nn.ModuleList, attention.to_out)[0]
+        return [
+            transformer.register_forward_pre_hook(self._note_size),
+            to_q.register_forward_hook(self._widen_query),
+            to_k.register_forward_hook(self._widen_key),
+            to_v.register_forward_hook(self._widen_value),
+            to_out.register_forward_pre_hook(self._take),
+        ]
+
+    def _note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._size = (inputs[0].shape[-2], inputs[0].shape[-1])
 
-    def note_query(self, module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> None:
-        self._query = query
+    def _widen_query(self, module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> Tensor:
+        return self._widened(query, query.new_zeros(1))
 
-    def take(self, module: nn.Module, inputs: tuple[Tensor, ...], key: Tensor) -> None:
-        query, self._query = cast(Tensor, self._query), None
-        column = cast(Tensor, _Column.apply(query, key, self._heads, self._position))
-        self._put(column.unflatten(-1, self._size))
+    def _widen_key(self, module: nn.Module, inputs: tuple[Tensor, ...], key: Tensor) -> Tensor:
+        # The processor will divide by the root of the wider head; few words make the keys cheap to correct.
+        narrow = key.shape[-1] // self._heads
+        return self._widened(key * ((narrow + _added(key)) / narrow) ** 0.5, key.new_zeros(1))
 
+    def _widen_value(self, module: nn.Module, inputs: tuple[Tensor, ...], value: Tensor) -> Tensor:
+        is_token = torch.arange(value.shape[1], device=value.device) == self._position
+        return self._widened(value, is_token.to(value.dtype))
 
-class _Column(torch.autograd.Function):
-    """One token's column of softmax(q·Kᵀ/√d): B×N×(H·d), B×T×(H·d) → B×H×N. Stores only q and K."""
+    def _widened(self, projected: Tensor, channel: Tensor) -> Tensor:
+        """B×N×(H·d) → B×N×(H·(d + added)); ``channel`` has N numbers, or one for all."""
+        by_head = projected.unflatten(-1, (self._heads, -1))
+        added = channel[None, :, None, None].expand(*by_head.shape[:3], _added(projected))
+        return torch.cat([by_head, added], -1).flatten(-2)
 
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, heads: int, position: int) -> Tensor:
-        ctx.save_for_backward(query, key)
-        ctx.heads, ctx.position = heads, position
-        return _shares(_by_head(query, heads), _by_head(key, heads))[:, :, position].clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        query, key = (_by_head(tensor, ctx.heads) for tensor in ctx.saved_tensors)
-        scale, shares = query.shape[-1] ** -0.5, _shares(query, key)
-        reach = gradients[0] * shares[:, :, ctx.position] * scale
-        # Softmax's derivative for one column c and every logit t: c·([t is the token] − shares_t).
-        logits = shares.mul_(-reach[:, :, None])
-        logits[:, :, ctx.position] += reach
-        logits = logits.to(query.dtype)
-        to_query, to_key = logits.transpose(-1, -2) @ key, logits @ query
-        return to_query.transpose(1, 2).flatten(2), to_key.transpose(1, 2).flatten(2), None, None
+    def _take(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        attended, *rest = inputs
+        by_head = attended.unflatten(-1, (self._heads, -1))
+        added = _added(attended)
+        narrow, channels = by_head.split([by_head.shape[-1] - added, added], -1)
+        self._put(channels[..., 0].transpose(1, 2).unflatten(-1, self._size).float())
+        return narrow.flatten(-2), *rest
 
 
-def _by_head(tensor: Tensor, heads: int) -> Tensor:
-    return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def _shares(query: Tensor, key: Tensor) -> Tensor:
-    """B×H×T×N float32: words before places, because few words are slow to sum along as the last axis."""
-    logits = (key * query.shape[-1] ** -0.5) @ query.transpose(-1, -2)
-    return logits.softmax(2, dtype=torch.float32)
+def _added(tensor: Tensor) -> int:
+    """Channels a head is widened by: fused kernels of GPUs want heads in eights, a CPU does not."""
+    return 1 if tensor.device.type == "cpu" else 8

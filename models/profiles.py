@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from models.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
 from models.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from models.training.object_clear_loss import ObjectClearLossConfig
@@ -22,10 +23,24 @@ class Profile(BaseModel):
     remover_loss: RemoverLossConfig
     object_clear: TrainingConfig
     object_clear_loss: ObjectClearLossConfig
+    retraining: TrainingConfig
+    """Of the remover after each phase of a round."""
+    retraining_loss: RemoverLossConfig
+    judge_shape: DiscriminatorConfig
     judge: TrainingConfig
     sampling: SamplingConfig
     running: RunningConfig
 
+
+_FULL_REMOVER = TrainingConfig(
+    steps=50_000,
+    batch_size=128,
+    learning_rate=5e-5,
+    schedule="constant",
+    warmup_steps=500,
+    ema_decay=0.9999,
+    checkpoint_every=500,
+)
 
 PROFILES: dict[ProfileName, Profile] = {
     "tiny": Profile(
@@ -33,6 +48,11 @@ PROFILES: dict[ProfileName, Profile] = {
         remover_loss=RemoverLossConfig(change_weight=3, noisy_share=0.5),
         object_clear=TrainingConfig(steps=5500, learning_rate=1e-3, checkpoint_every=50),
         object_clear_loss=ObjectClearLossConfig(change_weight=3, noisy_share=0.5, mask_loss_weight=0.1),
+        retraining=TrainingConfig(steps=110, learning_rate=4e-4),
+        retraining_loss=RemoverLossConfig(change_weight=5, noisy_share=0.5),
+        judge_shape=DiscriminatorConfig(
+            lora_rank=16, lora_alpha=16, lora_targets=ATTENTION + CONVOLUTIONS, head="pooled", head_width=64
+        ),
         judge=TrainingConfig(steps=400, batch_size=32, learning_rate=1e-3, ema_decay=0.98),
         sampling=SamplingConfig(),
         running=RunningConfig(),
@@ -40,15 +60,7 @@ PROFILES: dict[ProfileName, Profile] = {
     # Papers.md, facts 5, 6, 8 and 18: batches are those of the papers' 8 GPUs together. The papers train in
     # fp16; here it is bfloat16, whose range needs no loss scaling. EMA is NOT PUBLISHED.
     "full": Profile(
-        remover=TrainingConfig(
-            steps=50_000,
-            batch_size=128,
-            learning_rate=5e-5,
-            schedule="constant",
-            warmup_steps=500,
-            ema_decay=0.9999,
-            checkpoint_every=500,
-        ),
+        remover=_FULL_REMOVER,
         remover_loss=RemoverLossConfig(),
         object_clear=TrainingConfig(
             steps=100_000,
@@ -59,6 +71,10 @@ PROFILES: dict[ProfileName, Profile] = {
             checkpoint_every=500,
         ),
         object_clear_loss=ObjectClearLossConfig(),
+        # What a round's retraining took is NOT PUBLISHED: as the first.
+        retraining=_FULL_REMOVER,
+        retraining_loss=RemoverLossConfig(),
+        judge_shape=DiscriminatorConfig(),
         judge=TrainingConfig(
             steps=15_000,
             batch_size=256,

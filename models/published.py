@@ -38,7 +38,7 @@ class Checkpoint(BaseModel):
 
 
 CHECKPOINTS = (
-    # Those that a class here reads, and whose revision is known; perception's are not (decision 0070).
+    # Those that a class here reads, and whose revision is known; perception's others are not (decision 0070).
     Checkpoint(
         name="sdxl-inpainting",
         repository="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
@@ -66,6 +66,20 @@ CHECKPOINTS = (
         licence="MIT (OpenAI's CLIP)",
         purpose="ObjectClear's image encoder; the CLIP metric",
         files={"config.json": 5_000, "preprocessor_config.json": 1_000, "model.safetensors": 1_710_000_000},
+    ),
+    Checkpoint(
+        name="grounding-dino-tiny",
+        repository="IDEA-Research/grounding-dino-tiny",
+        revision="a2bb814dd30d776dcf7e30523b00659f4f141c71",
+        licence="Apache-2.0",
+        purpose="compositing's detector of any words",
+        files={
+            "config.json": 2_000,
+            "preprocessor_config.json": 1_000,
+            "tokenizer.json": 711_000,
+            "tokenizer_config.json": 1_000,
+            "model.safetensors": 689_000_000,
+        },
     ),
 )
 

@@ -60,9 +60,9 @@ class InpaintingRemover:
         removals: list[RgbImage] = []
         for start in range(0, len(sources), self.config.batch_size):
             part = slice(start, start + self.config.batch_size)
-            result = self.sample(
-                pictures_to_tensor(sources[part]), masks_to_tensor(masks[part]), list(seeds[part])
-            )
+            source, mask = pictures_to_tensor(sources[part]), masks_to_tensor(masks[part])
+            device = self.network.unet.device
+            result = self.sample(source.to(device), mask.to(device), list(seeds[part]))
             removals += tensor_to_pictures(result)
         return removals
 
@@ -73,7 +73,7 @@ class InpaintingRemover:
         Args:
             source: B×3×H×W float, [-1, 1].
             mask: B×1×H×W float, 0 or 1.
-            seeds: B seeds of the initial noise.
+            seeds: B seeds of the initial noise, which is drawn on the CPU: the same on any device.
 
         Returns:
             B×3×H×W float, [-1, 1] before clipping.
@@ -85,7 +85,7 @@ class InpaintingRemover:
         small_mask = torch.nn.functional.interpolate(mask, masked.shape[-2:], mode="nearest")
         noise = torch.stack(
             [torch.randn(masked.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        )
+        ).to(masked.device)
         timesteps = self._timesteps()
         latent = noise
         if self.config.strength < 1:

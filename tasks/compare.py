@@ -23,7 +23,12 @@ def method_result(measurement: Measurement, rows: Sequence[PictureResult], seed:
         if values:
             means[metric] = bootstrap_mean(values, _seed(seed, metric))
     return MethodResult(
-        method=measurement.method, model_hash=measurement.model_hash, pictures=len(rows), means=means
+        method=measurement.method,
+        model_hash=measurement.model_hash,
+        pictures=len(rows),
+        means=means,
+        success_rate=sum(row.success for row in rows) / len(rows),
+        seconds_per_picture=sum(row.seconds for row in rows) / len(rows),
     )
 
 

@@ -1,6 +1,7 @@
 """Measure: one method on every picture of a set, a row a picture (papers.md, facts 9 and 21)."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -16,22 +17,24 @@ from data_specs.comparison import MetricLeftOut, PictureResult
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.metric import RemovedPicture
+from data_specs.model_record import ModelRecord
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
 from models.metrics.registry import MetricConfig, available_metrics
 from models.protocols import Metric, RemovalModel
 from tasks.aside import sweep_asides, write_durably
-from tasks.assess import changed_region
+from tasks.assess import assess, changed_region
 from tasks.evaluate import removals_of
 from tasks.evaluation_set import EvaluationSet, VersionSet, read_set, set_digest, set_words
-from tasks.removers import open_champion, open_remover
+from tasks.removers import is_remover_folder_or_name, open_champion, open_recorded, open_remover
 from tasks.results_file import Measurement, results_bytes
+from tasks.workspace import Workspace
 
 CHAMPION = "champion"
 """The method that is a workspace's own best remover."""
 _BATCH = 32
 """Pictures removed and measured at once; a method's noise depends on it, so it is no setting."""
-_CODE_VERSION = 1
+_CODE_VERSION = 2
 """Raise it when the same work would give other numbers than before."""
 
 
@@ -96,18 +99,31 @@ def method_remover(method: str, pictures: EvaluationSet) -> RemovalModel:
     """The remover of a method, as `cleanplate remove` would use it.
 
     Args:
-        method: ``champion``, or what ``tasks.removers.open_remover`` knows: a name or a folder.
-        pictures: A workspace's, if the champion of that workspace is meant.
+        method: ``champion``, a model's hash, or what ``tasks.removers.open_remover`` knows: a name or a
+            folder.
+        pictures: A workspace's, if the champion or a model of that workspace is meant.
 
     Raises:
         InputError: If there is no such method, or no workspace with a champion.
         ModelError: If its weights cannot be used.
     """
-    if method != CHAMPION:
+    if method == CHAMPION:
+        if not isinstance(pictures, VersionSet):
+            raise InputError(CHAMPION, "a folder of triplets has no champion; name the folder of a model")
+        return open_champion(pictures.workspace, steps=None).remover
+    if is_remover_folder_or_name(method) or not isinstance(pictures, VersionSet):
         return open_remover(method, steps=None).remover
+    return open_recorded(pictures.workspace, method, steps=None).remover
+
+
+def recorded_model(method: str, pictures: EvaluationSet) -> ModelRecord | None:
+    """The workspace's model that a method is; None for what ships and for folders."""
     if not isinstance(pictures, VersionSet):
-        raise InputError(CHAMPION, "a folder of triplets has no champion; name the folder of a model")
-    return open_champion(pictures.workspace, steps=None).remover
+        return None
+    ledger = Workspace(pictures.workspace).ledger()
+    if method == CHAMPION:
+        return ledger.champion("remover")
+    return None if is_remover_folder_or_name(method) else ledger.model_named(method)
 
 
 @lru_cache(maxsize=1)
@@ -125,6 +141,9 @@ def measured_batches(
 ) -> Iterator[list[PictureResult]]:
     """The rows of some pictures at a time, in the triplets' order."""
     for batch in same_size_batches(triplets):
+        began = time.perf_counter()
+        removals = removals_of(remover, batch)
+        seconds = (time.perf_counter() - began) / len(batch)
         pictures = [
             RemovedPicture(
                 source=t.source,
@@ -133,7 +152,7 @@ def measured_batches(
                 ground_truth=t.ground_truth,
                 removal=removal,
             )
-            for t, removal in zip(batch, removals_of(remover, batch), strict=True)
+            for t, removal in zip(batch, removals, strict=True)
         ]
         columns = {metric.spec.name: metric.measure(pictures) for metric in metrics}
         yield [
@@ -143,6 +162,10 @@ def measured_batches(
                 origin=triplet.origin,
                 method=method_label(method),
                 values={metric.spec.name: columns[metric.spec.name][place] for metric in metrics},
+                success=assess(
+                    removals[place], triplet.source, triplet.mask, triplet.ground_truth, quality
+                ).success,
+                seconds=seconds,
             )
             for place, triplet in enumerate(batch)
         ]

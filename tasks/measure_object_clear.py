@@ -54,11 +54,15 @@ class PlainObjectClear:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(sources), _BATCH):
             part = slice(start, start + _BATCH)
-            source, mask = pictures_to_tensor(sources[part]), masks_to_tensor(masks[part])
+            device = self.network.unet.device
+            source, mask = (
+                tensor.to(device)
+                for tensor in (pictures_to_tensor(sources[part]), masks_to_tensor(masks[part]))
+            )
             shape = self.network.vae.encode(source[:1]).latent_dist.mode().shape[1:]
             noise = torch.stack(
                 [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds[part]]
-            )
+            ).to(device)
             yield denoise(
                 self.network, source, mask, noise, self.steps, 1.0, lambda _n, _step, latents: latents
             )
@@ -69,7 +73,7 @@ def attention_iou(remover: PlainObjectClear, triplets: Sequence[Triplet]) -> flo
     maps = remover.attention(
         [t.source for t in triplets], [t.mask for t in triplets], [int(t.key[:12], 16) for t in triplets]
     )
-    foreground = masks_to_tensor([foreground_pair(t).foreground for t in triplets])
+    foreground = masks_to_tensor([foreground_pair(t).foreground for t in triplets]).to(maps.device)
     inside = small_foreground(foreground, (maps.shape[-2], maps.shape[-1])) > 0
     attended = maps > _ATTENDED
     shared = (attended & inside).sum((1, 2, 3)) / (attended | inside).sum((1, 2, 3)).clamp(min=1)

@@ -2,17 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from data_specs.errors import ModelError
 from data_specs.model_record import ModelKind, ModelRecord
 from models.inpainting import InpaintingNetwork, load_network
 from models.sdxl_inpainting import is_published_layout, read_sdxl_inpainting
 from tasks.aside import aside_path, sync_folder
+from tasks.code_revision import code_revision
+from tasks.model_card import weights_digests, write_card
 from tasks.workspace import Workspace
 
 WEIGHTS_FOLDER = Path(str(files("models"))) / "weights"
@@ -76,18 +79,41 @@ def record(
     parent: str | None,
     dataset_version: int | None,
     metrics: dict[str, float],
+    settings: Mapping[str, Any] | None = None,
 ) -> ModelRecord:
-    """Enter a model in the ledger; harmless when repeated."""
-    entry = ModelRecord(
-        hash=model_hash,
-        kind=kind,
-        path=os.path.relpath(folder, workspace.root),
-        parent=parent,
-        dataset_version=dataset_version,
-        metrics=metrics,
-        created_at=datetime.now(UTC),
-    )
-    workspace.ledger().record_model(entry)
+    """Write a model's card beside its weights, then enter it in the ledger; harmless when repeated.
+
+    Args:
+        workspace: Where.
+        kind: What it is.
+        model_hash: Its name.
+        folder: Holds its weights.
+        parent: Hash of the model it was trained from.
+        dataset_version: What it was trained on.
+        metrics: What its training found.
+        settings: What it was trained and is sampled with.
+
+    Returns:
+        The entry; one that is there already stays as it was.
+    """
+    ledger = workspace.ledger()
+    if ledger.has_model(model_hash):
+        entry = ledger.model(model_hash)
+    else:
+        entry = ModelRecord(
+            hash=model_hash,
+            kind=kind,
+            path=os.path.relpath(folder, workspace.root),
+            parent=parent,
+            dataset_version=dataset_version,
+            metrics=metrics,
+            created_at=datetime.now(UTC),
+            settings=dict(settings or {}),
+            weights=weights_digests(folder),
+            git_revision=code_revision(),
+        )
+    write_card(folder, entry)
+    ledger.record_model(entry)
     return entry
 
 

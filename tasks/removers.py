@@ -1,9 +1,11 @@
 """Removers by name: what `cleanplate remove --model` and its kin can open."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_specs.errors import InputError, ModelError
+from data_specs.model_record import ModelRecord
 from models.any_size import AnySizeRemover, short_side_of
 from models.inpainting import InpaintingNetwork
 from models.object_clear_pipeline import ObjectClearPipeline
@@ -20,6 +22,7 @@ OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
 """The shipped ObjectClear, made by ``cleanplate train object-clear``."""
 _OBJECT_TOKEN = "object_token"
 """The part that tells ObjectClear's folder from RORem's."""
+_HASH = re.compile(r"[0-9a-f]{4,64}")
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 
@@ -72,8 +75,44 @@ def open_champion(workspace: Path, steps: int | None) -> OpenedRemover:
     champion = place.ledger().champion("remover")
     if champion is None:
         raise InputError(workspace, "this workspace has no remover yet; run `cleanplate cycle` first")
-    title = f"RORem's remover, champion {champion.hash} of {workspace}"
-    return _rorem(network_at(place.root / champion.path), steps, title)
+    return _recorded(place, champion, steps, f"RORem's remover, champion {champion.hash} of {workspace}")
+
+
+def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemover:
+    """Open a remover of a workspace by its hash.
+
+    Args:
+        workspace: Whose ledger knows it.
+        start: Its hash, or enough of its beginning.
+        steps: Denoising steps; None: those it was entered with.
+
+    Raises:
+        InputError: If there is no workspace.
+        LedgerError: If it knows no such model, or more than one.
+        ModelError: If it is no remover, or its folder holds no usable network.
+    """
+    place = Workspace.existing(workspace)
+    record = place.ledger().model_named(start)
+    if record.kind != "remover":
+        raise ModelError(f"model {record.hash} is a {record.kind} and removes nothing; name a remover")
+    return _recorded(place, record, steps, f"RORem's remover {record.hash} of {workspace}")
+
+
+def is_remover_folder_or_name(name: str) -> bool:
+    """Whether ``open_remover`` may open it; what else looks like a hash may be a workspace's model."""
+    return name in NAMES or Path(name).exists() or not _HASH.fullmatch(name)
+
+
+def _recorded(place: Workspace, record: ModelRecord, steps: int | None, title: str) -> OpenedRemover:
+    folder = place.root / record.path
+    absent = [name for name in record.weights if not (folder / name).is_file()]
+    if absent or not folder.is_dir():
+        raise ModelError(
+            f"{folder}: model {record.hash} lacks {', '.join(absent) or 'its folder'}; restore it from a "
+            "backup, or choose another with `cleanplate model list`"
+        )
+    sampling = SamplingConfig.model_validate(record.settings.get("sampling", {}))
+    return _rorem(network_at(folder), steps, title, sampling)
 
 
 def check_no_pickle(folder: Path) -> None:
@@ -100,7 +139,11 @@ def _object_clear(folder: Path, steps: int | None, title: str) -> OpenedRemover:
     return OpenedRemover(ObjectClearRemover(ObjectClearPipeline.from_pretrained(folder), steps), title)
 
 
-def _rorem(network: InpaintingNetwork, steps: int | None, title: str) -> OpenedRemover:
-    sampling = SamplingConfig() if steps is None else SamplingConfig(steps=steps)
+def _rorem(
+    network: InpaintingNetwork, steps: int | None, title: str, own: SamplingConfig | None = None
+) -> OpenedRemover:
+    """``own``: how the network is sampled where no steps are asked for."""
+    own = own or SamplingConfig()
+    sampling = own if steps is None else SamplingConfig(**{**own.model_dump(), "steps": steps})
     remover = InpaintingRemover(network, sampling)
     return OpenedRemover(AnySizeRemover(remover, short_side_of(network.unet, network.vae)), title)

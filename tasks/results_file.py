@@ -49,7 +49,11 @@ def results_bytes(measurements: Sequence[Measurement], rows: Sequence[PictureRes
         metric: pa.array([row.values[metric] for row in rows], pa.float64(), from_pandas=True)
         for metric in measurements[0].metrics
     }
-    table = pa.table({**texts, **numbers})
+    judged = {
+        "success": pa.array([row.success for row in rows], pa.bool_()),
+        "seconds": pa.array([row.seconds for row in rows], pa.float64()),
+    }
+    table = pa.table({**texts, **judged, **numbers})
     said = json.dumps([each.model_dump(mode="json") for each in measurements])
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({_METADATA: said}), sink, compression="zstd")
@@ -76,4 +80,5 @@ def _row(values: dict[str, Any], metrics: Sequence[MetricName]) -> PictureResult
     numbers: dict[MetricName, float] = {
         metric: math.nan if values[metric] is None else values[metric] for metric in metrics
     }
-    return PictureResult(**{name: values[name] for name in _TEXTS}, values=numbers)
+    facts = {name: values[name] for name in (*_TEXTS, "success", "seconds")}
+    return PictureResult(**facts, values=numbers)

@@ -12,6 +12,7 @@ from models.inpainting import InpaintingNetwork, build_tiny_network
 from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.running import training_device
 from models.training.share import Share
 from tasks.base_pictures import base_triplet
 
@@ -52,5 +53,6 @@ def train_base(
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
         return remover_loss(network, batch, BASE_LOSS, share)
 
+    network.to(training_device())
     train(network.unet, loss_of, batches, config, checkpoint, progress)
-    return network
+    return network.to("cpu")

@@ -20,7 +20,12 @@ from models.discriminator import (
 )
 from models.training.discriminator_loss import ReviewBatch, discriminator_loss
 from models.training.loop import Progress, TrainingConfig, train
-from models.training.running import RunningConfig, first_process_first, training_device
+from models.training.running import (
+    RunningConfig,
+    first_process_first,
+    refuse_cached_latents,
+    training_device,
+)
 from models.training.share import Share
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record, shared_network_at
 from tasks.propose import RemoverRef
@@ -134,6 +139,7 @@ def train_judge(
                 "too few items are answered to train the judge and to calibrate it; review more items"
             )
         running = running or RunningConfig()
+        refuse_cached_latents(running, "the judge draws other colours of a candidate each time")
         network = network_at(workspace.root / work.backbone.folder)
         module = DiscriminatorNetwork(network, work.judge, work.training.seed)
         network.to(training_device())
@@ -219,6 +225,7 @@ def _keep(
         parent=work.backbone.hash,
         dataset_version=None,
         metrics={"slope": judge.slope, "offset": judge.offset, "reviewed": float(reviewed)},
+        settings=work.model_dump(mode="json", include={"judge", "training"}),
     )
     ref = JudgeRef(hash=entry.hash, folder=entry.path, backbone=work.backbone)
     return TrainedJudge(judge=ref, reviewed=reviewed, losses=losses)

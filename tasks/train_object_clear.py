@@ -16,7 +16,7 @@ from models.tensors import masks_to_tensor, pictures_to_tensor
 from models.training.augmentation import ForegroundPair, augmented
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.object_clear_loss import ForegroundBatch, ObjectClearLossConfig, object_clear_loss
-from models.training.running import RunningConfig, moved_to, training_device
+from models.training.running import RunningConfig, moved_to, refuse_cached_latents, training_device
 from models.training.share import Share
 from tasks.assess import changed_region
 from tasks.shards import ShardReader
@@ -52,6 +52,7 @@ def train_object_clear(
         The loss of each step.
     """
     running, device = running or RunningConfig(), training_device()
+    refuse_cached_latents(running, "ObjectClear draws another cut and other colours of a pair each time")
     network.to(device)
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 

@@ -17,6 +17,7 @@ from models.training.remover_loss import RemoverLossConfig, TripletBatch, remove
 from models.training.running import RunningConfig, first_process_first, training_device
 from models.training.share import Share
 from tasks.dataset.versions import load_samples
+from tasks.latent_cache import cached_latents, latent_batches
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader
@@ -102,13 +103,15 @@ def train_remover(
         return remover_loss(network, batch, work.loss, share)
 
     with ShardReader(workspace, refs) as reader:
-        batches = triplet_batches(
-            TripletSamples(reader, keys),
-            groups,
-            work.training.batch_size,
-            work.training.seed,
-            running.loader_workers,
-        )
+        triplets = TripletSamples(reader, keys)
+        draws = (groups, work.training.batch_size, work.training.seed, running.loader_workers)
+        if running.cache_latents:
+            digests = {ref.name: ref.sha256 for ref in refs}
+            origins = {each.key: digests[each.shard] for each in samples}
+            latents = cached_latents(workspace, triplets, [(origins[key], key) for key in keys], network.vae)
+            batches = latent_batches(latents, *draws)
+        else:
+            batches = triplet_batches(triplets, *draws)
         losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, running)
     network.to("cpu")
     with first_process_first():
@@ -144,6 +147,7 @@ def _kept(
         parent=work.parent.hash,
         dataset_version=work.version,
         metrics={"loss": sum(losses[-20:]) / len(losses[-20:])},
+        settings=work.model_dump(mode="json", include={"training", "loss", "sampling"}),
     )
     ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
     trained = Trained(remover=ref, losses=losses)

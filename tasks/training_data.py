@@ -59,24 +59,24 @@ def triplet_batches(
     samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
     """``TripletBatch``es for ``train``; each draws evenly from every group of sample positions."""
-    return _batches(samples, groups, batch_size, seed, workers, _collate_triplets)
+    return batches_of(samples, groups, batch_size, seed, workers, collate_triplets)
 
 
 def drawn_triplets(
     samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
     """The same draws as ``triplet_batches``, not yet tensors: for what is augmented first."""
-    return _batches(samples, groups, batch_size, seed, workers, list)
+    return batches_of(samples, groups, batch_size, seed, workers, list)
 
 
 def review_batches(
     samples: ReviewSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
     """``ReviewBatch``es for ``train``; each draws evenly from every group of sample positions."""
-    return _batches(samples, groups, batch_size, seed, workers, _collate_reviews)
+    return batches_of(samples, groups, batch_size, seed, workers, _collate_reviews)
 
 
-def _batches(
+def batches_of(
     samples: Dataset[Any],
     groups: list[range],
     batch_size: int,
@@ -84,6 +84,8 @@ def _batches(
     workers: int,
     collate: Callable[[list[Any]], Any],
 ) -> BatchesFrom:
+    """What ``collate`` makes of the samples drawn, for ``train``; evenly from every group of positions."""
+
     def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterable[Any]:
         order = MixedBatches(groups, batch_size, seed, start, stop, parts)
         return DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate, num_workers=workers)
@@ -91,7 +93,8 @@ def _batches(
     return batches_from
 
 
-def _collate_triplets(triplets: list[Triplet]) -> TripletBatch:
+def collate_triplets(triplets: list[Triplet]) -> TripletBatch:
+    """Triplets of one size as tensors."""
     return TripletBatch(
         source=pictures_to_tensor([t.source for t in triplets]),
         mask=masks_to_tensor([t.mask for t in triplets]),

@@ -15,6 +15,7 @@ from flows.commands.options import (
     clear_errors,
     print_json,
 )
+from flows.report.tables import TEXT_COLUMNS
 
 evaluate_app = typer.Typer(name="evaluate")
 
@@ -28,7 +29,8 @@ def evaluate_command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="telea, rorem, object-clear (as they ship), champion (the workspace's) or a model's folder; "
+            help="telea, rorem, object-clear (as they ship), champion or a model's hash (of the workspace), "
+            "or a model's folder; "
             "may be repeated. The others are compared with the first. Default: telea and rorem."
         ),
     ] = None,
@@ -61,6 +63,13 @@ def evaluate_command(
         int, typer.Option(min=0, max=20, help="Worst, median and best pictures to show of each method.")
     ] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
+    table: Annotated[
+        bool,
+        typer.Option(
+            "--table",
+            help="The papers' tables too (RORem's 1 and 2, ObjectClear's), published figures marked as such.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results.parquet, report.html and the grids. Default: evaluation."),
@@ -74,6 +83,8 @@ def evaluate_command(
     folder is not measured again.
 
     Example: cleanplate evaluate --model telea --model champion --origin studio:
+
+    Example: cleanplate evaluate --table --model telea --model champion --origin studio:
 
     Example: cleanplate evaluate --triplets ./pairs --size-px 512 --metric-weights ./weights --json
     """
@@ -90,6 +101,7 @@ def evaluate_command(
         "metrics": {"weights": metric_weights},
         "grid_rows": grid_rows,
         "seed": seed,
+        "table": table,
         **({"methods": tuple(model)} if model else {}),
         **({} if out is None else {"out": out}),
     }
@@ -124,6 +136,7 @@ def print_comparison(comparison: Comparison) -> None:
     """Means, differences and what was left out, in 80 columns."""
     from flows.report.comparison_page import lead_sentence
     from flows.report.comparison_tables import difference_rows, mean_rows
+    from flows.report.paper_tables import paper_rows, small_print
 
     console = Console(highlight=False, markup=False)
     console.print(f"{comparison.measured_on}\n{lead_sentence(comparison)}\n")
@@ -133,6 +146,11 @@ def print_comparison(comparison: Comparison) -> None:
     for start in range(0, len(differences), _METHODS_A_TABLE):
         title = f"Difference from {comparison.methods[0].method}, picture by picture"
         _print_rows(title, difference_rows(differences[start : start + _METHODS_A_TABLE]))
+    for table in comparison.paper_tables:
+        _print_rows(table.title, paper_rows(table))
+        for sentence in small_print(table):
+            console.print(f"  {sentence}", style="dim")
+        console.print()
     for each in comparison.left_out:
         console.print(f"{each.title} left out: {each.reason}; {each.mend}.")
     for reason, number in comparison.rejects.items():
@@ -145,7 +163,7 @@ def _print_rows(title: str, rows: list[dict[str, str]]) -> None:
     console.print(title, style="bold")
     table = Table(header_style="dim", box=None)
     for name in rows[0]:
-        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.values())
     console.print(table)

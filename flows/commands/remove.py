@@ -17,7 +17,13 @@ from data_specs.reject import Reject
 from flows.commands.options import JsonOption, clear_errors, print_json
 from tasks.removal_files import RemovalFiles, match_files
 from tasks.remove import RemovalExtras, RemovalReport, check_extras, remove_from_files
-from tasks.removers import OpenedRemover, open_champion, open_remover
+from tasks.removers import (
+    OpenedRemover,
+    is_remover_folder_or_name,
+    open_champion,
+    open_recorded,
+    open_remover,
+)
 
 remove_app = typer.Typer(name="remove")
 
@@ -36,11 +42,12 @@ def remove_command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="object-clear, rorem, telea, or a network's folder; by default the best that ships."
+            help="object-clear, rorem, telea, or a network's folder; by default the best that ships. With "
+            "--workspace: the hash of one of its models, as `cleanplate model list` shows it."
         ),
     ] = None,
     workspace: Annotated[
-        Path | None, typer.Option(help="Use this workspace's champion in place of --model.")
+        Path | None, typer.Option(help="Use a model of this workspace; without --model, its champion.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Denoising steps; by default the model's own.")
@@ -71,12 +78,12 @@ def remove_command(
 
     Example: cleanplate remove photos masks -o removed --model rorem
     """
-    if model is not None and workspace is not None:
-        raise typer.BadParameter("give either --model or --workspace")
+    if workspace is not None and model is not None and is_remover_folder_or_name(model):
+        raise typer.BadParameter("with --workspace, --model takes a hash of its models, four digits or more")
     # Weights of a few MB are there at once; only pictures are worth a bar.
     disable_progress_bar()
     matched = match_files(source, mask, out)
-    opened = open_remover(model, steps) if workspace is None else open_champion(workspace, steps)
+    opened = _opened(model, workspace, steps)
     extras = RemovalExtras(attention=save_attention, compare=compare)
     check_extras(opened.remover, extras)
     _say(f"using {opened.title}")
@@ -87,6 +94,12 @@ def remove_command(
     _tell(reports, rejects, opened, as_json)
     if rejects:
         raise typer.Exit(1)
+
+
+def _opened(model: str | None, workspace: Path | None, steps: int | None) -> OpenedRemover:
+    if workspace is None:
+        return open_remover(model, steps)
+    return open_champion(workspace, steps) if model is None else open_recorded(workspace, model, steps)
 
 
 def _remove_folder(

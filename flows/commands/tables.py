@@ -22,6 +22,8 @@ def print_result(result: CycleResult) -> None:
     if result.clip:
         _print_clip(result.clip)
         console.print(wording.clip_sentence(result.clip))
+    if result.composites:
+        console.print(wording.pooled_sentence(result.composites))
 
 
 def print_phases(phases: Sequence[PhaseResult]) -> None:

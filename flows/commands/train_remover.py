@@ -1,7 +1,6 @@
 """`cleanplate train remover`: a remover on a dataset version, in one process or in many."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,8 +20,10 @@ def train_remover_command(
         int | None, typer.Option(min=1, help="Of the dataset; the current one if none.")
     ] = None,
     parent: Annotated[
-        Path | None,
-        typer.Option(help="A network's folder to begin from; else the remover in charge.", exists=True),
+        str | None,
+        typer.Option(
+            help="What to begin from: a network's folder, or the hash of a model; else the remover in charge."
+        ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="On this machine, one a GPU.")] = 1,
     config: ConfigOption = None,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_specs.comparison import Comparison
-from flows.report import comparison_tables, grids, tables
+from flows.report import comparison_tables, grids, paper_tables, tables
 from flows.report.page import TEMPLATES
 from tasks.aside import write_durably
 
@@ -27,6 +27,10 @@ def write_comparison_page(path: Path, comparison: Comparison, sample_grids: Mapp
         left_out=comparison_tables.left_out_rows(comparison),
         definitions=comparison_tables.definition_rows(comparison),
         rejects=tables.reject_rows(comparison.rejects),
+        papers=[
+            (each.title, paper_tables.paper_rows(each), paper_tables.small_print(each))
+            for each in comparison.paper_tables
+        ],
         grids=[(heading, grids.data_uri(png)) for heading, png in sample_grids.items()],
     )
     write_durably(path, page.encode())

@@ -37,14 +37,16 @@ def write_report(
     curves: Sequence[JudgeCurves],
     losses: Sequence[LossCurve],
     sample_grids: Mapping[str, bytes],
+    sheets: Mapping[str, bytes],
     title: str,
     settings: Mapping[str, object],
 ) -> None:
     """Writes the page aside and renames it, so that a reader never meets half of one.
 
-    ``sample_grids`` maps a heading to a PNG, as ``grids.draw_grid`` makes it.
+    ``sample_grids`` maps a heading to a PNG, as ``grids.draw_grid`` makes it; ``sheets`` those of the
+    compositing run, as ``sheets.draw_sheet`` does.
     """
-    page = render_report(result, curves, losses, sample_grids, title, settings)
+    page = render_report(result, curves, losses, sample_grids, sheets, title, settings)
     write_durably(path, page.encode())
 
 
@@ -53,6 +55,7 @@ def render_report(
     curves: Sequence[JudgeCurves],
     losses: Sequence[LossCurve],
     sample_grids: Mapping[str, bytes],
+    sheets: Mapping[str, bytes],
     title: str,
     settings: Mapping[str, object],
 ) -> str:
@@ -73,6 +76,9 @@ def render_report(
             for one in curves
         ],
         grids=[(heading, grids.data_uri(png)) for heading, png in sample_grids.items()],
+        composites_sentence=wording.pooled_sentence(result.composites) if result.composites else "",
+        composites=tables.compositing_rows(result.composites.made) if result.composites else [],
+        sheets=[(heading, grids.data_uri(png)) for heading, png in sheets.items()],
         clip=tables.clip_rows(result.clip),
         clip_sentence=wording.clip_sentence(result.clip),
         losses=[Markup(charts.loss_curve(curve)) for curve in losses],

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from data_specs.compositing import CompositingResult
 from data_specs.round import ClipResult, JudgeResult, PhaseResult
 
 Row = dict[str, str]
@@ -9,7 +10,7 @@ Row = dict[str, str]
 
 TEXT_COLUMNS = frozenset(
     {"phase", "remover kept?", "why", "judge of", "method", "metric", "reason", "to have it", "definition"}
-    | {"setting", "value"}
+    | {"setting", "value", "stage", "what", "step", "figures"}
 )
 """Columns of words; all others hold numbers and are set flush right."""
 
@@ -63,6 +64,18 @@ def clip_rows(clip: Sequence[ClipResult]) -> list[Row]:
         }
         for one in clip
     ]
+
+
+def compositing_rows(result: CompositingResult) -> list[Row]:
+    """A row for each split that was kept and for each reason that was not, stage by stage."""
+    rows: list[Row] = []
+    for stage in result.stages:
+        counts = {f"kept: {split}": count for split, count in stage.by_split.items()}
+        counts |= {f"refused: {why}": count for why, count in stage.rejects.items()}
+        rows += [
+            {"stage": stage.stage, "what": what, "count": f"{count:,}"} for what, count in counts.items()
+        ]
+    return rows
 
 
 def reject_rows(rejects: Mapping[str, int]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from data_specs.compositing import CompositingResult, PooledComposites
 from data_specs.round import ClipResult, JudgeResult, PhaseResult
 
 RIGHT_AT_LEAST = 0.9
@@ -66,4 +67,20 @@ def clip_sentence(clip: Sequence[ClipResult]) -> str:
     return (
         f"On {last.triplets:,} triplets of the real clip's held-out time block, "
         f"the {last.method} remover {compared} cv2's Telea fill inside the mask."
+    )
+
+
+def compositing_sentence(result: CompositingResult) -> str:
+    """A compositing run's counts."""
+    counts = ", ".join(f"{stage.kept:,} {stage.stage}" for stage in result.stages)
+    refused = sum(sum(stage.rejects.values()) for stage in result.stages)
+    return f"{counts} in {result.shards} shards; {refused:,} refused"
+
+
+def pooled_sentence(pooled: PooledComposites) -> str:
+    """What became of the composites in a cycle's pool."""
+    return (
+        f"Compositing gave {compositing_sentence(pooled.made)}. Of {pooled.made.pool_items:,} composites in "
+        f"the pool the phases drew {pooled.drawn:,}; {pooled.grown:,} samples of the last dataset version "
+        "grew from one."
     )

@@ -1,10 +1,15 @@
 """Which detector and which segmenter: a config says, and one builder each makes it."""
 
+from typing import Annotated
+
+from pydantic import Field
+
+from models.perception.grounding_dino import GroundingDinoConfig, GroundingDinoDetector
 from models.perception.sam import SamConfig, SamSegmenter
 from models.perception.yolo import YoloConfig, YoloDetector
 from models.protocols import Detector, Segmenter
 
-DetectorConfig = YoloConfig
+DetectorConfig = Annotated[YoloConfig | GroundingDinoConfig, Field(discriminator="kind")]
 """Every detector's config, told apart by ``kind``."""
 SegmenterConfig = SamConfig
 
@@ -15,6 +20,8 @@ def build_detector(config: DetectorConfig) -> Detector:
     Raises:
         ModelError: If its package or its weights are absent or do not fit.
     """
+    if isinstance(config, GroundingDinoConfig):
+        return GroundingDinoDetector(config)
     return YoloDetector(config)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
+from models.training.sharding import spread, whole
 
 Settings = Mapping[str, Any]
 """What a resume may not change, as JSON takes it."""
@@ -34,25 +35,30 @@ class TrainingState:
     losses: list[float]
 
 
-def save_checkpoint(path: Path, state: TrainingState, settings: Settings, keep: int = 1) -> None:
+def save_checkpoint(
+    path: Path, state: TrainingState, settings: Settings, keep: int = 1, writes: bool = True
+) -> None:
     """Write aside, sync, rename: a kill leaves the old checkpoint or the new one.
+
+    Of a network in pieces every process must take part: the file holds it whole, and knows of no pieces.
 
     Args:
         path: The file; the ``keep`` − 1 before it lie beside it, ``.step`` and their steps at the end.
         state: What to keep.
         settings: Of the training; a resume under others is refused.
         keep: Checkpoints that stay.
+        writes: Whether this process writes the file.
 
     Raises:
         ModelError: If it cannot be written; the one before is still there.
     """
     tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
-    moments = state.optimizer.state_dict()["state"]
-    for number, (name, parameter) in enumerate(state.parameters.items()):
-        tensors[f"weight/{name}"] = parameter.detach().contiguous()
-        tensors[f"ema/{name}"] = state.ema[number].contiguous()
-        for key, value in moments.get(number, {}).items():
-            tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value).contiguous()
+    for name, tensor in _in_order(state):
+        gathered = whole(tensor)
+        if writes:
+            tensors[name] = gathered.contiguous() if gathered is tensor else gathered.cpu().contiguous()
+    if not writes:
+        return
     facts = {"step": str(state.step), "settings": json.dumps(settings), "losses": json.dumps(state.losses)}
     aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
     try:
@@ -68,6 +74,16 @@ def save_checkpoint(path: Path, state: TrainingState, settings: Settings, keep: 
             f"{path}: the checkpoint of step {state.step} cannot be written ({error}); make room and start "
             "again: the one before is still there"
         ) from error
+
+
+def _in_order(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
+    """Weights, averages and moments by their names in the file, in an order that all processes share."""
+    moments = state.optimizer.state_dict()["state"]
+    for number, (name, parameter) in enumerate(state.parameters.items()):
+        yield f"weight/{name}", parameter.detach()
+        yield f"ema/{name}", state.ema[number]
+        for key, value in sorted(moments.get(number, {}).items()):
+            yield f"optimizer/{key}/{name}", torch.as_tensor(value)
 
 
 def _sync(path: Path) -> None:
@@ -143,10 +159,12 @@ def _fill(path: Path, file: Any, names: set[str], state: TrainingState) -> None:
         weight = file.get_tensor(f"weight/{name}")
         if not weight.isfinite().all():
             raise ModelError(f"{path}: {name} holds what is no number; {_instead(path)}")
-        parameter.copy_(weight)
-        state.ema[number].copy_(file.get_tensor(f"ema/{name}"))
+        parameter.copy_(spread(weight, parameter))
+        state.ema[number].copy_(spread(file.get_tensor(f"ema/{name}"), parameter))
         places = {key: f"optimizer/{key}/{name}" for key in keys}
-        found = {key: file.get_tensor(place) for key, place in places.items() if place in names}
+        found = {
+            k: spread(file.get_tensor(place), parameter) for k, place in places.items() if place in names
+        }
         if found:  # a parameter that no gradient has reached yet has none
             moments[number] = found
     groups = state.optimizer.state_dict()["param_groups"]

@@ -20,6 +20,7 @@ from models.training.running import (
     moved_to,
     share_numbers,
 )
+from models.training.sharding import way_back
 from models.training.share import Share
 
 Progress = Callable[[int, int, float], None]
@@ -68,7 +69,7 @@ def train(
     progress: Progress | None = None,
     running: RunningConfig | None = None,
 ) -> list[float]:
-    """Train ``module`` in place; at the end it holds the EMA weights.
+    """Train ``module`` in place; at the end it holds the EMA weights, on the device it came on.
 
     Killed and started again with the same arguments it goes on from ``checkpoint`` and ends with the
     weights of an unbroken run. Started by a launcher in several processes, each does its share of every
@@ -92,7 +93,8 @@ def train(
             does not fit or cannot be written.
     """
     running = running or RunningConfig()
-    accelerator = accelerator_for(running)
+    home = next(module.parameters()).device
+    accelerator = accelerator_for(running, module)
     numbers, parts = share_numbers(config.batch_size, accelerator, running)
     accelerator.gradient_accumulation_steps = len(numbers)
     if running.gradient_checkpointing:
@@ -100,6 +102,7 @@ def train(
     optimizer = build_optimizer(
         module, config.learning_rate, config.weight_decay, running, accelerator.device
     )
+    make_whole = way_back(module)
     model, prepared = accelerator.prepare(_Step(module, loss_of), optimizer)
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     settings = {**config.model_dump(), **running.model_dump(include={"precision", "optimizer"})}
@@ -115,13 +118,16 @@ def train(
         loss = _step(accelerator, model, prepared, batches, shares, state, config)
         _record(state, loss, config)
         due = state.step == config.steps or state.step % config.checkpoint_every == 0
-        if checkpoint is not None and due and accelerator.is_main_process:
-            save_checkpoint(checkpoint, state, settings, running.keep_checkpoints)
+        if checkpoint is not None and due:
+            writes = accelerator.is_main_process
+            save_checkpoint(checkpoint, state, settings, running.keep_checkpoints, writes)
         if progress is not None and accelerator.is_main_process:
             progress(state.step, config.steps, state.losses[-1])
-    for parameter, average in zip(named.values(), state.ema, strict=True):
-        parameter.data.copy_(average)
-    module.eval()
+    with torch.no_grad():
+        for parameter, average in zip(named.values(), state.ema, strict=True):
+            parameter.copy_(average)
+    make_whole()
+    module.to(home).eval()
     return state.losses
 
 
@@ -146,7 +152,8 @@ def _step(
     found = 0.0
     for share in shares:
         with accelerator.accumulate(model):
-            loss = model(moved_to(next(batches), accelerator.device), share)
+            with accelerator.autocast():
+                loss = model(moved_to(next(batches), accelerator.device), share)
             accelerator.backward(loss)
             losses.append(loss.detach())
             if accelerator.sync_gradients:

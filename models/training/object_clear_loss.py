@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from models.latents import encoded
 from models.object_clear import ObjectClearNetwork
 from models.training.remover_loss import (
     Denoising,
@@ -14,7 +15,6 @@ from models.training.remover_loss import (
     TripletBatch,
     change_weight,
     denoising_loss,
-    encoded,
 )
 from models.training.share import Share
 

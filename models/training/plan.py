@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.discriminator import DiscriminatorConfig, DiscriminatorNetwork
+from models.discriminator import DiscriminatorNetwork
 from models.inpainting import InpaintingNetwork
 from models.object_attention import capture_object_attention
 from models.object_clear_sizes import build_full_object_clear
@@ -107,7 +107,7 @@ def _remover(profile: Profile, running: RunningConfig) -> StepNeeds:
 def _judge(profile: Profile, running: RunningConfig) -> StepNeeds:
     network = _full_network()
     with torch.device("meta"):
-        module = DiscriminatorNetwork(network, DiscriminatorConfig(), seed=0)
+        module = DiscriminatorNetwork(network, profile.judge_shape, seed=0)
     source, removal, mask = _batch(running)
 
     def loss() -> Tensor:

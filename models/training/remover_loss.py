@@ -1,6 +1,5 @@
 """The remover's loss of one batch (RORem, training of the removal model)."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import IntTensor, Tensor
 
 from models.inpainting import InpaintingNetwork
+from models.latents import encoded
 from models.training.share import Share
 
 
@@ -39,6 +39,22 @@ class TripletBatch:
     """B×3×H×W float, [-1, 1]."""
 
 
+@dataclass(frozen=True, slots=True)
+class LatentBatch:
+    """B triplets as the codec sees them: all that the loss asks of the pictures."""
+
+    source: Tensor
+    """B×k×h×w."""
+    masked: Tensor
+    """B×k×h×w, of the source that is zeroed inside the mask."""
+    clean: Tensor
+    """B×k×h×w, of the ground truth."""
+    mask: Tensor
+    """B×1×h×w float, 0 or 1: the cell's own pixel is masked."""
+    touched: Tensor
+    """B×1×h×w float, 0 or 1: any of the cell's pixels is."""
+
+
 class Denoiser(Protocol):
     """What the loss needs of a network."""
 
@@ -61,35 +77,37 @@ class Denoising:
 
 
 def remover_loss(
-    network: InpaintingNetwork, batch: TripletBatch, config: RemoverLossConfig, share: Share
+    network: InpaintingNetwork, batch: TripletBatch | LatentBatch, config: RemoverLossConfig, share: Share
 ) -> Tensor:
     """Mean squared error of the U-Net's prediction (noise, or the clean latent, as the schedule says).
-
-    The source is zeroed inside the mask in the masked-image input (papers.md, fact 6).
 
     Returns:
         Scalar.
     """
-    clean, masked, source = encoded(
-        network.vae, batch.ground_truth, batch.source * (1 - batch.mask), batch.source
-    )
-    weight = change_weight(batch.mask, source, clean, config.change_weight)
+    latents = batch if isinstance(batch, LatentBatch) else latents_of(network.vae, batch)
+    weight = change_weight(latents.touched, latents.source, latents.clean, config.change_weight)
+    cell_px = 2 ** (len(network.vae.config["block_out_channels"]) - 1)
     return denoising_loss(
         network,
-        Denoising(clean, masked, batch.mask, weight),
-        network.condition(len(clean), batch.source.shape[-1]),
+        Denoising(latents.clean, latents.masked, latents.mask, weight),
+        network.condition(len(latents.clean), latents.clean.shape[-1] * cell_px),
         config,
         share,
     )
 
 
-@torch.no_grad()
-def encoded(vae: Any, *pictures: Tensor) -> tuple[Tensor, ...]:
-    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them; float32 in any autocast."""
-    scale = vae.config["scaling_factor"]
-    kind = pictures[0].device.type
-    with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
-        return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
+def latents_of(vae: Any, batch: TripletBatch) -> LatentBatch:
+    """Encode the pictures; the source is zeroed inside the mask in the masked one (papers.md, fact 6)."""
+    masked = batch.source * (1 - batch.mask)
+    clean, masked, source = encoded(vae, batch.ground_truth, masked, batch.source)
+    size = clean.shape[-2:]
+    return LatentBatch(
+        source=source,
+        masked=masked,
+        clean=clean,
+        mask=torch.nn.functional.interpolate(batch.mask, size, mode="nearest"),
+        touched=torch.nn.functional.adaptive_max_pool2d(batch.mask, size),
+    )
 
 
 def denoising_loss(

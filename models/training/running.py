@@ -1,8 +1,9 @@
 """How a training runs on its machines: passes, precision, optimizer; what it learns stays the same."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -12,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
+from models.training.sharding import settle_plugin, sharding_plugin
+
+Item = TypeVar("Item")
 
 
 class RunningConfig(BaseModel):
@@ -36,6 +40,15 @@ class RunningConfig(BaseModel):
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations twice rather than keep them."
     )
+    sharding: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="fsdp: weights, gradients and the optimizer's state lie in pieces over the processes.",
+    )
+    cache_latents: bool = Field(
+        default=False,
+        description="Encode the pictures once, into the workspace, where they come again but for a flip: the "
+        "remover's. Pays from the second epoch on.",
+    )
     loader_workers: int = Field(
         default=0, ge=0, le=64, description="Processes that read and decode for each training process."
     )
@@ -52,11 +65,32 @@ def is_first_process() -> bool:
     return _processes().is_main_process
 
 
+def refuse_cached_latents(running: RunningConfig, reason: str) -> None:
+    """For a training whose pictures are never the same twice.
+
+    Raises:
+        ModelError: If it is to cache latents.
+    """
+    if running.cache_latents:
+        raise ModelError(f"cache_latents cannot be used here: {reason}; set it to false")
+
+
 def moved_to(batch: Any, device: torch.device) -> Any:
     """A tensor, or a record of tensors, on the device; anything else as it is."""
     if is_dataclass(batch) and not isinstance(batch, type):
         return replace(batch, **{e.name: moved_to(getattr(batch, e.name), device) for e in fields(batch)})
     return batch.to(device) if isinstance(batch, Tensor) else batch
+
+
+def own_part(items: Sequence[Item]) -> Sequence[Item]:
+    """What this process does of what any of them can do."""
+    state = _processes()
+    return items[state.process_index :: state.num_processes]
+
+
+def every_process_done() -> None:
+    """Wait until all processes have come here."""
+    _processes().wait_for_everyone()
 
 
 def first_process_first() -> AbstractContextManager[None]:
@@ -73,24 +107,29 @@ _WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 """Every process holds the whole network."""
 
 
-def accelerator_for(running: RunningConfig) -> Accelerator:
-    """Accelerate as the launcher set it up (processes, devices, compilation), in this precision.
+def accelerator_for(running: RunningConfig, module: nn.Module) -> Accelerator:
+    """Accelerate as the launcher set it up (processes, devices), in this precision and sharding.
 
     Raises:
-        ModelError: If the launcher shards the network over processes.
+        ModelError: If the launcher shards the network itself, or the optimizer cannot be sharded.
     """
     _processes()
-    wanted = {"float32": "no", "bfloat16": "bf16"}[running.precision]
-    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
-        AcceleratorState._reset_state()  # the precision of another training in this process
+    AcceleratorState._reset_state()  # that of another training in this process
+    sharded = running.sharding == "fsdp" and _processes().num_processes > 1
+    if sharded and running.optimizer == "adamw_8bit":
+        raise ModelError("adamw_8bit cannot be sharded; choose adamw, or sharding none")
+    plugin = sharding_plugin(module) if sharded else None
     accelerator = Accelerator(
-        mixed_precision=wanted,
+        mixed_precision={"float32": "no", "bfloat16": "bf16"}[running.precision],
+        fsdp_plugin=plugin,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    if accelerator.distributed_type not in _WHOLE:
+    if plugin is not None:
+        settle_plugin(accelerator, plugin)
+    elif accelerator.distributed_type not in _WHOLE:
         raise ModelError(
-            f"training with {accelerator.distributed_type} is not supported: its checkpoints would hold no "
-            "whole network; launch without sharding, and save memory by adamw_8bit and gradient checkpointing"
+            f"training with the launcher's {accelerator.distributed_type} is not supported: its checkpoints "
+            "would hold no whole network; launch without it, and set sharding to fsdp"
         )
     return accelerator
 

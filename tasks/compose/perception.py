@@ -15,6 +15,7 @@ from models.perception.ground_registry import (
     build_ground_segmenter,
 )
 from models.perception.registry import DetectorConfig, SegmenterConfig, build_detector, build_segmenter
+from models.perception.yolo import YoloConfig
 from models.protocols import DepthEstimator, Detector, GroundSegmenter, Segmenter
 
 
@@ -39,7 +40,7 @@ class PerceptionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    detector: DetectorConfig = Field(default=DetectorConfig(), description="Finds objects.")
+    detector: DetectorConfig = Field(default=YoloConfig(), description="Finds objects.")
     segmenter: SegmenterConfig = Field(default=SegmenterConfig(), description="Cuts an object's mask.")
     ground: GroundSegmenterConfig = Field(
         default=GroundSegmenterConfig(), description="Tells ground from what stands on it."

@@ -24,6 +24,14 @@ class PhaseLedger(LedgerBase):
         with self._reading() as connection:
             return connection.scalar(query)
 
+    def phases_like(self, *patterns: str) -> list[dict[str, Any]]:
+        """What the phases of all runs recorded whose names fit one of SQL's LIKE patterns, first to last."""
+        table = tables.phases
+        fits = sa.or_(*(table.c.name.like(pattern) for pattern in patterns))
+        query = sa.select(table.c.payload).where(fits).order_by(table.c.sequence)
+        with self._reading() as connection:
+            return list(connection.scalars(query))
+
     def phases(self, run: str) -> list[dict[str, Any]]:
         """What a run's phases recorded, first to last."""
         table = tables.phases

@@ -10,6 +10,11 @@ from tasks.train_perception.depth_anything import (
     measure_depth_anything,
     train_depth_anything,
 )
+from tasks.train_perception.grounding_dino import (
+    GROUNDING_DINO_TRAINING,
+    measure_grounding_dino,
+    train_grounding_dino,
+)
 from tasks.train_perception.mask2former import (
     MASK2FORMER_TRAINING,
     measure_mask2former,
@@ -63,5 +68,13 @@ TRAINERS: tuple[Trainer, ...] = (
         DEPTH_ANYTHING_TRAINING,
         train_depth_anything,
         measure_depth_anything,
+    ),
+    Trainer(
+        "grounding_dino",
+        "boxes of what it is asked for: solids by shape, colour and both, and persons, in the studio and the "
+        "clip's training blocks; it begins with the eyes of the shipped mask2former",
+        GROUNDING_DINO_TRAINING,
+        train_grounding_dino,
+        measure_grounding_dino,
     ),
 )

@@ -93,6 +93,27 @@ def test_a_folder_end_to_end_and_a_second_time(config: EvaluateConfig) -> None:
     assert {path: path.stat().st_mtime_ns for path in (config.out / "measured").iterdir()} == stamps
 
 
+def test_the_papers_tables_hold_published_rows_and_ours(config: EvaluateConfig) -> None:
+    found = evaluate(config.model_copy(update={"table": True, "grid_rows": 0}))
+    tables = {table.key: table for table in found.paper_tables}
+    assert list(tables) == ["rorem-1", "rorem-2", "object-clear", "object-clear-rord"]
+    assert [row.figures for row in tables["rorem-1"].rows] == ["published"] * 9, "a folder knows of no cycle"
+    ours = {row.name: row.numbers for row in tables["rorem-2"].rows if row.figures == "here"}
+    table = pq.read_table(config.out / "results.parquet")
+    for method in found.methods:
+        mine = table.filter(pc.field("method") == method.method)
+        numbers = ours[method.method]
+        assert set(numbers) == {"success", "psnr", "lpips", "seconds"}
+        assert numbers["success"] == pytest.approx(100 * np.mean(mine["success"].to_pylist()))
+        assert numbers["lpips"] == pytest.approx(100 * np.mean(mine["lpips"].to_pylist()))
+        assert numbers["seconds"] == pytest.approx(np.mean(mine["seconds"].to_pylist()))
+    (row,) = [row for row in tables["object-clear"].rows if row.name == "rorem" and row.figures == "here"]
+    assert row.numbers["lpips"] == pytest.approx(ours["rorem"]["lpips"] / 100), "not × 100 in this paper"
+    page = (config.out / "paper-tables.md").read_text()
+    assert "| RORem | published | 76.2 | 31.10 | 2.86 | 0.77 | 23.28 | 4.03 |" in page
+    assert f"| rorem | here | {ours['rorem']['success']:.1f} |" in page
+
+
 def test_two_methods_of_one_name_are_refused() -> None:
     with pytest.raises(ValidationError, match="two methods would both be called rorem"):
         EvaluateConfig(methods=("rorem", "/models/rorem"))

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from flows import health
 from flows.command_line import app
+from models.published import CHECKPOINTS
 
 
 def test_packages_are_compared_with_what_is_stated() -> None:
@@ -57,3 +60,44 @@ def test_doctor_exits_with_1_where_something_needed_is_missing(tmp_path: Path) -
     assert by_name["disk"]["state"] == "missing"
     assert by_name["disk"]["mend"]
     assert by_name["torch loads"]["state"] == "ok"
+
+
+def test_doctor_of_the_full_size_lists_what_to_fetch_and_what_is_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    sdxl = next(each for each in CHECKPOINTS if each.name == "sdxl-inpainting")
+    for name in sdxl.files:
+        file = tmp_path / "weights" / sdxl.name / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"w": torch.zeros(4)}, file) if name.endswith(".safetensors") else file.write_text("{}")
+    vae = tmp_path / "weights" / sdxl.name / "vae/diffusion_pytorch_model.safetensors"
+    whole = vae.read_bytes()
+    words = ["doctor", "--profile", "full", "--workspace", str(tmp_path), "--disk-gb", "0"]
+    words += ["--weights", str(tmp_path / "weights")]
+
+    def checks() -> dict[str, dict]:
+        result = CliRunner().invoke(app, [*words, "--json"])
+        assert result.exit_code == 1, "CLIP is not here"
+        told = json.loads(result.stdout)
+        assert told["trainings"] == [], "no GPU was named"
+        return {each["name"]: each for each in told["checks"]}
+
+    found = checks()
+    assert found[sdxl.name]["state"] == "ok"
+    clip = found["clip-vit-large-patch14"]
+    assert (clip["state"], clip["found"][:8]) == ("missing", "not here")
+    assert clip["mend"].startswith("hf download openai/clip-vit-large-patch14 --revision 32bd6428")
+    vae.write_bytes(whole[:-3])
+    damaged = checks()[sdxl.name]
+    assert damaged["state"] == "missing"
+    assert "vae/diffusion_pytorch_model.safetensors is cut short" in damaged["found"]
+
+    page = CliRunner().invoke(app, words).stdout
+    assert "Something needed is missing; see above." in page
+    (command,) = [line for line in page.splitlines() if line.startswith("hf download openai/clip")]
+    assert command == clip["mend"], "one line, to be copied whole"
+    for wrong in (["--profile", "huge"], ["--profile", "full", "--gpu", "abacus"]):
+        result = CliRunner().invoke(app, ["doctor", "--workspace", str(tmp_path), *wrong])
+        assert result.exit_code == 1
+        assert f"there is no {wrong[-1]}; choose" in result.output.replace("\n", " ")

@@ -24,7 +24,7 @@ from flows.nightly_candidates import NightlyCandidatesConfig, nightly_candidates
 from flows.nightly_compositing import NightlyCompositingConfig, nightly_compositing
 from flows.nights import NightSettings, night_of, night_seed
 from flows.retrain import RetrainConfig, retrain
-from flows.retrain_ready import RetrainTrigger, grown_since_training
+from flows.retrain_ready import RetrainTrigger, grown_since_training, last_trained_version
 from models.discriminator import DiscriminatorConfig, DiscriminatorNetwork, LoraDiscriminator
 from models.remover import SamplingConfig
 from models.training.loop import TrainingConfig
@@ -187,7 +187,7 @@ def test_a_version_is_trained_on_once_and_grows_count_from_there(
     assert [task.name for task in tasks if task.name.startswith("train ")] == [
         f"train remover: version {grown.version}"
     ]
-    assert outcome.standing.version == grown.version == ledger.last_trained_version("remover")
+    assert outcome.standing.version == grown.version == last_trained_version(workspace)
     current = ledger.current_version()
     assert current is not None
     assert grown_since_training(workspace, current) == 0

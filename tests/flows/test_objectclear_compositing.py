@@ -117,7 +117,7 @@ def test_the_run_shows_counts_sheets_and_charts(result, place: Path) -> None:
     (table, *_) = [str(each.data) for each in found if each.key == "compositing"]
     for stage in result.stages:
         for reason, count in stage.rejects.items():
-            assert f'"what": "refused: {reason}", "count": {count}' in table
+            assert f'"what": "refused: {reason}", "count": "{count:,}"' in table
     pictures = {path.name for path in (place / "reports/compositing").iterdir()}
     assert {"cut-outs-accepted.png", "plates-accepted.png", "composites-accepted.png"} <= pictures
 

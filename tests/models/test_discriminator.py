@@ -140,6 +140,42 @@ def test_what_is_saved_scores_the_same(build_network, toy, pictures, boxes, tmp_
     assert loaded.model_hash == judge.model_hash
 
 
+def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_encoded_once(
+    build_network, pictures, boxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three sources, seven candidates, not in order; batches of three part one source's candidates."""
+    network = build_network(8)
+    module = DiscriminatorNetwork(network, CONFIG, seed=0).eval()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(len(name)))
+    order = [0, 1, 0, 2, 1, 0, 2]
+    sources, masks, removals = pictures(3, 1), boxes(3), pictures(7, 2)
+    encoded: list[int] = []
+    encode = network.vae.encode
+
+    def counted(batch: torch.Tensor):
+        encoded.append(len(batch))
+        return encode(batch)
+
+    monkeypatch.setattr(network.vae, "encode", counted)
+    judge = LoraDiscriminator(module, CONFIG, slope=20, offset=1.5, batch_size=3)
+    scores = judge.score([sources[i].copy() for i in order], [masks[i] for i in order], removals)
+    assert sum(encoded) == 3 + 7
+    with torch.no_grad():
+        alone = [
+            module(
+                pictures_to_tensor([sources[i]]), masks_to_tensor([masks[i]]), pictures_to_tensor([removal])
+            )
+            for i, removal in zip(order, removals, strict=True)
+        ]
+    expected = torch.sigmoid(20 * torch.cat(alone) + 1.5)
+    np.testing.assert_allclose(scores, expected.numpy(), atol=1e-5)
+    assert np.ptp(scores) > 0.01, "they differ, so that a candidate given another's source would be seen"
+    assert judge.score([], [], []) == []
+
+
 def test_the_hash_names_weights_settings_and_calibration(build_network) -> None:
     network = build_network(8)
 

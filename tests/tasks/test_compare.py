@@ -10,7 +10,9 @@ from tasks.results_file import Measurement
 
 def rows_of(method: str, values: list[float]) -> list[PictureResult]:
     return [
-        PictureResult(f"k{number:03d}", "scene", "made", method, {"psnr_fg": value, "ssim": 0.5})
+        PictureResult(
+            f"k{number:03d}", "scene", "made", method, {"psnr_fg": value, "ssim": 0.5}, value > 15, 0.5
+        )
         for number, value in enumerate(values)
     ]
 
@@ -29,6 +31,7 @@ def test_undefined_pictures_are_in_no_mean() -> None:
     assert found.pictures == 4
     assert found.means["psnr_fg"].mean == pytest.approx(30)
     assert found.means["psnr_fg"].pictures == 3
+    assert (found.success_rate, found.seconds_per_picture) == (0.5, 0.5)
     nothing = rows_of("telea", [math.nan])
     assert method_result(measurement("telea").model_copy(update={"metrics": only}), nothing, 0).means == {}
 

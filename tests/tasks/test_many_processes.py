@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES, BATCH, EVERY = 12, 4, 2
@@ -82,6 +83,61 @@ def folder(filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     trained(filmed, folder, *runs)
     return folder
+
+
+SHARDED = {"processes": 2, "running": {"sharding": "fsdp"}}
+
+
+@pytest.fixture(scope="module")
+def sharded(filmed, folder: Path) -> Path:
+    """Two processes with the network in pieces, besides; checkpoints change hands between all ways."""
+    runs = [
+        {"name": "remover in pieces", **SHARDED, "checkpoint": "whole"},
+        {
+            "name": "object_clear in pieces",
+            "kind": "object_clear",
+            "processes": 2,
+            "running": {"sharding": "fsdp", "gradient_checkpointing": True},
+        },
+        {"name": "judge in pieces", "kind": "judge", **SHARDED},
+        {"name": "killed in pieces", **SHARDED, "checkpoint": "e", "kill_at": 5},
+        {"name": "pieces to one", "processes": 1, "checkpoint": "f", "copy_of": "e"},
+        {"name": "pieces to two", "processes": 2, "checkpoint": "g", "copy_of": "e"},
+        {"name": "pieces to pieces", **SHARDED, "checkpoint": "e"},
+        {"name": "killed whole", "processes": 2, "checkpoint": "h", "kill_at": 5},
+        {"name": "two to pieces", **SHARDED, "checkpoint": "h"},
+    ]
+    trained(filmed, folder, *runs)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["remover", "object_clear", "judge"])
+def test_a_network_in_pieces_learns_what_a_whole_one_learns(sharded: Path, kind: str) -> None:
+    assert_same_curve(sharded, f"{kind} 1", f"{kind} in pieces")
+    both = [json.loads((sharded / f"{kind} in pieces.{rank}.json").read_text()) for rank in (0, 1)]
+    assert both[0]["losses"] == both[1]["losses"]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("pieces to one", 1), ("pieces to two", 2), ("pieces to pieces", 2), ("two to pieces", 2)],
+)
+def test_a_checkpoint_knows_of_no_pieces(sharded: Path, name: str, count: int) -> None:
+    assert_same_curve(sharded, "remover 1", name)
+    assert_every_sample_once_an_epoch(sharded, "remover 1", name, count)
+
+
+def test_what_was_in_pieces_is_whole_afterwards(sharded: Path) -> None:
+    """The checkpoint's average is the weights that the module held at the end, in the names it always had."""
+    with safe_open(sharded / "whole", framework="np") as file:
+        names = [name.removeprefix("ema/") for name in list(file.keys()) if name.startswith("ema/")]
+        kept = {name: file.get_tensor(f"ema/{name}") for name in names}
+    order = json.loads((sharded / "remover in pieces.0.json").read_text())["names"]
+    assert sorted(order) == sorted(names)
+    np.testing.assert_array_equal(
+        np.concatenate([kept[name].ravel() for name in order]).astype(np.float64),
+        weights(sharded, "remover in pieces"),
+    )
 
 
 @pytest.mark.parametrize("kind", ["remover", "object_clear", "judge"])

@@ -10,14 +10,22 @@ import numpy as np
 import pytest
 
 from data_specs.assessment import QualityConfig
-from data_specs.errors import InputError
+from data_specs.errors import InputError, LedgerError
 from data_specs.triplet import Triplet
 from models.metrics.psnr import psnr
 from models.metrics.registry import MetricConfig
 from models.telea import TeleaFill
+from tasks.assess import assess
 from tasks.evaluation_set import VersionSet, pinned
 from tasks.ingest import FolderSource
-from tasks.measure import CHAMPION, MeasureWork, measure, method_remover, same_size_batches
+from tasks.measure import (
+    CHAMPION,
+    MeasureWork,
+    measure,
+    method_remover,
+    recorded_model,
+    same_size_batches,
+)
 from tasks.removers import open_champion
 from tasks.results_file import read_results
 from tasks.sources.folder import FolderConfig, folder_triplets
@@ -51,6 +59,8 @@ def test_a_row_is_what_the_picture_alone_gives(pairs: Path, tmp_path: Path) -> N
         assert row.values["psnr_fg"] == pytest.approx(psnr(removal, t.ground_truth, changed))
         assert row.values["psnr_bg"] == 60, "Telea leaves the background alone"
         assert row.origin == t.origin
+        assert row.success is assess(removal, t.source, t.mask, t.ground_truth, QualityConfig()).success
+        assert 0 < row.seconds < 60
     assert measurement.rejects == {"file is missing": 1}
     assert measurement.model_hash == TeleaFill().model_hash
     assert told == [4]
@@ -116,3 +126,20 @@ def test_the_champion_is_a_workspaces_and_no_folders(pairs: Path, studio) -> Non
     assert found.model_hash == open_champion(studio.workspace.root, steps=None).remover.model_hash
     with pytest.raises(InputError, match="a folder of triplets has no champion"):
         method_remover(CHAMPION, work_on(pairs).pictures)
+
+
+def test_a_models_hash_is_a_method_of_its_workspace(studio, tmp_path: Path) -> None:
+    chosen = VersionSet(workspace=studio.workspace.root, version=studio.version.number)
+    hash = studio.remover.hash
+    found = method_remover(hash[:10], chosen)
+    assert found.model_hash == open_champion(studio.workspace.root, steps=None).remover.model_hash
+    for method in (CHAMPION, hash, hash[:10]):
+        model = recorded_model(method, chosen)
+        assert model is not None
+        assert model.hash == hash
+    assert recorded_model("telea", chosen) is None
+    assert recorded_model(hash, FolderSource(path=tmp_path)) is None
+    with pytest.raises(LedgerError, match="knows no model beef"):
+        method_remover("beef", chosen)
+    with pytest.raises(InputError, match="neither object-clear"):
+        method_remover("beef", FolderSource(path=tmp_path))

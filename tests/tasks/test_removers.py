@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_specs.errors import InputError, ModelError
+from data_specs.model_record import ModelKind
 from models.any_size import AnySizeRemover
 from models.object_clear_pipeline import ObjectClearPipeline
 from models.object_clear_remover import ObjectClearRemover
@@ -15,7 +16,7 @@ from models.protocols import AttentiveRemover
 from models.remover import InpaintingRemover
 from models.telea import TeleaFill
 from tasks.model_store import BASE_FOLDER, network_at, record
-from tasks.removers import OBJECT_CLEAR_FOLDER, open_champion, open_remover
+from tasks.removers import OBJECT_CLEAR_FOLDER, open_champion, open_recorded, open_remover
 from tasks.workspace import Workspace
 
 
@@ -129,3 +130,29 @@ def test_a_workspaces_champion(tmp_path: Path) -> None:
     opened = open_champion(workspace.root, None)
     assert "champion abc" in opened.title
     assert opened.remover.model_hash == open_remover("rorem", None).remover.model_hash
+
+
+def test_a_workspaces_model_by_its_hash_is_sampled_as_it_was_entered(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "workspace")
+    base = network_at(BASE_FOLDER)
+
+    def enter(hash: str, kind: ModelKind) -> Path:
+        folder = workspace.models_dir / hash
+        base.save(folder)
+        settings = {"sampling": {"steps": 2, "strength": 1.0, "batch_size": 8}}
+        facts = {"parent": None, "dataset_version": None, "metrics": {}, "settings": settings}
+        record(workspace, kind=kind, model_hash=hash, folder=folder, **facts)
+        return folder
+
+    folder = enter("abc1", "remover")
+    enter("def2", "discriminator")
+    opened = open_recorded(workspace.root, "abc", None)
+    assert "remover abc1" in opened.title
+    assert opened.remover.model_hash == open_remover("rorem", 2).remover.model_hash
+    asked = open_recorded(workspace.root, "abc1", 3)
+    assert asked.remover.model_hash == open_remover("rorem", 3).remover.model_hash
+    with pytest.raises(ModelError, match="def2 is a discriminator and removes nothing"):
+        open_recorded(workspace.root, "def2", None)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model abc1 lacks unet/diffusion_pytorch_model\.safetensors"):
+        open_recorded(workspace.root, "abc1", None)

@@ -13,8 +13,8 @@ MEASUREMENT = Measurement(
     metrics={"psnr": "psnr 60", "psnr_bg": "psnr_bg 60"}, effect_levels=6, rejects={"mask is empty": 2},
 )  # fmt: skip
 ROWS = [
-    PictureResult("k1", "s1", "studio:1", "telea", {"psnr": 30.25, "psnr_bg": 60.0}),
-    PictureResult("k2", "s1", "studio:2", "telea", {"psnr": 12.5, "psnr_bg": math.nan}),
+    PictureResult("k1", "s1", "studio:1", "telea", {"psnr": 30.25, "psnr_bg": 60.0}, True, 0.25),
+    PictureResult("k2", "s1", "studio:2", "telea", {"psnr": 12.5, "psnr_bg": math.nan}, False, 0.5),
 ]
 
 
@@ -28,7 +28,7 @@ def test_what_is_written_is_read_and_undefined_is_null(tmp_path: Path) -> None:
     assert not rows[1].defined("psnr_bg")
     # Anybody's Parquet reader sees one row a picture and method, with a null where nothing was measured.
     table = pq.read_table(path)
-    assert table.column_names == ["key", "scene", "origin", "method", "psnr", "psnr_bg"]
+    assert table.column_names == ["key", "scene", "origin", "method", "success", "seconds", "psnr", "psnr_bg"]
     assert table["psnr_bg"].to_pylist() == [60.0, None]
 
 

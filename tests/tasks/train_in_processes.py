@@ -86,7 +86,9 @@ def one(folder: Path, run: dict[str, Any]) -> None:
 
         losses = train(module, loss_of, batches, training, checkpoint, progress, running)
         rank = PartialState().process_index
-        (folder / f"{run['name']}.{rank}.json").write_text(json.dumps({"read": reader.log, "losses": losses}))
+        names = [name for name, p in module.named_parameters() if p.requires_grad]
+        told = {"read": reader.log, "losses": losses, "names": names}
+        (folder / f"{run['name']}.{rank}.json").write_text(json.dumps(told))
     if rank == 0:
         weights = [p.detach().double().flatten() for p in module.parameters() if p.requires_grad]
         (folder / f"{run['name']}.weights").write_bytes(torch.cat(weights).numpy().tobytes())

@@ -1,6 +1,7 @@
 """`cleanplate remove`, as people and machines use it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.command_line import app
+from tasks.model_registry import promote
+from tasks.model_store import BASE_FOLDER, record
+from tasks.workspace import Workspace
 
 run = CliRunner().invoke
 
@@ -119,3 +123,28 @@ def test_failures_are_one_sentence_and_write_nothing(words: list[str], sentence:
 )
 def test_wrong_use_exits_with_2(words: list[str]) -> None:
     assert run(app, ["remove", *words]).exit_code == 2
+
+
+@pytest.mark.usefixtures("place")
+def test_a_model_of_a_workspace_by_its_hash_and_its_champion_without() -> None:
+    workspace = Workspace.open("w")
+    for hash, steps in (("abc1", 1), ("abd2", 4)):
+        folder = workspace.models_dir / hash
+        shutil.copytree(BASE_FOLDER, folder)
+        settings = {"sampling": {"steps": steps}}
+        facts = {"parent": None, "dataset_version": None, "metrics": {}, "settings": settings}
+        record(workspace, kind="remover", model_hash=hash, folder=folder, **facts)
+    promote(workspace, "remover", "abd2", "the better one")
+
+    def removed(*model: str) -> tuple[str, bytes]:
+        words = ["remove", "photos/a.png", "masks/a.png", "-o", "out.png", "--workspace", "w", *model]
+        result = run(app, words)
+        assert result.exit_code == 0, result.output
+        return result.stderr, Path("out.png").read_bytes()
+
+    said, by_hash = removed("--model", "abc1")
+    assert "remover abc1 of w" in said
+    said, by_champion = removed()
+    assert "champion abd2 of w" in said
+    assert by_hash != by_champion, "one step is not four"
+    assert removed("--model", "abd2")[1] == by_champion

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_specs.errors import FlowError
+from data_specs.errors import FlowError, LedgerError, ModelError
 from flows.train_remover import RemoverTrainingConfig, train_on_version
 from models.training.loop import TrainingConfig
 from tasks.dataset import create_version
 from tasks.film import FilmWork, film
+from tasks.model_card import check_weights
 from tasks.model_store import BASE_FOLDER
 from tasks.sources.studio.shots import StudioConfig
 from tasks.workspace import Workspace
@@ -56,7 +57,7 @@ def started(workspace: Workspace, processes: int) -> subprocess.Popen:
 def unbroken(tmp_path: Path) -> list[float]:
     """The losses of one process that nobody disturbs."""
     space = workspace_at(tmp_path / "unbroken")
-    config = RemoverTrainingConfig(workspace=space.root, parent=BASE_FOLDER, training=TRAINING)
+    config = RemoverTrainingConfig(workspace=space.root, parent=str(BASE_FOLDER), training=TRAINING)
     return train_on_version(config).losses
 
 
@@ -91,3 +92,29 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     space = workspace_at(tmp_path / "pairs")
     with pytest.raises(FlowError, match="no remover in charge; name a network's folder with --parent"):
         train_on_version(RemoverTrainingConfig(workspace=space.root))
+
+
+def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> None:
+    space = workspace_at(tmp_path / "space")
+    short = TRAINING.model_copy(update={"steps": 2})
+
+    def trained_from(parent: str) -> str:
+        config = RemoverTrainingConfig(workspace=space.root, parent=parent, training=short)
+        return train_on_version(config).remover.hash
+
+    first = trained_from(str(BASE_FOLDER))
+    second = space.ledger().model(trained_from(first[:8]))
+    assert (second.parent, second.dataset_version) == (first, 1)
+    assert second.settings["training"]["steps"] == 2
+    check_weights(space.root / second.path, second)
+    assert set(second.weights) == {
+        "prompt.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+    with pytest.raises(LedgerError, match="knows no model nowhere"):
+        trained_from("nowhere")
+    assert space.ledger().champion("remover") is None, "training promotes nothing"
+    (space.root / second.path / "vae/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"vae/diffusion_pytorch_model\.safetensors is missing"):
+        trained_from(second.hash)

@@ -6,6 +6,7 @@ import pytest
 from data_specs.comparison import Comparison, Interval, MethodDifference, MethodResult, MetricLeftOut
 from flows.report.comparison_page import lead_sentence, write_comparison_page
 from flows.report.comparison_tables import definition_rows, difference_rows, left_out_rows, mean_rows
+from flows.report.paper_tables import paper_tables
 
 
 def interval(mean: float, low: float, high: float) -> Interval:
@@ -19,12 +20,16 @@ def comparison() -> Comparison:
         model_hash="t",
         pictures=7,
         means={"lpips": interval(0.0286, 0.02, 0.04), "psnr": interval(31.104, 29, 33)},
+        success_rate=3 / 7,
+        seconds_per_picture=0.125,
     )
     other = MethodResult(
         method="<b>",
         model_hash="o",
         pictures=7,
         means={"psnr": interval(30.08, 28, 31.994)},
+        success_rate=0.0,
+        seconds_per_picture=2.0,
     )
     gap = MethodDifference(method="<b>", baseline="telea", differences={"psnr": interval(-1.024, -2.5, 0.25)})
     return Comparison(
@@ -53,6 +58,19 @@ def test_what_is_left_out_and_what_is_measured_are_told_apart(comparison: Compar
     ]
     assert [row["metric"] for row in definition_rows(comparison)] == ["PSNR", "LPIPS"]
     assert lead_sentence(comparison).startswith("telea, <b>: 7 pictures each")
+
+
+def test_the_page_shows_the_papers_tables_where_they_were_asked_for(
+    comparison: Comparison, tmp_path: Path
+) -> None:
+    write_comparison_page(tmp_path / "plain.html", comparison, {})
+    assert "Beside the papers" not in (tmp_path / "plain.html").read_text()
+    asked = comparison.model_copy(update={"paper_tables": paper_tables(comparison, [], {})})
+    write_comparison_page(tmp_path / "asked.html", asked, {})
+    page = (tmp_path / "asked.html").read_text()
+    assert "RORem, table 2: methods at 512 px" in page
+    assert '<td class="words">published</td>' in page
+    assert "the two kinds of row say nothing of each other" in page
 
 
 def test_the_page_holds_it_all_and_escapes_names(comparison: Comparison, tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ def report(
 ) -> str:
     path = tmp_path / "report.html"
     grids = {"initialisation": draw_grid(sample_rows), "human 2": draw_grid(sample_rows)}
-    write_report(path, cycle_result, curves, losses, grids, "Two rounds on the studio and a clip", SETTINGS)
+    write_report(
+        path, cycle_result, curves, losses, grids, {}, "Two rounds on the studio and a clip", SETTINGS
+    )
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"], "nothing is left aside"
     return path.read_text(encoding="utf-8")
 
@@ -107,5 +109,5 @@ def test_a_cycle_with_nothing_in_it_still_makes_a_page(tmp_path: Path) -> None:
         seconds=0,
         peak_memory_gb=0,
     )
-    write_report(tmp_path / "report.html", empty, [], [], {}, "Nothing", {})
+    write_report(tmp_path / "report.html", empty, [], [], {}, {}, "Nothing", {})
     assert "No phase was run." in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_specs.detection import Box
+from models.perception.grounding_dino import GroundingDinoConfig
 from models.perception.registry import DetectorConfig, SegmenterConfig, build_detector, build_segmenter
 from models.perception.yolo import YoloConfig
 from models.protocols import Detector, Segmenter
@@ -17,9 +18,12 @@ from tasks.train_perception.samples import studio_picture
 SHAPES = [(1, 1), (1, 400), (300, 2), (48, 200), (360, 480)]
 
 
-@pytest.fixture(scope="module")
-def detector() -> Detector:
-    return build_detector(DetectorConfig())
+DETECTORS: list[DetectorConfig] = [YoloConfig(), GroundingDinoConfig()]
+
+
+@pytest.fixture(scope="module", params=DETECTORS, ids=lambda config: config.kind)
+def detector(request: pytest.FixtureRequest) -> Detector:
+    return build_detector(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +85,11 @@ def test_solids_are_found_and_cut_better_than_without_looking(
     assert masks.iou > masks.ellipse_iou + 0.08
 
 
-def test_another_threshold_is_another_hash(detector: Detector) -> None:
-    assert build_detector(YoloConfig()).model_hash == detector.model_hash
-    assert build_detector(YoloConfig(least_score=0.5)).model_hash != detector.model_hash
+@pytest.mark.parametrize("config", DETECTORS, ids=lambda config: config.kind)
+def test_another_threshold_is_another_hash(config: DetectorConfig) -> None:
+    first = build_detector(config).model_hash
+    assert build_detector(config.model_copy()).model_hash == first
+    assert build_detector(config.model_copy(update={"least_score": 0.5})).model_hash != first
 
 
 def test_no_socket_is_opened_no_settings_written_and_no_others_function_replaced(tmp_path) -> None:
@@ -96,8 +102,11 @@ def test_no_socket_is_opened_no_settings_written_and_no_others_function_replaced
         "import cv2, numpy as np, torch\n"
         "from PIL import Image\n"
         "before = (Image.open, cv2.imread, cv2.imwrite, torch.save)\n"
-        "from models.perception.registry import DetectorConfig, build_detector\n"
-        "build_detector(DetectorConfig()).detect(np.zeros((9, 9, 3), np.uint8))\n"
+        "from models.perception.grounding_dino import GroundingDinoConfig\n"
+        "from models.perception.registry import build_detector\n"
+        "from models.perception.yolo import YoloConfig\n"
+        "for config in (YoloConfig(), GroundingDinoConfig()):\n"
+        "    build_detector(config).detect(np.zeros((9, 9, 3), np.uint8))\n"
         "assert 'ultralytics' in sys.modules\n"
         "assert (Image.open, cv2.imread, cv2.imwrite, torch.save) == before\n"
     )

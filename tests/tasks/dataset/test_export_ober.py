@@ -1,4 +1,4 @@
-"""OBER's layout, read back by pyarrow and Pillow, which know nothing of ours."""
+"""OBER's layout, read back by pyarrow, Pillow and Hugging Face `datasets`, which know nothing of ours."""
 
 import io
 import json
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from datasets import Image as PictureFeature
+from datasets import load_dataset
 from PIL import Image
 
 from data_specs.cutout import Cutout
@@ -67,6 +69,35 @@ def test_the_metadata_names_the_pictures_as_pictures(composed: Workspace, tmp_pa
     for name in PICTURES:
         field = schema.field(name).type
         assert [(each.name, str(each.type)) for each in field] == [("bytes", "binary"), ("path", "string")]
+
+
+def test_datasets_loads_it_by_split_with_pictures_as_pictures(
+    composed: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of the shards, all files of a split as one; nothing is asked of any network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = export_ober(composed, tmp_path / "ober", rows_per_file=5)
+    files = {"train": str(tmp_path / "ober/data/train-*.parquet")}
+    loaded = load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
+    assert list(loaded) == ["train"]
+    table = loaded["train"]
+    assert table.column_names == [*PICTURES, "subset", "split"]
+    assert {name for name, each in table.features.items() if isinstance(each, PictureFeature)} == set(
+        PICTURES
+    )
+    with ShardReader(composed, composed.ledger().shards(stage="composites")) as reader:
+        assert len(table) == len(reader) == rows["train"] > 5
+        composites = [decode_composite(reader[place]) for place in range(len(reader))]
+    assert set(table["subset"]) == {"simulated"}
+    assert set(table["split"]) == {"train"}
+    for row, composite in zip(table, composites, strict=True):
+        height, width = composite.mask.shape
+        assert {row[name].size for name in PICTURES} == {(width, height)}
+        assert (row["input"].mode, row["object_mask"].mode) == ("RGB", "1")
+        assert np.array_equal(np.asarray(row["object_mask"]), composite.mask)
+        assert np.array_equal(np.asarray(row["object_effect_mask"]), composite.foreground)
+        # Pillow's decoder of JPEG may differ from cv2's by a level or two.
+        assert np.abs(np.asarray(row["input"]).astype(int) - composite.source).max() <= 3
 
 
 def test_rows_are_parted_into_files_and_none_is_lost(composed: Workspace, tmp_path: Path) -> None:
