@@ -12,10 +12,12 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.progress import say
 from flows.run_health import (
+    KEEPER_TAG,
     age,
     beat_since,
     bring_back,
@@ -80,9 +82,9 @@ class ReaperReport(BaseModel):
 def reaper(config: ReaperConfig) -> ReaperReport:
     """Listen, bury the dead, bring back what crashed, tell of what stands still."""
     with get_client(sync_client=True) as client:
-        before, began = runs_in(client, StateType.RUNNING), datetime.now(UTC)
+        before, began = _running(client), datetime.now(UTC)
         time.sleep(config.listen_seconds)
-        running = same_state(before, runs_in(client, StateType.RUNNING))
+        running = same_state(before, _running(client))
         silent = [run for run in running if not beat_since(client, run, began)]
         dead = [run for run in silent if declare_crashed(client, run, _silence(config))]
         dead += _lost_on_the_way(client, config)
@@ -94,6 +96,13 @@ def reaper(config: ReaperConfig) -> ReaperReport:
     )
     _publish(report, stalled)
     return report
+
+
+def _running(client: SyncPrefectClient) -> list[FlowRun]:
+    """Ours that run, other reapers too."""
+    reapers = runs_in(client, StateType.RUNNING, tag=KEEPER_TAG)
+    others = [run for run in reapers if str(run.id) != flow_run.get_id()]
+    return runs_in(client, StateType.RUNNING) + others
 
 
 def _silence(config: ReaperConfig) -> str:

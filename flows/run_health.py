@@ -1,6 +1,6 @@
 """How our runs are: which are dead, which crashed and were forgotten, which live and do nothing.
 
-Only runs with the tag `TAG` are looked at, and of them only those that Prefect calls running, pending or
+Only runs with our tags are looked at, and of them only those that Prefect calls running, pending or
 crashed: who is suspended or paused waits for people, has no heart that could beat, and is left alone.
 """
 
@@ -25,15 +25,17 @@ from prefect.states import AwaitingRetry, Crashed
 
 TAG = "cleanplate"
 """Of every deployment that may be restarted."""
+KEEPER_TAG = "cleanplate-keeper"
+"""Of the reaper's own: a dead one is buried, so that its slot is free, and the schedule starts the next."""
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _PAGE = 200
 
 
-def runs_in(client: SyncPrefectClient, *types: StateType) -> list[FlowRun]:
-    """Our deployments' runs in states of these types."""
+def runs_in(client: SyncPrefectClient, *types: StateType, tag: str = TAG) -> list[FlowRun]:
+    """Our deployments' runs with a tag, in states of these types."""
     found: list[FlowRun] = []
     wanted = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[TAG]),
+        tags=FlowRunFilterTags(all_=[tag]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))),
     )
     while True:

@@ -71,9 +71,10 @@ def test_the_dead_are_buried_and_the_living_and_the_suspended_are_not_touched(
     waiting = a_run(client, Suspended(timeout_seconds=10_000), "waits for people")
     pending = a_run(client, Pending(), "on its way")
     another = a_run(client, Running(), "another team's", tag="theirs")
+    reaper_before = a_run(client, Running(), "dead reaper", tag="cleanplate-keeper")
     report = reaped([alive])
-    assert report.dead == ["dead"]
-    assert state_of(client, dead) == "Crashed"
+    assert report.dead == ["dead", "dead reaper"]
+    assert [state_of(client, run) for run in (dead, reaper_before)] == ["Crashed", "Crashed"]
     assert [state_of(client, run) for run in (alive, waiting, pending, another)] == [
         "Running", "Suspended", "Pending", "Running",
     ]  # fmt: skip
