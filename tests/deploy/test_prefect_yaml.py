@@ -50,8 +50,8 @@ def test_every_deployment_says_what_it_is_and_where_and_how_many_at_once() -> No
             (pool, queue) for pool in POOLS for queue in QUEUES
         ]
         assert isinstance(deployment.concurrency_limit, ConcurrencyLimitSpec)
-        assert deployment.concurrency_limit.limit == 1
         keeper = "cleanplate-keeper" in deployment.tags
+        assert deployment.concurrency_limit.limit == (3 if keeper else 1), "a dead reaper blocks no other"
         assert deployment.concurrency_limit.collision_strategy == ("CANCEL_NEW" if keeper else "ENQUEUE")
         assert keeper != ("cleanplate" in deployment.tags)
 
