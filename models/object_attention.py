@@ -75,6 +75,7 @@ class _Tap:
         self._position = position
         self._heads = heads
         self._size = (0, 0)
+        self._channel: dict[object, Tensor] = {}
 
     def hooks(self, transformer: Transformer2DModel, attention: Attention) -> list[Any]:
         """Handles of all of them, to be removed."""
@@ -94,22 +95,26 @@ class _Tap:
         self._size = (inputs[0].shape[-2], inputs[0].shape[-1])
 
     def _widen_query(self, module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> Tensor:
-        return self._widened(query, query.new_zeros(1))
+        return self._widened(query, None)
 
     def _widen_key(self, module: nn.Module, inputs: tuple[Tensor, ...], key: Tensor) -> Tensor:
         # The processor will divide by the root of the wider head; few words make the keys cheap to correct.
         narrow = key.shape[-1] // self._heads
-        return self._widened(key * ((narrow + _added(key)) / narrow) ** 0.5, key.new_zeros(1))
+        return self._widened(key * ((narrow + _added(key)) / narrow) ** 0.5, None)
 
     def _widen_value(self, module: nn.Module, inputs: tuple[Tensor, ...], value: Tensor) -> Tensor:
-        is_token = torch.arange(value.shape[1], device=value.device) == self._position
-        return self._widened(value, is_token.to(value.dtype))
+        return self._widened(value, self._position)
 
-    def _widened(self, projected: Tensor, channel: Tensor) -> Tensor:
-        """B×N×(H·d) → B×N×(H·(d + added)); ``channel`` has N numbers, or one for all."""
+    def _widened(self, projected: Tensor, token: int | None) -> Tensor:
+        """B×N×(H·d) → B×N×(H·(d + added)): what is added is 1 for the token, 0 elsewhere."""
         by_head = projected.unflatten(-1, (self._heads, -1))
-        added = channel[None, :, None, None].expand(*by_head.shape[:3], _added(projected))
-        return torch.cat([by_head, added], -1).flatten(-2)
+        made_for = (token, projected.dtype, projected.device, projected.shape[:2])
+        if made_for not in self._channel:  # made once: on a GPU small kernels cost more than they compute
+            channel = projected.new_zeros(1, projected.shape[1], 1, 1)
+            if token is not None:
+                channel[:, token] = 1
+            self._channel[made_for] = channel.expand(*by_head.shape[:3], _added(projected))
+        return torch.cat([by_head, self._channel[made_for]], -1).flatten(-2)
 
     def _take(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         attended, *rest = inputs

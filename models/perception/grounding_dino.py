@@ -37,7 +37,7 @@ class GroundingDinoConfig(BaseModel):
         min_length=1,
         description="What to look for, one or more words each, such as red box; no full stop in them.",
     )
-    least_score: float = Field(default=0.3, ge=0, le=1, description="Less sure is not found.")
+    least_score: float = Field(default=0.15, ge=0, le=1, description="Less sure is not found.")
     most_overlap: float = Field(
         default=0.6,
         ge=0,

@@ -26,7 +26,7 @@ class StepNeeds(NamedTuple):
     gradients: int
     moments: int
     activations: int
-    """The most there is at any moment of one pass, beside the above."""
+    """What a step holds besides at its fullest moment; gradients yet to come leave their room to others."""
     flops: int
     """Of one pass, forwards and backwards; a multiplication with its addition is two."""
 
@@ -37,11 +37,16 @@ class StepNeeds(NamedTuple):
 
 
 def step_needs(
-    module: nn.Module, loss: Callable[[], Tensor], running: RunningConfig, frozen_bytes: int = 0
+    module: nn.Module,
+    loss: Callable[[], Tensor],
+    running: RunningConfig,
+    frozen_bytes: int = 0,
+    accumulated: bool = False,
 ) -> StepNeeds:
-    """Walk one pass on "meta", where tensors have shapes and no memory.
+    """Walk a step on "meta", where tensors have shapes and no memory.
 
-    bfloat16 follows CUDA's autocast: matrices, convolutions and attention in bfloat16, norms in float32.
+    bfloat16 follows CUDA's autocast: matrices, convolutions and attention in bfloat16, norms in float32, and
+    weights cast once a pass. Where gradients are accumulated, all of them are there while a second pass runs.
 
     Args:
         module: Holds the parameters, on "meta"; those with ``requires_grad`` are trained. Not for use
@@ -49,21 +54,21 @@ def step_needs(
         loss: One pass of it on ``samples_at_once`` samples.
         running: Precision, optimizer, gradient checkpointing.
         frozen_bytes: Of parts that ``module`` does not hold.
+        accumulated: Whether a step takes several passes.
     """
     module.train()
     if running.gradient_checkpointing:
         checkpoint_gradients(module)
-    if running.precision == "bfloat16":
-        _autocast_as_cuda(module)
+    forward = _CudaAutocast(module, loss) if running.precision == "bfloat16" else loss
     trained = [p for p in module.parameters() if p.requires_grad]
-    hooks = [p.register_post_accumulate_grad_hook(_drop_gradient) for p in trained]
-    live = _LiveBytes()
     with FlopCounterMode(display=False) as flops:  # it holds on to tensors, so memory is another walk
-        loss().backward()
+        forward().backward()
+    for parameter in trained:
+        parameter.grad = None
+    live = _LiveBytes()
     with live:
-        loss().backward()
-    for hook in hooks:
-        hook.remove()
+        for _ in range(1 + accumulated):
+            forward().backward()
     numbers = sum(p.numel() for p in trained)
     held = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
     return StepNeeds(
@@ -71,14 +76,9 @@ def step_needs(
         average=4 * numbers,
         gradients=4 * numbers,
         moments=_MOMENT_BYTES[running.optimizer] * numbers,
-        activations=live.most,
+        activations=max(0, live.most - 4 * numbers),
         flops=flops.get_total_flops(),
     )
-
-
-def _drop_gradient(parameter: Tensor) -> None:
-    """Gradients are counted whole, not as they come."""
-    parameter.grad = None
 
 
 class _LiveBytes(TorchDispatchMode):
@@ -111,20 +111,39 @@ class _LiveBytes(TorchDispatchMode):
         self.most = max(self.most, self.now)
 
 
-def _autocast_as_cuda(module: nn.Module) -> None:
-    """What CUDA's autocast to bfloat16 does to a U-Net's layers, for "meta", which has none."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d):
-            cast(Any, part).forward = partial(_low, part)
-        elif isinstance(part, nn.GroupNorm | nn.LayerNorm):
-            cast(Any, part).forward = partial(_high, part)
+class _CudaAutocast:
+    """CUDA's autocast to bfloat16 of a U-Net's layers and weights, for "meta", which has none."""
 
+    def __init__(self, module: nn.Module, loss: Callable[[], Tensor]) -> None:
+        self._loss = loss
+        self._casts: dict[Tensor, Tensor] = {}
+        self._forwards = False
+        for part in module.modules():
+            if isinstance(part, nn.Linear | nn.Conv2d):
+                cast(Any, part).forward = partial(self._low, part)
+            elif isinstance(part, nn.GroupNorm | nn.LayerNorm):
+                cast(Any, part).forward = partial(_high, part)
 
-def _low(part: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
-    weight, bias = part.weight.bfloat16(), None if part.bias is None else part.bias.bfloat16()
-    if isinstance(part, nn.Linear):
-        return nn.functional.linear(x.bfloat16(), weight, bias)
-    return part._conv_forward(x.bfloat16(), weight, bias)
+    def __call__(self) -> Tensor:
+        """The loss; what was cast for it is let go at its end, but for what the way back needs."""
+        self._forwards = True
+        found = self._loss()
+        self._forwards = False
+        self._casts.clear()
+        return found
+
+    def _low(self, part: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
+        weight, bias = self._cast(part.weight), None if part.bias is None else self._cast(part.bias)
+        if isinstance(part, nn.Linear):
+            return nn.functional.linear(x.bfloat16(), weight, bias)
+        return part._conv_forward(x.bfloat16(), weight, bias)
+
+    def _cast(self, weight: Tensor) -> Tensor:
+        if not self._forwards:
+            return weight.bfloat16()
+        if weight not in self._casts:
+            self._casts[weight] = weight.bfloat16()
+        return self._casts[weight]
 
 
 def _high(part: nn.GroupNorm | nn.LayerNorm, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Grounding DINO's loss of one batch: words and boxes of matched queries, stage by stage (arXiv 2303.05499).
+"""Grounding DINO's loss of one batch: phrases and boxes of matched queries, by stages (arXiv 2303.05499).
 
 Not transformers' own, which takes the third picture's words for the second's where their prompts differ, and
 in two stages judges proposals by the decoder's first queries, with boxes that pass no gradient.

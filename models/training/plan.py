@@ -19,8 +19,8 @@ from models.training.running import RunningConfig
 from models.training.share import Share
 
 _SIZE_PX = 512
-_USED_SHARE = 0.35
-"""Of a GPU's greatest rate: about what such trainings reach; a guess until yours is measured."""
+_USED_SHARE = 0.1
+"""Of a GPU's greatest rate: .095 was seen on an H200 (remover, 8 samples at once, eager; docs/log.md)."""
 _FREE_SHARE = 0.92
 """Of a GPU's memory; the rest goes to CUDA itself and to gaps."""
 
@@ -101,7 +101,8 @@ def _remover(profile: Profile, running: RunningConfig) -> StepNeeds:
     def loss() -> Tensor:
         return remover_loss(network, TripletBatch(source, mask, truth), profile.remover_loss, _share())
 
-    return step_needs(network.unet, loss, running, _bytes(network.vae))
+    accumulated = _accumulated(profile.remover, running)
+    return step_needs(network.unet, loss, running, _bytes(network.vae), accumulated)
 
 
 def _judge(profile: Profile, running: RunningConfig) -> StepNeeds:
@@ -114,7 +115,8 @@ def _judge(profile: Profile, running: RunningConfig) -> StepNeeds:
         label = torch.zeros(len(source), device="meta")
         return discriminator_loss(module, ReviewBatch(source, mask, removal, label), _share())
 
-    return step_needs(module, loss, running, _bytes(network.vae, network.unet))
+    accumulated = _accumulated(profile.judge, running)
+    return step_needs(module, loss, running, _bytes(network.vae, network.unet), accumulated)
 
 
 def _object_clear(profile: Profile, running: RunningConfig) -> StepNeeds:
@@ -127,7 +129,11 @@ def _object_clear(profile: Profile, running: RunningConfig) -> StepNeeds:
 
     module = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
     with capture_object_attention(network.unet, network.prompt.object_position) as maps:
-        return step_needs(module, loss, running, _bytes(network.vae, network.image_encoder))
+        frozen, accumulated = (
+            _bytes(network.vae, network.image_encoder),
+            _accumulated(profile.object_clear, running),
+        )
+        return step_needs(module, loss, running, frozen, accumulated)
 
 
 def _full_network() -> InpaintingNetwork:
@@ -141,6 +147,11 @@ def _batch(running: RunningConfig) -> tuple[Tensor, Tensor, Tensor]:
     count = running.samples_at_once or 1
     pictures = torch.zeros(count, 3, _SIZE_PX, _SIZE_PX, device="meta")
     return pictures, pictures, pictures[:, :1]
+
+
+def _accumulated(training: TrainingConfig, running: RunningConfig) -> bool:
+    """Whether one GPU takes several passes a step; more GPUs may take one, and need a little less."""
+    return running.samples_at_once is not None and running.samples_at_once < training.batch_size
 
 
 def _share() -> Share:

@@ -32,8 +32,8 @@ from tasks.train_perception.pretrained_files import write_pretrained
 from tasks.train_perception.samples import SeenPicture, clip_pictures, studio_picture
 
 GROUNDING_DINO_TRAINING = TrainingConfig(
-    steps=1500,
-    batch_size=8,
+    steps=3600,
+    batch_size=16,
     learning_rate=1e-3,
     warmup_steps=100,
     ema_decay=0.995,

@@ -40,18 +40,20 @@ def open_score(folder: Path, pictures: Sequence[SeenPicture]) -> dict[str, float
     ``surest right`` is the share of such questions whose surest answer is, at IoU 0.5, an object of that
     colour and shape; ``unread`` what a perfect detector would reach that cannot read and picks any object.
     ``withheld`` are the colours of shapes that no training prompt put together, ``phrase`` the others.
-    ``absent answered`` is the share of questions for what is not there that were answered all the same.
+    ``absent answered`` is the share of questions for what is not there, one a picture, that were answered all
+    the same.
     """
     tallies = {"phrase": _Tally(), "withheld": _Tally()}
     absent = answered = 0
-    for color, shape in product(HUES, SHAPES):
+    names = list(product(HUES, SHAPES))
+    for place, (color, shape) in enumerate(names):
         detector = GroundingDinoDetector(GroundingDinoConfig(weights=folder, words=(f"{color} {shape}",)))
         tally = tallies["withheld" if (color, shape) in WITHHELD else "phrase"]
         for number, picture in enumerate(pictures):
             meant = sum((each.color, each.class_name) == (color, shape) for each in picture.objects)
             if 0 < meant < len(picture.objects):
                 _ask(detector, picture, (color, shape), tally)
-            elif meant == 0 and number % len(HUES) == HUES.index(color):
+            elif meant == 0 and number % len(names) == place:
                 absent, answered = absent + 1, answered + bool(detector.detect(picture.source))
     of_all = {name: value for of, tally in tallies.items() for name, value in tally.figures(of).items()}
     return {**of_all, "absent asked": absent, "absent answered": answered / max(1, absent)}

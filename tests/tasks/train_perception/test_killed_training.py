@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.training.loop import Progress, TrainingConfig
-from tasks.train_perception import depth_anything, mask2former, sam, yolo
+from tasks.train_perception import depth_anything, grounding_dino, mask2former, sam, yolo
 from tasks.train_perception.samples import SeenPicture, clip_pictures
 from tasks.train_perception.trainers import TRAINERS, Trainer
 
@@ -25,7 +25,7 @@ def people() -> list[SeenPicture]:
 
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch: pytest.MonkeyPatch, people: list[SeenPicture]) -> None:
-    for module in (sam, yolo):
+    for module in (sam, yolo, grounding_dino):
         monkeypatch.setattr(module, "_STUDIO_PICTURES", 6)
         monkeypatch.setattr(module, "clip_pictures", lambda _part: people)
     for module in (mask2former, depth_anything):
