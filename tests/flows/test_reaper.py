@@ -43,22 +43,21 @@ def state_of(client: SyncPrefectClient, run: FlowRun) -> str:
     return "" if state is None else str(state.name)
 
 
-def beats(runs: list[UUID], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def beats(runs: list[UUID], over: threading.Event) -> None:
+    while not over.wait(0.3):
         for run in runs:
-            emit_event(
-                "prefect.flow-run.heartbeat", resource={"prefect.resource.id": f"prefect.flow-run.{run}"}
-            )
-        time.sleep(0.2)
+            resource = {"prefect.resource.id": f"prefect.flow-run.{run}"}
+            emit_event("prefect.flow-run.heartbeat", resource=resource)
 
 
 def reaped(living: list[FlowRun], **settings: int) -> ReaperReport:
     """One call of the reaper while some runs' hearts beat; other tests' runs are not in the report."""
-    heart = threading.Thread(target=beats, args=([run.id for run in living], 3))
+    over = threading.Event()
+    heart = threading.Thread(target=beats, args=([run.id for run in living], over))
     heart.start()
     patient = {"listen_seconds": 4, "pending_seconds": 3600, "crashed_seconds": 3600}
     report = reaper(ReaperConfig.model_validate({**patient, **settings}))
+    over.set()
     heart.join()
     return report
 
