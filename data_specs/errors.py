@@ -3,7 +3,9 @@
 CleanplateError
 ├── InputError           a file or setting from outside is wrong (names the file and the fault)
 ├── ShardError           a shard or its index is missing, altered or half-written
-├── LedgerError          the ledger refused: a broken rule, an unknown version, a lost store
+├── DiskFullError        no space where something was to be written; what is done is kept
+├── LedgerError          the ledger refused: a broken rule, an unknown version
+│   ├── StoreLostError       its database cannot be reached for now; the same work may succeed later
 │   ├── UnknownKeyError      no such batch, lease, answer or candidate
 │   ├── NotYoursError        another person's lease or answer
 │   ├── LeaseFinishedError   the lease was answered otherwise, or undone
@@ -41,8 +43,25 @@ class ShardError(CleanplateError):
     """A shard or its index is missing, altered or half-written."""
 
 
+class DiskFullError(CleanplateError):
+    """No space is left where something was to be written.
+
+    Args:
+        where: The folder or database.
+        cause: What the system said.
+    """
+
+    def __init__(self, where: object, cause: str) -> None:
+        super().__init__(f"{where}: {cause}; free some space and start again, finished shards are not redone")
+        self.where = str(where)
+
+
 class LedgerError(CleanplateError):
     """The ledger refused."""
+
+
+class StoreLostError(LedgerError):
+    """The ledger's database cannot be reached for now."""
 
 
 class UnknownKeyError(LedgerError):

@@ -43,6 +43,8 @@ COMMANDS = (
     LazyCommand(
         "metrics", "flows.commands.metrics:metrics_app", "Print what the ledger knows, for Prometheus."
     ),
+    # Named only, never imported from here: the room `deploy` stands on this one.
+    LazyCommand("serve", "deploy.serve_command:serve_app", "Serve the flows on schedules, with workers."),
     LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
 )
 

@@ -16,12 +16,13 @@ _GRACE_SECONDS = 20
 
 def main() -> None:
     """Serve on 127.0.0.1 at the port given, until standard input ends."""
-    threading.Thread(target=_end_with_starter, daemon=True).start()
+    threading.Thread(target=end_with_starter, daemon=True).start()
     sys.argv = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", sys.argv[1]]
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)
 
 
-def _end_with_starter() -> None:
+def end_with_starter() -> None:
+    """Wait for the end of standard input, then end this process; kill it where it will not."""
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE_SECONDS)

@@ -27,15 +27,17 @@ def propose_over_shards(
     settings: RoundSettings,
     workspace: Workspace,
     round: int,
-    kind: Literal["human", "automation"],
+    kind: Literal["human", "automation", "night"],
     items: Sequence[str],
     remover: RemoverRef,
     after: int = 0,
+    phase: str | None = None,
 ) -> list[ShardRef]:
     """Candidates of every variant for the items, a task run for each shard of them.
 
-    ``after``: Shards the phase has already, when it is extended.
+    ``after``: Shards the phase has already, when it is extended. ``phase``: Its name; None: kind and round.
     """
+    phase = phase or f"{kind} {round}"
     starts = range(0, len(items), settings.shard_items)
     holders = _holders(workspace, "train")
     works = [
@@ -44,13 +46,13 @@ def propose_over_shards(
             items[start : start + settings.shard_items],
             round,
             FIRST_INDEX[kind] + after + number,
-            kind,
+            phase,
             settings.variants,
             remover,
         )
         for number, start in enumerate(starts)
     ]
-    return over_shards(propose_shard, workspace, works, settings.workers, f"candidates of {kind} {round}")
+    return over_shards(propose_shard, workspace, works, settings.workers, f"candidates of {phase}")
 
 
 def propose_in_turn(
@@ -74,7 +76,7 @@ def propose_in_turn(
             items[number::kinds],
             round,
             FIRST_INDEX[kind] + after + number,
-            kind,
+            f"{kind} {round}",
             (variant,),
             remover,
         )
@@ -110,7 +112,7 @@ def _propose_work(
     items: Sequence[str],
     round: int,
     index: int,
-    kind: str,
+    phase: str,
     variants: tuple[MaskVariant, ...],
     remover: RemoverRef,
 ) -> ProposeWork:
@@ -118,7 +120,7 @@ def _propose_work(
     return ProposeWork(
         round=round,
         index=index,
-        phase=f"{kind} {round}",
+        phase=phase,
         pool=tuple(pool[name] for name in sorted(pool)),
         items=tuple(items),
         variants=variants,
@@ -129,23 +131,28 @@ def _propose_work(
 def grow_version(
     workspace: Workspace,
     round: int,
-    kind: Literal["human", "automation"],
+    kind: Literal["human", "automation", "night"],
     candidates: Sequence[ShardRef],
     keys: Sequence[str],
     parent: int,
+    phase: str | None = None,
 ) -> int:
-    """The dataset version with the accepted candidates, or the parent where none was accepted."""
+    """The dataset version with the accepted candidates, or the parent where none was accepted.
+
+    ``phase``: Its name; None: kind and round.
+    """
     if not keys:
         return parent
+    phase = phase or f"{kind} {round}"
     work = GrowWork(
         round=round,
         index=FIRST_INDEX[kind],
-        phase=f"{kind} {round}",
+        phase=phase,
         candidates=tuple(candidates),
         accepted=tuple(keys),
     )
     ref = grow_shard(workspace, work)
-    note = f"{kind} {round}: {len(keys)} accepted candidates"
+    note = f"{phase}: {len(keys)} accepted candidates"
     return create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note).number
 
 

@@ -9,6 +9,7 @@ from data_specs.errors import InputError
 from data_specs.reject import Reject
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import encode_triplet, finished_shard, write_shard
 from tasks.sources.clip import ClipConfig, clip_triplets
 from tasks.work import BY_WORK, ShardWork
@@ -69,6 +70,7 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def capture_shard(workspace: Workspace, work: CaptureWork) -> ShardRef:
     """One clip's triplets."""

@@ -17,6 +17,7 @@ from data_specs.shard import ShardRef
 from tasks.compose.choose_parts import Parts, choose_parts
 from tasks.compose.compose import ComposeConfig, compose
 from tasks.harvest import Harvest, Kept, harvest
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import ShardReader, decode_cutout, decode_plate, encode_composite, shadow_class_in
 from tasks.work import BY_WORK, ShardWork
 from tasks.workers import INLINE, WorkersConfig, do_shard
@@ -129,6 +130,7 @@ def size_class(share: float) -> str:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def compose_shard(workspace: Workspace, work: ComposeWork, workers: WorkersConfig = INLINE) -> Harvest:
     """One shard of composites."""

@@ -15,6 +15,7 @@ from tasks.compose.cut_out import cut_out
 from tasks.compose.from_studio import as_captured_pair
 from tasks.compose.perception import Perception, load_perception
 from tasks.harvest import Harvest, Kept, harvest
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.seeing_work import SeeingWork
 from tasks.shards import encode_cutout
 from tasks.sources.pairs import PairSource, StudioPairs, numbers_of, read_pairs
@@ -91,6 +92,7 @@ def _refused(pair: PicturePair | CapturedPair, reject: Reject) -> RefusedSample:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def cut_out_shard(workspace: Workspace, work: CutOutWork, workers: WorkersConfig = INLINE) -> Harvest:
     """One shard of cut-outs."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import encode_pool_item, encode_triplet, write_shard
 from tasks.sources.studio.shots import Shot, StudioConfig, as_pool_item, as_triplet, make_shot
 from tasks.work import BY_WORK, ShardWork
@@ -59,6 +60,7 @@ def film(workspace: Workspace, work: FilmWork) -> ShardRef:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def film_shard(workspace: Workspace, work: FilmWork) -> ShardRef:
     """One shard of studio shots."""

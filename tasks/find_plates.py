@@ -15,6 +15,7 @@ from tasks.compose.from_studio import studio_plate
 from tasks.compose.perception import Perception, load_perception
 from tasks.compose.plate import PlateConfig
 from tasks.harvest import Harvest, Kept, harvest
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.seeing_work import SeeingWork
 from tasks.shards import encode_plate
 from tasks.sources.backgrounds import (
@@ -106,6 +107,7 @@ def _plate(background: Background, work: PlateWork, perception: Perception) -> P
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def plate_shard(workspace: Workspace, work: PlateWork, workers: WorkersConfig = INLINE) -> Harvest:
     """One shard of plates."""

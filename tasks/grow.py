@@ -9,6 +9,7 @@ from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
 from data_specs.triplet import Triplet
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import ShardReader, decode_candidate, encode_triplet, write_shard
 from tasks.work import BY_WORK, ShardWork
 from tasks.workers import INLINE, do_shard
@@ -95,6 +96,7 @@ def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def grow_shard(workspace: Workspace, work: GrowWork) -> ShardRef:
     """One shard of grown triplets."""

@@ -13,6 +13,7 @@ from data_specs.reject import Reject, RejectReason
 from data_specs.shard import EncodedSample, ShardRef, Stage
 from data_specs.triplet import Triplet
 from tasks.harvest import write_unless_empty
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import encode_pool_item, encode_triplet
 from tasks.shards.paths import files_present
 from tasks.sources.folder import FolderConfig, folder_triplets
@@ -185,6 +186,7 @@ def _encode(sample: Triplet | PoolItem, work: IngestWork) -> EncodedSample:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def ingest_shard(workspace: Workspace, work: IngestWork) -> Intake:
     """One shard of a source's files."""

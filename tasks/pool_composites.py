@@ -9,6 +9,7 @@ from data_specs.keys import derive_key
 from data_specs.pool_item import PoolItem
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import ShardReader, decode_composite, encode_pool_item, encode_triplet, write_shard
 from tasks.work import BY_WORK, ShardWork
 from tasks.workers import INLINE, do_shard
@@ -67,6 +68,7 @@ def as_pool_item(composite: Composite) -> PoolItem:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def pool_composites_shard(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
     """One shard of pool items."""

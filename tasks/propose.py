@@ -15,12 +15,13 @@ from models.protocols import RemovalModel
 from models.remover import InpaintingRemover, SamplingConfig
 from models.variants import MaskVariant, widen
 from tasks.model_store import shared_network_at
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
 from tasks.work import BY_WORK, ShardWork
 from tasks.workers import INLINE, WorkersConfig, do_shard
 from tasks.workspace import Workspace
 
-FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000}
+FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000, "night": 4000}
 """Shards of one stage and round are numbered apart by what they are for."""
 
 
@@ -118,6 +119,7 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
 )
 def propose_shard(workspace: Workspace, work: ProposeWork, workers: WorkersConfig = INLINE) -> ShardRef:
     """One shard of candidates, made by a worker."""

@@ -98,6 +98,13 @@ def _judge_at(folder: Path, backbone: Path) -> LoraDiscriminator:
     return load_discriminator(folder, shared_network_at(backbone))
 
 
+def newest_judge(workspace: Workspace) -> JudgeRef | None:
+    """The judge trained last whose weights are still there; None before the first."""
+    trainings = reversed(workspace.ledger().phases("trainings"))
+    judges = (JudgeRef.model_validate(known["judge"]) for known in trainings if "judge" in known)
+    return next((judge for judge in judges if (workspace.root / judge.folder).is_dir()), None)
+
+
 def split_answers(
     answers: Sequence[tuple[str, str, bool]], held_out: set[str]
 ) -> tuple[list[int], list[int]]:

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from data_specs.errors import LedgerError
 from tasks.ledger.engine import create_engine
+from tasks.ledger.refusals import refusal
 
 CHUNK = 5_000
 """Keys a statement; SQLite takes 32,766 variables, PostgreSQL 65,535."""
@@ -46,9 +46,8 @@ class LedgerBase:
         try:
             yield
         except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             where = self._engine.url.render_as_string(hide_password=True)
-            raise LedgerError(f"the ledger at {where} refused: {cause}") from error
+            raise refusal(error, where, "refused") from error
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from data_specs.errors import LedgerError
 from tasks.ledger.batches import BatchLedger
 from tasks.ledger.counts import CountLedger
 from tasks.ledger.draws import DrawLedger
@@ -11,6 +10,7 @@ from tasks.ledger.migrate import migrate
 from tasks.ledger.models import ModelLedger
 from tasks.ledger.people import PeopleLedger
 from tasks.ledger.phases import PhaseLedger
+from tasks.ledger.refusals import refusal
 from tasks.ledger.rejects import RejectLedger
 from tasks.ledger.reviews import ReviewLedger
 from tasks.ledger.scores import ScoreLedger
@@ -45,9 +45,8 @@ class Ledger(
         try:
             migrate(self._engine)
         except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             where = self._engine.url.render_as_string(hide_password=True)
-            raise LedgerError(f"the ledger at {where} cannot be opened: {cause}") from error
+            raise refusal(error, where, "cannot be opened") from error
 
 
 def open_ledger(url: str, keep_connections: bool = False) -> Ledger:

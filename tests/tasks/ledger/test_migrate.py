@@ -55,5 +55,5 @@ def test_a_newer_ledger_is_refused(ledger: Ledger) -> None:
 
 
 def test_an_unreachable_ledger_is_one_sentence() -> None:
-    with pytest.raises(LedgerError, match="cannot be opened"):
+    with pytest.raises(LedgerError, match="cannot be reached .unable to open database file"):
         open_ledger("sqlite:////nowhere/at/all/ledger.sqlite")

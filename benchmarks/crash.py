@@ -1,0 +1,204 @@
+"""Kills a served nightly run: its flow, worker, server and database in turn; it must come back by itself.
+
+`cleanplate serve` runs on a Prefect and a ledger that both lie in PostgreSQL; nights of compositing of 30
+shards and more are started as runs of their deployment, and SIGKILL hits one of the four at random. The
+benchmark starts only PostgreSQL again, as an init system would; all else has to come back without it.
+Asked for: as unbroken nights elsewhere, 0 lost, 0 doubled, the same bytes, verify clean.
+Run: python -m benchmarks.crash [--kills 100] [--kills-a-night 10] [--seed 0] [--json]
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from benchmarks._contents import contents_of, differences, left_overs
+from benchmarks._machine import machine
+from benchmarks._postgresql import postgresql_programs
+from benchmarks._serving import Database, Served, Victim
+from benchmarks._small_compositing import small_compositing
+from data_specs.version import VerifyReport
+from flows.local_prefect import local_prefect
+from flows.nightly_compositing import NightlyCompositingConfig, nightly_compositing
+from tasks.dataset import verify_dataset
+from tasks.workspace import Workspace
+
+_VICTIMS: tuple[Victim, ...] = ("flow", "worker", "server", "database")
+_FIRST_NIGHT = date(2026, 11, 26)
+_LONGEST_WAIT_SECONDS = 20.0
+_PATIENCE_SECONDS = 900.0
+_LOOK_SECONDS = 0.5
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill, and how long it took until the work went on."""
+
+    night: str
+    victim: Victim
+    there: bool
+    """False when the victim was not running at that moment; nobody was killed."""
+    back_seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the benchmark found."""
+
+    kills: int
+    nights: int
+    shards_a_night: float
+    equal: bool
+    lost: int
+    doubled: int
+    verify_clean: bool
+    left_overs: int
+    shards: int
+    rows: int
+    starts: int
+    """Of all runs together, as Prefect counts them."""
+    back_seconds_by_victim: dict[str, tuple[float, float]]
+    """Median and longest."""
+    seconds: float
+    kill_list: list[Kill]
+    faults: list[str]
+    machine: str
+
+
+def main() -> None:
+    """Measures and prints; exit code 1 when anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills-a-night", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".crash-") as folder:
+        outcome = crash(Path(folder), arguments.kills, arguments.kills_a_night, arguments.seed)
+    figures = asdict(outcome)
+    if not arguments.as_json:
+        figures["faults"] = figures["faults"][:_SHOWN]
+        figures.pop("kill_list")
+    print(json.dumps(figures, indent=2))
+    sys.exit(not outcome.equal)
+
+
+def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
+    """The killed nights, the same nights unbroken, and what they differ in."""
+    programs = postgresql_programs()
+    if programs is None:
+        raise SystemExit("this benchmark kills PostgreSQL; install Debian's postgresql package")
+    began, draw = time.monotonic(), random.Random(seed)
+    killed, done, starts, nights = folder / "killed", list[Kill](), 0, 0
+    with Database(programs) as database, Served(killed, folder / "serve.log", database) as served:
+        with temporary_settings({PREFECT_API_URL: served.api}), get_client(sync_client=True) as client:
+            while sum(kill.there for kill in done) < kills:
+                night = _FIRST_NIGHT + timedelta(days=nights)
+                run = start_night(client, killed, night)
+                left = min(kills_a_night, kills - sum(kill.there for kill in done))
+                done += kill_night(served, client, run, night, left, draw, first=len(done))
+                starts += client.read_flow_run(run.id).run_count
+                nights += 1
+        served.stop()
+        unbroken = run_unbroken(folder / "unbroken", nights)
+        return _compare(unbroken, served.workspace(), done, nights, starts, time.monotonic() - began)
+
+
+def night_config(place: Path, night: date) -> NightlyCompositingConfig:
+    """A night of 30 shards and more."""
+    small = small_compositing(place)
+    return NightlyCompositingConfig.model_validate({**small.model_dump(), "night": night, "shard_draws": 60})
+
+
+def run_unbroken(place: Path, nights: int) -> Workspace:
+    """The same nights, one after the other, with nobody killed."""
+    with local_prefect(place / "prefect"):
+        for number in range(nights):
+            nightly_compositing(night_config(place, _FIRST_NIGHT + timedelta(days=number)))
+    return Workspace.existing(place)
+
+
+def start_night(client: SyncPrefectClient, place: Path, night: date) -> FlowRun:
+    """A run of the deployment, as its schedule would start it."""
+    deployment = client.read_deployment_by_name("nightly-compositing/nightly")
+    parameters = {"config": night_config(place, night).model_dump(mode="json")}
+    return client.create_flow_run_from_deployment(
+        deployment.id, parameters=parameters, idempotency_key=f"night {night}"
+    )
+
+
+def kill_night(
+    served: Served,
+    client: SyncPrefectClient,
+    run: FlowRun,
+    night: date,
+    kills: int,
+    draw: random.Random,
+    first: int,
+) -> list[Kill]:
+    """Kill at random moments while the night's run is at work; wait for it to go on each time, and to end."""
+    done: list[Kill] = []
+    served.wait_for_work(client, run, _PATIENCE_SECONDS)
+    while sum(kill.there for kill in done) < kills and not served.completed(client, run):
+        time.sleep(draw.uniform(0, _LONGEST_WAIT_SECONDS))
+        victim = _VICTIMS[(first + len(done)) % len(_VICTIMS)]
+        there = served.kill(victim, client, run)
+        since = time.monotonic()
+        if there:
+            served.wait_for_work(client, run, _PATIENCE_SECONDS)
+        done.append(Kill(night.isoformat(), victim, there, time.monotonic() - since))
+        print(f"{len(done) + first}: {done[-1]}", file=sys.stderr, flush=True)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not served.completed(client, run):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"the night of {night} did not come back; see {served.log}")
+        time.sleep(_LOOK_SECONDS)
+    return done
+
+
+def _compare(
+    unbroken: Workspace, killed: Workspace, kills: list[Kill], nights: int, starts: int, seconds: float
+) -> Outcome:
+    before, after = contents_of(unbroken), contents_of(killed)
+    lost, doubled = differences(before, after)
+    report: VerifyReport = verify_dataset(killed)
+    abandoned = left_overs(killed)
+    faults = [f"lost: {row}" for row in lost] + [f"doubled or changed: {row}" for row in doubled]
+    faults += [f"verify: {fault}" for fault in report.faults] + [f"left over: {name}" for name in abandoned]
+    real = [kill for kill in kills if kill.there]
+    back = {victim: [kill.back_seconds for kill in real if kill.victim == victim] for victim in _VICTIMS}
+    return Outcome(
+        kills=len(real),
+        nights=nights,
+        shards_a_night=report.shards / max(1, nights),
+        equal=not faults,
+        lost=len(lost),
+        doubled=len(doubled),
+        verify_clean=report.clean,
+        left_overs=len(abandoned),
+        shards=report.shards,
+        rows=sum(before[table].total() for table in before),
+        starts=starts,
+        back_seconds_by_victim={
+            victim: (statistics.median(times), max(times)) for victim, times in back.items() if times
+        },
+        seconds=seconds,
+        kill_list=kills,
+        faults=faults,
+        machine=machine(),
+    )
+
+
+if __name__ == "__main__":
+    main()

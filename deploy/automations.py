@@ -1,0 +1,54 @@
+"""The automation that brings crashed runs back; made once, however often it is registered."""
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ActionTypes, ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+
+from flows.reaper import ReaperConfig
+from flows.run_health import TAG
+
+BRING_BACK = "cleanplate: crashed runs are started again"
+
+
+def crashed_to_retry(starts: int) -> AutomationCore:
+    """A crashed run of ours that was started less than ``starts`` times awaits its retry."""
+    return AutomationCore(
+        name=BRING_BACK,
+        description=f"A run tagged {TAG} that crashed is started again, but not more than {starts} times.",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            expect={"prefect.flow-run.Crashed"},
+            match=ResourceSpecification(
+                {
+                    "prefect.resource.id": "prefect.flow-run.*",
+                    "prefect.run-count": [str(count) for count in range(starts)],
+                }
+            ),
+            match_related=ResourceSpecification(
+                {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
+            ),
+            threshold=1,
+        ),
+        actions=list[ActionTypes](
+            [
+                ChangeFlowRunState(
+                    state=StateType.SCHEDULED,
+                    name="AwaitingRetry",
+                    message="crashed; started again by cleanplate",
+                    force=False,
+                )
+            ]
+        ),
+    )
+
+
+def make_automations(client: SyncPrefectClient, starts: int = ReaperConfig().starts) -> None:
+    """Registers the automation, or brings the one there is up to date."""
+    wanted = crashed_to_retry(starts)
+    present = client.read_automations_by_name(BRING_BACK)
+    for automation in present:
+        client.update_automation(automation.id, wanted)
+    if not present:
+        client.create_automation(wanted)

@@ -1,0 +1,35 @@
+"""`cleanplate serve`: schedules, workers and restarts on this machine, until it is told to stop."""
+
+import typer
+from rich.console import Console
+
+from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+
+serve_app = typer.Typer(name="serve")
+
+
+@serve_app.command()
+@clear_errors
+def serve_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Serve the flows: a Prefect server if none answers, their deployments and schedules, and workers.
+
+    What dies is started again. Ctrl-C stops it; started again, it changes nothing that is there.
+
+    Example: cleanplate serve --workspace plates
+    """
+    from deploy.serving import serve
+    from tasks.workspace import Workspace
+
+    def ready(address: str, alone: bool) -> None:
+        if as_json:
+            print_json({"address": address, "keeps_workers": alone})
+            return
+        console = Console(highlight=False)
+        console.print(f"Everything is registered; see {address}", soft_wrap=True)
+        console.print(
+            "Workers wait for runs; Ctrl-C stops them."
+            if alone
+            else "Another `cleanplate serve` keeps the workers of this workspace, so this one ends."
+        )
+
+    serve(Workspace.open(workspace), ready)

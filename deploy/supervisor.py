@@ -1,0 +1,69 @@
+"""Keeps processes alive: who dies is started again, at once at first, then after longer and longer waits."""
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.progress import say
+
+_LONGEST_WAIT_SECONDS = 30.0
+_WELL_AFTER_SECONDS = 60.0
+"""Who has lived so long is started at once when it dies."""
+
+
+@dataclass
+class KeptProcess:
+    """One process that should always run; its standard input is a pipe that ends when we do."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    _deaths: int = 0
+    _started: float = field(default=0.0, repr=False)
+    _due: float = field(default=0.0, repr=False)
+
+    def start(self) -> None:
+        """Start it; its output is added to its log."""
+        self._started = time.monotonic()
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command, env=dict(self.environment), stdin=subprocess.PIPE, stdout=output, stderr=output
+            )
+
+    def look_after(self) -> None:
+        """Start it again where it died and its wait is over."""
+        if self.process is None:
+            if time.monotonic() >= self._due:
+                self.start()
+            return
+        code = self.process.poll()
+        if code is None:
+            return
+        self._let_go()
+        lived = time.monotonic() - self._started
+        self._deaths = 0 if lived > _WELL_AFTER_SECONDS else self._deaths + 1
+        wait = min(_LONGEST_WAIT_SECONDS, float(2 ** (self._deaths - 1))) if self._deaths else 0.0
+        self._due = time.monotonic() + wait
+        say(f"the {self.name} ended with code {code}; it is started again in {wait:.0f} s ({self.log})")
+
+    def stop(self, patience_seconds: float) -> None:
+        """Ask it to end; end it where it does not."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        assert self.process is not None, "it was started"
+        assert self.process.stdin is not None, "its input is a pipe"
+        self.process.stdin.close()
+        self.process = None

@@ -1,0 +1,40 @@
+"""A clean stop: a store is lost or a disk full, and a scheduled flow ends with a sentence, to go on later.
+
+A lost store may be back in a minute, so the run ends as crashed, which the automation starts again, a bounded
+number of times. A full disk will not empty itself: the run fails, and whoever freed some space retries it.
+"""
+
+import errno
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+from prefect.client.schemas.objects import State
+from prefect.states import Crashed
+from pydantic import BaseModel
+
+from data_specs.errors import DiskFullError, StoreLostError
+
+Config = TypeVar("Config", bound=BaseModel)
+Result = TypeVar("Result")
+
+
+def stops_cleanly(function: Callable[[Config], Result]) -> Callable[[Config], Result | State[Result]]:
+    """The flow's function with the two kinds of end; goes between ``@flow`` and the function.
+
+    Raises:
+        DiskFullError: In the place of the system's own error.
+    """
+
+    @functools.wraps(function)
+    def run(config: Config) -> Result | State[Result]:
+        try:
+            return function(config)
+        except StoreLostError as error:
+            return Crashed(message=str(error))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFullError(error.filename or "the disk", error.strerror or "no space is left") from error
+
+    return run

@@ -1,0 +1,41 @@
+"""What a database's refusal means: the store is lost for now, its disk is full, or a rule was broken."""
+
+import re
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from data_specs.errors import DiskFullError, LedgerError, StoreLostError
+
+_FULL = re.compile(r"disk is full|no space left|could not extend file", re.IGNORECASE)
+_SQLITE_LOST = re.compile(r"database is locked|disk I/O error|unable to open database file")
+_POSTGRESQL_LOST = re.compile(
+    r"connection|server closed|terminating|shutting down|starting up|recovery mode|could not translate host",
+    re.IGNORECASE,
+)
+
+
+def refusal(error: SQLAlchemyError, where: str, what: str) -> LedgerError | DiskFullError:
+    """The error that cleanplate raises in the place of the database's.
+
+    Args:
+        error: What SQLAlchemy raised.
+        where: The ledger's address, without its password.
+        what: ``refused`` or ``cannot be opened``.
+    """
+    cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    if _FULL.search(cause):
+        return DiskFullError(f"the ledger at {where}", cause)
+    if _is_lost(error, cause):
+        return StoreLostError(
+            f"the ledger at {where} cannot be reached ({cause}); what is done is kept, start again later"
+        )
+    return LedgerError(f"the ledger at {where} {what}: {cause}")
+
+
+def _is_lost(error: SQLAlchemyError, cause: str) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    driver = type(error.orig).__module__
+    pattern = _SQLITE_LOST if driver.startswith("sqlite3") else _POSTGRESQL_LOST
+    operational = type(error).__name__ in ("OperationalError", "InterfaceError", "InternalError")
+    return error.connection_invalidated or (operational and pattern.search(cause) is not None)

@@ -1,0 +1,179 @@
+"""deploy/prefect.yaml: read by Prefect, registered twice on a real server, fired around the clock changes."""
+
+import ast
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from prefect.cli.deploy._models import ConcurrencyLimitSpec, PrefectYamlModel, RawScheduleConfig
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.server.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL
+from yaml import safe_load
+
+from deploy.automations import BRING_BACK
+from deploy.pools import POOLS, QUEUES
+from deploy.register import PREFECT_FILE, register
+
+ROOT = Path(__file__).parents[2]
+ZONE = "Europe/Berlin"
+
+
+def written() -> PrefectYamlModel:
+    return PrefectYamlModel.model_validate(safe_load(PREFECT_FILE.read_text()))
+
+
+def test_every_flow_has_a_deployment() -> None:
+    flows = set()
+    for path in (ROOT / "flows").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            marks = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+            if any(isinstance(each, ast.Call) and getattr(each.func, "id", "") == "flow" for each in marks):
+                assert isinstance(node, ast.FunctionDef)
+                flows.add(f"flows.{path.stem}.{node.name}")
+    assert len(flows) >= 10
+    assert {deployment.entrypoint for deployment in written().deployments} == flows
+
+
+def test_every_deployment_says_what_it_is_and_where_and_how_many_at_once() -> None:
+    for deployment in written().deployments:
+        assert deployment.description
+        assert deployment.tags
+        assert deployment.work_pool is not None
+        assert (deployment.work_pool.name, deployment.work_pool.work_queue_name) in [
+            (pool, queue) for pool in POOLS for queue in QUEUES
+        ]
+        assert isinstance(deployment.concurrency_limit, ConcurrencyLimitSpec)
+        keeper = "cleanplate-keeper" in deployment.tags
+        assert deployment.concurrency_limit.limit == (3 if keeper else 1), "a dead reaper blocks no other"
+        assert deployment.concurrency_limit.collision_strategy == ("CANCEL_NEW" if keeper else "ENQUEUE")
+        assert keeper != ("cleanplate" in deployment.tags)
+
+
+def crons() -> dict[str, RawScheduleConfig]:
+    return {
+        str(deployment.entrypoint): schedule
+        for deployment in written().deployments
+        for schedule in deployment.schedules or []
+        if isinstance(schedule, RawScheduleConfig) and schedule.cron
+    }
+
+
+def test_a_schedule_and_its_night_have_one_zone_and_none_lies_in_the_hour_that_is_absent_or_twice_there() -> (
+    None
+):
+    assert len(crons()) == 4
+    for schedule in crons().values():
+        assert schedule.timezone == ZONE
+        assert schedule.cron is not None
+        assert schedule.cron.split()[1] != "2"
+    for deployment in written().deployments:
+        assert deployment.parameters["config"].get("zone", ZONE) == ZONE
+
+
+def fires(cron: str, first: datetime, days: int) -> list[datetime]:
+    schedule = CronSchedule(cron=cron, timezone=ZONE)
+    return list(asyncio.run(schedule.get_dates(100, first, first + timedelta(days=days))))
+
+
+@pytest.mark.parametrize(
+    ("sunday", "offsets"),
+    [(datetime(2026, 10, 25), [2, 2, 2, 1, 1]), (datetime(2027, 3, 28), [1, 1, 1, 2, 2])],
+)
+@pytest.mark.parametrize(("flow", "clock"), [("compositing", "01:30"), ("candidates", "03:30")])
+def test_a_night_comes_once_and_at_its_hour_around_both_clock_changes(
+    sunday: datetime, offsets: list[int], flow: str, clock: str
+) -> None:
+    cron = crons()[f"flows.nightly_{flow}.nightly_{flow}"].cron
+    assert cron is not None
+    first = (sunday - timedelta(days=2)).replace(tzinfo=ZoneInfo(ZONE))
+    found = [moment.astimezone(ZoneInfo(ZONE)) for moment in fires(cron, first, 5)]
+    assert [f"{moment:%Y-%m-%d %H:%M}" for moment in found] == [
+        f"{first.date() + timedelta(days=day)} {clock}" for day in range(5)
+    ]
+    # The clock changes between 01:30 and 03:30 of the Sunday, the third of these days.
+    hours = offsets if flow == "compositing" else [*offsets[:2], offsets[3], *offsets[3:]]
+    assert [moment.utcoffset() for moment in found] == [timedelta(hours=hour) for hour in hours]
+
+
+@pytest.fixture(scope="module")
+def registered(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
+    """Everything registered twice."""
+    api = PREFECT_API_URL.value()
+    assert api is not None
+    workspace = tmp_path_factory.mktemp("served")
+    register(api, workspace)
+    register(api, workspace)
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def deployments(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
+    flows = {flow.id: flow.name for flow in client.read_flows()}
+    return {f"{flows[each.flow_id]}/{each.name}": each for each in client.read_deployments()}
+
+
+@pytest.mark.slow
+def test_registered_twice_it_is_there_once(registered: SyncPrefectClient) -> None:
+    found = deployments(registered)
+    assert len(found) == len(written().deployments) == 10
+    assert {name: len(each.schedules) for name, each in found.items() if each.schedules} == {
+        "nightly-compositing/nightly": 1,
+        "nightly-candidates/nightly": 1,
+        "retrain/retrain": 1,
+        "retention/weekly": 1,
+        "reaper/reaper": 1,
+    }
+    assert Counter(each.name for each in registered.read_automations()) == {
+        BRING_BACK: 1,
+        "retrain on request": 1,
+    }
+    for pool in POOLS:
+        assert Counter(queue.name for queue in registered.read_work_queues(work_pool_name=pool)) == {
+            "default": 1,
+            **dict.fromkeys(QUEUES, 1),
+        }
+    assert registered.read_work_pool("gpu").concurrency_limit == 1
+
+
+@pytest.mark.slow
+def test_what_is_registered_is_what_is_written(registered: SyncPrefectClient) -> None:
+    retrain = deployments(registered)["retrain/retrain"]
+    assert retrain.tags == ["cleanplate", "retrain"]
+    assert (retrain.work_pool_name, retrain.work_queue_name) == ("gpu", "night")
+    assert retrain.global_concurrency_limit is not None
+    assert retrain.global_concurrency_limit.limit == 1
+    assert retrain.concurrency_options is not None
+    assert retrain.concurrency_options.collision_strategy == "ENQUEUE"
+    workspace = retrain.parameters["config"]["workspace"]
+    assert Path(workspace).is_dir(), "the workspace was put in, absolute"
+    assert retrain.parameter_openapi_schema is not None
+    form = retrain.parameter_openapi_schema["definitions"]["RetrainConfig"]["properties"]
+    assert form["version"]["description"].startswith("The dataset version")
+    assert all(field.get("description") for field in form.values())
+
+
+@pytest.mark.slow
+def test_the_server_plans_the_nights_over_the_clock_change(registered: SyncPrefectClient) -> None:
+    nightly = deployments(registered)["nightly-compositing/nightly"]
+    window = {"start_time": "2027-03-27T00:00:00Z", "end_time": "2027-03-30T00:00:00Z", "max_runs": 3}
+    api = PREFECT_API_URL.value()
+    httpx.post(f"{api}/deployments/{nightly.id}/schedule", json=window, timeout=120).raise_for_status()
+    planned = [
+        run.expected_start_time
+        for run in registered.read_flow_runs()
+        if run.deployment_id == nightly.id
+        and run.expected_start_time
+        and run.expected_start_time.year == 2027
+    ]
+    assert sorted(planned) == [
+        datetime(2027, 3, 27, 0, 30, tzinfo=UTC),
+        datetime(2027, 3, 28, 0, 30, tzinfo=UTC),
+        datetime(2027, 3, 28, 23, 30, tzinfo=UTC),
+    ]

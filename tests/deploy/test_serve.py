@@ -1,0 +1,142 @@
+"""`cleanplate serve` as people start it: everything once, a run done, a worker back, a clean end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.local_prefect import free_port
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 600
+REGISTERED = "Everything is registered"
+
+
+def until(what: Callable[[], Any]) -> Any:
+    """What it gives once that is something."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.3)
+    return found
+
+
+class Serving:
+    """A workspace and a port, served as often as one likes."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, port = place, free_port()
+        self.api = f"http://127.0.0.1:{port}/api"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        self._environment = {
+            **kept,
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        }
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self) -> subprocess.Popen[str]:
+        """One that has registered everything."""
+        command = [sys.executable, "-m", "flows.command_line", "serve", "--workspace", str(self.place)]
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        assert process.stdout is not None
+        assert REGISTERED in process.stdout.readline()
+        return process
+
+    def ask(self, what: str, **body: Any) -> Any:
+        return httpx.post(f"{self.api}/{what}", json=body, timeout=120).raise_for_status().json()
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of everything that serving makes."""
+        kinds = ("deployments", "work_pools", "automations")
+        found = {kind: self.ask(f"{kind}/filter") for kind in kinds}
+        queues = [queue for pool in ("cpu", "gpu") for queue in self.ask(f"work_pools/{pool}/queues/filter")]
+        schedules = sum(len(each["schedules"]) for each in found["deployments"])
+        return {
+            **{kind: len(each) for kind, each in found.items()},
+            "queues": len(queues),
+            "schedules": schedules,
+        }
+
+    def run_of(self, deployment: str, config: dict[str, Any]) -> str:
+        """A run of a deployment once it has ended: its state."""
+        known = httpx.get(f"{self.api}/deployments/name/{deployment}", timeout=120).raise_for_status().json()
+        run = self.ask(f"deployments/{known['id']}/create_flow_run", parameters={"config": config})
+
+        def ended() -> str | None:
+            state = httpx.get(f"{self.api}/flow_runs/{run['id']}", timeout=120).json()["state"]
+            return state["name"] if state["type"] in ("COMPLETED", "FAILED", "CRASHED") else None
+
+        return until(ended)
+
+    def processes(self) -> list[int]:
+        """All that was started for this workspace and still lives."""
+        ours = {process.pid for process in self._started}
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            except (OSError, ValueError):
+                continue
+            if int(session) in ours and state != "Z":
+                found.append(int(stat.parent.name))
+        return found
+
+    def kill_all(self) -> None:
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        for process in self._started:
+            process.wait()
+
+
+def workers(serving: Serving) -> list[int]:
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in serving.processes()}
+    return [pid for pid, command in commands.items() if b"deploy.kept_process" in command]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    serving = Serving(tmp_path / "workspace")
+    yield serving
+    serving.kill_all()
+
+
+@pytest.mark.slow
+def test_served_twice_everything_is_there_once_and_what_dies_is_back(serving: Serving) -> None:
+    first = serving.start()
+    counts = serving.counts()
+    assert counts == {"deployments": 10, "work_pools": 2, "automations": 2, "queues": 8, "schedules": 5}
+    assert serving.run_of("retention/weekly", {"workspace": str(serving.place)}) == "Completed"
+
+    second = serving.start()
+    assert second.wait(60) == 0, "the first one keeps the workers"
+    assert serving.counts() == counts
+
+    before = until(lambda: found if len(found := workers(serving)) == 2 else None)
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(now := workers(serving)) == 2 and now != before)
+
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(180) == 0
+    assert serving.processes() == []
+
+    third = serving.start()
+    assert serving.counts() == counts
+    assert serving.run_of("retention/weekly", {"workspace": str(serving.place)}) == "Completed"
+    third.send_signal(signal.SIGINT)
+    assert third.wait(180) == 0

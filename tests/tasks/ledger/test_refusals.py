@@ -1,0 +1,56 @@
+"""A database that is full, lost or right to refuse: real ones, and which error each becomes."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from data_specs.errors import DiskFullError, LedgerError, StoreLostError
+from tasks.ledger import open_ledger
+
+
+def test_a_full_disk_is_said_to_be_one_and_nothing_is_lost(tmp_path: Path) -> None:
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    ledger.record_phase("run", "kept", {"n": 1})
+
+    @event.listens_for(ledger._engine, "connect")
+    def no_more_pages(connection: sqlite3.Connection, _record: object) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    with pytest.raises(DiskFullError, match=r"ledger\.sqlite: .*is full; free some space and start again"):
+        ledger.record_phase("run", "too much", {"text": "x" * 100_000})
+    event.remove(ledger._engine, "connect", no_more_pages)
+    assert ledger.phases("run") == [{"n": 1}]
+    ledger.record_phase("run", "after", {"n": 2})
+    assert ledger.phase("run", "after") == {"n": 2}
+
+
+def test_a_folder_that_is_gone_is_a_lost_store(tmp_path: Path) -> None:
+    (tmp_path / "mounted").mkdir()
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'mounted' / 'ledger.sqlite'}")
+    (tmp_path / "mounted").rename(tmp_path / "unmounted")
+    with pytest.raises(StoreLostError, match="unable to open database file"):
+        ledger.phases("run")
+    (tmp_path / "unmounted").rename(tmp_path / "mounted")
+    assert ledger.phases("run") == []
+
+
+def test_a_postgresql_that_cuts_the_line_or_is_not_there_is_a_lost_store(postgres_url: str) -> None:
+    ledger = open_ledger(postgres_url)
+    cut = "SELECT pg_terminate_backend(pg_backend_pid())"
+    with pytest.raises(StoreLostError, match="cannot be reached"), ledger._writing() as connection:
+        connection.exec_driver_sql(cut)
+    assert ledger.phases("run") == []
+    nowhere = sa.make_url(postgres_url).set(query={"host": "/nowhere"})
+    with pytest.raises(StoreLostError, match="start again later"):
+        open_ledger(nowhere.render_as_string(hide_password=False))
+
+
+def test_a_broken_rule_is_no_lost_store(ledger_url: str) -> None:
+    ledger = open_ledger(ledger_url)
+    with pytest.raises(LedgerError, match="refused") as refused, ledger._writing() as connection:
+        connection.exec_driver_sql("INSERT INTO version_events (event, number) VALUES ('x', 1)")
+    assert type(refused.value) is LedgerError
