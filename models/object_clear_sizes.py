@@ -64,7 +64,7 @@ def build_tiny_object_clear(
     return ObjectClearNetwork(
         unet=unet,
         vae=base.vae,
-        scheduler=base.scheduler,
+        scheduler=cast(DDIMScheduler, base.scheduler),
         prompt=ObjectPrompt(hidden=base.prompt.hidden[:, tokens].clone(), pooled=base.prompt.pooled),
         image_encoder=image_encoder.eval().requires_grad_(False),
         object_token=token,

@@ -1,7 +1,7 @@
 """Grounding DINO: objects of any words, by transformers' own classes, Apache-2.0 (papers.md fact 11)."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -176,7 +176,7 @@ def _made_unsure(network: GroundingDinoForObjectDetection) -> None:
     A logit is the product of a query's and a word's features and has no offset of its own: as transformers
     begins them, some of the thousands are sure of nonsense, and a training spends itself on unlearning that.
     """
-    words = network.model.encoder.layers[-1].text_enhancer_layer.layer_norm_after
+    words = cast(Any, network.model.encoder.layers[-1]).text_enhancer_layer.layer_norm_after
     words.weight.fill_(0.5)
     words.bias.fill_(0.2)
     for queries in (network.model.enc_output_norm, network.model.decoder.layer_norm):

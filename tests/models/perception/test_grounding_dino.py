@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_boxes_and_scores_are_those_of_transformers_own_processing(
     processor = GroundingDinoProcessor(
         GroundingDinoImageProcessorPil.from_pretrained(folder), tiny_tokenizer(["red", "box", "cone"])
     )
-    inputs: Any = processor(images=[picture], text=[list(WORDS)], return_tensors="pt")
+    inputs = cast(Any, processor)(images=[picture], text=[list(WORDS)], return_tensors="pt")
     with torch.no_grad():
         answer = model(**inputs)
     # Theirs also takes full stops and the end of the sentence for words.

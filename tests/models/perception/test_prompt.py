@@ -1,5 +1,7 @@
 """Prompts: what the network reads is what BERT's tokenizer makes of the sentence, phrase by phrase."""
 
+from typing import Any, cast
+
 import pytest
 import torch
 from transformers.models.grounding_dino.modeling_grounding_dino import SPECIAL_TOKENS, build_label_maps
@@ -19,7 +21,7 @@ def test_a_prompt_is_the_sentence_that_transformers_would_read() -> None:
         assert prompts.tokens[number, : len(sentence)].tolist() == sentence
         assert int(prompts.real[number].sum()) == len(sentence)
     logits = torch.zeros(3, 1, prompts.tokens.shape[1])
-    for own, theirs in zip(prompts.phrases, build_label_maps(logits, prompts.tokens), strict=True):
+    for own, theirs in zip(prompts.phrases, build_label_maps(logits, cast(Any, prompts.tokens)), strict=True):
         assert torch.equal(own[: len(theirs)], theirs.bool())
         assert not own[len(theirs) :].any()
 
@@ -28,7 +30,7 @@ def test_the_tiny_vocabulary_keeps_the_numbers_that_part_phrases() -> None:
     tokenizer = tiny_tokenizer(WORDS)
     assert tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]", ".", "?"]) == SPECIAL_TOKENS
     assert len(tokenizer) == 1030 + len(WORDS)
-    assert sorted(tokenizer.convert_tokens_to_ids(list(WORDS))) == list(range(1030, 1035))
+    assert sorted(cast(list[int], tokenizer.convert_tokens_to_ids(list(WORDS)))) == list(range(1030, 1035))
 
 
 def test_unknown_words_and_long_prompts_are_refused() -> None:

@@ -1,6 +1,7 @@
 """Grounding DINO's loss against transformers' own where that is right, and where it is not."""
 
 from itertools import permutations
+from typing import Any, cast
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def transformers_loss(
         }
         for number in range(3)
     ]
-    maps = build_label_maps(logits, batch.prompts.tokens)
+    maps = build_label_maps(logits, cast(Any, batch.prompts.tokens))
     mask = build_text_mask(logits, batch.prompts.real)
     loss, _, _ = GroundingDinoForObjectDetectionLoss(logits, labels, logits.device, boxes, config, maps, mask)
     return float(loss) * len(batch.boxes)
@@ -160,6 +161,6 @@ def test_a_few_steps_down_it_find_a_bright_box() -> None:
         optimizer.step()
     assert losses[-1] < 0.7 * losses[0]
     # The proposals' boxes learn too: their head has a gradient of its own.
-    head = network.model.encoder_output_bbox_embed.layers[-1].weight
+    head = cast(Any, network.model.encoder_output_bbox_embed).layers[-1].weight
     assert head.grad is not None
     assert float(head.grad.abs().sum()) > 0

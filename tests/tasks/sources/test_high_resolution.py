@@ -38,7 +38,7 @@ def write_object(root: Path, name: str, side: int = 100, at: int = 20) -> None:
     """A red disc of ``side`` across on blue."""
     mask = np.zeros((side + 40, side + 40), np.uint8)
     cv2.circle(mask, (at + side // 2, at + side // 2), side // 2 - 1, 255, -1)
-    picture = np.where(mask[..., None] > 0, np.uint8(RED), np.uint8((20, 20, 200)))
+    picture = np.where(mask[..., None] > 0, np.array(RED, np.uint8), np.array((20, 20, 200), np.uint8))
     write(root / "objects/source" / f"{name}.png", picture)
     write(root / "objects/mask" / f"{name}.png", mask)
 
@@ -122,8 +122,7 @@ def test_the_same_seed_the_same_triplets_from_any_start_on(folder: Path) -> None
 
 
 def test_an_object_is_seen_in_one_split_alone(folder: Path) -> None:
-    shares = {"validation_share": 0.3, "test_share": 0.3}
-    triplets = read(folder, **shares)
+    triplets = read(folder, validation_share=0.3, test_share=0.3)
     assert len({each.split for each in triplets}) > 1
     for each in triplets:
         stem = each.origin.rpartition("+")[2]
