@@ -68,7 +68,7 @@ def crons() -> dict[str, RawScheduleConfig]:
 def test_a_schedule_and_its_night_have_one_zone_and_none_lies_in_the_hour_that_is_absent_or_twice_there() -> (
     None
 ):
-    assert len(crons()) == 4
+    assert len(crons()) == 5
     for schedule in crons().values():
         assert schedule.timezone == ZONE
         assert schedule.cron is not None
