@@ -22,8 +22,8 @@ DETECTORS: list[DetectorConfig] = [YoloConfig(), GroundingDinoConfig()]
 
 FLOORS = [
     (YoloConfig(), 0.75, 0.75, 0.5),
-    # So far Grounding DINO's weights find solids and hardly name them (docs/log.md).
-    (GroundingDinoConfig(), 0.6, 0.2, 0.1),
+    # Grounding DINO finds solids, and confuses their shapes more than YOLO does (docs/log.md).
+    (GroundingDinoConfig(), 0.75, 0.4, 0.4),
 ]
 
 
