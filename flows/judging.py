@@ -12,7 +12,7 @@ from flows.settings import RoundSettings
 from flows.standing import Standing, as_remover
 from flows.steps import fresh_items, propose_in_turn, seeded
 from tasks.choose import choose_items
-from tasks.judge import JudgeMeasure, good_by_truth, measure_judge
+from tasks.judge import JudgeMeasure, good_by_truth, lacking_truth, measure_judge
 from tasks.train_judge import JudgeTraining, TrainedJudge, train_discriminator
 from tasks.workspace import Workspace
 
@@ -24,7 +24,7 @@ class JudgeOutcome(BaseModel):
 
     trained: TrainedJudge
     measured: JudgeMeasure | None
-    """None where the pool's truth is unknown and people answered no fresh candidate."""
+    """None where the fresh items' truth is unknown and people answered no fresh candidate."""
 
 
 def judge_phase(
@@ -33,8 +33,8 @@ def judge_phase(
     """Train the discriminator on all reviews so far, calibrate it, and measure it on fresh items.
 
     The reviews that calibrate are of what the remover makes now, which is what the judge will judge.
-    Where nobody knows the pool's truth, people are asked about the fresh candidates too, in the same
-    batch, and their answers, which train nothing, are what it is measured against.
+    Fresh candidates whose item's truth nobody knows are shown to people too, in the same batch, and their
+    answers, which train nothing, are what it is measured against.
 
     Returns:
         None if the review that calibrates was abandoned.
@@ -50,7 +50,7 @@ def judge_phase(
         standing.remover,
     )  # fmt: skip
     truth = workspace.ledger().shards(stage="truth")
-    beside = [] if truth else fresh
+    beside = lacking_truth(workspace, fresh, truth)
     phase = ReviewPhase("calibration", round)
     asked = review(config, workspace, run, phase, Asked(held_out, propose(items=held_out)), propose, beside)
     if asked.abandoned:
@@ -65,11 +65,7 @@ def judge_phase(
         held_out_items=tuple(asked.items),
     )
     trained = train_discriminator(workspace, work)
-    good = (
-        good_by_truth(workspace, fresh, truth, config.reviewer)
-        if truth
-        else _good_by_people(workspace, fresh)
-    )
+    good = _good_by_people(workspace, beside) | good_by_truth(workspace, fresh, truth, config.reviewer)
     outcome = JudgeOutcome(
         trained=trained, measured=_measured(config, workspace, round, trained, fresh, good)
     )

@@ -11,6 +11,7 @@ from flows.report.grids import SampleRow, draw_grid
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome
 from tasks.aside import write_durably
+from tasks.choose import items_of
 from tasks.evaluate import read_triplets, removals_of
 from tasks.propose import RemoverRef, load_remover
 from tasks.review.oracle import read_candidates, read_truths
@@ -100,7 +101,8 @@ def _candidate_rows(
     left = [c for c in candidates if c.key not in kept][::7][: _ROWS - len(taken)]
     shown = taken + left
     truth_shards = workspace.ledger().shards(stage="truth")
-    truths = read_truths(workspace, truth_shards, {c.item for c in shown}) if truth_shards else {}
+    known = {c.item for c in shown}.intersection(items_of(workspace, truth_shards))
+    truths = read_truths(workspace, truth_shards, known)
     scores = workspace.ledger().scores(judge.hash, [c.key for c in shown]) if judge else {}
     return [_candidate_row(c, truths, scores, c.key in kept) for c in shown]
 

@@ -88,8 +88,10 @@ def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: Sa
     ledger = workspace.ledger()
     model = ledger.champion("remover") if parent is None else ledger.model_named(parent)
     if model is None:
-        raise FlowError("the workspace has no remover in charge; name a network's folder with --parent")
+        raise FlowError(
+            "the workspace has no remover in charge; name a network's folder, or a model by its hash"
+        )
     if model.kind != "remover":
-        raise FlowError(f"model {model.hash} is a {model.kind}; a remover is trained from a remover")
+        raise FlowError(f"model {model.hash} is a {model.kind}; name a remover to begin from")
     check_weights(workspace.fetched(model.path), model)
     return RemoverRef(hash=model.hash, folder=model.path, sampling=sampling)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import IntTensor, Tensor
 
 from data_specs.arrays import Mask, RgbImage
+from data_specs.errors import ModelError
 from data_specs.keys import derive_key
 from models.inpainting import InpaintingNetwork
 from models.tensors import masks_to_tensor, pictures_to_tensor, tensor_to_pictures
@@ -111,7 +112,17 @@ class InpaintingRemover:
         return stepped[0]
 
     def _timesteps(self) -> Tensor:
-        """Descending; a strength below 1 leaves out the noisiest, as diffusers' pipelines do."""
+        """Descending; a strength below 1 leaves out the noisiest, as diffusers' pipelines do.
+
+        Raises:
+            ModelError: If a distilled network is asked for more steps than its teacher's path had points.
+        """
+        most = self.network.scheduler.config.get("original_inference_steps")
+        if most is not None and self.config.steps > most:
+            raise ModelError(
+                f"a distilled remover takes at most {most} steps, and is asked for {self.config.steps}; "
+                "ask for fewer, four are what it is made for"
+            )
         self.network.scheduler.set_timesteps(self.config.steps)
         skipped = self.config.steps - min(int(self.config.steps * self.config.strength), self.config.steps)
         return self.network.scheduler.timesteps[skipped:]

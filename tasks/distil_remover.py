@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.keys import derive_key
@@ -25,7 +24,6 @@ from tasks.train_remover import (
     remover_batches,
     version_reader,
 )
-from tasks.training_progress import training_progress
 from tasks.workspace import Workspace
 
 LORA_FOLDER = "lora"
@@ -92,10 +90,3 @@ def distil_remover(
         cast(Any, network).to("cpu")
     with first_process_first():
         return known_training(workspace, work) or keep_trained(workspace, work, save, losses)
-
-
-@task(task_run_name="distil remover: {work.name}")
-def distil(workspace: Workspace, work: Distillation) -> Trained:
-    """Distil a remover, with a progress bar here and in Prefect."""
-    with training_progress(f"distilling {work.name}") as progress:
-        return distil_remover(workspace, work, progress)

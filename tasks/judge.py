@@ -12,6 +12,7 @@ from data_specs.round import JudgeCurves, JudgeResult
 from data_specs.shard import ShardRef
 from models.calibration import area_under_curve, calibration_error, reliability
 from models.protocols import Discriminator
+from tasks.choose import items_of
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
 from tasks.train_judge import JudgeRef, load_judge
 from tasks.workers import INLINE, WorkersConfig, do_shard
@@ -103,11 +104,20 @@ def measure(
     return JudgeMeasure(result=result, curves=curves)
 
 
+def lacking_truth(
+    workspace: Workspace, refs: Sequence[ShardRef], truth: Sequence[ShardRef]
+) -> list[ShardRef]:
+    """The shards that hold a candidate of an item whose truth is unknown, as a photograph's is."""
+    known = set(items_of(workspace, truth))
+    return [ref for ref in refs if any(c.item not in known for c in read_candidates(workspace, ref))]
+
+
 def good_by_truth(
     workspace: Workspace, refs: Sequence[ShardRef], truth: Sequence[ShardRef], oracle: OracleConfig
 ) -> dict[str, bool]:
-    """Whether each candidate of some shards is truly good, by key, where the pool's truth is known."""
-    candidates = [c for ref in refs for c in read_candidates(workspace, ref)]
+    """Whether each candidate of some shards is truly good, by key, where its item's truth is known."""
+    known = set(items_of(workspace, truth))
+    candidates = [c for ref in refs for c in read_candidates(workspace, ref) if c.item in known]
     knower = oracle_for(workspace, oracle, truth, candidates)
     return {c.key: knower.truly_good(c) for c in candidates}
 

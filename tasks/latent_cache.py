@@ -19,7 +19,7 @@ from data_specs.keys import derive_key
 from models.inpainting import fingerprint_of
 from models.training.loop import BatchesFrom
 from models.training.remover_loss import LatentBatch, latents_of
-from models.training.running import every_process_done, moved_to, own_part, training_device
+from models.training.running import every_process_done, moved_to, own_part, own_part_here, training_device
 from tasks.aside import sweep_asides, write_durably
 from tasks.training_data import Groups, TripletSamples, batches_of, collate_triplets
 from tasks.workspace import Workspace
@@ -68,14 +68,17 @@ def cached_latents(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep_asides(folder)
-        for draw in own_part([(place, flip) for place in range(len(samples)) for flip in (False, True)]):
-            if not latents.path(draw).exists():
-                write_durably(latents.path(draw), _encoded(vae, samples, draw))
+        draws = [(place, flip) for place in range(len(samples)) for flip in (False, True)]
+        # Machines that share no disk find after the first pass that the others' parts are not there.
+        for part in (own_part, own_part_here):
+            for draw in part(draws):
+                if not latents.path(draw).exists():
+                    write_durably(latents.path(draw), _encoded(vae, samples, draw))
+            every_process_done()
     except OSError as error:
         raise ModelError(
             f"{folder}: the latents cannot be written ({error.strerror}); make room, or leave cache_latents"
         ) from error
-    every_process_done()
     return latents
 
 

@@ -102,7 +102,7 @@ def newest_judge(workspace: Workspace) -> JudgeRef | None:
     """The judge trained last whose weights are still there; None before the first."""
     trainings = reversed(workspace.ledger().phases("trainings"))
     judges = (JudgeRef.model_validate(known["judge"]) for known in trainings if "judge" in known)
-    return next((judge for judge in judges if (workspace.root / judge.folder).is_dir()), None)
+    return next((judge for judge in judges if workspace.fetched(judge.folder).is_dir()), None)
 
 
 def split_answers(
@@ -157,18 +157,18 @@ def train_judge(
             return discriminator_loss(module, batch, share)
 
         losses = train(module, loss_of, batches, work.training, checkpoint, progress, running)
-        for part in (network, module):
-            part.to("cpu")
         with first_process_first():
             known = _known(workspace, phase, checkpoint)
             if known is not None:
                 return known
-            judge = LoraDiscriminator(module, work.judge)
+            judge = LoraDiscriminator(module.to(training_device()), work.judge)
             _calibrate(
                 judge,
                 [decode_candidate(reader.by_key(answers[i][0])) for i in held],
                 [answers[i][2] for i in held],
             )
+            for part in (network, module):
+                part.to("cpu")
             trained = _keep(workspace, work, digest, judge, len(answers), losses)
             workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
             drop_checkpoint(checkpoint)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.training_bar import training_bar
 
@@ -23,7 +24,7 @@ def train_lcm_command(
         str | None,
         typer.Option(help="A network's folder, or a model's hash, to distil; else the remover in charge."),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="On this machine, one a GPU.")] = 1,
+    processes: ProcessesOption = 1,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,10 +33,8 @@ def train_lcm_command(
     Killed and started again, it goes on from its checkpoint. `cleanplate remove --model FOLDER` uses
     what it made; diffusers loads FOLDER/lora upon the teacher.
 
-    Example: cleanplate train lcm --profile full --teacher rorem --processes 8
+    Example: cleanplate train lcm --profile full --teacher 3fa9 --processes 8
     """
-    from flows.commands.processes import in_processes
-
     if in_processes(processes, sys.argv[1:]):
         return
     from flows.distil_remover import DistillationConfig, distil_on_version

@@ -1,5 +1,6 @@
 """How a training runs on its machines: passes, precision, optimizer; what it learns stays the same."""
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass, replace
@@ -90,6 +91,12 @@ def own_part(items: Sequence[Item]) -> Sequence[Item]:
     """What this process does of what any of them can do."""
     state = _processes()
     return items[state.process_index :: state.num_processes]
+
+
+def own_part_here(items: Sequence[Item]) -> Sequence[Item]:
+    """What this process does of what each machine must have on its own disk."""
+    state = _processes()
+    return items[state.local_process_index :: int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))]
 
 
 def every_process_done() -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.assessment import QualityConfig
 from data_specs.candidate import Candidate
+from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.review import Decision, Review
 from data_specs.shard import ShardRef
@@ -77,8 +78,18 @@ def read_candidates(workspace: Workspace, ref: ShardRef) -> list[Candidate]:
 
 
 def read_truths(workspace: Workspace, refs: Sequence[ShardRef], items: set[str]) -> dict[str, Triplet]:
-    """The truth of some pool items, by key."""
+    """The truth of some pool items, by key.
+
+    Raises:
+        FlowError: If no shard holds the truth of one of them.
+    """
     with ShardReader(workspace, list(refs)) as reader:
+        unknown = items.difference(reader.keys)
+        if unknown:
+            raise FlowError(
+                f"nobody knows the truth of {len(unknown)} pool items, such as {min(unknown)}, so the oracle "
+                "cannot answer; name `people` in the round's settings, and have them answer"
+            )
         return {key: decode_triplet(reader.by_key(key)) for key in items}
 
 

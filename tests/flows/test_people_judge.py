@@ -27,6 +27,17 @@ ITEMS, CALIBRATION, FRESH = 12, 20, 6
 @pytest.fixture
 def config(studio: SimpleNamespace) -> RoundConfig:
     """Validation pairs, a pool of 60 items more, and no truth of any pool item."""
+    return config_of(studio, "")
+
+
+@pytest.fixture(params=["train", "validation"])
+def partly_known(studio: SimpleNamespace, request: pytest.FixtureRequest) -> tuple[RoundConfig, str]:
+    """As with composites in the pool of real pictures: the truth of one split's items is known."""
+    return config_of(studio, request.param), request.param
+
+
+def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
+    """A round's settings; of the pool's truth only that of the split ``known`` stays."""
     workspace: Workspace = studio.workspace
     pairs = StudioConfig(size_px=32, seed=8, split="validation")
     film(workspace, FilmWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
@@ -34,9 +45,12 @@ def config(studio: SimpleNamespace) -> RoundConfig:
     film(workspace, FilmWork(round=0, index=2, stage="pool", studio=more, first=0, count=60))
     engine = sa.create_engine(workspace.ledger_url)
     with engine.begin() as connection:
-        truth = "(SELECT name FROM shards WHERE stage = 'truth')"
-        connection.exec_driver_sql(f"DELETE FROM samples WHERE shard IN {truth}")
-        connection.exec_driver_sql("DELETE FROM shards WHERE stage = 'truth'")
+        truth = "SELECT name FROM shards WHERE stage = 'truth'"
+        kept = f"SELECT shard FROM samples WHERE split = '{known}'"
+        gone = connection.exec_driver_sql(f"{truth} AND name NOT IN ({kept})").scalars().all()
+        for name in gone:
+            connection.exec_driver_sql(f"DELETE FROM samples WHERE shard = '{name}'")
+            connection.exec_driver_sql(f"DELETE FROM shards WHERE name = '{name}'")
     return RoundConfig(
         workspace=workspace.root,
         people=QueuePolicy(overlap_share=0),
@@ -124,3 +138,31 @@ def test_an_abandoned_human_phase_grows_nothing_and_says_so(config: RoundConfig)
     outcome: RoundOutcome = rorem_round(unjudged)
     assert (outcome.human.result.tested, outcome.human.result.kept) == (ITEMS, 0)
     assert "its review was abandoned, so nothing grew" in outcome.human.result.reason
+
+
+def test_people_are_shown_the_fresh_candidates_whose_truth_nobody_knows(
+    partly_known: tuple[RoundConfig, str],
+) -> None:
+    config, known = partly_known
+    workspace = Workspace.existing(config.workspace)
+    ledger = workspace.ledger()
+    answer_all(workspace, waits_for(config, "human"))
+    batch = waits_for(config, "calibration")
+    shown = FRESH if known == "train" else 0
+    assert ledger.batch_counts(batch).items == CALIBRATION + shown
+    answer_all(workspace, batch)
+    outcome: RoundOutcome = rorem_round(config)
+    assert outcome.judge is not None
+    assert outcome.judge.measured is not None
+    assert outcome.judge.measured.result.tested == FRESH
+    fresh = [row.key for ref in ledger.shards(stage="candidates") if ref.index >= 3000
+             for row in ledger.samples_of(ref.name)]  # fmt: skip
+    assert len(ledger.decisions(fresh)) == shown
+
+
+def test_without_people_what_nobody_knows_is_said(partly_known: tuple[RoundConfig, str]) -> None:
+    config, known = partly_known
+    alone = config.model_copy(update={"people": None})
+    with pytest.raises(FlowError, match=r"nobody knows the truth of \d+ pool items.* name `people`"):
+        rorem_round(alone)
+    assert bool(Workspace.existing(config.workspace).ledger().reviews()) == (known == "train")

@@ -14,6 +14,7 @@ from data_specs.errors import ModelError
 from models.codec import PatchCodec
 from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
 from models.remover import SamplingConfig
+from models.training import running
 from models.training.loop import TrainingConfig
 from models.training.object_clear_loss import ObjectClearLossConfig
 from models.training.remover_loss import RemoverLossConfig
@@ -88,6 +89,24 @@ def test_they_are_what_the_codec_gives(studio: SimpleNamespace) -> None:
         cells = inside.reshape(8, 4, 8, 4)
         np.testing.assert_array_equal(found.touched[0, 0], cells.any((1, 3)))
         np.testing.assert_array_equal(found.mask[0, 0], inside[::4, ::4])
+
+
+def test_a_machine_with_a_disk_of_its_own_has_them_all(
+    studio: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two processes, alone on its machine: the first one's part never comes here."""
+    state = SimpleNamespace(
+        process_index=1,
+        num_processes=2,
+        local_process_index=0,
+        device=torch.device("cpu"),
+        wait_for_everyone=lambda: None,
+    )
+    monkeypatch.setattr(running, "_processes", lambda: state)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    latents = latents_in(studio, codec_of(studio))
+    draws = [(place, flip) for place in range(12) for flip in (False, True)]
+    assert [latents.path(draw).is_file() for draw in draws] == [True] * 24
 
 
 def test_another_codec_has_its_own(studio: SimpleNamespace) -> None:

@@ -142,6 +142,19 @@ def test_every_network_and_every_change_of_hands(filmed, folder: Path) -> None:
         assert_every_sample_once_an_epoch(folder, "remover 1", name, count)
 
 
+@pytest.mark.slow
+def test_a_student_in_pieces_beside_its_whole_teacher(filmed, tmp_path: Path) -> None:
+    """Distilled by one process, by two, and by two in pieces."""
+    runs = [
+        {"name": "one", "processes": 1},
+        {"name": "two", "processes": 2},
+        {"name": "in pieces", **SHARDED, "checkpoint": "whole"},
+    ]
+    trained(filmed, tmp_path, *({**run, "kind": "lcm"} for run in runs))
+    assert_same_curve(tmp_path, "one", "two")
+    assert_same_curve(tmp_path, "one", "in pieces")
+
+
 def test_what_was_in_pieces_is_whole_afterwards(sharded: Path) -> None:
     """The checkpoint's average is the weights that the module held at the end, in the names it always had."""
     with safe_open(sharded / "whole", framework="np") as file:

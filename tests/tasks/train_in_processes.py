@@ -21,9 +21,11 @@ from torch import nn
 from data_specs.shard import EncodedSample
 from data_specs.triplet import Triplet
 from models.discriminator import DiscriminatorConfig, DiscriminatorNetwork
+from models.lcm_lora import LcmLoraConfig, student_of
 from models.object_attention import capture_object_attention
 from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
 from models.training.discriminator_loss import ReviewBatch, discriminator_loss
+from models.training.lcm_loss import LcmLossConfig, lcm_loss
 from models.training.loop import TrainingConfig, train
 from models.training.object_clear_loss import ObjectClearLossConfig, object_clear_loss
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
@@ -134,7 +136,20 @@ def judge(workspace: Workspace, run: dict[str, Any], training: TrainingConfig, s
     return module, loss_of, triplet_batches(samples, groups, training.batch_size, training.seed)
 
 
-KINDS = {"remover": remover, "object_clear": object_clear, "judge": judge}
+def lcm(workspace: Workspace, run: dict[str, Any], training: TrainingConfig, samples: TripletSamples):
+    """A student of the remover; its frozen weights are the teacher's own tensors."""
+    teacher = network_at(Path(run["network"]))
+    student = student_of(teacher.unet, LcmLoraConfig(rank=4), seed=0)
+    config = LcmLossConfig(guidance_low=2, guidance_high=5)
+
+    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+        return lcm_loss(teacher, student, batch, config, share)
+
+    groups = [range(len(samples))]
+    return student, loss_of, triplet_batches(samples, groups, training.batch_size, training.seed)
+
+
+KINDS = {"remover": remover, "object_clear": object_clear, "judge": judge, "lcm": lcm}
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

@@ -90,7 +90,9 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest`"):
         train_on_version(RemoverTrainingConfig(workspace=space.root))
     space = workspace_at(tmp_path / "pairs")
-    with pytest.raises(FlowError, match="no remover in charge; name a network's folder with --parent"):
+    with pytest.raises(
+        FlowError, match="no remover in charge; name a network's folder, or a model by its hash"
+    ):
         train_on_version(RemoverTrainingConfig(workspace=space.root))
 
 

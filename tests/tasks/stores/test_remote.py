@@ -18,12 +18,15 @@ from benchmarks._bad_network import bad_network
 from benchmarks._s3_server import S3Server, s3_program, s3_server, s3_variables
 from data_specs.errors import InputError, ShardError, StoreError
 from data_specs.shard import EncodedSample, ShardRef
+from models.remover import SamplingConfig
 from tasks.dataset import create_version, load_samples, verify_dataset
 from tasks.ledger import Ledger
 from tasks.model_store import keep_model
+from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, write_shard
 from tasks.stores import address as addresses
 from tasks.stores.bucket import Bucket
+from tasks.train_judge import JudgeRef, TrainedJudge, newest_judge
 from tasks.workspace import Workspace
 from tests.tasks.stores.conftest import Machine
 from tests.tasks.stores.small_shards import SHARDS, samples, shard
@@ -148,6 +151,20 @@ def test_models_are_whole_or_not_there(machine: Machine, address: str) -> None:
     # Without its list a model is nothing, whichever files were uploaded.
     obstore.delete(tampered(address), "models/digest.json")
     assert not machine("a third").fetched("models/digest").exists()
+
+
+def test_the_newest_judge_is_known_where_its_weights_never_were(machine: Machine) -> None:
+    one, other = machine("one"), machine("other")
+    backbone = RemoverRef(hash="base", folder="models/base", sampling=SamplingConfig())
+    for number in range(2):
+        keep_model(one, f"judge-{number}", lambda folder: (folder / "judge.json").touch())
+        judge = JudgeRef(hash=f"hash {number}", folder=f"models/judge-{number}", backbone=backbone)
+        trained = TrainedJudge(judge=judge, reviewed=40, losses=[])
+        one.ledger().record_phase("trainings", f"training {number}", trained.model_dump(mode="json"))
+    found = newest_judge(other)
+    assert found is not None
+    assert found.hash == "hash 1"
+    assert (other.models_dir / "judge-1/judge.json").is_file()
 
 
 def test_reports_are_those_shared_last(machine: Machine) -> None:
