@@ -20,6 +20,7 @@ from yaml import safe_load
 from deploy.automations import BRING_BACK
 from deploy.pools import POOLS, QUEUES
 from deploy.register import PREFECT_FILE, register
+from tasks.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 ZONE = "Europe/Berlin"
@@ -107,7 +108,7 @@ def registered(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
     """Everything registered twice."""
     api = PREFECT_API_URL.value()
     assert api is not None
-    workspace = tmp_path_factory.mktemp("served")
+    workspace = Workspace.open(tmp_path_factory.mktemp("served"))
     register(api, workspace)
     register(api, workspace)
     with get_client(sync_client=True) as client:
