@@ -1,4 +1,4 @@
-"""docs/runbook.md: what it says to type is read by the programs it is typed to."""
+"""docs/runbook.md and deploy/README.md: what they say to type is read by the programs it is typed to."""
 
 import re
 import shlex
@@ -14,6 +14,7 @@ from tests.deploy.written_commands import ROOT, blocks, read_command
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 COMMANDS = blocks(RUNBOOK)
+ELSEWHERE = blocks((ROOT / "deploy" / "README.md").read_text())
 RUN = "07f03759-4ae0-469a-85d5-1b2a3049ed1b"
 IN_TEXT = [
     words
@@ -31,7 +32,7 @@ def named_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("named_files")
-@pytest.mark.parametrize("command", sorted({*COMMANDS, *IN_TEXT}))
+@pytest.mark.parametrize("command", sorted({*COMMANDS, *IN_TEXT, *ELSEWHERE}))
 def test_what_is_to_be_typed_can_be_typed(command: str) -> None:
     read_command(shlex.split(command.replace("RUN", RUN)))
 

@@ -18,12 +18,15 @@ from benchmarks._bad_network import bad_network
 from benchmarks._s3_server import S3Server, s3_program, s3_server, s3_variables
 from data_specs.errors import InputError, ShardError, StoreError
 from data_specs.shard import EncodedSample, ShardRef
+from models.remover import SamplingConfig
 from tasks.dataset import create_version, load_samples, verify_dataset
 from tasks.ledger import Ledger
 from tasks.model_store import keep_model
+from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, write_shard
 from tasks.stores import address as addresses
 from tasks.stores.bucket import Bucket
+from tasks.train_judge import JudgeRef, TrainedJudge, newest_judge
 from tasks.workspace import Workspace
 from tests.tasks.stores.conftest import Machine
 from tests.tasks.stores.small_shards import SHARDS, samples, shard
@@ -59,6 +62,25 @@ def test_another_machine_reads_what_one_wrote(machine: Machine, tmp_path: Path) 
     report = verify_dataset(machine("a third"))
     assert (report.faults, report.shards, report.versions) == ([], 3, 1)
     assert create_version(other, [(ref, None) for ref in refs], None, "again") == version
+
+
+def test_another_machine_finds_the_newest_judge(machine: Machine) -> None:
+    """A night on a machine that never trained would else leave its candidates to people."""
+    one, other = machine("one"), machine("other")
+
+    def save(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "head.safetensors").write_bytes(b"weights")
+
+    backbone = RemoverRef(hash="base", folder="base", sampling=SamplingConfig())
+    kept, lost = (
+        JudgeRef(hash=name, folder=f"models/{name}", backbone=backbone) for name in ("kept", "lost")
+    )
+    keep_model(one, kept.hash, save)
+    for judge in (kept, lost):
+        trained = TrainedJudge(judge=judge, reviewed=0, losses=[1.0])
+        one.ledger().record_phase("trainings", judge.hash, trained.model_dump(mode="json"))
+    assert newest_judge(other) == newest_judge(one) == kept
 
 
 def test_the_same_work_gives_the_folders_bytes(
