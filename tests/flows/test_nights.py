@@ -19,12 +19,13 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterFlowRunId,
 )
-from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from pydantic import ValidationError
 
+from data_specs.compositing import CompositingResult
 from flows import nights
-from flows.nightly_candidates import NightlyCandidatesConfig, nightly_candidates
+from flows.nightly_candidates import CandidatesResult, NightlyCandidatesConfig, nightly_candidates
 from flows.nightly_compositing import NightlyCompositingConfig, nightly_compositing
 from flows.nights import NightSettings, night_of, night_seed
 from flows.retrain import RetrainConfig, retrain
@@ -60,8 +61,10 @@ def run_and_tasks(client: SyncPrefectClient, flow, config) -> tuple[Any, str, li
     return state.result(), named, client.read_task_runs(task_run_filter=of_run)
 
 
-def pages_of(client: SyncPrefectClient, run: UUID) -> list[list[str]]:
+def pages_of(client: SyncPrefectClient, ended: State[Any]) -> list[list[str]]:
     """The lines of each morning page that a flow run shows."""
+    run = ended.state_details.flow_run_id
+    assert run is not None
     wanted = ArtifactFilter(
         flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=["morning"])
     )
@@ -129,13 +132,14 @@ def test_a_night_of_compositing_ends_with_a_page_of_what_it_made_and_refused_and
     config = small_compositing(tmp_path / "workspace", ONE)
     done, again = (nightly_compositing(config, return_state=True) for _ in range(2))
     ledger, result = Workspace.existing(config.workspace).ledger(), done.result()
+    assert isinstance(result, CompositingResult)
     refused = Counter(each.reason.value for each in ledger.rejects())
-    [page] = pages_of(client, done.state_details.flow_run_id)
+    [page] = pages_of(client, done)
     assert f"- {result.composites} accepted, for 0.00 EUR, 0 EUR each." in page
     assert f"| composites | {len(ledger.shards(stage='composites'))} | {result.composites} |" in page
     assert refused, "or nothing is seen of the refusals"
     assert [f"| {reason} | {count} |" in page for reason, count in refused.items()] == [True] * len(refused)
-    assert pages_of(client, again.state_details.flow_run_id) == []
+    assert pages_of(client, again) == []
 
 
 def test_a_night_of_candidates_ends_with_a_page_that_counts_what_joined(
@@ -143,12 +147,15 @@ def test_a_night_of_candidates_ends_with_a_page_that_counts_what_joined(
 ) -> None:
     untrained_judge(studio)
     done = nightly_candidates(small_candidates(studio, ONE), return_state=True)
-    [page] = pages_of(client, done.state_details.flow_run_id)
-    version = done.result().version
+    [page] = pages_of(client, done)
+    result = done.result()
+    assert isinstance(result, CandidatesResult)
     assert "| candidates | 3 | 20 |" in page
     assert "| grown | 1 | 10 |" in page
     assert any(
-        line.startswith(f"- Dataset version {version} has {studio.version.samples + 10} samples, +10: ")
+        line.startswith(
+            f"- Dataset version {result.version} has {studio.version.samples + 10} samples, +10: "
+        )
         for line in page
     )
 
