@@ -4,6 +4,7 @@ import argparse
 import gc
 import json
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ def peak_bytes(way: Callable[[], object]) -> int:
 def measured(case: Case, train: bool, runs: int) -> Figures:
     """Time and memory of the three ways, in alternation."""
     ways = case.ways(train)
-    seconds = alternate(ways, runs)
+    seconds = alternate(ways, runs, time.process_time)
     peaks = {name: peak_bytes(way) for name, way in ways.items()}
     kept = {f"every_{key}": value for key, value in ratio_of(seconds, "without", "every map").items()}
     return {

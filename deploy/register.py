@@ -1,4 +1,7 @@
-"""Registers everything that prefect.yaml and the automations say with a Prefect server; safe to do again."""
+"""Registers everything that prefect.yaml and the automations say with a Prefect server; safe to do again.
+
+`python -m deploy.register` does it alone, where server and workers are containers of their own.
+"""
 
 import os
 import subprocess
@@ -8,19 +11,22 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from data_specs.errors import FlowError
+from data_specs.errors import CleanplateError, FlowError
 from deploy.automations import make_automations
 from deploy.pools import make_pools
+from flows.local_prefect import named_server
+from tasks.workspace import Workspace
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
 
-def register(api: str, workspace: Path) -> None:
+def register(api: str, workspace: Workspace) -> None:
     """Pools and queues, then the deployments with their schedules and triggers, then the automations.
 
     Args:
         api: Prefect's API, which ends in /api.
-        workspace: What the deployments work in; absolute.
+        workspace: What the deployments work in; they are told its address, which means the same on every
+            machine where it is a store's.
 
     Raises:
         FlowError: When Prefect refuses the deployments.
@@ -31,7 +37,7 @@ def register(api: str, workspace: Path) -> None:
         make_automations(client)
 
 
-def _deploy(api: str, workspace: Path) -> None:
+def _deploy(api: str, workspace: Workspace) -> None:
     """Prefect's own command reads the file, so that it means here what Prefect's documentation says."""
     done = subprocess.run(
         [
@@ -44,7 +50,7 @@ def _deploy(api: str, workspace: Path) -> None:
             "--prefect-file",
             str(PREFECT_FILE),
         ],
-        env={**os.environ, "PREFECT_API_URL": api, "CLEANPLATE_WORKSPACE": str(workspace)},
+        env={**os.environ, "PREFECT_API_URL": api, "CLEANPLATE_WORKSPACE": workspace.address},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -53,3 +59,18 @@ def _deploy(api: str, workspace: Path) -> None:
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()[-20:]
         raise FlowError(f"Prefect refused {PREFECT_FILE.name}: " + "\n".join(said))
+
+
+def main() -> None:
+    """Makes the workspace CLEANPLATE_WORKSPACE where it is missing, and registers its deployments."""
+    api, _ = named_server()
+    try:
+        workspace = Workspace.open(os.environ.get("CLEANPLATE_WORKSPACE", "workspace"))
+        register(api, workspace)
+    except CleanplateError as error:
+        sys.exit(f"cleanplate: {error}")
+    print(f"{workspace.address} is registered at {api}")
+
+
+if __name__ == "__main__":
+    main()

@@ -66,7 +66,7 @@ def serve(workspace: Workspace, ready: Callable[[str, bool], None]) -> None:
                 server.start()
             _wait_for(api, server, stop)
             if not stop.is_set():
-                register(api, workspace.root)
+                register(api, workspace)
                 ready(api.removesuffix("/api"), alone)
             while alone and not stop.wait(_LOOK_SECONDS):
                 for process in [*([server] if server else []), *workers]:

@@ -21,12 +21,11 @@ DRIFT_EVENT = "round.drifted"
 """Emitted for each alarm; an automation may call somebody."""
 
 
-class MorningConfig(BaseModel):
-    """The form of ``morning``."""
+class MorningSettings(BaseModel):
+    """What a morning's page covers and when it alarms; the nightly flows have it in their forms too."""
 
     model_config = ConfigDict(frozen=True)
 
-    workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
     hours: float = Field(default=24, gt=0, le=24 * 366, description="How far to look back.")
     prices: Prices = Field(default=Prices(), description="What an hour of a CPU core and of a GPU costs.")
     limits: DriftLimits = Field(
@@ -34,23 +33,26 @@ class MorningConfig(BaseModel):
     )
 
 
+class MorningConfig(MorningSettings):
+    """The form of ``morning``."""
+
+    workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
+
+
 @flow(name="morning", flow_run_name="morning of {config.hours:g} hours")
 def morning(config: MorningConfig) -> Morning:
     """Look back, show it as one page, and raise an alarm where a round has drifted."""
-    found = look_back_now(config)
-    publish_morning(Workspace.existing(config.workspace), found)
+    workspace = Workspace.existing(config.workspace)
+    found = look_back_now(workspace, config)
+    publish_morning(workspace, found)
     return found
 
 
-def look_back_now(config: MorningConfig) -> Morning:
-    """The last hours up to this moment.
-
-    Raises:
-        InputError: When there is no workspace.
-    """
+def look_back_now(workspace: Workspace, settings: MorningSettings) -> Morning:
+    """The last hours up to this moment."""
     until = datetime.now(UTC)
-    since = until - timedelta(hours=config.hours)
-    return look_back(Workspace.existing(config.workspace), since, until, config.prices, config.limits)
+    since = until - timedelta(hours=settings.hours)
+    return look_back(workspace, since, until, settings.prices, settings.limits)
 
 
 def publish_morning(workspace: Workspace, found: Morning) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import FlowError
 from data_specs.shard import ShardRef
 from flows.clean_stop import stops_cleanly
-from flows.nights import NightSettings, done_before, night_of, night_run_name, record_done
+from flows.nights import NightSettings, close_night, done_before, night_of, night_run_name
 from flows.progress import say
 from flows.retrain_ready import RetrainTrigger, ask_for_retraining
 from flows.settings import RoundSettings
@@ -113,7 +113,7 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
         version=version,
     )
     _publish(result)
-    record_done(workspace, WORK, night, result)
+    close_night(config, workspace, WORK, night, result)
     return result
 
 

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from data_specs.compositing import CompositingResult
 from flows.clean_stop import stops_cleanly
-from flows.nights import NightSettings, done_before, night_of, night_run_name, night_seed, record_done
+from flows.nights import NightSettings, close_night, done_before, night_of, night_run_name, night_seed
 from flows.objectclear_compositing import CompositingConfig, objectclear_compositing
 from tasks.workspace import Workspace
 
@@ -42,5 +42,5 @@ def nightly_compositing(config: NightlyCompositingConfig) -> CompositingResult:
     compose = config.compose.model_copy(update={"seed": night_seed(config.compose.seed, night)})
     # As a function: a subflow's run of its own would stay "Running" when both are killed.
     result = objectclear_compositing.fn(config.model_copy(update={"compose": compose}))
-    record_done(workspace, WORK, night, result)
+    close_night(config, workspace, WORK, night, result)
     return result

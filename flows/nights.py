@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_specs.keys import derive_key
+from flows.morning import MorningSettings, look_back_now, publish_morning
 from flows.progress import say
 from tasks.workspace import Workspace
 
@@ -29,6 +30,9 @@ class NightSettings(BaseModel):
     night: date | None = Field(
         default=None,
         description="The night to do; None: the date on which the run was due. A night is done once.",
+    )
+    morning: MorningSettings = Field(
+        default=MorningSettings(), description="The page that the night ends with: hours, prices, limits."
     )
 
     @field_validator("zone")
@@ -69,8 +73,14 @@ def done_before(workspace: Workspace, work: str, night: date) -> dict[str, Any] 
     return known
 
 
-def record_done(workspace: Workspace, work: str, night: date, result: BaseModel) -> None:
-    """The night's last act."""
+def close_night(
+    settings: NightSettings, workspace: Workspace, work: str, night: date, result: BaseModel
+) -> None:
+    """Shows the morning's page in this flow run, then records the night as done, which is its last act.
+
+    A night killed in between shows its page once more; one that is recorded never does again.
+    """
+    publish_morning(workspace, look_back_now(workspace, settings.morning))
     workspace.ledger().record_phase(work, night.isoformat(), result.model_dump(mode="json"))
 
 

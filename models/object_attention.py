@@ -121,7 +121,9 @@ class _Tap:
         by_head = attended.unflatten(-1, (self._heads, -1))
         added = _added(attended)
         narrow, channels = by_head.split([by_head.shape[-1] - added, added], -1)
-        self._put(channels[..., 0].transpose(1, 2).unflatten(-1, self._size).float())
+        # A copy: a view would keep all that was attended to.
+        column = channels[..., 0].transpose(1, 2).to(torch.float32, copy=True)
+        self._put(column.unflatten(-1, self._size))
         return narrow.flatten(-2), *rest
 
 

@@ -35,11 +35,13 @@ def morning_command(
     """
     from flows.morning import MorningConfig, look_back_now
     from flows.report.morning_text import morning_page
+    from tasks.workspace import Workspace
 
     settings = configured(MorningConfig, config, {"workspace": workspace, "hours": hours})
     named = {"cpu_hour": cpu_hour, "gpu_hour": gpu_hour}
     prices = settings.prices.model_copy(update={name: p for name, p in named.items() if p is not None})
-    found = look_back_now(settings.model_copy(update={"prices": prices}))
+    place = Workspace.existing(settings.workspace)
+    found = look_back_now(place, settings.model_copy(update={"prices": prices}))
     if as_json:
         totals = {"cost": found.cost, "cost_per_accepted": found.cost_per_accepted}
         alarms = [each.model_dump(mode="json") for each in found.drifts if each.alarm]

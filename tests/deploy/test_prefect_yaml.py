@@ -20,6 +20,10 @@ from yaml import safe_load
 from deploy.automations import BRING_BACK
 from deploy.pools import POOLS, QUEUES
 from deploy.register import PREFECT_FILE, register
+from flows.nightly_candidates import NightlyCandidatesConfig
+from tasks.stores import stored_at, working_folder
+from tasks.stores.address import CACHE_VARIABLE, STORE_FILE
+from tasks.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 ZONE = "Europe/Berlin"
@@ -107,7 +111,7 @@ def registered(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
     """Everything registered twice."""
     api = PREFECT_API_URL.value()
     assert api is not None
-    workspace = tmp_path_factory.mktemp("served")
+    workspace = Workspace.open(tmp_path_factory.mktemp("served"))
     register(api, workspace)
     register(api, workspace)
     with get_client(sync_client=True) as client:
@@ -122,7 +126,7 @@ def deployments(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
 @pytest.mark.slow
 def test_registered_twice_it_is_there_once(registered: SyncPrefectClient) -> None:
     found = deployments(registered)
-    assert len(found) == len(written().deployments) == 10
+    assert len(found) == len(written().deployments) == 11
     assert {name: len(each.schedules) for name, each in found.items() if each.schedules} == {
         "nightly-compositing/nightly": 1,
         "nightly-candidates/nightly": 1,
@@ -177,3 +181,19 @@ def test_the_server_plans_the_nights_over_the_clock_change(registered: SyncPrefe
         datetime(2027, 3, 28, 0, 30, tzinfo=UTC),
         datetime(2027, 3, 28, 23, 30, tzinfo=UTC),
     ]
+
+
+@pytest.mark.slow
+def test_a_workspace_in_a_bucket_is_named_by_its_address(
+    registered: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is one machine's cache, and on another one an empty workspace."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    (tmp_path / STORE_FILE).write_text("s3://plates/main\n")
+    api = PREFECT_API_URL.value()
+    assert api is not None
+    register(api, Workspace(tmp_path))
+    config = deployments(registered)["nightly-candidates/nightly"].parameters["config"]
+    assert config["workspace"] == "s3://plates/main"
+    settings = NightlyCandidatesConfig.model_validate(config)
+    assert stored_at(working_folder(settings.workspace)) == "s3://plates/main"

@@ -121,7 +121,7 @@ def config(space: Workspace) -> MorningConfig:
 
 
 def test_what_it_cost_and_what_came_of_it(night: Workspace) -> None:
-    found = look_back_now(config(night))
+    found = look_back_now(night, config(night))
     work = {each.what: (each.pieces, each.cost) for each in found.work}
     assert work == {"compose": (2, pytest.approx(1.0)), "train remover": (1, pytest.approx(0.25 + 8))}
     assert found.cost == pytest.approx(9.25)
@@ -141,7 +141,7 @@ def test_another_stretch_of_time_holds_nothing(night: Workspace) -> None:
 
 
 def test_drift_compares_the_newest_judge_with_the_people_of_the_same_round(night: Workspace) -> None:
-    keep, score, change = look_back_now(config(night)).drifts
+    keep, score, change = look_back_now(night, config(night)).drifts
     assert (keep.what, keep.against, keep.expected, keep.found) == ("keep rate", "human 2", 0.5, 0.05)
     assert keep.error == pytest.approx((0.2 * 0.8 * (1 / 100 + 1 / 200)) ** 0.5)
     assert (score.what, score.expected) == ("score", 0.75), "not the answers that calibrate"
@@ -181,7 +181,7 @@ def test_of_rorems_own_rounds_only_the_last_fall_is_an_alarm() -> None:
 
 
 def test_the_page_opens_with_the_alarms(night: Workspace) -> None:
-    lines = morning_page(look_back_now(config(night))).splitlines()
+    lines = morning_page(look_back_now(night, config(night))).splitlines()
     assert lines[2] == (
         "- **Alarm**: the keep rate of automation 2 is 5.0%, of human 2 50.0%: "
         "45.0 points apart, 30.0 allowed"
@@ -207,7 +207,7 @@ def events_of(space: Workspace) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_shows_the_page_and_raises_each_alarm_once(night: Workspace) -> None:
-    found = look_back_now(config(night))
+    found = look_back_now(night, config(night))
 
     @flow
     def nightly() -> str:

