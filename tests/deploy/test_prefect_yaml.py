@@ -68,7 +68,7 @@ def crons() -> dict[str, RawScheduleConfig]:
 def test_a_schedule_and_its_night_have_one_zone_and_none_lies_in_the_hour_that_is_absent_or_twice_there() -> (
     None
 ):
-    assert len(crons()) == 4
+    assert len(crons()) == 5
     for schedule in crons().values():
         assert schedule.timezone == ZONE
         assert schedule.cron is not None
@@ -122,11 +122,12 @@ def deployments(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
 @pytest.mark.slow
 def test_registered_twice_it_is_there_once(registered: SyncPrefectClient) -> None:
     found = deployments(registered)
-    assert len(found) == len(written().deployments) == 10
+    assert len(found) == len(written().deployments) == 11
     assert {name: len(each.schedules) for name, each in found.items() if each.schedules} == {
         "nightly-compositing/nightly": 1,
         "nightly-candidates/nightly": 1,
         "retrain/retrain": 1,
+        "morning/daily": 1,
         "retention/weekly": 1,
         "reaper/reaper": 1,
     }
