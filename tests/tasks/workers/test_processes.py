@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_specs.errors import InputError, WorkerError
+from data_specs.errors import DiskFullError, InputError, WorkerError
 from tasks.propose import propose
 from tasks.workers.config import INLINE, ProcessesConfig
 from tasks.workers.pool import TRIES, Pool
@@ -45,6 +45,8 @@ def test_a_refusal_comes_back_as_it_was_raised_and_kills_nobody(pair: Pool) -> N
     with pytest.raises(InputError, match=r"^meta\.json: holds no list$") as caught:
         pair.run("x", jobs.refuse, None)
     assert (caught.value.where, caught.value.fault) == ("meta.json", "holds no list")
+    with pytest.raises(DiskFullError, match=r"^/data/shards: No space left on device; free some space"):
+        pair.run("x", jobs.fill_the_disk, None)
     assert pair.run("x", jobs.own_pid, None).result == before
 
 
