@@ -19,8 +19,9 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.runtime import flow_run
 from pydantic import ValidationError
 
+from data_specs.errors import WorkerError
 from flows import nights
-from flows.nightly_candidates import NightlyCandidatesConfig, nightly_candidates
+from flows.nightly_candidates import NightlyCandidatesConfig, kept, nightly_candidates
 from flows.nightly_compositing import NightlyCompositingConfig, nightly_compositing
 from flows.nights import NightSettings, night_of, night_seed
 from flows.retrain import RetrainConfig, retrain
@@ -169,6 +170,16 @@ def test_with_a_judge_the_dataset_grows_and_no_item_is_drawn_twice(
     assert grown_since_training(workspace, current) == 24
     nothing = run_and_tasks(client, nightly_candidates, small_candidates(studio, date(2026, 11, 29)))[0]
     assert (nothing.items, nothing.candidates, nothing.version) == (0, 0, current.number)
+
+
+def test_a_nights_workers_propose_and_judge(client: SyncPrefectClient, studio: SimpleNamespace) -> None:
+    nobody = small_candidates(studio, TWO, workers={"kind": "ray", "address": "127.0.0.1:9"})
+    run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))
+    refs = studio.workspace.ledger().shards(stage="candidates")
+    with pytest.raises(WorkerError, match="Ray"):
+        kept(nobody, studio.workspace, refs, untrained_judge(studio), "night two")
+    with pytest.raises(WorkerError, match="Ray"):
+        nightly_candidates(nobody)
 
 
 def test_a_version_is_trained_on_once_and_grows_count_from_there(

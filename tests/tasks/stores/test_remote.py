@@ -18,12 +18,15 @@ from benchmarks._bad_network import bad_network
 from benchmarks._s3_server import S3Server, s3_program, s3_server, s3_variables
 from data_specs.errors import InputError, ShardError, StoreError
 from data_specs.shard import EncodedSample, ShardRef
+from models.remover import SamplingConfig
 from tasks.dataset import create_version, load_samples, verify_dataset
 from tasks.ledger import Ledger
 from tasks.model_store import keep_model
+from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, write_shard
 from tasks.stores import address as addresses
 from tasks.stores.bucket import Bucket
+from tasks.train_judge import JudgeRef, TrainedJudge, newest_judge
 from tasks.workspace import Workspace
 from tests.tasks.stores.conftest import Machine
 from tests.tasks.stores.small_shards import SHARDS, samples, shard
@@ -148,6 +151,17 @@ def test_models_are_whole_or_not_there(machine: Machine, address: str) -> None:
     # Without its list a model is nothing, whichever files were uploaded.
     obstore.delete(tampered(address), "models/digest.json")
     assert not machine("a third").fetched("models/digest").exists()
+
+
+def test_another_machine_has_the_newest_judge(machine: Machine) -> None:
+    one, other = machine("one"), machine("other")
+    backbone = RemoverRef(hash="backbone", folder="models/backbone", sampling=SamplingConfig())
+    keep_model(one, "judge", lambda folder: (folder / "head.safetensors").write_bytes(b"head"))
+    judge = JudgeRef(hash="judge", folder="models/judge", backbone=backbone)
+    trained = TrainedJudge(judge=judge, reviewed=9, losses=[1.0])
+    one.ledger().record_phase("trainings", "training judge", trained.model_dump(mode="json"))
+    assert newest_judge(other) == judge
+    assert (other.models_dir / "judge/head.safetensors").read_bytes() == b"head"
 
 
 def test_reports_are_those_shared_last(machine: Machine) -> None:
