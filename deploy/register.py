@@ -15,12 +15,12 @@ from deploy.pools import make_pools
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
 
-def register(api: str, workspace: Path) -> None:
+def register(api: str, workspace: str) -> None:
     """Pools and queues, then the deployments with their schedules and triggers, then the automations.
 
     Args:
         api: Prefect's API, which ends in /api.
-        workspace: What the deployments work in; absolute.
+        workspace: What the deployments work in: an absolute folder, or a store's address.
 
     Raises:
         FlowError: When Prefect refuses the deployments.
@@ -31,7 +31,7 @@ def register(api: str, workspace: Path) -> None:
         make_automations(client)
 
 
-def _deploy(api: str, workspace: Path) -> None:
+def _deploy(api: str, workspace: str) -> None:
     """Prefect's own command reads the file, so that it means here what Prefect's documentation says."""
     done = subprocess.run(
         [
@@ -44,7 +44,7 @@ def _deploy(api: str, workspace: Path) -> None:
             "--prefect-file",
             str(PREFECT_FILE),
         ],
-        env={**os.environ, "PREFECT_API_URL": api, "CLEANPLATE_WORKSPACE": str(workspace)},
+        env={**os.environ, "PREFECT_API_URL": api, "CLEANPLATE_WORKSPACE": workspace},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -55,7 +55,7 @@ def serve(workspace: Workspace, ready: Callable[[str, bool], None]) -> None:
         **os.environ,
         "PREFECT_API_URL": api,
         "PREFECT_HOME": str(home),
-        "CLEANPLATE_WORKSPACE": str(workspace.root),
+        "CLEANPLATE_WORKSPACE": workspace.address,
     }
     stop = _stop_on_signals()
     with _alone(home / "serve.lock") as alone:
@@ -66,7 +66,7 @@ def serve(workspace: Workspace, ready: Callable[[str, bool], None]) -> None:
                 server.start()
             _wait_for(api, server, stop)
             if not stop.is_set():
-                register(api, workspace.root)
+                register(api, workspace.address)
                 ready(api.removesuffix("/api"), alone)
             while alone and not stop.wait(_LOOK_SECONDS):
                 for process in [*([server] if server else []), *workers]:

@@ -43,7 +43,7 @@ def ask_for_retraining(workspace: Workspace, trigger: RetrainTrigger) -> UUID | 
     if grown < trigger.after:
         say(f"{grown} triplets have grown since the last training; {trigger.after} ask for the next")
         return None
-    changes = {"workspace": str(workspace.root), "version": version.number}
+    changes = {"workspace": workspace.address, "version": version.number}
     run = start_once(trigger.deployment, changes, retrain_key(version))
     if run is not None:
         say(f"{grown} triplets have grown since the last training: version {version.number} is retrained")

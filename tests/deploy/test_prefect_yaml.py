@@ -107,7 +107,7 @@ def registered(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
     """Everything registered twice."""
     api = PREFECT_API_URL.value()
     assert api is not None
-    workspace = tmp_path_factory.mktemp("served")
+    workspace = str(tmp_path_factory.mktemp("served"))
     register(api, workspace)
     register(api, workspace)
     with get_client(sync_client=True) as client:

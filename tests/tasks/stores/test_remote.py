@@ -17,6 +17,7 @@ from obstore.store import S3Store
 from benchmarks._bad_network import bad_network
 from benchmarks._s3_server import S3Server, s3_program, s3_server, s3_variables
 from data_specs.errors import InputError, ShardError, StoreError
+from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
 from models.remover import SamplingConfig
 from tasks.dataset import create_version, load_samples, verify_dataset
@@ -27,6 +28,7 @@ from tasks.shards import ShardReader, write_shard
 from tasks.stores import address as addresses
 from tasks.stores.bucket import Bucket
 from tasks.train_judge import JudgeRef, TrainedJudge, newest_judge
+from tasks.workers.shard_job import in_workspace
 from tasks.workspace import Workspace
 from tests.tasks.stores.conftest import Machine
 from tests.tasks.stores.small_shards import SHARDS, samples, shard
@@ -162,6 +164,16 @@ def test_another_machine_has_the_newest_judge(machine: Machine) -> None:
     one.ledger().record_phase("trainings", "training judge", trained.model_dump(mode="json"))
     assert newest_judge(other) == judge
     assert (other.models_dir / "judge/head.safetensors").read_bytes() == b"head"
+
+
+def test_a_worker_on_another_machine_has_a_cache_of_its_own(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one = machine("one")
+    monkeypatch.setenv("CLEANPLATE_CACHE", str(tmp_path / "worker"))
+    ref = in_workspace(one.address, derive_key(one.ledger_url), shard, 0)
+    assert files(one) == {}
+    assert contents(one, [ref]) == list(samples(0))
 
 
 def test_reports_are_those_shared_last(machine: Machine) -> None:
