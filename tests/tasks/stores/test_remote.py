@@ -113,6 +113,23 @@ def test_a_row_committed_at_the_last_moment_counts_too(
     assert contents(other, [ref]) == contents(one, [ref]) == list(samples(0))
 
 
+def test_who_is_killed_before_the_row_hides_no_other_machines_bytes(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = machine("one"), machine("other")
+
+    def killed(_ledger: Ledger, *_row: Any) -> ShardRef:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as here:
+        here.setattr(Ledger, "commit_shard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shard(other, 0, seed=1)
+    ref = shard(one, 0)
+    assert shard(other, 0, seed=1) == ref
+    assert contents(other, [ref]) == list(samples(0))
+
+
 def test_racing_machines_number_each_version_once(machine: Machine) -> None:
     machines = [machine(f"machine {number}") for number in range(4)]
     refs = [shard(machines[0], index) for index in range(4)]
