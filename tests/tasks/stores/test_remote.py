@@ -175,7 +175,11 @@ def test_models_are_whole_or_not_there(machine: Machine, address: str) -> None:
 def test_another_machine_has_the_newest_judge(machine: Machine) -> None:
     one, other = machine("one"), machine("other")
     backbone = RemoverRef(hash="backbone", folder="models/backbone", sampling=SamplingConfig())
-    keep_model(one, "judge", lambda folder: (folder / "head.safetensors").write_bytes(b"head"))
+
+    def save(folder: Path) -> None:
+        (folder / "head.safetensors").write_bytes(b"head")
+
+    keep_model(one, "judge", save)
     judge = JudgeRef(hash="judge", folder="models/judge", backbone=backbone)
     trained = TrainedJudge(judge=judge, reviewed=9, losses=[1.0])
     one.ledger().record_phase("trainings", "training judge", trained.model_dump(mode="json"))
