@@ -36,8 +36,11 @@ from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.pairs import StudioPairs
 from tasks.sources.studio.shots import StudioConfig
 from tasks.train_judge import JudgeRef, TrainedJudge
-from tasks.workspace import Workspace
+from tasks.workers import ProcessesConfig, do_shard, workers_of
+from tasks.workers.pool import Pool
+from tasks.workspace import LEDGER_VARIABLE, Workspace
 from tests.tasks.conftest import film_work
+from tests.tasks.workers.jobs import own_pid
 
 ONE, TWO = date(2026, 11, 26), date(2026, 11, 27)
 
@@ -172,14 +175,23 @@ def test_with_a_judge_the_dataset_grows_and_no_item_is_drawn_twice(
     assert (nothing.items, nothing.candidates, nothing.version) == (0, 0, current.number)
 
 
-def test_a_nights_workers_propose_and_judge(client: SyncPrefectClient, studio: SimpleNamespace) -> None:
-    nobody = small_candidates(studio, TWO, workers={"kind": "ray", "address": "127.0.0.1:9"})
+def test_a_nights_workers_propose_and_judge(
+    client: SyncPrefectClient, studio: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, workspace = ProcessesConfig(count=1), studio.workspace
     run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))
-    refs = studio.workspace.ledger().shards(stage="candidates")
-    with pytest.raises(WorkerError, match="Ray"):
-        kept(nobody, studio.workspace, refs, untrained_judge(studio), "night two")
-    with pytest.raises(WorkerError, match="Ray"):
-        nightly_candidates(nobody)
+    refs = workspace.ledger().shards(stage="candidates")
+    do_shard(one, workspace, "x", "to start it", own_pid)
+    # The same ledger by another name, which the process does not know: whatever it is asked, it refuses.
+    monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:////{workspace.root}/ledger.sqlite")
+    asking = small_candidates(studio, TWO, workers=one)
+    with pytest.raises(WorkerError, match="ledger is not the flow's"):
+        kept(asking, workspace, refs, untrained_judge(studio), "night two")
+    with pytest.raises(WorkerError, match="ledger is not the flow's"):
+        nightly_candidates(asking)
+    used = workers_of(one)
+    assert isinstance(used, Pool)
+    used.close()
 
 
 def test_a_version_is_trained_on_once_and_grows_count_from_there(
