@@ -10,7 +10,8 @@ CleanplateError
 │   ├── NotYoursError        another person's lease or answer
 │   ├── LeaseFinishedError   the lease was answered otherwise, or undone
 │   └── LeaseExpiredError    the lease has run out; the item is back in the queue
-├── StoreError           the object store does not answer, refuses, or holds other bytes than it was given
+├── StoreError           the object store refuses, or holds other bytes than it was given
+│   └── StoreSilentError     it does not answer for now; the same work may succeed later
 ├── ModelError           weights, a checkpoint or a registry name cannot be used
 ├── WorkerError          no worker can be had, or a piece of work ends whoever takes it
 └── FlowError            a round or cycle cannot go on (nothing to train on, no pool left)
@@ -54,6 +55,11 @@ class DiskFullError(CleanplateError):
     def __init__(self, where: object, cause: str) -> None:
         super().__init__(f"{where}: {cause}; free some space and start again, finished shards are not redone")
         self.where = str(where)
+        self.cause = cause
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """See ``InputError``."""
+        return type(self), (self.where, self.cause)
 
 
 class LedgerError(CleanplateError):
@@ -82,6 +88,10 @@ class LeaseExpiredError(LedgerError):
 
 class StoreError(CleanplateError):
     """The object store does not answer, refuses, or holds other bytes than it was given."""
+
+
+class StoreSilentError(StoreError):
+    """The object store does not answer for now."""
 
 
 class ModelError(CleanplateError):

@@ -55,7 +55,7 @@ def serve(workspace: Workspace, ready: Callable[[str, bool], None]) -> None:
         **os.environ,
         "PREFECT_API_URL": api,
         "PREFECT_HOME": str(home),
-        "CLEANPLATE_WORKSPACE": str(workspace.root),
+        "CLEANPLATE_WORKSPACE": workspace.address,
     }
     stop = _stop_on_signals()
     with _alone(home / "serve.lock") as alone:

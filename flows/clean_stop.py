@@ -1,4 +1,4 @@
-"""A clean stop: a store is lost or a disk full, and a scheduled flow ends with a sentence, to go on later.
+"""A clean stop: the ledger or the store is lost or a disk full; a flow ends with a sentence, to go on later.
 
 A lost store may be back in a minute, so the run ends as crashed, which the automation starts again, a bounded
 number of times. A full disk will not empty itself: the run fails, and whoever freed some space retries it.
@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Crashed
 from pydantic import BaseModel
 
-from data_specs.errors import DiskFullError, StoreLostError
+from data_specs.errors import DiskFullError, StoreLostError, StoreSilentError
 
 Config = TypeVar("Config", bound=BaseModel)
 Result = TypeVar("Result")
@@ -30,7 +30,7 @@ def stops_cleanly(function: Callable[[Config], Result]) -> Callable[[Config], Re
     def run(config: Config) -> Result | State[Result]:
         try:
             return function(config)
-        except StoreLostError as error:
+        except (StoreLostError, StoreSilentError) as error:
             return Crashed(message=str(error))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):

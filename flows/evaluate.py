@@ -107,9 +107,21 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         write_durably(out / f"{artifact_key(heading)}.png", png)
     write_comparison_page(out / "report.html", comparison, grids)
     write_durably(out / "comparison.json", comparison.model_dump_json(indent=2).encode() + b"\n")
+    share_results(out, pictures)
     publish_comparison(comparison, grids)
     _remember(config.methods, pictures, comparison)
     return comparison
+
+
+def share_results(out: Path, pictures: VersionSet | FolderSource) -> None:
+    """Results that lie in the pictures' workspace are kept where it is kept."""
+    if not isinstance(pictures, VersionSet):
+        return
+    workspace = Workspace(pictures.workspace)
+    root = workspace.root.resolve()
+    if out.is_relative_to(root):
+        for path in sorted(each for each in out.rglob("*") if each.is_file()):
+            workspace.store.share(path.relative_to(root).as_posix())
 
 
 def _remember(methods: Sequence[str], pictures: VersionSet | FolderSource, comparison: Comparison) -> None:

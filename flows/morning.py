@@ -72,8 +72,8 @@ def _raise_alarm(workspace: Workspace, drift: Drift) -> None:
         DRIFT_EVENT,
         resource={
             "prefect.resource.id": f"cleanplate.workspace.{workspace.root.name}",
-            "prefect.resource.name": str(workspace.root),
+            "prefect.resource.name": workspace.address,
         },
         payload={**drift.model_dump(), "sentence": drift_sentence(drift)},
-        id=UUID(derive_key(DRIFT_EVENT, workspace.root, drift.model_dump_json()).ljust(32, "0")),
+        id=UUID(derive_key(DRIFT_EVENT, workspace.address, drift.model_dump_json()).ljust(32, "0")),
     )

@@ -13,6 +13,7 @@ from flows.nights import NightSettings, close_night, done_before, night_of, nigh
 from flows.progress import say
 from flows.retrain_ready import RetrainTrigger, ask_for_retraining
 from flows.settings import RoundSettings
+from flows.shard_runs import over_shards
 from flows.standing import Standing, begin
 from flows.steps import grow_version, propose_over_shards
 from models.remover import SamplingConfig
@@ -21,6 +22,7 @@ from tasks.choose import choose_items, unused_items
 from tasks.grow import accepted_by_score, candidates_by_item
 from tasks.judge import ScoreWork, score_shard
 from tasks.train_judge import JudgeRef, newest_judge
+from tasks.workers import INLINE, WorkersConfig
 from tasks.workspace import Workspace
 
 WORK = "nightly candidates"
@@ -50,6 +52,11 @@ class NightlyCandidatesConfig(NightSettings):
         ge=1,
         le=100_000,
         description="Items a shard: choose it so that a shard is 10–30 s of work.",
+    )
+    workers: WorkersConfig = Field(
+        default=INLINE,
+        description="Who proposes and judges: inline (the flow itself), processes of this machine, or ray's "
+        "actors. What comes out is the same.",
     )
     retrain: RetrainTrigger = Field(
         default=RetrainTrigger(), description="When enough has joined to train the remover again."
@@ -98,11 +105,15 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
     wanted = min(config.items, len(unused_items(workspace)))
     items = choose_items(workspace, f"{WORK} {night}", wanted, config.seed)
     settings = RoundSettings(
-        workspace=config.workspace, seed=config.seed, variants=config.variants, shard_items=config.shard_items
+        workspace=config.workspace,
+        seed=config.seed,
+        variants=config.variants,
+        shard_items=config.shard_items,
+        workers=config.workers,
     )
     refs = propose_over_shards(settings, workspace, 0, "night", items, start.remover, phase=phase)
     judge = _judge(workspace, phase)
-    keys = [] if judge is None or not refs else _kept(workspace, refs, judge, config.keep_above)
+    keys = [] if judge is None or not refs else kept(config, workspace, refs, judge, phase)
     version = grow_version(workspace, 0, "night", refs, keys, _parent(workspace, phase, start), phase)
     result = CandidatesResult(
         night=night,
@@ -127,11 +138,14 @@ def _judge(workspace: Workspace, phase: str) -> JudgeRef | None:
     return None if known["judge"] is None else JudgeRef.model_validate(known["judge"])
 
 
-def _kept(workspace: Workspace, refs: list[ShardRef], judge: JudgeRef, above: float) -> list[str]:
-    for ref in refs:
-        score_shard(workspace, ScoreWork(ref=ref, judge=judge))
+def kept(
+    config: NightlyCandidatesConfig, workspace: Workspace, refs: list[ShardRef], judge: JudgeRef, phase: str
+) -> list[str]:
+    """Keys of the best candidate of each item, where the judge scores it high enough."""
+    works = [ScoreWork(ref=ref, judge=judge) for ref in refs]
+    over_shards(score_shard, workspace, works, config.workers, f"scores of {phase}")
     return accepted_by_score(
-        candidates_by_item(workspace, refs), workspace.ledger().scores(judge.hash), above
+        candidates_by_item(workspace, refs), workspace.ledger().scores(judge.hash), config.keep_above
     )
 
 

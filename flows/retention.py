@@ -1,6 +1,7 @@
 """Retention: old runs leave Prefect, abandoned checkpoints leave the workspace; no sample ever does."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -87,8 +88,12 @@ def delete_runs(before: datetime) -> int:
 def delete_checkpoints(workspace: Workspace, days: int) -> tuple[int, int]:
     """Delete checkpoints that nobody has written to for so long; how many, and their bytes."""
     limit = time.time() - days * _SECONDS_A_DAY
-    found = [(path, path.stat()) for path in workspace.models_dir.glob("*.checkpoint.safetensors*")]
-    old = [(path, stat.st_size) for path, stat in found if stat.st_mtime < limit]
+    old: list[tuple[Path, int]] = []
+    for path in workspace.models_dir.glob("*.checkpoint.safetensors*"):
+        with suppress(FileNotFoundError):  # A living training renames and removes its own.
+            stat = path.stat()
+            if stat.st_mtime < limit:
+                old.append((path, stat.st_size))
     for path, _ in old:
         path.unlink(missing_ok=True)
     return len(old), sum(size for _, size in old)

@@ -101,7 +101,7 @@ def _settings(config: RetrainConfig) -> RoundSettings:
 def _ask_for_evaluation(workspace: Workspace, version: DatasetVersion) -> None:
     """Each retraining is followed by one evaluation of the remover then in charge, on the cpu pool."""
     changes = {
-        "pictures": {"kind": "version", "workspace": str(workspace.root), "version": version.number},
+        "pictures": {"kind": "version", "workspace": workspace.address, "version": version.number},
         "methods": ["telea", "champion"],
         "out": str(workspace.reports_dir / f"evaluation-version-{version.number}"),
     }

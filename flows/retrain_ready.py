@@ -43,7 +43,7 @@ def ask_for_retraining(workspace: Workspace, trigger: RetrainTrigger) -> UUID | 
     if grown < trigger.after:
         say(f"{grown} triplets have grown since the last training; {trigger.after} ask for the next")
         return None
-    changes = {"workspace": str(workspace.root), "version": version.number}
+    changes = {"workspace": workspace.address, "version": version.number}
     run = start_once(trigger.deployment, changes, retrain_key(version))
     if run is not None:
         say(f"{grown} triplets have grown since the last training: version {version.number} is retrained")
@@ -60,9 +60,14 @@ def grown_since_training(workspace: Workspace, version: DatasetVersion) -> int:
 
 
 def last_trained_version(workspace: Workspace) -> int | None:
-    """The dataset version on which a remover was trained last; None before the first."""
-    removers = reversed(workspace.ledger().models("remover"))
-    return next((each.dataset_version for each in removers if each.dataset_version is not None), None)
+    """The dataset version on which a remover was trained last; None before the first.
+
+    A distilled one learnt its teacher's ways, and nothing that has grown.
+    """
+    removers = [each for each in workspace.ledger().models("remover") if "lora" not in each.settings]
+    return next(
+        (each.dataset_version for each in reversed(removers) if each.dataset_version is not None), None
+    )
 
 
 def retrain_key(version: DatasetVersion) -> str:

@@ -13,6 +13,7 @@ from data_specs.shard import ShardRef
 from models.calibration import area_under_curve, calibration_error, reliability
 from models.protocols import Discriminator
 from tasks.choose import items_of
+from tasks.retries import RETRY_LOST_NETWORK
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
 from tasks.train_judge import JudgeRef, load_judge
 from tasks.workers import INLINE, WorkersConfig, do_shard
@@ -63,7 +64,7 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
     return len(scores)
 
 
-@task(task_run_name="judge {work.ref.name}")
+@task(task_run_name="judge {work.ref.name}", **RETRY_LOST_NETWORK)
 def score_shard(workspace: Workspace, work: ScoreWork, workers: WorkersConfig = INLINE) -> int:
     """One shard's scores, given by a worker; how many there are."""
     return do_shard(workers, workspace, "judge", work.digest, score, work)

@@ -6,10 +6,10 @@ import httpx
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
-from data_specs.errors import StoreLostError
+from data_specs.errors import StoreLostError, StoreSilentError
 
 _DELAYS_SECONDS = [2, 8, 30]
-_PASSING = (ConnectionError, TimeoutError, httpx.TransportError, StoreLostError)
+_PASSING = (ConnectionError, TimeoutError, httpx.TransportError, StoreLostError, StoreSilentError)
 """What may be otherwise in half a minute. A full disk is none of these, nor is a file that cannot be read."""
 
 

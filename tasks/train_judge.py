@@ -99,7 +99,7 @@ def _judge_at(folder: Path, backbone: Path) -> LoraDiscriminator:
 
 
 def newest_judge(workspace: Workspace) -> JudgeRef | None:
-    """The judge trained last whose weights are still there; None before the first."""
+    """The judge trained last whose weights are still there, brought here; None before the first."""
     trainings = reversed(workspace.ledger().phases("trainings"))
     judges = (JudgeRef.model_validate(known["judge"]) for known in trainings if "judge" in known)
     return next((judge for judge in judges if workspace.fetched(judge.folder).is_dir()), None)

@@ -28,8 +28,8 @@ def morning_command(
 ) -> None:
     """Say what ran, what was kept and refused and why, how long it took, what it cost, how the dataset grew.
 
-    Alarms come first: a round whose automated phase has drifted from its human one. The nightly flows show
-    the same page in Prefect.
+    Alarms come first: a round whose automated phase has drifted from its human one. Served, the morning flow
+    shows the same page in Prefect.
 
     Example: cleanplate morning --hours 12 --cpu-hour 0.04 --gpu-hour 2.50
     """

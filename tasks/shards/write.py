@@ -1,7 +1,8 @@
 """Writing a shard exactly once.
 
-Aside, fsync, into the store, rename, fsync the folder; the ledger's row last, as the commit. Whoever is
-killed on the way leaves nothing that counts, and the same work writes the same bytes over it.
+Aside, fsync, into the store, rename, fsync the folder; the ledger's row last, as the commit (in a bucket's
+cache the row comes before the rename). Whoever is killed on the way leaves nothing that counts, and the same
+work writes the same bytes over it.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from tasks.shards.index import index_bytes
 from tasks.shards.lock import publishing_alone
 from tasks.shards.paths import files_present, index_file, index_path, tar_file, tar_path
 from tasks.shards.tar import TarWriter
+from tasks.stores import stored_at
 from tasks.workspace import Workspace
 
 _AHEAD = 16
@@ -137,15 +139,21 @@ def _publish(
             return _same_contents(present, ref)
         if present is not None:
             _same_bytes(present, ref)
-        aside.rename(tar_path(workspace, ref.name))
-        index_aside.rename(index_path(workspace, ref.name))
-        sync_folder(workspace.shards_dir)
+        if stored_at(workspace.root) is None:
+            _name(workspace, ref, aside, index_aside)
+            return present or ledger.commit_shard(ref, rows, rejects)
+        # In a cache the row comes first: where another machine was faster its bytes count, and a name given
+        # here by someone killed before he knew would hide them.
         committed = present or ledger.commit_shard(ref, rows, rejects)
-        if committed.sha256 != ref.sha256:
-            # Another machine was faster, and its bytes count; they are fetched when they are wanted.
-            tar_path(workspace, ref.name).unlink()
-            index_path(workspace, ref.name).unlink()
+        if committed.sha256 == ref.sha256:
+            _name(workspace, ref, aside, index_aside)
         return committed
+
+
+def _name(workspace: Workspace, ref: ShardRef, aside: Path, index_aside: Path) -> None:
+    aside.rename(tar_path(workspace, ref.name))
+    index_aside.rename(index_path(workspace, ref.name))
+    sync_folder(workspace.shards_dir)
 
 
 def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:

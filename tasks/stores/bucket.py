@@ -24,7 +24,7 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
-from data_specs.errors import StoreError
+from data_specs.errors import StoreError, StoreSilentError
 from tasks.aside import sync_file
 
 PATIENCE_S = 120.0
@@ -190,7 +190,7 @@ class Bucket:
                 ) from error
             except GenericError as error:
                 if time.monotonic() + wait_s > deadline:
-                    raise StoreError(
+                    raise StoreSilentError(
                         f"{self.address}: the store has not answered for {self._patience_s:g} s; nothing is "
                         f"lost: when it answers, start the same command again ({_first_line(error)})"
                     ) from error

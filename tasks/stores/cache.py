@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,11 @@ class Cache:
     def _entries(self) -> list[_Entry]:
         files = [path for pattern in _FILES for path in self._root.glob(pattern)]
         trees = [path for path in self._root.glob(_TREES) if path.suffix != SUFFIX]
-        return [self._entry(path) for path in (*files, *trees)]
+        entries: list[_Entry] = []
+        for path in (*files, *trees):
+            with suppress(FileNotFoundError):  # Its own process may remove it at any moment.
+                entries.append(self._entry(path))
+        return entries
 
     def _entry(self, path: Path) -> _Entry:
         inside = path.rglob("*") if path.is_dir() else [path]
@@ -91,7 +95,8 @@ class Cache:
             if is_abandoned(hold):
                 hold.unlink(missing_ok=True)
             else:
-                in_use.update(hold.read_text().splitlines())
+                with suppress(FileNotFoundError):  # Who lets go asks nobody.
+                    in_use.update(hold.read_text().splitlines())
         return in_use
 
     def _remove(self, path: str) -> None:

@@ -131,6 +131,7 @@ def test_registered_twice_it_is_there_once(registered: SyncPrefectClient) -> Non
         "nightly-compositing/nightly": 1,
         "nightly-candidates/nightly": 1,
         "retrain/retrain": 1,
+        "morning/daily": 1,
         "retention/weekly": 1,
         "reaper/reaper": 1,
     }

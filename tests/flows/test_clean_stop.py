@@ -10,7 +10,14 @@ from prefect import flow, task
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel
 
-from data_specs.errors import DiskFullError, InputError, LedgerError, StoreLostError
+from data_specs.errors import (
+    DiskFullError,
+    InputError,
+    LedgerError,
+    StoreError,
+    StoreLostError,
+    StoreSilentError,
+)
 from flows.clean_stop import stops_cleanly
 from tasks.retries import RETRY_LOST_NETWORK, is_passing
 
@@ -25,6 +32,8 @@ def stopped(config: Settings) -> int:
     """Ends as its setting says."""
     if config.error == -1:
         raise StoreLostError("the ledger at x cannot be reached")
+    if config.error == -2:
+        raise StoreSilentError("s3://x: the store has not answered")
     if config.error:
         raise OSError(config.error, os.strerror(config.error), "/data/shards/a.tar")
     return 7
@@ -41,6 +50,8 @@ def test_a_lost_store_ends_as_crashed_and_a_full_disk_as_failed() -> None:
     assert ended(0).name == "Completed"
     lost = ended(-1)
     assert (lost.name, lost.message) == ("Crashed", "the ledger at x cannot be reached")
+    silent = ended(-2)
+    assert (silent.name, silent.message) == ("Crashed", "s3://x: the store has not answered")
     full = ended(errno.ENOSPC)
     assert full.name == "Failed"
     with pytest.raises(DiskFullError, match=r"^/data/shards/a\.tar: No space left on device; free"):
@@ -82,6 +93,8 @@ def test_the_network_is_tried_again_and_bad_data_is_not() -> None:
         (TimeoutError(), True),
         (ConnectionRefusedError(), True),
         (StoreLostError("x"), True),
+        (StoreSilentError("x"), True),
+        (StoreError("refuses these credentials"), False),
         (LedgerError("x"), False),
         (OSError(errno.ENOSPC, "full"), False),
         (FileNotFoundError(Path("x")), False),

@@ -24,8 +24,9 @@ from prefect.runtime import flow_run
 from pydantic import ValidationError
 
 from data_specs.compositing import CompositingResult
+from data_specs.errors import WorkerError
 from flows import nights
-from flows.nightly_candidates import CandidatesResult, NightlyCandidatesConfig, nightly_candidates
+from flows.nightly_candidates import CandidatesResult, NightlyCandidatesConfig, kept, nightly_candidates
 from flows.nightly_compositing import NightlyCompositingConfig, nightly_compositing
 from flows.nights import NightSettings, night_of, night_seed
 from flows.retrain import RetrainConfig, retrain
@@ -40,8 +41,11 @@ from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.pairs import StudioPairs
 from tasks.sources.studio.shots import StudioConfig
 from tasks.train_judge import JudgeRef, TrainedJudge
-from tasks.workspace import Workspace
+from tasks.workers import ProcessesConfig, do_shard, workers_of
+from tasks.workers.pool import Pool
+from tasks.workspace import LEDGER_VARIABLE, Workspace
 from tests.tasks.conftest import film_work
+from tests.tasks.workers.jobs import own_pid
 
 ONE, TWO = date(2026, 11, 26), date(2026, 11, 27)
 
@@ -218,6 +222,25 @@ def test_with_a_judge_the_dataset_grows_and_no_item_is_drawn_twice(
     assert grown_since_training(workspace, current) == 24
     nothing = run_and_tasks(client, nightly_candidates, small_candidates(studio, date(2026, 11, 29)))[0]
     assert (nothing.items, nothing.candidates, nothing.version) == (0, 0, current.number)
+
+
+def test_a_nights_workers_propose_and_judge(
+    client: SyncPrefectClient, studio: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, workspace = ProcessesConfig(count=1), studio.workspace
+    run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))
+    refs = workspace.ledger().shards(stage="candidates")
+    do_shard(one, workspace, "x", "to start it", own_pid)
+    # The same ledger by another name, which the process does not know: whatever it is asked, it refuses.
+    monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:////{workspace.root}/ledger.sqlite")
+    asking = small_candidates(studio, TWO, workers=one)
+    with pytest.raises(WorkerError, match="ledger is not the flow's"):
+        kept(asking, workspace, refs, untrained_judge(studio), "night two")
+    with pytest.raises(WorkerError, match="ledger is not the flow's"):
+        nightly_candidates(asking)
+    used = workers_of(one)
+    assert isinstance(used, Pool)
+    used.close()
 
 
 def test_a_version_is_trained_on_once_and_grows_count_from_there(

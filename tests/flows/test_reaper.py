@@ -121,8 +121,11 @@ def test_only_old_checkpoints_are_deleted(tmp_path: Path) -> None:
         moment = time.time() - days * 86_400
         os.utime(path, (moment, moment))
     (workspace.models_dir / "model").mkdir()
+    # A link to nothing is, as a file that goes right after the folder was listed, there and not there.
+    (workspace.models_dir / "c.checkpoint.safetensors.aside").symlink_to("gone")
     assert delete_checkpoints(workspace, 30) == (1, 5)
     assert sorted(path.name for path in workspace.models_dir.iterdir()) == [
         "b.checkpoint.safetensors",
+        "c.checkpoint.safetensors.aside",
         "model",
     ]

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 from benchmarks._s3_server import S3Server
 from benchmarks.stores import compare_stores
 from flows.command_line import app
+from flows.evaluate import share_results
 from flows.health import check_ledger, check_store
+from tasks.evaluation_set import VersionSet
 from tasks.stores import working_folder
 from tests.tasks.ledger.conftest import postgres_server, postgres_url
 from tests.tasks.stores.conftest import Machine, address, machine, running_server, server
@@ -56,6 +58,22 @@ def test_the_command_line_takes_a_buckets_address(
     told("one", "ingest", "studio", "--shots", "6", "--shard-samples", "3")
     verified = told("other", "dataset", "verify")
     assert (verified["shards"], verified["samples"], verified["faults"]) == (2, 6, [])
+
+
+def test_an_evaluation_in_a_workspace_is_kept_with_it(
+    machine: Machine, server: S3Server, tmp_path: Path
+) -> None:
+    one, other = machine("one"), machine("other")
+    pictures = VersionSet(workspace=one.root, version=1)
+    for out in (one.reports_dir / "evaluation-version-1", tmp_path / "elsewhere"):
+        (out / "measured").mkdir(parents=True)
+        (out / "measured/telea.parquet").write_bytes(b"rows")
+        (out / "report.html").write_bytes(b"page")
+        share_results(out, pictures)
+    kept = ["measured/telea.parquet", "report.html"]
+    assert other.store.names("reports") == [f"reports/evaluation-version-1/{name}" for name in kept]
+    assert other.store.bring("reports/evaluation-version-1/report.html")
+    assert (other.reports_dir / "evaluation-version-1/report.html").read_bytes() == b"page"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.aside import aside_path
 from tasks.stores.cache import Cache
 
 ROOT = Path(__file__).parents[3]
@@ -56,6 +57,14 @@ def test_what_is_held_stays_even_above_the_limit(root: Path) -> None:
     assert cache.make_room(0) == ["models/digest"]
     second.close()
     assert cache.make_room(0) == ["shards/0.tar"]
+
+
+def test_what_others_let_go_or_remove_meanwhile_breaks_nothing(root: Path) -> None:
+    Cache(root, 500).make_room(0)
+    # A link to nothing is, as a file that goes right after the folder was listed, there and not there.
+    aside_path(root / "held/hold").symlink_to(root / "gone")
+    (root / "shards/9.tar").symlink_to(root / "gone")
+    assert Cache(root, 400).make_room(0) == ["shards/0.tar"]
 
 
 def test_a_forked_childs_copy_lets_nothing_go(root: Path) -> None:

@@ -17,6 +17,7 @@ from obstore.store import S3Store
 from benchmarks._bad_network import bad_network
 from benchmarks._s3_server import S3Server, s3_program, s3_server, s3_variables
 from data_specs.errors import InputError, ShardError, StoreError
+from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
 from models.remover import SamplingConfig
 from tasks.dataset import create_version, load_samples, verify_dataset
@@ -27,6 +28,7 @@ from tasks.shards import ShardReader, write_shard
 from tasks.stores import address as addresses
 from tasks.stores.bucket import Bucket
 from tasks.train_judge import JudgeRef, TrainedJudge, newest_judge
+from tasks.workers.shard_job import in_workspace
 from tasks.workspace import Workspace
 from tests.tasks.stores.conftest import Machine
 from tests.tasks.stores.small_shards import SHARDS, samples, shard
@@ -130,6 +132,23 @@ def test_a_row_committed_at_the_last_moment_counts_too(
     assert contents(other, [ref]) == contents(one, [ref]) == list(samples(0))
 
 
+def test_who_is_killed_before_the_row_hides_no_other_machines_bytes(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = machine("one"), machine("other")
+
+    def killed(_ledger: Ledger, *_row: Any) -> ShardRef:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as here:
+        here.setattr(Ledger, "commit_shard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shard(other, 0, seed=1)
+    ref = shard(one, 0)
+    assert shard(other, 0, seed=1) == ref
+    assert contents(other, [ref]) == list(samples(0))
+
+
 def test_racing_machines_number_each_version_once(machine: Machine) -> None:
     machines = [machine(f"machine {number}") for number in range(4)]
     refs = [shard(machines[0], index) for index in range(4)]
@@ -184,6 +203,16 @@ def test_the_newest_judge_is_known_where_its_weights_never_were(machine: Machine
     assert found is not None
     assert found.hash == "hash 1"
     assert (other.models_dir / "judge-1/judge.json").is_file()
+
+
+def test_a_worker_on_another_machine_has_a_cache_of_its_own(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one = machine("one")
+    monkeypatch.setenv("CLEANPLATE_CACHE", str(tmp_path / "worker"))
+    ref = in_workspace(one.address, derive_key(one.ledger_url), shard, 0)
+    assert files(one) == {}
+    assert contents(one, [ref]) == list(samples(0))
 
 
 def test_reports_are_those_shared_last(machine: Machine) -> None:

@@ -6,7 +6,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from data_specs.errors import InputError
+from data_specs.errors import DiskFullError, InputError
 
 
 def own_pid(_workspace: object) -> int:
@@ -22,6 +22,10 @@ def die(_workspace: object, deaths: Path) -> None:
 
 def refuse(_workspace: object) -> None:
     raise InputError("meta.json", "holds no list")
+
+
+def fill_the_disk(_workspace: object) -> None:
+    raise DiskFullError("/data/shards", "No space left on device")
 
 
 def seen_gpus(_workspace: object) -> str | None:

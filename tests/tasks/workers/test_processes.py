@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from data_specs.errors import InputError, WorkerError
+from data_specs.errors import DiskFullError, InputError, WorkerError
 from tasks.propose import propose
+from tasks.workers import do_shard
 from tasks.workers.config import INLINE, ProcessesConfig
 from tasks.workers.pool import TRIES, Pool
 from tasks.workers.process_slot import ProcessSlot
 from tasks.workers.registry import open_workers, workers_of
-from tasks.workspace import Workspace
+from tasks.workspace import LEDGER_VARIABLE, Workspace
 from tests.tasks.workers import jobs
 from tests.tasks.workers.conftest import assert_each_once, loads, made_by, wait_until
 
@@ -45,6 +46,8 @@ def test_a_refusal_comes_back_as_it_was_raised_and_kills_nobody(pair: Pool) -> N
     with pytest.raises(InputError, match=r"^meta\.json: holds no list$") as caught:
         pair.run("x", jobs.refuse, None)
     assert (caught.value.where, caught.value.fault) == ("meta.json", "holds no list")
+    with pytest.raises(DiskFullError, match=r"^/data/shards: No space left on device; free some space"):
+        pair.run("x", jobs.fill_the_disk, None)
     assert pair.run("x", jobs.own_pid, None).result == before
 
 
@@ -61,6 +64,17 @@ def test_seconds_are_those_of_the_worker(pair: Pool) -> None:
     assert spent.cpu >= 0.3, "not this process's, which only waits"
     assert spent.wall >= 0.25
     assert spent.gpu == 0
+
+
+def test_a_worker_with_another_ledger_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, workspace = ProcessesConfig(count=1), Workspace.open(tmp_path / "workspace")
+    assert do_shard(one, workspace, "x", "1", jobs.own_pid) != os.getpid()
+    monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:///{tmp_path / 'other.sqlite'}")
+    with pytest.raises(WorkerError, match=r"ledger is not the flow's; .* with the same CLEANPLATE_LEDGER"):
+        do_shard(one, workspace, "x", "2", jobs.own_pid)
+    used = workers_of(one)
+    assert isinstance(used, Pool)
+    used.close()
 
 
 def test_each_process_sees_the_gpu_it_was_given() -> None:
