@@ -55,7 +55,7 @@ def ray_cluster(cpus: int) -> Iterator[str]:
 
 def main(folder: str, cpus: int) -> None:
     """Serves until the standard input ends."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports] - an extra
 
     ray.init(
         address="local",

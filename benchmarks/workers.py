@@ -61,7 +61,7 @@ def _opened() -> Iterator[tuple[dict[str, Workers], dict[str, float]]]:
         for workers in ways.values():
             if isinstance(workers, Pool):
                 workers.close()
-        import ray
+        import ray  # pyright: ignore[reportMissingImports] - an extra
 
         ray.shutdown()
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # asked for before Ray reports its use to its makers
 
-import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
-from ray.util import list_named_actors
+import ray  # pyright: ignore[reportMissingImports] - an extra
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError  # pyright: ignore[reportMissingImports] - an extra
+from ray.util import list_named_actors  # pyright: ignore[reportMissingImports] - an extra
 
 from data_specs.errors import WorkerError
 from tasks.workers.code_digest import code_digest

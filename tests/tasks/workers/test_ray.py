@@ -42,7 +42,7 @@ def config() -> Iterator[RayConfig]:
     """Two actors of a cluster of the tests' own."""
     with ray_cluster(cpus=2) as address:
         yield RayConfig(address=address, count=2)
-        import ray
+        import ray  # pyright: ignore[reportMissingImports] - an extra
 
         ray.shutdown()
 
