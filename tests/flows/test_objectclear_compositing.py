@@ -1,6 +1,8 @@
 """Compositing through the real flow, on a real Prefect server."""
 
 from pathlib import Path
+from typing import cast
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -8,12 +10,13 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterKey,
     FlowRunFilter,
-    FlowRunFilterName,
+    FlowRunFilterId,
     TaskRunFilter,
     TaskRunFilterFlowRunId,
 )
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.objects import State
 
+from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError, InputError
 from flows.objectclear_compositing import CompositingConfig, compose_works, objectclear_compositing
 from tasks.choose import pool_shards
@@ -47,8 +50,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(prefect_server: None, place: Path):
-    return objectclear_compositing(small(place, to_pool=True))
+def finished(prefect_server: None, place: Path) -> State:
+    return objectclear_compositing(small(place, to_pool=True), return_state=True)
+
+
+@pytest.fixture(scope="module")
+def result(finished: State) -> CompositingResult:
+    return cast(CompositingResult, finished.result())
 
 
 def test_pairs_and_backgrounds_become_composites_of_both_splits(result, place: Path) -> None:
@@ -82,34 +90,39 @@ def test_the_pool_holds_them_for_rounds_to_draw(result, place: Path) -> None:
     assert trained == result.stages[-1].by_split["train"]
 
 
-def test_a_second_run_redoes_nothing(result, place: Path) -> None:
+def test_a_second_run_redoes_nothing(finished: State, result: CompositingResult, place: Path) -> None:
     workspace = Workspace.existing(place)
     files = {path: path.stat().st_mtime_ns for path in workspace.shards_dir.iterdir()}
-    assert objectclear_compositing(small(place, to_pool=True)) == result
+    again = objectclear_compositing(small(place, to_pool=True), return_state=True)
+    assert again.result() == result
     assert {path: path.stat().st_mtime_ns for path in workspace.shards_dir.iterdir()} == files
     with get_client(sync_client=True) as client:
-        name = FlowRunFilterName(any_=["compositing, 24 draws"])
-        runs = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(name=name), sort=FlowRunSort.EXPECTED_START_TIME_DESC
-        )
         tasks, before = (
             client.read_task_runs(
-                task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id]))
+                task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run_of(state)]))
             )
-            for run in runs[:2]
+            for state in (again, finished)
         )
     assert len(tasks) == len(before) > result.shards
     assert {each.state_name for each in tasks} == {"Cached"}
 
 
-def test_the_run_shows_counts_sheets_and_charts(result, place: Path) -> None:
+def run_of(state: State) -> UUID:
+    """The flow run that ended so; other tests' runs in this session's server bear the same name."""
+    run = state.state_details.flow_run_id
+    assert run is not None
+    return run
+
+
+def test_the_run_shows_counts_sheets_and_charts(
+    finished: State, result: CompositingResult, place: Path
+) -> None:
     wanted = ["compositing", "shadow-rose", "object-area", "samples-composites-accepted"]
     with get_client(sync_client=True) as client:
         key = ArtifactFilterKey(any_=[*wanted, "samples-cut-outs-refused"])
-        # Other tests' runs of this session's server have left artifacts under the same keys.
-        name = FlowRunFilterName(any_=["compositing, 24 draws"])
         found = client.read_artifacts(
-            artifact_filter=ArtifactFilter(key=key), flow_run_filter=FlowRunFilter(name=name)
+            artifact_filter=ArtifactFilter(key=key),
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_of(finished)])),
         )
     kinds = {each.key: each.type for each in found}
     assert set(wanted) <= set(kinds)
