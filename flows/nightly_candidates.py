@@ -12,7 +12,7 @@ from flows.clean_stop import stops_cleanly
 from flows.nights import NightSettings, close_night, done_before, night_of, night_run_name
 from flows.progress import say
 from flows.retrain_ready import RetrainTrigger, ask_for_retraining
-from flows.settings import RoundSettings
+from flows.settings import RoundSettings, ShardItems, Workers
 from flows.shard_runs import over_shards
 from flows.standing import Standing, begin
 from flows.steps import grow_version, propose_over_shards
@@ -22,7 +22,7 @@ from tasks.choose import choose_items, unused_items
 from tasks.grow import accepted_by_score, candidates_by_item
 from tasks.judge import ScoreWork, score_shard
 from tasks.train_judge import JudgeRef, newest_judge
-from tasks.workers import INLINE, WorkersConfig
+from tasks.workers import INLINE
 from tasks.workspace import Workspace
 
 WORK = "nightly candidates"
@@ -47,17 +47,8 @@ class NightlyCandidatesConfig(NightSettings):
         description="Of each item the best candidate scored above this joins (RORem: 0.9).",
     )
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")
-    shard_items: int = Field(
-        default=150,
-        ge=1,
-        le=100_000,
-        description="Items a shard: choose it so that a shard is 10–30 s of work.",
-    )
-    workers: WorkersConfig = Field(
-        default=INLINE,
-        description="Who proposes and judges: inline (the flow itself), processes of this machine, or ray's "
-        "actors. What comes out is the same.",
-    )
+    shard_items: ShardItems = 150
+    workers: Workers = INLINE
     retrain: RetrainTrigger = Field(
         default=RetrainTrigger(), description="When enough has joined to train the remover again."
     )

@@ -1,7 +1,7 @@
 """What a round is made of: sizes, thresholds and trainings, shared by the round's form and the cycle's."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,18 @@ from models.training.remover_loss import RemoverLossConfig
 from models.variants import MaskVariant
 from tasks.review.oracle import OracleConfig
 from tasks.workers import INLINE, WorkersConfig
+
+ShardItems = Annotated[
+    int,
+    Field(ge=1, le=100_000, description="Items a shard: choose it so that a shard is 10–30 s of work."),
+]
+Workers = Annotated[
+    WorkersConfig,
+    Field(
+        description="Who proposes and judges: inline (the flow itself), processes of this machine, or ray's "
+        "actors. What comes out is the same."
+    ),
+]
 
 _TINY = PROFILES["tiny"]
 
@@ -84,14 +96,5 @@ class RoundSettings(BaseModel):
         default="studio:",
         description="Success is measured on test triplets whose origin starts so; empty = on all.",
     )
-    shard_items: int = Field(
-        default=150,
-        ge=1,
-        le=100_000,
-        description="Items a shard: choose it so that a shard is 10–30 s of work.",
-    )
-    workers: WorkersConfig = Field(
-        default=INLINE,
-        description="Who proposes and judges: inline (the flow itself), processes of this machine, or ray's "
-        "actors. What comes out is the same.",
-    )
+    shard_items: ShardItems = 150
+    workers: Workers = INLINE

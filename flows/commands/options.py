@@ -44,6 +44,10 @@ DEFAULT_WORKSPACE = Path("workspace")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 
+ProfileOption = Annotated[str, typer.Option(help="tiny or full: whose settings stand where none are given.")]
+
+VersionOption = Annotated[int | None, typer.Option(min=1, help="Of the dataset; the current one if none.")]
+
 
 def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Turns an error raised on purpose into one red sentence and exit code 1."""

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    ProfileOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+)
 from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.training_bar import training_bar
@@ -15,9 +22,7 @@ from flows.commands.training_bar import training_bar
 @clear_errors
 def train_judge_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    profile: Annotated[
-        str, typer.Option(help="tiny or full: whose settings stand where none are given.")
-    ] = "tiny",
+    profile: ProfileOption = "tiny",
     backbone: Annotated[
         Path | None,
         typer.Option(help="A network's folder to judge with; else the workspace's first.", exists=True),

@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    ProfileOption,
+    VersionOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+)
 from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.training_bar import training_bar
@@ -14,12 +22,8 @@ from flows.commands.training_bar import training_bar
 @clear_errors
 def train_remover_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    profile: Annotated[
-        str, typer.Option(help="tiny or full: whose settings stand where none are given.")
-    ] = "tiny",
-    version: Annotated[
-        int | None, typer.Option(min=1, help="Of the dataset; the current one if none.")
-    ] = None,
+    profile: ProfileOption = "tiny",
+    version: VersionOption = None,
     parent: Annotated[
         str | None,
         typer.Option(
