@@ -1,13 +1,14 @@
 """The object token's attention maps, and nothing else of the attention (papers.md, facts 17 and 19).
 
 Attention is softmax(q·Kᵀ)·V. Where V has one more channel, 1 for one token and 0 for the others, that channel
-of the result is the token's column of the softmax. So hooks widen a layer's queries, keys and values by a
-channel and take it off the result again: one call of scaled-dot-product attention gives both, forwards and
-backwards, whichever processor makes the call, and nothing is computed twice.
+of the result is the token's column of the softmax. So a layer's queries, keys and values are widened by a
+channel, and what comes out of it ends there: one call of scaled-dot-product attention gives both, forwards
+and backwards, whichever processor makes the call, and nothing is computed twice. Queries and output are many,
+so it is their projections' weights that are widened; keys and values are as few as words.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -16,6 +17,8 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.functional import linear
 
 from data_specs.errors import ModelError
 
@@ -45,14 +48,10 @@ def capture_object_attention(
     found = cross_attentions(unet)
     if not found:
         raise ModelError("the U-Net has no cross-attention, so no token of a prompt has a map")
-    hooks: list[Any] = []
-    try:
+    with ExitStack() as until:
         for name, (transformer, attention) in list(found.items())[: 1 if layers == "first" else None]:
-            hooks += _Tap(maps, name, position, attention.heads).hooks(transformer, attention)
+            _Tap(maps, name, position, attention.heads).open(until, transformer, attention)
         yield maps
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[Transformer2DModel, Attention]]:
@@ -68,63 +67,97 @@ def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[Transformer2
 
 
 class _Tap:
-    """One layer's hooks: they note h×w, widen what is projected, and take the map off what is attended."""
+    """One layer's part: it notes h×w, widens what is projected, and takes the map off what is attended."""
 
     def __init__(self, maps: dict[str, Tensor], name: str, position: int, heads: int) -> None:
         self._put = partial(maps.__setitem__, name)
         self._position = position
         self._heads = heads
         self._size = (0, 0)
-        self._channel: dict[object, Tensor] = {}
+        self._channels: dict[object, Tensor] = {}
 
-    def hooks(self, transformer: Transformer2DModel, attention: Attention) -> list[Any]:
-        """Handles of all of them, to be removed."""
-        to_q, to_k, to_v = (
-            cast(nn.Module, part) for part in (attention.to_q, attention.to_k, attention.to_v)
-        )
-        to_out = cast(nn.ModuleList, attention.to_out)[0]
-        return [
-            transformer.register_forward_pre_hook(self._note_size),
-            to_q.register_forward_hook(self._widen_query),
-            to_k.register_forward_hook(self._widen_key),
-            to_v.register_forward_hook(self._widen_value),
-            to_out.register_forward_pre_hook(self._take),
-        ]
+    def open(self, until: ExitStack, transformer: Transformer2DModel, attention: Attention) -> None:
+        """Work on these until the stack is unwound."""
+        until.callback(transformer.register_forward_pre_hook(self._note_size).remove)
+        until.callback(cast(nn.Module, attention.to_k).register_forward_hook(self._widen_key).remove)
+        until.callback(cast(nn.Module, attention.to_v).register_forward_hook(self._widen_value).remove)
+        to_q, to_out = cast(nn.Module, attention.to_q), cast(nn.ModuleList, attention.to_out)[0]
+        until.enter_context(_forwarded(to_q, partial(self._query, to_q, to_q.forward)))
+        until.enter_context(_forwarded(to_out, partial(self._output, to_out, to_out.forward)))
 
     def _note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._size = (inputs[0].shape[-2], inputs[0].shape[-1])
 
-    def _widen_query(self, module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> Tensor:
-        return self._widened(query, None)
-
     def _widen_key(self, module: nn.Module, inputs: tuple[Tensor, ...], key: Tensor) -> Tensor:
         # The processor will divide by the root of the wider head; few words make the keys cheap to correct.
         narrow = key.shape[-1] // self._heads
-        return self._widened(key * ((narrow + _added(key)) / narrow) ** 0.5, None)
+        return self._widened(key * ((narrow + _added(key)) / narrow) ** 0.5, 2)
 
     def _widen_value(self, module: nn.Module, inputs: tuple[Tensor, ...], value: Tensor) -> Tensor:
-        return self._widened(value, self._position)
+        return self._widened(value, 2, self._position)
 
-    def _widened(self, projected: Tensor, token: int | None) -> Tensor:
-        """B×N×(H·d) → B×N×(H·(d + added)): what is added is 1 for the token, 0 elsewhere."""
-        by_head = projected.unflatten(-1, (self._heads, -1))
-        made_for = (token, projected.dtype, projected.device, projected.shape[:2])
-        if made_for not in self._channel:  # made once: on a GPU small kernels cost more than they compute
-            channel = projected.new_zeros(1, projected.shape[1], 1, 1)
+    def _query(self, to_q: nn.Module, project: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
+        if type(to_q) is not nn.Linear:  # a LoRA's, for one: it alone knows what it computes
+            return self._widened(project(hidden), 2)
+        bias = None if to_q.bias is None else self._widened(to_q.bias, 0)
+        return linear(hidden, self._widened(to_q.weight, 0), bias)
+
+    def _output(self, to_out: nn.Module, project: Callable[[Tensor], Tensor], attended: Tensor) -> Tensor:
+        attended, column = _Column.apply(attended, self._heads)
+        self._put(column.unflatten(-1, self._size))
+        if type(to_out) is not nn.Linear:
+            by_head = attended.unflatten(-1, (self._heads, -1))
+            return project(by_head[..., : -_added(attended)].flatten(-2))
+        return linear(attended, self._widened(to_out.weight, 1), to_out.bias)
+
+    def _widened(self, tensor: Tensor, dim: int, token: int | None = None) -> Tensor:
+        """H·d → H·(d + added) along ``dim``: what is added is 1 for the token, 0 elsewhere."""
+        by_head, added = tensor.unflatten(dim, (self._heads, -1)), _added(tensor)
+        shape = (*by_head.shape[: dim + 1], added, *by_head.shape[dim + 2 :])
+        made_for = (shape, token, tensor.dtype, tensor.device)
+        if made_for not in self._channels:  # made once: small calls cost more than they compute
+            channel = tensor.new_zeros(shape)
             if token is not None:
                 channel[:, token] = 1
-            self._channel[made_for] = channel.expand(*by_head.shape[:3], _added(projected))
-        return torch.cat([by_head, self._channel[made_for]], -1).flatten(-2)
+            self._channels[made_for] = channel
+        return torch.cat([by_head, self._channels[made_for]], dim + 1).flatten(dim, dim + 1)
 
-    def _take(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        attended, *rest = inputs
-        by_head = attended.unflatten(-1, (self._heads, -1))
-        added = _added(attended)
-        narrow, channels = by_head.split([by_head.shape[-1] - added, added], -1)
+
+class _Column(Function):
+    """B×N×(H·(d + added)) → the same, and B×H×N float32: each head's first added channel.
+
+    By ``select`` autograd would fill a gradient of the whole with zeros and add it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, attended: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+        ctx.heads, ctx.shape = heads, attended.shape
+        ctx.set_materialize_grads(False)
+        channel = attended.unflatten(-1, (heads, -1))[..., -_added(attended)]
         # A copy: a view would keep all that was attended to.
-        column = channels[..., 0].transpose(1, 2).to(torch.float32, copy=True)
-        self._put(column.unflatten(-1, self._size))
-        return narrow.flatten(-2), *rest
+        return attended.view_as(attended), channel.transpose(1, 2).to(torch.float32, copy=True)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+        whole, column = gradients
+        if column is None:
+            return whole, None
+        whole = column.new_zeros(ctx.shape) if whole is None else whole.clone()
+        channel = whole.unflatten(-1, (ctx.heads, -1))[..., -_added(whole)]
+        channel += column.transpose(1, 2)
+        return whole, None
+
+
+@contextmanager
+def _forwarded(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside, the module's own forward is this one."""
+    before = vars(module).get("forward")
+    vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        del vars(module)["forward"]
+        vars(module).update({} if before is None else {"forward": before})
 
 
 def _added(tensor: Tensor) -> int:

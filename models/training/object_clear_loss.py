@@ -79,11 +79,13 @@ def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
     Returns:
         Scalar, 0..2: the mean over pictures, heads and layers, each layer counting once.
     """
-    losses = []
+    losses, weights = [], dict[tuple[int, int], Tensor]()
     for attention in maps:
-        inside = small_foreground(foreground, (attention.shape[-2], attention.shape[-1]))
-        gap = _mean_over(attention, 1 - inside) - _mean_over(attention, inside) + 1
-        losses.append(gap.mean())
+        size = (attention.shape[-2], attention.shape[-1])
+        if size not in weights:
+            inside = small_foreground(foreground, size)
+            weights[size] = _mean_weights(1 - inside) - _mean_weights(inside)
+        losses.append((attention.flatten(2) @ weights[size].flatten(1).unsqueeze(-1)).mean() + 1)
     return torch.stack(losses).mean()
 
 
@@ -95,6 +97,6 @@ def small_foreground(foreground: Tensor, size: tuple[int, int]) -> Tensor:
     return (small > _FOREGROUND_SHARE).to(foreground.dtype)
 
 
-def _mean_over(attention: Tensor, where: Tensor) -> Tensor:
-    """B×heads: the mean where ``where`` is 1; 0 where it is nowhere 1."""
-    return (attention * where).sum((-2, -1)) / where.sum((-2, -1)).clamp(min=1)
+def _mean_weights(where: Tensor) -> Tensor:
+    """B×1×h×w, 0 or 1 → what sums a map to its mean where ``where`` is 1; nothing where it is nowhere 1."""
+    return where / where.sum((-2, -1), keepdim=True).clamp(min=1)
