@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".crash-") as folder:
-        outcome = crash(Path(folder), arguments.kills, arguments.kills_a_night, arguments.seed)
+        outcome = crash(Path(folder), arguments.kills, arguments.kills_a_night, arguments.seed, _on_signals())
     figures = asdict(outcome)
     if not arguments.as_json:
         figures["faults"] = figures["faults"][:_SHOWN]
@@ -97,12 +97,12 @@ def main() -> None:
     sys.exit(not outcome.equal)
 
 
-def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
-    """The killed nights, the same nights unbroken, and what they differ in."""
+def crash(folder: Path, kills: int, kills_a_night: int, seed: int, stop: threading.Event) -> Outcome:
+    """The killed nights, the same nights unbroken, and what they differ in; once ``stop`` is set, no more kills."""
     programs = postgresql_programs()
     if programs is None:
         raise SystemExit("this benchmark kills PostgreSQL; install Debian's postgresql package")
-    began, draw, stop = time.monotonic(), random.Random(seed), _stop_on_signals()
+    began, draw = time.monotonic(), random.Random(seed)
     killed, done, starts, nights = folder / "killed", list[Kill](), 0, 0
     with Database(programs) as database, Served(killed, folder / "serve.log", database) as served:
         with temporary_settings({PREFECT_API_URL: served.api}), get_client(sync_client=True) as client:
@@ -172,7 +172,7 @@ def kill_night(
     return done
 
 
-def _stop_on_signals() -> threading.Event:
+def _on_signals() -> threading.Event:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
