@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def crash(folder: Path, kills: int, kills_a_night: int, seed: int, stop: threading.Event) -> Outcome:
-    """The killed nights, the same nights unbroken, and what they differ in; once ``stop`` is set, no more kills."""
+    """The killed nights, the same nights unbroken, and what they differ in; no kill once ``stop`` is set."""
     programs = postgresql_programs()
     if programs is None:
         raise SystemExit("this benchmark kills PostgreSQL; install Debian's postgresql package")

@@ -8,9 +8,10 @@ declare the new attempt dead while it works, and another one would be started be
 import runpy
 import sys
 import warnings
+from datetime import UTC, datetime
 
 import httpx
-from prefect.client.orchestration import PrefectClient
+from anyio.abc import TaskStatus
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers import process
 
@@ -20,20 +21,25 @@ with warnings.catch_warnings():
     class ProcessWorker(process.ProcessWorker):
         """Takes the place of Prefect's for pools of type ``process``."""
 
-        async def _propose_crashed_state(
-            self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
-        ) -> None:
-            """Tell of a crash, unless the run has crashed since this worker took it: that was this one."""
-            if not await self._was_told(flow_run):
-                await super()._propose_crashed_state(flow_run, message, client)
+        async def run(
+            self,
+            flow_run: FlowRun,
+            configuration: process.ProcessJobConfiguration,
+            task_status: TaskStatus[int] | None = None,
+        ) -> process.ProcessWorkerResult:
+            """Run it to its end; a death that was told of is no news, so its result says nothing of it."""
+            began = datetime.now(UTC)
+            result = await super().run(flow_run, configuration, task_status)
+            if result.status_code and await self._crashed_since(flow_run, began):
+                return process.ProcessWorkerResult(status_code=0, identifier=result.identifier)
+            return result
 
-        async def _was_told(self, taken: FlowRun) -> bool:
-            assert taken.state is not None, "a worker takes scheduled runs"
+        async def _crashed_since(self, run: FlowRun, moment: datetime) -> bool:
             try:
-                states = await self.client.read_flow_run_states(taken.id)
+                states = await self.client.read_flow_run_states(run.id)
             except httpx.HTTPError:
-                return False  # The server was away; Prefect's own word has its own patience.
-            return any(state.is_crashed() and state.timestamp > taken.state.timestamp for state in states)
+                return False  # The server was away and was not told.
+            return any(state.is_crashed() and state.timestamp > moment for state in states)
 
 
 def run_prefect(arguments: list[str]) -> None:
