@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -17,10 +17,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.server.events.ordering import CausalOrdering as AnyOrder
 from prefect.server.events.ordering import EventArrivedEarly, memory
-from prefect.server.events.schemas.events import ReceivedEvent, Resource
+from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Pending, Running
-from prefect.types._datetime import now
 
 from deploy.automations import make_automations
 from deploy.event_order import PATIENCE, CausalOrdering
@@ -30,11 +29,9 @@ from flows.local_prefect import free_port, server_answers
 
 def event(age: timedelta, follows: UUID | None = None) -> ReceivedEvent:
     """A change of a run's state that reached the server so long ago."""
-    then = now("UTC") - age
-    resource = Resource({"prefect.resource.id": "prefect.flow-run.one"})
-    return ReceivedEvent(
-        id=uuid4(), occurred=then, received=then, event="changed", resource=resource, follows=follows
-    )
+    then = datetime.now(UTC) - age
+    told = {"id": uuid4(), "occurred": then, "received": then, "event": "changed", "follows": follows}
+    return ReceivedEvent.model_validate({**told, "resource": {"prefect.resource.id": "prefect.flow-run.one"}})
 
 
 async def comes_through(order: AnyOrder, given: ReceivedEvent, seen: list[UUID]) -> bool:
