@@ -1,12 +1,6 @@
 """Events' order after a server was killed: who follows what is lost waits seconds, crashes are answered."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -23,8 +17,7 @@ from prefect.states import Crashed, Pending, Running
 
 from deploy.automations import make_automations
 from deploy.event_order import PATIENCE, CausalOrdering
-from flows import prefect_server
-from flows.local_prefect import free_port, server_answers
+from tests.deploy.own_server import OwnServer, until
 
 
 def event(age: timedelta, follows: UUID | None = None) -> ReceivedEvent:
@@ -80,46 +73,10 @@ def a_flow() -> None:
     """Never run; its run is put into states by hand."""
 
 
-def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not what():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.2)
-
-
-class Server:
-    """A real server with our order, on a database of its own."""
-
-    def __init__(self, home: Path) -> None:
-        self._home, self._port = home, free_port()
-        self.api = f"http://127.0.0.1:{self._port}/api"
-
-    def __enter__(self) -> "Server":
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        ours = {
-            "PREFECT_HOME": str(self._home),
-            "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "deploy.event_order",
-        }
-        command = [sys.executable, "-P", str(prefect_server.__file__), str(self._port)]
-        with (self._home / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env={**kept, **ours}, stdin=subprocess.PIPE, stdout=log, stderr=log
-            )
-        until(lambda: server_answers(self.api))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """SIGKILL."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-
-
 @pytest.mark.slow
 def test_a_crash_after_the_server_was_killed_is_started_again(tmp_path: Path) -> None:
     """The run's start was seen by a server that is no more; its crash comes within Prefect's five minutes."""
-    server = Server(tmp_path)
+    server = OwnServer(tmp_path)
     with server, temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as client:
         make_automations(client)
         deployment = client.create_deployment(client.create_flow(a_flow), name="one", tags=["cleanplate"])

@@ -1,19 +1,19 @@
 """A worker with a run that dies and is started again: its crash is told once, and nobody runs beside it."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deploy.automations import make_automations
+from tests.deploy.own_server import OwnServer, until
 
 ROOT = Path(__file__).parents[2]
 DIES_ONCE = """
@@ -49,33 +49,39 @@ def states_of_a_run_that_dies_once(client: SyncPrefectClient, place: Path) -> li
         entrypoint="dies_once.py:dies_once",
     )
     run = client.create_flow_run_from_deployment(deployment, tags=["cleanplate"])
-    deadline = time.monotonic() + 300
-    while not ((state := client.read_flow_run(run.id).state) and state.is_completed()):
-        assert time.monotonic() < deadline, "it never ended"
-        time.sleep(0.5)
+
+    def ended() -> bool:
+        state = client.read_flow_run(run.id).state
+        return state is not None and state.is_completed()
+
+    until(ended)
     return [state.name or "" for state in client.read_flow_run_states(run.id)]
 
 
-@pytest.mark.slow
-def test_a_crash_is_told_once_and_the_run_is_started_once_more(prefect_server: None, tmp_path: Path) -> None:
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[str]:
+    """A server that answers crashes; a worker of its own is on the pool ``dying``."""
     (tmp_path / "dies_once.py").write_text(DIES_ONCE)
-    api = PREFECT_API_URL.value()
-    assert api is not None
-    with get_client(sync_client=True) as client, (tmp_path / "log").open("wb") as log:
-        make_automations(client)
+    with OwnServer(tmp_path) as server, (tmp_path / "worker.log").open("wb") as log:
         words = ["worker", "start", "--pool", "dying", "--type", "process", "--name", "dying"]
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "deploy.process_worker", *words],
-            cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": api, "PREFECT_WORKER_QUERY_SECONDS": "1"},
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            states = states_of_a_run_that_dies_once(client, tmp_path)
-        finally:
-            worker.send_signal(signal.SIGTERM)
-            worker.wait(60)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        ours = {
+            "PREFECT_HOME": str(tmp_path),
+            "PREFECT_API_URL": server.api,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        }
+        command = [sys.executable, "-m", "deploy.process_worker", *words]
+        worker = subprocess.Popen(command, cwd=ROOT, env={**kept, **ours}, stdout=log, stderr=log)
+        yield server.api
+        worker.terminate()
+        worker.wait(60)
+
+
+@pytest.mark.slow
+def test_a_crash_is_told_once_and_the_run_is_started_once_more(api: str, tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        make_automations(client)
+        states = states_of_a_run_that_dies_once(client, tmp_path)
     assert (tmp_path / "starts").read_text() == "xx"
     assert states == [
         "Scheduled", "Pending", "Submitting", "Running", "Crashed",
