@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DIES_ONCE = """
 import os, pathlib, signal, time
 from prefect import flow
-starts = pathlib.Path(__file__).with_name("starts")
+starts = pathlib.Path(STARTS)
 time.sleep(6)  # As long as our flows take to be imported; the worker's look for hooks imports this, too.
 
 @flow(name="dies-once")
@@ -61,7 +61,8 @@ def states_of_a_run_that_dies_once(client: SyncPrefectClient, place: Path) -> li
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[str]:
     """A server that answers crashes; a worker of its own is on the pool ``dying``."""
-    (tmp_path / "dies_once.py").write_text(DIES_ONCE)
+    starts = repr(str(tmp_path / "starts"))
+    (tmp_path / "dies_once.py").write_text(DIES_ONCE.replace("STARTS", starts))
     with OwnServer(tmp_path) as server, (tmp_path / "worker.log").open("wb") as log:
         words = ["worker", "start", "--pool", "dying", "--type", "process", "--name", "dying"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
