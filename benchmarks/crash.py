@@ -121,7 +121,8 @@ def crash(folder: Path, kills: int, kills_a_night: int, seed: int, stop: threadi
 def night_config(place: Path, night: date) -> NightlyCompositingConfig:
     """A night of 30 shards and more."""
     small = small_compositing(place)
-    return NightlyCompositingConfig.model_validate({**small.model_dump(), "night": night, "shard_draws": 60})
+    more = {"night": night, "draws": 1500, "shard_draws": 60}
+    return NightlyCompositingConfig.model_validate({**small.model_dump(), **more})
 
 
 def run_unbroken(place: Path, nights: int) -> Workspace:
