@@ -129,7 +129,7 @@ def deployments(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
 @pytest.mark.slow
 def test_registered_twice_it_is_there_once(registered: SyncPrefectClient) -> None:
     found = deployments(registered)
-    assert len(found) == len(written().deployments) == 11
+    assert len(found) == len(written().deployments) == 12
     assert {name: len(each.schedules) for name, each in found.items() if each.schedules} == {
         "nightly-compositing/nightly": 1,
         "nightly-candidates/nightly": 1,
