@@ -30,7 +30,7 @@ _STARTUP_SECONDS = 600
 _LOOK_SECONDS = 0.5
 _REAPER = {"listen_seconds": 50, "pending_seconds": 240, "crashed_seconds": 30, "starts": 1000}
 """Quicker than in daily use, so that a hundred kills fit into hours; heartbeats come every 30 s."""
-_REAPER_EVERY_SECONDS = 60
+_REAPER_EVERY_SECONDS = 120
 
 
 class Database:

@@ -4,15 +4,18 @@
 shards and more are started as runs of their deployment, and SIGKILL hits one of the four at random. The
 benchmark starts only PostgreSQL again, as an init system would; all else has to come back without it.
 Asked for: as unbroken nights elsewhere, 0 lost, 0 doubled, the same bytes, verify clean.
+On SIGINT or SIGTERM it kills no more, lets the night end, and compares what there is.
 Run: python -m benchmarks.crash [--kills 100] [--kills-a-night 10] [--seed 0] [--json]
 """
 
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -35,7 +38,7 @@ from tasks.workspace import Workspace
 
 _VICTIMS: tuple[Victim, ...] = ("flow", "worker", "server", "database")
 _FIRST_NIGHT = date(2026, 11, 26)
-_LONGEST_WAIT_SECONDS = 20.0
+_LONGEST_WAIT_SECONDS = 8.0
 _PATIENCE_SECONDS = 900.0
 _LOOK_SECONDS = 0.5
 _SHOWN = 10
@@ -85,7 +88,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".crash-") as folder:
-        outcome = crash(Path(folder), arguments.kills, arguments.kills_a_night, arguments.seed)
+        outcome = crash(Path(folder), arguments.kills, arguments.kills_a_night, arguments.seed, _on_signals())
     figures = asdict(outcome)
     if not arguments.as_json:
         figures["faults"] = figures["faults"][:_SHOWN]
@@ -94,8 +97,8 @@ def main() -> None:
     sys.exit(not outcome.equal)
 
 
-def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
-    """The killed nights, the same nights unbroken, and what they differ in."""
+def crash(folder: Path, kills: int, kills_a_night: int, seed: int, stop: threading.Event) -> Outcome:
+    """The killed nights, the same nights unbroken, and what they differ in; no kill once ``stop`` is set."""
     programs = postgresql_programs()
     if programs is None:
         raise SystemExit("this benchmark kills PostgreSQL; install Debian's postgresql package")
@@ -103,11 +106,11 @@ def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
     killed, done, starts, nights = folder / "killed", list[Kill](), 0, 0
     with Database(programs) as database, Served(killed, folder / "serve.log", database) as served:
         with temporary_settings({PREFECT_API_URL: served.api}), get_client(sync_client=True) as client:
-            while sum(kill.there for kill in done) < kills:
+            while sum(kill.there for kill in done) < kills and not stop.is_set():
                 night = _FIRST_NIGHT + timedelta(days=nights)
                 run = start_night(client, killed, night)
                 left = min(kills_a_night, kills - sum(kill.there for kill in done))
-                done += kill_night(served, client, run, night, left, draw, first=len(done))
+                done += kill_night(served, client, run, night, left, draw, stop, first=len(done))
                 starts += client.read_flow_run(run.id).run_count
                 nights += 1
         served.stop()
@@ -118,7 +121,8 @@ def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
 def night_config(place: Path, night: date) -> NightlyCompositingConfig:
     """A night of 30 shards and more."""
     small = small_compositing(place)
-    return NightlyCompositingConfig.model_validate({**small.model_dump(), "night": night, "shard_draws": 60})
+    more = {"night": night, "draws": 1500, "shard_draws": 60}
+    return NightlyCompositingConfig.model_validate({**small.model_dump(), **more})
 
 
 def run_unbroken(place: Path, nights: int) -> Workspace:
@@ -145,13 +149,15 @@ def kill_night(
     night: date,
     kills: int,
     draw: random.Random,
+    stop: threading.Event,
     first: int,
 ) -> list[Kill]:
     """Kill at random moments while the night's run is at work; wait for it to go on each time, and to end."""
     done: list[Kill] = []
     served.wait_for_work(client, run, _PATIENCE_SECONDS)
     while sum(kill.there for kill in done) < kills and not served.completed(client, run):
-        time.sleep(draw.uniform(0, _LONGEST_WAIT_SECONDS))
+        if stop.wait(draw.uniform(0, _LONGEST_WAIT_SECONDS)):
+            break
         victim = _VICTIMS[(first + len(done)) % len(_VICTIMS)]
         there = served.kill(victim, client, run)
         since = time.monotonic()
@@ -165,6 +171,13 @@ def kill_night(
             raise SystemExit(f"the night of {night} did not come back; see {served.log}")
         time.sleep(_LOOK_SECONDS)
     return done
+
+
+def _on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
 
 
 def _compare(

@@ -17,6 +17,10 @@ backgrounds; ``composites`` cut-outs on plates, a sample for each removable obje
 with their pictures, for people to look at."""
 
 
+FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000, "night": 4000}
+"""Shards of one stage and round are numbered apart by what they are for."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedSample:
     """A sample as it lies in a shard: its key and its members' bytes.

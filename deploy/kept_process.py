@@ -1,17 +1,16 @@
-"""A Prefect command that ends with its starter: `python -m deploy.kept_process worker start --pool cpu`."""
+"""A worker's command that ends with its starter: `python -m deploy.kept_process worker start --pool cpu`."""
 
-import runpy
 import sys
 import threading
 
+from deploy.process_worker import run_prefect
 from flows.prefect_server import end_with_starter
 
 
 def main() -> None:
     """Run ``prefect`` with these arguments until standard input ends."""
     threading.Thread(target=end_with_starter, daemon=True).start()
-    sys.argv = ["prefect", *sys.argv[1:]]
-    runpy.run_module("prefect", run_name="__main__", alter_sys=True)
+    run_prefect(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -34,6 +34,11 @@ _SETTINGS = {
     "PREFECT_WORKER_QUERY_SECONDS": "5",
 }
 
+_SERVER_SETTINGS = {
+    # Else a server that was killed answers no crash for a quarter of an hour.
+    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "deploy.event_order",
+}
+
 
 def serve(workspace: Workspace, ready: Callable[[str, bool], None]) -> None:
     """Serve until SIGINT or SIGTERM; then workers end first, so that they can still tell the server.
@@ -80,7 +85,8 @@ def _server(api: str, configured: bool, environment: dict[str, str], home: Path)
     if configured and place.hostname not in ("127.0.0.1", "localhost"):
         raise FlowError(f"no Prefect server answers at {api}; start it, or unset PREFECT_API_URL")
     script = str(Path(prefect_server.__file__))
-    own = {name: value for name, value in environment.items() if name != "PREFECT_API_URL"}
+    own = {**_SERVER_SETTINGS, **environment}
+    own.pop("PREFECT_API_URL")
     command = [sys.executable, "-P", script, str(place.port or 4200)]
     return KeptProcess("Prefect server", command, own, home / "server.log")
 

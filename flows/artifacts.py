@@ -3,13 +3,11 @@
 Call these inside a synchronous flow or task run, which the artifacts then belong to.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
-    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -18,7 +16,8 @@ from prefect.artifacts import (
 
 from data_specs.comparison import Comparison
 from data_specs.round import CycleResult, JudgeCurves, JudgeResult, LossCurve, PhaseResult
-from flows.report import charts, comparison_tables, grids, svg, tables, wording
+from flows.picture_artifacts import artifact_key, publish_chart, publish_grid
+from flows.report import charts, comparison_tables, tables, wording
 from flows.report.paper_tables import as_markdown
 
 
@@ -44,16 +43,6 @@ def publish_judge(judge: JudgeResult, curves: JudgeCurves) -> None:
 def publish_loss(curve: LossCurve) -> None:
     """One training's loss."""
     publish_chart(f"loss-{curve.name}", charts.loss_curve(curve), f"Loss of {curve.name}")
-
-
-def publish_grid(heading: str, png: bytes) -> None:
-    """A sample grid as ``grids.draw_grid`` makes it."""
-    create_image_artifact(grids.data_uri(png), key=artifact_key(f"samples-{heading}"), description=heading)
-
-
-def publish_chart(name: str, chart: str, description: str) -> None:
-    """Any chart of ``flows.report.charts``."""
-    create_image_artifact(svg.data_uri(chart), key=artifact_key(name), description=description)
 
 
 def publish_cycle(
@@ -128,8 +117,3 @@ def start_progress(name: str, description: str) -> UUID:
 def advance(progress: UUID, done: int, total: int) -> None:
     """Moves a progress bar to ``done`` of ``total``."""
     update_progress_artifact(progress, 100.0 * done / total)
-
-
-def artifact_key(name: str) -> str:
-    """A name as Prefect takes it: lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

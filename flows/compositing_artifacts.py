@@ -12,7 +12,7 @@ from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from data_specs.reject import RefusedSample
 from data_specs.shard import EncodedSample, ShardRef
-from flows.artifacts import artifact_key, publish_chart, publish_grid
+from flows.picture_artifacts import artifact_key, publish_chart, publish_grid
 from flows.report import tables, wording
 from flows.report.compositing_charts import count_bars, shadow_rose
 from flows.report.grids import outlined

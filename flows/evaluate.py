@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data_specs.assessment import QualityConfig
 from data_specs.comparison import Comparison, PictureResult
 from data_specs.errors import InputError
-from flows.artifacts import artifact_key, publish_comparison
+from flows.artifacts import publish_comparison
 from flows.method_samples import method_grids
 from flows.phase_figures import step_figures
+from flows.picture_artifacts import artifact_key
 from flows.report.comparison_page import write_comparison_page
 from flows.report.paper_tables import as_markdown, paper_tables
 from models.metrics.registry import MetricConfig

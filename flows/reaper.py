@@ -112,7 +112,8 @@ def _silence(config: ReaperConfig) -> str:
 def _lost_on_the_way(client: SyncPrefectClient, config: ReaperConfig) -> list[FlowRun]:
     """Pending runs whose worker died before it had started them."""
     now, limit = datetime.now(UTC), timedelta(seconds=config.pending_seconds)
-    late = [run for run in runs_in(client, StateType.PENDING) if age(run, now) > limit]
+    pending = runs_in(client, StateType.PENDING) + runs_in(client, StateType.PENDING, tag=KEEPER_TAG)
+    late = [run for run in pending if age(run, now) > limit]
     why = f"its worker never started it: pending for more than {config.pending_seconds} s"
     return [run for run in late if declare_crashed(client, run, why)]
 

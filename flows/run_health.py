@@ -26,7 +26,7 @@ from prefect.states import AwaitingRetry, Crashed
 TAG = "cleanplate"
 """Of every deployment that may be restarted."""
 KEEPER_TAG = "cleanplate-keeper"
-"""Of the reaper's own: a dead one is buried, so that its slot is free, and the schedule starts the next."""
+"""Of the reaper's own: a dead one is buried and not brought back, since the schedule starts the next."""
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _PAGE = 200
 

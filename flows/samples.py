@@ -6,7 +6,7 @@ from data_specs.arrays import RgbImage
 from data_specs.candidate import Candidate
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from flows.artifacts import artifact_key, publish_grid
+from flows.picture_artifacts import artifact_key, publish_grid
 from flows.report.grids import SampleRow, draw_grid
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome

@@ -7,7 +7,7 @@ from typing import Literal
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.round import PhaseKind, PhaseResult
-from data_specs.shard import ShardRef
+from data_specs.shard import FIRST_INDEX, ShardRef
 from flows.settings import RoundSettings
 from flows.shard_runs import over_shards
 from flows.standing import PhaseOutcome, Standing
@@ -18,7 +18,7 @@ from tasks.dataset.versions import create_version, selection_of
 from tasks.evaluate import Evaluation, evaluate_remover
 from tasks.grow import GrowWork, grow_shard
 from tasks.model_registry import promote
-from tasks.propose import FIRST_INDEX, ProposeWork, RemoverRef, propose_shard
+from tasks.propose import ProposeWork, RemoverRef, propose_shard
 from tasks.train_remover import RemoverTraining, retrain
 from tasks.workspace import Workspace
 

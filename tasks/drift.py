@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.morning import Drift
 from data_specs.round import PhaseResult
+from data_specs.shard import FIRST_INDEX
 from tasks.ledger import Ledger
-from tasks.propose import FIRST_INDEX
 
 
 class DriftLimits(BaseModel):

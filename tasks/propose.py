@@ -21,9 +21,6 @@ from tasks.work import BY_WORK, ShardWork
 from tasks.workers import INLINE, WorkersConfig, do_shard
 from tasks.workspace import Workspace
 
-FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000, "night": 4000}
-"""Shards of one stage and round are numbered apart by what they are for."""
-
 
 class RemoverRef(BaseModel):
     """A remover by name and place; weights do not travel between tasks."""

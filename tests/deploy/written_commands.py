@@ -38,7 +38,7 @@ def read_command(words: list[str]) -> None:
     match words:
         case ["cleanplate", *rest]:
             _read_cleanplate(typer.main.get_command(app), rest)
-        case ["prefect", *rest]:
+        case ["prefect", *rest] | ["python", "-m", "deploy.process_worker", *rest]:
             prefect_app.parse_args(rest, exit_on_error=False, print_error=False)
         case ["ray", action, *rest]:
             _read_ray(action, rest)

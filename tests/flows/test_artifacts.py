@@ -11,7 +11,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.runtime import flow_run
 
 from data_specs.round import CycleResult, JudgeCurves, LossCurve
-from flows.artifacts import advance, artifact_key, publish_cycle, start_progress, summary
+from flows.artifacts import advance, publish_cycle, start_progress, summary
+from flows.picture_artifacts import artifact_key
 from flows.report.grids import SampleRow, draw_grid
 
 

@@ -84,11 +84,13 @@ def test_the_dead_are_buried_and_the_living_and_the_suspended_are_not_touched(
 
 def test_a_pending_run_without_a_worker_and_a_forgotten_crash_come_back(client: SyncPrefectClient) -> None:
     lost = a_run(client, Pending(), "lost on its way")
+    reaper_before = a_run(client, Pending(), "lost reaper", tag="cleanplate-keeper")
     forgotten = a_run(client, Crashed(), "forgotten")
     report = reaped([], listen_seconds=2, pending_seconds=1, crashed_seconds=1)
     assert "lost on its way" in report.dead
     assert "forgotten" in report.brought_back
     assert (state_of(client, lost), state_of(client, forgotten)) == ("Crashed", "AwaitingRetry")
+    assert state_of(client, reaper_before) == "Crashed"
 
 
 def test_who_was_started_too_often_stays_crashed(client: SyncPrefectClient) -> None:
