@@ -11,6 +11,7 @@ from data_specs.assessment import QualityConfig
 from data_specs.comparison import Comparison, PictureResult
 from data_specs.errors import InputError
 from flows.artifacts import artifact_key, publish_comparison
+from flows.clean_stop import stops_cleanly
 from flows.method_samples import method_grids
 from flows.phase_figures import step_figures
 from flows.report.comparison_page import write_comparison_page
@@ -62,6 +63,7 @@ class EvaluateConfig(BaseModel):
 
 
 @flow(name="evaluate", flow_run_name="evaluate {config.methods}")
+@stops_cleanly
 def evaluate(config: EvaluateConfig) -> Comparison:
     """Measure each method, a task run each; compare; write results, page and grids into ``out``.
 
