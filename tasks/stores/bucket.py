@@ -217,4 +217,5 @@ def endpoint() -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What went wrong, without the request and its tries, which obstore says before it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rpartition(" - ")[2]
