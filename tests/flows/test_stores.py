@@ -58,6 +58,8 @@ def test_the_command_line_takes_a_buckets_address(
     told("one", "ingest", "studio", "--shots", "6", "--shard-samples", "3")
     verified = told("other", "dataset", "verify")
     assert (verified["shards"], verified["samples"], verified["faults"]) == (2, 6, [])
+    assert told("a third", "dataset", "show")["samples"] == 6
+    assert [each["number"] for each in told("a fourth", "dataset", "list")["versions"]] == [1]
 
 
 def test_an_evaluation_in_a_workspace_is_kept_with_it(
@@ -79,7 +81,7 @@ def test_an_evaluation_in_a_workspace_is_kept_with_it(
 @pytest.mark.slow
 def test_a_cycle_in_a_bucket_ends_with_the_folders_bytes(tmp_path: Path) -> None:
     outcome = compare_stores(tmp_path, bad=True)
-    assert outcome.faults == []
+    assert (outcome.faults, outcome.failing_commands) == ([], [])
     assert (outcome.equal, outcome.verify_clean) == (True, True)
     assert outcome.shards >= 15
     assert outcome.prefect_runs > outcome.shards
