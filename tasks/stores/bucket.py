@@ -218,4 +218,5 @@ def endpoint() -> str | None:
 
 def _first_line(error: Exception) -> str:
     """What went wrong, without the request and its tries, which obstore says before it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rpartition(" - ")[2]
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first.rpartition(" - ")[2].partition(": <?xml")[0]
