@@ -12,7 +12,7 @@ from benchmarks._s3_server import S3Server
 from benchmarks.stores import compare_stores
 from data_specs.errors import StoreSilentError
 from flows.command_line import app
-from flows.evaluate import share_results
+from flows.evaluate import EvaluateConfig, results_folder, share_results
 from flows.health import check_ledger, check_store
 from flows.ingest import IngestConfig, StudioSource, ingest
 from tasks.dataset import verify_dataset
@@ -97,6 +97,19 @@ def test_an_ingest_outlives_a_store_that_was_silent_for_too_long(
         result = ingest(IngestConfig(workspace=Path(address), source=source, shard_samples=2))
         assert (len(gave_up), result.shards, result.samples, result.version) == (1, 3, 6, 1)
         assert verify_dataset(Workspace.existing(address)).faults == []
+
+
+def test_an_evaluation_asked_for_elsewhere_is_written_into_this_machines_cache(
+    machine: Machine, address: str, server: S3Server, tmp_path: Path
+) -> None:
+    """A retraining asks for it on one machine by the bucket's address; another one does it."""
+    machine("one")
+    asked = {"kind": "version", "workspace": address}
+    config = EvaluateConfig.model_validate({"pictures": asked, "out": f"{address}/reports/evaluation"})
+    other = machine("other")
+    assert results_folder(config) == other.reports_dir / "evaluation"
+    folder = EvaluateConfig.model_validate({"pictures": asked, "out": str(tmp_path / "here")})
+    assert results_folder(folder) == tmp_path / "here"
 
 
 def test_an_evaluation_in_a_workspace_is_kept_with_it(
