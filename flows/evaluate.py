@@ -11,6 +11,7 @@ from data_specs.assessment import QualityConfig
 from data_specs.comparison import Comparison, PictureResult
 from data_specs.errors import InputError
 from flows.artifacts import publish_comparison
+from flows.clean_stop import stops_cleanly
 from flows.method_samples import method_grids
 from flows.phase_figures import step_figures
 from flows.picture_artifacts import artifact_key
@@ -23,6 +24,7 @@ from tasks.evaluation_set import EvaluationSet, VersionSet, pinned, set_words
 from tasks.ingest import FolderSource
 from tasks.measure import MeasureWork, loaded_metrics, measure_method, method_label, recorded_model
 from tasks.results_file import Measurement, read_results, results_bytes
+from tasks.stores import working_folder
 from tasks.workspace import Workspace
 
 
@@ -63,6 +65,7 @@ class EvaluateConfig(BaseModel):
 
 
 @flow(name="evaluate", flow_run_name="evaluate {config.methods}")
+@stops_cleanly
 def evaluate(config: EvaluateConfig) -> Comparison:
     """Measure each method, a task run each; compare; write results, page and grids into ``out``.
 
@@ -73,7 +76,7 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         FlowError: If there is nothing to measure on.
         ModelError: If a method's or a metric's weights cannot be used.
     """
-    out = _folder(config.out)
+    out = results_folder(config)
     pictures = pinned(config.pictures)
     _, left_out = loaded_metrics(config.metrics.weights)
     measurements: list[Measurement] = []
@@ -136,7 +139,15 @@ def _remember(methods: Sequence[str], pictures: VersionSet | FolderSource, compa
             ledger.record_measurement(model.hash, where, pictures.version, means)
 
 
-def _folder(out: Path) -> Path:
+def results_folder(config: EvaluateConfig) -> Path:
+    """Where the results go, made; below a bucket's address it is in this machine's cache.
+
+    Raises:
+        InputError: If it cannot be a folder.
+    """
+    out, pictures = config.out, config.pictures
+    if isinstance(pictures, VersionSet) and out.is_relative_to(pictures.workspace):
+        out = working_folder(pictures.workspace) / out.relative_to(pictures.workspace)
     out = out.expanduser().resolve()
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
+from flows.clean_stop import stops_cleanly
 from flows.ingest_progress import IngestProgress, ingest_progress
 from tasks.capture import capture_shard, capture_work
 from tasks.dataset import create_version, load_samples, selection_of
@@ -103,6 +104,7 @@ class _Gathered:
 
 
 @flow(name="ingest", flow_run_name="ingest {config.source.kind}")
+@stops_cleanly
 def ingest(config: IngestConfig) -> IngestResult:
     """Read the source into shards, a task run each; name a new dataset version where triplets came in.
 

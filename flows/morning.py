@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
 from data_specs.morning import Drift, Morning, Prices
+from flows.clean_stop import stops_cleanly
 from flows.progress import say
 from flows.report.morning_text import drift_sentence, morning_page, sentences
 from tasks.drift import DriftLimits
@@ -40,6 +41,7 @@ class MorningConfig(MorningSettings):
 
 
 @flow(name="morning", flow_run_name="morning of {config.hours:g} hours")
+@stops_cleanly
 def morning(config: MorningConfig) -> Morning:
     """Look back, show it as one page, and raise an alarm where a round has drifted."""
     workspace = Workspace.existing(config.workspace)

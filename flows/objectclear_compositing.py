@@ -11,6 +11,7 @@ from data_specs.compositing import CompositingResult, CompositingStage, StageRes
 from data_specs.errors import FlowError
 from data_specs.keys import Split
 from data_specs.shard import ShardRef
+from flows.clean_stop import stops_cleanly
 from flows.compositing_artifacts import publish_compositing
 from flows.progress import say, tracked
 from flows.shard_runs import over_shards
@@ -89,6 +90,7 @@ class CompositingConfig(BaseModel):
 
 
 @flow(name="objectclear-compositing", flow_run_name="compositing, {config.draws} draws")
+@stops_cleanly
 def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     """Cut out, find plates, compose; a task run a shard. Run again after a kill it goes on where it stood.
 

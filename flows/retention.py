@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.clean_stop import stops_cleanly
 from flows.progress import say
 from flows.run_health import TAG
 from tasks.workspace import Workspace
@@ -56,6 +57,7 @@ class RetentionResult(BaseModel):
 
 
 @flow(name="retention", flow_run_name="retention")
+@stops_cleanly
 def retention(config: RetentionConfig) -> RetentionResult:
     """Delete ended runs and abandoned checkpoints that are older than the settings say."""
     workspace = Workspace.open(config.workspace)

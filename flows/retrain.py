@@ -103,6 +103,6 @@ def _ask_for_evaluation(workspace: Workspace, version: DatasetVersion) -> None:
     changes = {
         "pictures": {"kind": "version", "workspace": workspace.address, "version": version.number},
         "methods": ["telea", "champion"],
-        "out": str(workspace.reports_dir / f"evaluation-version-{version.number}"),
+        "out": f"{workspace.address}/reports/evaluation-version-{version.number}",
     }
     start_once(EVALUATION, changes, f"evaluate-after-{retrain_key(version)}")

@@ -18,6 +18,7 @@ from data_specs.round import (
     LossCurve,
 )
 from flows.artifacts import publish_cycle
+from flows.clean_stop import stops_cleanly
 from flows.compositing_artifacts import read_sheets
 from flows.cycle_composites import CycleComposites, compositing_config, pooled_composites
 from flows.judging import JudgeOutcome
@@ -55,6 +56,7 @@ class CycleConfig(RoundSettings):
 
 
 @flow(name="rorem-cycle", flow_run_name="cycle of {config.rounds} rounds")
+@stops_cleanly
 def rorem_cycle(config: CycleConfig) -> CycleResult:
     """Prepare, compose, initialise, run the rounds, report; after a kill it goes on where it stood."""
     began = time.monotonic()

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
+from flows.clean_stop import stops_cleanly
 from flows.judging import JudgeOutcome, judge_phase
 from flows.people import Asked, ReviewPhase, review
 from flows.samples import publish_phase_samples
@@ -41,6 +42,7 @@ class RoundOutcome(BaseModel):
 
 
 @flow(name="rorem-round", flow_run_name="round {config.round}")
+@stops_cleanly
 def rorem_round(config: RoundConfig) -> RoundOutcome:
     """Choose, propose, review, judge, grow, retrain, compare: by people first, then by the judge.
 

@@ -8,7 +8,8 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from data_specs.errors import StoreLostError, StoreSilentError
 
-_DELAYS_SECONDS = [2, 8, 30]
+_DELAYS_SECONDS = [2, 8, 30, 60]
+"""With the shortest jitter they bridge 66 s: a database that is started again, or fails over."""
 _PASSING = (ConnectionError, TimeoutError, httpx.TransportError, StoreLostError, StoreSilentError)
 """What may be otherwise in half a minute. A full disk is none of these, nor is a file that cannot be read."""
 

@@ -191,5 +191,9 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
 
         print_result(result)
     console = Console(stderr=True, highlight=False)
-    console.print(f"\nThe report: {report_path(Workspace(config.workspace.absolute()))}", soft_wrap=True)
+    place = Workspace(config.workspace.absolute())
+    report = report_path(place)
+    console.print(f"\nThe report: {report}", soft_wrap=True)
+    if place.address != str(place.root):
+        console.print(f"kept as {place.address}/{report.name}", soft_wrap=True)
     console.print(hint, soft_wrap=True)

@@ -9,8 +9,12 @@ from data_specs.errors import DiskFullError, LedgerError, StoreLostError
 _FULL = re.compile(r"disk is full|no space left|could not extend file", re.IGNORECASE)
 _SQLITE_LOST = re.compile(r"database is locked|disk I/O error|unable to open database file")
 _POSTGRESQL_LOST = re.compile(
-    r"connection|server closed|terminating|shutting down|starting up|recovery mode|could not translate host",
+    r"connection|server closed|terminating|shutting down|starting up|recovery mode|failed to resolve host",
     re.IGNORECASE,
+)
+# Said while connecting too, but the same login is refused tomorrow as well.
+_LOGIN_REFUSED = re.compile(
+    r"authentication failed|no password supplied|no pg_hba.conf entry|(role|database) \".*\" does not exist"
 )
 
 
@@ -25,6 +29,11 @@ def refusal(error: SQLAlchemyError, where: str, what: str) -> LedgerError | Disk
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     if _FULL.search(cause):
         return DiskFullError(f"the ledger at {where}", cause)
+    if _LOGIN_REFUSED.search(cause):
+        return LedgerError(
+            f"the ledger at {where} refuses this login ({cause}); "
+            "look at the name, the password and the database in CLEANPLATE_LEDGER"
+        )
     if _is_lost(error, cause):
         return StoreLostError(
             f"the ledger at {where} cannot be reached ({cause}); what is done is kept, start again later"

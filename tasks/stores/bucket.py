@@ -5,6 +5,7 @@ never as long as another process does, until its patience ends.
 """
 
 import hashlib
+import logging
 import os
 import random
 import time
@@ -33,6 +34,9 @@ _CHUNK_BYTES = 8_000_000
 """Bytes a request: each has a minute, so a line of 140 kB a second is fast enough."""
 _SENT_AT_ONCE = 4
 _LONGEST_WAIT_S = 10.0
+_TELL_AFTER_S = 5.0
+"""So long a silence is told, lest whoever watches takes the waiting for a standstill."""
+_log = logging.getLogger(__name__)
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
@@ -179,7 +183,7 @@ class Bucket:
         if Bucket._used_by != os.getpid():
             # The request would wait for ever.
             raise StoreError(f"{self.address}: cannot be reached from a forked process; start a new one")
-        deadline, wait_s = time.monotonic() + self._patience_s, 0.2
+        began, wait_s, told = time.monotonic(), 0.2, False
         while True:
             try:
                 return request()
@@ -189,11 +193,20 @@ class Bucket:
                     f"look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({_first_line(error)})"
                 ) from error
             except GenericError as error:
-                if time.monotonic() + wait_s > deadline:
+                silent_s = time.monotonic() - began
+                if silent_s + wait_s > self._patience_s:
                     raise StoreSilentError(
                         f"{self.address}: the store has not answered for {self._patience_s:g} s; nothing is "
                         f"lost: when it answers, start the same command again ({_first_line(error)})"
                     ) from error
+                if silent_s > _TELL_AFTER_S and not told:
+                    told = True
+                    _log.warning(
+                        "%s: the store does not answer; trying on for %.0f s (%s)",
+                        self.address,
+                        self._patience_s - silent_s,
+                        _first_line(error),
+                    )
             time.sleep(random.uniform(wait_s / 2, wait_s))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
@@ -204,4 +217,6 @@ def endpoint() -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What went wrong, without the request and its tries, which obstore says before it."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first.rpartition(" - ")[2].partition(": <?xml")[0]

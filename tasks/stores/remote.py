@@ -7,6 +7,7 @@ files and, last, a list of them at a fixed name, created only where there is non
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from tasks.stores.bucket import Bucket
 from tasks.stores.cache import Cache, Hold
 
 _DIGEST_LETTERS = 16
+_NAMED_BY_BYTES = re.compile(rf"\.[0-9a-f]{{{_DIGEST_LETTERS}}}(\.[^./]+)?$")
 _AT_ONCE = 4
 
 
@@ -97,6 +99,7 @@ class RemoteStore:
             for inside, sha256 in json.loads(listed).items():
                 (aside / inside).parent.mkdir(parents=True, exist_ok=True)
                 self._download(f"{path}/{inside}", sha256, aside / inside)
+            self._bring_shared(path, aside)
             aside.rename(folder)
         except OSError:
             if not folder.exists():
@@ -119,6 +122,12 @@ class RemoteStore:
         (self._root / path).parent.mkdir(parents=True, exist_ok=True)
         write_durably(self._root / path, data)
         return True
+
+    def _bring_shared(self, path: str, aside: Path) -> None:
+        """What was shared into a folder after it was kept, as a model's card is."""
+        for name in self._bucket.names(path):
+            if not _NAMED_BY_BYTES.search(name) and (data := self._bucket.read(name)) is not None:
+                (aside / name.removeprefix(f"{path}/")).write_bytes(data)
 
     def _fetch(self, path: str, sha256: str) -> None:
         aside = aside_path(self._root / path)

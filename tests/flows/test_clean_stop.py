@@ -60,6 +60,25 @@ def test_a_lost_store_ends_as_crashed_and_a_full_disk_as_failed() -> None:
         ended(errno.EACCES).result()
 
 
+@flow(name="around")
+@stops_cleanly
+def around(config: Settings) -> int:
+    """Another flow's work as a part of its own."""
+    return stopped.fn(config) + 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_who_calls_a_flow_gets_the_error_itself() -> None:
+    with pytest.raises(StoreSilentError, match=r"^s3://x: the store has not answered$"):
+        stopped(Settings(error=-2))
+    state = around(Settings(error=-2), return_state=True)  # pyright: ignore[reportCallIssue]
+    assert isinstance(state, State)
+    assert (state.name, state.message) == ("Crashed", "s3://x: the store has not answered")
+    with pytest.raises(StoreLostError):
+        stopped.fn(Settings(error=-1))
+    assert around(Settings()) == 8
+
+
 tries: list[str] = []
 
 

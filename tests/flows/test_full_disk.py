@@ -42,7 +42,7 @@ def test_a_full_disk_stops_a_night_and_more_space_lets_it_go_on(
 ) -> None:
     disk, resize = small_disk
     place, shards = disk / "workspace", list[int]()
-    for size in ("2m", "3m", "4m"):
+    for size in ("2m", "4m", "6m"):
         resize(size)
         with pytest.raises(DiskFullError, match="free some space and start again"):
             nightly_compositing(night_config(place, NIGHT))

@@ -1,18 +1,27 @@
 """Flows and commands on a real S3 server and a real PostgreSQL."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks._bad_network import bad_network
 from benchmarks._s3_server import S3Server
 from benchmarks.stores import compare_stores
+from data_specs.errors import StoreSilentError
 from flows.command_line import app
-from flows.evaluate import share_results
+from flows.evaluate import EvaluateConfig, results_folder, share_results
 from flows.health import check_ledger, check_store
+from flows.ingest import IngestConfig, StudioSource, ingest
+from tasks.dataset import verify_dataset
 from tasks.evaluation_set import VersionSet
+from tasks.sources.studio.shots import StudioConfig
+from tasks.stores import address as addresses
 from tasks.stores import working_folder
+from tasks.stores.bucket import Bucket
+from tasks.workspace import Workspace
 from tests.tasks.ledger.conftest import postgres_server, postgres_url
 from tests.tasks.stores.conftest import Machine, address, machine, running_server, server
 
@@ -58,6 +67,49 @@ def test_the_command_line_takes_a_buckets_address(
     told("one", "ingest", "studio", "--shots", "6", "--shard-samples", "3")
     verified = told("other", "dataset", "verify")
     assert (verified["shards"], verified["samples"], verified["faults"]) == (2, 6, [])
+    assert told("a third", "dataset", "show")["samples"] == 6
+    assert [each["number"] for each in told("a fourth", "dataset", "list")["versions"]] == [1]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_ingest_outlives_a_store_that_was_silent_for_too_long(
+    address: str, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network goes in the middle, and is back once a request has given up: the task asks again."""
+    monkeypatch.setenv("CLEANPLATE_LEDGER", f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    monkeypatch.setenv("CLEANPLATE_CACHE", str(tmp_path / "one"))
+    gave_up: list[str] = []
+    with bad_network(server.port) as network:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{network.port}")
+
+        class FarBucket(Bucket):
+            def put(self, name: str, file: Path) -> None:
+                network.down = not gave_up and "-00001-" in name
+                try:
+                    super().put(name, file)
+                except StoreSilentError:
+                    gave_up.append(name)
+                    network.down = False
+                    raise
+
+        monkeypatch.setattr(addresses, "Bucket", partial(FarBucket, patience_s=0.5))
+        source = StudioSource(studio=StudioConfig(), shots=6)
+        result = ingest(IngestConfig(workspace=Path(address), source=source, shard_samples=2))
+        assert (len(gave_up), result.shards, result.samples, result.version) == (1, 3, 6, 1)
+        assert verify_dataset(Workspace.existing(address)).faults == []
+
+
+def test_an_evaluation_asked_for_elsewhere_is_written_into_this_machines_cache(
+    machine: Machine, address: str, server: S3Server, tmp_path: Path
+) -> None:
+    """A retraining asks for it on one machine by the bucket's address; another one does it."""
+    machine("one")
+    asked = {"kind": "version", "workspace": address}
+    config = EvaluateConfig.model_validate({"pictures": asked, "out": f"{address}/reports/evaluation"})
+    other = machine("other")
+    assert results_folder(config) == other.reports_dir / "evaluation"
+    folder = EvaluateConfig.model_validate({"pictures": asked, "out": str(tmp_path / "here")})
+    assert results_folder(folder) == tmp_path / "here"
 
 
 def test_an_evaluation_in_a_workspace_is_kept_with_it(
@@ -79,7 +131,7 @@ def test_an_evaluation_in_a_workspace_is_kept_with_it(
 @pytest.mark.slow
 def test_a_cycle_in_a_bucket_ends_with_the_folders_bytes(tmp_path: Path) -> None:
     outcome = compare_stores(tmp_path, bad=True)
-    assert outcome.faults == []
+    assert (outcome.faults, outcome.failing_commands) == ([], [])
     assert (outcome.equal, outcome.verify_clean) == (True, True)
     assert outcome.shards >= 15
     assert outcome.prefect_runs > outcome.shards

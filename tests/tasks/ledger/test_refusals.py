@@ -49,6 +49,33 @@ def test_a_postgresql_that_cuts_the_line_or_is_not_there_is_a_lost_store(postgre
         open_ledger(nowhere.render_as_string(hide_password=False))
 
 
+def test_a_refused_login_is_said_to_be_one_and_not_waited_for(postgres_url: str) -> None:
+    url = sa.make_url(postgres_url)
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with admin.connect() as connection:
+        hba = Path(connection.exec_driver_sql("SHOW hba_file").scalar_one())
+        before = hba.read_text()
+        connection.exec_driver_sql("CREATE ROLE ada LOGIN PASSWORD 'right'")
+        hba.write_text(f"local all ada scram-sha-256\n{before}")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+    ada = url.set(username="ada")
+    try:
+        for wrong in (ada.set(password="wrong"), ada, url.set(username="bob"), url.set(database="nope")):
+            with pytest.raises(LedgerError, match="refuses this login .* in CLEANPLATE_LEDGER") as refused:
+                open_ledger(wrong.render_as_string(hide_password=False))
+            assert (type(refused.value), "wrong" in str(refused.value)) == (LedgerError, False)
+    finally:
+        hba.write_text(before)
+        with admin.connect() as connection:
+            connection.exec_driver_sql("SELECT pg_reload_conf()")
+            connection.exec_driver_sql("DROP ROLE ada")
+
+
+def test_a_name_that_no_longer_resolves_is_a_lost_store() -> None:
+    with pytest.raises(StoreLostError, match="nowhere.invalid.*start again later"):
+        open_ledger("postgresql+psycopg://ada@nowhere.invalid/plates")
+
+
 def test_a_broken_rule_is_no_lost_store(ledger_url: str) -> None:
     ledger = open_ledger(ledger_url)
     with pytest.raises(LedgerError, match="refused") as refused, ledger._writing() as connection:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from benchmarks._bad_network import BadNetwork, bad_network
 from benchmarks._s3_server import S3Server
 from data_specs.errors import StoreError, StoreSilentError
+from tasks.stores import bucket as buckets
 from tasks.stores.bucket import Bucket
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -74,7 +76,9 @@ def test_creating_the_same_again_is_no_loss(address: str) -> None:
 def test_wrong_credentials_are_said_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     began = time.monotonic()
-    with pytest.raises(StoreError, match=r"refuses these credentials; look at AWS_ACCESS_KEY_ID"):
+    with pytest.raises(
+        StoreError, match=r"refuses these credentials; look at AWS_ACCESS_KEY_ID.* 403 Forbidden\)$"
+    ):
         Bucket(address).create("mark", b"")
     assert time.monotonic() - began < 30  # The patience is 120 s.
 
@@ -87,13 +91,20 @@ def test_a_store_that_is_gone_is_waited_for_and_named(address: str, network: Bad
         Bucket(address, patience_s=1).create("mark", b"")
 
 
-def test_a_store_that_comes_back_is_not_missed(address: str, network: BadNetwork) -> None:
-    """It is away for longer than obstore itself tries."""
+def test_a_store_that_comes_back_is_not_missed(
+    address: str, network: BadNetwork, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is away for longer than obstore itself tries; whoever waits is told, once."""
+    monkeypatch.setattr(buckets, "_TELL_AFTER_S", 0.5)
     network.down = True
     threading.Timer(4, lambda: setattr(network, "down", False)).start()
     began = time.monotonic()
     assert Bucket(address).create("mark", b"")
     assert time.monotonic() - began > 3
+    (told,) = [record.getMessage() for record in caplog.records if record.name == buckets.__name__]
+    assert re.match(
+        rf"{address}: the store does not answer; trying on for 11\d s \([^()]*sending request\)$", told
+    )
 
 
 def test_cuts_and_delays_lose_nothing(address: str, network: BadNetwork, tmp_path: Path) -> None:

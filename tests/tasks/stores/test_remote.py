@@ -182,10 +182,13 @@ def test_models_are_whole_or_not_there(machine: Machine, address: str) -> None:
         keep_model(one, "digest", fail)
     assert not other.fetched("models/digest").exists()
     keep_model(one, "digest", save)
+    (one.models_dir / "digest/model-card.json").write_bytes(b"card")
+    one.store.share("models/digest/model-card.json")
     folder = other.fetched("models/digest")
     assert folder == other.models_dir / "digest"
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
-    assert found == {"unet/weights.safetensors": b"weights", "config.json": b"{}"}
+    kept = {"unet/weights.safetensors": b"weights", "config.json": b"{}"}
+    assert found == {**kept, "model-card.json": b"card"}
     # Without its list a model is nothing, whichever files were uploaded.
     obstore.delete(tampered(address), "models/digest.json")
     assert not machine("a third").fetched("models/digest").exists()
