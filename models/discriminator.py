@@ -194,8 +194,12 @@ class LoraDiscriminator:
         self.network.eval()
         found: dict[int, float] = {}
         for places in places_by_size(sources):
-            picked = ([each[place] for place in places] for each in (sources, masks, removals))
-            found.update(zip(places, self._logits_of_one_size(*picked), strict=True))
+            logits = self._logits_of_one_size(
+                [sources[place] for place in places],
+                [masks[place] for place in places],
+                [removals[place] for place in places],
+            )
+            found.update(zip(places, logits, strict=True))
         return [found[place] for place in range(len(sources))]
 
     def _logits_of_one_size(
