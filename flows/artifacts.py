@@ -46,9 +46,13 @@ def publish_loss(curve: LossCurve) -> None:
     publish_chart(f"loss-{curve.name}", charts.loss_curve(curve), f"Loss of {curve.name}")
 
 
-def publish_grid(heading: str, png: bytes) -> None:
-    """A sample grid as ``grids.draw_grid`` makes it."""
-    create_image_artifact(grids.data_uri(png), key=artifact_key(f"samples-{heading}"), description=heading)
+def publish_grid(heading: str, png: bytes, shows: str = "") -> None:
+    """A sample grid as ``grids.draw_grid`` makes it; ``shows`` says what its columns are, if they do not."""
+    create_image_artifact(
+        grids.data_uri(png),
+        key=artifact_key(f"samples-{heading}"),
+        description=f"{heading}: {shows}" if shows else heading,
+    )
 
 
 def publish_chart(name: str, chart: str, description: str) -> None:

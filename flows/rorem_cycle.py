@@ -39,7 +39,7 @@ from tasks.workspace import Workspace
 
 
 class CycleConfig(RoundSettings):
-    """The form of ``rorem_cycle``."""
+    """What the workspace is filled with, how many rounds follow, and how each goes."""
 
     rounds: int = Field(default=2, ge=0, le=99, description="Rounds after the initialisation (RORem: 3).")
     preparation: PreparationSettings = Field(
@@ -54,7 +54,7 @@ class CycleConfig(RoundSettings):
     )
 
 
-@flow(name="rorem-cycle", flow_run_name="cycle of {config.rounds} rounds")
+@flow(name="rorem-cycle", flow_run_name="cycle to round {config.rounds}")
 def rorem_cycle(config: CycleConfig) -> CycleResult:
     """Prepare, compose, initialise, run the rounds, report; after a kill it goes on where it stood."""
     began = time.monotonic()

@@ -25,7 +25,7 @@ from tasks.workspace import Workspace
 
 
 class RoundConfig(RoundSettings):
-    """The form of ``rorem_round``."""
+    """Which round, how many items people and the judge get, and how the models are trained."""
 
     round: int = Field(default=1, ge=1, le=999, description="Number of the round, from 1.")
 

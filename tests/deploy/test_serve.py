@@ -120,7 +120,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
 def test_served_twice_everything_is_there_once_and_what_dies_is_back(serving: Serving) -> None:
     first = serving.start()
     counts = serving.counts()
-    assert counts == {"deployments": 11, "work_pools": 2, "automations": 2, "queues": 8, "schedules": 6}
+    assert counts == {"deployments": 12, "work_pools": 2, "automations": 2, "queues": 8, "schedules": 6}
     assert serving.run_of("retention/weekly", {"workspace": str(serving.place)}) == "Completed"
 
     second = serving.start()
