@@ -16,16 +16,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-import httpx
 from playwright.sync_api import sync_playwright
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks._killing import ROOT
 from benchmarks._small_cycle import small_cycle
 from flows.local_prefect import free_port
 
 _PATIENCE_SECONDS = 1800
-_SETTLE_MS = 5000
+_SETTLE_MS = 8000
 _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 """No name outside this machine is found."""
 
@@ -54,11 +57,13 @@ def served(workspace: Path) -> Iterator[str]:
         while (line := process.stdout.readline()).strip() != "}":
             if not line:
                 raise SystemExit("serving did not start")
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
-def fill(server: str, workspace: Path) -> dict[str, str]:
+def fill(server: str, workspace: Path) -> dict[str, UUID]:
     """The runs to be seen, by deployment, each when it has ended or waits."""
     cycle = small_cycle(workspace).model_dump(mode="json")
     sizes = {name: cycle[name] for name in ("retraining", "judge_training", "shard_items", "keep_above")}
@@ -73,37 +78,43 @@ def fill(server: str, workspace: Path) -> dict[str, str]:
     return {deployment: run(server, deployment, config) for deployment, config in wanted.items()}
 
 
-def run(server: str, deployment: str, config: dict[str, Any]) -> str:
+def run(server: str, deployment: str, config: dict[str, Any]) -> UUID:
     """Starts a run, once however often this is called, and waits for it; gives its id.
 
     Raises:
         SystemExit: When the run fails.
     """
-    with httpx.Client(base_url=f"{server}/api", timeout=120) as client:
-        known = client.get(f"/deployments/name/{deployment}").raise_for_status().json()
-        parameters = {"config": {**known["parameters"]["config"], **config}}
-        body = {"parameters": parameters, "idempotency_key": "pages"}
-        made = client.post(f"/deployments/{known['id']}/create_flow_run", json=body).raise_for_status().json()
+    with _client(server) as client:
+        known = client.read_deployment_by_name(deployment)
+        settings = {"config": {**known.parameters["config"], **config}}
+        made = client.create_flow_run_from_deployment(known.id, parameters=settings, idempotency_key="pages")
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while (state := client.get(f"/flow_runs/{made['id']}").json()["state"])["type"] not in (
-            "COMPLETED",
-            "PAUSED",
+        while (state := client.read_flow_run(made.id).state) is None or not (
+            state.is_completed() or state.is_paused()
         ):
-            if state["type"] in ("FAILED", "CRASHED") or time.monotonic() > deadline:
-                raise SystemExit(f"{deployment}: {state['name']}, {state['message']}")
+            failed = state is not None and (state.is_failed() or state.is_crashed())
+            if failed or time.monotonic() > deadline:
+                raise SystemExit(f"{deployment}: {state}")
             time.sleep(1)
-    return made["id"]
+    return made.id
 
 
-def photograph(server: str, runs: dict[str, str], out: Path) -> None:
+@contextmanager
+def _client(server: str) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: f"{server}/api"}), get_client(sync_client=True) as client:
+        yield client
+
+
+def photograph(server: str, runs: dict[str, UUID], out: Path) -> None:
     """The pages as JPEG of 1400×1000."""
     out.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright, httpx.Client(base_url=f"{server}/api", timeout=120) as client:
+    with sync_playwright() as playwright, _client(server) as client:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", _ALONE]
         )
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.on("requestfailed", lambda request: print("not reached:", request.url))
+        # What the server itself had not answered when the next page was opened is no complaint.
+        page.on("requestfailed", lambda asked: _complain(asked.url) if server not in asked.url else None)
         page.on("pageerror", lambda error: print("error:", error))
 
         def take(name: str, place: str, *clicks: str) -> None:
@@ -114,17 +125,23 @@ def photograph(server: str, runs: dict[str, str], out: Path) -> None:
             page.screenshot(path=out / f"{name}.jpg", type="jpeg", quality=80)
 
         night = runs["nightly-compositing/nightly"]
-        of_night = {"artifacts": {"flow_run_id": {"any_": [night]}}}
-        sheets = client.post("/artifacts/filter", json=of_night).json()
-        (sheet,) = (each["id"] for each in sheets if each["key"] == "samples-composites-accepted")
-        retrain = client.get("/deployments/name/retrain/retrain").json()["id"]
+        wanted = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[night]),
+            key=ArtifactFilterKey(any_=["samples-composites-accepted"]),
+        )
+        (sheet,) = client.read_artifacts(artifact_filter=wanted)
+        retrain = client.read_deployment_by_name("retrain/retrain")
         take("dashboard", "/dashboard")
         take("deployments", "/deployments")
         take("run", f"/runs/flow-run/{night}", "Artifacts")
-        take("sheet", f"/artifacts/artifact/{sheet}")
-        take("form", f"/deployments/deployment/{retrain}/run")
+        take("sheet", f"/artifacts/artifact/{sheet.id}")
+        take("form", f"/deployments/deployment/{retrain.id}/run")
         take("waiting", f"/runs/flow-run/{runs['rorem-round/by-hand']}", "Resume")
         browser.close()
+
+
+def _complain(url: str) -> None:
+    print("not reached:", url)
 
 
 if __name__ == "__main__":
