@@ -16,6 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from benchmarks._killing import ROOT
+from benchmarks._processes import children, command_of
 from data_specs.errors import CleanplateError
 from flows.local_prefect import free_port
 from tasks.workspace import LEDGER_FILE, Workspace
@@ -73,7 +74,7 @@ class Database:
     def kill(self) -> None:
         """SIGKILL to the server and all that serve its clients; then it is started again."""
         postmaster = int(Path(self._data, "postmaster.pid").read_text().split()[0])
-        everyone = [postmaster, *_children(postmaster)]
+        everyone = [postmaster, *children(postmaster)]
         for pid in everyone:
             _kill(pid)
         while any(_state(pid) != "Z" for pid in everyone):
@@ -128,7 +129,7 @@ class Served:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Whatever is left of it is killed."""
-        for pid in [self._process.pid, *_children(self._process.pid)]:
+        for pid in [self._process.pid, *children(self._process.pid)]:
             _kill(pid)
         self._process.wait()
 
@@ -149,7 +150,7 @@ class Served:
         if victim == "flow":
             found = self._process_of(client, run)
         else:
-            found = [pid for pid in _children(self._process.pid) if _MARKS[victim] in _command(pid)]
+            found = [pid for pid in children(self._process.pid) if _MARKS[victim] in command_of(pid)]
         for pid in found:
             _kill(pid)
         return bool(found)
@@ -162,7 +163,7 @@ class Served:
             return []
         running = known.state is not None and known.state.is_running()
         pid = int(known.infrastructure_pid or 0)
-        return [pid, *_children(pid)] if running and "prefect" in _command(pid) else []
+        return [pid, *children(pid)] if running and "prefect" in command_of(pid) else []
 
     def completed(self, client: SyncPrefectClient, run: FlowRun) -> bool:
         """Whether the run has ended well; False while the server cannot say."""
@@ -195,29 +196,6 @@ class Served:
             changes = {"schedule": {"interval": _REAPER_EVERY_SECONDS}}
             client.patch(f"{place}/schedules/{schedule}", json=changes).raise_for_status()
             client.patch(place, json={"parameters": {"config": _REAPER}}).raise_for_status()
-
-
-def _children(root: int) -> list[int]:
-    """All processes below one, parents first."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-        parents.setdefault(parent, []).append(int(stat.parent.name))
-    found, edge = list[int](), [root]
-    while edge:
-        edge = [child for pid in edge for child in parents.get(pid, [])]
-        found += edge
-    return found
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _state(pid: int) -> str:

@@ -110,8 +110,7 @@ def _wait_for(api: str, server: KeptProcess | None, stop: threading.Event) -> No
 def _end(workers: list[KeptProcess], server: KeptProcess | None) -> None:
     """All workers are asked first, and then waited for."""
     for worker in workers:
-        if worker.process is not None:
-            worker.process.terminate()
+        worker.ask_to_end()
     for worker in workers:
         worker.stop(_WORKER_PATIENCE_SECONDS)
     if server is not None:

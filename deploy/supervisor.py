@@ -25,13 +25,22 @@ class KeptProcess:
     _deaths: int = 0
     _started: float = field(default=0.0, repr=False)
     _due: float = field(default=0.0, repr=False)
+    _asked: bool = field(default=False, repr=False)
 
     def start(self) -> None:
-        """Start it; its output is added to its log."""
-        self._started = time.monotonic()
+        """Start it; its output is added to its log.
+
+        It is in a process group of its own: a terminal's Ctrl-C is for us, who end all in their order.
+        """
+        self._started, self._asked = time.monotonic(), False
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command, env=dict(self.environment), stdin=subprocess.PIPE, stdout=output, stderr=output
+                self.command,
+                env=dict(self.environment),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                process_group=0,
             )
 
     def look_after(self) -> None:
@@ -50,11 +59,17 @@ class KeptProcess:
         self._due = time.monotonic() + wait
         say(f"the {self.name} ended with code {code}; it is started again in {wait:.0f} s ({self.log})")
 
+    def ask_to_end(self) -> None:
+        """Ask once: asked twice, Prefect's worker kills itself and leaves its runs' processes behind."""
+        if self.process is not None and not self._asked:
+            self._asked = True
+            self.process.terminate()
+
     def stop(self, patience_seconds: float) -> None:
         """Ask it to end; end it where it does not."""
         if self.process is None:
             return
-        self.process.terminate()
+        self.ask_to_end()
         try:
             self.process.wait(patience_seconds)
         except subprocess.TimeoutExpired:

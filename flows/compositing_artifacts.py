@@ -25,6 +25,11 @@ from tasks.workspace import Workspace
 
 _TILES = 24
 _IN_A_REPORT = ("composites accepted", "composites refused")
+_SHOWS: dict[CompositingStage, str] = {
+    "cut-outs": "each layer on its capture's mean colour",
+    "plates": "the picture, and its flat ground tinted",
+    "composites": "source, ground truth, and the object to remove outlined with its effect tinted",
+}
 _EFFECT_COLOUR = (255, 176, 0)
 
 
@@ -65,13 +70,12 @@ def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequ
     kept = _first(workspace, [each.shard for each in harvests], _TILES)
     refused = _first(workspace, [each.refused for each in harvests], _TILES)
     tiles = [_tile_of(stage, sample) for sample in kept]
-    _publish_sheet(workspace, f"{stage} accepted", tiles)
-    _publish_sheet(
-        workspace, f"{stage} refused", [refused_tile(decode_refused(sample)) for sample in refused]
-    )
+    _publish_sheet(workspace, f"{stage} accepted", tiles, _SHOWS[stage])
+    tiles = [refused_tile(decode_refused(sample)) for sample in refused]
+    _publish_sheet(workspace, f"{stage} refused", tiles, "a few of each reason, which stands below")
 
 
-def _publish_sheet(workspace: Workspace, heading: str, tiles: Sequence[Tile]) -> None:
+def _publish_sheet(workspace: Workspace, heading: str, tiles: Sequence[Tile], shows: str) -> None:
     path = _sheet_path(heading)
     if not tiles:
         # An earlier run's sheet must not pass for this one's.
@@ -82,7 +86,7 @@ def _publish_sheet(workspace: Workspace, heading: str, tiles: Sequence[Tile]) ->
     png = draw_sheet(tiles)
     write_durably(workspace.root / path, png)
     workspace.store.share(path)
-    publish_grid(heading, png)
+    publish_grid(heading, png, shows)
 
 
 def _first(workspace: Workspace, refs: Sequence[ShardRef | None], count: int) -> list[EncodedSample]:

@@ -17,6 +17,7 @@ from flows.phase_figures import step_figures
 from flows.picture_artifacts import artifact_key
 from flows.report.comparison_page import write_comparison_page
 from flows.report.paper_tables import as_markdown, paper_tables
+from flows.run_names import run_name
 from models.metrics.registry import MetricConfig
 from tasks.aside import write_durably
 from tasks.compare import method_difference, method_result
@@ -29,7 +30,7 @@ from tasks.workspace import Workspace
 
 
 class EvaluateConfig(BaseModel):
-    """The form of ``evaluate``."""
+    """Which methods are measured, on which pictures, and where the results go."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,7 +65,14 @@ class EvaluateConfig(BaseModel):
         return self
 
 
-@flow(name="evaluate", flow_run_name="evaluate {config.methods}")
+def _name(config: EvaluateConfig) -> str:
+    """``evaluate telea, champion on version 7``."""
+    chosen = pinned(config.pictures)
+    where = f"version {chosen.version}" if isinstance(chosen, VersionSet) else chosen.path.name
+    return f"evaluate {', '.join(map(method_label, config.methods))} on {where}"
+
+
+@flow(name="evaluate", flow_run_name=run_name(EvaluateConfig, _name))
 @stops_cleanly
 def evaluate(config: EvaluateConfig) -> Comparison:
     """Measure each method, a task run each; compare; write results, page and grids into ``out``.

@@ -60,7 +60,7 @@ Source = ClipSource | FolderSource | MetaJsonSource | PoolSource | HighResolutio
 
 
 class IngestConfig(BaseModel):
-    """The form of ``ingest``."""
+    """Where samples come from, and how they are stored."""
 
     model_config = ConfigDict(frozen=True)
 

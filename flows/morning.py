@@ -35,7 +35,7 @@ class MorningSettings(BaseModel):
 
 
 class MorningConfig(MorningSettings):
-    """The form of ``morning``."""
+    """How far to look back, what an hour costs, and when to alarm."""
 
     workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
 

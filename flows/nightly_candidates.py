@@ -29,7 +29,7 @@ WORK = "nightly candidates"
 
 
 class NightlyCandidatesConfig(NightSettings):
-    """The form of ``nightly_candidates``."""
+    """Which night, how many items are edited, what joins, and when a retraining is asked for."""
 
     seed: int = Field(default=0, ge=0, description="Another seed, other items.")
     items: int = Field(

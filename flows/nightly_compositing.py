@@ -13,7 +13,7 @@ WORK = "nightly compositing"
 
 
 class NightlyCompositingConfig(CompositingConfig, NightSettings):
-    """The form of ``nightly_compositing``."""
+    """Which night, what its composites are made of, and where they go."""
 
     to_pool: bool = Field(
         default=True,

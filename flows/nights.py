@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from data_specs.keys import derive_key
 from flows.morning import MorningSettings, look_back_now, publish_morning
 from flows.progress import say
+from flows.run_names import run_name
 from tasks.workspace import Workspace
 
 
@@ -57,12 +58,7 @@ def night_of(settings: NightSettings) -> date:
 
 def night_run_name(what: str, kind: type[NightSettings]) -> Callable[[], str]:
     """Makes the name of a run from its night: ``compositing, night 2026-11-26``."""
-
-    def name() -> str:
-        config: Any = flow_run.get_parameters()["config"]
-        return f"{what}, night {night_of(kind.model_validate(config))}"
-
-    return name
+    return run_name(kind, lambda settings: f"{what}, night {night_of(settings)}")
 
 
 def done_before(workspace: Workspace, work: str, night: date) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ _POOL_INDEX = 500
 
 
 class CompositingConfig(BaseModel):
-    """The form of ``objectclear_compositing``."""
+    """What composites are made of, how many are tried, and what is asked of each part."""
 
     model_config = ConfigDict(frozen=True)
 

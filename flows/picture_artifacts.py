@@ -10,9 +10,13 @@ from prefect.artifacts import create_image_artifact
 from flows.report import grids, svg
 
 
-def publish_grid(heading: str, png: bytes) -> None:
-    """A sample grid as ``grids.draw_grid`` makes it."""
-    create_image_artifact(grids.data_uri(png), key=artifact_key(f"samples-{heading}"), description=heading)
+def publish_grid(heading: str, png: bytes, shows: str = "") -> None:
+    """A sample grid as ``grids.draw_grid`` makes it; ``shows`` says what its columns are, if they do not."""
+    create_image_artifact(
+        grids.data_uri(png),
+        key=artifact_key(f"samples-{heading}"),
+        description=f"{heading}: {shows}" if shows else heading,
+    )
 
 
 def publish_chart(name: str, chart: str, description: str) -> None:

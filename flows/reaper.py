@@ -31,7 +31,7 @@ STALLED_EVENT = "cleanplate.run-stalled"
 
 
 class ReaperConfig(BaseModel):
-    """The form of ``reaper``."""
+    """When a run counts as dead, and how often one is brought back."""
 
     model_config = ConfigDict(frozen=True)
 

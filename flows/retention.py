@@ -28,7 +28,7 @@ _SECONDS_A_DAY = 86_400
 
 
 class RetentionConfig(BaseModel):
-    """The form of ``retention``."""
+    """How long ended runs and abandoned checkpoints are kept."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -13,6 +13,7 @@ from flows.clean_stop import stops_cleanly
 from flows.deployed import start_once
 from flows.progress import say
 from flows.retrain_ready import retrain_key
+from flows.run_names import run_name
 from flows.settings import RoundSettings
 from flows.standing import PhaseOutcome, begin, finish, finished
 from flows.steps import train_and_compare
@@ -29,7 +30,7 @@ _TINY = PROFILES["tiny"]
 
 
 class RetrainConfig(BaseModel):
-    """The form of ``retrain``."""
+    """Which dataset version the remover in charge is trained on, and how."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,7 +51,11 @@ class RetrainConfig(BaseModel):
     )
 
 
-@flow(name="retrain", flow_run_name="retrain on version {config.version}")
+def _name(config: RetrainConfig) -> str:
+    return f"retrain on version {_version(config, Workspace.open(config.workspace)).number}"
+
+
+@flow(name="retrain", flow_run_name=run_name(RetrainConfig, _name))
 @stops_cleanly
 def retrain(config: RetrainConfig) -> PhaseOutcome:
     """Train, compare with the remover in charge on validation pairs, promote the better; then evaluate.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import flow
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError
@@ -39,10 +39,17 @@ from tasks.propose import RemoverRef, load_remover
 from tasks.workspace import Workspace
 
 
-class CycleConfig(RoundSettings):
-    """The form of ``rorem_cycle``."""
+class CycleLength(BaseModel):
+    """How many rounds; a last base's fields stand first in Prefect's form."""
+
+    model_config = ConfigDict(frozen=True)
 
     rounds: int = Field(default=2, ge=0, le=99, description="Rounds after the initialisation (RORem: 3).")
+
+
+class CycleConfig(RoundSettings, CycleLength):
+    """What the workspace is filled with, how many rounds follow, and how each goes."""
+
     preparation: PreparationSettings = Field(
         default=PreparationSettings(), description="What the workspace is filled with before the first phase."
     )
@@ -55,7 +62,7 @@ class CycleConfig(RoundSettings):
     )
 
 
-@flow(name="rorem-cycle", flow_run_name="cycle of {config.rounds} rounds")
+@flow(name="rorem-cycle", flow_run_name="cycle to round {config.rounds}")
 @stops_cleanly
 def rorem_cycle(config: CycleConfig) -> CycleResult:
     """Prepare, compose, initialise, run the rounds, report; after a kill it goes on where it stood."""

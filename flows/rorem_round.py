@@ -25,10 +25,16 @@ from tasks.judge import ScoreWork, score_shard
 from tasks.workspace import Workspace
 
 
-class RoundConfig(RoundSettings):
-    """The form of ``rorem_round``."""
+class RoundNumber(BaseModel):
+    """Which round; a last base's fields stand first in Prefect's form."""
+
+    model_config = ConfigDict(frozen=True)
 
     round: int = Field(default=1, ge=1, le=999, description="Number of the round, from 1.")
+
+
+class RoundConfig(RoundSettings, RoundNumber):
+    """Which round, how many items people and the judge get, and how the models are trained."""
 
 
 class RoundOutcome(BaseModel):

@@ -24,7 +24,7 @@ from data_specs.errors import ModelError
 from data_specs.keys import derive_key
 from models.inpainting import InpaintingNetwork
 from models.latents import encoded
-from models.tensors import masks_to_tensor, pictures_to_tensor
+from models.tensors import masks_to_tensor, pictures_to_tensor, places_by_size
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """The paper's LoRA targets."""
@@ -191,9 +191,20 @@ class LoraDiscriminator:
         A source is encoded once, however many candidates it has and wherever they stand; the prompt's
         embedding lies with the network, and is of no text encoder's making here.
         """
-        if not sources:
-            return []
         self.network.eval()
+        found: dict[int, float] = {}
+        for places in places_by_size(sources):
+            logits = self._logits_of_one_size(
+                [sources[place] for place in places],
+                [masks[place] for place in places],
+                [removals[place] for place in places],
+            )
+            found.update(zip(places, logits, strict=True))
+        return [found[place] for place in range(len(sources))]
+
+    def _logits_of_one_size(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+    ) -> list[float]:
         device = next(self.network.parameters()).device
         firsts, place = _distinct(sources)
         parts = [firsts[start : start + self.batch_size] for start in range(0, len(firsts), self.batch_size)]

@@ -22,7 +22,7 @@ class RemovalModel(Protocol):
         """Remove one object from each picture.
 
         Args:
-            sources: N pictures H×W×3 uint8, all of one size.
+            sources: N pictures H×W×3 uint8, of any sizes.
             masks: N masks H×W bool, True = remove.
             seeds: N seeds; the same seed gives the same removal in a batch of the same size.
 
@@ -64,7 +64,7 @@ class Discriminator(Protocol):
         """Probability of success of each removal.
 
         Args:
-            sources: N pictures H×W×3 uint8.
+            sources: N pictures H×W×3 uint8, of any sizes.
             masks: N tight masks H×W bool.
             removals: N results H×W×3 uint8.
 

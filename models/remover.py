@@ -16,7 +16,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
 from models.inpainting import InpaintingNetwork
-from models.tensors import masks_to_tensor, pictures_to_tensor, tensor_to_pictures
+from models.tensors import masks_to_tensor, pictures_to_tensor, places_by_size, tensor_to_pictures
 
 
 class SamplingConfig(BaseModel):
@@ -57,14 +57,16 @@ class InpaintingRemover:
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
         """See ``RemovalModel.remove``."""
-        removals: list[RgbImage] = []
-        for start in range(0, len(sources), self.config.batch_size):
-            part = slice(start, start + self.config.batch_size)
-            source, mask = pictures_to_tensor(sources[part]), masks_to_tensor(masks[part])
-            device = self.network.unet.device
-            result = self.sample(source.to(device), mask.to(device), list(seeds[part]))
-            removals += tensor_to_pictures(result)
-        return removals
+        removals: dict[int, RgbImage] = {}
+        device = self.network.unet.device
+        for places in places_by_size(sources):
+            for start in range(0, len(places), self.config.batch_size):
+                part = places[start : start + self.config.batch_size]
+                source = pictures_to_tensor([sources[place] for place in part]).to(device)
+                mask = masks_to_tensor([masks[place] for place in part]).to(device)
+                result = self.sample(source, mask, [seeds[place] for place in part])
+                removals.update(zip(part, tensor_to_pictures(result), strict=True))
+        return [removals[place] for place in range(len(sources))]
 
     @torch.no_grad()
     def sample(self, source: Tensor, mask: Tensor, seeds: list[int]) -> Tensor:

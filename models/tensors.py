@@ -24,3 +24,11 @@ def tensor_to_pictures(tensor: Tensor) -> list[RgbImage]:
     """N×3×H×W float, [-1, 1] (clipped) → N pictures H×W×3 uint8."""
     levels = ((tensor.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return list(levels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def places_by_size(pictures: Sequence[RgbImage]) -> list[list[int]]:
+    """The places of the pictures of each size, in order: what may share a tensor."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, picture in enumerate(pictures):
+        places.setdefault(picture.shape, []).append(place)
+    return list(places.values())

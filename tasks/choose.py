@@ -1,16 +1,30 @@
 """Choose pool items for a phase; nothing used once is drawn again."""
 
+import re
 from collections.abc import Sequence
 
 from prefect import task
+from prefect.runtime import task_run
 
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef
 from tasks.workspace import Workspace
 
+_RUN_KEY = re.compile(r"^[0-9a-f]{20} ")
 
-@task(task_run_name="choose {count} items for {phase}")
+
+def words_of(phase: str) -> str:
+    """A phase as people know it, without the key of its run."""
+    return _RUN_KEY.sub("", phase)
+
+
+def _name() -> str:
+    asked = task_run.get_parameters()
+    return f"choose {asked['count']} items for {words_of(asked['phase'])}"
+
+
+@task(task_run_name=_name)
 def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> list[str]:
     """Keys of ``count`` pool items no phase has used, in an order that follows from the seed.
 
@@ -26,7 +40,8 @@ def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> lis
     unused = unused_items(workspace)
     if len(unused) < count:
         raise FlowError(
-            f"the pool has {len(unused)} unused items and {phase} needs {count}; ingest more pictures"
+            f"the pool has {len(unused)} unused items and {words_of(phase)} needs {count}; "
+            "ingest more pictures"
         )
     chosen = sorted(unused, key=lambda key: derive_key("choice", seed, key))[:count]
     ledger.draw(phase, chosen)

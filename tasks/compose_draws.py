@@ -51,19 +51,22 @@ class _Stock:
     def __init__(
         self, workspace: Workspace, work: ComposeWork, cutouts: ShardReader, plates: ShardReader
     ) -> None:
-        self._cutouts, self._plates = cutouts, plates
-        self._cutout_places = _of_split(workspace, work.cutouts, work.split)
-        self._plate_places = _of_split(workspace, work.plates, work.split)
-        self.classes: list[ShadowClass] = [shadow_class_in(cutouts[place]) for place in self._cutout_places]
-        self.plates = len(self._plate_places)
-        self.plate = lru_cache(_AT_HAND)(self._plate)
-        self.cutout = lru_cache(_AT_HAND)(self._cutout)
+        cutout_places = _of_split(workspace, work.cutouts, work.split)
+        plate_places = _of_split(workspace, work.plates, work.split)
+        self.classes: list[ShadowClass] = [shadow_class_in(cutouts[place]) for place in cutout_places]
+        self.plates = len(plate_places)
 
-    def _plate(self, number: int) -> Plate:
-        return decode_plate(self._plates[self._plate_places[number]])
+        # Not methods: a cache of one's own methods is a circle, and its pictures would outlive the shard
+        # until Python looks for circles.
+        @lru_cache(_AT_HAND)
+        def plate(number: int) -> Plate:
+            return decode_plate(plates[plate_places[number]])
 
-    def _cutout(self, number: int) -> Cutout:
-        return decode_cutout(self._cutouts[self._cutout_places[number]])
+        @lru_cache(_AT_HAND)
+        def cutout(number: int) -> Cutout:
+            return decode_cutout(cutouts[cutout_places[number]])
+
+        self.plate, self.cutout = plate, cutout
 
 
 def _of_split(workspace: Workspace, refs: Sequence[ShardRef], split: Split) -> list[int]:

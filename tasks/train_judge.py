@@ -31,7 +31,8 @@ from models.training.share import Share
 from tasks.model_store import drop_checkpoint, keep_model, network_at, record, shared_network_at
 from tasks.propose import RemoverRef
 from tasks.shards import ShardReader, decode_candidate
-from tasks.training_data import ReviewSamples, review_batches
+from tasks.size_buckets import size_buckets
+from tasks.training_data import Groups, ReviewSamples, SizeBuckets, review_batches
 from tasks.training_progress import training_progress
 from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
@@ -148,7 +149,7 @@ def train_judge(
         network = network_at(workspace.fetched(work.backbone.folder))
         module = DiscriminatorNetwork(network, work.judge, work.training.seed)
         network.to(training_device())
-        samples, groups = _balanced(reader, [answers[i] for i in fitting])
+        samples, groups = _drawn_from(reader, [answers[i] for i in fitting])
         batches = review_batches(
             samples, groups, work.training.batch_size, work.training.seed, running.loader_workers
         )
@@ -199,11 +200,16 @@ def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, 
     return answers
 
 
-def _balanced(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tuple[ReviewSamples, list[range]]:
-    """Samples with the YES first, and the two groups every batch is shared between."""
+def _drawn_from(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tuple[ReviewSamples, Groups]:
+    """Samples with the YES first, and the two groups every batch is shared between.
+
+    Where pictures are of several sizes, each batch is of one size instead, YES and NO as they come.
+    """
     ordered = [(key, yes) for wanted in (True, False) for key, _, yes in answers if yes is wanted]
     yes = sum(good for _, good in ordered)
-    return ReviewSamples(reader, ordered), [range(yes), range(yes, len(ordered))]
+    sizes = size_buckets(reader, [key for key, _ in ordered])
+    halves: Groups = [range(yes), range(yes, len(ordered))]
+    return ReviewSamples(reader, ordered), SizeBuckets(sizes) if len(sizes) > 1 else halves
 
 
 def _calibrate(judge: LoraDiscriminator, candidates: list[Candidate], labels: list[bool]) -> None:

@@ -82,9 +82,9 @@ def drawn_triplets(
 
 
 def review_batches(
-    samples: ReviewSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+    samples: ReviewSamples, groups: Groups, batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
-    """``ReviewBatch``es for ``train``; each draws evenly from every group of sample positions."""
+    """``ReviewBatch``es for ``train``."""
     return batches_of(samples, groups, batch_size, seed, workers, _collate_reviews)
 
 

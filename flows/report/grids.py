@@ -13,7 +13,7 @@ from data_specs.arrays import Mask, RgbImage
 
 CELL_PX = 128
 _GAP, _HEAD, _SIDE = 10, 34, 164
-_CAPTION_LETTERS, _SMALL_LETTERS, _HEADING_LETTERS = 18, 21, 13
+_CAPTION_LETTERS, _SMALL_LETTERS, _HEADING_LETTERS = 15, 21, 13
 _FIGURE = 20
 """Height of the line of figures below the pictures of several methods."""
 _MASK_COLOUR = (255, 64, 96)

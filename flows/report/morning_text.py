@@ -26,15 +26,21 @@ def sentences(morning: Morning) -> list[str]:
     said = [f"**Alarm**: {drift_sentence(drift)}" for drift in morning.drifts if drift.alarm]
     if not (morning.work or morning.shards or morning.phases):
         return [*said, "Nothing ran."]
-    price = morning.cost_per_accepted
-    each = "" if price is None else f", {price:.4g} {morning.currency} each"
-    said.append(f"{morning.accepted:,} accepted, for {morning.cost:.2f} {morning.currency}{each}.")
+    said.append(f"{morning.accepted:,} accepted, {_cost_words(morning)}.")
     said += [
         f"Dataset version {version.number} has {version.samples:,} samples, {version.grown_by:+,}: "
         f"{version.note}."
         for version in morning.versions
     ]
     return said if morning.versions else [*said, "The dataset did not grow."]
+
+
+def _cost_words(morning: Morning) -> str:
+    if not morning.cost and any(each.seconds.cpu or each.seconds.gpu for each in morning.work):
+        return "at no cost, because no hour has a price here yet"
+    price = morning.cost_per_accepted
+    each = "" if price is None else f", {price:.4g} {morning.currency} each"
+    return f"for {morning.cost:.2f} {morning.currency}{each}"
 
 
 def drift_sentence(drift: Drift) -> str:

@@ -30,6 +30,8 @@ def success_sentence(phases: Sequence[PhaseResult]) -> str:
     if first == last:
         return f"No later phase replaced the remover of {first.name}."
     points = 100 * (last.success_rate - first.success_rate)
+    if f"{abs(points):.1f}" == "0.0":
+        return f"From {first.name} to {last.name}, success on the test split stayed the same."
     way = "rose" if points >= 0 else "fell"
     apart = last.success_low > first.success_high or last.success_high < first.success_low
     held = "do not overlap" if apart else "overlap, so this may be chance"

@@ -46,7 +46,11 @@ class TrainingConfig(BaseModel):
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Of the running average that is kept.")
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
-    seed: int = Field(default=0, ge=0, description="Of noise, timesteps and the order of samples.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Of noise, timesteps and order; rounds and retrainings derive it from their own seed.",
+    )
 
 
 class _Step(nn.Module):

@@ -46,6 +46,24 @@ def test_who_dies_at_once_waits_longer_each_time(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text().count("born") == 2
 
 
+def test_who_is_asked_and_then_stopped_is_asked_once_and_no_terminal_asks_it(tmp_path: Path) -> None:
+    script = (
+        "import signal as s, time, sys; s.signal(15, lambda *_: print('asked', flush=True)); "
+        "print('up', flush=True); [time.sleep(0.3) for _ in range(3)]"
+    )
+    child, log = kept(tmp_path, script), tmp_path / "log"
+    child.start()
+    process = child.process
+    assert process is not None
+    assert os.getpgid(process.pid) != os.getpgid(0)
+    until(lambda: "up" in log.read_text())
+    child.ask_to_end()
+    until(lambda: "asked" in log.read_text())
+    child.stop(30)
+    assert process.returncode == 0
+    assert log.read_text().count("asked") == 1
+
+
 def test_who_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
     script = "import signal as s, time; s.signal(15, s.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     child = kept(tmp_path, script)

@@ -55,7 +55,12 @@ def assert_prefect_shows_it(found: Comparison) -> None:
 
 
 def test_a_folder_end_to_end_and_a_second_time(config: EvaluateConfig) -> None:
-    found = evaluate(config)
+    ended = evaluate(config, return_state=True)
+    found = ended.result()
+    run = ended.state_details.flow_run_id
+    assert run is not None
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(run).name == "evaluate telea, rorem on pairs"
     assert [method.method for method in found.methods] == ["telea", "rorem"]
     measured: list[MetricName] = ["psnr", "psnr_fg", "psnr_bg", "ssim", "lpips"]
     assert all(list(method.means) == measured for method in found.methods)

@@ -24,7 +24,7 @@ from prefect.runtime import flow_run
 from pydantic import ValidationError
 
 from data_specs.compositing import CompositingResult
-from data_specs.errors import WorkerError
+from data_specs.errors import FlowError, WorkerError
 from flows import nights
 from flows.nightly_candidates import CandidatesResult, NightlyCandidatesConfig, kept, nightly_candidates
 from flows.nightly_compositing import NightlyCompositingConfig, nightly_compositing
@@ -139,7 +139,7 @@ def test_a_night_of_compositing_ends_with_a_page_of_what_it_made_and_refused_and
     assert isinstance(result, CompositingResult)
     refused = Counter(each.reason.value for each in ledger.rejects())
     [page] = pages_of(client, done)
-    assert f"- {result.composites} accepted, for 0.00 EUR, 0 EUR each." in page
+    assert f"- {result.composites} accepted, at no cost, because no hour has a price here yet." in page
     assert f"| composites | {len(ledger.shards(stage='composites'))} | {result.composites} |" in page
     assert refused, "or nothing is seen of the refusals"
     assert [f"| {reason} | {count} |" in page for reason, count in refused.items()] == [True] * len(refused)
@@ -264,6 +264,19 @@ def test_a_version_is_trained_on_once_and_grows_count_from_there(
     assert current is not None
     assert grown_since_training(workspace, current) == 0
     assert run_and_tasks(client, retrain, config)[::2] == (outcome, [])
+    of_the_current = config.model_copy(update={"version": None})
+    assert run_and_tasks(client, retrain, of_the_current)[1] == f"retrain on version {current.number}"
+
+
+def test_a_run_whose_name_nobody_can_tell_says_what_is_missing(
+    client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    ended = retrain(RetrainConfig(workspace=tmp_path / "empty"), return_state=True)
+    with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest` first"):
+        ended.result()
+    run = ended.state_details.flow_run_id
+    assert run is not None
+    assert client.read_flow_run(run).name == "retrain"
 
 
 def test_every_setting_is_described() -> None:

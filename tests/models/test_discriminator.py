@@ -176,6 +176,19 @@ def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_enc
     assert judge.score([], [], []) == []
 
 
+def test_candidates_of_two_sizes_score_as_among_their_own(build_network, toy, pictures, boxes) -> None:
+    network = build_network(8)
+    judge = LoraDiscriminator(DiscriminatorNetwork(network, CONFIG, seed=0), CONFIG, slope=20)
+    sources, masks, removals = pictures(4, 1), boxes(4), pictures(4, 2)
+    for each in (sources, masks, removals):
+        each[1] = np.tile(each[1], (2, 2, 1)[: each[1].ndim])
+    scores = judge.score(sources, masks, removals)
+    for places in ((0, 2, 3), (1,)):
+        own = judge.score(*([each[p] for p in places] for each in (sources, masks, removals)))
+        assert [scores[p] for p in places] == pytest.approx(own, abs=1e-6)
+    assert np.ptp(scores) > 1e-4
+
+
 def test_the_hash_names_weights_settings_and_calibration(build_network) -> None:
     network = build_network(8)
 

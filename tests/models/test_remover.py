@@ -93,6 +93,21 @@ def test_pictures_come_out_as_sampled_whatever_the_batch(build_network, pictures
     np.testing.assert_allclose(np.stack(removals), expected, atol=1.01, rtol=0)
 
 
+def test_pictures_of_two_sizes_come_out_in_their_order_each_as_among_its_own(
+    build_network, pictures, boxes
+) -> None:
+    sources, masks = pictures(4, 2), boxes(4)
+    for place in (1, 3):
+        sources[place], masks[place] = (
+            np.tile(each[place], (2, 2, 1)[: each[place].ndim]) for each in (sources, masks)
+        )
+    remove = InpaintingRemover(build_network(8), SamplingConfig(steps=2, batch_size=3)).remove
+    removals = remove(sources, masks, range(4))
+    for places in ((0, 2), (1, 3)):
+        own = remove([sources[p] for p in places], [masks[p] for p in places], places)
+        assert all(np.array_equal(removals[p], alone) for p, alone in zip(places, own, strict=True))
+
+
 def test_one_seed_one_removal(build_network, pictures, boxes) -> None:
     remover = InpaintingRemover(build_network(8), SamplingConfig(steps=2))
     first, again, other = (remover.remove(pictures(1, 3), boxes(1), [seed])[0] for seed in (5, 5, 6))

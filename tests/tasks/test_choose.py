@@ -3,6 +3,7 @@
 import pytest
 
 from data_specs.errors import FlowError
+from data_specs.keys import derive_key
 from tasks.choose import choose_items, items_of, pool_shards
 
 choose = choose_items.fn
@@ -18,7 +19,7 @@ def test_nothing_is_drawn_twice_and_a_phase_is_drawn_once(studio) -> None:
     assert choose(space, "human 1", 10, 0) == first
     assert choose(space, "human 1", 99, 7) == first, "a phase that has begun keeps its items"
     with pytest.raises(FlowError, match="the pool has 4 unused items and human 2 needs 5"):
-        choose(space, "human 2", 5, 0)
+        choose(space, f"{derive_key('a run')} human 2", 5, 0)
     assert set(choose(space, "human 2", 4, 0)) == set(pool) - set(first) - set(second)
 
 

@@ -1,5 +1,6 @@
 """A range of draws as one shard of composites; composites as pool items."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,24 @@ def test_parts_of_another_split_are_never_drawn(
     assert {each.plate for each in composites} <= {f"t{number}" for number in range(len(plates))}
     of_test = {each.key for each in tested}
     assert {each.cutout for composite in composites for each in composite.objects} <= of_test
+
+
+def test_a_shards_pictures_are_let_go_with_it(
+    workspace: Workspace, cutouts: list[Cutout], plates: list[Plate]
+) -> None:
+    work = compose_work(stocked(workspace, cutouts, plates))
+    gc.collect()
+    gc.disable()
+    try:
+        known = pictures_held()
+        assert compose_draws(workspace, work).shard is not None
+        assert pictures_held() == known, "left for Python's search for circles, they pile up over shards"
+    finally:
+        gc.enable()
+
+
+def pictures_held() -> int:
+    return sum(isinstance(each, Cutout | Plate) for each in gc.get_objects())
 
 
 def test_cut_outs_larger_than_every_plate_are_refused_with_the_reason(

@@ -1,5 +1,6 @@
 """Training the judge: answers that never part, calibration on what it was not trained on, refusals."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -12,9 +13,11 @@ from models.discriminator import DiscriminatorConfig
 from models.training.loop import TrainingConfig
 from models.variants import MaskVariant
 from tasks.choose import items_of
+from tasks.film import FilmWork, film
 from tasks.judge import ScoreWork, score_all, score_shard
 from tasks.propose import ProposeWork, propose
 from tasks.review.oracle import read_candidates
+from tasks.sources.studio.shots import StudioConfig
 from tasks.train_judge import JudgeTraining, load_judge, split_answers, train_judge
 
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "left")
@@ -114,6 +117,30 @@ def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed) 
     stored = space.ledger().scores(trained.judge.hash)
     expected = score_all(judge, shown)
     assert [stored[c.key] for c in shown] == pytest.approx(expected)
+
+
+def test_candidates_of_two_sizes_are_made_learnt_from_and_scored(studio) -> None:
+    space = studio.workspace
+    studio_64 = StudioConfig(size_px=64, seed=2, split="train")
+    large = film(space, FilmWork(round=0, index=5, stage="pool", studio=studio_64, first=0, count=12))
+    keys = items_of(space, [studio.pool, large])
+    work = ProposeWork(
+        round=1,
+        index=0,
+        phase="human 1",
+        pool=(studio.pool, large),
+        items=tuple(keys[::2] + keys[1::2]),
+        variants=VARIANTS,
+        remover=studio.remover,
+    )
+    studio.candidates = propose(space, work)
+    shown = read_candidates(space, studio.candidates)
+    assert Counter(c.removal.shape for c in shown) == {(32, 32, 3): 24 * 3, (64, 64, 3): 12 * 3}
+    assert all(c.removal.shape == c.source.shape for c in shown)
+    answer(studio, by_variant)
+    trained = train_judge(space, training(studio))
+    assert len(trained.losses) == 4
+    assert score_shard.fn(space, ScoreWork(ref=studio.candidates, judge=trained.judge)) == 108
 
 
 def test_killed_and_started_again_it_ends_with_the_same_judge(reviewed) -> None:

@@ -28,6 +28,12 @@ def test_a_loss_is_said_to_be_one(cycle_result: CycleResult) -> None:
     assert "do not overlap" in said
 
 
+def test_no_change_is_neither_a_gain_nor_a_loss(cycle_result: CycleResult) -> None:
+    first, second = cycle_result.phases[1:3]
+    same = second.model_copy(update={"success_rate": first.success_rate + 0.0004})
+    assert success_sentence([first, same]).endswith("success on the test split stayed the same.")
+
+
 def test_no_phase_and_no_promotion(cycle_result: CycleResult) -> None:
     assert success_sentence([]) == "No phase was run."
     assert "No later phase" in success_sentence(cycle_result.phases[1:2])
