@@ -49,7 +49,7 @@ def test_a_full_disk_stops_a_night_and_more_space_lets_it_go_on(
         assert left_overs(Workspace(place)) == [], "what was being written is gone"
         shards.append(len(Workspace(place).ledger().shards()))
     assert 0 < shards[0] < shards[1] < shards[2], "each time it went on where it stood"
-    resize("64m")
+    resize("256m")
     nightly_compositing(night_config(place, NIGHT))
     nightly_compositing(night_config(tmp_path / "roomy", NIGHT))
     killed, unbroken = Workspace(place), Workspace(tmp_path / "roomy")
