@@ -23,7 +23,9 @@ def main() -> None:
 
 def end_with_starter() -> None:
     """Wait for the end of standard input, then end this process; kill it where it will not."""
-    sys.stdin.buffer.read()
+    # Not sys.stdin: a thread that waits in its buffer when Python ends makes a fatal error of that end.
+    while os.read(0, 1024):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE_SECONDS)
     os._exit(1)

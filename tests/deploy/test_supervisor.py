@@ -91,3 +91,12 @@ def test_a_kept_prefect_command_ends_when_its_starter_is_gone(tmp_path: Path) ->
     process.stdin.close()
     assert process.wait(30) == -signal.SIGTERM
     process.stdout.close()
+
+
+def test_a_kept_command_that_ends_by_itself_ends_well() -> None:
+    script = (
+        "import threading; from flows.prefect_server import end_with_starter; "
+        "threading.Thread(target=end_with_starter, daemon=True).start(); import time; time.sleep(0.3)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE) as process:
+        assert process.wait(30) == 0
