@@ -1,10 +1,9 @@
 """The object token's attention maps, and nothing else of the attention (papers.md, facts 17 and 19).
 
 Attention is softmax(q·Kᵀ)·V. Where V has one more channel, 1 for one token and 0 for the others, that channel
-of the result is the token's column of the softmax. So a layer's queries, keys and values are widened by a
-channel, and what comes out of it ends there: one call of scaled-dot-product attention gives both, forwards
-and backwards, whichever processor makes the call, and nothing is computed twice. Queries and output are many,
-so it is their projections' weights that are widened; keys and values are as few as words.
+of the result is the token's column of the softmax. So hooks widen a layer's queries, keys and values by a
+channel, and its output projection takes it off again: one call of scaled-dot-product attention gives both,
+forwards and backwards, whichever processor makes the call, and nothing is computed or kept twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -79,73 +78,99 @@ class _Tap:
     def open(self, until: ExitStack, transformer: Transformer2DModel, attention: Attention) -> None:
         """Work on these until the stack is unwound."""
         until.callback(transformer.register_forward_pre_hook(self._note_size).remove)
-        until.callback(cast(nn.Module, attention.to_k).register_forward_hook(self._widen_key).remove)
-        until.callback(cast(nn.Module, attention.to_v).register_forward_hook(self._widen_value).remove)
-        to_q, to_out = cast(nn.Module, attention.to_q), cast(nn.ModuleList, attention.to_out)[0]
-        until.enter_context(_forwarded(to_q, partial(self._query, to_q, to_q.forward)))
+        widened = {"to_q": self._widen_query, "to_k": self._widen_key, "to_v": self._widen_value}
+        for name, hook in widened.items():
+            until.callback(attention.get_submodule(name).register_forward_hook(hook).remove)
+        to_out = cast(nn.ModuleList, attention.to_out)[0]
         until.enter_context(_forwarded(to_out, partial(self._output, to_out, to_out.forward)))
 
     def _note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._size = (inputs[0].shape[-2], inputs[0].shape[-1])
 
+    def _widen_query(self, module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> Tensor:
+        return _widened(query, self._heads, self._channel(query))
+
     def _widen_key(self, module: nn.Module, inputs: tuple[Tensor, ...], key: Tensor) -> Tensor:
         # The processor will divide by the root of the wider head; few words make the keys cheap to correct.
         narrow = key.shape[-1] // self._heads
-        return self._widened(key * ((narrow + _added(key)) / narrow) ** 0.5, 2)
+        scaled = key * ((narrow + _added(key)) / narrow) ** 0.5
+        return _widened(scaled, self._heads, self._channel(key))
 
     def _widen_value(self, module: nn.Module, inputs: tuple[Tensor, ...], value: Tensor) -> Tensor:
-        return self._widened(value, 2, self._position)
+        return _widened(value, self._heads, self._channel(value, self._position))
 
-    def _query(self, to_q: nn.Module, project: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
-        if type(to_q) is not nn.Linear:  # a LoRA's, for one: it alone knows what it computes
-            return self._widened(project(hidden), 2)
-        bias = None if to_q.bias is None else self._widened(to_q.bias, 0)
-        return linear(hidden, self._widened(to_q.weight, 0), bias)
+    def _channel(self, tensor: Tensor, token: int | None = None) -> Tensor:
+        """What is added to this B×N×C: N×1×1, 1 for the token; or a zero for all."""
+        made_for = (tensor.shape[1], token, tensor.dtype, tensor.device)
+        if made_for not in self._channels:  # made once: small calls cost more than they compute
+            self._channels[made_for] = tensor.new_zeros(() if token is None else (tensor.shape[1], 1, 1))
+            if token is not None:
+                self._channels[made_for][token] = 1
+        return self._channels[made_for]
 
     def _output(self, to_out: nn.Module, project: Callable[[Tensor], Tensor], attended: Tensor) -> Tensor:
-        attended, column = _Column.apply(attended, self._heads)
+        if type(to_out) is nn.Linear:
+            attended, weight = _autocast(attended), _autocast(to_out.weight)
+            bias = None if to_out.bias is None else _autocast(to_out.bias)
+            output, column = _Output.apply(attended, weight, bias, self._channel(attended), self._heads)
+        else:  # a LoRA's, for one: it alone knows what it computes
+            narrow, column = _split(attended, self._heads)
+            output, column = project(narrow.flatten(-2)), column.float()
         self._put(column.unflatten(-1, self._size))
-        if type(to_out) is not nn.Linear:
-            by_head = attended.unflatten(-1, (self._heads, -1))
-            return project(by_head[..., : -_added(attended)].flatten(-2))
-        return linear(attended, self._widened(to_out.weight, 1), to_out.bias)
-
-    def _widened(self, tensor: Tensor, dim: int, token: int | None = None) -> Tensor:
-        """H·d → H·(d + added) along ``dim``: what is added is 1 for the token, 0 elsewhere."""
-        by_head, added = tensor.unflatten(dim, (self._heads, -1)), _added(tensor)
-        shape = (*by_head.shape[: dim + 1], added, *by_head.shape[dim + 2 :])
-        made_for = (shape, token, tensor.dtype, tensor.device)
-        if made_for not in self._channels:  # made once: small calls cost more than they compute
-            channel = tensor.new_zeros(shape)
-            if token is not None:
-                channel[:, token] = 1
-            self._channels[made_for] = channel
-        return torch.cat([by_head, self._channels[made_for]], dim + 1).flatten(dim, dim + 1)
+        return output
 
 
-class _Column(Function):
-    """B×N×(H·(d + added)) → the same, and B×H×N float32: each head's first added channel.
+class _Output(Function):
+    """``to_out`` of what was attended by wider heads, and the column in it.
 
-    By ``select`` autograd would fill a gradient of the whole with zeros and add it.
+    The weight is widened by zeros in the place of narrowing the activations: these are kept once for both
+    backward passes, attention's and this one. The column's gradient has its place in theirs.
     """
 
     @staticmethod
-    def forward(ctx: Any, attended: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-        ctx.heads, ctx.shape = heads, attended.shape
-        ctx.set_materialize_grads(False)
-        channel = attended.unflatten(-1, (heads, -1))[..., -_added(attended)]
+    def forward(
+        ctx: Any, attended: Tensor, weight: Tensor, bias: Tensor | None, zero: Tensor, heads: int
+    ) -> tuple[Tensor, Tensor]:
+        """B×N×(H·(d + added)), C×(H·d), C → B×N×C and B×H×N float32."""
+        ctx.save_for_backward(attended, weight, zero)
+        ctx.heads = heads
         # A copy: a view would keep all that was attended to.
-        return attended.view_as(attended), channel.transpose(1, 2).to(torch.float32, copy=True)
+        column = _split(attended, heads)[1].to(torch.float32, copy=True)
+        return linear(attended, _widened(weight, heads, zero), bias), column
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
-        whole, column = gradients
-        if column is None:
-            return whole, None
-        whole = column.new_zeros(ctx.shape) if whole is None else whole.clone()
-        channel = whole.unflatten(-1, (ctx.heads, -1))[..., -_added(whole)]
-        channel += column.transpose(1, 2)
-        return whole, None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of the first three."""
+        (attended, weight, zero), (output, column) = ctx.saved_tensors, grad_outputs
+        whole = output @ _widened(weight, ctx.heads, zero)
+        _split(whole, ctx.heads)[1].add_(column)
+        rows = output.flatten(0, 1)
+        of_weight = rows.t() @ attended.flatten(0, 1) if ctx.needs_input_grad[1] else None
+        return (
+            whole,
+            None if of_weight is None else _split(of_weight, ctx.heads)[0].flatten(-2),
+            rows.sum(0) if ctx.needs_input_grad[2] else None,
+            None,
+            None,
+        )
+
+
+def _autocast(tensor: Tensor) -> Tensor:
+    """As the caller's autocast has a ``Linear`` take it."""
+    kind = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
+
+
+def _split(wide: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """…×N×(H·(d + added)) → …×N×H×d, and …×H×N: each head's first added channel. Both are views."""
+    by_head, added = wide.unflatten(-1, (heads, -1)), _added(wide)
+    return by_head[..., :-added], by_head[..., -added].transpose(-2, -1)
+
+
+def _widened(tensor: Tensor, heads: int, channel: Tensor) -> Tensor:
+    """…×(H·d) → …×(H·(d + added)): after each head's own channels comes this one."""
+    by_head = tensor.unflatten(-1, (heads, -1))
+    return torch.cat([by_head, channel.expand(*by_head.shape[:-1], _added(tensor))], -1).flatten(-2)
 
 
 @contextmanager
