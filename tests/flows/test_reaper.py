@@ -55,7 +55,7 @@ def reaped(living: list[FlowRun], **settings: int) -> ReaperReport:
     over = threading.Event()
     heart = threading.Thread(target=beats, args=([run.id for run in living], over))
     heart.start()
-    patient = {"listen_seconds": 4, "pending_seconds": 3600, "crashed_seconds": 3600}
+    patient = {"listen_seconds": 6, "pending_seconds": 3600, "crashed_seconds": 3600}
     report = reaper(ReaperConfig.model_validate({**patient, **settings}))
     over.set()
     heart.join()
@@ -79,7 +79,7 @@ def test_the_dead_are_buried_and_the_living_and_the_suspended_are_not_touched(
     ]  # fmt: skip
     message = client.read_flow_run(dead.id).state
     assert message is not None
-    assert message.message == "its process is dead: no heartbeat in 4 s"
+    assert message.message == "its process is dead: no heartbeat in 6 s"
 
 
 def test_a_pending_run_without_a_worker_and_a_forgotten_crash_come_back(client: SyncPrefectClient) -> None:
