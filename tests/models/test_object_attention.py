@@ -94,6 +94,26 @@ def test_gradients_are_the_softmaxs(unet: UNet2DConditionModel) -> None:
     assert max(float(g.abs().max()) for g in expected) > 1e-2
 
 
+def test_under_autocast_maps_and_gradients_are_near_those_in_float32(unet: UNet2DConditionModel) -> None:
+    latents = torch.randn(2, 9, 16, 16)
+
+    def captured(enabled: bool) -> tuple[list[Tensor], Tensor]:
+        with (
+            torch.autocast("cpu", torch.bfloat16, enabled=enabled),
+            capture_object_attention(unet, POSITION) as maps,
+        ):
+            output = passed(unet, latents)
+        loss = output.float().pow(2).mean() + torch.stack([(m**2).sum() for m in maps.values()]).sum()
+        weight = unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0").weight
+        return list(maps.values()), torch.autograd.grad(loss, cast(Tensor, weight))[0]
+
+    (exact, slope), (near, near_slope) = captured(False), captured(True)
+    for one, other in zip(exact, near, strict=True):
+        assert other.dtype == torch.float32
+        torch.testing.assert_close(other, one, atol=0.01, rtol=0.05)
+    assert torch.cosine_similarity(slope.flatten(), near_slope.flatten(), dim=0) > 0.99
+
+
 def test_attention_itself_is_left_alone(unet: UNet2DConditionModel) -> None:
     latents = torch.randn(1, 9, 16, 16)
     before = passed(unet, latents)
