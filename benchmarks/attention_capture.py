@@ -9,6 +9,7 @@ import argparse
 import gc
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -196,11 +197,12 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     cases = {"tiny": tiny(), "full-size block": full_block()}
-    found = {
-        f"{name}, {step}": measured(case, step == "training", layers, asked.runs)
-        for name, case in cases.items()
-        for step, layers in _MEASURED.items()
-    }
+    found: dict[str, Figures] = {}
+    for name, case in cases.items():
+        for step, layers in _MEASURED.items():
+            each = measured(case, step == "training", layers, asked.runs)
+            found[f"{name}, {step}"] = each
+            print(f"{name}, {step}: {each['ratio']:.3f}, memory {each['memory_ratio']:.3f}", file=sys.stderr)
     worst = max(each["ratio"] for each in found.values())
     if asked.json:
         print(json.dumps({"ratio": worst, "steps": found, "machine": machine()}, indent=2))
