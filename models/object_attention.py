@@ -1,9 +1,9 @@
 """The object token's attention maps, and nothing else of the attention (papers.md, facts 17 and 19).
 
 Attention is softmax(q·Kᵀ)·V. Where V has one more channel, 1 for one token and 0 for the others, that channel
-of the result is the token's column of the softmax. So hooks widen a layer's queries, keys and values by a
+of the result is the token's column of the softmax. So a layer's queries, keys and values are widened by a
 channel, and its output projection takes it off again: one call of scaled-dot-product attention gives both,
-forwards and backwards, whichever processor makes the call, and nothing is computed or kept twice.
+forwards and backwards, and nothing is computed or kept twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import torch
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.nn.functional import linear
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from data_specs.errors import ModelError
 
@@ -32,7 +32,7 @@ def capture_object_attention(
     """Inside, every forward pass of ``unet`` leaves its object token's maps in the mapping.
 
     Args:
-        unet: Its attention processors stay in place, whichever they are.
+        unet: Its attention is diffusers' own; that of the captured layers gives way to ``_ObjectAttention``.
         position: The object token's place in the prompt.
         layers: Which cross-attentions.
 
@@ -41,15 +41,20 @@ def capture_object_attention(
         Differentiable where gradients are on.
 
     Raises:
-        ModelError: If the U-Net has no cross-attention.
+        ModelError: If the U-Net has no cross-attention, or one that computes otherwise than SDXL's.
     """
     maps: dict[str, Tensor] = {}
+    channels = _Channels(position)
     found = cross_attentions(unet)
     if not found:
         raise ModelError("the U-Net has no cross-attention, so no token of a prompt has a map")
     with ExitStack() as until:
         for name, (transformer, attention) in list(found.items())[: 1 if layers == "first" else None]:
-            _Tap(maps, name, position, attention.heads).open(until, transformer, attention)
+            before = _plain_processor(name, attention)
+            ours = _ObjectAttention(partial(maps.__setitem__, name), channels)
+            until.callback(transformer.register_forward_pre_hook(ours.note_size).remove)
+            until.callback(attention.set_processor, before)
+            attention.set_processor(cast(Any, ours))
         yield maps
 
 
@@ -65,59 +70,100 @@ def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[Transformer2
     return dict(sorted(found.items(), key=lambda item: order[item[0].partition(".")[0]]))
 
 
-class _Tap:
-    """One layer's part: it notes h×w, widens what is projected, and takes the map off what is attended."""
+def _plain_processor(name: str, attention: Attention) -> Any:
+    """The layer's processor, where ``_ObjectAttention`` computes the same."""
+    found = attention.processor
+    if type(found) is not AttnProcessor2_0:
+        raise ModelError(
+            f"{name}: no map can be captured from {type(found).__name__}; "
+            "call unet.set_attn_processor(AttnProcessor2_0()) first"
+        )
+    for part in ("norm_q", "norm_k", "group_norm", "spatial_norm", "norm_cross", "residual_connection"):
+        if getattr(attention, part):
+            raise ModelError(
+                f"{name}: it has a {part}, which SDXL's cross-attention has not: no map can be captured"
+            )
+    return found
 
-    def __init__(self, maps: dict[str, Tensor], name: str, position: int, heads: int) -> None:
-        self._put = partial(maps.__setitem__, name)
-        self._position = position
-        self._heads = heads
+
+class _ObjectAttention:
+    """One layer's attention, as diffusers' ``AttnProcessor2_0`` computes it, and the object token's map."""
+
+    def __init__(self, put: Callable[[Tensor], None], channels: "_Channels") -> None:
+        self._put = put
+        self._channels = channels
         self._size = (0, 0)
-        self._channels: dict[object, Tensor] = {}
 
-    def open(self, until: ExitStack, transformer: Transformer2DModel, attention: Attention) -> None:
-        """Work on these until the stack is unwound."""
-        until.callback(transformer.register_forward_pre_hook(self._note_size).remove)
-        widened = {"to_q": self._widen_query, "to_k": self._widen_key, "to_v": self._widen_value}
-        for name, hook in widened.items():
-            until.callback(attention.get_submodule(name).register_forward_hook(hook).remove)
-        to_out = cast(nn.ModuleList, attention.to_out)[0]
-        until.enter_context(_forwarded(to_out, partial(self._output, to_out, to_out.forward)))
-
-    def _note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Before the transformer flattens its cells."""
         self._size = (inputs[0].shape[-2], inputs[0].shape[-1])
 
-    def _widen_query(self, module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> Tensor:
-        return _widened(query, self._heads, self._channel(query))
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """B×N×C cells and B×T×D words → B×N×C; the names are diffusers'."""
+        to_q, to_k, to_v = (cast(nn.Module, each) for each in (attn.to_q, attn.to_k, attn.to_v))
+        projected = to_q(hidden_states), to_k(encoder_hidden_states), to_v(encoder_hidden_states)
+        query, key, value = (part.view(*part.shape[:2], attn.heads, -1) for part in projected)
+        if attention_mask is not None:
+            pictures, words = key.shape[:2]
+            attention_mask = attn.prepare_attention_mask(attention_mask, words, pictures)
+            attention_mask = attention_mask.unflatten(0, (pictures, attn.heads))
+        zeros, of_token = self._channels.zeros, self._channels.of_token
+        attended = scaled_dot_product_attention(
+            torch.cat([query, zeros(query, query.shape[:3])], -1).transpose(1, 2),
+            torch.cat([key, zeros(key, key.shape[:3])], -1).transpose(1, 2),
+            torch.cat([value, of_token(value, value.shape[:3])], -1).transpose(1, 2),
+            attn_mask=attention_mask,
+            scale=query.shape[-1] ** -0.5,
+        )
+        to_out = cast(nn.ModuleList, attn.to_out)
+        output, column = self._output(to_out[0], attended.transpose(1, 2))
+        self._put(column.view(len(column), *self._size, -1).permute(0, 3, 1, 2))
+        output = to_out[1](output)
+        return output if attn.rescale_output_factor == 1 else output / attn.rescale_output_factor
 
-    def _widen_key(self, module: nn.Module, inputs: tuple[Tensor, ...], key: Tensor) -> Tensor:
-        # The processor will divide by the root of the wider head; few words make the keys cheap to correct.
-        narrow = key.shape[-1] // self._heads
-        scaled = key * ((narrow + _added(key)) / narrow) ** 0.5
-        return _widened(scaled, self._heads, self._channel(key))
-
-    def _widen_value(self, module: nn.Module, inputs: tuple[Tensor, ...], value: Tensor) -> Tensor:
-        return _widened(value, self._heads, self._channel(value, self._position))
-
-    def _channel(self, tensor: Tensor, token: int | None = None) -> Tensor:
-        """What is added to this B×N×C: N×1×1, 1 for the token; or a zero for all."""
-        made_for = (tensor.shape[1], token, tensor.dtype, tensor.device)
-        if made_for not in self._channels:  # made once: small calls cost more than they compute
-            self._channels[made_for] = tensor.new_zeros(() if token is None else (tensor.shape[1], 1, 1))
-            if token is not None:
-                self._channels[made_for][token] = 1
-        return self._channels[made_for]
-
-    def _output(self, to_out: nn.Module, project: Callable[[Tensor], Tensor], attended: Tensor) -> Tensor:
+    def _output(self, to_out: nn.Module, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """B×N×H×(d + added) → B×N×C, and the column, B×N×H float32."""
         if type(to_out) is nn.Linear:
-            attended, weight = _autocast(attended), _autocast(to_out.weight)
-            bias = None if to_out.bias is None else _autocast(to_out.bias)
-            output, column = _Output.apply(attended, weight, bias, self._channel(attended), self._heads)
-        else:  # a LoRA's, for one: it alone knows what it computes
-            narrow, column = _split(attended, self._heads)
-            output, column = project(narrow.flatten(-2)), column.float()
-        self._put(column.unflatten(-1, self._size))
-        return output
+            weight, bias, kind = to_out.weight, to_out.bias, attended.device.type
+            if torch.is_autocast_enabled(kind):  # as it has a Linear take them
+                lower = torch.get_autocast_dtype(kind)
+                attended, weight = attended.to(lower), weight.to(lower)
+                bias = None if bias is None else bias.to(lower)
+            zeros = self._channels.zeros(weight, torch.Size((len(weight), attended.shape[2])))
+            return cast(Any, _Output.apply(attended, weight, bias, zeros))
+        # A LoRA's, for one: it alone knows what it computes.
+        own = attended.shape[-1] - _added(attended)
+        return to_out(attended[..., :own].flatten(-2)), attended[..., own].float()
+
+
+class _Channels:
+    """What is added to the heads, made once for each shape: small calls cost more than they compute."""
+
+    def __init__(self, position: int) -> None:
+        self._position = position
+        self._made: dict[object, Tensor] = {}
+
+    def zeros(self, like: Tensor, shape: torch.Size) -> Tensor:
+        """Shape×added."""
+        return self._kept(like, shape, False)
+
+    def of_token(self, like: Tensor, shape: torch.Size) -> Tensor:
+        """B×N×H×added for the shape B×N×H: 1 where N is the token, else 0."""
+        return self._kept(like, shape, True)
+
+    def _kept(self, like: Tensor, shape: torch.Size, of_token: bool) -> Tensor:
+        made_for = (shape, of_token, like.dtype, like.device)
+        if made_for not in self._made:
+            self._made[made_for] = like.new_zeros((*shape, _added(like)))
+            if of_token:
+                self._made[made_for][:, self._position] = 1
+        return self._made[made_for]
 
 
 class _Output(Function):
@@ -129,60 +175,30 @@ class _Output(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, attended: Tensor, weight: Tensor, bias: Tensor | None, zero: Tensor, heads: int
+        ctx: Any, attended: Tensor, weight: Tensor, bias: Tensor | None, zeros: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """B×N×(H·(d + added)), C×(H·d), C → B×N×C and B×H×N float32."""
-        ctx.save_for_backward(attended, weight, zero)
-        ctx.heads = heads
+        """B×N×H×(d + added), C×(H·d), C, C×H×added → B×N×C and B×N×H float32."""
+        ctx.save_for_backward(attended, weight, zeros)
+        output = linear(attended.flatten(2), _widened(weight, zeros), bias)
         # A copy: a view would keep all that was attended to.
-        column = _split(attended, heads)[1].to(torch.float32, copy=True)
-        return linear(attended, _widened(weight, heads, zero), bias), column
+        return output, attended[..., -zeros.shape[-1]].to(torch.float32, copy=True)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the first three."""
-        (attended, weight, zero), (output, column) = ctx.saved_tensors, grad_outputs
-        whole = output @ _widened(weight, ctx.heads, zero)
-        _split(whole, ctx.heads)[1].add_(column)
-        rows = output.flatten(0, 1)
-        of_weight = rows.t() @ attended.flatten(0, 1) if ctx.needs_input_grad[1] else None
-        return (
-            whole,
-            None if of_weight is None else _split(of_weight, ctx.heads)[0].flatten(-2),
-            rows.sum(0) if ctx.needs_input_grad[2] else None,
-            None,
-            None,
-        )
+        (attended, weight, zeros), (output, column) = ctx.saved_tensors, grad_outputs
+        rows, of_weight = output.flatten(0, 1), None
+        whole = (rows @ _widened(weight, zeros)).view(attended.shape)
+        whole[..., -zeros.shape[-1]].add_(column)
+        if ctx.needs_input_grad[1]:  # this way round, because CPUs are slower at products of odd width
+            by_head = (attended.flatten(2).flatten(0, 1).t() @ rows).view(*attended.shape[2:], -1)
+            of_weight = by_head[:, : -zeros.shape[-1]].permute(2, 0, 1).reshape(weight.shape)
+        return whole, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
-def _autocast(tensor: Tensor) -> Tensor:
-    """As the caller's autocast has a ``Linear`` take it."""
-    kind = tensor.device.type
-    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
-
-
-def _split(wide: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """…×N×(H·(d + added)) → …×N×H×d, and …×H×N: each head's first added channel. Both are views."""
-    by_head, added = wide.unflatten(-1, (heads, -1)), _added(wide)
-    return by_head[..., :-added], by_head[..., -added].transpose(-2, -1)
-
-
-def _widened(tensor: Tensor, heads: int, channel: Tensor) -> Tensor:
-    """…×(H·d) → …×(H·(d + added)): after each head's own channels comes this one."""
-    by_head = tensor.unflatten(-1, (heads, -1))
-    return torch.cat([by_head, channel.expand(*by_head.shape[:-1], _added(tensor))], -1).flatten(-2)
-
-
-@contextmanager
-def _forwarded(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside, the module's own forward is this one."""
-    before = vars(module).get("forward")
-    vars(module)["forward"] = forward
-    try:
-        yield
-    finally:
-        del vars(module)["forward"]
-        vars(module).update({} if before is None else {"forward": before})
+def _widened(weight: Tensor, zeros: Tensor) -> Tensor:
+    """C×(H·d), C×H×added → C×(H·(d + added))."""
+    return torch.cat([weight.view(*zeros.shape[:-1], -1), zeros], -1).view(len(weight), -1)
 
 
 def _added(tensor: Tensor) -> int:

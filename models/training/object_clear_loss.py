@@ -79,14 +79,15 @@ def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
     Returns:
         Scalar, 0..2: the mean over pictures, heads and layers, each layer counting once.
     """
-    losses, weights = [], dict[tuple[int, int], Tensor]()
+    alike = dict[torch.Size, list[Tensor]]()
     for attention in maps:
-        size = (attention.shape[-2], attention.shape[-1])
-        if size not in weights:
-            inside = small_foreground(foreground, size)
-            weights[size] = _mean_weights(1 - inside) - _mean_weights(inside)
-        losses.append((attention.flatten(2) @ weights[size].flatten(1).unsqueeze(-1)).mean() + 1)
-    return torch.stack(losses).mean()
+        alike.setdefault(attention.shape, []).append(attention)
+    total = foreground.new_zeros(())
+    for (_, heads, *size), layers in alike.items():
+        inside = small_foreground(foreground, (size[0], size[1]))
+        weights = _mean_weights(1 - inside) - _mean_weights(inside)
+        total = total + (torch.stack(layers) * weights).sum() / heads
+    return total / (len(foreground) * sum(map(len, alike.values()))) + 1
 
 
 def small_foreground(foreground: Tensor, size: tuple[int, int]) -> Tensor:

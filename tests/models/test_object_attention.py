@@ -4,10 +4,11 @@ from typing import Any, cast
 
 import pytest
 import torch
-from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
-from torch import Tensor
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from data_specs.errors import ModelError
 from models.object_attention import capture_object_attention, cross_attentions
@@ -114,23 +115,75 @@ def test_under_autocast_maps_and_gradients_are_near_those_in_float32(unet: UNet2
     assert torch.cosine_similarity(slope.flatten(), near_slope.flatten(), dim=0) > 0.99
 
 
-def test_attention_itself_is_left_alone(unet: UNet2DConditionModel) -> None:
+def test_words_that_are_masked_have_no_share(unet: UNet2DConditionModel) -> None:
+    latents = torch.randn(2, 9, 16, 16)
+    hidden = torch.randn(2, 7, 32)
+    added = {"text_embeds": torch.randn(2, 32), "time_ids": torch.ones(2, 6)}
+    kept_words = torch.ones(2, 7, dtype=torch.bool)
+    kept_words[0, POSITION], kept_words[1, 1] = False, False
+
+    def masked() -> Tensor:
+        return unet(
+            latents, 300, hidden, added_cond_kwargs=added, encoder_attention_mask=kept_words.float()
+        ).sample
+
+    expected = masked()
+    with capture_object_attention(unet, POSITION) as maps:
+        captured = masked()
+    torch.testing.assert_close(captured, expected, atol=1e-5, rtol=1e-4)
+    for kept in maps.values():
+        assert kept[0].max() == 0, "its own word is masked"
+        assert kept[1].min() > 0
+
+
+def test_each_layer_still_calls_scaled_dot_product_attention_once(unet: UNet2DConditionModel) -> None:
     latents = torch.randn(1, 9, 16, 16)
-    before = passed(unet, latents)
+
+    def calls() -> int:
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            passed(unet, latents)
+        return sum(e.count for e in found.key_averages() if e.key == "aten::scaled_dot_product_attention")
+
+    with capture_object_attention(unet, POSITION):
+        captured = calls()
+    assert captured == calls() == 14
+
+
+def test_only_the_first_layer_is_touched_and_given_back(unet: UNet2DConditionModel) -> None:
+    latents = torch.randn(1, 9, 16, 16)
+    first = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
+    before, processors = passed(unet, latents), unet.attn_processors
     with capture_object_attention(unet, POSITION, "first") as maps:
-        assert all(type(p) is AttnProcessor2_0 for p in unet.attn_processors.values())
         during = passed(unet, latents)
+        others = {name for name, each in unet.attn_processors.items() if each is processors[name]}
+    assert set(processors) - others == {f"{first}.processor"}
     torch.testing.assert_close(during, before, atol=2e-6, rtol=1e-5)
-    assert list(maps) == ["down_blocks.0.attentions.0.transformer_blocks.0.attn2"]
+    assert list(maps) == [first]
     maps.clear()
     passed(unet, latents)
     assert not maps, "outside nothing is kept"
 
 
-def test_hooks_go_even_after_a_failure(unet: UNet2DConditionModel) -> None:
+def test_all_is_given_back_after_a_failure(unet: UNet2DConditionModel) -> None:
+    processors = unet.attn_processors
     with pytest.raises(RuntimeError), capture_object_attention(unet, POSITION):
         passed(unet, torch.randn(1, 3, 16, 16))
-    assert not any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in unet.modules())
+    assert all(unet.attn_processors[name] is each for name, each in processors.items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in unet.modules())
+
+
+def test_attention_of_another_kind_is_refused(unet: UNet2DConditionModel) -> None:
+    unet.set_attn_processor(AttnProcessor())
+    with pytest.raises(ModelError, match="AttnProcessor2_0"), capture_object_attention(unet, POSITION):
+        pass
+    unet.set_attn_processor(AttnProcessor2_0())
+    unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn2").norm_q = nn.LayerNorm(24)
+    with (
+        pytest.raises(ModelError, match="mid_block.*norm_q"),
+        capture_object_attention(unet, POSITION),
+    ):
+        pass
+    assert all(type(p) is AttnProcessor2_0 for p in unet.attn_processors.values()), "nothing is left behind"
 
 
 def test_at_full_size_the_layers_are_the_papers() -> None:
