@@ -6,8 +6,9 @@ all the time as in a training, and the ways take a step in turn.
 
 `whole` is the median of the rounds' ratios of whole steps. On a shared machine a step differs by a tenth from
 the next, so two per cent take many hundred rounds to tell: its standard error, by resampling them, stands
-beside it. `ratio` is told by fewer: the ways differ in the cross-attentions and in the loss only, so these
-spans are timed each by itself, and what they take more is held against a step's lower quartile.
+beside it. `ratio` is told by fewer: the ways differ in the cross-attentions and in the loss, so these spans
+are timed each by itself, and what they take more is held against a step's lower quartile. It misses what the
+capture may cost elsewhere: caches it fills, its graph's end, two views of a map on the way back.
 """
 
 import argparse
@@ -202,9 +203,9 @@ def measured(make: Callable[[], Case], train: bool, layers: Layers, runs: int) -
     ways = Ways(make, train, layers)
     with ways.open() as steps:
         seconds = alternate(steps, runs, time.process_time)
+        more = ways.spans["captured"].more_than(ways.spans["without"])
         peaks = {name: peak_bytes(way) for name, way in steps.items()}
     plain = lower_quartile(seconds["without"])
-    more = ways.spans["captured"].more_than(ways.spans["without"])
     found: Figures = {
         "ratio": 1 + more / plain,
         "seconds": plain,
@@ -251,7 +252,10 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_the_heap()
     found: dict[str, Figures] = {}
-    for name, make, runs in (("tiny", tiny, asked.runs), ("full-size block", full_block, asked.runs // 3)):
+    for name, make, runs in (
+        ("tiny", tiny, asked.runs),
+        ("full-size block", full_block, max(1, asked.runs // 3)),
+    ):
         for step, layers in _MEASURED.items():
             each = measured(make, step == "training", layers, runs)
             found[f"{name}, {step}"] = each

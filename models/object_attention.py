@@ -16,13 +16,17 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 from torch.autograd import Function
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
 from data_specs.errors import ModelError
 
 Layers = Literal["all", "first"]
 """``all``: every cross-attention, as the mask loss wants; ``first``: the one that guides the fusion."""
+
+_NO_SHARE = -1e4
+"""A score from which the softmax gives exactly 0, in half precision too."""
 
 
 @contextmanager
@@ -98,6 +102,7 @@ class _ObjectAttention:
         """Before the transformer flattens its cells."""
         self._size = (inputs[0].shape[-2], inputs[0].shape[-1])
 
+    @torch.compiler.disable  # compiled for each layer anew, it soon meets the compiler's limit
     def __call__(
         self,
         attn: Attention,
@@ -112,57 +117,74 @@ class _ObjectAttention:
         if attention_mask is not None:
             pictures, words = key.shape[:2]
             attention_mask = attn.prepare_attention_mask(attention_mask, words, pictures)
+            least = 0 if attention_mask.dtype == torch.bool else _NO_SHARE
+            attention_mask = pad(attention_mask, (0, _added_words(key)), value=least)
             attention_mask = attention_mask.unflatten(0, (pictures, attn.heads))
-        zeros, of_token = self._channels.zeros, self._channels.of_token
         attended = scaled_dot_product_attention(
-            torch.cat([query, zeros(query, query.shape[:3])], -1).transpose(1, 2),
-            torch.cat([key, zeros(key, key.shape[:3])], -1).transpose(1, 2),
-            torch.cat([value, of_token(value, value.shape[:3])], -1).transpose(1, 2),
+            torch.cat([query, self._channels.filled(query, query.shape[:3], 1)], -1).transpose(1, 2),
+            (_padded(key) + self._channels.of_keys(key)).transpose(1, 2),
+            (_padded(value) + self._channels.of_values(value)).transpose(1, 2),
             attn_mask=attention_mask,
             scale=query.shape[-1] ** -0.5,
         )
         to_out = cast(nn.ModuleList, attn.to_out)
         output, column = self._output(to_out[0], attended.transpose(1, 2))
-        self._put(column.view(len(column), *self._size, -1).permute(0, 3, 1, 2))
+        stepping_back = torch._C._current_graph_task_id() != -1
+        if not stepping_back:  # gradient checkpointing comes by again then, and nobody reads that map
+            self._put(column.view(len(column), *self._size, -1).permute(0, 3, 1, 2))
         output = to_out[1](output)
         return output if attn.rescale_output_factor == 1 else output / attn.rescale_output_factor
 
     def _output(self, to_out: nn.Module, attended: Tensor) -> tuple[Tensor, Tensor]:
         """B×N×H×(d + added) → B×N×C, and the column, B×N×H float32."""
-        if type(to_out) is nn.Linear:
+        if type(to_out) is nn.Linear and "forward" not in vars(to_out):
             weight, bias, kind = to_out.weight, to_out.bias, attended.device.type
-            if torch.is_autocast_enabled(kind):  # as it has a Linear take them
+            if is_autocast_available(kind) and torch.is_autocast_enabled(
+                kind
+            ):  # as it has a Linear take them
                 lower = torch.get_autocast_dtype(kind)
                 attended, weight = attended.to(lower), weight.to(lower)
                 bias = None if bias is None else bias.to(lower)
-            zeros = self._channels.zeros(weight, torch.Size((len(weight), attended.shape[2])))
+            zeros = self._channels.filled(weight, torch.Size((len(weight), attended.shape[2])), 0)
             return cast(Any, _Output.apply(attended, weight, bias, zeros))
         # A LoRA's, for one: it alone knows what it computes.
-        own = attended.shape[-1] - _added(attended)
-        return to_out(attended[..., :own].flatten(-2)), attended[..., own].float()
+        own = attended.shape[-1] - _added_channels(attended)
+        return to_out(attended[..., :own].flatten(-2)), attended[..., own].to(torch.float32, copy=True)
 
 
 class _Channels:
-    """What is added to the heads, made once for each shape: small calls cost more than they compute."""
+    """What goes into the added channels, made once for each shape: small calls cost more than they compute.
+
+    A query's are 1, and a key's 0 for words and far below for padding, which so has no share in the softmax.
+    """
 
     def __init__(self, position: int) -> None:
         self._position = position
         self._made: dict[object, Tensor] = {}
 
-    def zeros(self, like: Tensor, shape: torch.Size) -> Tensor:
-        """Shape×added."""
-        return self._kept(like, shape, False)
-
-    def of_token(self, like: Tensor, shape: torch.Size) -> Tensor:
-        """B×N×H×added for the shape B×N×H: 1 where N is the token, else 0."""
-        return self._kept(like, shape, True)
-
-    def _kept(self, like: Tensor, shape: torch.Size, of_token: bool) -> Tensor:
-        made_for = (shape, of_token, like.dtype, like.device)
+    def filled(self, like: Tensor, shape: torch.Size, value: int) -> Tensor:
+        """Shape×added, all of this value."""
+        made_for = (value, shape, like.dtype, like.device)
         if made_for not in self._made:
-            self._made[made_for] = like.new_zeros((*shape, _added(like)))
-            if of_token:
-                self._made[made_for][:, self._position] = 1
+            self._made[made_for] = like.new_full((*shape, _added_channels(like)), value)
+        return self._made[made_for]
+
+    def of_keys(self, key: Tensor) -> Tensor:
+        """For this B×T×H×d: 1×(T + added)×1×(d + added), what is to be added to the padded keys."""
+        return self._of_words("keys", key, slice(key.shape[1], None), _NO_SHARE)
+
+    def of_values(self, value: Tensor) -> Tensor:
+        """For this B×T×H×d: 1×(T + added)×1×(d + added), what is to be added to the padded values."""
+        return self._of_words("values", value, slice(self._position, self._position + 1), 1)
+
+    def _of_words(self, kind: str, like: Tensor, words: slice, value: float) -> Tensor:
+        made_for = (kind, like.shape[1], like.shape[3], like.dtype, like.device)
+        if made_for not in self._made:
+            if not 0 <= self._position < like.shape[1]:
+                raise ModelError(f"no word is number {self._position} in a prompt of {like.shape[1]}")
+            made = torch.zeros_like(_padded(like[:1, :, :1]))
+            made[:, words, :, like.shape[3]] = value
+            self._made[made_for] = made
         return self._made[made_for]
 
 
@@ -201,6 +223,16 @@ def _widened(weight: Tensor, zeros: Tensor) -> Tensor:
     return torch.cat([weight.view(*zeros.shape[:-1], -1), zeros], -1).view(len(weight), -1)
 
 
-def _added(tensor: Tensor) -> int:
+def _padded(words: Tensor) -> Tensor:
+    """B×T×H×d → B×(T + added words)×H×(d + added channels), zeros in what is added."""
+    return pad(words, (0, _added_channels(words), 0, 0, 0, _added_words(words)))
+
+
+def _added_words(words: Tensor) -> int:
+    """Words that B×T×… is filled up by: CPU kernels take sixteen at a time, and up to twice as long else."""
+    return -words.shape[1] % 16 if words.device.type == "cpu" else 0
+
+
+def _added_channels(tensor: Tensor) -> int:
     """Channels a head is widened by: fused kernels of GPUs want heads in eights, a CPU does not."""
     return 1 if tensor.device.type == "cpu" else 8

@@ -82,12 +82,12 @@ def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
     alike = dict[torch.Size, list[Tensor]]()
     for attention in maps:
         alike.setdefault(attention.shape, []).append(attention)
-    total = foreground.new_zeros(())
-    for (_, heads, *size), layers in alike.items():
+    losses = []
+    for (pictures, heads, *size), layers in alike.items():
         inside = small_foreground(foreground, (size[0], size[1]))
         weights = _mean_weights(1 - inside) - _mean_weights(inside)
-        total = total + (torch.stack(layers) * weights).sum() / heads
-    return total / (len(foreground) * sum(map(len, alike.values()))) + 1
+        losses.append((torch.stack(layers) * weights).sum() / (pictures * heads))
+    return torch.stack(losses).sum() / sum(map(len, alike.values())) + 1
 
 
 def small_foreground(foreground: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from models.object_attention import capture_object_attention
 from models.training.loop import TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.running import RunningConfig
+from models.training.running import RunningConfig, compile_blocks
 
 
 @pytest.mark.slow
@@ -43,3 +44,30 @@ def test_compiled_it_learns_the_same_under_the_same_names(build_network, tmp_pat
     assert blocks[True] > 5, "the ResNet blocks and the transformer blocks"
     assert losses[True] == pytest.approx(losses[False], rel=1e-4)
     assert weights[True] == weights[False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_compiled_the_object_token_has_the_same_maps(build_object_clear, checkpointing: bool) -> None:
+    network = build_object_clear()
+    unet = network.unet.requires_grad_(True).train()
+    latents, hidden = torch.randn(2, unet.config["in_channels"], 16, 16), torch.randn(2, 7, 32)
+    added = {"text_embeds": torch.randn(2, 32), "time_ids": torch.ones(2, 6)}
+    if checkpointing:
+        unet.enable_gradient_checkpointing()
+
+    def step() -> tuple[list[torch.Tensor], torch.Tensor]:
+        with capture_object_attention(unet, network.prompt.object_position) as maps:
+            output = unet(latents, 300, hidden, added_cond_kwargs=added).sample
+            (output.pow(2).mean() + torch.stack([(m**2).sum() for m in maps.values()]).sum()).backward()
+        gradient = unet.conv_in.weight.grad
+        unet.zero_grad(set_to_none=True)
+        return [m.detach() for m in maps.values()], gradient
+
+    expected, slope = step()
+    compile_blocks(unet)
+    for _ in range(2):
+        found, same_slope = step()
+        assert len(found) == len(expected) == 7
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(same_slope, slope, atol=1e-4, rtol=1e-3)
