@@ -235,7 +235,7 @@ def test_attention_of_another_kind_is_refused(unet: UNet2DConditionModel) -> Non
 
 def test_it_passes_without_numbers_too(unet: UNet2DConditionModel) -> None:
     """As the memory estimate walks it: on "meta", which has no autocast, with heads as a GPU's."""
-    unet.to("meta")
+    cast(Any, unet).to("meta")
     with torch.device("meta"), capture_object_attention(unet, POSITION) as maps:
         assert passed(unet, torch.empty(2, 9, 16, 8)).shape == (2, 4, 16, 8)
     assert {tuple(kept.shape) for kept in maps.values()} == {(2, 2, 16, 8), (2, 4, 8, 4)}
