@@ -26,7 +26,7 @@ Layers = Literal["all", "first"]
 """``all``: every cross-attention, as the mask loss wants; ``first``: the one that guides the fusion."""
 
 _NO_SHARE = -1e4
-"""A score from which the softmax gives exactly 0, in half precision too."""
+"""Of this score the softmax makes exactly 0, scaled or not; half precision holds it. Diffusers masks by it."""
 
 
 @contextmanager
@@ -139,9 +139,8 @@ class _ObjectAttention:
         """B×N×H×(d + added) → B×N×C, and the column, B×N×H float32."""
         if type(to_out) is nn.Linear and "forward" not in vars(to_out):
             weight, bias, kind = to_out.weight, to_out.bias, attended.device.type
-            if is_autocast_available(kind) and torch.is_autocast_enabled(
-                kind
-            ):  # as it has a Linear take them
+            # As autocast has a Linear take them; "meta" has none.
+            if is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 lower = torch.get_autocast_dtype(kind)
                 attended, weight = attended.to(lower), weight.to(lower)
                 bias = None if bias is None else bias.to(lower)
