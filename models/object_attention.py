@@ -26,7 +26,7 @@ Layers = Literal["all", "first"]
 """``all``: every cross-attention, as the mask loss wants; ``first``: the one that guides the fusion."""
 
 _NO_SHARE = -1e4
-"""Of this score the softmax makes exactly 0, scaled or not; half precision holds it. Diffusers masks by it."""
+"""Of this the softmax makes exactly 0, scaled or not; half precision holds it. Diffusers masks by it."""
 
 
 @contextmanager
