@@ -23,8 +23,9 @@ class Spans:
 
     def more_than(self, plain: "Spans") -> float:
         """Seconds a step beyond the other's: of each span, lower quartile less lower quartile."""
-        names = self.seconds | plain.seconds
-        return sum(lower_quartile(self.seconds[n]) - lower_quartile(plain.seconds[n]) for n in names)
+        return sum(
+            lower_quartile(s) - lower_quartile(plain.seconds[name]) for name, s in self.seconds.items()
+        )
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:

@@ -117,8 +117,7 @@ class _ObjectAttention:
         if attention_mask is not None:
             pictures, words = key.shape[:2]
             attention_mask = attn.prepare_attention_mask(attention_mask, words, pictures)
-            least = 0 if attention_mask.dtype == torch.bool else _NO_SHARE
-            attention_mask = pad(attention_mask, (0, _added_words(key)), value=least)
+            attention_mask = pad(attention_mask, (0, _added_words(key)), value=_NO_SHARE)
             attention_mask = attention_mask.unflatten(0, (pictures, attn.heads))
         attended = scaled_dot_product_attention(
             torch.cat([query, self._channels.filled(query, query.shape[:3], 1)], -1).transpose(1, 2),

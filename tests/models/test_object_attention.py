@@ -163,11 +163,11 @@ def test_under_autocast_maps_and_gradients_are_near_those_in_float32(unet: UNet2
 
 
 def test_words_that_are_masked_have_no_share(unet: UNet2DConditionModel) -> None:
-    latents = torch.randn(2, 9, 16, 16)
-    hidden = torch.randn(2, 7, 32)
-    added = {"text_embeds": torch.randn(2, 32), "time_ids": torch.ones(2, 6)}
-    kept_words = torch.ones(2, 7, dtype=torch.bool)
-    kept_words[0, POSITION], kept_words[1, 1] = False, False
+    latents = torch.randn(3, 9, 16, 16)
+    hidden = torch.randn(3, 7, 32)
+    added = {"text_embeds": torch.randn(3, 32), "time_ids": torch.ones(3, 6)}
+    kept_words = torch.ones(3, 7, dtype=torch.bool)
+    kept_words[0, POSITION], kept_words[1, 1], kept_words[2] = False, False, False
 
     def masked() -> Tensor:
         return unet(
@@ -181,6 +181,22 @@ def test_words_that_are_masked_have_no_share(unet: UNet2DConditionModel) -> None
     for kept in maps.values():
         assert kept[0].max() == 0, "its own word is masked"
         assert kept[1].min() > 0
+        assert kept[2].mean() > 0.05, "where all are masked, words share and padding does not"
+
+
+def test_a_layer_computes_as_it_was_told_to(unet: UNet2DConditionModel) -> None:
+    """Its projection's own forward, as accelerate and the memory estimate replace it, and its divisor."""
+    latents = torch.randn(1, 9, 16, 16)
+    plain = passed(unet, latents)
+    layers = [attention for _, attention in cross_attentions(unet).values()]
+    layers[0].rescale_output_factor = 2.0
+    project = cast(nn.ModuleList, layers[4].to_out)[0]
+    before = project.forward
+    project.forward = lambda attended: 3 * before(attended)
+    expected = passed(unet, latents)
+    assert (expected - plain).abs().max() > 1e-3
+    with capture_object_attention(unet, POSITION):
+        torch.testing.assert_close(passed(unet, latents), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_each_layer_still_calls_scaled_dot_product_attention_once(unet: UNet2DConditionModel) -> None:
