@@ -243,7 +243,7 @@ def main() -> None:
     """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--runs", type=int, default=60, help="Rounds of each tiny step; a third of the block's."
+        "--runs", type=int, default=60, help="Rounds of each tiny step, two at least; a third of the block's."
     )
     parser.add_argument("--json", action="store_true", help="One object for machines.")
     asked = parser.parse_args()
@@ -251,8 +251,8 @@ def main() -> None:
     keep_the_heap()
     found: dict[str, Figures] = {}
     for name, make, runs in (
-        ("tiny", tiny, asked.runs),
-        ("full-size block", full_block, max(1, asked.runs // 3)),
+        ("tiny", tiny, max(2, asked.runs)),
+        ("full-size block", full_block, max(2, asked.runs // 3)),
     ):
         for step, layers in _MEASURED.items():
             each = measured(make, step == "training", layers, runs)
