@@ -34,6 +34,15 @@ def test_the_mask_loss_is_the_papers_sum() -> None:
     assert mask_loss([first, second], left_quarter()).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_layers_of_one_size_count_each_once() -> None:
+    """Beside the layers above a third, of the first one's shape, that looks wholly at the background."""
+    first, second, third = torch.zeros(1, 2, 4, 4), torch.full((1, 1, 8, 8), 0.3), torch.zeros(1, 2, 4, 4)
+    first[0, 0, :, :2], first[0, 1, :, 2:] = 0.8, 0.4
+    third[..., 2:] = 0.6
+    expected = ((0.2 + 1.4) / 2 + 1.0 + 1.6) / 3
+    assert mask_loss([first, second, third], left_quarter()).item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_picture_that_is_all_foreground_has_no_background() -> None:
     maps = [torch.full((1, 1, 4, 4), 0.25)]
     assert mask_loss(maps, torch.ones(1, 1, 8, 8)).item() == pytest.approx(0.75)
