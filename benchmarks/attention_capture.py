@@ -1,32 +1,32 @@
 """What the object token's maps cost a U-Net step, beside keeping every map. Asked for: ratio <= 1.02.
 
-Sampling captures the first layer, training every layer and steps back through the mask loss, as `remove` and
-`train` do; sampling with every layer is a row of its own. Each way has a network of its own, its capture open
-all the time as in a training, and the ways take a step in turn.
+Sampling captures the first layer, as `remove` does in its last step; with every layer it is a row of its own.
+Training captures every layer and steps back through the mask loss.
 
-`ratio` is the median of the rounds' ratios of whole steps. On a shared machine a step differs by a tenth from
-the next, so two per cent take many hundred rounds to tell: its standard error, by resampling them, stands
-beside it. `spans` is told by fewer: the ways differ in the cross-attentions and in the loss, so these spans
-are timed each by itself, and what they take more is held against a step's lower quartile. That misses what
-the capture may cost elsewhere (caches it fills, its graph's end, two views of a map on the way back), so it
-explains the ratio and does not stand in for it.
+`ratio` is of undisturbed steps, each the sum of its pieces' lower tenths (`_pieces.py`). `whole` is the
+median of the rounds' ratios of whole steps; on a shared machine, where a step differs by a tenth from the
+next, its error is the larger, but it hides nothing. Errors are standard errors, by drawing networks anew.
+
+Where a step's buffers happen to lie makes it up to a hundredth faster or slower, and in a fixed order each
+way would always get the same places: so the ways come in a random order, a buffer of random size beside each
+step, and the network is made anew every few rounds. `again` is the way without maps a second time, measured
+as the others are: what noise and places are left shows there.
 """
 
 import argparse
 import ctypes
 import gc
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
+from diffusers.models.attention_processor import Attention
 from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from rich.console import Console
@@ -35,9 +35,8 @@ from scipy.stats import bootstrap
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks._alternate import alternate
 from benchmarks._machine import machine
-from benchmarks._spans import Spans, lower_quartile
+from benchmarks._pieces import Pieces, undisturbed
 from models.object_attention import Layers, capture_object_attention, cross_attentions
 from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
 from models.training.object_clear_loss import mask_loss
@@ -45,6 +44,7 @@ from tasks.model_store import BASE_FOLDER, network_at
 
 POSITION = 5
 _MEASURED: dict[str, Layers] = {"sampling": "first", "sampling, every layer": "all", "training": "all"}
+_RATIOS = ("ratio", "whole")
 Figures = dict[str, Any]
 
 
@@ -76,33 +76,17 @@ class Case:
     forward: Callable[[], Tensor]
     foreground: Tensor
 
-    def attentions(self) -> dict[str, nn.Module]:
-        """The cross-attentions."""
-        found = cross_attentions(cast(UNet2DConditionModel, self.network))
-        return {name: attention for name, (_, attention) in found.items()}
-
-    def keep_everything(self) -> list[Tensor]:
-        """From now on every map is kept here."""
-        keeper = EveryMap()
-        for module in self.network.modules():
-            if hasattr(module, "set_processor"):
-                cast(Any, module).set_processor(keeper)
-        return keeper.maps
-
-    def step(self, train: bool, maps_after: Callable[[], list[Tensor]], spans: Spans) -> None:
+    def step(self, train: bool, maps_after: Callable[[], list[Tensor]]) -> None:
         """Forwards; in training backwards too, through the mask loss where there are maps."""
         with torch.set_grad_enabled(train):
             output = self.forward()
-            with spans.span("loss, forwards"):
-                maps = maps_after()
-                if not train:
-                    return
+            maps = maps_after()
+            if train:
                 loss = output.pow(2).mean()
                 if maps:
                     loss = loss + 0.01 * mask_loss(maps, self.foreground)
-            spans.until_gradient("loss, backwards", output)
-            loss.backward()
-            self.network.zero_grad(set_to_none=True)
+                loss.backward()
+                self.network.zero_grad(set_to_none=True)
 
 
 def tiny() -> Case:
@@ -137,11 +121,130 @@ def _left(count: int) -> Tensor:
     return foreground
 
 
-def peak_bytes(way: Callable[[], object]) -> int:
+@dataclass(slots=True)
+class Way:
+    """How a network's attentions compute, and what takes the kept maps out of them after a pass."""
+
+    processors: dict[Attention, Any]
+    maps_after: Callable[[], list[Tensor]]
+
+    def set(self) -> None:
+        """From now on the network goes this way."""
+        for attention, processor in self.processors.items():
+            attention.set_processor(processor)
+
+
+@contextmanager
+def ways_of(network: nn.Module, layers: Layers) -> Iterator[dict[str, Way]]:
+    """Without maps (twice), with the object token's, with all maps."""
+    unet = cast(UNet2DConditionModel, network)
+    attentions = [attention for _, attention in cross_attentions(unet).values()]
+    plain = Way({each: each.processor for each in attentions}, list)
+    keeper = EveryMap()
+
+    def columns() -> list[Tensor]:
+        kept, keeper.maps = keeper.maps, []
+        sides = [(round(m.shape[2] ** 0.5), -1) for m in kept]
+        return [m[..., POSITION].unflatten(-1, side) for m, side in zip(kept, sides, strict=True)]
+
+    with capture_object_attention(unet, POSITION, layers) as maps:
+
+        def column() -> list[Tensor]:
+            found = list(maps.values())
+            maps.clear()  # as the other ways let go of their graph
+            return found
+
+        yield {
+            "without": plain,
+            "again": plain,
+            "captured": Way({each: each.processor for each in attentions}, column),
+            "every map": Way(dict.fromkeys(attentions, keeper), columns),
+        }
+
+
+_ROUNDS = 4
+"""With one network. Every map comes in the last of them only: the time is for what is asked."""
+
+
+class Rounds:
+    """Seconds of every step's pieces, by network, round and way."""
+
+    def __init__(self, seed: int) -> None:
+        self._networks: list[list[dict[str, list[float]]]] = []
+        self._rng = np.random.default_rng(seed)
+
+    def add(self, case: Case, ways: dict[str, Way], train: bool) -> None:
+        """Some rounds with one more network, after one that is not counted."""
+        pieces, rounds = Pieces(case.network), []
+        for number in range(_ROUNDS + 1):
+            rounds.append(dict[str, list[float]]())
+            for name in self._rng.permutation(list(ways)):
+                if name != "every map" or number in (0, _ROUNDS):
+                    ways[name].set()
+                    beside = torch.empty(int(self._rng.integers(1, 200_000)))
+                    with pieces.step() as rounds[-1][name]:
+                        case.step(train, ways[name].maps_after)
+                    del beside
+        self._networks.append(rounds[1:])
+
+    def compared(self, name: str) -> Figures:
+        """This way's steps and the ones without maps, in the rounds that have both."""
+        found = [
+            np.array([[each[way] for each in rounds if name in each] for way in ("without", name)])
+            for rounds in self._networks
+        ]
+
+        def undisturbed_ratio(drawn: Any) -> float:
+            without, ours = np.concatenate([found[number] for number in drawn], 1)
+            return undisturbed(ours) / undisturbed(without)
+
+        def whole_ratio(drawn: Any) -> float:
+            without, ours = np.concatenate([found[number].sum(-1) for number in drawn], 1)
+            return float(np.median(ours / without))
+
+        every = np.arange(len(found))
+        figures: Figures = {"rounds": sum(each.shape[1] for each in found)}
+        for key, ratio in (("ratio", undisturbed_ratio), ("whole", whole_ratio)):
+            drawn = bootstrap((every,), ratio, vectorized=False, n_resamples=200, method="percentile", rng=0)
+            figures |= {key: ratio(every), f"{key}_error": float(drawn.standard_error)}
+        return figures
+
+    def seconds(self) -> float:
+        """Of an undisturbed step without maps."""
+        return undisturbed(np.array([each["without"] for rounds in self._networks for each in rounds]))
+
+
+def measured(make: Callable[[], Case], train: bool, layers: Layers, seconds: float, seed: int) -> Figures:
+    """Time and memory of the ways; time for so many seconds, but with two networks at least."""
+    rounds, began, networks = Rounds(seed), time.monotonic(), 0
+    while networks < 2 or time.monotonic() - began < seconds:
+        case = seeded(make)
+        with ways_of(case.network, layers) as ways:
+            rounds.add(case, ways, train)
+        networks += 1
+    case = seeded(make)
+    with ways_of(case.network, layers) as ways:
+        peaks = {name: peak_bytes(case, way, train) for name, way in ways.items()}
+    figures: Figures = {"seconds": rounds.seconds(), "largest_difference": largest_difference(seeded(make))}
+    for name in ("again", "captured", "every map"):
+        memory = {"memory": peaks[name] / peaks["without"], "peak_mib": peaks[name] / 2**20}
+        figures[name] = rounds.compared(name) | memory
+    return figures
+
+
+def seeded(make: Callable[[], Case]) -> Case:
+    """The same numbers every time."""
+    torch.manual_seed(0)
+    return make()
+
+
+def peak_bytes(case: Case, way: Way, train: bool) -> int:
     """The most that is allocated at once during a step, beyond what was there: weights do not count."""
+    way.set()
+    case.step(train, way.maps_after)  # what is made once only is no part of a step
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-        way()
+        case.step(train, way.maps_after)
     results = cast(Any, found.profiler).kineto_results
     events = [event for event in results.events() if event.name() == "[memory]"]
     held = peak = 0
@@ -151,79 +254,16 @@ def peak_bytes(way: Callable[[], object]) -> int:
     return peak
 
 
-class Ways:
-    """One step each: without maps, with the object token's, with all maps."""
-
-    def __init__(self, make: Callable[[], Case], train: bool, layers: Layers) -> None:
-        self._cases = dict[str, Case]()
-        for name in ("without", "captured", "every map"):
-            torch.manual_seed(0)
-            self._cases[name] = make()
-        self.spans = {name: Spans(case.attentions()) for name, case in self._cases.items()}
-        self._train = train
-        self._layers: Layers = layers
-
-    @contextmanager
-    def open(self) -> Iterator[dict[str, Callable[[], None]]]:
-        """The steps, by name."""
-        kept = self._cases["every map"].keep_everything()
-        ours = cast(UNet2DConditionModel, self._cases["captured"].network)
-
-        def columns() -> list[Tensor]:
-            sides = [(round(m.shape[2] ** 0.5), -1) for m in kept]
-            found = [m[..., POSITION].unflatten(-1, s) for m, s in zip(kept, sides, strict=True)]
-            kept.clear()
-            return found
-
-        with capture_object_attention(ours, POSITION, self._layers) as maps:
-
-            def column() -> list[Tensor]:
-                found = list(maps.values())
-                maps.clear()  # as the other ways let go of their graph
-                return found
-
-            after = {"without": list, "captured": column, "every map": columns}
-            yield {name: partial(self._step, name, each) for name, each in after.items()}
-
-    def _step(self, name: str, maps_after: Callable[[], list[Tensor]]) -> None:
-        self._cases[name].step(self._train, maps_after, self.spans[name])
-
-    @torch.no_grad()
-    def largest_difference(self) -> float:
-        """Between a captured map and the same column of the whole."""
-        case = self._cases["without"]
-        with capture_object_attention(cast(UNet2DConditionModel, case.network), POSITION) as maps:
+@torch.no_grad()
+def largest_difference(case: Case) -> float:
+    """Between a captured map and the same column of the whole."""
+    with ways_of(case.network, "all") as ways:
+        found = []
+        for name in ("captured", "every map"):
+            ways[name].set()
             case.forward()
-        whole = case.keep_everything()
-        case.forward()
-        pairs = zip(maps.values(), whole, strict=True)
-        return max(float((one.flatten(2) - all_[..., POSITION]).abs().max()) for one, all_ in pairs)
-
-
-def measured(make: Callable[[], Case], train: bool, layers: Layers, runs: int) -> Figures:
-    """Time and memory of the three ways, in alternation."""
-    ways = Ways(make, train, layers)
-    with ways.open() as steps:
-        seconds = alternate(steps, runs, time.process_time)
-        more = ways.spans["captured"].more_than(ways.spans["without"])
-        peaks = {name: peak_bytes(way) for name, way in steps.items()}
-    plain = lower_quartile(seconds["without"])
-    found: Figures = {
-        "spans": 1 + more / plain,
-        "seconds": plain,
-        "largest_difference": ways.largest_difference(),
-    }
-    for name in ("captured", "every map"):
-        ratios = [b / a for a, b in zip(seconds["without"], seconds[name], strict=True)]
-        found[name] = {
-            "ratio": statistics.median(ratios),
-            "ratio_error": float(
-                bootstrap((ratios,), np.median, n_resamples=1000, method="percentile", rng=0).standard_error
-            ),
-            "memory": peaks[name] / peaks["without"],
-            "peak_mib": peaks[name] / 2**20,
-        }
-    return found
+            found.append(ways[name].maps_after())
+    return max(float((one - other).abs().max()) for one, other in zip(*found, strict=True))
 
 
 def keep_the_heap() -> None:
@@ -239,45 +279,46 @@ def keep_the_heap() -> None:
             raise SystemExit(f"mallopt({parameter}, {size}) is refused: this benchmark wants glibc")
 
 
+def _told(way: Figures, ratio: str) -> str:
+    return f"{way[ratio]:.3f} ± {way[ratio + '_error']:.3f}"
+
+
 def main() -> None:
     """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--runs", type=int, default=60, help="Rounds of each tiny step, two at least; a third of the block's."
+        "--minutes", type=float, default=5, help="For each of the six steps; two networks at least."
     )
     parser.add_argument("--json", action="store_true", help="One object for machines.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     keep_the_heap()
     found: dict[str, Figures] = {}
-    for name, make, runs in (
-        ("tiny", tiny, max(2, asked.runs)),
-        ("full-size block", full_block, max(2, asked.runs // 3)),
-    ):
+    for name, make in (("tiny", tiny), ("full-size block", full_block)):
         for step, layers in _MEASURED.items():
-            each = measured(make, step == "training", layers, runs)
+            each = measured(make, step == "training", layers, 60 * asked.minutes, seed=len(found))
             found[f"{name}, {step}"] = each
-            ours = each["captured"]
-            told = f"{ours['ratio']:.3f} ± {ours['ratio_error']:.3f}, spans {each['spans']:.3f}"
-            print(f"{name}, {step}: {told}", file=sys.stderr)
+            told = [f"{way} {_told(each[way], key)}" for way in ("captured", "again") for key in _RATIOS]
+            print(f"{name}, {step}: {', '.join(told)}, {each['captured']['rounds']} rounds", file=sys.stderr)
     worst = max(each["captured"]["ratio"] for each in found.values())
     if asked.json:
         print(json.dumps({"ratio": worst, "steps": found, "machine": machine()}, indent=2))
         return
-    table = Table("step", "ratio", "spans", "memory", "every map: ratio", "memory", "difference")
+    console = Console(width=max(110, Console().width))
+    table = Table("step", "way", "ratio", "whole", "rounds", "memory", "difference")
     for name, each in found.items():
-        ours, every = each["captured"], each["every map"]
-        table.add_row(
-            name,
-            f"{ours['ratio']:.3f} ± {ours['ratio_error']:.3f}",
-            f"{each['spans']:.3f}",
-            f"{ours['memory']:.3f}",
-            f"{every['ratio']:.3f} ± {every['ratio_error']:.3f}",
-            f"{every['memory']:.3f}",
-            f"{each['largest_difference']:.1e}",
-        )
-    Console().print(table)
-    Console().print(f"ratio (worst median): {worst:.3f}\n{machine()}")
+        for way in ("captured", "again", "every map"):
+            ours = each[way]
+            table.add_row(
+                name,
+                way,
+                *(_told(ours, key) for key in _RATIOS),
+                str(ours["rounds"]),
+                f"{ours['memory']:.3f}",
+                f"{each['largest_difference']:.1e}" if way == "captured" else "",
+            )
+    console.print(table)
+    console.print(f"ratio (the worst): {worst:.3f}\n{machine()}")
 
 
 if __name__ == "__main__":

@@ -121,8 +121,8 @@ class _ObjectAttention:
             attention_mask = attention_mask.unflatten(0, (pictures, attn.heads))
         attended = scaled_dot_product_attention(
             torch.cat([query, self._channels.filled(query, query.shape[:3], 1)], -1).transpose(1, 2),
-            (_padded(key) + self._channels.of_keys(key)).transpose(1, 2),
-            (_padded(value) + self._channels.of_values(value)).transpose(1, 2),
+            self._channels.with_keys(key).transpose(1, 2),
+            self._channels.with_values(value).transpose(1, 2),
             attn_mask=attention_mask,
             scale=query.shape[-1] ** -0.5,
         )
@@ -153,37 +153,44 @@ class _ObjectAttention:
 class _Channels:
     """What goes into the added channels, made once for each shape: small calls cost more than they compute.
 
-    A query's are 1, and a key's 0 for words and far below for padding, which so has no share in the softmax.
+    A query's is 1, so that what a key has there is added to its score: far below for padding, which so has no
+    share in the softmax.
     """
 
     def __init__(self, position: int) -> None:
         self._position = position
-        self._made: dict[object, Tensor] = {}
+        self._filled: dict[object, Tensor] = {}
+        self._of_words: dict[object, tuple[Tensor, Tensor]] = {}
 
     def filled(self, like: Tensor, shape: torch.Size, value: int) -> Tensor:
         """Shape×added, all of this value."""
         made_for = (value, shape, like.dtype, like.device)
-        if made_for not in self._made:
-            self._made[made_for] = like.new_full((*shape, _added_channels(like)), value)
-        return self._made[made_for]
+        if made_for not in self._filled:
+            self._filled[made_for] = like.new_full((*shape, _added_channels(like)), value)
+        return self._filled[made_for]
 
-    def of_keys(self, key: Tensor) -> Tensor:
-        """For this B×T×H×d: 1×(T + added)×1×(d + added), what is to be added to the padded keys."""
-        return self._of_words("keys", key, slice(key.shape[1], None), _NO_SHARE)
+    def with_keys(self, key: Tensor) -> Tensor:
+        """B×T×H×d → B×(T + added)×H×(d + added): beside words 0, and far below beside padding."""
+        return self._with("keys", key, object_token=0, padding=_NO_SHARE)
 
-    def of_values(self, value: Tensor) -> Tensor:
-        """For this B×T×H×d: 1×(T + added)×1×(d + added), what is to be added to the padded values."""
-        return self._of_words("values", value, slice(self._position, self._position + 1), 1)
+    def with_values(self, value: Tensor) -> Tensor:
+        """B×T×H×d → B×(T + added)×H×(d + added): beside the object token 1, and 0 beside the others."""
+        return self._with("values", value, object_token=1, padding=0)
 
-    def _of_words(self, kind: str, like: Tensor, words: slice, value: float) -> Tensor:
-        made_for = (kind, like.shape[1], like.shape[3], like.dtype, like.device)
-        if made_for not in self._made:
-            if not 0 <= self._position < like.shape[1]:
-                raise ModelError(f"no word is number {self._position} in a prompt of {like.shape[1]}")
-            made = torch.zeros_like(_padded(like[:1, :, :1]))
-            made[:, words, :, like.shape[3]] = value
-            self._made[made_for] = made
-        return self._made[made_for]
+    def _with(self, kind: str, words: Tensor, object_token: float, padding: float) -> Tensor:
+        made_for = (kind, words.shape, words.dtype, words.device)
+        if made_for not in self._of_words:
+            pictures, count, heads, width = words.shape
+            if not 0 <= self._position < count:
+                raise ModelError(f"no word is number {self._position} in a prompt of {count}")
+            beside = words.new_zeros(pictures, count, heads, _added_channels(words))
+            beside[:, self._position, :, 0] = object_token
+            below = words.new_zeros(pictures, _added_words(words), heads, width + _added_channels(words))
+            below[..., width] = padding
+            self._of_words[made_for] = beside, below
+        beside, below = self._of_words[made_for]
+        widened = torch.cat([words, beside], -1)
+        return torch.cat([widened, below], 1) if below.shape[1] else widened
 
 
 class _Output(Function):
@@ -219,11 +226,6 @@ class _Output(Function):
 def _widened(weight: Tensor, zeros: Tensor) -> Tensor:
     """C×(H·d), C×H×added → C×(H·(d + added))."""
     return torch.cat([weight.view(*zeros.shape[:-1], -1), zeros], -1).view(len(weight), -1)
-
-
-def _padded(words: Tensor) -> Tensor:
-    """B×T×H×d → B×(T + added words)×H×(d + added channels), zeros in what is added."""
-    return pad(words, (0, _added_channels(words), 0, 0, 0, _added_words(words)))
 
 
 def _added_words(words: Tensor) -> int:

@@ -74,7 +74,7 @@ def attention_iou(remover: PlainObjectClear, triplets: Sequence[Triplet]) -> flo
         [t.source for t in triplets], [t.mask for t in triplets], [int(t.key[:12], 16) for t in triplets]
     )
     foreground = masks_to_tensor([foreground_pair(t).foreground for t in triplets]).to(maps.device)
-    inside = small_foreground(foreground, (maps.shape[-2], maps.shape[-1])) > 0
+    inside = small_foreground(foreground, (maps.shape[-2], maps.shape[-1]))
     attended = maps > _ATTENDED
     shared = (attended & inside).sum((1, 2, 3)) / (attended | inside).sum((1, 2, 3)).clamp(min=1)
     return float(shared.mean())

@@ -82,22 +82,20 @@ def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
     alike = dict[torch.Size, list[Tensor]]()
     for attention in maps:
         alike.setdefault(attention.shape, []).append(attention)
-    losses = []
+    layer_weight = 1 / sum(map(len, alike.values()))
+    total = foreground.new_ones(())
     for (pictures, heads, *size), layers in alike.items():
         inside = small_foreground(foreground, (size[0], size[1]))
-        weights = _mean_weights(1 - inside) - _mean_weights(inside)
-        losses.append((torch.stack(layers) * weights).sum() / (pictures * heads))
-    return torch.stack(losses).sum() / sum(map(len, alike.values())) + 1
+        cells, weight = inside.sum((-2, -1), keepdim=True), layer_weight / (pictures * heads)
+        # Where there is no cell of a kind, it is divided by 0 and not taken.
+        weights = torch.where(inside, -weight / cells, weight / (size[0] * size[1] - cells))
+        total = total + (torch.stack(layers) * weights).sum()
+    return total
 
 
 def small_foreground(foreground: Tensor, size: tuple[int, int]) -> Tensor:
-    """B×1×H×W, 0 or 1 → B×1×h×w, 0 or 1: resized (bilinear, antialias), then binarised at 0.1."""
+    """B×1×H×W, 0 or 1 → B×1×h×w bool: resized (bilinear, antialias), then binarised at 0.1."""
     small = torch.nn.functional.interpolate(
         foreground, size, mode="bilinear", antialias=True, align_corners=False
     )
-    return (small > _FOREGROUND_SHARE).to(foreground.dtype)
-
-
-def _mean_weights(where: Tensor) -> Tensor:
-    """B×1×h×w, 0 or 1 → what sums a map to its mean where ``where`` is 1; nothing where it is nowhere 1."""
-    return where / where.sum((-2, -1), keepdim=True).clamp(min=1)
+    return small > _FOREGROUND_SHARE

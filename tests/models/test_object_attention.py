@@ -133,6 +133,25 @@ def test_checkpointing_comes_by_again_and_changes_no_map(unet: UNet2DConditionMo
     torch.testing.assert_close(gradient(), plain, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("widths")
+def test_within_one_capture_batches_and_prompts_may_change(unet: UNet2DConditionModel) -> None:
+    """What is made once for each shape is not taken for another's."""
+    calls = [(3, 7), (1, 7), (1, 20), (3, 7)]
+    latents = [torch.randn(count, 9, 16, 16) for count, _ in calls]
+    with capture_object_attention(unet, POSITION) as maps:
+        captured = [
+            (passed(unet, each, words), [m.flatten(2) for m in maps.values()])
+            for each, (_, words) in zip(latents, calls, strict=True)
+        ]
+    keeper = KeepEverything()
+    unet.set_attn_processor(cast(Any, keeper))
+    for each, (_, words), (output, columns) in zip(latents, calls, captured, strict=True):
+        keeper.maps.clear()
+        torch.testing.assert_close(output, passed(unet, each, words), atol=1e-5, rtol=1e-4)
+        for column, whole in zip(columns, keeper.maps, strict=True):
+            torch.testing.assert_close(column, whole[..., POSITION], atol=1e-5, rtol=0)
+
+
 def test_a_word_beyond_the_prompt_is_refused(unet: UNet2DConditionModel) -> None:
     for position in (7, -1):
         with (

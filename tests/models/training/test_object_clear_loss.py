@@ -43,9 +43,15 @@ def test_layers_of_one_size_count_each_once() -> None:
     assert mask_loss([first, second, third], left_quarter()).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_picture_that_is_all_foreground_has_no_background() -> None:
-    maps = [torch.full((1, 1, 4, 4), 0.25)]
-    assert mask_loss(maps, torch.ones(1, 1, 8, 8)).item() == pytest.approx(0.75)
+@pytest.mark.parametrize(("foreground", "expected", "slope"), [(1, 0.75, -1 / 16), (0, 1.25, 1 / 16)])
+def test_a_picture_of_one_kind_has_no_mean_of_the_other(
+    foreground: int, expected: float, slope: float
+) -> None:
+    attention = torch.full((1, 1, 4, 4), 0.25, requires_grad=True)
+    loss = mask_loss([attention], torch.full((1, 1, 8, 8), float(foreground)))
+    assert loss.item() == pytest.approx(expected)
+    (gradient,) = torch.autograd.grad(loss, attention)
+    torch.testing.assert_close(gradient, torch.full_like(gradient, slope))
 
 
 @pytest.mark.parametrize(("pixels", "kept"), [(2, False), (3, True)])
