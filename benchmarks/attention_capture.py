@@ -298,7 +298,7 @@ def main() -> None:
         for step, layers in _MEASURED.items():
             each = measured(make, step == "training", layers, 60 * asked.minutes, seed=len(found))
             found[f"{name}, {step}"] = each
-            told = [f"{way} {_told(each[way], key)}" for way in ("captured", "again") for key in _RATIOS]
+            told = [f"{way} {_told(each[way], 'ratio')}" for way in ("captured", "again")]
             print(f"{name}, {step}: {', '.join(told)}, {each['captured']['rounds']} rounds", file=sys.stderr)
     worst = max(each["captured"]["ratio"] for each in found.values())
     if asked.json:
