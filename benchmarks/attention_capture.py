@@ -45,6 +45,8 @@ from tasks.model_store import BASE_FOLDER, network_at
 POSITION = 5
 _MEASURED: dict[str, Layers] = {"sampling": "first", "sampling, every layer": "all", "training": "all"}
 _RATIOS = ("ratio", "whole")
+_ROUNDS = 4
+"""With one network. Every map comes in the last of them only: the time is for what is asked."""
 Figures = dict[str, Any]
 
 
@@ -160,10 +162,6 @@ def ways_of(network: nn.Module, layers: Layers) -> Iterator[dict[str, Way]]:
             "captured": Way({each: each.processor for each in attentions}, column),
             "every map": Way(dict.fromkeys(attentions, keeper), columns),
         }
-
-
-_ROUNDS = 4
-"""With one network. Every map comes in the last of them only: the time is for what is asked."""
 
 
 class Rounds:
