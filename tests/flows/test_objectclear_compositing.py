@@ -147,7 +147,9 @@ def test_more_draws_keep_the_full_shards_there_are(result, place: Path) -> None:
     assert all(ledger.find_shard(digest) for digest in before)
 
 
-def test_nothing_to_compose_is_one_sentence_with_the_reason(tmp_path: Path, write_pair) -> None:
+def test_nothing_to_compose_is_one_sentence_with_the_reason(
+    tmp_path: Path, write_pair, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_pair(tmp_path / "pairs", "a", 1)
     (tmp_path / "pairs/source/a.png").write_bytes(b"no picture")
     config = small(tmp_path / "w").model_copy(
@@ -156,6 +158,8 @@ def test_nothing_to_compose_is_one_sentence_with_the_reason(tmp_path: Path, writ
     with pytest.raises(FlowError, match=r"made no cut-outs \(1× unreadable picture\)"):
         objectclear_compositing(config)
     assert Workspace.existing(tmp_path / "w").ledger().reject_counts() == {"unreadable picture": 1}
+    captured = capsys.readouterr()
+    assert "objects are found by" in captured.out + captured.err, "a run that sees says with which detector"
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
