@@ -52,6 +52,10 @@ def test_the_detector_that_compositing_would_take(monkeypatch: pytest.MonkeyPatc
     found = health.check_detector()
     assert (found.state, found.found) == ("note", "Grounding DINO")
     assert "pip install 'cleanplate[yolo]'" in found.mend
+    monkeypatch.undo()
+    monkeypatch.setattr(health, "check_detector", lambda: found)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert found.mend in CliRunner().invoke(app, ["doctor"]).stdout, "brackets are shown"
 
 
 def test_workspace_and_disk(tmp_path: Path) -> None:
