@@ -9,6 +9,9 @@ Decision = Literal["yes", "no", "skip"]
 ReviewerKind = Literal["person", "oracle"]
 """An oracle's answer is stored as the oracle's, never as a person's."""
 
+ExchangeFormat = Literal["label-studio", "csv", "parquet"]
+"""How candidates go to another tool and answers come back."""
+
 REASONS = ("left-over", "hallucination", "blur", "seam", "effect left")
 """Why a person may say NO, in the order of the page's number keys."""
 

@@ -42,6 +42,7 @@ def check_health(workspace: Path, disk_gb: float) -> list[Check]:
         check_python(sys.version_info[:3]),
         *check_packages(stated_requirements()),
         _check_cv2(),
+        check_detector(),
         check_base_weights(Path(str(files("models"))) / "weights" / "base"),
         check_workspace(workspace),
         *check_store(workspace),
@@ -106,6 +107,16 @@ def _check_cv2() -> Check:
             mend = _REINSTALL
         return Check(name="cv2 loads", state="missing", found=str(error), mend=mend)
     return Check(name="cv2 loads", state="ok", found=cv2.__version__)
+
+
+def check_detector() -> Check:
+    """Which detector compositing takes where none is named."""
+    try:
+        found = f"YOLO, of ultralytics {importlib.metadata.version('ultralytics')} (AGPL-3.0)"
+    except importlib.metadata.PackageNotFoundError:
+        mend = "none needed: `pip install 'cleanplate[yolo]'` brings YOLO (AGPL-3.0)"
+        return Check(name="detector", state="note", found="Grounding DINO", mend=mend)
+    return Check(name="detector", state="ok", found=found)
 
 
 def check_base_weights(folder: Path) -> Check:

@@ -15,6 +15,7 @@ from flows.clean_stop import stops_cleanly
 from flows.compositing_artifacts import publish_compositing
 from flows.progress import say, tracked
 from flows.shard_runs import over_shards
+from models.perception.registry import detector_words
 from tasks.compose.captured_masks import CaptureConfig
 from tasks.compose.compose import ComposeConfig
 from tasks.compose.flat_ground import FlatGroundConfig
@@ -100,8 +101,11 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     """
     workspace = Workspace.open(config.workspace)
     workers = config.workers
-    cut = over_shards(cut_out_shard, workspace, list(cut_out_works(config)), workers, "cut-outs")
-    found = over_shards(plate_shard, workspace, list(plate_works(config)), workers, "plates")
+    cuts, grounds = list(cut_out_works(config)), list(plate_works(config))
+    if any(work.sees for work in cuts):
+        say(detector_words(config.perception.detector))
+    cut = over_shards(cut_out_shard, workspace, cuts, workers, "cut-outs")
+    found = over_shards(plate_shard, workspace, grounds, workers, "plates")
     works = list(compose_works(config, workspace, _shards(cut), _shards(found)))
     composed = over_shards(compose_shard, workspace, works, workers, "composites")
     pooled = _pool(config, workspace, _shards(composed)) if config.to_pool else []

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 Item = TypeVar("Item")
-_console = Console(stderr=True, highlight=False)
+_console = Console(stderr=True, highlight=False, markup=False)
 
 
 def say(sentence: str) -> None:

@@ -16,11 +16,9 @@ from flows.commands.options import (
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    existing_workspace,
     print_json,
 )
-from tasks.dataset import diff_versions, rollback, verify_dataset
-from tasks.dataset.export_ober import export_ober
-from tasks.workspace import Workspace
 
 dataset_app = typer.Typer(
     name="dataset",
@@ -39,7 +37,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 
     Example: cleanplate dataset list --workspace ./workspace
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     versions, current = ledger.versions(), ledger.current_version()
     number = None if current is None else current.number
     if as_json:
@@ -74,7 +72,7 @@ def show_command(
 
     Example: cleanplate dataset show 3
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     current = ledger.current_version()
     version = current if number is None else ledger.version(number)
     if version is None:
@@ -98,7 +96,9 @@ def diff_command(
 
     Example: cleanplate dataset diff 2 3
     """
-    diff = diff_versions(Workspace.existing(workspace), before, after)
+    from tasks.dataset import diff_versions
+
+    diff = diff_versions(existing_workspace(workspace), before, after)
     if as_json:
         print_json(diff.model_dump(mode="json"))
         return
@@ -121,7 +121,9 @@ def verify_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 
     Example: cleanplate dataset verify --json
     """
-    place = Workspace.existing(workspace)
+    from tasks.dataset import verify_dataset
+
+    place = existing_workspace(workspace)
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("verify", total=None)
@@ -146,7 +148,9 @@ def rollback_command(
 
     Example: cleanplate dataset rollback 2 --reason "round 2 kept seams"
     """
-    place = Workspace.existing(workspace)
+    from tasks.dataset import rollback
+
+    place = existing_workspace(workspace)
     before = place.ledger().current_version()
     version = rollback(place, number, reason)
     previous = None if before is None else before.number
@@ -170,7 +174,9 @@ def export_command(
 
     Example: cleanplate dataset export ./ober
     """
-    rows = export_ober(Workspace.existing(workspace), folder, rows_per_file)
+    from tasks.dataset.export_ober import export_ober
+
+    rows = export_ober(existing_workspace(workspace), folder, rows_per_file)
     if as_json:
         print_json({"folder": str(folder), "rows": rows})
         return

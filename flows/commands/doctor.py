@@ -53,12 +53,14 @@ def doctor_command(
         for check in checks:
             state = Text(check.state, style=_COLOURS[check.state])
             below = check.mend.startswith("hf ")  # to be copied whole
-            table.add_row(state, check.name, check.found, "fetch it, see below" if below else check.mend)
+            # As text: a package's extra in brackets would be taken for markup.
+            mend = Text("fetch it, see below" if below else check.mend)
+            table.add_row(state, Text(check.name), Text(check.found), mend)
         console = Console()
         console.print(table)
         for check in checks:
             if check.mend.startswith("hf "):
-                console.print(check.mend, soft_wrap=True, highlight=False)
+                console.print(check.mend, soft_wrap=True, highlight=False, markup=False)
         for need in needs:
             again = "on" if need["gradient_checkpointing"] else "off"
             room = "fits" if need["fits"] else "does not fit"

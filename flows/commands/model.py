@@ -9,9 +9,14 @@ from rich.text import Text
 
 from data_specs.errors import InputError
 from data_specs.model_record import ModelComparison, ModelKind, ModelRecord, ModelStanding
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
-from tasks.model_registry import compare, promote_now, rollback, standing_of
-from tasks.workspace import Workspace
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    existing_workspace,
+    print_json,
+)
 
 model_app = typer.Typer(
     name="model",
@@ -35,7 +40,7 @@ def list_command(
 
     Example: cleanplate model list --kind remover
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     wanted = None if kind is None else _kind(kind)
     models = ledger.models(wanted)
     champions = {record.kind: record.hash for each in _KINDS if (record := ledger.champion(each))}
@@ -64,7 +69,9 @@ def show_command(
 
     Example: cleanplate model show 3fa9
     """
-    standing = standing_of(Workspace.existing(workspace), model)
+    from tasks.model_registry import standing_of
+
+    standing = standing_of(existing_workspace(workspace), model)
     if as_json:
         print_json(standing.model_dump(mode="json"))
         return
@@ -83,7 +90,9 @@ def compare_command(
 
     Example: cleanplate model compare 3fa9 81c0
     """
-    found = compare(Workspace.existing(workspace), first, second)
+    from tasks.model_registry import compare
+
+    found = compare(existing_workspace(workspace), first, second)
     if as_json:
         values = [{**each.model_dump(), "difference": each.difference} for each in found.values]
         print_json({**found.model_dump(mode="json"), "values": values})
@@ -103,7 +112,9 @@ def promote_command(
 
     Example: cleanplate model promote 3fa9 --reason "better on our own pictures"
     """
-    place = Workspace.existing(workspace)
+    from tasks.model_registry import promote_now
+
+    place = existing_workspace(workspace)
     kind = place.ledger().model_named(model).kind
     before = place.ledger().champion(kind)
     _tell_change(promote_now(place, model, reason), before, as_json)
@@ -124,7 +135,9 @@ def rollback_command(
 
     Example: cleanplate model rollback --reason "round 2 leaves shadows"
     """
-    place = Workspace.existing(workspace)
+    from tasks.model_registry import rollback
+
+    place = existing_workspace(workspace)
     before = place.ledger().champion(_kind(kind))
     _tell_change(rollback(place, _kind(kind), reason, model), before, as_json)
 

@@ -4,13 +4,16 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from data_specs.errors import CleanplateError
+
+if TYPE_CHECKING:
+    from tasks.workspace import Workspace
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -27,6 +30,14 @@ def workspace_folder(place: str | Path) -> Path:
         return working_folder(place)
     except CleanplateError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def existing_workspace(folder: Path) -> "Workspace":
+    """The workspace that is there; raises as ``Workspace.existing`` does."""
+    # Imported here: --help need not wait for the ledger and the store.
+    from tasks.workspace import Workspace
+
+    return Workspace.existing(folder)
 
 
 WorkspaceOption = Annotated[

@@ -14,15 +14,12 @@ from flows.commands.options import (
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    existing_workspace,
     print_json,
 )
 from flows.commands.review_exchange import exchange_app
 from flows.commands.review_people import people_app
 from flows.commands.review_resume import resume_app
-from tasks.review.batch import make_batch
-from tasks.review.quality import batch_quality
-from tasks.review.serve import Address, serve
-from tasks.workspace import Workspace
 
 review_app = typer.Typer(
     name="review",
@@ -63,9 +60,9 @@ def open_command(
 
     Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
     """
-    # Imported here: it brings the oracle and with it torch, for which the server need not wait.
+    from tasks.review.batch import make_batch
 
-    place = Workspace.existing(workspace)
+    place = existing_workspace(workspace)
     policy = _checked(
         {
             "overlap_people": overlap_people,
@@ -102,7 +99,7 @@ def serve_command(
 
     Example: cleanplate review serve --port 8080
     """
-    # Imported here: the other commands need not wait for a web framework.
+    from tasks.review.serve import Address, serve
     from tasks.review.server import create_app
     from tasks.review.waker import Waker
 
@@ -110,7 +107,7 @@ def serve_command(
         host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, allow_plain_http=allow_plain_http
     )
     address.check()
-    place = Workspace.existing(workspace)
+    place = existing_workspace(workspace)
     if batch is not None:
         place.ledger().batch(batch)
     with Waker(place) as waker:
@@ -127,7 +124,7 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 
     Example: cleanplate review status --json
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     counts = {each.name: ledger.batch_counts(each.name) for each in ledger.batches()}
     state = {name: ledger.batch_events(name)[-1].kind for name in counts}
     if as_json:
@@ -159,7 +156,9 @@ def quality_command(
 
     Example: cleanplate review quality round-1 --json
     """
-    quality = batch_quality(Workspace.existing(workspace).ledger(), batch)
+    from tasks.review.quality import batch_quality
+
+    quality = batch_quality(existing_workspace(workspace).ledger(), batch)
     if as_json:
         print_json(quality.model_dump(mode="json"))
         return

@@ -6,9 +6,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
-from tasks.review.exchange import ExchangeFormat, export_candidates, import_answers
-from tasks.workspace import Workspace
+from data_specs.review import ExchangeFormat
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    existing_workspace,
+    print_json,
+)
 
 exchange_app = typer.Typer()
 
@@ -32,7 +38,9 @@ def export_command(
 
     Example: cleanplate review export --format csv answers --batch human-1-3f2a9c1b
     """
-    place = Workspace.existing(workspace)
+    from tasks.review.exchange import export_candidates
+
+    place = existing_workspace(workspace)
     ledger = place.ledger()
     keys = (
         None if batch is None else {item.candidate for item in ledger.batch_items(ledger.batch(batch).name)}
@@ -62,7 +70,9 @@ def import_command(
 
     Example: cleanplate review import answers/answers.csv
     """
-    report = import_answers(Workspace.existing(workspace), path)
+    from tasks.review.exchange import import_answers
+
+    report = import_answers(existing_workspace(workspace), path)
     if as_json:
         print_json(report.model_dump())
         return

@@ -12,10 +12,9 @@ from flows.commands.options import (
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    existing_workspace,
     print_json,
 )
-from tasks.review.people import invite
-from tasks.workspace import Workspace
 
 people_app = typer.Typer(
     name="people", help="Who may answer: add, list, exclude, readmit.", no_args_is_help=True
@@ -39,7 +38,9 @@ def add_command(
 
     Example: cleanplate review people add ana
     """
-    token = invite(Workspace.existing(workspace).ledger(), name, replace=new_token)
+    from tasks.review.people import invite
+
+    token = invite(existing_workspace(workspace).ledger(), name, replace=new_token)
     if as_json:
         print_json({"person": name, "token": token})
         return
@@ -53,7 +54,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 
     Example: cleanplate review people list
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     people = ledger.people()
     last = {each.name: ledger.person_events(each.name)[-1] for each in people}
     if as_json:
@@ -77,7 +78,7 @@ def exclude_command(
 
     Example: cleanplate review people exclude ana --reason "answers without looking"
     """
-    Workspace.existing(workspace).ledger().exclude_person(name, reason, datetime.now(UTC))
+    existing_workspace(workspace).ledger().exclude_person(name, reason, datetime.now(UTC))
     Console().print(f"{name}'s answers no longer count; their items are asked again")
 
 
@@ -90,5 +91,5 @@ def readmit_command(
 
     Example: cleanplate review people readmit ana --reason "a misunderstanding"
     """
-    Workspace.existing(workspace).ledger().readmit_person(name, reason, datetime.now(UTC))
+    existing_workspace(workspace).ledger().readmit_person(name, reason, datetime.now(UTC))
     Console().print(f"{name}'s answers count again")

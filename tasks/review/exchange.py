@@ -3,21 +3,18 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
-from data_specs.review import Review
+from data_specs.review import ExchangeFormat, Review
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.aside import write_durably
 from tasks.review.answer_table import answer_rows, csv_bytes, parquet_bytes, read_answer_table
 from tasks.review.label_studio import label_config, read_annotations, tasks_json
 from tasks.shards import ShardReader, decode_candidate
 from tasks.workspace import Workspace
-
-ExchangeFormat = Literal["label-studio", "csv", "parquet"]
 
 
 class ExportReport(BaseModel):

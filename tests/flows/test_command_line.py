@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.help_time import help_calls
 from flows.command_line import COMMANDS, app
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,33 @@ def test_help_is_there_at_once_and_imports_nothing_heavy() -> None:
     assert "heavy: []" in shown.stdout
     for command in COMMANDS:
         assert str(command.name) in shown.stdout
+
+
+def test_help_of_every_command_imports_nothing_heavy() -> None:
+    """In a process of its own; what one command imports is told with its name."""
+    code = (
+        "import sys\n"
+        "import typer\n"
+        "from benchmarks.help_time import help_calls\n"
+        "from flows.command_line import COMMANDS, app\n"
+        "heavy = {'torch', 'prefect', 'diffusers', 'transformers', 'cv2', 'sqlalchemy', 'pyarrow'}\n"
+        "def ask(words):\n"
+        "    typer.main.get_command(app).main(list(words), 'cleanplate', standalone_mode=False)\n"
+        "    found = sorted(heavy & set(sys.modules))\n"
+        "    assert not found, f'cleanplate {chr(32).join(words)} imports {found}'\n"
+        "for each in COMMANDS:\n"
+        "    ask([str(each.name), '--help'])\n"
+        "for words in help_calls():\n"
+        "    ask(words)\n"
+        "print('asked:', len(help_calls()))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[-1] == f"asked: {len(help_calls())}"
+    assert {words[0] for words in help_calls()} == {*(str(each.name) for each in COMMANDS), "--help"}
+    assert ("review", "people", "add", "--help") in help_calls()
 
 
 def test_every_command_teaches_with_an_example() -> None:
