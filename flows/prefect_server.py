@@ -1,17 +1,11 @@
 """A Prefect server that asks for a password and answers no other site: `python -m flows.prefect_server`.
 
 Prefect's own `prefect server start` answers every web page that is open on this machine.
-
-With `--with-starter` its standard input is a pipe that the starter holds open. The kernel closes a pipe even
-when its holder is killed, so no server is left behind over a workspace's database.
 """
 
 import argparse
-import os
-import signal
 import sys
 import threading
-import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,9 +17,9 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data_specs.errors import CleanplateError
+from flows.end_with_starter import end_with_starter
 from tasks.prefect_password import PROOF_PATH, make_password, password_file, proof
 
-_GRACE_SECONDS = 20
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -149,16 +143,6 @@ def _origins(known: Settings, port: int) -> list[str]:
     if stated.strip() == "*":
         return [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
     return [origin.strip().rstrip("/") for origin in stated.split(",")]
-
-
-def end_with_starter() -> None:
-    """Wait for the end of standard input, then end this process; kill it where it will not."""
-    # Not sys.stdin: a thread that waits in its buffer when Python ends makes a fatal error of that end.
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE_SECONDS)
-    os._exit(1)
 
 
 if __name__ == "__main__":
