@@ -48,7 +48,7 @@ def check_health(workspace: Path, disk_gb: float) -> list[Check]:
         *check_store(workspace),
         *check_ledger(workspace),
         check_disk(workspace, disk_gb),
-        _check_prefect_server(),
+        check_prefect_server(workspace),
         _check_torch(),
     ]
 
@@ -208,17 +208,22 @@ def _nearest(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.exists())
 
 
-def _check_prefect_server() -> Check:
+def check_prefect_server(workspace: Path) -> Check:
+    """Is there a Prefect server that the commands on this workspace would use?"""
     try:
-        from flows.local_prefect import named_server, server_answers
-
-        url, _ = named_server()
+        from data_specs.errors import InputError
+        from flows.local_prefect import NoServer, find_server
     except ImportError as error:
         return Check(name="Prefect server", state="missing", found=str(error), mend=_REINSTALL)
-    if server_answers(url):
-        return Check(name="Prefect server", state="ok", found=f"answers at {url}")
+    try:
+        server = find_server(workspace.expanduser().absolute() / "prefect")
+    except InputError as error:
+        return Check(name="Prefect server", state="missing", found=str(error), mend="delete that file")
+    if not isinstance(server, NoServer):
+        return Check(name="Prefect server", state="ok", found=f"answers at {server.api}")
+    found = server.reason or f"none at {server.api}"
     mend = "none needed: commands start a temporary one"
-    return Check(name="Prefect server", state="note", found=f"none at {url}", mend=mend)
+    return Check(name="Prefect server", state="note", found=found, mend=mend)
 
 
 def _check_torch() -> Check:

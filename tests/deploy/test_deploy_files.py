@@ -21,6 +21,7 @@ from prefect.utilities.templating import apply_values, find_placeholders
 from yaml import safe_load
 
 from deploy import serving
+from deploy.pools import CHOICES
 from tasks.stores.address import CACHE_VARIABLE, LIMIT_VARIABLE
 from tasks.workspace import LEDGER_VARIABLE
 from tests.deploy.written_commands import COMPOSE, ROOT, read_command
@@ -211,11 +212,25 @@ def variables() -> dict[str, list[str]]:
 def test_every_variable_is_somebodys_and_no_secret_is_written_down() -> None:
     assert set(variables()) <= KNOWN
     for name, values in variables().items():
-        if re.search(r"PASSWORD|_KEY|TOKEN", name):
+        if re.search(r"PASSWORD|_KEY|TOKEN|AUTH_STRING", name):
             assert [value for value in values if not re.fullmatch(r"\$\{\w+(:[?-][^}]*)?\}", value)] == []
     addresses = [value for values in variables().values() for value in values if "@" in value]
     assert len(addresses) == 1 + sum(LEDGER_VARIABLE in each["environment"] for each in SERVICES.values())
     assert all(":${POSTGRES_PASSWORD:?" in address for address in addresses)
+
+
+def test_prefects_password_is_wanted_by_the_server_and_told_to_all_who_call_it() -> None:
+    [asked] = {value for name, each in variables().items() if "AUTH_STRING" in name for value in each}
+    assert asked.startswith("${PREFECT_AUTH_STRING:?"), "without it nothing starts"
+    for service in SERVICES.values():
+        given = service["environment"]
+        assert ("PREFECT_API_URL" in given) == ("PREFECT_API_AUTH_STRING" in given)
+    server = SERVICES["server"]
+    assert "PREFECT_SERVER_API_AUTH_STRING" in server["environment"]
+    assert server["command"][:3] == ["python", "-m", "flows.prefect_server"]
+    origins = server["environment"]["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    assert f"{variables()['PREFECT_API_URL'][0]}/" in [f"{origin}/api/" for origin in origins]
+    assert "*" not in "".join(origins)
 
 
 def test_what_runs_under_compose_is_set_as_serve_sets_it() -> None:
@@ -247,7 +262,6 @@ def job(values: dict[str, Any]) -> dict[str, Any]:
     defaults = {name: each["default"] for name, each in properties.items() if "default" in each}
     made = apply_values(template()["job_configuration"], {**defaults, **values})["job_manifest"]
     container = made["spec"]["template"]["spec"]["containers"][0]
-    container["env"] = [{"name": name, "value": value} for name, value in container["env"].items()]
     container["args"] = ["prefect", "flow-run", "execute"]
     return {**made, "metadata": {**made["metadata"], "name": "retrain"}}
 
@@ -256,8 +270,17 @@ def test_every_placeholder_of_the_job_has_a_variable_and_every_variable_is_used(
     properties = template()["variables"]["properties"]
     assert {each.name for each in find_placeholders(template()["job_configuration"])} == set(properties)
     assert all(each["title"] and each["description"] for each in properties.values())
-    for name in template()["variables"]["required"]:
-        assert "default" in properties[name], "or the pool could not be made without a word"
+
+
+def test_whoever_starts_a_run_chooses_no_program_and_no_environment() -> None:
+    """Prefect's template lets them choose all of these, and more variables than are written."""
+    variables = template()["variables"]
+    assert (
+        set(variables["properties"]) & {*CHOICES, "secret_name", "service_account_name", "namespace"} == set()
+    )
+    assert variables["additionalProperties"] is False
+    # A dict there would be joined with the caller's.
+    assert not {"env", "command"} & set(template()["job_configuration"])
 
 
 def test_the_job_has_what_prefects_own_template_has() -> None:
@@ -270,16 +293,19 @@ def test_the_job_has_what_prefects_own_template_has() -> None:
     kubernetes = json.loads(registry.read_text())["prefect-kubernetes"]["kubernetes"]
     theirs = kubernetes["default_base_job_configuration"]["job_configuration"]
     ours = template()["job_configuration"]
-    assert set(theirs) - set(ours) == {"cluster_config"}, "ours is the cluster that the worker stands in"
+    # Ours is the cluster that the worker stands in, and a run chooses neither command nor environment.
+    assert set(theirs) - set(ours) == {"cluster_config", "command", "env"}
     assert set(ours) <= set(theirs)
-    for part in ("command", "env", "labels", "name", "namespace"):
+    for part in ("labels", "name"):
         assert ours[part] == theirs[part]
     manifest = theirs["job_manifest"]
-    assert ours["job_manifest"]["metadata"] == manifest["metadata"]
+    metadata = ours["job_manifest"]["metadata"]
+    assert {**metadata, "namespace": manifest["metadata"]["namespace"]} == manifest["metadata"]
+    assert metadata["namespace"] == ours["namespace"]
     container = ours["job_manifest"]["spec"]["template"]["spec"]["containers"][0]
     [expected] = manifest["spec"]["template"]["spec"]["containers"]
-    for part in ("name", "env", "image", "args"):
-        assert container[part] == expected[part]
+    assert container["name"] == expected["name"]
+    assert "args" not in container, "Prefect's worker writes the command where none is"
 
 
 def test_kubernetes_own_schema_takes_the_job_and_it_asks_for_a_gpu() -> None:
@@ -295,9 +321,8 @@ def test_kubernetes_own_schema_takes_the_job_and_it_asks_for_a_gpu() -> None:
 
 
 def test_the_jobs_variables_are_somebodys() -> None:
-    properties = template()["variables"]["properties"]
-    assert set(properties["env"]["default"]) <= KNOWN
-    for name in re.findall(r"[A-Z]+_[A-Z_]+", properties["secret_name"]["description"]):
-        assert name in KNOWN or name == "AWS_"
+    [container] = template()["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each["value"] for each in container["env"]}
+    assert set(given) <= KNOWN
     heartbeat = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
-    assert properties["env"]["default"][heartbeat] == serving._SETTINGS[heartbeat]
+    assert given[heartbeat] == serving._SETTINGS[heartbeat]
