@@ -67,9 +67,12 @@ def keep_copy_of_ledger(place: Path, backup: Path) -> None:
 
 
 def held(place: Path) -> list[str]:
-    """The keys of all samples, asked of the ledger's file itself; every shard's bytes are checked first."""
-    report = verify_dataset(Workspace.existing(place))
-    assert report.clean, report.faults
+    """The keys of all samples, asked of the ledger's file itself; every shard's bytes are checked first.
+
+    A shard that only the lost ledger knew, and that nobody made again, may lie there: orphaned.
+    """
+    faults = verify_dataset(Workspace.existing(place)).faults
+    assert [fault for fault in faults if fault.kind != "orphaned"] == []
     with sa.create_engine(f"sqlite:///{place}/ledger.sqlite").connect() as connection:
         return sorted(connection.scalars(sa.text("SELECT key FROM samples")))
 
@@ -207,14 +210,15 @@ def test_the_ledger_is_asked_once_for_all_shards(tmp_path: Path) -> None:
         return len(statements)
 
     def note(_connection, _cursor, statement: str, *_: object) -> None:
-        statements.append(statement)
+        if statement.startswith("SELECT"):
+            statements.append(statement)
 
     sa.event.listen(sa.Engine, "before_cursor_execute", note)
     try:
         few, many = asked(1), asked(300)
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
-    assert 0 < few == many <= 4
+    assert few == many == 2
 
 
 __all__ = ["filmed"]
