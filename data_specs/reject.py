@@ -30,7 +30,6 @@ class RejectReason(StrEnum):
     CLASS_EXCLUDED = "class is excluded"
     CLASS_FULL = "class has reached its cap"
     BAD_RECORD = "record cannot be parsed"
-    BAD_NAME = "name can name no file"
     CAMERA_MOVED = "camera moved"
     NO_CHANGE = "nothing moved"
     DUPLICATE = "already in the dataset"
@@ -69,11 +68,10 @@ class IgnoredReason(StrEnum):
     OBJECT = "object to paste, no sample of its own"
     LONELY_OBJECT = "object without its picture or its mask"
     EMPTY_LINE = "empty line"
-    BETWEEN_SPLITS = "left out between splits"
 
 
 def printable(words: str) -> str:
-    """The words as any file, terminal and database takes them; what is no text is written as \\x… or \\u…."""
+    """The words as any file, terminal and database takes them; what is no text is written as its escape."""
     plain = words.encode("utf-8", "backslashreplace").decode()
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in plain)
 
@@ -93,8 +91,8 @@ class Reject(BaseModel):
 
     @field_validator("name", "detail", mode="before")
     @classmethod
-    def _can_be_written(cls, words: str) -> str:
-        return printable(words)
+    def _can_be_written(cls, words: object) -> object:
+        return printable(words) if isinstance(words, str) else words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from prefect import Task, flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.errors import ShardError
+from data_specs.errors import FlowError, InputError, ShardError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
@@ -34,6 +34,7 @@ from tasks.ingest import (
 )
 from tasks.shards import PictureFormat
 from tasks.sources.clip import ClipConfig
+from tasks.sources.found import FilesConfig, find_all
 from tasks.sources.source_files import files_digest
 from tasks.sources.studio.shots import StudioConfig
 from tasks.work import ShardWork, lost_works
@@ -93,8 +94,20 @@ class IngestResult(BaseModel):
     shards: int
     samples: int
     by_split: dict[str, int]
+    found: int
+    """Records (triplets, rows, pictures, shots) and other files: kept + refused + ignored."""
+    kept: int
+    """Records that are samples."""
+    refused: int
+    """Records that are none."""
+    ignored: int
+    """Files that are no part of a record."""
     rejects: dict[str, int]
-    """By reason."""
+    """The refused by reason."""
+    ignored_by: dict[str, int]
+    """The ignored by reason."""
+    ignored_first: dict[str, str]
+    """By reason, the first ignored file by name."""
     added: int
     """Triplets that were not in the dataset before."""
     version: int | None
@@ -122,6 +135,8 @@ def ingest(config: IngestConfig) -> IngestResult:
         InputError: When the source as a whole cannot be read.
     """
     workspace = Workspace.open(config.workspace)
+    config = _resolved(config)
+    found = find_all(config.source) if isinstance(config.source, FilesConfig) else None
     with ingest_progress(config.source.kind) as progress:
         gathered = _gather(config, workspace, progress)
     ledger = workspace.ledger()
@@ -131,12 +146,32 @@ def ingest(config: IngestConfig) -> IngestResult:
         shards=len(gathered.shards),
         samples=len(rows),
         by_split=dict(sorted(Counter(row.split for row in rows).items())),
+        found=len(rows) + gathered.rejects.total() + (found.ignored.total() if found else 0),
+        kept=len(rows),
+        refused=gathered.rejects.total(),
+        ignored=found.ignored.total() if found else 0,
+        ignored_by=dict(found.ignored.most_common()) if found else {},
+        ignored_first=found.first if found else {},
         rejects=dict(gathered.rejects.most_common()),
         added=added,
         version=version,
     )
     _publish(config, result)
+    records = config.source.shots if isinstance(config.source, StudioSource) else found and found.records
+    if records is not None and records != result.kept + result.refused:
+        fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
+        raise FlowError(f"{fault}: it changed while it was read; ingest it again")
     return result
+
+
+def _resolved(config: IngestConfig) -> IngestConfig:
+    """With the files' place as it really is: the folder that is named may be a link."""
+    if not isinstance(config.source, FilesConfig):
+        return config
+    path = config.source.path.expanduser().resolve()
+    if not path.exists():
+        raise InputError(path, "it does not exist")
+    return config.model_copy(update={"source": config.source.model_copy(update={"path": path})})
 
 
 def _gather(config: IngestConfig, workspace: Workspace, progress: IngestProgress) -> _Gathered:
@@ -213,7 +248,6 @@ def _studio_works(config: IngestConfig, source: StudioSource) -> Iterator[FilmWo
 def _file_runs(
     config: IngestConfig, workspace: Workspace, source: FileSource, again: set[str]
 ) -> Iterator[tuple[ShardWork, Intake, Mapping[str, int]]]:
-    source = source.model_copy(update={"path": source.path.expanduser().resolve()})
     digest, start = files_digest(source), Cursor()
     for index in count():
         work = IngestWork(
@@ -263,6 +297,7 @@ def _publish(config: IngestConfig, result: IngestResult) -> None:
     """The run's table: samples by split, rejects by reason."""
     rows = [{"what": "sample", "of": split, "count": number} for split, number in result.by_split.items()]
     rows += [{"what": "reject", "of": reason, "count": number} for reason, number in result.rejects.items()]
+    rows += [{"what": "ignored", "of": reason, "count": n} for reason, n in result.ignored_by.items()]
     version = "no new dataset version" if result.version is None else f"dataset version {result.version}"
     create_table_artifact(
         rows,

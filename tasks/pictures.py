@@ -5,7 +5,6 @@ pixels are decoded by simplejpeg, which tells of damage, and cv2 (PNG). Decided 
 ``docs/decisions/0010-sources.md`` and ``docs/decisions/0093-nothing-lost-silently.md``.
 """
 
-import errno
 import os
 import re
 import stat
@@ -14,8 +13,8 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -98,21 +97,22 @@ def picture_facts(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> PictureFac
 
 
 @contextmanager
-def opened_file(path: Path) -> Iterator[BinaryIO]:
+def opened_file(path: Path) -> Iterator[BufferedReader]:
     """The file, for reading. A pipe or a device is never waited for, also one that takes its place just now.
 
     Raises:
         RejectedPicture: MISSING_FILE for no regular file, UNREADABLE for one that may not be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except PermissionError as error:
+        raise RejectedPicture(path, RejectReason.UNREADABLE, "permission denied") from error
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
-            raise RejectedPicture(path, RejectReason.UNREADABLE, "permission denied") from error
         raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name")
         yield file
 
 
@@ -207,15 +207,15 @@ def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Pat
 
     Raises:
         RejectedPicture: OUTSIDE_FOLDER when it leaves ``folder`` (by .., an absolute path or a link),
-            BAD_NAME when it can name no file.
+            BAD_RECORD when it can name no file.
     """
     try:
-        relative.encode()
+        relative.encode()  # A name that is no UTF-8 could be written nowhere.
         resolved = (folder / relative).resolve()
         first = PurePath(relative).parts[:1]
         roots = [folder.resolve(), *((folder / each).resolve() for each in first if each in parts)]
     except (OSError, ValueError, RuntimeError) as error:
-        raise RejectedPicture(repr(relative), RejectReason.BAD_NAME, "it can name no file") from error
+        raise RejectedPicture(repr(relative), RejectReason.BAD_RECORD, "it can name no file") from error
     if not any(resolved.is_relative_to(root) for root in roots):
         detail = f"it leaves {folder.name}; copy the file there, only {_listed(parts)} may be a link"
         raise RejectedPicture(
