@@ -13,7 +13,7 @@ from data_specs.keys import Split
 from data_specs.shard import ShardRef
 from flows.clean_stop import stops_cleanly
 from flows.compositing_artifacts import publish_compositing
-from flows.progress import say, tracked
+from flows.progress import say
 from flows.shard_runs import over_shards
 from models.perception.registry import detector_words
 from tasks.compose.captured_masks import CaptureConfig
@@ -207,7 +207,7 @@ def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[
         )
         for number, ref in enumerate(composites)
     ]
-    return [pool_composites_shard(workspace, work) for work in tracked(works, "pool items")]
+    return over_shards(pool_composites_shard, workspace, works, None, "pool items")
 
 
 def _shards(harvests: Sequence[Harvest]) -> list[ShardRef]:

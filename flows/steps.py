@@ -151,7 +151,7 @@ def grow_version(
         candidates=tuple(candidates),
         accepted=tuple(keys),
     )
-    ref = grow_shard(workspace, work)
+    [ref] = over_shards(grow_shard, workspace, [work], None, f"growth of {phase}")
     note = f"{phase}: {len(keys)} accepted candidates"
     return create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note).number
 

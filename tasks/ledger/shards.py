@@ -8,7 +8,7 @@ from data_specs import ledger as tables
 from data_specs.errors import LedgerError
 from data_specs.reject import Reject
 from data_specs.shard import SampleRow, ShardRef, Stage
-from tasks.ledger.base import LedgerBase, insert_new, insert_one, now
+from tasks.ledger.base import LedgerBase, chunked, insert_new, insert_one, now
 from tasks.ledger.rejects import insert_rejects
 
 _REF_COLUMNS = [tables.shards.c[field] for field in ShardRef.model_fields]
@@ -67,6 +67,17 @@ class ShardLedger(LedgerBase):
             query = query.where(table.c.round == round)
         with self._reading() as connection:
             return [ShardRef(**row) for row in connection.execute(query).mappings()]
+
+    def shards_of_works(self, input_digests: Sequence[str]) -> list[ShardRef]:
+        """The shards that these works made, as far as there are any."""
+        query = sa.select(*_REF_COLUMNS)
+        column = tables.shards.c.input_digest
+        with self._reading() as connection:
+            return [
+                ShardRef(**row)
+                for chunk in chunked(input_digests)
+                for row in connection.execute(query.where(column.in_(chunk))).mappings()
+            ]
 
     def samples_of(self, shard: str) -> list[SampleRow]:
         """What a shard holds, in its order."""

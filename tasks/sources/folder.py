@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import Field
 
 from data_specs.errors import InputError
-from data_specs.reject import Reject, RejectReason
+from data_specs.reject import Reject, RejectReason, printable
 from data_specs.triplet import Triplet
 from tasks.sources.triplet_files import SampleLimits, TripletFiles, read_triplets
 
-_PARTS = ("source", "mask", "ground_truth")
+TRIPLET_PARTS = ("source", "mask", "ground_truth")
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -41,9 +41,9 @@ def folder_triplets(config: FolderConfig, start: int = 0) -> Iterator[Triplet | 
     Raises:
         InputError: When the folder or one of its three parts is missing.
     """
-    records = islice(files_of_stems(config.path, _PARTS), start, None)
+    records = islice(files_of_stems(config.path, TRIPLET_PARTS), start, None)
     files = (each if isinstance(each, Reject) else _as_triplet(each) for each in records)
-    return read_triplets(files, root=config.path, kind="folder", limits=config)
+    return read_triplets(files, root=config.path, kind="folder", limits=config, parts=TRIPLET_PARTS)
 
 
 def _as_triplet(files: StemFiles) -> TripletFiles:
@@ -68,7 +68,10 @@ def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
         files = {part: found[part].get(stem, []) for part in parts}
         missing = [part for part in parts if not files[part]]
         doubled = [part for part in parts if len(files[part]) > 1]
-        if missing:
+        if printable(stem) != stem:
+            detail = "its name is not UTF-8 or holds control characters; rename it"
+            yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
+        elif missing:
             detail = f"not in {', '.join(missing)}/"
             yield Reject(source="folder", name=stem, reason=RejectReason.MISSING_FILE, detail=detail)
         elif doubled:
@@ -81,6 +84,6 @@ def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
 def _files_by_stem(folder: Path) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir():
             stems.setdefault(path.stem, []).append(path.name)
     return stems

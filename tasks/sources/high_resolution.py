@@ -24,7 +24,8 @@ from tasks.pictures import (
     read_mask,
     read_picture,
 )
-from tasks.sources.folder import PICTURE_SUFFIXES, StemFiles, files_of_stems
+from tasks.sources.backgrounds import pictures_in
+from tasks.sources.folder import StemFiles, files_of_stems
 from tasks.sources.pasted_object import CutObject, cut_object, paste, reduced_object
 from tasks.sources.squares import Square, cut_picture
 
@@ -84,8 +85,7 @@ def high_resolution_triplets(config: HighResolutionConfig, start: int = 0) -> It
         raise InputError(config.path, f"it holds no folder {PICTURES}/")
     records = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
     objects = [each for each in records if isinstance(each, StemFiles)]
-    paths = sorted(path for path in pictures.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    for path in islice(paths, start, None):
+    for path in islice(pictures_in(pictures), start, None):
         try:
             yield _triplet(path, objects, config)
         except RejectedPicture as error:
@@ -94,7 +94,7 @@ def high_resolution_triplets(config: HighResolutionConfig, start: int = 0) -> It
 
 def _triplet(path: Path, objects: Sequence[StemFiles], config: HighResolutionConfig) -> Triplet:
     whole = read_picture(
-        path_inside(config.path, f"{PICTURES}/{path.name}"), limit_pixels=config.limit_pixels
+        path_inside(config.path, f"{PICTURES}/{path.name}", (PICTURES,)), limit_pixels=config.limit_pixels
     )
     size_px = _largest_size(path, whole, config)
     identity = picture_hash(whole)
@@ -167,7 +167,7 @@ def _read_object(files: StemFiles, area_px: float, config: HighResolutionConfig)
     """The object with so many pixels; None if its files are refused, it is cut by the border, or smaller."""
     root = config.path / OBJECTS
     try:
-        paths = [path_inside(root, files.names[part]) for part in OBJECT_PARTS]
+        paths = [path_inside(root, files.names[part], OBJECT_PARTS) for part in OBJECT_PARTS]
         picture = read_picture(paths[0], limit_pixels=config.limit_pixels)
         mask = read_mask(paths[1], limit_pixels=config.limit_pixels)
         check_same_size(paths[1], mask.shape, picture.shape[:2])

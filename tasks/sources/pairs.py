@@ -144,7 +144,7 @@ def _of_shot(config: StudioConfig, number: int) -> PicturePair:
 
 def _of_files(files: StemFiles, source: FolderPairs) -> PicturePair | Reject:
     try:
-        paths = [path_inside(source.path, files.names[part]) for part in PAIR_PARTS]
+        paths = [path_inside(source.path, files.names[part], PAIR_PARTS) for part in PAIR_PARTS]
         with_object, without = (read_picture(path, limit_pixels=source.limit_pixels) for path in paths)
         check_same_size(paths[1], without.shape[:2], with_object.shape[:2])
     except RejectedPicture as error:

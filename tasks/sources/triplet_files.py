@@ -1,6 +1,6 @@
 """Three files become one triplet: what plain folders and ``meta.json`` share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,12 @@ class TripletFiles:
 
 
 def read_triplets(
-    records: Iterable[TripletFiles | Reject], *, root: Path, kind: str, limits: SampleLimits
+    records: Iterable[TripletFiles | Reject],
+    *,
+    root: Path,
+    kind: str,
+    limits: SampleLimits,
+    parts: Collection[str],
 ) -> Iterator[Triplet | Reject]:
     """Read what ``records`` name; a record that fails becomes a reject and the next one is read.
 
@@ -66,20 +71,23 @@ def read_triplets(
         root: The folder none of them may leave.
         kind: The source's name, for origins and rejects.
         limits: Size and areas.
+        parts: The folders directly in ``root`` that may be links to elsewhere.
     """
     for record in records:
         if isinstance(record, Reject):
             yield record
             continue
         try:
-            yield _read_triplet(record, root, kind, limits)
+            yield _read_triplet(record, root, kind, limits, parts)
         except RejectedPicture as error:
             yield error.as_reject(kind, record.name)
 
 
-def _read_triplet(record: TripletFiles, root: Path, kind: str, limits: SampleLimits) -> Triplet:
+def _read_triplet(
+    record: TripletFiles, root: Path, kind: str, limits: SampleLimits, parts: Collection[str]
+) -> Triplet:
     source_path, mask_path, truth_path = (
-        path_inside(root, name) for name in (record.source, record.mask, record.ground_truth)
+        path_inside(root, name, parts) for name in (record.source, record.mask, record.ground_truth)
     )
     source = read_picture(source_path, limit_pixels=limits.limit_pixels)
     mask = read_mask(mask_path, limit_pixels=limits.limit_pixels)
