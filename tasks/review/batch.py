@@ -54,8 +54,7 @@ def known_answers(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, K
     unanimous = _unanimous(workspace, set(items_of(workspace, refs)))
     # Batches of earlier versions asked about validation candidates too.
     training = workspace.ledger().keys_of_split(list(unanimous), "train")
-    found = {key: answer for key, answer in unanimous.items() if key in training}
-    return found or _from_truth(workspace, refs)
+    return {key: unanimous[key] for key in unanimous if key in training} or _from_truth(workspace, refs)
 
 
 def _plan(workspace: Workspace, refs: Sequence[ShardRef], policy: QueuePolicy) -> list[ReviewItem]:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +54,7 @@ def write_open_images(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoundConfig]:
+def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> RoundConfig:
     """Captured pairs and a remover of the studio; of the pool only what `ingest pool` brought."""
     root = tmp_path_factory.mktemp("splits")
     shutil.copytree(filmed.workspace.root, root / "workspace")
@@ -72,7 +71,7 @@ def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     words = ["ingest", "pool", str(root / "pool"), "--size-px", "32", "--shard-samples", "60", "--json"]
     done = CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)])
     assert done.exit_code == 0, done.output
-    yield RoundConfig(
+    return RoundConfig(
         workspace=workspace.root, people=QueuePolicy(overlap_share=0, gold_share=0.1), human_items=HUMAN,
         automation_items=AUTOMATION, calibration_items=CALIBRATION, judge_test_items=FRESH, keep_above=0.2,
         variants=("tight", "dilated", "left", "right"), sampling=SamplingConfig(steps=1),
