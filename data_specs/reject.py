@@ -33,6 +33,7 @@ class RejectReason(StrEnum):
     CAMERA_MOVED = "camera moved"
     NO_CHANGE = "nothing moved"
     DUPLICATE = "already in the dataset"
+    TWO_SPLITS = "near scenes of two splits"
     CUT_BY_BORDER = "object or effect is cut by the picture's border"
     LIGHT_UNTOLD = "shadow's direction cannot be told"
     NO_GROUND = "no flat ground"

@@ -25,7 +25,7 @@ def export_command(
     out: Annotated[Path, typer.Argument(help="The folder to write; its pictures lie in `pictures`.")],
     kind: Annotated[ExchangeFormat, typer.Option("--format", help="For which tool.")] = "label-studio",
     batch: Annotated[
-        str | None, typer.Option(help="A review batch's candidates; by default all there are.")
+        str | None, typer.Option(help="A review batch's candidates; by default all for training.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,

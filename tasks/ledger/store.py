@@ -13,6 +13,7 @@ from tasks.ledger.phases import PhaseLedger
 from tasks.ledger.refusals import refusal
 from tasks.ledger.rejects import RejectLedger
 from tasks.ledger.reviews import ReviewLedger
+from tasks.ledger.scenes import SceneLedger
 from tasks.ledger.scores import ScoreLedger
 from tasks.ledger.shards import ShardLedger
 from tasks.ledger.spending import SpendingLedger
@@ -21,6 +22,7 @@ from tasks.ledger.versions import VersionLedger
 
 class Ledger(
     ShardLedger,
+    SceneLedger,
     RejectLedger,
     DrawLedger,
     ReviewLedger,

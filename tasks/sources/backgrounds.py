@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.arrays import RgbImage
 from data_specs.background import Background
 from data_specs.errors import InputError
-from data_specs.keys import derive_key, picture_hash, split_of_scene
+from data_specs.keys import derive_key, picture_hash
 from data_specs.reject import Reject, RejectReason
 from tasks.pictures import RejectedPicture, path_inside, read_picture
 from tasks.sources.clip import ClipConfig, clip_scene
 from tasks.sources.folder import PICTURE_SUFFIXES
 from tasks.sources.pairs import PictureLimits
+from tasks.sources.scene_choice import by_pixels, film_of
 from tasks.sources.squares import Square, cut_picture
 from tasks.sources.studio.empty import empty_scene
 from tasks.sources.studio.render import render
@@ -120,10 +121,10 @@ def _of_file(path: Path, source: FolderBackgrounds) -> Background | Reject:
     except RejectedPicture as error:
         return error.as_reject("backgrounds", path.name)
     picture = middle_square(whole, source.size_px)
-    scene = derive_key("scene", picture_hash(whole))
+    scene, split = by_pixels(path, whole, source, film_of("backgrounds", source.path, path.name))
     return Background(
         scene=scene,
-        split=split_of_scene(scene, validation=source.validation_share, test=source.test_share),
+        split=split,
         origin=f"folder:{source.path.name}/{path.name}",
         picture=picture,
         focal_px=source.focal_share * len(picture) * max(whole.shape[:2]) / min(whole.shape[:2]),

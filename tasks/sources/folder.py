@@ -10,6 +10,7 @@ from pydantic import Field
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason, printable
 from data_specs.triplet import Triplet
+from tasks.sources.scene_choice import SceneChoice, by_pixels
 from tasks.sources.triplet_files import SampleLimits, TripletFiles, read_triplets
 
 TRIPLET_PARTS = ("source", "mask", "ground_truth")
@@ -31,19 +32,24 @@ class FolderConfig(SampleLimits):
     path: Path = Field(description="The folder that holds source/, mask/ and ground_truth/.")
 
 
-def folder_triplets(config: FolderConfig, start: int = 0) -> Iterator[Triplet | Reject]:
+def folder_triplets(
+    config: FolderConfig, start: int = 0, scenes: SceneChoice = by_pixels
+) -> Iterator[Triplet | Reject]:
     """Triplets by stem, in the order of stems; one triplet or reject a stem.
 
     Args:
         config: What to read.
         start: Stems to pass over, unopened.
+        scenes: Chooses each ground truth's scene.
 
     Raises:
         InputError: When the folder or one of its three parts is missing.
     """
     records = islice(files_of_stems(config.path, TRIPLET_PARTS), start, None)
     files = (each if isinstance(each, Reject) else _as_triplet(each) for each in records)
-    return read_triplets(files, root=config.path, kind="folder", limits=config, parts=TRIPLET_PARTS)
+    return read_triplets(
+        files, root=config.path, kind="folder", limits=config, parts=TRIPLET_PARTS, scenes=scenes
+    )
 
 
 def _as_triplet(files: StemFiles) -> TripletFiles:

@@ -27,6 +27,7 @@ from tasks.pictures import (
 from tasks.sources.backgrounds import pictures_in
 from tasks.sources.folder import StemFiles, files_of_stems
 from tasks.sources.pasted_object import CutObject, cut_object, paste, reduced_object
+from tasks.sources.scene_choice import SceneChoice, by_pixels, film_of
 from tasks.sources.squares import Square, cut_picture
 
 KIND = "high_resolution"
@@ -70,12 +71,15 @@ class HighResolutionConfig(BaseModel):
         return self
 
 
-def high_resolution_triplets(config: HighResolutionConfig, start: int = 0) -> Iterator[Triplet | Reject]:
+def high_resolution_triplets(
+    config: HighResolutionConfig, start: int = 0, scenes: SceneChoice = by_pixels
+) -> Iterator[Triplet | Reject]:
     """One triplet or reject a picture, in the order of their names.
 
     Args:
         config: What to read.
         start: Pictures to pass over, unopened.
+        scenes: Chooses each picture's scene.
 
     Raises:
         InputError: When the folder or one of its parts is missing.
@@ -87,19 +91,20 @@ def high_resolution_triplets(config: HighResolutionConfig, start: int = 0) -> It
     objects = [each for each in records if isinstance(each, StemFiles)]
     for path in islice(pictures_in(pictures), start, None):
         try:
-            yield _triplet(path, objects, config)
+            yield _triplet(path, objects, config, scenes)
         except RejectedPicture as error:
             yield error.as_reject(KIND, path.name)
 
 
-def _triplet(path: Path, objects: Sequence[StemFiles], config: HighResolutionConfig) -> Triplet:
+def _triplet(
+    path: Path, objects: Sequence[StemFiles], config: HighResolutionConfig, scenes: SceneChoice
+) -> Triplet:
     whole = read_picture(
         path_inside(config.path, f"{PICTURES}/{path.name}", (PICTURES,)), limit_pixels=config.limit_pixels
     )
     size_px = _largest_size(path, whole, config)
     identity = picture_hash(whole)
-    scene = derive_key("scene", identity)
-    split = split_of_scene(scene, validation=config.validation_share, test=config.test_share)
+    scene, split = scenes(path, whole, config, film_of(KIND, config.path, path.name))
     rng = np.random.default_rng(int(derive_key("pasted", identity, config.seed)[:15], 16))
     ground_truth = cut_picture(whole, _square(whole, rng), size_px)
     stem, cut = _object_that_fits(path, objects, split, size_px, config, rng)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
+from tasks.sources.scene_choice import SceneChoice, by_pixels
 from tasks.sources.triplet_files import SampleLimits, TripletFiles, read_triplets
 
 META_PARTS = ("source", "mask", "GT")
@@ -37,19 +38,22 @@ class MetaRecord(BaseModel):
     scene: str | None = None
 
 
-def meta_json_triplets(config: MetaJsonConfig, start: int = 0) -> Iterator[Triplet | Reject]:
+def meta_json_triplets(
+    config: MetaJsonConfig, start: int = 0, scenes: SceneChoice = by_pixels
+) -> Iterator[Triplet | Reject]:
     """Triplets in the order of the file; one triplet or reject a record.
 
     Args:
         config: What to read.
         start: Records to pass over, unopened.
+        scenes: Chooses each ground truth's scene.
 
     Raises:
         InputError: When the file is missing, is not JSON, or is not a list.
     """
     records = islice(_records(config.path.name, load_records(config.path)), start, None)
     root = config.path.parent
-    return read_triplets(records, root=root, kind="meta.json", limits=config, parts=META_PARTS)
+    return read_triplets(records, root=root, kind="meta.json", limits=config, parts=META_PARTS, scenes=scenes)
 
 
 def load_records(path: Path) -> list[object]:

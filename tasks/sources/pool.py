@@ -23,10 +23,11 @@ from pydantic import Field
 
 from data_specs.arrays import Mask
 from data_specs.errors import InputError
-from data_specs.keys import derive_key, picture_hash, split_of_scene
+from data_specs.keys import derive_key
 from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
 from tasks.pictures import RejectedPicture, check_same_size, path_inside, read_mask, read_picture
+from tasks.sources.scene_choice import SceneChoice, by_pixels, film_of
 from tasks.sources.squares import cut_picture
 from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
 
@@ -135,7 +136,10 @@ class Instances:
 
 
 def pool_items(
-    config: PoolConfig, start: int = 0, taken: Mapping[str, int] | None = None
+    config: PoolConfig,
+    start: int = 0,
+    taken: Mapping[str, int] | None = None,
+    scenes: SceneChoice = by_pixels,
 ) -> Iterator[PoolItem | Reject]:
     """Pool items in an order fixed by their names' hashes, so that a cap takes the same ones every time.
 
@@ -145,13 +149,14 @@ def pool_items(
         config: What to read.
         start: Items and rejects to pass over, unopened.
         taken: How many items of each class are among those passed over.
+        scenes: Chooses each picture's scene.
 
     Raises:
         InputError: When a CSV is missing or lacks its columns.
     """
     classes = _read_classes(classes_path(config))
     rows = read_instances(config).rows
-    return _items(config, classes, rows, start, Counter(taken))
+    return _items(config, classes, rows, start, Counter(taken), scenes)
 
 
 def classes_path(config: PoolConfig) -> Path:
@@ -166,6 +171,7 @@ def _items(
     rows: list[Instance | Reject],
     start: int,
     taken: Counter[str],
+    scenes: SceneChoice,
 ) -> Iterator[PoolItem | Reject]:
     excluded = frozenset(config.excluded_classes)
     broken = [row for row in rows if isinstance(row, Reject)]
@@ -184,7 +190,7 @@ def _items(
             yield _reject(row, RejectReason.CLASS_FULL, f"{class_name} has its {config.class_cap}")
         else:
             try:
-                item = _read_item(config, row, class_name)
+                item = _read_item(config, row, class_name, scenes)
             except RejectedPicture as error:
                 yield error.as_reject("pool", row.mask_name)
                 continue
@@ -192,7 +198,7 @@ def _items(
             yield item
 
 
-def _read_item(config: PoolConfig, row: Instance, class_name: str) -> PoolItem:
+def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: SceneChoice) -> PoolItem:
     picture_path = path_inside(config.path / "images", row.image_file)
     mask_path = path_inside(config.path / "masks", row.mask_file)
     picture = read_picture(picture_path, limit_pixels=config.limit_pixels)
@@ -201,11 +207,12 @@ def _read_item(config: PoolConfig, row: Instance, class_name: str) -> PoolItem:
     square = sample_square(picture_path, picture, mask, config)
     source = cut_picture(picture, square, config.size_px)
     small_mask = sample_mask(mask_path, mask, square, config)
-    scene = derive_key("scene", picture_hash(picture))
+    film = film_of("pool", config.path, f"{row.image_id}.jpg")
+    scene, split = scenes(picture_path, picture, config, film)
     return PoolItem(
         key=derive_key("pool", source, small_mask, class_name),
         scene=scene,
-        split=split_of_scene(scene, validation=config.validation_share, test=config.test_share),
+        split=split,
         origin=f"pool:{row.image_id}/{row.mask_name}",
         class_name=class_name,
         source=source,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from prefect import flow
+from sqlalchemy import event
 
 from data_specs.shard import ShardRef
 from data_specs.spending import Seconds
@@ -213,11 +214,11 @@ def test_the_ledger_is_asked_once_for_all_shards(tmp_path: Path) -> None:
         if statement.startswith("SELECT"):
             statements.append(statement)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    event.listen(sa.Engine, "before_cursor_execute", note)
     try:
         few, many = asked(1), asked(300)
     finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        event.remove(sa.Engine, "before_cursor_execute", note)
     assert few == many == 2
 
 

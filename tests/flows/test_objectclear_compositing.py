@@ -20,7 +20,6 @@ from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError, InputError
 from flows.objectclear_compositing import CompositingConfig, compose_works, objectclear_compositing
 from models.perception.registry import detector_words
-from tasks.choose import pool_shards
 from tasks.dataset import verify_dataset
 from tasks.shards import ShardReader, decode_composite
 from tasks.sources.backgrounds import FolderBackgrounds, StudioBackgrounds
@@ -86,7 +85,7 @@ def test_no_composite_mixes_splits(result, place: Path) -> None:
 
 def test_the_pool_holds_them_for_rounds_to_draw(result, place: Path) -> None:
     workspace = Workspace.existing(place)
-    trained = sum(ref.samples for ref in pool_shards(workspace, "train"))
+    trained = len(workspace.ledger().pool_items("train"))
     assert result.pool_items == result.composites
     assert trained == result.stages[-1].by_split["train"]
 
