@@ -12,7 +12,7 @@ CLEAN := .venv-core
 CLEAN_STAMP := $(CLEAN)/.installed
 # The tests that touch what an extra might be needed for; pytest lies beside the environment, not in it.
 CORE_TESTS := tests/models/perception tests/models/training/test_grounding_loss.py tests/tasks/compose \
-	tests/tasks/test_seeing_work.py tests/tasks/review/test_oracle.py tests/flows/test_command_line.py \
+	tests/tasks/test_seeing_work.py tests/flows/test_command_line.py \
 	tests/flows/test_train_perception.py tests/flows/test_objectclear_compositing.py \
 	tests/flows/commands/test_remove_command.py
 
