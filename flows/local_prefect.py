@@ -89,12 +89,13 @@ def local_prefect(home: Path) -> Iterator[str]:
                 yield f"See the runs at {_page(found.api)}{found.sign_in}"
             return
         refused = f"{found.reason}, so a temporary one was used.\n" if found.reason else ""
+        hint = refused + how_to_look(home)  # Before the settings state the password of our own.
         with (
             _own_server(home) as own,
             temporary_settings({PREFECT_HOME: home, **own.settings()}),
             _flushed(),
         ):
-            yield refused + how_to_look(home)
+            yield hint
 
 
 def how_to_look(home: Path) -> str:
