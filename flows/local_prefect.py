@@ -218,9 +218,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], own: Server, log: P
 
 def is_ours(own: Server) -> bool:
     """Whether the server that was started for this answers, and nobody in its place."""
-    if stated_password():
-        return server_answers(own.api)
-    return own.password is not None and proves(own.api, own.password) and server_answers(own.api)
+    proved = own.password is not None and proves(own.api, own.password)
+    return (proved or stated_password() is not None) and server_answers(own.api)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
