@@ -89,12 +89,13 @@ def local_prefect(home: Path) -> Iterator[str]:
                 yield f"See the runs at {_page(found.api)}{found.sign_in}"
             return
         refused = f"{found.reason}, so a temporary one was used.\n" if found.reason else ""
+        hint = refused + how_to_look(home)  # Before the settings state the password of our own.
         with (
             _own_server(home) as own,
             temporary_settings({PREFECT_HOME: home, **own.settings()}),
             _flushed(),
         ):
-            yield refused + how_to_look(home)
+            yield hint
 
 
 def how_to_look(home: Path) -> str:
@@ -217,9 +218,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], own: Server, log: P
 
 def is_ours(own: Server) -> bool:
     """Whether the server that was started for this answers, and nobody in its place."""
-    if stated_password():
-        return server_answers(own.api)
-    return own.password is not None and proves(own.api, own.password) and server_answers(own.api)
+    proved = own.password is not None and proves(own.api, own.password)
+    return (proved or stated_password() is not None) and server_answers(own.api)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

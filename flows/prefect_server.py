@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data_specs.errors import CleanplateError
 from flows.end_with_starter import end_with_starter
-from tasks.prefect_password import PROOF_PATH, make_password, password_file, proof
+from tasks.prefect_password import PROOF_PATH, make_password, password_file, proof, read_password
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -105,12 +105,14 @@ def serve(host: str, port: int) -> None:
     """
     known = get_current_settings()
     stated = known.server.api.auth_string or known.api.auth_string
-    own_password = None if stated else make_password(known.home)
+    password = stated.get_secret_value() if stated else make_password(known.home)
+    # Somebody may state the very words of the file, as the runbook tells them.
+    own_password = password if password == read_password(known.home) else None
     origins = _origins(known, port)
     changes: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_HOST: host,
         settings.PREFECT_SERVER_API_PORT: port,
-        settings.PREFECT_SERVER_API_AUTH_STRING: stated.get_secret_value() if stated else own_password,
+        settings.PREFECT_SERVER_API_AUTH_STRING: password,
         settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(origins),
     }
     unless_stated: dict[Any, Any] = {
@@ -123,8 +125,8 @@ def serve(host: str, port: int) -> None:
         from prefect.server.api.server import create_app
 
         guard = Guard(create_app(final=True), origins, port, own_password)
-        password = password_file(known.home) if own_password else "PREFECT_API_AUTH_STRING"
-        print(f"Prefect's pages: {origins[0]}; sign in with the words in {password}", flush=True)
+        where = password_file(known.home) if own_password else "PREFECT_API_AUTH_STRING"
+        print(f"Prefect's pages: {origins[0]}; sign in with the words in {where}", flush=True)
         api = known.server.api
         uvicorn.run(
             guard,

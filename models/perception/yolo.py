@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -144,20 +143,6 @@ def squares_to_tensor(squares: list[RgbImage]) -> Tensor:
 def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:
     """The notes beside the weights that name the classes."""
     return {"classes": json.dumps(class_names)}
-
-
-def allowed_globals(file: Path) -> list[Any]:
-    """The classes a published YOLO pickle names, if they are ultralytics' or torch's layers.
-
-    Others are left for torch to refuse.
-    """
-    _detection_model()
-    allowed: list[Any] = []
-    for name in torch.serialization.get_unsafe_globals_in_checkpoint(file):
-        module, _, attribute = name.rpartition(".")
-        if module.startswith(("ultralytics.nn.", "torch.nn.modules.")):
-            allowed.append(getattr(import_module(module), attribute))
-    return allowed
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
