@@ -1,7 +1,7 @@
 """ObjectClear's compositing: pairs become cut-outs, backgrounds plates, both composites (facts 11 to 15)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -28,6 +28,7 @@ from tasks.harvest import Harvest
 from tasks.pool_composites import PoolCompositesWork, pool_composites_shard
 from tasks.shards import PictureFormat
 from tasks.sources.backgrounds import BackgroundSource, StudioBackgrounds, count_backgrounds
+from tasks.sources.found import FilesConfig, find_all
 from tasks.sources.pairs import PairSource, StudioPairs, count_pairs
 from tasks.sources.source_files import pictures_digest
 from tasks.workers import INLINE, WorkersConfig
@@ -102,6 +103,7 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     workspace = Workspace.open(config.workspace)
     workers = config.workers
     cuts, grounds = list(cut_out_works(config)), list(plate_works(config))
+    ignored = {"cut-outs": _ignored(config.pairs), "plates": _ignored(config.backgrounds)}
     if any(work.sees for work in cuts):
         say(detector_words(config.perception.detector))
     cut = over_shards(cut_out_shard, workspace, cuts, workers, "cut-outs")
@@ -115,11 +117,15 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
         "composites": composed,
     }
     result = CompositingResult(
-        stages=[_stage_result(workspace, stage, each) for stage, each in gathered.items()],
+        stages=[
+            _stage_result(workspace, stage, each, ignored.get(stage, {})) for stage, each in gathered.items()
+        ],
         shards=sum(len(_shards(each)) for each in gathered.values()),
         pool_items=sum(ref.samples for ref in pooled),
     )
     publish_compositing(workspace, result, gathered)
+    _check_sum(result.stages[0], cuts)
+    _check_sum(result.stages[1], grounds)
     if not result.composites:
         raise FlowError(_why_none(result))
     return result
@@ -214,7 +220,28 @@ def _shards(harvests: Sequence[Harvest]) -> list[ShardRef]:
     return [each.shard for each in harvests if each.shard is not None]
 
 
-def _stage_result(workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest]) -> StageResult:
+def _ignored(sources: Iterable[PairSource | BackgroundSource]) -> dict[str, int]:
+    """What lies in the sources' folders and is nothing to read, by reason."""
+    folders = [source for source in sources if isinstance(source, FilesConfig)]
+    return dict(sum((find_all(source).ignored for source in folders), Counter()).most_common())
+
+
+def _check_sum(stage: StageResult, works: Sequence[CutOutWork | PlateWork]) -> None:
+    """Each pair or background is kept or refused; how many a clip holds only reading it tells.
+
+    Raises:
+        FlowError: When a source changed while it was read.
+    """
+    counts = [work.count for work in works if work.count is not None]
+    kept, refused = stage.kept, sum(stage.rejects.values())
+    if len(counts) == len(works) and kept + refused != sum(counts):
+        fault = f"of {sum(counts)} for {stage.stage}, {kept} were kept and {refused} refused"
+        raise FlowError(f"{fault}: the source changed while it was read; run it again")
+
+
+def _stage_result(
+    workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest], ignored: dict[str, int]
+) -> StageResult:
     rejects: Counter[str] = Counter()
     tallies: dict[str, Counter[str]] = {}
     for each in harvests:
@@ -223,12 +250,14 @@ def _stage_result(workspace: Workspace, stage: CompositingStage, harvests: Seque
             tallies.setdefault(heading, Counter()).update(counts)
     shards = _shards(harvests)
     kept = sum(ref.samples for ref in shards)
-    say(f"{stage}: {kept} kept, {rejects.total()} refused")
+    also = f", {sum(ignored.values())} ignored" if ignored else ""
+    say(f"{stage}: {kept} kept, {rejects.total()} refused{also}")
     return StageResult(
         stage=stage,
         kept=kept,
         by_split=dict(sorted(by_split(workspace, shards).items())),
         rejects=dict(rejects.most_common()),
+        ignored=ignored,
         tallies={heading: dict(sorted(counts.items())) for heading, counts in tallies.items()},
     )
 

@@ -257,6 +257,8 @@ def _decode(path: Path, facts: PictureFacts) -> np.ndarray:
 
 def _decode_jpeg(path: Path, raw: bytes, facts: PictureFacts) -> np.ndarray:
     """The same pixels as cv2 gives, which paints what it cannot decode grey and says nothing."""
+    if facts.mode not in ("L", "RGB"):
+        raise RejectedPicture(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(raw, strict=True)
         if (height, width) != (facts.height, facts.width):

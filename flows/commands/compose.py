@@ -104,4 +104,6 @@ def _table(result: "CompositingResult") -> Table:
             table.add_row(stage.stage, f"kept: {split}", str(number))
         for reason, number in stage.rejects.items():
             table.add_row(stage.stage, f"refused: {reason}", str(number))
+        for reason, number in stage.ignored.items():
+            table.add_row(stage.stage, f"ignored: {reason}", str(number))
     return table

@@ -35,7 +35,7 @@ class MetaRecord(BaseModel):
     source: str = Field(min_length=1)
     mask: str = Field(min_length=1)
     ground_truth: str = Field(min_length=1, alias="GT")
-    scene: str | None = None
+    scene: str | None = Field(default=None, max_length=4096)
 
 
 def meta_json_triplets(

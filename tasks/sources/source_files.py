@@ -86,7 +86,7 @@ def _is_inside(root: Path, name: str) -> bool:
 def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
     """Name, size in bytes and sha256; nothing where there is no such file, or a link leads away."""
     name = str(path.relative_to(root))
-    if path.is_symlink() and not _is_inside(root, name):
+    if os.path.islink(path) and not _is_inside(root, name):
         return ()
     try:
         with opened_file(path) as file:
