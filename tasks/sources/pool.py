@@ -207,7 +207,7 @@ def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: Scene
     square = sample_square(picture_path, picture, mask, config)
     source = cut_picture(picture, square, config.size_px)
     small_mask = sample_mask(mask_path, mask, square, config)
-    film = film_of("pool", config.path, f"{row.image_id}.jpg")
+    film = film_of("pool", config.path, row.image_file)
     scene, split = scenes(picture_path, picture, config, film)
     return PoolItem(
         key=derive_key("pool", source, small_mask, class_name),

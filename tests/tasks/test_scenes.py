@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,7 +23,15 @@ from tasks.sources.source_files import files_digest
 from tasks.sources.studio.shots import StudioConfig, make_shot
 from tasks.workspace import Workspace
 
-SHARES = SimpleNamespace(validation_share=0.1, test_share=0.1)
+
+class Shares(NamedTuple):
+    """Of scenes that are held out."""
+
+    validation_share: float = 0.1
+    test_share: float = 0.1
+
+
+SHARES = Shares()
 
 
 @pytest.fixture
@@ -66,7 +74,7 @@ def test_the_hash_is_scipys(scenes: Scenes) -> None:
         picture = photo_like(seed)
         grey = picture.astype(float) @ [0.299, 0.587, 0.114]
         reduced = grey.reshape(32, 3, 32, 4).mean((1, 3))
-        low = dctn(reduced, norm="ortho")[:8, :8].ravel()
+        low = np.asarray(dctn(reduced, norm="ortho"))[:8, :8].ravel()
         bits = "".join("1" if each > np.median(low[1:]) else "0" for each in low)
         apart.append((int(look_of(picture).hash) ^ int(bits, 2)).bit_count())
     assert max(apart) <= 4
@@ -110,9 +118,9 @@ def test_what_is_known_lies_in_the_ledger(workspace: Workspace, scenes: Scenes) 
 
 
 def test_a_scenes_split_stays_whatever_shares_a_later_ingest_has(scenes: Scenes) -> None:
-    wide = SimpleNamespace(validation_share=0.0, test_share=0.5)
+    wide = Shares(0.0, 0.5)
     seed = next(seed for seed in count() if scenes(Path("a"), photo_like(seed), wide, None)[1] == "test")
-    narrow = SimpleNamespace(validation_share=0.0, test_share=0.0)
+    narrow = Shares(0.0, 0.0)
     assert scenes(Path("b"), as_jpeg(photo_like(seed), 40), narrow, None)[1] == "test"
 
 
