@@ -1,5 +1,6 @@
 """The commands of RORem's cycle: demo, round, cycle; and training what is made beforehand."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +45,9 @@ def demo(
 
     Example: cleanplate demo --rounds 1 --workspace /tmp/plates
     """
+    # Read when torch is first imported. The tiny networks' steps are too small to share: a second thread adds
+    # half as much CPU, and on a busy machine the two wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from flows.demo import demo_config
 
     _run_cycle(demo_config(workspace, rounds, seed), as_json)

@@ -1,5 +1,6 @@
 """The frame of the command line: help without waiting, and exit codes."""
 
+import os
 import subprocess
 import sys
 import time
@@ -86,3 +87,49 @@ def test_version() -> None:
     result = run(app, ["--version"])
     assert result.exit_code == 0
     assert result.output.startswith("cleanplate")
+
+
+def test_threads_sleep_while_they_wait_for_one_another() -> None:
+    code = (
+        "import time\n"
+        "import flows.command_line\n"
+        "import torch\n"
+        "torch.set_num_threads(2)\n"
+        "numbers = torch.ones(100_000)\n"
+        "numbers.exp()\n"
+        "began = time.process_time()\n"
+        "for _ in range(200):\n"
+        "    numbers.exp()\n"
+        "    time.sleep(0.005)\n"
+        "print(time.process_time() - began)"
+    )
+    unset = {"OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT"}
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    spent = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert float(spent) < 0.3, "CPU seconds of a process that sleeps for one second and works for 0.01"
+
+
+def test_the_demo_works_on_one_thread_unless_more_are_named() -> None:
+    code = (
+        "from pathlib import Path\n"
+        "import flows.command_line\n"
+        "from flows.commands import rorem\n"
+        "def threads(config, as_json):\n"
+        "    import torch\n"
+        "    print(torch.get_num_threads())\n"
+        "rorem._run_cycle = threads\n"
+        "rorem.demo(Path('nowhere'))"
+    )
+    unset = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    for environment, wanted in ((unset, "1"), ({**unset, "OMP_NUM_THREADS": "2"}, "2")):
+        shown = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**environment, "MKL_DYNAMIC": "FALSE"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout.strip() == wanted
