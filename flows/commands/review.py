@@ -91,20 +91,52 @@ def serve_command(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     allow_plain_http: Annotated[
-        bool, typer.Option("--allow-plain-http", help="Listen on a network without TLS all the same.")
+        bool,
+        typer.Option(
+            "--allow-plain-http",
+            help="Listen on a network without TLS all the same; where only a proxy reaches the port.",
+        ),
     ] = False,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CLEANPLATE_REVIEW_PUBLIC_URL",
+            metavar="https://NAME[:PORT][/PREFIX]",
+            help="What people open where a proxy with TLS stands before the server.",
+        ),
+    ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="CLEANPLATE_REVIEW_TRUSTED_PROXY",
+            metavar="ADDRESS",
+            help="The proxy's address or network; its X-Forwarded-For says who asks. May be given again. "
+            "Without it all people share one limit of sign-ins.",
+        ),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve the review page until Ctrl-C.
 
+    For others: behind a proxy with TLS (docs/review-proxy.md has nginx and Caddy), or with --tls-cert.
+
     Example: cleanplate review serve --port 8080
+
+    Example: cleanplate review serve --port 8000 --public-url https://review.example --trusted-proxy 127.0.0.1
     """
+    from tasks.review.proxy import PublicUrl, proxy_addresses
     from tasks.review.serve import Address, serve
     from tasks.review.server import create_app
     from tasks.review.waker import Waker
 
     address = Address(
-        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, allow_plain_http=allow_plain_http
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        allow_plain_http=allow_plain_http,
+        public_url=PublicUrl.parse(public_url) if public_url else None,
+        trusted_proxies=tuple(one for each in trusted_proxy or [] for one in proxy_addresses(each)),
     )
     address.check()
     place = existing_workspace(workspace)
@@ -112,7 +144,12 @@ def serve_command(
         place.ledger().batch(batch)
     with Waker(place) as waker:
         app = create_app(
-            place, batch=batch, hosts=address.names, secure=address.secure, when_complete=waker.notice
+            place,
+            batch=batch,
+            hosts=address.names,
+            secure=address.secure,
+            public_url=address.public_url,
+            when_complete=waker.notice,
         )
         serve(app, address, lambda url: typer.echo(f"review page: {url}"))
 

@@ -127,5 +127,5 @@ class Desk:
             "width": seen.width,
             "height": seen.height,
             "mask_box": list(seen.mask_box),
-            "pictures": {name: f"/pictures/{lease.candidate}/{name}.png" for name in names},
+            "pictures": {name: f"pictures/{lease.candidate}/{name}.png" for name in names},
         }
