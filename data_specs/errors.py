@@ -17,6 +17,17 @@ CleanplateError
 └── FlowError            a round or cycle cannot go on (nothing to train on, no pool left)
 """
 
+from pydantic import ValidationError
+
+
+def first_fault(error: Exception) -> str:
+    """In one line, what is wrong; of pydantic's many lines where and what, of the first thing."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "record"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+
 
 class CleanplateError(Exception):
     """Base of all; the command line prints it as one sentence and exits with 1."""

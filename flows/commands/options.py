@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from data_specs.errors import CleanplateError
+from data_specs.plain_text import visible
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -69,10 +70,15 @@ def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, 
             return command(*args, **kwargs)
         except CleanplateError as error:
             console = Console(stderr=True, soft_wrap=True)
-            console.print(Text(f"cleanplate: {error}", style="red"))
+            console.print(shown(f"cleanplate: {error}", "red"))
             raise typer.Exit(1) from error
 
     return run
+
+
+def shown(words: object, style: str = "") -> Text:
+    """What people or files brought, for a table or a line: no markup is read, no control character obeyed."""
+    return Text(visible(str(words)), style=style)
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_specs.errors import InputError
+from data_specs.errors import InputError, first_fault
 from data_specs.review_batch import QueueOrder, QueuePolicy
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
@@ -16,6 +16,7 @@ from flows.commands.options import (
     clear_errors,
     existing_workspace,
     print_json,
+    shown,
 )
 from flows.commands.review_exchange import exchange_app
 from flows.commands.review_people import people_app
@@ -171,7 +172,7 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
     table = Table("batch", "state", "complete", "answers", "left", "yes / no / skip", "gold right", box=None)
     for name, each in counts.items():
         table.add_row(
-            name,
+            shown(name),
             state[name],
             f"{each.complete} of {each.items}",
             f"{each.answers} of {each.wanted}",
@@ -203,7 +204,7 @@ def quality_command(
     for each in quality.people:
         seconds = "–" if each.median_seconds is None else f"{each.median_seconds:.1f}"
         table.add_row(
-            each.person,
+            shown(each.person),
             str(each.answers),
             f"{each.yes} / {each.no} / {each.skipped}",
             seconds,
@@ -215,7 +216,7 @@ def quality_command(
     for pair in quality.pairs:
         kappa = "–" if pair.kappa is None else f"{pair.kappa:.2f}"
         agreed = f"agree on {pair.agreed} of {pair.items}"
-        console.print(f"{pair.first} and {pair.second} {agreed}, Cohen's kappa {kappa}")
+        console.print(shown(f"{pair.first} and {pair.second} {agreed}, Cohen's kappa {kappa}"))
     alpha = "–" if quality.alpha is None else f"{quality.alpha:.2f}"
     console.print(f"Krippendorff's alpha {alpha} over {quality.shared} shared items")
 
@@ -225,4 +226,5 @@ def _checked(settings: dict[str, object]) -> QueuePolicy:
     try:
         return QueuePolicy.model_validate(settings)
     except ValueError as error:
-        raise InputError("the batch's settings", str(error).replace("\n", " ")) from error
+        setting, _, fault = first_fault(error).partition(": ")
+        raise InputError(f"--{setting.replace('_', '-')}", fault) from error

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.person import Person
+from data_specs.plain_text import PlainText
 from data_specs.review import REASONS, Decision
 from data_specs.review_batch import Answer, Lease
 from tasks.ledger import Ledger
@@ -30,7 +31,7 @@ class AnswerBody(BaseModel):
     decision: Decision
     reason: str = Field(default="", max_length=40)
     seconds: float = Field(ge=0, le=86_400, allow_inf_nan=False)
-    page_version: str = Field(default="", max_length=32)
+    page_version: PlainText = Field(default="", max_length=32)
 
 
 class UndoBody(BaseModel):

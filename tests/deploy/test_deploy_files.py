@@ -264,7 +264,7 @@ def test_what_a_service_starts_can_be_started(name: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("url", "proxies", "expected"),
     [
-        ("", "", (None, None)),
+        ("", "", (None, [])),
         (
             "https://review.example",
             "172.18.0.1 10.0.0.0/28",
@@ -282,7 +282,7 @@ def test_the_review_service_hands_the_proxys_variables_on(url, proxies, expected
     assert given == {}
     command = typer.main.get_command(review_app).commands["serve"]  # type: ignore[attr-defined]
     read = command.make_context("serve", SERVICES["review"]["command"][3:]).params
-    assert (read["public_url"], read["trusted_proxy"]) == expected
+    assert (read["public_url"], list(read["trusted_proxy"])) == expected
 
 
 def template() -> dict[str, Any]:

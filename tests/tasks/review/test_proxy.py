@@ -108,15 +108,15 @@ class Site:
     server: str
     asked: SimpleNamespace
 
-    def client(self, address: str, **headers: str) -> httpx.Client:
+    def client(self, address: str, **headers: str) -> "Visitor":
         """Somebody at another address of this machine who asks the proxy."""
         context = ssl.create_default_context(cafile=str(self.asked.certificate))
         transport = httpx.HTTPTransport(local_address=address, verify=context)
         # The name stands in no DNS; the certificate is checked against it all the same.
-        return _Named(transport, self.url, self.port, headers)
+        return Visitor(transport, self.url, self.port, headers)
 
 
-class _Named(httpx.Client):
+class Visitor(httpx.Client):
     """Asks 127.0.0.1, where the URL names review.example."""
 
     def __init__(self, transport: httpx.HTTPTransport, url: str, port: int, headers: dict[str, str]) -> None:
