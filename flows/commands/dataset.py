@@ -14,6 +14,7 @@ from data_specs.version import DatasetVersion, VerifyReport
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
     existing_workspace,
@@ -141,7 +142,7 @@ def verify_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 @clear_errors
 def rollback_command(
     number: NumberArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")],
+    reason: ReasonOption,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:

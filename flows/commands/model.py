@@ -12,6 +12,7 @@ from data_specs.model_record import ModelComparison, ModelKind, ModelRecord, Mod
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
     existing_workspace,
@@ -27,7 +28,6 @@ model_app = typer.Typer(
 
 _KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 HashArgument = Annotated[str, typer.Argument(help="The model's hash, or enough of its beginning.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")]
 
 
 @model_app.command("list")

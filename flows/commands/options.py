@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from data_specs.errors import CleanplateError
-from data_specs.plain_text import visible
+from data_specs.plain_text import plain_text, visible
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -59,6 +59,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object,
 ProfileOption = Annotated[str, typer.Option(help="tiny or full: whose settings stand where none are given.")]
 
 VersionOption = Annotated[int | None, typer.Option(min=1, help="Of the dataset; the current one if none.")]
+
+
+def _one_line(reason: str) -> str:
+    try:
+        return plain_text(reason)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", callback=_one_line, help="Why, in one sentence; it is kept.")
+]
 
 
 def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

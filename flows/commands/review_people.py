@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_specs.plain_text import plain_text
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
     existing_workspace,
@@ -23,18 +23,6 @@ people_app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(help="The person's name.")]
-
-
-def _one_line(reason: str) -> str:
-    try:
-        return plain_text(reason)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-ReasonOption = Annotated[
-    str, typer.Option("--reason", callback=_one_line, help="Why, in one sentence; it is kept.")
-]
 
 
 @people_app.command("add")
