@@ -17,11 +17,12 @@ CleanplateError
 └── FlowError            a round or cycle cannot go on (nothing to train on, no pool left)
 """
 
-from pydantic import ValidationError
-
 
 def first_fault(error: Exception) -> str:
     """In one line, what is wrong; of pydantic's many lines where and what, of the first thing."""
+    # Imported here: --help, which knows these errors too, need not wait for it.
+    from pydantic import ValidationError
+
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]

@@ -1,9 +1,6 @@
 """Text that people and files bring: control characters are refused at the edge, and seen where they are."""
 
 import re
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 # A terminal obeys the first, a database refuses NUL, a reader is misled by the marks of direction.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -15,10 +12,6 @@ def plain_text(text: str) -> str:
     if found:
         raise ValueError(f"it has the control character {_seen(found)}; write one line of letters")
     return text
-
-
-PlainText = Annotated[str, AfterValidator(plain_text)]
-"""Text of one line, as a person types it."""
 
 
 def visible(text: str) -> str:

@@ -22,9 +22,8 @@ from pydantic import (
 
 from data_specs.errors import InputError, first_fault
 from data_specs.keys import derive_key
-from data_specs.plain_text import PlainText
 from data_specs.reject import Reject, RejectReason
-from data_specs.review import Decision, Review, ReviewerKind
+from data_specs.review import Decision, PlainText, Review, ReviewerKind
 
 CANDIDATE_COLUMNS: tuple[str, ...] = ("candidate", "class_name", "variant", "source", "mask", "removal")
 ANSWER_COLUMNS: tuple[str, ...] = ("decision", "reason", "reviewer", "kind", "answered_at", "event")

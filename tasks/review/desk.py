@@ -8,8 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.person import Person
-from data_specs.plain_text import PlainText
-from data_specs.review import REASONS, Decision
+from data_specs.review import REASONS, Decision, PlainText
 from data_specs.review_batch import Answer, Lease
 from tasks.ledger import Ledger
 from tasks.review.pictures import ReviewPictures

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_specs.errors import InputError, first_fault
 from data_specs.keys import derive_key
-from data_specs.plain_text import PlainText, plain_text
+from data_specs.plain_text import plain_text
 from data_specs.reject import Reject, RejectReason
-from data_specs.review import REASONS, Review
+from data_specs.review import REASONS, PlainText, Review
 from tasks.review.answer_table import Moment
 
 QUESTION = "Is the object gone with its shadow, nothing new painted in, no seam to be seen?"
