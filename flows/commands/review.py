@@ -101,7 +101,7 @@ def serve_command(
     public_url: Annotated[
         str | None,
         typer.Option(
-            envvar="CLEANPLATE_REVIEW_PUBLIC_URL",
+            envvar="REVIEW_PUBLIC_URL",
             metavar="https://NAME[:PORT][/PREFIX]",
             help="What people open where a proxy with TLS stands before the server.",
         ),
@@ -109,7 +109,7 @@ def serve_command(
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            envvar="CLEANPLATE_REVIEW_TRUSTED_PROXY",
+            envvar="REVIEW_TRUSTED_PROXY",
             metavar="ADDRESS",
             help="The proxy's address or network; its X-Forwarded-For says who asks. May be given again. "
             "Without it all people share one limit of sign-ins.",
