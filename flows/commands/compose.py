@@ -13,6 +13,7 @@ from flows.commands.options import (
     WorkspaceOption,
     clear_errors,
     print_json,
+    shown,
 )
 from flows.commands.settings import ConfigOption, configured
 
@@ -91,9 +92,9 @@ def compose_command(
         return
     console = Console()
     console.print(_table(result))
-    console.print(f"Contact sheets: {place.reports_dir / 'compositing'}", highlight=False, soft_wrap=True)
+    console.print(shown(f"Contact sheets: {place.reports_dir / 'compositing'}"), soft_wrap=True)
     if export:
-        console.print(f"Exported: {sum(rows.values())} rows in {export / 'data'}", soft_wrap=True)
+        console.print(shown(f"Exported: {sum(rows.values())} rows in {export / 'data'}"), soft_wrap=True)
     console.print(hint, highlight=False, soft_wrap=True)
 
 

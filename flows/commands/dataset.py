@@ -14,10 +14,12 @@ from data_specs.version import DatasetVersion, VerifyReport
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
     existing_workspace,
     print_json,
+    shown,
 )
 
 dataset_app = typer.Typer(
@@ -54,7 +56,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
             str(each.shards),
             " / ".join(splits),
             f"{each.created_at:%Y-%m-%d %H:%M}",
-            each.note,
+            shown(each.note),
         )
     Console().print(table)
 
@@ -109,7 +111,7 @@ def diff_command(
     )
     for sign, keys in (("+", diff.added), ("-", diff.removed)):
         for key in keys[:_SHOWN_KEYS]:
-            console.print(f"{sign} {key}", highlight=False)
+            console.print(shown(f"{sign} {key}"))
         if len(keys) > _SHOWN_KEYS:
             console.print(f"{sign} … and {len(keys) - _SHOWN_KEYS} more (--json lists all)", highlight=False)
 
@@ -140,7 +142,7 @@ def verify_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 @clear_errors
 def rollback_command(
     number: NumberArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")],
+    reason: ReasonOption,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -181,20 +183,20 @@ def export_command(
         print_json({"folder": str(folder), "rows": rows})
         return
     counts = ", ".join(f"{number} {split}" for split, number in rows.items())
-    Console().print(f"wrote {counts} to {folder / 'data'}", soft_wrap=True)
+    Console().print(shown(f"wrote {counts} to {folder / 'data'}"), soft_wrap=True)
 
 
 def _version_table(version: DatasetVersion, is_current: bool) -> Table:
     table = Table(title=f"dataset version {version.number}", show_header=False)
     table.add_row("current", "yes" if is_current else "no")
-    table.add_row("note", version.note)
+    table.add_row("note", shown(version.note))
     table.add_row("made", f"{version.created_at:%Y-%m-%d %H:%M:%S} UTC")
     table.add_row("grown from", ", ".join(map(str, version.parents)) or "–")
     table.add_row("samples", f"{version.samples} in {version.shards} shards")
     for name, counts in (("split", version.by_split), ("stage", version.by_stage)):
         for label, count in counts.items():
-            table.add_row(f"{name}: {label}", str(count))
-    table.add_row("file", version.parquet)
+            table.add_row(shown(f"{name}: {label}"), str(count))
+    table.add_row("file", shown(version.parquet))
     table.add_row("sha256", version.sha256)
     return table
 
@@ -210,5 +212,5 @@ def _print_report(report: VerifyReport) -> None:
         return
     table = Table("fault", "what", "detail", title=f"{len(report.faults)} faults in {read}")
     for fault in report.faults:
-        table.add_row(f"[red]{fault.kind}[/]", fault.what, fault.detail)
+        table.add_row(shown(fault.kind, "red"), shown(fault.what), shown(fault.detail))
     console.print(table)

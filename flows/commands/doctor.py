@@ -9,7 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from data_specs.errors import InputError
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+    shown,
+)
 
 doctor_app = typer.Typer(name="doctor")
 
@@ -54,13 +61,13 @@ def doctor_command(
             state = Text(check.state, style=_COLOURS[check.state])
             below = check.mend.startswith("hf ")  # to be copied whole
             # As text: a package's extra in brackets would be taken for markup.
-            mend = Text("fetch it, see below" if below else check.mend)
-            table.add_row(state, Text(check.name), Text(check.found), mend)
+            mend = shown("fetch it, see below" if below else check.mend)
+            table.add_row(state, shown(check.name), shown(check.found), mend)
         console = Console()
         console.print(table)
         for check in checks:
             if check.mend.startswith("hf "):
-                console.print(check.mend, soft_wrap=True, highlight=False, markup=False)
+                console.print(shown(check.mend), soft_wrap=True)
         for need in needs:
             again = "on" if need["gradient_checkpointing"] else "off"
             room = "fits" if need["fits"] else "does not fit"

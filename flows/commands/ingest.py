@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
@@ -14,6 +13,7 @@ from flows.commands.options import (
     WorkspaceOption,
     clear_errors,
     print_json,
+    shown,
 )
 
 ingest_app = typer.Typer(
@@ -300,7 +300,7 @@ def _run(values: dict[str, Any], as_json: bool) -> None:
     for reason, number in result.rejects.items():
         table.add_row("refused", reason, str(number))
     for reason, number in result.ignored_by.items():
-        table.add_row("ignored", Text(f"{reason}, first {result.ignored_first[reason]}"), str(number))
+        table.add_row("ignored", shown(f"{reason}, first {result.ignored_first[reason]}"), str(number))
     console = Console()
     console.print(table)
     console.print(

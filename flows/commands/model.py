@@ -12,10 +12,12 @@ from data_specs.model_record import ModelComparison, ModelKind, ModelRecord, Mod
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
     existing_workspace,
     print_json,
+    shown,
 )
 
 model_app = typer.Typer(
@@ -26,7 +28,6 @@ model_app = typer.Typer(
 
 _KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 HashArgument = Annotated[str, typer.Argument(help="The model's hash, or enough of its beginning.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")]
 
 
 @model_app.command("list")
@@ -172,7 +173,7 @@ def _card_table(standing: ModelStanding) -> Table:
         ("dataset version", "–" if record.dataset_version is None else str(record.dataset_version)),
         ("code", record.git_revision or "unknown"),
         ("folder", record.path),
-        ("weights", Text(standing.fault or _weights_words(record), style="red" if standing.fault else "")),
+        ("weights", shown(standing.fault or _weights_words(record), "red" if standing.fault else "")),
     ]
     rows += [(f"training: {name}", f"{value:.4g}") for name, value in record.metrics.items()]
     for each in standing.measurements:
@@ -183,7 +184,7 @@ def _card_table(standing: ModelStanding) -> Table:
         (f"{each.action} {each.promoted_at:%Y-%m-%d %H:%M}", each.reason) for each in standing.promotions
     ]
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(each if isinstance(each, Text) else shown(each) for each in row))
     return table
 
 
@@ -205,13 +206,13 @@ def _print_comparison(found: ModelComparison) -> None:
         table.add_row(name, *("–" if each is None else str(each)[:20] for each in (one, other)), difference)
     for each in found.values:
         table.add_row(
-            f"{each.measured_on}: {each.name}",
+            shown(f"{each.measured_on}: {each.name}"),
             *("–" if number is None else f"{number:.4g}" for number in (each.first, each.second)),
             "–" if each.difference is None else f"{each.difference:+.4g}",
         )
     console.print(table)
     for name, (one, other) in found.settings.items():
-        console.print(f"setting {name}: {one} → {other}")
+        console.print(shown(f"setting {name}: {one} → {other}"))
 
 
 def _samples_words(found: ModelComparison) -> str:

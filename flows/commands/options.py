@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from data_specs.errors import CleanplateError
+from data_specs.plain_text import plain_text, visible
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -60,6 +61,18 @@ ProfileOption = Annotated[str, typer.Option(help="tiny or full: whose settings s
 VersionOption = Annotated[int | None, typer.Option(min=1, help="Of the dataset; the current one if none.")]
 
 
+def _one_line(reason: str) -> str:
+    try:
+        return plain_text(reason)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", callback=_one_line, help="Why, in one sentence; it is kept.")
+]
+
+
 def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Turns an error raised on purpose into one red sentence and exit code 1."""
 
@@ -69,10 +82,15 @@ def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, 
             return command(*args, **kwargs)
         except CleanplateError as error:
             console = Console(stderr=True, soft_wrap=True)
-            console.print(Text(f"cleanplate: {error}", style="red"))
+            console.print(shown(f"cleanplate: {error}", "red"))
             raise typer.Exit(1) from error
 
     return run
+
+
+def shown(words: object, style: str = "") -> Text:
+    """What people or files brought, for a table or a line: no markup is read, no control character obeyed."""
+    return Text(visible(str(words)), style=style)
 
 
 def print_json(value: Any) -> None:

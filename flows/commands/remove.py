@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from data_specs.errors import CleanplateError
 from data_specs.reject import Reject
-from flows.commands.options import JsonOption, clear_errors, print_json, workspace_folder
+from flows.commands.options import JsonOption, clear_errors, print_json, shown, workspace_folder
 
 if TYPE_CHECKING:
     from tasks.removal_files import RemovalFiles
@@ -159,7 +158,7 @@ def _tell(
 
 
 def _say(words: str, style: str = "") -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(words, style=style))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(shown(words, style))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from flows.commands.options import (
     clear_errors,
     existing_workspace,
     print_json,
+    shown,
 )
 
 exchange_app = typer.Typer()
@@ -50,9 +51,8 @@ def export_command(
         print_json(report.model_dump())
         return
     files = ", ".join(str(out / name) for name in report.files)
-    Console().print(
-        f"{report.candidates} candidates, {report.answers} answers so far: {files}", soft_wrap=True
-    )
+    told = f"{report.candidates} candidates, {report.answers} answers so far: {files}"
+    Console().print(shown(told), soft_wrap=True)
 
 
 @exchange_app.command("import")

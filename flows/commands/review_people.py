@@ -10,10 +10,12 @@ from rich.table import Table
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
     existing_workspace,
     print_json,
+    shown,
 )
 
 people_app = typer.Typer(
@@ -21,7 +23,6 @@ people_app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(help="The person's name.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")]
 
 
 @people_app.command("add")
@@ -65,7 +66,8 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     for each in people:
         event = last[each.name]
         counts = "no" if each.excluded else "yes"
-        table.add_row(each.name, counts, event.kind, f"{event.recorded_at:%Y-%m-%d %H:%M}", event.reason)
+        when = f"{event.recorded_at:%Y-%m-%d %H:%M}"
+        table.add_row(shown(each.name), counts, event.kind, when, shown(event.reason))
     Console().print(table)
 
 
@@ -79,7 +81,7 @@ def exclude_command(
     Example: cleanplate review people exclude ana --reason "answers without looking"
     """
     existing_workspace(workspace).ledger().exclude_person(name, reason, datetime.now(UTC))
-    Console().print(f"{name}'s answers no longer count; their items are asked again")
+    Console().print(shown(f"{name}'s answers no longer count; their items are asked again"))
 
 
 @people_app.command("readmit")
@@ -92,4 +94,4 @@ def readmit_command(
     Example: cleanplate review people readmit ana --reason "a misunderstanding"
     """
     existing_workspace(workspace).ledger().readmit_person(name, reason, datetime.now(UTC))
-    Console().print(f"{name}'s answers count again")
+    Console().print(shown(f"{name}'s answers count again"))

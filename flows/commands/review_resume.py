@@ -12,6 +12,7 @@ from flows.commands.options import (
     clear_errors,
     existing_workspace,
     print_json,
+    shown,
 )
 from tasks.review.ending import Ending
 
@@ -42,7 +43,8 @@ def resume_command(
     else:
         console = Console()
         for each in woken:
-            console.print(f"run {each.flow_run}: {each.state}" + (f" ({each.detail})" if each.detail else ""))
+            why = f" ({each.detail})" if each.detail else ""
+            console.print(shown(f"run {each.flow_run}: {each.state}{why}"))
         if not woken:
             console.print("no suspended run waits for it; run the round again, and it goes on")
     if any(each.state in ("refused", "unreachable") for each in woken):

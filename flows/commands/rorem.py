@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors
+from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, shown
 from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.train_judge import train_judge_command
@@ -197,7 +197,8 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
     console = Console(stderr=True, highlight=False)
     place = Workspace(config.workspace.absolute())
     report = report_path(place)
-    console.print(f"\nThe report: {report}", soft_wrap=True)
+    console.print()
+    console.print(shown(f"The report: {report}"), soft_wrap=True)
     if place.address != str(place.root):
-        console.print(f"kept as {place.address}/{report.name}", soft_wrap=True)
+        console.print(shown(f"kept as {place.address}/{report.name}"), soft_wrap=True)
     console.print(hint, soft_wrap=True)

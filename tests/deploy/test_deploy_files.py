@@ -23,6 +23,7 @@ from yaml import safe_load
 
 from deploy import serving
 from deploy.pools import CHOICES
+from flows.commands.review import review_app
 from tasks.stores.address import CACHE_VARIABLE, LIMIT_VARIABLE
 from tasks.workspace import LEDGER_VARIABLE
 from tests.deploy.written_commands import COMPOSE, ROOT, read_command
@@ -40,9 +41,15 @@ OTHERS = {
     "PYTHONUNBUFFERED", "DO_NOT_TRACK", "NVIDIA_DRIVER_CAPABILITIES",
 }  # fmt: skip
 """Variables that programs of others read."""
+REVIEW_VARIABLES = {
+    str(option.envvar): option.name
+    for option in typer.main.get_command(review_app).commands["serve"].params  # type: ignore[attr-defined]
+    if option.envvar
+}
+"""Those that `cleanplate review serve` reads, and its options."""
 KNOWN = {
     *OTHERS, *_get_settings_fields(Settings), LEDGER_VARIABLE, CACHE_VARIABLE, LIMIT_VARIABLE,
-    "CLEANPLATE_WORKSPACE",
+    *REVIEW_VARIABLES, "CLEANPLATE_WORKSPACE",
 }  # fmt: skip
 
 
@@ -252,6 +259,30 @@ def test_what_a_service_starts_can_be_started(name: str, monkeypatch: pytest.Mon
     if check:
         assert check[0] == "CMD"
         read_command(check[1:])
+
+
+@pytest.mark.parametrize(
+    ("url", "proxies", "expected"),
+    [
+        ("", "", (None, [])),
+        (
+            "https://review.example",
+            "172.18.0.1 10.0.0.0/28",
+            ("https://review.example", ["172.18.0.1", "10.0.0.0/28"]),
+        ),
+    ],
+)
+def test_the_review_service_hands_the_proxys_variables_on(url, proxies, expected, monkeypatch) -> None:
+    given = {"REVIEW_PUBLIC_URL": url, "REVIEW_TRUSTED_PROXY": proxies}
+    for name, value in SERVICES["review"]["environment"].items():
+        outer = re.fullmatch(r"\$\{(REVIEW_\w+):-\}", str(value))
+        if outer:
+            assert name in REVIEW_VARIABLES
+            monkeypatch.setenv(name, given.pop(outer[1]))
+    assert given == {}
+    command = typer.main.get_command(review_app).commands["serve"]  # type: ignore[attr-defined]
+    read = command.make_context("serve", SERVICES["review"]["command"][3:]).params
+    assert (read["public_url"], list(read["trusted_proxy"])) == expected
 
 
 def template() -> dict[str, Any]:
