@@ -111,7 +111,7 @@ def refused(file: Path, why: str) -> bool:
 @pytest.mark.parametrize("kind", ["sam", "yolo"])
 def test_a_pickle_that_runs_code_is_refused(kind: PickleKind, tmp_path: Path) -> None:
     torch.save({"model": Calls(Path.touch, tmp_path / "harm")}, tmp_path / "bad.pt")
-    with (tmp_path / "bad.pt").open("rb") as file, pytest.raises(InputError, match=r"touch"):
+    with (tmp_path / "bad.pt").open("rb") as file, pytest.raises(InputError, match="it names"):
         weights_in(kind, file)
     assert not (tmp_path / "harm").exists()
 
