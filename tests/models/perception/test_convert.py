@@ -8,7 +8,9 @@ import torch
 from data_specs.errors import InputError
 from models.perception.convert import convert
 from models.perception.sam import SIZES, SamConfig, SamSegmenter, build_sam
-from models.perception.yolo import YoloConfig, YoloDetector, build_yolo
+from models.perception.yolo import YoloConfig, YoloDetector, build_yolo, yolo_is_installed
+
+needs_yolo = pytest.mark.skipif(not yolo_is_installed(), reason="the extra `yolo` is not installed")
 
 
 def test_a_sam_pickle_is_read_as_weights(tmp_path: Path) -> None:
@@ -17,6 +19,7 @@ def test_a_sam_pickle_is_read_as_weights(tmp_path: Path) -> None:
     assert len(SamSegmenter(SamConfig(weights=tmp_path / "out")).model_hash) == 20
 
 
+@needs_yolo
 def test_a_yolo_pickle_keeps_its_class_names(tmp_path: Path) -> None:
     network = build_yolo("tiny", 2)
     network.names = {0: "cat", 1: "dog"}
@@ -34,7 +37,7 @@ class Harm:
         return (Path.touch, (Path("harm"),))
 
 
-@pytest.mark.parametrize("kind", ["sam", "yolo"])
+@pytest.mark.parametrize("kind", ["sam", pytest.param("yolo", marks=needs_yolo)])
 def test_a_pickle_that_runs_code_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
