@@ -218,7 +218,7 @@ def test_the_ledger_is_asked_once_for_all_shards(tmp_path: Path) -> None:
 
     event.listen(sa.Engine, "before_cursor_execute", note)
     try:
-        few, many = asked(1), asked(300)
+        _opening, few, many = asked(1), asked(1), asked(300)
     finally:
         event.remove(sa.Engine, "before_cursor_execute", note)
     assert few == many == 2
