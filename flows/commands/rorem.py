@@ -84,8 +84,10 @@ def round_(
     from flows.commands.options import print_json
     from flows.local_prefect import local_prefect
     from flows.rorem_round import RoundConfig, rorem_round
+    from tasks.workspace import Workspace
 
     settings = configured(RoundConfig, config, {"workspace": workspace, "round": number, "seed": seed})
+    Workspace.open(settings.workspace)  # What is wrong with it is said before a server starts.
     with local_prefect(workspace / "prefect") as hint:
         outcome = rorem_round(settings)
     if as_json:
@@ -180,6 +182,7 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
     from flows.rorem_cycle import peak_memory_gb, report_path, rorem_cycle
     from tasks.workspace import Workspace
 
+    Workspace.open(config.workspace)  # What is wrong with it is said before a server starts.
     with local_prefect(config.workspace / "prefect") as hint:
         result: CycleResult = rorem_cycle(config)
     # The server's memory counts too, and is known only once it has ended.
