@@ -147,7 +147,9 @@ class Workspace:
         else:
             there = workspace._own_ledger.exists()
             if not there and workspace._has_shards():
-                raise LedgerError(f"{workspace._own_ledger}: there is no ledger, but shards lie beside it; {RESTORE}")
+                raise LedgerError(
+                    f"{workspace._own_ledger}: there is no ledger, but shards lie beside it; {RESTORE}"
+                )
         if not there:
             raise InputError(
                 path, "there is no workspace here; name one with --workspace, or run `cleanplate demo`"
