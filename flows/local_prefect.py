@@ -13,11 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_specs.errors import FlowError
+from data_specs.errors import CleanplateError, FlowError
+from tasks.disk import disk_full, free_bytes, is_full
 
 _STARTUP_SECONDS = 120
 _STOP_SECONDS = 15
 _DRAIN_SECONDS = 30
+_DRAIN_SECONDS_FULL = 2
+"""Where the disk is full, which the server answers with errors."""
+_LEAST_BYTES = 16_000_000
+"""Free disk at the start; the database of a new server has 2 MB, and 4 MB of changes beside it."""
 _SERVER = Path(__file__).with_name("prefect_server.py")
 _OWN_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -39,6 +44,7 @@ def local_prefect(home: Path) -> Iterator[str]:
 
     Raises:
         FlowError: When our own server does not start.
+        DiskFullError: When our own server has no room to write, from the start or later.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect's client asks for this before it reports its use.
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
@@ -46,7 +52,7 @@ def local_prefect(home: Path) -> Iterator[str]:
     with _quiet_console():
         url, configured = named_server()
         if server_answers(url):
-            with temporary_settings({PREFECT_API_URL: url}), _flushed():
+            with temporary_settings({PREFECT_API_URL: url}), _flushed(None):
                 yield f"See the runs at {_page(url)}"
             return
         missing = f"No Prefect server answers at {url}, so a temporary one was used.\n" if configured else ""
@@ -54,7 +60,8 @@ def local_prefect(home: Path) -> Iterator[str]:
         with (
             _own_server(home) as own,
             temporary_settings({PREFECT_HOME: home, PREFECT_API_URL: own}),
-            _flushed(),
+            _full_disk_told(home),
+            _flushed(home),
         ):
             yield missing + how_to_look(home)
 
@@ -95,6 +102,8 @@ def _page(api_url: str) -> str:
 def _own_server(home: Path) -> Iterator[str]:
     """A server on a free port, its database and its log in ``home``; gives the API's address."""
     home.mkdir(parents=True, exist_ok=True)
+    if free_bytes(home) < _LEAST_BYTES:
+        raise disk_full(home, _LEAST_BYTES)
     port = free_port()
     named = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     log = home / "server.log"
@@ -136,16 +145,34 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _flushed() -> Iterator[None]:
-    """At its end the server has the last events and logs; task runs are told to it as events."""
+def _full_disk_told(home: Path) -> Iterator[None]:
+    """Says that the disk is full where the server's answers were nothing but errors for that reason."""
+    try:
+        yield
+    except CleanplateError:
+        raise
+    except Exception as error:
+        if is_full(home):
+            raise disk_full(home) from error
+        raise
+
+
+@contextmanager
+def _flushed(home: Path | None) -> Iterator[None]:
+    """At its end the server has the last events and logs; task runs are told to it as events.
+
+    Args:
+        home: Where our own server keeps them.
+    """
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
     try:
         yield
     finally:
-        EventsWorker.drain_all(timeout=_DRAIN_SECONDS)
-        APILogWorker.drain_all(timeout=_DRAIN_SECONDS)
+        seconds = _DRAIN_SECONDS_FULL if home is not None and is_full(home) else _DRAIN_SECONDS
+        EventsWorker.drain_all(timeout=seconds)
+        APILogWorker.drain_all(timeout=seconds)
 
 
 def free_port() -> int:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
+    LARGEST,
     JsonOption,
     WorkspaceOption,
     clear_errors,
@@ -178,7 +179,9 @@ def high_resolution_command(
     ] = None,
     object_area_min: Annotated[float, typer.Option(help="An object's smallest share of the sample.")] = 0.02,
     object_area_max: Annotated[float, typer.Option(help="Its largest.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other objects at other places.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Another seed, other objects at other places.")
+    ] = 0,
     validation_share: ValidationOption = 0.1,
     test_share: TestOption = 0.1,
     shard_samples: ShardOption = 500,
@@ -209,7 +212,7 @@ def high_resolution_command(
 @clear_errors
 def studio_command(
     shots: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many shots.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes.")] = 0,
     split: Annotated[
         str, typer.Option(help="train, validation or test; splits never share a scene.")
     ] = "train",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors
+from flows.commands.options import DEFAULT_WORKSPACE, LARGEST, JsonOption, WorkspaceOption, clear_errors
 from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.train_judge import train_judge_command
@@ -27,7 +27,9 @@ train_app = typer.Typer(
     name="train", no_args_is_help=True, help="Train a remover, or the models that are made beforehand."
 )
 
-SeedOption = Annotated[int, typer.Option(min=0, help="Another seed, other scenes, items and noise.")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes, items and noise.")
+]
 
 
 @demo_app.command()
@@ -71,7 +73,7 @@ def cycle(
 @round_app.command()
 @clear_errors
 def round_(
-    number: Annotated[int, typer.Argument(min=1, help="Which round; the first is 1.")],
+    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="Which round; the first is 1.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     config: ConfigOption = None,
@@ -114,7 +116,9 @@ train_app.command("perception")(train_perception_command)
 @clear_errors
 def train_base_command(
     out: Annotated[Path, typer.Option(help="The folder to write; a cycle reads models/weights/base.")],
-    steps: Annotated[int, typer.Option(min=1, help="Training steps; 8,000 made the shipped base.")] = 8000,
+    steps: Annotated[
+        int, typer.Option(min=1, max=LARGEST, help="Training steps; 8,000 made the shipped base.")
+    ] = 8000,
 ) -> None:
     """Train the base that stands where SDXL-inpainting stands, on the studio and the sample clip.
 

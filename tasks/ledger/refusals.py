@@ -2,10 +2,13 @@
 
 import re
 import sqlite3
+from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from data_specs.errors import DiskFullError, LedgerError, StoreLostError
+from tasks.disk import disk_full, is_full
 
 RESTORE = (
     "restore it from a backup; without one, move it away and do the work again, "
@@ -44,6 +47,9 @@ def refusal(error: SQLAlchemyError, where: str, what: str) -> LedgerError | Disk
             "look at the name, the password and the database in CLEANPLATE_LEDGER"
         )
     if _is_lost(error, cause):
+        file = sa.make_url(where).database or ""
+        if where.startswith("sqlite") and is_full(Path(file)):
+            return disk_full(Path(file))  # SQLite calls it an I/O error, or a file that it cannot open.
         return StoreLostError(
             f"the ledger at {where} cannot be reached ({cause}); what is done is kept, start again later"
         )
