@@ -13,6 +13,7 @@ from flows.commands.options import (
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    no_pipe,
     print_json,
 )
 
@@ -46,7 +47,12 @@ TestOption = Annotated[
 def clip_command(
     path: Annotated[
         Path | None,
-        typer.Argument(exists=True, dir_okay=False, help="The video; by default the one that ships here."),
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            callback=no_pipe,
+            help="The video; by default the one that ships here.",
+        ),
     ] = None,
     size_px: SizeOption = 64,
     crop_min_px: Annotated[int, typer.Option(min=16, max=4096, help="Smallest side of a crop.")] = 64,
@@ -107,7 +113,10 @@ def meta_json_command(
     path: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, help="The meta.json; the pictures lie in its folder or below."
+            exists=True,
+            dir_okay=False,
+            callback=no_pipe,
+            help="The meta.json; the pictures lie in its folder or below.",
         ),
     ],
     size_px: SizeOption = 64,
@@ -175,7 +184,7 @@ def high_resolution_command(
     ],
     size_px: Annotated[
         list[int] | None,
-        typer.Option(help="A side samples may have, in place of 512 and 1024; may be repeated."),
+        typer.Option(max=LARGEST, help="A side samples may have, in place of 512 and 1024; may be repeated."),
     ] = None,
     object_area_min: Annotated[float, typer.Option(help="An object's smallest share of the sample.")] = 0.02,
     object_area_max: Annotated[float, typer.Option(help="Its largest.")] = 0.2,

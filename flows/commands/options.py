@@ -1,5 +1,6 @@
 """What all commands share: the workspace, --json, and errors that people can read."""
 
+import errno
 import functools
 import json
 import os
@@ -56,6 +57,17 @@ VersionOption = Annotated[
 ]
 
 
+def no_pipe(path: Path | None) -> Path | None:
+    """For ``callback=``: a pipe or a device in a file's place would be waited for without end.
+
+    Raises:
+        typer.BadParameter: When it is one.
+    """
+    if path is not None and path.exists() and not path.is_file() and not path.is_dir():
+        raise typer.BadParameter(f"{path} is no file")
+    return path
+
+
 def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Turns an error raised on purpose, or of a file that the system refuses, into a red sentence; exit 1."""
 
@@ -79,12 +91,17 @@ def _print_error(sentence: str) -> None:
     Console(stderr=True, soft_wrap=True).print(Text(f"cleanplate: {sentence}", style="red"))
 
 
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
+
+
 def tell_lost_output(error: OSError) -> None:
     """Says that standard output takes no more, and lets Python end without writing there again.
 
     Raises:
         OSError: The error itself where standard output is not at fault.
     """
+    if error.errno not in _NOT_WRITTEN:
+        raise error
     try:
         os.write(sys.stdout.fileno(), b"\n")  # Asked of itself: Python forgets what it could not write.
     except OSError:

@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    no_pipe,
+    print_json,
+)
 from tasks.review.exchange import ExchangeFormat, export_candidates, import_answers
 from tasks.workspace import Workspace
 
@@ -51,7 +58,10 @@ def export_command(
 @clear_errors
 def import_command(
     path: Annotated[
-        Path, typer.Argument(help="Label Studio's export as .json, or the table, .csv or .parquet.")
+        Path,
+        typer.Argument(
+            callback=no_pipe, help="Label Studio's export as .json, or the table, .csv or .parquet."
+        ),
     ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,

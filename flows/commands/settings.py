@@ -8,13 +8,18 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from data_specs.errors import InputError
+from flows.commands.options import no_pipe
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="A JSON file with any of the flow's settings.", exists=True, dir_okay=False
+        "--config",
+        help="A JSON file with any of the flow's settings.",
+        exists=True,
+        dir_okay=False,
+        callback=no_pipe,
     ),
 ]
 
@@ -38,8 +43,6 @@ def configured(kind: type[Settings], path: Path | None, named: dict[str, object]
 
 
 def _read(path: Path) -> dict[str, object]:
-    if not path.is_file():
-        raise InputError(path, "is no file; write the settings to one")
     try:
         given = json.loads(path.read_bytes())
     except OSError as error:

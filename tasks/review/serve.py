@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +40,14 @@ class Address:
         return frozenset(name.lower() for name in [*LOOPBACK_NAMES, *bracketed])
 
     def check(self) -> None:
-        """Raises InputError for half a TLS pair, a missing file, or a network without TLS."""
+        """Raises InputError for half a TLS pair, files that are none, or a network without TLS."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InputError("--tls-cert", "a certificate and its key go together; give --tls-key too")
         for name, file in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
             if file is not None and not file.is_file():
                 raise InputError(name, f"there is no file {file}")
+        if self.tls_cert is not None and self.tls_key is not None:
+            _check_pair(self.tls_cert, self.tls_key)
         if not (_is_loopback(self.host) or self.secure or self.allow_plain_http):
             raise InputError(
                 f"--host {self.host}",
@@ -90,6 +93,13 @@ def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
     )
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # SSLError is one.
+        raise InputError(f"{certificate}, {key}", "they are no certificate and its key in PEM") from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""A ledger that is damaged, empty or gone: every command says so in one sentence; none begins anew unasked."""
+"""A ledger that is damaged, empty or gone: each command says so in a sentence; none begins anew unasked."""
 
 import os
 import re
