@@ -37,6 +37,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks._machine import machine
 from benchmarks._pieces import Pieces, undisturbed
+from benchmarks._processes import ends_in_time
 from models.object_attention import Layers, capture_object_attention, cross_attentions
 from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
 from models.training.object_clear_loss import mask_loss
@@ -281,6 +282,7 @@ def _told(way: Figures, ratio: str) -> str:
     return f"{way[ratio]:.3f} ± {way[ratio + '_error']:.3f}"
 
 
+@ends_in_time
 def main() -> None:
     """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

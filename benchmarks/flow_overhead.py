@@ -18,6 +18,7 @@ from prefect import flow
 
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from flows.local_prefect import local_prefect
 from tasks.film import FilmWork, film, film_shard
 from tasks.sources.studio.shots import StudioConfig
@@ -34,6 +35,7 @@ def film_shards(workspace: Workspace, works: Sequence[FilmWork]) -> None:
         film_shard(workspace, work)
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

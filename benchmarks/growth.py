@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.round import CycleResult
 
 ARMS = ("judged", "nothing", "unjudged", "everything")
@@ -81,6 +82,7 @@ def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
     }
 
 
+@ends_in_time
 def main() -> None:
     """Run the seeds two at a time and print the table, or with ``--json`` one object."""
     parser = argparse.ArgumentParser(

@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmarks._contents import contents_of, differences, left_overs
 from benchmarks._killing import Attempt, Progress, SmallFlow, progress_of
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from tasks.dataset import verify_dataset
 from tasks.workspace import Workspace
 
@@ -72,6 +73,7 @@ class Outcome:
     machine: str
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints; exit code 1 when anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)

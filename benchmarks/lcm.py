@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.triplet import Triplet
 from data_specs.version import DatasetVersion
@@ -130,6 +131,7 @@ def compared(
     }
 
 
+@ends_in_time
 def main() -> None:
     """Train a teacher, distil it, compare, and print a table or JSON."""
     tiny = PROFILES["tiny"]

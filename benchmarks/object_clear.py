@@ -14,6 +14,7 @@ from rich.table import Table
 from transformers import CLIPVisionModelWithProjection
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
@@ -118,6 +119,7 @@ def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspa
     }
 
 
+@ends_in_time
 def main() -> None:
     """Compare, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -24,6 +24,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks._killing import ROOT
+from benchmarks._processes import ends_in_time
 from benchmarks._small_cycle import small_cycle
 from flows.local_prefect import free_port
 
@@ -33,6 +34,7 @@ _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 """No name outside this machine is found."""
 
 
+@ends_in_time
 def main() -> None:
     """Fills a workspace and photographs it."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks._machine import machine
 from benchmarks._postgresql import postgresql, postgresql_programs
+from benchmarks._processes import ends_in_time
 from benchmarks._review_server import ReviewServer
 from benchmarks._reviewers import SimulatedPerson, Told
 from data_specs.candidate import Candidate
@@ -75,6 +76,7 @@ class Outcome:
         return not (self.lost or self.doubled or self.beyond_wanted or self.left)
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints; exit code 1 when an answer is lost, doubled, left or too many."""
     parser = argparse.ArgumentParser(description=__doc__)

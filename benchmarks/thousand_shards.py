@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._machine import machine
-from benchmarks._processes import children, command_of, cpu_seconds, resident_mib
+from benchmarks._processes import command_of, cpu_seconds, ends_in_time, resident_mib
 from flows.local_prefect import local_prefect
 from flows.objectclear_compositing import (
     CompositingConfig,
@@ -31,6 +31,7 @@ from flows.objectclear_compositing import (
     objectclear_compositing,
     plate_works,
 )
+from flows.timely_end import descendants
 from tasks.compose_draws import compose_draws
 from tasks.cut_out_pairs import cut_out_pairs
 from tasks.find_plates import find_plates
@@ -59,6 +60,7 @@ class Sample(NamedTuple):
     database_bytes: int
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -115,7 +117,7 @@ def watched(way: Callable[[CompositingConfig], None], config: CompositingConfig,
     Raises:
         SystemExit: When the process fails.
     """
-    (server,) = (pid for pid in children(os.getpid()) if "prefect_server.py" in command_of(pid))
+    (server,) = (pid for pid in descendants(os.getpid()) if "prefect_server.py" in command_of(pid))
     process = multiprocessing.get_context("spawn").Process(target=way, args=(config,))
     start, samples = time.perf_counter(), list[Sample]()
     process.start()

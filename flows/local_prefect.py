@@ -19,8 +19,8 @@ from tasks.disk import disk_full, free_bytes, is_full
 _STARTUP_SECONDS = 120
 _STOP_SECONDS = 15
 _DRAIN_SECONDS = 30
-_DRAIN_SECONDS_FULL = 2
-"""Where the disk is full, which the server answers with errors."""
+_DRAIN_SECONDS_HURRIED = 3
+"""When a signal ends us, or the disk is full, which the server answers with errors."""
 _LEAST_BYTES = 16_000_000
 """Free disk at the start; the database of a new server has 2 MB, and 4 MB of changes beside it."""
 _SERVER = Path(__file__).with_name("prefect_server.py")
@@ -114,6 +114,7 @@ def _own_server(home: Path) -> Iterator[str]:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
+            process_group=0,  # A signal to ours is for us, who still have to tell it how the run ends.
         )
     try:
         url = f"http://127.0.0.1:{port}/api"
@@ -167,10 +168,14 @@ def _flushed(home: Path | None) -> Iterator[None]:
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
+    seconds = _DRAIN_SECONDS
     try:
         yield
+    except BaseException as error:
+        if not isinstance(error, Exception) or (home is not None and is_full(home)):
+            seconds = _DRAIN_SECONDS_HURRIED
+        raise
     finally:
-        seconds = _DRAIN_SECONDS_FULL if home is not None and is_full(home) else _DRAIN_SECONDS
         EventsWorker.drain_all(timeout=seconds)
         APILogWorker.drain_all(timeout=seconds)
 
