@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--people", type=int, default=50)
-    parser.add_argument("--answers", type=int, default=10_000)
+    parser.add_argument("--answers", type=int, default=8_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--think", type=float, default=1.0, help="mean seconds between a person's answers")
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")
