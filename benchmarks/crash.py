@@ -5,7 +5,7 @@ shards and more are started as runs of their deployment, and SIGKILL hits one of
 benchmark starts only PostgreSQL again, as an init system would; all else has to come back without it.
 Asked for: as unbroken nights elsewhere, 0 lost, 0 doubled, the same bytes, verify clean.
 Run: python -m benchmarks.crash [--kills 1] [--kills-a-night 10] [--seed 0] [--json]
-One kill, the default, is of the flow only; four meet each victim once, and it takes minutes till each is back.
+One kill, the default, is of the flow only; four meet each victim once, and each takes minutes to be back.
 `--kills 100` takes hours.
 """
 

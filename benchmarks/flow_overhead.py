@@ -3,7 +3,7 @@
 A shard is 10–30 s of work; Prefect's server is a real one in a process of its own. ``ratio`` is the median
 over the rounds of flow ÷ loop, one after the other.
 Run: python -m benchmarks.flow_overhead [--shots 1500] [--shards 2] [--runs 3] [--json]
-Takes two to four minutes on two quiet cores; `--shots 2500 --shards 3 --runs 4` settles the ratio to a hundredth.
+Two to four minutes on two quiet cores; `--shots 2500 --shards 3 --runs 4` settles the ratio to a hundredth.
 """
 
 import argparse
