@@ -2,25 +2,45 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# What `make demo` needs, and what the tests need besides.
+CORE_STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.installed-dev
 ROOMS := data_specs models tasks flows deploy benchmarks tests
+
+# A clean environment without extras, for the two targets that prove that the core is enough.
+CLEAN := .venv-core
+CLEAN_STAMP := $(CLEAN)/.installed
+# The tests that touch what an extra might be needed for; pytest lies beside the environment, not in it.
+CORE_TESTS := tests/models/perception tests/models/training/test_grounding_loss.py tests/tasks/compose \
+	tests/tasks/test_seeing_work.py tests/flows/test_command_line.py \
+	tests/flows/test_train_perception.py tests/flows/test_objectclear_compositing.py \
+	tests/flows/commands/test_remove_command.py
+
+# Where torch and torchvision come from, such as https://download.pytorch.org/whl/cpu for those without CUDA.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 # One numeric thread a process: the tests run as many processes as there are cores.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow format map clean
+.PHONY: help demo test check slow test-core test-wheel format map clean
 
 help:
-	@echo "make demo    run the whole cycle on the sample clip and write report.html"
-	@echo "make test    check the code, then run every test but the slow ones"
-	@echo "make check   formatting, lint, types, one-way rooms"
-	@echo "make slow    the tests that take minutes"
-	@echo "make format  mend formatting and what lint can mend"
-	@echo "make map     rewrite the README's map from each file's first line"
-	@echo "make clean   remove what was built, the virtual environment too"
+	@echo "make demo        run the whole cycle on the sample clip and write report.html"
+	@echo "make test        check the code, then run every test but the slow ones"
+	@echo "make check       formatting, lint, types, one-way rooms, declared packages"
+	@echo "make slow        the tests that take minutes"
+	@echo "make test-core   tests in an environment without extras"
+	@echo "make test-wheel  build the wheel and use it there, away from this folder"
+	@echo "make format      mend formatting and what lint can mend"
+	@echo "make map         rewrite the README's map from each file's first line"
+	@echo "make clean       remove what was built, the virtual environments too"
+	@echo
+	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu installs torch without CUDA,"
+	@echo "which is several GB less; it counts where nothing is installed yet (\`make clean\` first)."
 
-demo: $(STAMP)
+demo: $(CORE_STAMP)
 	$(BIN)/cleanplate demo
 
 test: check
@@ -31,9 +51,23 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deptry data_specs models tasks flows deploy
+	$(BIN)/deptry tests benchmarks --ignore DEP002,DEP004
 
 slow: $(STAMP)
 	$(THREADS) $(BIN)/python -m pytest -m slow
+
+test-core: $(CLEAN_STAMP)
+	rm -rf build
+	$(CLEAN)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps .
+	$(CLEAN)/bin/python $(PIP_INSTALL) --upgrade --target $(CLEAN)/test-tools pytest hypothesis
+	PYTHONPATH=$(CLEAN)/test-tools $(THREADS) $(CLEAN)/bin/python -m pytest -m "not slow" $(CORE_TESTS)
+
+test-wheel: $(CLEAN_STAMP) $(STAMP)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(CLEAN)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps dist/*.whl
+	CLEANPLATE_CLEAN=$(CLEAN) $(THREADS) $(BIN)/python -m pytest tests/deploy/test_installed.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -43,7 +77,7 @@ map: $(STAMP)
 	$(BIN)/python tests/readme_map.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLEAN) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(ROOMS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on PATH is not yet a Python that runs (version managers leave shims), so each is asked.
@@ -51,13 +85,28 @@ FIND_PYTHON = for name in $(PYTHON) python3.11 python3.12 python3.13 python3.14 
 	$$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$name; break; }; done
 
-$(STAMP): pyproject.toml constraints.txt
+# Makes the virtual environment $(1), if it is not there.
+define make_venv
 	@python=$$($(FIND_PYTHON)); \
 	if [ -z "$$python" ]; then \
 		echo "cleanplate needs Python 3.11 or newer with its venv module; none was found on PATH" \
 			"(name one with: make PYTHON=/path/to/python $(MAKECMDGOALS))." >&2; exit 1; \
 	fi; \
-	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
-	@echo "Installing cleanplate into $(VENV); the first time takes some minutes."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,perception]'
+	[ -x $(1)/bin/python ] || $$python -m venv $(1)
+	@echo "Installing cleanplate into $(1); the first time takes some minutes."
+endef
+
+$(CORE_STAMP): pyproject.toml constraints.txt
+	$(call make_venv,$(VENV))
+	@$(BIN)/python $(PIP_INSTALL) -e .
+	@touch $@
+
+$(STAMP): pyproject.toml constraints.txt
+	$(call make_venv,$(VENV))
+	@$(BIN)/python $(PIP_INSTALL) -e '.[dev,yolo]'
+	@touch $(CORE_STAMP) $@
+
+$(CLEAN_STAMP): pyproject.toml constraints.txt
+	$(call make_venv,$(CLEAN))
+	@$(CLEAN)/bin/python $(PIP_INSTALL) .
 	@touch $@

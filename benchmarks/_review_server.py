@@ -20,18 +20,19 @@ _STARTUP_SECONDS = 120
 class ReviewServer:
     """`cleanplate review serve` as a process on one port, killed and started again."""
 
-    def __init__(self, workspace: Path, batch: str, log: Path) -> None:
+    def __init__(self, workspace: Path, batch: str, log: Path, *options: str) -> None:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        self._workspace, self._batch, self._log = workspace, batch, log
+        self._workspace, self._batch, self._log, self._options = workspace, batch, log, options
         self.start()
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
-        command = ["-m", "flows.command_line", "review", "serve", "--batch", self._batch]
+        command = ["-m", "flows.command_line", "review", "serve"]
+        command += ["--batch", self._batch, "--port", str(self.port)]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, *command, "--port", str(self.port), "--workspace", str(self._workspace)],
+                [sys.executable, *command, "--workspace", str(self._workspace), *self._options],
                 cwd=_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

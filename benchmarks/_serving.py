@@ -18,14 +18,15 @@ from prefect.client.schemas.objects import FlowRun
 from benchmarks._killing import ROOT
 from benchmarks._processes import command_of
 from data_specs.errors import CleanplateError
-from flows.local_prefect import free_port
+from flows.local_prefect import Server, free_port
 from flows.timely_end import descendants
+from tasks.prefect_password import make_password
 from tasks.workspace import LEDGER_FILE, Workspace
 
 Victim = Literal["flow", "worker", "server", "database"]
 _MARKS: dict[Victim, str] = {
     "worker": "deploy.kept_process worker start --pool cpu",
-    "server": "prefect_server.py",
+    "server": "flows.prefect_server",
 }
 """What the command lines of ours hold; a flow's process is known by its run."""
 _STARTUP_SECONDS = 600
@@ -96,8 +97,8 @@ class Served:
     def __init__(self, place: Path, log: Path, database: Database) -> None:
         self._place, self.log, self._database = place, log, database
         port = free_port()
-        self.api = f"http://127.0.0.1:{port}/api"
         Workspace.open(place)
+        self.server = Server(f"http://127.0.0.1:{port}/api", make_password(place / "prefect"))
         # The workspace names its ledger itself, so that every process finds it.
         (place / "ledger.sqlite").unlink()
         (place / LEDGER_FILE).write_text(database.address("psycopg", "ledger"))
@@ -190,7 +191,9 @@ class Served:
             return -1
 
     def _hurry_the_reaper(self) -> None:
-        with httpx.Client(base_url=self.api, timeout=60) as client:
+        assert self.server.password is not None, "a workspace's server has one"
+        name, _, words = self.server.password.partition(":")
+        with httpx.Client(base_url=self.server.api, auth=(name, words), timeout=60) as client:
             found = client.get("/deployments/name/reaper/reaper").raise_for_status().json()
             schedule = found["schedules"][0]["id"]
             place = f"/deployments/{found['id']}"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from benchmarks._contents import contents_of, differences, left_overs
 from benchmarks._machine import machine
@@ -106,7 +106,7 @@ def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
     began, draw = time.monotonic(), random.Random(seed)
     killed, done, starts, nights = folder / "killed", list[Kill](), 0, 0
     with Database(programs) as database, Served(killed, folder / "serve.log", database) as served:
-        with temporary_settings({PREFECT_API_URL: served.api}), get_client(sync_client=True) as client:
+        with temporary_settings(served.server.settings()), get_client(sync_client=True) as client:
             while sum(kill.there for kill in done) < kills:
                 night = _FIRST_NIGHT + timedelta(days=nights)
                 run = start_night(client, killed, night)

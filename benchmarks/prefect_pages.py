@@ -21,12 +21,13 @@ from uuid import UUID
 from playwright.sync_api import sync_playwright
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from benchmarks._killing import ROOT
 from benchmarks._processes import ends_in_time
 from benchmarks._small_cycle import small_cycle
-from flows.local_prefect import free_port
+from flows.local_prefect import Server, free_port
+from tasks.prefect_password import make_password
 
 _PATIENCE_SECONDS = 1800
 _SETTLE_MS = 8000
@@ -48,8 +49,8 @@ def main() -> None:
 
 
 @contextmanager
-def served(workspace: Path) -> Iterator[str]:
-    """`cleanplate serve` while inside; gives the server's address."""
+def served(workspace: Path) -> Iterator[Server]:
+    """`cleanplate serve` while inside."""
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     command = [sys.executable, "-m", "flows.command_line", "serve", "--json", "--workspace", str(workspace)]
@@ -60,12 +61,12 @@ def served(workspace: Path) -> Iterator[str]:
             if not line:
                 raise SystemExit("serving did not start")
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield Server(f"http://127.0.0.1:{port}/api", make_password(workspace / "prefect"))
         finally:
             process.terminate()
 
 
-def fill(server: str, workspace: Path) -> dict[str, UUID]:
+def fill(server: Server, workspace: Path) -> dict[str, UUID]:
     """The runs to be seen, by deployment, each when it has ended or waits."""
     cycle = small_cycle(workspace).model_dump(mode="json")
     sizes = {name: cycle[name] for name in ("retraining", "judge_training", "shard_items", "keep_above")}
@@ -80,7 +81,7 @@ def fill(server: str, workspace: Path) -> dict[str, UUID]:
     return {deployment: run(server, deployment, config) for deployment, config in wanted.items()}
 
 
-def run(server: str, deployment: str, config: dict[str, Any]) -> UUID:
+def run(server: Server, deployment: str, config: dict[str, Any]) -> UUID:
     """Starts a run, once however often this is called, and waits for it; gives its id.
 
     Raises:
@@ -102,30 +103,35 @@ def run(server: str, deployment: str, config: dict[str, Any]) -> UUID:
 
 
 @contextmanager
-def _client(server: str) -> Iterator[SyncPrefectClient]:
-    with temporary_settings({PREFECT_API_URL: f"{server}/api"}), get_client(sync_client=True) as client:
+def _client(server: Server) -> Iterator[SyncPrefectClient]:
+    with temporary_settings(server.settings()), get_client(sync_client=True) as client:
         yield client
 
 
-def photograph(server: str, runs: dict[str, UUID], out: Path) -> None:
+def photograph(server: Server, runs: dict[str, UUID], out: Path) -> None:
     """The pages as JPEG of 1400×1000."""
     out.mkdir(parents=True, exist_ok=True)
+    address = server.api.removesuffix("/api")
     with sync_playwright() as playwright, _client(server) as client:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", _ALONE]
         )
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         # What the server itself had not answered when the next page was opened is no complaint.
-        page.on("requestfailed", lambda asked: _complain(asked.url) if server not in asked.url else None)
+        page.on("requestfailed", lambda asked: _complain(asked.url) if address not in asked.url else None)
         page.on("pageerror", lambda error: print("error:", error))
 
         def take(name: str, place: str, *clicks: str) -> None:
-            page.goto(server + place)
+            page.goto(address + place)
             for words in clicks:
                 page.get_by_text(words, exact=True).first.click()
             page.wait_for_timeout(_SETTLE_MS)
             page.screenshot(path=out / f"{name}.jpg", type="jpeg", quality=80)
 
+        page.goto(address)
+        page.locator("input[type=password]").fill(server.password or "")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/dashboard**")
         night = runs["nightly-compositing/nightly"]
         wanted = ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[night]),

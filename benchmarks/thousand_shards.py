@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks._machine import machine
 from benchmarks._processes import command_of, cpu_seconds, ends_in_time, resident_mib
-from flows.local_prefect import local_prefect
+from flows.local_prefect import Server, local_prefect
 from flows.objectclear_compositing import (
     CompositingConfig,
     compose_works,
@@ -36,6 +36,7 @@ from flows.timely_end import descendants
 from tasks.compose_draws import compose_draws
 from tasks.cut_out_pairs import cut_out_pairs
 from tasks.find_plates import find_plates
+from tasks.prefect_password import make_password
 from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.pairs import StudioPairs
 from tasks.sources.studio.shots import StudioConfig
@@ -75,7 +76,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".thousand_shards-") as folder:
         home = Path(folder) / "prefect"
         with local_prefect(home):
-            os.environ |= {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PREFECT_HOME": str(home)}
+            own = Server(str(PREFECT_API_URL.value()), make_password(home))
+            os.environ |= {**own.environment(), "PREFECT_HOME": str(home)}
             samples = {
                 name: watched(way, tiny(Path(folder) / f"workspace-{number}", arguments.shards), home)
                 for number, (name, way) in enumerate({FLOW: as_flow, LOOP: as_loop}.items())
@@ -118,7 +120,7 @@ def watched(way: Callable[[CompositingConfig], None], config: CompositingConfig,
     Raises:
         SystemExit: When the process fails.
     """
-    (server,) = (pid for pid in descendants(os.getpid()) if "prefect_server.py" in command_of(pid))
+    (server,) = (pid for pid in descendants(os.getpid()) if "flows.prefect_server" in command_of(pid))
     process = multiprocessing.get_context("spawn").Process(target=way, args=(config,))
     start, samples = time.perf_counter(), list[Sample]()
     process.start()

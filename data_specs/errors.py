@@ -18,6 +18,18 @@ CleanplateError
 """
 
 
+def first_fault(error: Exception) -> str:
+    """In one line, what is wrong; of pydantic's many lines where and what, of the first thing."""
+    # Imported here: --help, which knows these errors too, need not wait for it.
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "record"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+
+
 class CleanplateError(Exception):
     """Base of all; the command line prints it as one sentence and exits with 1."""
 

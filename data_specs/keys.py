@@ -36,7 +36,8 @@ def _bytes_of(part: object) -> bytes:
     if isinstance(part, np.ndarray):
         return f"{part.shape}{part.dtype.str}".encode() + np.ascontiguousarray(part).tobytes()
     if part is None or isinstance(part, (str, int, float, bool, PurePath)):
-        return str(part).encode()
+        # A name that is no UTF-8 holds lone surrogates, which plain encoding refuses.
+        return str(part).encode("utf-8", "surrogatepass")
     raise TypeError(f"a key cannot be derived from a {type(part).__name__}")
 
 

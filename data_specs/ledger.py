@@ -70,6 +70,18 @@ samples = sa.Table(
     sa.Column("split", sa.String(16), nullable=False),
 )
 
+scene_pictures = sa.Table(
+    "scene_pictures",
+    metadata,
+    _sequence(),
+    sa.Column("picture", sa.String(20), nullable=False, unique=True),
+    sa.Column("scene", sa.String(160), nullable=False),
+    sa.Column("split", sa.String(16), nullable=False),
+    sa.Column("lineage", sa.String(20), nullable=True, index=True),
+    sa.Column("hash", sa.BigInteger, nullable=False),
+    sa.Column("thumbnail", sa.LargeBinary, nullable=False),
+)
+
 rejects = sa.Table(
     "rejects",
     metadata,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from data_specs.arrays import RgbImage
 from data_specs.keys import Split
@@ -15,6 +15,7 @@ class RejectReason(StrEnum):
 
     UNREADABLE = "unreadable picture"
     TRUNCATED = "truncated picture"
+    DAMAGED = "damaged picture"
     NOT_8_BIT = "not 8 bits a channel"
     NOT_RGB = "not RGB or grey"
     ROTATED_BY_EXIF = "EXIF orientation differs from the mask's"
@@ -32,6 +33,7 @@ class RejectReason(StrEnum):
     CAMERA_MOVED = "camera moved"
     NO_CHANGE = "nothing moved"
     DUPLICATE = "already in the dataset"
+    TWO_SPLITS = "near scenes of two splits"
     CUT_BY_BORDER = "object or effect is cut by the picture's border"
     LIGHT_UNTOLD = "shadow's direction cannot be told"
     NO_GROUND = "no flat ground"
@@ -56,6 +58,25 @@ class RejectReason(StrEnum):
     ANSWERED_OTHERWISE = "answered otherwise before"
 
 
+class IgnoredReason(StrEnum):
+    """Why a file or line below a source is no sample and no part of one. The value is what people read."""
+
+    OTHER_FORMAT = "not named as JPEG or PNG"
+    ELSEWHERE = "not in a folder that is read"
+    LINKED_FOLDER = "link to a folder, not followed"
+    NO_FILE = "pipe, socket or device"
+    UNNAMED = "no record names it"
+    OBJECT = "object to paste, no sample of its own"
+    LONELY_OBJECT = "object without its picture or its mask"
+    EMPTY_LINE = "empty line"
+
+
+def printable(words: str) -> str:
+    """The words as any file, terminal and database takes them; what is no text is written as its escape."""
+    plain = words.encode("utf-8", "backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in plain)
+
+
 class Reject(BaseModel):
     """One refused sample."""
 
@@ -68,6 +89,11 @@ class Reject(BaseModel):
     reason: RejectReason
     detail: str = ""
     """The numbers or the decoder's words, one sentence."""
+
+    @field_validator("name", "detail", mode="before")
+    @classmethod
+    def _can_be_written(cls, words: object) -> object:
+        return printable(words) if isinstance(words, str) else words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,16 +1,24 @@
 """A review: one answer to one candidate. Events; they are added, never changed."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from data_specs.plain_text import plain_text
 
 Decision = Literal["yes", "no", "skip"]
 ReviewerKind = Literal["person", "oracle"]
 """An oracle's answer is stored as the oracle's, never as a person's."""
 
+ExchangeFormat = Literal["label-studio", "csv", "parquet"]
+"""How candidates go to another tool and answers come back."""
+
 REASONS = ("left-over", "hallucination", "blur", "seam", "effect left")
 """Why a person may say NO, in the order of the page's number keys."""
+
+PlainText = Annotated[str, AfterValidator(plain_text)]
+"""One line of letters, as a person's name or reason comes in."""
 
 
 class Review(BaseModel):

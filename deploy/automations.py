@@ -2,7 +2,7 @@
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ActionTypes, ChangeFlowRunState
+from prefect.events.actions import ActionTypesOrUnknown, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
@@ -31,7 +31,7 @@ def crashed_to_retry(starts: int) -> AutomationCore:
             ),
             threshold=1,
         ),
-        actions=list[ActionTypes](
+        actions=list[ActionTypesOrUnknown](
             [
                 ChangeFlowRunState(
                     state=StateType.SCHEDULED,

@@ -1,7 +1,7 @@
 # The CPU image: Prefect's server, the registration, CPU workers and the review page. From the repository's root:
 #   docker build -f deploy/cpu.Dockerfile -t cleanplate-cpu:0.1.0 .
-# The extra `perception` holds ultralytics, which is AGPL-3.0, so it is asked for and not given:
-#   docker build -f deploy/cpu.Dockerfile --build-arg EXTRAS=postgresql,ray,perception -t cleanplate-cpu:0.1.0 .
+# The extra `yolo` holds ultralytics, which is AGPL-3.0, so it is asked for and not given:
+#   docker build -f deploy/cpu.Dockerfile --build-arg EXTRAS=postgresql,ray,yolo -t cleanplate-cpu:0.1.0 .
 FROM python:3.11.14-slim-bookworm
 
 # OpenCV's. Debian drops old versions of a package, so naming one would break the build.
@@ -13,10 +13,11 @@ RUN apt-get update \
 RUN useradd --uid 10001 --create-home cleanplate && install -d -o cleanplate /cache
 
 ARG EXTRAS=postgresql,ray
+# PyTorch's own index has the wheels without CUDA, which pip prefers: 2.14.1+cpu is newer than 2.14.1 to it.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY . /source
-# PyTorch's own index has the wheel without CUDA, which pip prefers: 2.14.1+cpu is newer than 2.14.1 to it.
 RUN pip install --no-cache-dir -c /source/constraints.txt \
-        --extra-index-url https://download.pytorch.org/whl/cpu "/source[${EXTRAS}]"
+        ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} "/source[${EXTRAS}]"
 
 ENV PYTHONUNBUFFERED=1 \
     DO_NOT_TRACK=1 \

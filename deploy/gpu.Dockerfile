@@ -1,6 +1,7 @@
 # The GPU image: GPU workers, Kubernetes' jobs and Ray's nodes. From the repository's root:
 #   docker build -f deploy/gpu.Dockerfile -t cleanplate-gpu:0.1.0 .
 # CUDA comes with PyPI's torch; the host brings the driver and NVIDIA's container toolkit.
+# The build argument TORCH_INDEX names another index for torch, as one of https://download.pytorch.org/whl.
 FROM python:3.11.14-slim-bookworm
 
 # OpenCV's, and the compiler that torch.compile calls. Debian drops old versions, so none is named.
@@ -12,8 +13,10 @@ RUN apt-get update \
 RUN useradd --uid 10001 --create-home cleanplate && install -d -o cleanplate /cache
 
 ARG EXTRAS=postgresql,ray
+ARG TORCH_INDEX=
 COPY . /source
-RUN pip install --no-cache-dir -c /source/constraints.txt "/source[${EXTRAS}]"
+RUN pip install --no-cache-dir -c /source/constraints.txt \
+        ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} "/source[${EXTRAS}]"
 
 ENV PYTHONUNBUFFERED=1 \
     DO_NOT_TRACK=1 \

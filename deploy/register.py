@@ -9,35 +9,35 @@ import sys
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from data_specs.errors import CleanplateError, FlowError
 from deploy.automations import make_automations
 from deploy.pools import make_pools
-from flows.local_prefect import named_server
+from flows.local_prefect import NoServer, Server, find_server
 from tasks.workspace import Workspace
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
 
-def register(api: str, workspace: Workspace) -> None:
+def register(server: Server, workspace: Workspace) -> None:
     """Pools and queues, then the deployments with their schedules and triggers, then the automations.
 
     Args:
-        api: Prefect's API, which ends in /api.
+        server: The Prefect server.
         workspace: What the deployments work in; they are told its address, which means the same on every
             machine where it is a store's.
 
     Raises:
-        FlowError: When Prefect refuses the deployments.
+        FlowError: When Prefect refuses the deployments, or a pool lets its callers choose the command.
     """
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    with temporary_settings(server.settings()), get_client(sync_client=True) as client:
         make_pools(client)
-        _deploy(api, workspace)
+        _deploy(server, workspace)
         make_automations(client)
 
 
-def _deploy(api: str, workspace: Workspace) -> None:
+def _deploy(server: Server, workspace: Workspace) -> None:
     """Prefect's own command reads the file, so that it means here what Prefect's documentation says."""
     done = subprocess.run(
         [
@@ -50,7 +50,7 @@ def _deploy(api: str, workspace: Workspace) -> None:
             "--prefect-file",
             str(PREFECT_FILE),
         ],
-        env={**os.environ, "PREFECT_API_URL": api, "CLEANPLATE_WORKSPACE": workspace.address},
+        env={**os.environ, **server.environment(), "CLEANPLATE_WORKSPACE": workspace.address},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -63,13 +63,15 @@ def _deploy(api: str, workspace: Workspace) -> None:
 
 def main() -> None:
     """Makes the workspace CLEANPLATE_WORKSPACE where it is missing, and registers its deployments."""
-    api, _ = named_server()
     try:
         workspace = Workspace.open(os.environ.get("CLEANPLATE_WORKSPACE", "workspace"))
-        register(api, workspace)
+        server = find_server(workspace.root / "prefect")
+        if isinstance(server, NoServer):
+            raise FlowError(server.reason or f"no Prefect server answers at {server.api}")
+        register(server, workspace)
     except CleanplateError as error:
         sys.exit(f"cleanplate: {error}")
-    print(f"{workspace.address} is registered at {api}")
+    print(f"{workspace.address} is registered at {server.api}")
 
 
 if __name__ == "__main__":

@@ -15,17 +15,21 @@ def serve_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonO
 
     What dies is started again. Ctrl-C stops it; started again, it changes nothing that is there.
 
+    Prefect's pages ask for a password: the words in the workspace's file prefect/password, which only you can
+    read. Our own commands find it; for `prefect` itself, set PREFECT_API_AUTH_STRING to these words. If you
+    set that variable before you serve, its words are the password.
+
     Example: cleanplate serve --workspace plates
     """
     from deploy.serving import serve
     from tasks.workspace import Workspace
 
-    def ready(address: str, alone: bool) -> None:
+    def ready(address: str, sign_in: str, alone: bool) -> None:
         if as_json:
-            print_json({"address": address, "keeps_workers": alone})
+            print_json({"address": address, "sign_in": sign_in.removeprefix("; "), "keeps_workers": alone})
             return
         console = Console(highlight=False)
-        console.print(f"Everything is registered; see {address}", soft_wrap=True)
+        console.print(f"Everything is registered; see {address}{sign_in}", soft_wrap=True)
         console.print(
             "Workers wait for runs; Ctrl-C stops them."
             if alone

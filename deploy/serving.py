@@ -16,9 +16,17 @@ from data_specs.errors import FlowError
 from deploy.pools import POOLS
 from deploy.register import register
 from deploy.supervisor import KeptProcess
-from flows import prefect_server
-from flows.local_prefect import named_server, server_answers
+from flows.local_prefect import (
+    NoServer,
+    Server,
+    find_server,
+    is_ours,
+    server_command,
+    server_environment,
+    sign_in,
+)
 from flows.progress import say
+from tasks.prefect_password import make_password, stated_password
 from tasks.workspace import Workspace
 
 _STARTUP_SECONDS = 300
@@ -26,8 +34,6 @@ _WORKER_PATIENCE_SECONDS = 15
 _SERVER_PATIENCE_SECONDS = 8
 _LOOK_SECONDS = 0.5
 _SETTINGS = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "DO_NOT_TRACK": "1",
     # The shortest that Prefect allows; the reaper listens for three of them.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
@@ -40,54 +46,73 @@ _SERVER_SETTINGS = {
 }
 
 
-def serve(workspace: Workspace, ready: Callable[[str, bool], None]) -> None:
+def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None:
     """Serve until SIGINT or SIGTERM; then workers end first, so that they can still tell the server.
 
     Where another process serves this workspace, everything is registered again and nothing is started.
 
     Args:
         workspace: What the deployments work in.
-        ready: Told the server's address, and whether this process keeps the workers, once all is up.
+        ready: Told the server's address, how to sign in there (to be put behind it), and whether this process
+            keeps the workers, once all is up.
 
     Raises:
-        FlowError: When a server elsewhere was named and does not answer, or ours does not start.
+        FlowError: When the server that answers may not be used, one elsewhere was named and does not answer,
+            or ours does not start.
+        InputError: When others can read the password of the workspace's server.
     """
-    api, configured = named_server()
     home = workspace.root / "prefect"
     home.mkdir(exist_ok=True)
+    found = find_server(home)
+    server = _own_server(found, home) if isinstance(found, NoServer) else found
+    kept = None if server is found else _kept_server(server, home)
+    if server.password is None:
+        say(
+            f"The Prefect server at {server.api} asks for no password: whoever reaches it runs commands here."
+        )
     environment = {
         **_SETTINGS,
         **os.environ,
-        "PREFECT_API_URL": api,
+        **server.environment(),
         "PREFECT_HOME": str(home),
         "CLEANPLATE_WORKSPACE": workspace.address,
     }
     stop = _stop_on_signals()
     with _alone(home / "serve.lock") as alone:
-        server = None if server_answers(api) else _server(api, configured, environment, home)
         workers = [_worker(pool, environment, home) for pool in POOLS] if alone else []
         try:
-            if server is not None:
-                server.start()
-            _wait_for(api, server, stop)
+            if kept is not None:
+                kept.start()
+                _wait_for(server, kept, stop)
             if not stop.is_set():
-                register(api, workspace)
-                ready(api.removesuffix("/api"), alone)
+                register(server, workspace)
+                ready(server.api.removesuffix("/api"), server.sign_in, alone)
             while alone and not stop.wait(_LOOK_SECONDS):
-                for process in [*([server] if server else []), *workers]:
+                for process in [*([kept] if kept else []), *workers]:
                     process.look_after()
         finally:
-            _end(workers, server)
+            _end(workers, kept)
 
 
-def _server(api: str, configured: bool, environment: dict[str, str], home: Path) -> KeptProcess:
-    place = urlsplit(api)
-    if configured and place.hostname not in ("127.0.0.1", "localhost"):
-        raise FlowError(f"no Prefect server answers at {api}; start it, or unset PREFECT_API_URL")
-    script = str(Path(prefect_server.__file__))
-    own = {**_SERVER_SETTINGS, **environment}
-    own.pop("PREFECT_API_URL")
-    command = [sys.executable, "-P", script, str(place.port or 4200)]
+def _own_server(found: NoServer, home: Path) -> Server:
+    """The server to start where none answers.
+
+    Raises:
+        FlowError: When one answers that may not be used, or one elsewhere was named.
+    """
+    if not found.silent:
+        raise FlowError(
+            f"{found.reason}. End it, or set PREFECT_API_URL and PREFECT_API_AUTH_STRING to use it, "
+            "or PREFECT_SERVER_API_PORT to serve at another port"
+        )
+    if found.reason and urlsplit(found.api).hostname not in ("127.0.0.1", "localhost"):
+        raise FlowError(f"no Prefect server answers at {found.api}; start it, or unset PREFECT_API_URL")
+    return Server(found.api, stated_password() or make_password(home), sign_in(home))
+
+
+def _kept_server(server: Server, home: Path) -> KeptProcess:
+    own = {**_SETTINGS, **_SERVER_SETTINGS, **server_environment(home)}
+    command = server_command(urlsplit(server.api).port or 4200)
     return KeptProcess("Prefect server", command, own, home / "server.log")
 
 
@@ -98,13 +123,12 @@ def _worker(pool: str, environment: dict[str, str], home: Path) -> KeptProcess:
     return KeptProcess(f"worker of pool {pool}", command, environment, home / f"worker-{pool}.log")
 
 
-def _wait_for(api: str, server: KeptProcess | None, stop: threading.Event) -> None:
+def _wait_for(server: Server, kept: KeptProcess, stop: threading.Event) -> None:
     deadline = time.monotonic() + _STARTUP_SECONDS
-    while not server_answers(api) and not stop.wait(_LOOK_SECONDS):
-        if server is not None:
-            server.look_after()
+    while not is_ours(server) and not stop.wait(_LOOK_SECONDS):
+        kept.look_after()
         if time.monotonic() > deadline:
-            raise FlowError(f"the Prefect server at {api} is not up after {_STARTUP_SECONDS} s")
+            raise FlowError(f"the Prefect server at {server.api} is not up after {_STARTUP_SECONDS} s")
 
 
 def _end(workers: list[KeptProcess], server: KeptProcess | None) -> None:

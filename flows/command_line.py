@@ -1,5 +1,6 @@
 """The command line: `cleanplate`, every command in a file of its own, imported when it is called."""
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -7,6 +8,10 @@ import typer
 
 from flows.commands.lazy import LazyCommand, lazy_group
 from flows.timely_end import end_in_time
+
+# Read by OpenMP when torch is first imported, here and in every process started from here. By default threads
+# spin while they wait for one another, and take the CPU from whoever they wait for.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = (
     LazyCommand("demo", "flows.commands.rorem:demo_app", "Watch the whole cycle work, in about ten minutes."),

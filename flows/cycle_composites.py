@@ -8,7 +8,6 @@ from data_specs.compositing import CompositingResult, PooledComposites
 from data_specs.keys import derive_key
 from flows.objectclear_compositing import CompositingConfig
 from flows.prepare import PreparationSettings
-from tasks.choose import items_of, pool_shards
 from tasks.compose.compose import ComposeConfig
 from tasks.compose.plate import PlateConfig
 from tasks.dataset import load_samples
@@ -55,10 +54,9 @@ def compositing_config(
 def pooled_composites(workspace: Workspace, made: CompositingResult, version: int) -> PooledComposites:
     """What became of the pool's composites: how many phases have drawn, and how many a version holds."""
     ledger = workspace.ledger()
-    composed = {
-        row.key: row.scene for ref in ledger.shards(stage="composites") for row in ledger.samples_of(ref.name)
-    }
-    pooled = [key for key in items_of(workspace, pool_shards(workspace, "train")) if key in composed]
+    held = ledger.samples_in([ref.name for ref in ledger.shards(stage="composites")])
+    composed = {row.key: row.scene for rows in held.values() for row in rows}
+    pooled = [key for key in ledger.pool_items("train") if key in composed]
     scenes = {composed[key] for key in pooled}
     grown = [
         each for each in load_samples(workspace, version) if each.stage == "grown" and each.scene in scenes

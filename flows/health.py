@@ -42,12 +42,13 @@ def check_health(workspace: Path, disk_gb: float) -> list[Check]:
         check_python(sys.version_info[:3]),
         *check_packages(stated_requirements()),
         _check_cv2(),
+        check_detector(),
         check_base_weights(Path(str(files("models"))) / "weights" / "base"),
         check_workspace(workspace),
         *check_store(workspace),
         *check_ledger(workspace),
         check_disk(workspace, disk_gb),
-        _check_prefect_server(),
+        check_prefect_server(workspace),
         _check_torch(),
     ]
 
@@ -106,6 +107,16 @@ def _check_cv2() -> Check:
             mend = _REINSTALL
         return Check(name="cv2 loads", state="missing", found=str(error), mend=mend)
     return Check(name="cv2 loads", state="ok", found=cv2.__version__)
+
+
+def check_detector() -> Check:
+    """Which detector compositing takes where none is named."""
+    try:
+        found = f"YOLO, of ultralytics {importlib.metadata.version('ultralytics')} (AGPL-3.0)"
+    except importlib.metadata.PackageNotFoundError:
+        mend = "none needed: `pip install 'cleanplate[yolo]'` brings YOLO (AGPL-3.0)"
+        return Check(name="detector", state="note", found="Grounding DINO", mend=mend)
+    return Check(name="detector", state="ok", found=found)
 
 
 def check_base_weights(folder: Path) -> Check:
@@ -197,17 +208,22 @@ def _nearest(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.exists())
 
 
-def _check_prefect_server() -> Check:
+def check_prefect_server(workspace: Path) -> Check:
+    """Is there a Prefect server that the commands on this workspace would use?"""
     try:
-        from flows.local_prefect import named_server, server_answers
-
-        url, _ = named_server()
+        from data_specs.errors import InputError
+        from flows.local_prefect import NoServer, find_server
     except ImportError as error:
         return Check(name="Prefect server", state="missing", found=str(error), mend=_REINSTALL)
-    if server_answers(url):
-        return Check(name="Prefect server", state="ok", found=f"answers at {url}")
+    try:
+        server = find_server(workspace.expanduser().absolute() / "prefect")
+    except InputError as error:
+        return Check(name="Prefect server", state="missing", found=str(error), mend="delete that file")
+    if not isinstance(server, NoServer):
+        return Check(name="Prefect server", state="ok", found=f"answers at {server.api}")
+    found = server.reason or f"none at {server.api}"
     mend = "none needed: commands start a temporary one"
-    return Check(name="Prefect server", state="note", found=f"none at {url}", mend=mend)
+    return Check(name="Prefect server", state="note", found=found, mend=mend)
 
 
 def _check_torch() -> Check:

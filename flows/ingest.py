@@ -1,21 +1,23 @@
 """Ingest a source: a clip, triplet files, a pool or the studio becomes shards and a dataset version."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from prefect import flow
+from prefect import Task, flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_specs.errors import FlowError, InputError, ShardError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
 from flows.clean_stop import stops_cleanly
 from flows.ingest_progress import IngestProgress, ingest_progress
+from flows.shard_runs import anew, say_lost
 from tasks.capture import capture_shard, capture_work
 from tasks.dataset import create_version, load_samples, selection_of
 from tasks.film import FilmWork, film_shard
@@ -25,15 +27,20 @@ from tasks.ingest import (
     FolderSource,
     HighResolutionSource,
     IngestWork,
+    Intake,
     MetaJsonSource,
     PoolSource,
     ingest_shard,
 )
 from tasks.shards import PictureFormat
 from tasks.sources.clip import ClipConfig
+from tasks.sources.found import FilesConfig, find_all
 from tasks.sources.source_files import files_digest
 from tasks.sources.studio.shots import StudioConfig
+from tasks.work import ShardWork, lost_works
 from tasks.workspace import Workspace
+
+Result = TypeVar("Result")
 
 
 class ClipSource(ClipConfig):
@@ -87,8 +94,20 @@ class IngestResult(BaseModel):
     shards: int
     samples: int
     by_split: dict[str, int]
+    found: int
+    """Records (triplets, rows, pictures, shots) and other files: kept + refused + ignored."""
+    kept: int
+    """Records that are samples."""
+    refused: int
+    """Records that are none."""
+    ignored: int
+    """Files that are no part of a record."""
     rejects: dict[str, int]
-    """By reason."""
+    """The refused by reason."""
+    ignored_by: dict[str, int]
+    """The ignored by reason."""
+    ignored_first: dict[str, str]
+    """By reason, the first ignored file by name."""
     added: int
     """Triplets that were not in the dataset before."""
     version: int | None
@@ -101,6 +120,8 @@ class _Gathered:
 
     shards: list[ShardRef] = field(default_factory=list)
     rejects: Counter[str] = field(default_factory=Counter)
+    done: dict[str, BaseModel] = field(default_factory=dict)
+    """What each work gave, by its digest."""
 
 
 @flow(name="ingest", flow_run_name="ingest {config.source.kind}")
@@ -114,6 +135,8 @@ def ingest(config: IngestConfig) -> IngestResult:
         InputError: When the source as a whole cannot be read.
     """
     workspace = Workspace.open(config.workspace)
+    config = _resolved(config)
+    found = find_all(config.source) if isinstance(config.source, FilesConfig) else None
     with ingest_progress(config.source.kind) as progress:
         gathered = _gather(config, workspace, progress)
     ledger = workspace.ledger()
@@ -123,52 +146,95 @@ def ingest(config: IngestConfig) -> IngestResult:
         shards=len(gathered.shards),
         samples=len(rows),
         by_split=dict(sorted(Counter(row.split for row in rows).items())),
+        found=len(rows) + gathered.rejects.total() + (found.ignored.total() if found else 0),
+        kept=len(rows),
+        refused=gathered.rejects.total(),
+        ignored=found.ignored.total() if found else 0,
+        ignored_by=dict(found.ignored.most_common()) if found else {},
+        ignored_first=found.first if found else {},
         rejects=dict(gathered.rejects.most_common()),
         added=added,
         version=version,
     )
     _publish(config, result)
+    records = config.source.shots if isinstance(config.source, StudioSource) else found and found.records
+    if records is not None and records != result.kept + result.refused:
+        fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
+        raise FlowError(f"{fault}: it changed while it was read; ingest it again")
     return result
 
 
+def _resolved(config: IngestConfig) -> IngestConfig:
+    """With the files' place as it really is: the folder that is named may be a link."""
+    if not isinstance(config.source, FilesConfig):
+        return config
+    path = config.source.path.expanduser().resolve()
+    if not path.exists():
+        raise InputError(path, "it does not exist")
+    return config.model_copy(update={"source": config.source.model_copy(update={"path": path})})
+
+
 def _gather(config: IngestConfig, workspace: Workspace, progress: IngestProgress) -> _Gathered:
-    gathered = _Gathered()
-    for shard, rejects in _shards(config, workspace):
-        if shard is not None:
-            gathered.shards.append(shard)
-        gathered.rejects.update(rejects)
-        progress(gathered.shards, gathered.rejects.total())
-    return gathered
+    """What the source gave; what Prefect remembers and the workspace lost is done again.
+
+    Each of a source's works follows from the one before. So the ledger is asked once, at the end, for all.
+    """
+    again: set[str] = set()
+    while True:
+        gathered = _Gathered()
+        for work, result, rejects in _task_runs(config, workspace, again):
+            gathered.done[work.digest] = result
+            shard = result.shard if isinstance(result, Intake) else result
+            if shard is not None:
+                gathered.shards.append(shard)
+            gathered.rejects.update(rejects)
+            progress(gathered.shards, gathered.rejects.total())
+        lost = lost_works(workspace, gathered.done)
+        if not lost:
+            return gathered
+        if lost & again:
+            raise ShardError(
+                "shards vanish as soon as they are made; does somebody else clear the workspace?"
+            )
+        say_lost(lost)
+        again |= lost
 
 
-def _shards(config: IngestConfig, workspace: Workspace) -> Iterator[tuple[ShardRef | None, dict[str, int]]]:
-    """Each task run's shard and rejects."""
+def _task_runs(
+    config: IngestConfig, workspace: Workspace, again: set[str]
+) -> Iterator[tuple[ShardWork, Intake | ShardRef, Mapping[str, int]]]:
+    """Each task run's work, result and rejects; works whose digest is in ``again`` are done anew."""
     source = config.source
     if isinstance(source, ClipSource):
-        yield _clip_shard(config, workspace, source)
+        yield _clip_run(config, workspace, source, again)
     elif isinstance(source, StudioSource):
-        yield from ((ref, {}) for ref in _studio_shards(config, workspace, source))
+        for work in _studio_works(config, source):
+            yield work, _as_needed(film_shard, work, again)(workspace, work), {}
     else:
-        yield from _file_shards(config, workspace, source)
+        yield from _file_runs(config, workspace, source, again)
 
 
-def _clip_shard(
-    config: IngestConfig, workspace: Workspace, source: ClipSource
-) -> tuple[ShardRef, dict[str, int]]:
+def _as_needed(task: Task[..., Result], work: ShardWork, again: set[str]) -> Task[..., Result]:
+    return anew(task) if work.digest in again else task
+
+
+def _clip_run(
+    config: IngestConfig, workspace: Workspace, source: ClipSource, again: set[str]
+) -> tuple[ShardWork, ShardRef, Mapping[str, int]]:
     work = capture_work(source, index=0).model_copy(update={"picture_format": config.picture_format})
-    ref = capture_shard(workspace, work)
+    ref = _as_needed(capture_shard, work, again)(workspace, work)
     name = source.path.name
     of_clip = (
         each.reason.value
         for each in workspace.ledger().rejects()
         if each.source == "clip" and (each.name == name or each.name.startswith((f"{name}@", f"{name}#")))
     )
-    return ref, Counter(of_clip)
+    return work, ref, Counter(of_clip)
 
 
-def _studio_shards(config: IngestConfig, workspace: Workspace, source: StudioSource) -> Iterator[ShardRef]:
+def _studio_works(config: IngestConfig, source: StudioSource) -> Iterator[FilmWork]:
     for index, first in enumerate(range(0, source.shots, config.shard_samples)):
-        work = FilmWork(
+        yield FilmWork(
             round=0,
             index=index,
             picture_format=config.picture_format,
@@ -177,13 +243,11 @@ def _studio_shards(config: IngestConfig, workspace: Workspace, source: StudioSou
             first=first,
             count=min(config.shard_samples, source.shots - first),
         )
-        yield film_shard(workspace, work)
 
 
-def _file_shards(
-    config: IngestConfig, workspace: Workspace, source: FileSource
-) -> Iterator[tuple[ShardRef | None, dict[str, int]]]:
-    source = source.model_copy(update={"path": source.path.expanduser().resolve()})
+def _file_runs(
+    config: IngestConfig, workspace: Workspace, source: FileSource, again: set[str]
+) -> Iterator[tuple[ShardWork, Intake, Mapping[str, int]]]:
     digest, start = files_digest(source), Cursor()
     for index in count():
         work = IngestWork(
@@ -195,8 +259,8 @@ def _file_shards(
             shard_samples=config.shard_samples,
             start=start,
         )
-        intake = ingest_shard(workspace, work)
-        yield intake.shard, intake.rejects
+        intake = _as_needed(ingest_shard, work, again)(workspace, work)
+        yield work, intake, intake.rejects
         if intake.finished:
             return
         start = intake.end
@@ -233,6 +297,7 @@ def _publish(config: IngestConfig, result: IngestResult) -> None:
     """The run's table: samples by split, rejects by reason."""
     rows = [{"what": "sample", "of": split, "count": number} for split, number in result.by_split.items()]
     rows += [{"what": "reject", "of": reason, "count": number} for reason, number in result.rejects.items()]
+    rows += [{"what": "ignored", "of": reason, "count": n} for reason, n in result.ignored_by.items()]
     version = "no new dataset version" if result.version is None else f"dataset version {result.version}"
     create_table_artifact(
         rows,

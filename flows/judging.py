@@ -10,8 +10,8 @@ from flows.people import Asked, ReviewPhase, review
 from flows.progress import say
 from flows.settings import RoundSettings
 from flows.standing import Standing, as_remover
-from flows.steps import fresh_items, propose_in_turn, seeded
-from tasks.choose import choose_items
+from flows.steps import propose_in_turn, seeded
+from tasks.choose import choose_items, fresh_items, items_of
 from tasks.judge import JudgeMeasure, good_by_truth, lacking_truth, measure_judge
 from tasks.train_judge import JudgeTraining, TrainedJudge, train_discriminator
 from tasks.workspace import Workspace
@@ -45,10 +45,8 @@ def judge_phase(
         return JudgeOutcome.model_validate(known)
     held_out = choose_items(workspace, f"{run} calibration {round}", config.calibration_items, config.seed)
     propose = partial(propose_in_turn, config, workspace, round, "calibration", remover=standing.remover)
-    fresh = propose_in_turn(
-        config, workspace, round, "fresh", fresh_items(workspace, round, config.judge_test_items),
-        standing.remover,
-    )  # fmt: skip
+    unseen = fresh_items(workspace, run, round, config.judge_test_items, config.seed)
+    fresh = propose_in_turn(config, workspace, round, "fresh", unseen, standing.remover)
     truth = workspace.ledger().shards(stage="truth")
     beside = lacking_truth(workspace, fresh, truth)
     phase = ReviewPhase("calibration", round)
@@ -93,13 +91,12 @@ def _measured(
 
 def _good_by_people(workspace: Workspace, fresh: list[ShardRef]) -> dict[str, bool]:
     """What people decided on the fresh candidates; skips are left out."""
-    ledger = workspace.ledger()
-    keys = [row.key for ref in fresh for row in ledger.samples_of(ref.name)]
-    return {key: each == "yes" for key, each in ledger.decisions(keys).items() if each != "skip"}
+    decisions = workspace.ledger().decisions(items_of(workspace, fresh))
+    return {key: each == "yes" for key, each in decisions.items() if each != "skip"}
 
 
 def reviewed_shards(workspace: Workspace, round: int | None = None) -> list[ShardRef]:
-    """Candidate shards about which something is decided; fresh items' train nothing.
+    """Candidate shards with a training sample about which something is decided; fresh items' train nothing.
 
     Args:
         workspace: Where.
@@ -107,6 +104,7 @@ def reviewed_shards(workspace: Workspace, round: int | None = None) -> list[Shar
     """
     ledger = workspace.ledger()
     shards = [ref for ref in ledger.shards(stage="candidates") if round is None or ref.round <= round]
-    rows = {ref.name: ledger.samples_of(ref.name) for ref in shards}
-    training = [ref for ref in shards if rows[ref.name][0].split == "train"]
-    return [ref for ref in training if ledger.decisions([row.key for row in rows[ref.name]])]
+    rows, measuring = ledger.samples_in([ref.name for ref in shards], "train"), ledger.measuring_scenes()
+    keys = {name: [row.key for row in held if row.scene not in measuring] for name, held in rows.items()}
+    decided = ledger.decisions([key for held in keys.values() for key in held])
+    return [ref for ref in shards if not decided.keys().isdisjoint(keys[ref.name])]

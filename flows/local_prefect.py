@@ -7,14 +7,23 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from data_specs.errors import CleanplateError, FlowError
 from tasks.disk import disk_full, free_bytes, is_full
+from tasks.prefect_password import (
+    make_password,
+    password_file,
+    password_for,
+    proves,
+    stated_password,
+)
 
 _STARTUP_SECONDS = 120
 _STOP_SECONDS = 15
@@ -23,11 +32,40 @@ _DRAIN_SECONDS_HURRIED = 3
 """When a signal ends us, or the disk is full, which the server answers with errors."""
 _LEAST_BYTES = 16_000_000
 """Free disk at the start; the database of a new server has 2 MB, and 4 MB of changes beside it."""
-_SERVER = Path(__file__).with_name("prefect_server.py")
-_OWN_SETTINGS = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server that may be used."""
+
+    api: str
+    """Its API, which ends in /api."""
+    password: str | None = field(repr=False)
+    """None where it asks for none."""
+    sign_in: str = ""
+    """Where a person finds the password, to be put behind the address; empty where none is asked for."""
+
+    def settings(self) -> dict[Any, Any]:
+        """Prefect's settings for whoever calls it."""
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+
+        return {PREFECT_API_URL: self.api, PREFECT_API_AUTH_STRING: self.password}
+
+    def environment(self) -> dict[str, str]:
+        """The same as variables, for processes."""
+        password = {"PREFECT_API_AUTH_STRING": self.password} if self.password else {}
+        return {"PREFECT_API_URL": self.api, **password}
+
+
+@dataclass(frozen=True)
+class NoServer:
+    """No Prefect server may be used."""
+
+    api: str
+    silent: bool
+    """Nobody answers there, so that one may be started."""
+    reason: str
+    """A sentence without its full stop; empty where nobody named a server and none answers."""
 
 
 @contextmanager
@@ -47,32 +85,75 @@ def local_prefect(home: Path) -> Iterator[str]:
         DiskFullError: When our own server has no room to write, from the start or later.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect's client asks for this before it reports its use.
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+    from prefect.settings import PREFECT_HOME, temporary_settings
 
+    home = home.absolute()
     with _quiet_console():
-        url, configured = named_server()
-        if server_answers(url):
-            with temporary_settings({PREFECT_API_URL: url}), _flushed(None):
-                yield f"See the runs at {_page(url)}"
+        found = find_server(home)
+        if isinstance(found, Server):
+            with temporary_settings(found.settings()), _flushed(None):
+                yield f"See the runs at {_page(found.api)}{found.sign_in}"
             return
-        missing = f"No Prefect server answers at {url}, so a temporary one was used.\n" if configured else ""
-        home = home.absolute()
+        refused = f"{found.reason}, so a temporary one was used.\n" if found.reason else ""
+        hint = refused + how_to_look(home)  # Before the settings state the password of our own.
         with (
             _own_server(home) as own,
-            temporary_settings({PREFECT_HOME: home, PREFECT_API_URL: own}),
+            temporary_settings({PREFECT_HOME: home, **own.settings()}),
             _full_disk_told(home),
             _flushed(home),
         ):
-            yield missing + how_to_look(home)
+            yield hint
 
 
 def how_to_look(home: Path) -> str:
-    """The command that shows the runs kept in ``home``, and the address to open then."""
+    """The command that shows the runs kept in ``home``, the address to open then, and how to sign in."""
     python = shlex.quote(sys.executable)
     return (
-        f"See the runs: PREFECT_HOME={shlex.quote(str(home))} {python} -m prefect server start\n"
-        "and open http://127.0.0.1:4200"
+        f"See the runs: PREFECT_HOME={shlex.quote(str(home))} {python} -m flows.prefect_server\n"
+        f"and open http://127.0.0.1:4200{sign_in(home)}"
     )
+
+
+def find_server(home: Path) -> Server | NoServer:
+    """The Prefect server that Prefect's settings name, or the one of ``home`` at Prefect's usual place.
+
+    A server that nobody named is only used when it proves that it has the password of ``home``: whoever else
+    listens at that place could make our workers run what it likes.
+
+    Raises:
+        InputError: If others can read the password of ``home``.
+    """
+    api, configured = named_server()
+    stated = stated_password()
+    if not server_answers(api):
+        return NoServer(api, True, f"No Prefect server answers at {api}" if configured else "")
+    password = stated or password_for(api, home)
+    if password is not None and stated is None:
+        return Server(api, password, sign_in(home))
+    if not configured and stated is None:
+        other = f"The Prefect server at {api} is not the one of {password_file(home).parent}"
+        return NoServer(api, False, other)
+    if _lets_in(api, password):
+        return Server(api, password, sign_in(home) if stated else "")
+    fault = "refuses the password in" if stated else "asks for a password; set"
+    return NoServer(api, False, f"The Prefect server at {api} {fault} PREFECT_API_AUTH_STRING")
+
+
+def sign_in(home: Path) -> str:
+    """How a person signs in on the pages of our own server, to be put behind their address."""
+    where = "PREFECT_API_AUTH_STRING" if stated_password() else password_file(home)
+    return f"; sign in with the words in {where}"
+
+
+def _lets_in(api: str, password: str | None) -> bool:
+    request = urllib.request.Request(f"{api.rstrip('/')}/admin/version")
+    if password:
+        request.add_header("Authorization", f"Basic {b64encode(password.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status == 200
+    except (OSError, ValueError):
+        return False
 
 
 def server_answers(url: str) -> bool:
@@ -85,13 +166,13 @@ def server_answers(url: str) -> bool:
 
 
 def named_server() -> tuple[str, bool]:
-    """The API that Prefect's settings name, and whether somebody set it (else it is the default's place)."""
+    """The API that Prefect's settings name, and whether somebody set it (else it is our own's place)."""
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
     if settings.api.url:
         return settings.api.url, True
-    return f"http://{settings.server.api.host}:{settings.server.api.port}/api", False
+    return f"http://127.0.0.1:{settings.server.api.port}/api", False
 
 
 def _page(api_url: str) -> str:
@@ -99,39 +180,56 @@ def _page(api_url: str) -> str:
 
 
 @contextmanager
-def _own_server(home: Path) -> Iterator[str]:
-    """A server on a free port, its database and its log in ``home``; gives the API's address."""
-    home.mkdir(parents=True, exist_ok=True)
+def _own_server(home: Path) -> Iterator[Server]:
+    """A server on a free port, its database and its log in ``home``."""
     if free_bytes(home) < _LEAST_BYTES:
         raise disk_full(home, _LEAST_BYTES)
-    port = free_port()
-    named = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    password, port = stated_password() or make_password(home), free_port()
     log = home / "server.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", str(_SERVER), str(port)],
-            env={**named, **_OWN_SETTINGS, "PREFECT_HOME": str(home)},
+            server_command(port),
+            env=server_environment(home),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             process_group=0,  # A signal to ours is for us, who still have to tell it how the run ends.
         )
     try:
-        url = f"http://127.0.0.1:{port}/api"
-        _wait_until_it_answers(process, url, log)
-        yield url
+        own = Server(f"http://127.0.0.1:{port}/api", password)
+        _wait_until_it_answers(process, own, log)
+        yield own
     finally:
         _stop(process)
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def server_command(port: int) -> list[str]:
+    """Starts a server of our own on loopback that ends with its starter."""
+    words = ["--host", "127.0.0.1", "--port", str(port), "--with-starter"]
+    return [sys.executable, "-P", "-m", "flows.prefect_server", *words]
+
+
+def server_environment(home: Path) -> dict[str, str]:
+    """Ours, with the home of the server; another home may have another profile, so the password is told."""
+    named = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    stated = stated_password()
+    return {**named, "PREFECT_HOME": str(home), **({"PREFECT_API_AUTH_STRING": stated} if stated else {})}
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], own: Server, log: Path) -> None:
     deadline = time.monotonic() + _STARTUP_SECONDS
-    while not server_answers(url):
+    while not is_ours(own):
         if process.poll() is not None:
             raise FlowError(f"the temporary Prefect server ended at once; {log} says why")
         if time.monotonic() > deadline:
             raise FlowError(f"the temporary Prefect server is not up after {_STARTUP_SECONDS} s; see {log}")
         time.sleep(0.2)
+
+
+def is_ours(own: Server) -> bool:
+    """Whether the server that was started for this answers, and nobody in its place."""
+    proved = own.password is not None and proves(own.api, own.password)
+    return (proved or stated_password() is not None) and server_answers(own.api)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

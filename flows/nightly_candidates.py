@@ -16,6 +16,7 @@ from flows.settings import RoundSettings, ShardItems, Workers
 from flows.shard_runs import over_shards
 from flows.standing import Standing, begin
 from flows.steps import grow_version, propose_over_shards
+from models.profiles import PROFILES
 from models.remover import SamplingConfig
 from models.variants import MaskVariant
 from tasks.choose import choose_items, unused_items
@@ -46,7 +47,9 @@ class NightlyCandidatesConfig(NightSettings):
         le=1,
         description="Of each item the best candidate scored above this joins (RORem: 0.9).",
     )
-    sampling: SamplingConfig = Field(default=SamplingConfig(), description="How removals are sampled.")
+    sampling: SamplingConfig = Field(
+        default=PROFILES["tiny"].sampling, description="How removals are sampled."
+    )
     shard_items: ShardItems = 150
     workers: Workers = INLINE
     retrain: RetrainTrigger = Field(

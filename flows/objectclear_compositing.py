@@ -1,7 +1,7 @@
 """ObjectClear's compositing: pairs become cut-outs, backgrounds plates, both composites (facts 11 to 15)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -13,8 +13,9 @@ from data_specs.keys import Split
 from data_specs.shard import ShardRef
 from flows.clean_stop import stops_cleanly
 from flows.compositing_artifacts import publish_compositing
-from flows.progress import say, tracked
+from flows.progress import say
 from flows.shard_runs import over_shards
+from models.perception.registry import detector_words
 from tasks.compose.captured_masks import CaptureConfig
 from tasks.compose.compose import ComposeConfig
 from tasks.compose.flat_ground import FlatGroundConfig
@@ -27,6 +28,7 @@ from tasks.harvest import Harvest
 from tasks.pool_composites import PoolCompositesWork, pool_composites_shard
 from tasks.shards import PictureFormat
 from tasks.sources.backgrounds import BackgroundSource, StudioBackgrounds, count_backgrounds
+from tasks.sources.found import FilesConfig, find_all
 from tasks.sources.pairs import PairSource, StudioPairs, count_pairs
 from tasks.sources.source_files import pictures_digest
 from tasks.workers import INLINE, WorkersConfig
@@ -100,8 +102,12 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     """
     workspace = Workspace.open(config.workspace)
     workers = config.workers
-    cut = over_shards(cut_out_shard, workspace, list(cut_out_works(config)), workers, "cut-outs")
-    found = over_shards(plate_shard, workspace, list(plate_works(config)), workers, "plates")
+    cuts, grounds = list(cut_out_works(config)), list(plate_works(config))
+    ignored = {"cut-outs": _ignored(config.pairs), "plates": _ignored(config.backgrounds)}
+    if any(work.sees for work in cuts):
+        say(detector_words(config.perception.detector))
+    cut = over_shards(cut_out_shard, workspace, cuts, workers, "cut-outs")
+    found = over_shards(plate_shard, workspace, grounds, workers, "plates")
     works = list(compose_works(config, workspace, _shards(cut), _shards(found)))
     composed = over_shards(compose_shard, workspace, works, workers, "composites")
     pooled = _pool(config, workspace, _shards(composed)) if config.to_pool else []
@@ -111,11 +117,15 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
         "composites": composed,
     }
     result = CompositingResult(
-        stages=[_stage_result(workspace, stage, each) for stage, each in gathered.items()],
+        stages=[
+            _stage_result(workspace, stage, each, ignored.get(stage, {})) for stage, each in gathered.items()
+        ],
         shards=sum(len(_shards(each)) for each in gathered.values()),
         pool_items=sum(ref.samples for ref in pooled),
     )
     publish_compositing(workspace, result, gathered)
+    _check_sum(result.stages[0], cuts)
+    _check_sum(result.stages[1], grounds)
     if not result.composites:
         raise FlowError(_why_none(result))
     return result
@@ -203,14 +213,35 @@ def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[
         )
         for number, ref in enumerate(composites)
     ]
-    return [pool_composites_shard(workspace, work) for work in tracked(works, "pool items")]
+    return over_shards(pool_composites_shard, workspace, works, None, "pool items")
 
 
 def _shards(harvests: Sequence[Harvest]) -> list[ShardRef]:
     return [each.shard for each in harvests if each.shard is not None]
 
 
-def _stage_result(workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest]) -> StageResult:
+def _ignored(sources: Iterable[PairSource | BackgroundSource]) -> dict[str, int]:
+    """What lies in the sources' folders and is nothing to read, by reason."""
+    folders = [source for source in sources if isinstance(source, FilesConfig)]
+    return dict(sum((find_all(source).ignored for source in folders), Counter()).most_common())
+
+
+def _check_sum(stage: StageResult, works: Sequence[CutOutWork | PlateWork]) -> None:
+    """Each pair or background is kept or refused; how many a clip holds only reading it tells.
+
+    Raises:
+        FlowError: When a source changed while it was read.
+    """
+    counts = [work.count for work in works if work.count is not None]
+    kept, refused = stage.kept, sum(stage.rejects.values())
+    if len(counts) == len(works) and kept + refused != sum(counts):
+        fault = f"of {sum(counts)} for {stage.stage}, {kept} were kept and {refused} refused"
+        raise FlowError(f"{fault}: the source changed while it was read; run it again")
+
+
+def _stage_result(
+    workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest], ignored: dict[str, int]
+) -> StageResult:
     rejects: Counter[str] = Counter()
     tallies: dict[str, Counter[str]] = {}
     for each in harvests:
@@ -219,12 +250,14 @@ def _stage_result(workspace: Workspace, stage: CompositingStage, harvests: Seque
             tallies.setdefault(heading, Counter()).update(counts)
     shards = _shards(harvests)
     kept = sum(ref.samples for ref in shards)
-    say(f"{stage}: {kept} kept, {rejects.total()} refused")
+    also = f", {sum(ignored.values())} ignored" if ignored else ""
+    say(f"{stage}: {kept} kept, {rejects.total()} refused{also}")
     return StageResult(
         stage=stage,
         kept=kept,
         by_split=dict(sorted(by_split(workspace, shards).items())),
         rejects=dict(rejects.most_common()),
+        ignored=ignored,
         tallies={heading: dict(sorted(counts.items())) for heading, counts in tallies.items()},
     )
 

@@ -11,6 +11,7 @@ from data_specs.keys import Split
 from data_specs.shard import ShardRef
 from flows.progress import say
 from flows.settings import RoundSettings
+from flows.shard_runs import over_shards
 from models.remover import InpaintingRemover
 from tasks.capture import capture_shard, capture_work
 from tasks.dataset.versions import create_version
@@ -63,7 +64,7 @@ def prepare(
 def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
     """The clip's shard; a clip that gives nothing is told of and left out, and the cycle goes on."""
     try:
-        return [capture_shard(workspace, capture_work(clip, index=0))]
+        return over_shards(capture_shard, workspace, [capture_work(clip, index=0)], None, "clip")
     except InputError as error:
         say(f"going on without the clip: {error}")
         return []
@@ -92,15 +93,13 @@ def _film(
     studio = _studio(preparation, split, seed, "pairs", copy_paste=copy_paste)
     # The clip's shard is number 0; splits keep apart by hundreds.
     first_index = {"train": 1, "validation": 101, "test": 201}[split]
-    return [
-        film_shard(
-            workspace,
-            FilmWork(
-                round=0, index=first_index + number, stage="triplets", studio=studio, first=first, count=size
-            ),
+    works = [
+        FilmWork(
+            round=0, index=first_index + number, stage="triplets", studio=studio, first=first, count=size
         )
         for number, (first, size) in enumerate(_parts(count))
     ]
+    return over_shards(film_shard, workspace, works, None, f"studio pairs, {split}")
 
 
 def _film_pool(
@@ -108,13 +107,11 @@ def _film_pool(
 ) -> None:
     studio = _studio(preparation, split, seed, "pool", copy_paste=False)
     first_index = 0 if split == "train" else 101
-    for number, (first, size) in enumerate(_parts(count)):
-        film_shard(
-            workspace,
-            FilmWork(
-                round=0, index=first_index + number, stage="pool", studio=studio, first=first, count=size
-            ),
-        )
+    works = [
+        FilmWork(round=0, index=first_index + number, stage="pool", studio=studio, first=first, count=size)
+        for number, (first, size) in enumerate(_parts(count))
+    ]
+    over_shards(film_shard, workspace, works, None, f"pool, {split}")
 
 
 def _studio(

@@ -7,14 +7,17 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.progress import track
+from rich.text import Text
+
+from data_specs.plain_text import visible
 
 Item = TypeVar("Item")
-_console = Console(stderr=True, highlight=False)
+_console = Console(stderr=True, highlight=False, markup=False)
 
 
 def say(sentence: str) -> None:
     """One line about what begins or what came out; within a run, Prefect keeps it too."""
-    _console.print(sentence)
+    _console.print(Text(visible(sentence)))
     if FlowRunContext.get() or TaskRunContext.get():
         get_run_logger().info(sentence)
 

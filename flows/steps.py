@@ -13,7 +13,6 @@ from flows.shard_runs import over_shards
 from flows.standing import PhaseOutcome, Standing
 from models.training.loop import TrainingConfig
 from models.variants import MaskVariant
-from tasks.choose import items_of, pool_shards
 from tasks.dataset.versions import create_version, selection_of
 from tasks.evaluate import Evaluation, evaluate_remover
 from tasks.grow import GrowWork, grow_shard
@@ -39,7 +38,7 @@ def propose_over_shards(
     """
     phase = phase or f"{kind} {round}"
     starts = range(0, len(items), settings.shard_items)
-    holders = _holders(workspace, "train")
+    holders = workspace.ledger().holders_of(items, "pool")
     works = [
         _propose_work(
             holders,
@@ -69,7 +68,7 @@ def propose_in_turn(
     ``after``: Shards there are already, when people are asked about more.
     """
     kinds = len(settings.variants)
-    holders = _holders(workspace, "train" if kind == "calibration" else "validation")
+    holders = workspace.ledger().holders_of(items, "pool")
     works = [
         _propose_work(
             holders,
@@ -85,26 +84,6 @@ def propose_in_turn(
     ]
     what = f"{kind} candidates of judge {round}"
     return over_shards(propose_shard, workspace, works, settings.workers, what)
-
-
-def fresh_items(workspace: Workspace, round: int, count: int) -> list[str]:
-    """The round's items of the validation split, on which its judge is measured.
-
-    Raises:
-        FlowError: If there are too few.
-    """
-    fresh = items_of(workspace, pool_shards(workspace, "validation"))[(round - 1) * count : round * count]
-    if len(fresh) < count:
-        raise FlowError(
-            f"round {round} needs {count} fresh items to measure its judge on; ingest more pictures"
-        )
-    return fresh
-
-
-def _holders(workspace: Workspace, split: Split) -> dict[str, ShardRef]:
-    """The pool shard that holds each item of a split."""
-    ledger = workspace.ledger()
-    return {row.key: ref for ref in pool_shards(workspace, split) for row in ledger.samples_of(ref.name)}
 
 
 def _propose_work(
@@ -151,7 +130,7 @@ def grow_version(
         candidates=tuple(candidates),
         accepted=tuple(keys),
     )
-    ref = grow_shard(workspace, work)
+    [ref] = over_shards(grow_shard, workspace, [work], None, f"growth of {phase}")
     note = f"{phase}: {len(keys)} accepted candidates"
     return create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note).number
 

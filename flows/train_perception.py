@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.errors import InputError
+from data_specs.errors import InputError, ModelError
+from models.perception.yolo import NO_YOLO, yolo_is_installed
 from models.training.loop import Progress, TrainingConfig
 from tasks.aside import aside_path, sync_folder, write_durably
 from tasks.train_perception.trainers import TRAINERS, Trainer
@@ -50,11 +51,13 @@ def make_perception(
 
     Raises:
         InputError: If a name of ``only`` is no trainer's.
+        ModelError: If YOLO is named and not installed.
     """
     cards: list[PerceptionCard] = []
+    trainers = chosen(config.only, told)
     work = config.out.with_name(f"{config.out.name}.work")
     work.mkdir(parents=True, exist_ok=True)
-    for trainer in chosen(config.only):
+    for trainer in trainers:
         training = trainer.training
         if config.steps is not None:
             training = training.model_copy(update={"steps": config.steps})
@@ -79,7 +82,7 @@ def measure_perception(config: PerceptionConfig, told: Callable[[str], None]) ->
         InputError: If a name of ``only`` is no trainer's, or a model has no card.
     """
     cards: list[PerceptionCard] = []
-    for trainer in chosen(config.only):
+    for trainer in chosen(config.only, told):
         told(f"{trainer.name}: measuring")
         folder = config.out / trainer.name
         try:
@@ -90,17 +93,24 @@ def measure_perception(config: PerceptionConfig, told: Callable[[str], None]) ->
     return cards
 
 
-def chosen(only: Sequence[str]) -> list[Trainer]:
-    """The trainers of these names, all if there are none, in the table's order.
+def chosen(only: Sequence[str], told: Callable[[str], None]) -> list[Trainer]:
+    """The trainers of these names, in the table's order; none named: all, YOLO's only if it is installed.
 
     Raises:
         InputError: If a name is unknown.
+        ModelError: If YOLO is named and not installed.
     """
     known = [trainer.name for trainer in TRAINERS]
     unknown = sorted(set(only) - set(known))
     if unknown:
         raise InputError("only", f"no trainer is called {', '.join(unknown)}; there are {', '.join(known)}")
-    return [trainer for trainer in TRAINERS if not only or trainer.name in only]
+    wanted = only or known
+    if "yolo" in wanted and not yolo_is_installed():
+        if only:
+            raise ModelError(NO_YOLO)
+        told(f"yolo is left out: {NO_YOLO}")
+        wanted = [name for name in known if name != "yolo"]
+    return [trainer for trainer in TRAINERS if trainer.name in wanted]
 
 
 def _measured(trainer: Trainer, training: TrainingConfig, folder: Path, scenes: int) -> PerceptionCard:

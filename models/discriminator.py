@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.errors import ModelError
+from data_specs.errors import ModelError, first_fault
 from data_specs.keys import derive_key
 from models.inpainting import InpaintingNetwork
 from models.latents import encoded
@@ -259,4 +259,4 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
         judge.load_state_dict(tensors, strict=False)
         return LoraDiscriminator(judge, config, slope=float(facts["slope"]), offset=float(facts["offset"]))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: not a usable judge ({error})") from error
+        raise ModelError(f"{folder}: not a usable judge ({first_fault(error)})") from error

@@ -9,6 +9,7 @@ from prefect.runtime import task_run
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef
+from tasks.ledger.draws import MEASURING
 from tasks.workspace import Workspace
 
 _RUN_KEY = re.compile(r"^[0-9a-f]{20} ")
@@ -43,23 +44,48 @@ def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> lis
             f"the pool has {len(unused)} unused items and {words_of(phase)} needs {count}; "
             "ingest more pictures"
         )
-    chosen = sorted(unused, key=lambda key: derive_key("choice", seed, key))[:count]
-    ledger.draw(phase, chosen)
+    return _draw(workspace, phase, unused, count, seed)
+
+
+def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: int) -> list[str]:
+    """Keys of the items on which a round's judge is measured: no judge learns from them or their scenes.
+
+    Validation items, where their truth is known: nobody is asked about those. Elsewhere people's answers are
+    the measure, and people are asked about training items only: some are drawn for it, of scenes that no
+    phase has used, and no phase gets their scenes afterwards.
+
+    Raises:
+        FlowError: If there are too few.
+    """
+    phase = f"{run} {MEASURING} {round}"
+    ledger = workspace.ledger()
+    drawn = ledger.drawn(phase)
+    if drawn:
+        return drawn
+    known = ledger.pool_items("validation", truth_known=True)[(round - 1) * count : round * count]
+    if len(known) == count:
+        return known
+    apart = ledger.undrawn_items(apart=True)
+    if len(apart) < count:
+        raise FlowError(
+            f"round {round} needs {count} fresh items to measure its judge on, and the pool has {len(apart)} "
+            "training items of pictures that no phase has used; ingest more pictures"
+        )
+    return _draw(workspace, phase, apart, count, seed)
+
+
+def _draw(workspace: Workspace, phase: str, items: Sequence[str], count: int, seed: int) -> list[str]:
+    chosen = sorted(items, key=lambda key: derive_key("choice", seed, key))[:count]
+    workspace.ledger().draw(phase, chosen)
     return chosen
 
 
 def unused_items(workspace: Workspace) -> list[str]:
     """Keys of the pool's training items that no phase has drawn, in the shards' order."""
-    return workspace.ledger().undrawn(items_of(workspace, pool_shards(workspace, "train")))
+    return workspace.ledger().undrawn_items()
 
 
-def pool_shards(workspace: Workspace, split: Split) -> list[ShardRef]:
-    """The pool's shards of one split (a pool shard holds one split only)."""
-    ledger = workspace.ledger()
-    return [ref for ref in ledger.shards(stage="pool") if ledger.samples_of(ref.name)[0].split == split]
-
-
-def items_of(workspace: Workspace, refs: Sequence[ShardRef]) -> list[str]:
-    """Keys of all samples of some shards, in order."""
-    ledger = workspace.ledger()
-    return [row.key for ref in refs for row in ledger.samples_of(ref.name)]
+def items_of(workspace: Workspace, refs: Sequence[ShardRef], split: Split | None = None) -> list[str]:
+    """Keys of the samples of some shards that are of a split (None = any), in order."""
+    held = workspace.ledger().samples_in([ref.name for ref in refs], split)
+    return [row.key for ref in refs for row in held[ref.name]]

@@ -7,12 +7,11 @@ from typing import Literal
 from prefect import task
 from pydantic import Field
 
-from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import encode_pool_item, encode_triplet, write_shard
 from tasks.sources.studio.shots import Shot, StudioConfig, as_pool_item, as_triplet, make_shot
-from tasks.work import BY_WORK, ShardWork
+from tasks.work import BY_WORK, ShardWork, beside
 from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
@@ -50,7 +49,7 @@ def film(workspace: Workspace, work: FilmWork) -> ShardRef:
     write = partial(write_shard, workspace, round=work.round, index=work.index)
     if work.stage == "triplets":
         return write(stage="triplets", input_digest=work.digest, samples=triplets())
-    truth_digest = derive_key(work.digest, "truth")
+    truth_digest = beside(work.digest, "truth")
     write(stage="truth", input_digest=truth_digest, samples=triplets())
     return write(stage="pool", input_digest=work.digest, samples=items())
 

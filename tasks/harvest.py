@@ -11,12 +11,11 @@ from itertools import chain
 
 from pydantic import BaseModel, ConfigDict
 
-from data_specs.keys import derive_key
 from data_specs.reject import RefusedSample, Reject
 from data_specs.shard import EncodedSample, ShardRef, Stage
 from tasks.shards import encode_refused, write_shard
 from tasks.shards.paths import files_present
-from tasks.work import ShardWork
+from tasks.work import ShardWork, beside
 from tasks.workspace import Workspace
 
 _SHOWN_EACH = 3
@@ -147,6 +146,6 @@ def _write_refused(workspace: Workspace, work: ShardWork, samples: Sequence[Enco
         stage="refused",
         round=work.round,
         index=work.index,
-        input_digest=derive_key(work.digest, "refused"),
+        input_digest=beside(work.digest, "refused"),
         samples=samples,
     )

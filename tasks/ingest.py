@@ -14,12 +14,14 @@ from data_specs.shard import EncodedSample, ShardRef, Stage
 from data_specs.triplet import Triplet
 from tasks.harvest import write_unless_empty
 from tasks.retries import RETRY_LOST_NETWORK
+from tasks.scenes import Scenes, scenes_alone
 from tasks.shards import encode_pool_item, encode_triplet
 from tasks.shards.paths import files_present
 from tasks.sources.folder import FolderConfig, folder_triplets
 from tasks.sources.high_resolution import HighResolutionConfig, high_resolution_triplets
 from tasks.sources.meta_json import MetaJsonConfig, meta_json_triplets
 from tasks.sources.pool import PoolConfig, pool_items
+from tasks.sources.scene_choice import SceneChoice
 from tasks.work import BY_WORK, CODE_VERSION, ShardWork
 from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
@@ -106,10 +108,11 @@ def ingest_files(workspace: Workspace, work: IngestWork) -> Intake:
         intake = Intake.model_validate(known)
         if intake.shard is None or files_present(workspace, intake.shard):
             return intake
-    reading = _Reading(workspace, work)
-    intake = reading.intake(
-        write_unless_empty(workspace, work, reading.stage, reading.samples(), reading.rejects)
-    )
+    with scenes_alone(workspace):
+        reading = _Reading(workspace, work)
+        intake = reading.intake(
+            write_unless_empty(workspace, work, reading.stage, reading.samples(), reading.rejects)
+        )
     ledger.record_phase(work.digest, name, intake.model_dump(mode="json"))
     return intake
 
@@ -122,6 +125,7 @@ class _Reading:
         self.rejects: list[Reject] = []
         self._work = work
         self._ledger = workspace.ledger()
+        self._scenes = Scenes(self._ledger)
         self._records = work.start.records
         self._classes = Counter(work.start.classes)
         self._finished = False
@@ -129,7 +133,7 @@ class _Reading:
     def samples(self) -> Iterator[EncodedSample]:
         """The shard's samples; rejects gather beside them."""
         taken: set[str] = set()
-        for found in _read(self._work.source, self._work.start):
+        for found in _read(self._work.source, self._work.start, self._scenes):
             self._records += 1
             if isinstance(found, PoolItem):
                 self._classes[found.class_name] += 1
@@ -143,8 +147,10 @@ class _Reading:
             taken.add(found.key)
             yield _encode(found, self._work)
             if len(taken) == self._work.shard_samples:
-                return
-        self._finished = True
+                break
+        else:
+            self._finished = True
+        self._scenes.record()
 
     def intake(self, shard: ShardRef | None) -> Intake:
         """What came of it, once ``samples`` is exhausted."""
@@ -159,14 +165,14 @@ class _Reading:
         return self._ledger.holder_of(key, self.stage, besides=self._work.digest)
 
 
-def _read(source: FileSource, start: Cursor) -> Iterable[Triplet | PoolItem | Reject]:
+def _read(source: FileSource, start: Cursor, scenes: SceneChoice) -> Iterable[Triplet | PoolItem | Reject]:
     if isinstance(source, FolderSource):
-        return folder_triplets(source, start.records)
+        return folder_triplets(source, start.records, scenes)
     if isinstance(source, MetaJsonSource):
-        return meta_json_triplets(source, start.records)
+        return meta_json_triplets(source, start.records, scenes)
     if isinstance(source, HighResolutionSource):
-        return high_resolution_triplets(source, start.records)
-    return pool_items(source, start.records, start.classes)
+        return high_resolution_triplets(source, start.records, scenes)
+    return pool_items(source, start.records, start.classes, scenes)
 
 
 def _duplicate(sample: Triplet | PoolItem, holder: str) -> Reject:

@@ -1,17 +1,24 @@
 """Pictures and masks parsed at the edge: a file becomes an array, or a named reason why not.
 
 What a header says (size, depth, channels, orientation) is asked of Pillow without decoding a pixel;
-pixels are decoded by cv2. Decided here, and why: ``docs/decisions/0010-sources.md``.
+pixels are decoded by simplejpeg, which tells of damage, and cv2 (PNG). Decided here, and why:
+``docs/decisions/0010-sources.md`` and ``docs/decisions/0093-nothing-lost-silently.md``.
 """
 
+import os
 import re
+import stat
 import struct
 import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from io import BufferedReader
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from data_specs.arrays import Mask, RgbImage
@@ -70,11 +77,9 @@ def picture_facts(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> PictureFac
     Raises:
         RejectedPicture: MISSING_FILE, UNREADABLE or TOO_MANY_PIXELS.
     """
-    if not path.is_file():
-        raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name")
     try:
         # No formats beyond these two: each one more is a parser more for hostile files to try.
-        with Image.open(path, formats=("JPEG", "PNG")) as opened:
+        with opened_file(path) as file, Image.open(file, formats=("JPEG", "PNG")) as opened:
             width, height = opened.size
             orientation = _orientation(opened)
             facts = PictureFacts(height, width, opened.mode, str(opened.format), orientation)
@@ -91,6 +96,26 @@ def picture_facts(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> PictureFac
     return facts
 
 
+@contextmanager
+def opened_file(path: Path) -> Iterator[BufferedReader]:
+    """The file, for reading. A pipe or a device is never waited for, also one that takes its place just now.
+
+    Raises:
+        RejectedPicture: MISSING_FILE for no regular file, UNREADABLE for one that may not be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except PermissionError as error:
+        raise RejectedPicture(path, RejectReason.UNREADABLE, "permission denied") from error
+    except (OSError, ValueError) as error:
+        raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
 def read_picture(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> RgbImage:
     """Read a JPEG or PNG as H×W×3 uint8 RGB, in the orientation in which its pixels are stored.
 
@@ -100,7 +125,7 @@ def read_picture(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> RgbImage:
 
     Raises:
         RejectedPicture: MISSING_FILE, UNREADABLE, TOO_MANY_PIXELS, NOT_8_BIT, NOT_RGB,
-            ROTATED_BY_EXIF or TRUNCATED.
+            ROTATED_BY_EXIF, TRUNCATED or DAMAGED.
     """
     facts = picture_facts(path, limit_pixels=limit_pixels)
     if _SIXTEEN_BIT.match(facts.mode) or _png_bit_depth(path, facts) == 16:
@@ -171,20 +196,36 @@ def check_same_size(path: Path, size: tuple[int, int], expected: tuple[int, int]
         raise RejectedPicture(path, RejectReason.SIZE_MISMATCH, detail)
 
 
-def path_inside(folder: Path, relative: str) -> Path:
+def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Path:
     """The file that ``relative`` names, with every link followed; it need not exist.
+
+    Args:
+        folder: What must not be left.
+        relative: A path below it.
+        parts: Names of folders directly in ``folder`` that may be links to elsewhere; what lies in one may
+            not leave the place where it really is.
 
     Raises:
         RejectedPicture: OUTSIDE_FOLDER when it leaves ``folder`` (by .., an absolute path or a link),
             BAD_RECORD when it can name no file.
     """
     try:
+        relative.encode()  # A name that is no UTF-8 could be written nowhere.
         resolved = (folder / relative).resolve()
+        first = PurePath(relative).parts[:1]
+        roots = [folder.resolve(), *((folder / each).resolve() for each in first if each in parts)]
     except (OSError, ValueError, RuntimeError) as error:
         raise RejectedPicture(repr(relative), RejectReason.BAD_RECORD, "it can name no file") from error
-    if not resolved.is_relative_to(folder.resolve()):
-        raise RejectedPicture(relative, RejectReason.OUTSIDE_FOLDER, f"it leaves {folder.name}")
+    if not any(resolved.is_relative_to(root) for root in roots):
+        detail = f"it leaves {folder.name}; copy the file there, only {_listed(parts)} may be a link"
+        raise RejectedPicture(
+            relative, RejectReason.OUTSIDE_FOLDER, detail if parts else f"it leaves {folder.name}"
+        )
     return resolved
+
+
+def _listed(parts: Collection[str]) -> str:
+    return ", ".join(f"{part}/" for part in parts)
 
 
 def _orientation(opened: Image.Image) -> int:
@@ -199,14 +240,37 @@ def _png_bit_depth(path: Path, facts: PictureFacts) -> int:
     """The depth in a PNG's header: Pillow calls 16-bit RGB plain ``RGB``."""
     if facts.format != "PNG":
         return 8
-    with path.open("rb") as file:
+    with opened_file(path) as file:
         return file.read(25)[24]
 
 
 def _decode(path: Path, facts: PictureFacts) -> np.ndarray:
     """Decode a whole file, never half of one: H×W or H×W×C, blue first."""
-    raw = path.read_bytes()
+    with opened_file(path) as file:
+        raw = file.read()
     _check_whole(path, raw, facts.format)
+    pixels = _decode_jpeg(path, raw, facts) if facts.format == "JPEG" else _decode_png(path, raw)
+    if pixels.shape[:2] != (facts.height, facts.width):
+        raise RejectedPicture(path, RejectReason.UNREADABLE, "header and pixels disagree about the size")
+    return pixels
+
+
+def _decode_jpeg(path: Path, raw: bytes, facts: PictureFacts) -> np.ndarray:
+    """The same pixels as cv2 gives, which paints what it cannot decode grey and says nothing."""
+    if facts.mode not in ("L", "RGB"):
+        raise RejectedPicture(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(raw, strict=True)
+        if (height, width) != (facts.height, facts.width):
+            raise RejectedPicture(path, RejectReason.UNREADABLE, "two headers disagree about the size")
+        colours = "GRAY" if facts.mode == "L" else "BGR"
+        pixels = simplejpeg.decode_jpeg(raw, colorspace=colours, strict=True)
+    except ValueError as error:
+        raise RejectedPicture(path, RejectReason.DAMAGED, str(error)) from error
+    return pixels[..., 0] if facts.mode == "L" else pixels
+
+
+def _decode_png(path: Path, raw: bytes) -> np.ndarray:
     try:
         pixels = cv2.imdecode(
             np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
@@ -215,13 +279,11 @@ def _decode(path: Path, facts: PictureFacts) -> np.ndarray:
         raise RejectedPicture(path, RejectReason.UNREADABLE, "the decoder refused it") from error
     if pixels is None:
         raise RejectedPicture(path, RejectReason.UNREADABLE, "the decoder refused it")
-    if pixels.shape[:2] != (facts.height, facts.width):
-        raise RejectedPicture(path, RejectReason.UNREADABLE, "header and pixels disagree about the size")
     return pixels
 
 
 def _check_whole(path: Path, raw: bytes, file_format: str) -> None:
-    """cv2 paints the missing part of a cut file grey and says nothing, so ask a strict decoder first."""
+    """A cut file is told apart from a damaged one."""
     if file_format == "JPEG" and not _jpeg_is_whole(raw):
         raise RejectedPicture(path, RejectReason.TRUNCATED, "JPEG without its end marker")
     if file_format == "PNG":

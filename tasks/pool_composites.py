@@ -5,13 +5,12 @@ from functools import partial
 from prefect import task
 
 from data_specs.composite import Composite
-from data_specs.keys import derive_key
 from data_specs.pool_item import PoolItem
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from tasks.retries import RETRY_LOST_NETWORK
 from tasks.shards import ShardReader, decode_composite, encode_pool_item, encode_triplet, write_shard
-from tasks.work import BY_WORK, ShardWork
+from tasks.work import BY_WORK, ShardWork, beside
 from tasks.workers import INLINE, do_shard
 from tasks.workspace import Workspace
 
@@ -32,7 +31,7 @@ def pool_composites(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
         made = [decode_composite(reader[place]) for place in range(len(reader))]
     write = partial(write_shard, workspace, round=work.round, index=work.index)
     truths = (encode_triplet(as_triplet(each), work.picture_format) for each in made)
-    write(stage="truth", input_digest=derive_key(work.digest, "truth"), samples=truths)
+    write(stage="truth", input_digest=beside(work.digest, "truth"), samples=truths)
     items = (encode_pool_item(as_pool_item(each), work.picture_format) for each in made)
     return write(stage="pool", input_digest=work.digest, samples=items)
 

@@ -186,10 +186,10 @@ def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedJudge |
 
 
 def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, bool]]:
-    """(candidate, item, YES?) of each decided candidate, in the shards' order; skips are left out."""
+    """(candidate, item, YES?) of each decided training candidate, in the shards' order; no skips."""
     decisions = workspace.ledger().decisions(reader.keys)
     decided = {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
-    candidates = (decode_candidate(reader[i]) for i in range(len(reader)))
+    candidates = (decode_candidate(sample) for sample in reader if sample.split == "train")
     answers = [(c.key, c.item, decided[c.key]) for c in candidates if c.key in decided]
     yes = sum(good for _, _, good in answers)
     if min(yes, len(answers) - yes) < _LEAST_OF_EACH:

@@ -14,6 +14,7 @@ from flows.commands.options import (
     WorkspaceOption,
     clear_errors,
     print_json,
+    shown,
 )
 from flows.commands.settings import ConfigOption, configured
 
@@ -93,9 +94,9 @@ def compose_command(
         return
     console = Console()
     console.print(_table(result))
-    console.print(f"Contact sheets: {place.reports_dir / 'compositing'}", highlight=False, soft_wrap=True)
+    console.print(shown(f"Contact sheets: {place.reports_dir / 'compositing'}"), soft_wrap=True)
     if export:
-        console.print(f"Exported: {sum(rows.values())} rows in {export / 'data'}", soft_wrap=True)
+        console.print(shown(f"Exported: {sum(rows.values())} rows in {export / 'data'}"), soft_wrap=True)
     console.print(hint, highlight=False, soft_wrap=True)
 
 
@@ -106,4 +107,6 @@ def _table(result: "CompositingResult") -> Table:
             table.add_row(stage.stage, f"kept: {split}", str(number))
         for reason, number in stage.rejects.items():
             table.add_row(stage.stage, f"refused: {reason}", str(number))
+        for reason, number in stage.ignored.items():
+            table.add_row(stage.stage, f"ignored: {reason}", str(number))
     return table

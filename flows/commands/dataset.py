@@ -15,13 +15,13 @@ from flows.commands.options import (
     DEFAULT_WORKSPACE,
     LARGEST,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
+    existing_workspace,
     print_json,
+    shown,
 )
-from tasks.dataset import diff_versions, rollback, verify_dataset
-from tasks.dataset.export_ober import export_ober
-from tasks.workspace import Workspace
 
 dataset_app = typer.Typer(
     name="dataset",
@@ -42,7 +42,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 
     Example: cleanplate dataset list --workspace ./workspace
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     versions, current = ledger.versions(), ledger.current_version()
     number = None if current is None else current.number
     if as_json:
@@ -59,7 +59,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
             str(each.shards),
             " / ".join(splits),
             f"{each.created_at:%Y-%m-%d %H:%M}",
-            each.note,
+            shown(each.note),
         )
     Console().print(table)
 
@@ -77,7 +77,7 @@ def show_command(
 
     Example: cleanplate dataset show 3
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     current = ledger.current_version()
     version = current if number is None else ledger.version(number)
     if version is None:
@@ -101,7 +101,9 @@ def diff_command(
 
     Example: cleanplate dataset diff 2 3
     """
-    diff = diff_versions(Workspace.existing(workspace), before, after)
+    from tasks.dataset import diff_versions
+
+    diff = diff_versions(existing_workspace(workspace), before, after)
     if as_json:
         print_json(diff.model_dump(mode="json"))
         return
@@ -112,7 +114,7 @@ def diff_command(
     )
     for sign, keys in (("+", diff.added), ("-", diff.removed)):
         for key in keys[:_SHOWN_KEYS]:
-            console.print(f"{sign} {key}", highlight=False)
+            console.print(shown(f"{sign} {key}"))
         if len(keys) > _SHOWN_KEYS:
             console.print(f"{sign} … and {len(keys) - _SHOWN_KEYS} more (--json lists all)", highlight=False)
 
@@ -124,7 +126,9 @@ def verify_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 
     Example: cleanplate dataset verify --json
     """
-    place = Workspace.existing(workspace)
+    from tasks.dataset import verify_dataset
+
+    place = existing_workspace(workspace)
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("verify", total=None)
@@ -141,7 +145,7 @@ def verify_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 @clear_errors
 def rollback_command(
     number: NumberArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")],
+    reason: ReasonOption,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -149,7 +153,9 @@ def rollback_command(
 
     Example: cleanplate dataset rollback 2 --reason "round 2 kept seams"
     """
-    place = Workspace.existing(workspace)
+    from tasks.dataset import rollback
+
+    place = existing_workspace(workspace)
     before = place.ledger().current_version()
     version = rollback(place, number, reason)
     previous = None if before is None else before.number
@@ -173,25 +179,27 @@ def export_command(
 
     Example: cleanplate dataset export ./ober
     """
-    rows = export_ober(Workspace.existing(workspace), folder, rows_per_file)
+    from tasks.dataset.export_ober import export_ober
+
+    rows = export_ober(existing_workspace(workspace), folder, rows_per_file)
     if as_json:
         print_json({"folder": str(folder), "rows": rows})
         return
     counts = ", ".join(f"{number} {split}" for split, number in rows.items())
-    Console().print(f"wrote {counts} to {folder / 'data'}", soft_wrap=True)
+    Console().print(shown(f"wrote {counts} to {folder / 'data'}"), soft_wrap=True)
 
 
 def _version_table(version: DatasetVersion, is_current: bool) -> Table:
     table = Table(title=f"dataset version {version.number}", show_header=False)
     table.add_row("current", "yes" if is_current else "no")
-    table.add_row("note", version.note)
+    table.add_row("note", shown(version.note))
     table.add_row("made", f"{version.created_at:%Y-%m-%d %H:%M:%S} UTC")
     table.add_row("grown from", ", ".join(map(str, version.parents)) or "–")
     table.add_row("samples", f"{version.samples} in {version.shards} shards")
     for name, counts in (("split", version.by_split), ("stage", version.by_stage)):
         for label, count in counts.items():
-            table.add_row(f"{name}: {label}", str(count))
-    table.add_row("file", version.parquet)
+            table.add_row(shown(f"{name}: {label}"), str(count))
+    table.add_row("file", shown(version.parquet))
     table.add_row("sha256", version.sha256)
     return table
 
@@ -207,5 +215,5 @@ def _print_report(report: VerifyReport) -> None:
         return
     table = Table("fault", "what", "detail", title=f"{len(report.faults)} faults in {read}")
     for fault in report.faults:
-        table.add_row(f"[red]{fault.kind}[/]", fault.what, fault.detail)
+        table.add_row(shown(fault.kind, "red"), shown(fault.what), shown(fault.detail))
     console.print(table)

@@ -16,6 +16,7 @@ from flows.commands.options import (
     WorkspaceOption,
     clear_errors,
     print_json,
+    shown,
 )
 
 doctor_app = typer.Typer(name="doctor")
@@ -60,12 +61,14 @@ def doctor_command(
         for check in checks:
             state = Text(check.state, style=_COLOURS[check.state])
             below = check.mend.startswith("hf ")  # to be copied whole
-            table.add_row(state, check.name, check.found, "fetch it, see below" if below else check.mend)
+            # As text: a package's extra in brackets would be taken for markup.
+            mend = shown("fetch it, see below" if below else check.mend)
+            table.add_row(state, shown(check.name), shown(check.found), mend)
         console = Console()
         console.print(table)
         for check in checks:
             if check.mend.startswith("hf "):
-                console.print(check.mend, soft_wrap=True, highlight=False)
+                console.print(shown(check.mend), soft_wrap=True)
         for need in needs:
             again = "on" if need["gradient_checkpointing"] else "off"
             room = "fits" if need["fits"] else "does not fit"

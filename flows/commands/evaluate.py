@@ -15,6 +15,7 @@ from flows.commands.options import (
     WorkspaceOption,
     clear_errors,
     print_json,
+    shown,
 )
 from flows.report.tables import TEXT_COLUMNS
 
@@ -154,7 +155,7 @@ def print_comparison(comparison: Comparison) -> None:
             console.print(f"  {sentence}", style="dim")
         console.print()
     for each in comparison.left_out:
-        console.print(f"{each.title} left out: {each.reason}; {each.mend}.")
+        console.print(shown(f"{each.title} left out: {each.reason}; {each.mend}."))
     for reason, number in comparison.rejects.items():
         console.print(f"refused: {number} × {reason}")
     console.print(f"Results: {comparison.results}\nPage: {comparison.report}", soft_wrap=True)
@@ -167,6 +168,6 @@ def _print_rows(title: str, rows: list[dict[str, str]]) -> None:
     for name in rows[0]:
         table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(shown, row.values()))
     console.print(table)
     console.print()

@@ -15,11 +15,16 @@ from flows.commands.options import (
     clear_errors,
     no_pipe,
     print_json,
+    shown,
 )
 
 ingest_app = typer.Typer(
     name="ingest",
-    help="Bring samples into the workspace. What is refused is kept with its reason; the rest goes on.",
+    help=(
+        "Bring samples into the workspace. What is refused is kept with its reason; the rest goes on.\n\n"
+        "At the end, found = kept + refused + ignored. One is found for each record (a triplet, a row, a "
+        "picture, a shot), and one for each other file below the folder: those are ignored, with the reason."
+    ),
     no_args_is_help=True,
 )
 
@@ -100,6 +105,9 @@ def folder_command(
 ) -> None:
     """Triplets from three folders, matched by the files' stems.
 
+    The files are JPEG or PNG. The three folders may be links to elsewhere. A link inside them that leads out
+    is refused.
+
     Example: cleanplate ingest folder ./pairs --size-px 512 --workspace ./workspace
     """
     limits = _limits(size_px, mask_area_min, mask_area_max, validation_share, test_share)
@@ -131,6 +139,9 @@ def meta_json_command(
 ) -> None:
     """Triplets in RORem's published layout: a list of records with source, mask and GT.
 
+    The folders source/, mask/ and GT/ beside the file may be links to elsewhere. Another link that leads out
+    of the meta.json's folder is refused.
+
     Example: cleanplate ingest meta-json ./RORem/meta.json --size-px 512
     """
     limits = _limits(size_px, mask_area_min, mask_area_max, validation_share, test_share)
@@ -147,6 +158,13 @@ def pool_command(
             exists=True, file_okay=False, help="The folder with images/, masks/ and the two CSV files."
         ),
     ],
+    classes_csv: Annotated[
+        str | None,
+        typer.Option(
+            help="The CSV of class names in that folder, in place of class-descriptions-boxable.csv or V7's "
+            "oidv7-class-descriptions-boxable.csv."
+        ),
+    ] = None,
     class_cap: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most this many of a class.")] = 500,
     exclude: Annotated[
         list[str] | None,
@@ -164,10 +182,14 @@ def pool_command(
 ) -> None:
     """Unlabelled pictures with instance masks and classes, in OpenImages' layout.
 
+    The folders images/ and masks/ may be links to elsewhere. A link inside them that leads out is refused.
+
     Example: cleanplate ingest pool ./openimages --class-cap 500 --exclude Person --exclude Hat
     """
     limits = _limits(size_px, mask_area_min, mask_area_max, validation_share, test_share)
     source = {"kind": "pool", "path": path, "class_cap": class_cap, **limits}
+    if classes_csv:
+        source["classes_csv"] = classes_csv
     if exclude:
         source["excluded_classes"] = tuple(exclude)
     _run(_config(source, shard_samples, picture_format, workspace), as_json)
@@ -288,9 +310,14 @@ def _run(values: dict[str, Any], as_json: bool) -> None:
     for split, number in result.by_split.items():
         table.add_row("samples", split, str(number))
     for reason, number in result.rejects.items():
-        table.add_row("rejects", reason, str(number))
+        table.add_row("refused", reason, str(number))
+    for reason, number in result.ignored_by.items():
+        table.add_row("ignored", shown(f"{reason}, first {result.ignored_first[reason]}"), str(number))
     console = Console()
     console.print(table)
+    console.print(
+        f"Found {result.found} = {result.kept} kept + {result.refused} refused + {result.ignored} ignored."
+    )
     if result.version is None:
         console.print(f"Shards: {result.shards}. Nothing new for the dataset.")
     else:

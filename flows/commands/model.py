@@ -9,9 +9,16 @@ from rich.text import Text
 
 from data_specs.errors import InputError
 from data_specs.model_record import ModelComparison, ModelKind, ModelRecord, ModelStanding
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
-from tasks.model_registry import compare, promote_now, rollback, standing_of
-from tasks.workspace import Workspace
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    ReasonOption,
+    WorkspaceOption,
+    clear_errors,
+    existing_workspace,
+    print_json,
+    shown,
+)
 
 model_app = typer.Typer(
     name="model",
@@ -21,7 +28,6 @@ model_app = typer.Typer(
 
 _KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 HashArgument = Annotated[str, typer.Argument(help="The model's hash, or enough of its beginning.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")]
 
 
 @model_app.command("list")
@@ -35,7 +41,7 @@ def list_command(
 
     Example: cleanplate model list --kind remover
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     wanted = None if kind is None else _kind(kind)
     models = ledger.models(wanted)
     champions = {record.kind: record.hash for each in _KINDS if (record := ledger.champion(each))}
@@ -64,7 +70,9 @@ def show_command(
 
     Example: cleanplate model show 3fa9
     """
-    standing = standing_of(Workspace.existing(workspace), model)
+    from tasks.model_registry import standing_of
+
+    standing = standing_of(existing_workspace(workspace), model)
     if as_json:
         print_json(standing.model_dump(mode="json"))
         return
@@ -83,7 +91,9 @@ def compare_command(
 
     Example: cleanplate model compare 3fa9 81c0
     """
-    found = compare(Workspace.existing(workspace), first, second)
+    from tasks.model_registry import compare
+
+    found = compare(existing_workspace(workspace), first, second)
     if as_json:
         values = [{**each.model_dump(), "difference": each.difference} for each in found.values]
         print_json({**found.model_dump(mode="json"), "values": values})
@@ -103,7 +113,9 @@ def promote_command(
 
     Example: cleanplate model promote 3fa9 --reason "better on our own pictures"
     """
-    place = Workspace.existing(workspace)
+    from tasks.model_registry import promote_now
+
+    place = existing_workspace(workspace)
     kind = place.ledger().model_named(model).kind
     before = place.ledger().champion(kind)
     _tell_change(promote_now(place, model, reason), before, as_json)
@@ -124,7 +136,9 @@ def rollback_command(
 
     Example: cleanplate model rollback --reason "round 2 leaves shadows"
     """
-    place = Workspace.existing(workspace)
+    from tasks.model_registry import rollback
+
+    place = existing_workspace(workspace)
     before = place.ledger().champion(_kind(kind))
     _tell_change(rollback(place, _kind(kind), reason, model), before, as_json)
 
@@ -159,7 +173,7 @@ def _card_table(standing: ModelStanding) -> Table:
         ("dataset version", "–" if record.dataset_version is None else str(record.dataset_version)),
         ("code", record.git_revision or "unknown"),
         ("folder", record.path),
-        ("weights", Text(standing.fault or _weights_words(record), style="red" if standing.fault else "")),
+        ("weights", shown(standing.fault or _weights_words(record), "red" if standing.fault else "")),
     ]
     rows += [(f"training: {name}", f"{value:.4g}") for name, value in record.metrics.items()]
     for each in standing.measurements:
@@ -170,7 +184,7 @@ def _card_table(standing: ModelStanding) -> Table:
         (f"{each.action} {each.promoted_at:%Y-%m-%d %H:%M}", each.reason) for each in standing.promotions
     ]
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(each if isinstance(each, Text) else shown(each) for each in row))
     return table
 
 
@@ -192,13 +206,13 @@ def _print_comparison(found: ModelComparison) -> None:
         table.add_row(name, *("–" if each is None else str(each)[:20] for each in (one, other)), difference)
     for each in found.values:
         table.add_row(
-            f"{each.measured_on}: {each.name}",
+            shown(f"{each.measured_on}: {each.name}"),
             *("–" if number is None else f"{number:.4g}" for number in (each.first, each.second)),
             "–" if each.difference is None else f"{each.difference:+.4g}",
         )
     console.print(table)
     for name, (one, other) in found.settings.items():
-        console.print(f"setting {name}: {one} → {other}")
+        console.print(shown(f"setting {name}: {one} → {other}"))
 
 
 def _samples_words(found: ModelComparison) -> str:

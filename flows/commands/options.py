@@ -7,13 +7,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from data_specs.errors import CleanplateError
+from data_specs.plain_text import plain_text, visible
+
+if TYPE_CHECKING:
+    from tasks.workspace import Workspace
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -30,6 +34,14 @@ def workspace_folder(place: str | Path) -> Path:
         return working_folder(place)
     except CleanplateError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def existing_workspace(folder: Path) -> "Workspace":
+    """The workspace that is there; raises as ``Workspace.existing`` does."""
+    # Imported here: --help need not wait for the ledger and the store.
+    from tasks.workspace import Workspace
+
+    return Workspace.existing(folder)
 
 
 WorkspaceOption = Annotated[
@@ -68,6 +80,18 @@ def no_pipe(path: Path | None) -> Path | None:
     return path
 
 
+def _one_line(reason: str) -> str:
+    try:
+        return plain_text(reason)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", callback=_one_line, help="Why, in one sentence; it is kept.")
+]
+
+
 def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Turns an error raised on purpose, or of a file that the system refuses, into a red sentence; exit 1."""
 
@@ -88,7 +112,7 @@ def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, 
 
 
 def _print_error(sentence: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(Text(f"cleanplate: {sentence}", style="red"))
+    Console(stderr=True, soft_wrap=True).print(shown(f"cleanplate: {sentence}", "red"))
 
 
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
@@ -109,6 +133,11 @@ def tell_lost_output(error: OSError) -> None:
     else:
         raise error
     _print_error(f"standard output cannot be written ({error.strerror}); what was done is kept")
+
+
+def shown(words: object, style: str = "") -> Text:
+    """What people or files brought, for a table or a line: no markup is read, no control character obeyed."""
+    return Text(visible(str(words)), style=style)
 
 
 def print_json(value: Any) -> None:

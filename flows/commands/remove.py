@@ -4,26 +4,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
-from transformers.utils.logging import disable_progress_bar
 
 from data_specs.errors import CleanplateError
 from data_specs.reject import Reject
-from flows.commands.options import LARGEST, JsonOption, clear_errors, print_json, workspace_folder
-from tasks.removal_files import RemovalFiles, match_files
-from tasks.remove import RemovalExtras, RemovalReport, check_extras, remove_from_files
-from tasks.removers import (
-    OpenedRemover,
-    is_remover_folder_or_name,
-    open_champion,
-    open_recorded,
-    open_remover,
-)
+from flows.commands.options import LARGEST, JsonOption, clear_errors, print_json, shown, workspace_folder
+
+if TYPE_CHECKING:
+    from tasks.removal_files import RemovalFiles
+    from tasks.remove import RemovalExtras, RemovalReport
+    from tasks.removers import OpenedRemover
 
 remove_app = typer.Typer(name="remove")
 
@@ -85,6 +79,13 @@ def remove_command(
 
     Example: cleanplate remove photos masks -o removed --model rorem
     """
+    # Imported here and below: --help need not wait for the networks.
+    from transformers.utils.logging import disable_progress_bar
+
+    from tasks.removal_files import match_files
+    from tasks.remove import RemovalExtras, check_extras, remove_from_files
+    from tasks.removers import is_remover_folder_or_name
+
     if workspace is not None and model is not None and is_remover_folder_or_name(model):
         raise typer.BadParameter("with --workspace, --model takes a hash of its models, four digits or more")
     # Weights of a few MB are there at once; only pictures are worth a bar.
@@ -94,7 +95,7 @@ def remove_command(
     extras = RemovalExtras(attention=save_attention, compare=compare)
     check_extras(opened.remover, extras)
     _say(f"using {opened.title}")
-    if not source.is_dir() and isinstance(matched[0], RemovalFiles):
+    if not source.is_dir() and not isinstance(matched[0], Reject):
         _tell([remove_from_files(matched[0], opened.remover, seed, extras)], [], opened, as_json)
         return
     reports, rejects = _remove_folder(matched, opened, seed, extras)
@@ -103,16 +104,20 @@ def remove_command(
         raise typer.Exit(1)
 
 
-def _opened(model: str | None, workspace: Path | None, steps: int | None) -> OpenedRemover:
+def _opened(model: str | None, workspace: Path | None, steps: int | None) -> "OpenedRemover":
+    from tasks.removers import open_champion, open_recorded, open_remover
+
     if workspace is None:
         return open_remover(model, steps)
     return open_champion(workspace, steps) if model is None else open_recorded(workspace, model, steps)
 
 
 def _remove_folder(
-    matched: Sequence[RemovalFiles | Reject], opened: OpenedRemover, seed: int, extras: RemovalExtras
-) -> tuple[list[RemovalReport], list[tuple[str, str]]]:
+    matched: "Sequence[RemovalFiles | Reject]", opened: "OpenedRemover", seed: int, extras: "RemovalExtras"
+) -> "tuple[list[RemovalReport], list[tuple[str, str]]]":
     """Every picture that can be done; the others' names with a sentence each."""
+    from tasks.remove import remove_from_files
+
     reports: list[RemovalReport] = []
     rejects: list[tuple[str, str]] = []
     with _bar(len(matched)) as bar:
@@ -129,9 +134,9 @@ def _remove_folder(
 
 
 def _tell(
-    reports: Sequence[RemovalReport],
+    reports: "Sequence[RemovalReport]",
     rejects: Sequence[tuple[str, str]],
-    opened: OpenedRemover,
+    opened: "OpenedRemover",
     as_json: bool,
 ) -> None:
     if as_json:
@@ -155,7 +160,7 @@ def _tell(
 
 
 def _say(words: str, style: str = "") -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(words, style=style))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(shown(words, style))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_specs.errors import InputError
+from data_specs.errors import InputError, first_fault
 from data_specs.review_batch import QueueOrder, QueuePolicy
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
@@ -15,15 +15,13 @@ from flows.commands.options import (
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    existing_workspace,
     print_json,
+    shown,
 )
 from flows.commands.review_exchange import exchange_app
 from flows.commands.review_people import people_app
 from flows.commands.review_resume import resume_app
-from tasks.review.batch import make_batch
-from tasks.review.quality import batch_quality
-from tasks.review.serve import Address, serve
-from tasks.workspace import Workspace
 
 review_app = typer.Typer(
     name="review",
@@ -66,9 +64,9 @@ def open_command(
 
     Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
     """
-    # Imported here: it brings the oracle and with it torch, for which the server need not wait.
+    from tasks.review.batch import make_batch
 
-    place = Workspace.existing(workspace)
+    place = existing_workspace(workspace)
     policy = _checked(
         {
             "overlap_people": overlap_people,
@@ -97,28 +95,65 @@ def serve_command(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     allow_plain_http: Annotated[
-        bool, typer.Option("--allow-plain-http", help="Listen on a network without TLS all the same.")
+        bool,
+        typer.Option(
+            "--allow-plain-http",
+            help="Listen on a network without TLS all the same; where only a proxy reaches the port.",
+        ),
     ] = False,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="REVIEW_PUBLIC_URL",
+            metavar="https://NAME[:PORT][/PREFIX]",
+            help="What people open where a proxy with TLS stands before the server.",
+        ),
+    ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="REVIEW_TRUSTED_PROXY",
+            metavar="ADDRESS",
+            help="The proxy's address or network; its X-Forwarded-For says who asks. May be given again. "
+            "Without it all people share one limit of sign-ins.",
+        ),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve the review page until Ctrl-C.
 
+    For others: behind a proxy with TLS (docs/review-proxy.md has nginx and Caddy), or with --tls-cert.
+
     Example: cleanplate review serve --port 8080
+
+    Example: cleanplate review serve --port 8000 --public-url https://review.example --trusted-proxy 127.0.0.1
     """
-    # Imported here: the other commands need not wait for a web framework.
+    from tasks.review.proxy import PublicUrl, proxy_addresses
+    from tasks.review.serve import Address, serve
     from tasks.review.server import create_app
     from tasks.review.waker import Waker
 
     address = Address(
-        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, allow_plain_http=allow_plain_http
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        allow_plain_http=allow_plain_http,
+        public_url=PublicUrl.parse(public_url) if public_url else None,
+        trusted_proxies=tuple(one for each in trusted_proxy or [] for one in proxy_addresses(each)),
     )
     address.check()
-    place = Workspace.existing(workspace)
+    place = existing_workspace(workspace)
     if batch is not None:
         place.ledger().batch(batch)
     with Waker(place) as waker:
         app = create_app(
-            place, batch=batch, hosts=address.names, secure=address.secure, when_complete=waker.notice
+            place,
+            batch=batch,
+            hosts=address.names,
+            secure=address.secure,
+            public_url=address.public_url,
+            when_complete=waker.notice,
         )
         serve(app, address, lambda url: typer.echo(f"review page: {url}"))
 
@@ -130,7 +165,7 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 
     Example: cleanplate review status --json
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     counts = {each.name: ledger.batch_counts(each.name) for each in ledger.batches()}
     state = {name: ledger.batch_events(name)[-1].kind for name in counts}
     if as_json:
@@ -140,7 +175,7 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
     table = Table("batch", "state", "complete", "answers", "left", "yes / no / skip", "gold right", box=None)
     for name, each in counts.items():
         table.add_row(
-            name,
+            shown(name),
             state[name],
             f"{each.complete} of {each.items}",
             f"{each.answers} of {each.wanted}",
@@ -162,7 +197,9 @@ def quality_command(
 
     Example: cleanplate review quality round-1 --json
     """
-    quality = batch_quality(Workspace.existing(workspace).ledger(), batch)
+    from tasks.review.quality import batch_quality
+
+    quality = batch_quality(existing_workspace(workspace).ledger(), batch)
     if as_json:
         print_json(quality.model_dump(mode="json"))
         return
@@ -170,7 +207,7 @@ def quality_command(
     for each in quality.people:
         seconds = "–" if each.median_seconds is None else f"{each.median_seconds:.1f}"
         table.add_row(
-            each.person,
+            shown(each.person),
             str(each.answers),
             f"{each.yes} / {each.no} / {each.skipped}",
             seconds,
@@ -182,7 +219,7 @@ def quality_command(
     for pair in quality.pairs:
         kappa = "–" if pair.kappa is None else f"{pair.kappa:.2f}"
         agreed = f"agree on {pair.agreed} of {pair.items}"
-        console.print(f"{pair.first} and {pair.second} {agreed}, Cohen's kappa {kappa}")
+        console.print(shown(f"{pair.first} and {pair.second} {agreed}, Cohen's kappa {kappa}"))
     alpha = "–" if quality.alpha is None else f"{quality.alpha:.2f}"
     console.print(f"Krippendorff's alpha {alpha} over {quality.shared} shared items")
 
@@ -192,4 +229,5 @@ def _checked(settings: dict[str, object]) -> QueuePolicy:
     try:
         return QueuePolicy.model_validate(settings)
     except ValueError as error:
-        raise InputError("the batch's settings", str(error).replace("\n", " ")) from error
+        setting, _, fault = first_fault(error).partition(": ")
+        raise InputError(f"--{setting.replace('_', '-')}", fault) from error

@@ -6,16 +6,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from data_specs.review import ExchangeFormat
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    existing_workspace,
     no_pipe,
     print_json,
+    shown,
 )
-from tasks.review.exchange import ExchangeFormat, export_candidates, import_answers
-from tasks.workspace import Workspace
 
 exchange_app = typer.Typer()
 
@@ -26,7 +27,7 @@ def export_command(
     out: Annotated[Path, typer.Argument(help="The folder to write; its pictures lie in `pictures`.")],
     kind: Annotated[ExchangeFormat, typer.Option("--format", help="For which tool.")] = "label-studio",
     batch: Annotated[
-        str | None, typer.Option(help="A review batch's candidates; by default all there are.")
+        str | None, typer.Option(help="A review batch's candidates; by default all for training.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
@@ -39,7 +40,9 @@ def export_command(
 
     Example: cleanplate review export --format csv answers --batch human-1-3f2a9c1b
     """
-    place = Workspace.existing(workspace)
+    from tasks.review.exchange import export_candidates
+
+    place = existing_workspace(workspace)
     ledger = place.ledger()
     keys = (
         None if batch is None else {item.candidate for item in ledger.batch_items(ledger.batch(batch).name)}
@@ -49,9 +52,8 @@ def export_command(
         print_json(report.model_dump())
         return
     files = ", ".join(str(out / name) for name in report.files)
-    Console().print(
-        f"{report.candidates} candidates, {report.answers} answers so far: {files}", soft_wrap=True
-    )
+    told = f"{report.candidates} candidates, {report.answers} answers so far: {files}"
+    Console().print(shown(told), soft_wrap=True)
 
 
 @exchange_app.command("import")
@@ -72,7 +74,9 @@ def import_command(
 
     Example: cleanplate review import answers/answers.csv
     """
-    report = import_answers(Workspace.existing(workspace), path)
+    from tasks.review.exchange import import_answers
+
+    report = import_answers(existing_workspace(workspace), path)
     if as_json:
         print_json(report.model_dump())
         return

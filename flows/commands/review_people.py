@@ -10,19 +10,19 @@ from rich.table import Table
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
+    existing_workspace,
     print_json,
+    shown,
 )
-from tasks.review.people import invite
-from tasks.workspace import Workspace
 
 people_app = typer.Typer(
     name="people", help="Who may answer: add, list, exclude, readmit.", no_args_is_help=True
 )
 
 NameArgument = Annotated[str, typer.Argument(help="The person's name.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")]
 
 
 @people_app.command("add")
@@ -39,7 +39,9 @@ def add_command(
 
     Example: cleanplate review people add ana
     """
-    token = invite(Workspace.existing(workspace).ledger(), name, replace=new_token)
+    from tasks.review.people import invite
+
+    token = invite(existing_workspace(workspace).ledger(), name, replace=new_token)
     if as_json:
         print_json({"person": name, "token": token})
         return
@@ -53,7 +55,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 
     Example: cleanplate review people list
     """
-    ledger = Workspace.existing(workspace).ledger()
+    ledger = existing_workspace(workspace).ledger()
     people = ledger.people()
     last = {each.name: ledger.person_events(each.name)[-1] for each in people}
     if as_json:
@@ -64,7 +66,8 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     for each in people:
         event = last[each.name]
         counts = "no" if each.excluded else "yes"
-        table.add_row(each.name, counts, event.kind, f"{event.recorded_at:%Y-%m-%d %H:%M}", event.reason)
+        when = f"{event.recorded_at:%Y-%m-%d %H:%M}"
+        table.add_row(shown(each.name), counts, event.kind, when, shown(event.reason))
     Console().print(table)
 
 
@@ -77,8 +80,8 @@ def exclude_command(
 
     Example: cleanplate review people exclude ana --reason "answers without looking"
     """
-    Workspace.existing(workspace).ledger().exclude_person(name, reason, datetime.now(UTC))
-    Console().print(f"{name}'s answers no longer count; their items are asked again")
+    existing_workspace(workspace).ledger().exclude_person(name, reason, datetime.now(UTC))
+    Console().print(shown(f"{name}'s answers no longer count; their items are asked again"))
 
 
 @people_app.command("readmit")
@@ -90,5 +93,5 @@ def readmit_command(
 
     Example: cleanplate review people readmit ana --reason "a misunderstanding"
     """
-    Workspace.existing(workspace).ledger().readmit_person(name, reason, datetime.now(UTC))
-    Console().print(f"{name}'s answers count again")
+    existing_workspace(workspace).ledger().readmit_person(name, reason, datetime.now(UTC))
+    Console().print(shown(f"{name}'s answers count again"))

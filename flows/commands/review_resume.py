@@ -5,7 +5,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    existing_workspace,
+    print_json,
+    shown,
+)
 from tasks.review.ending import Ending
 
 resume_app = typer.Typer()
@@ -28,15 +36,15 @@ def resume_command(
     Example: cleanplate review resume human-1-3f2a9c1b --decision continue
     """
     from tasks.review.resume import resume
-    from tasks.workspace import Workspace
 
-    woken = resume(Workspace.existing(workspace), batch, decision)
+    woken = resume(existing_workspace(workspace), batch, decision)
     if as_json:
         print_json({"batch": batch, "runs": [each.model_dump(mode="json") for each in woken]})
     else:
         console = Console()
         for each in woken:
-            console.print(f"run {each.flow_run}: {each.state}" + (f" ({each.detail})" if each.detail else ""))
+            why = f" ({each.detail})" if each.detail else ""
+            console.print(shown(f"run {each.flow_run}: {each.state}{why}"))
         if not woken:
             console.print("no suspended run waits for it; run the round again, and it goes on")
     if any(each.state in ("refused", "unreachable") for each in woken):

@@ -1,5 +1,6 @@
 """The commands of RORem's cycle: demo, round, cycle; and training what is made beforehand."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.commands.options import DEFAULT_WORKSPACE, LARGEST, JsonOption, WorkspaceOption, clear_errors
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    LARGEST,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    shown,
+)
 from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.train_judge import train_judge_command
@@ -46,6 +54,9 @@ def demo(
 
     Example: cleanplate demo --rounds 1 --workspace /tmp/plates
     """
+    # Read when torch is first imported. The tiny networks' steps are too small to share: a second thread adds
+    # half as much CPU, and on a busy machine the two wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from flows.demo import demo_config
 
     _run_cycle(demo_config(workspace, rounds, seed), as_json)
@@ -200,7 +211,8 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
     console = Console(stderr=True, highlight=False)
     place = Workspace(config.workspace.absolute())
     report = report_path(place)
-    console.print(f"\nThe report: {report}", soft_wrap=True)
+    console.print()
+    console.print(shown(f"The report: {report}"), soft_wrap=True)
     if place.address != str(place.root):
-        console.print(f"kept as {place.address}/{report.name}", soft_wrap=True)
+        console.print(shown(f"kept as {place.address}/{report.name}"), soft_wrap=True)
     console.print(hint, soft_wrap=True)

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -33,7 +34,7 @@ def training_bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int, 
                 said = time.monotonic()
                 console.print(f"step {done:,} of {total:,}: {pace}")
 
-        yield console.print, step
+        yield partial(console.print, markup=False), step
 
 
 def pace_of(steps: int, seconds: float, loss: float) -> str:

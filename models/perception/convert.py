@@ -1,24 +1,15 @@
-"""Convert a published pickle to safetensors, once: `python -m models.perception.convert sam FILE FOLDER`.
+"""Convert a published pickle to safetensors, once: `python -m models.perception.convert sam FILE FOLDER`."""
 
-The pickle is read as weights only: torch builds tensors and, for YOLO, ultralytics' and torch's own layers,
-and refuses everything else.
-"""
-
+import argparse
 import sys
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
-import torch
-from safetensors.torch import save_file
-from torch import nn
-
-from data_specs.errors import InputError
+from data_specs.errors import CleanplateError
+from models.perception.published_pickle import PickleKind, read_published
 from models.perception.weights import FILE_NAME
-from models.perception.yolo import allowed_globals, class_notes
 
 
-def convert(kind: str, file: Path, folder: Path) -> None:
+def convert(kind: PickleKind, file: Path, folder: Path) -> None:
     """Write ``model.safetensors`` into ``folder``.
 
     Args:
@@ -27,26 +18,31 @@ def convert(kind: str, file: Path, folder: Path) -> None:
         folder: Made if need be.
 
     Raises:
-        InputError: If the kind is unknown, or the file holds anything but such weights.
+        InputError: If the file holds anything but such weights.
     """
-    if kind not in ("sam", "yolo"):
-        raise InputError(kind, "is neither sam nor yolo")
-    try:
-        with torch.serialization.safe_globals(allowed_globals(file) if kind == "yolo" else []):
-            found: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, UnpicklingError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(file, f"cannot be read as weights only ({first})") from error
-    notes: dict[str, str] = {}
-    if kind == "yolo":
-        network: nn.Module = found.get("ema") or found["model"]
-        notes = class_notes(tuple(network.names.values()))  # pyright: ignore
-        found = network.float().state_dict()
+    weights = read_published(kind, file)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f"{FILE_NAME}.aside"
-    save_file({name: tensor.contiguous() for name, tensor in found.items()}, aside, metadata=notes)
+    aside.write_bytes(weights)
     aside.replace(folder / FILE_NAME)
 
 
+def main() -> None:
+    """Converts; a file that is no such pickle ends in a sentence."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.perception.convert",
+        description="Convert published weights to safetensors, once. The pickle runs no code: it is read in "
+        "a process that can open nothing, and only tensors are taken out of it.",
+    )
+    parser.add_argument("kind", choices=("sam", "yolo"), help="sam_vit_*.pth, or yolo11*.pt")
+    parser.add_argument("file", type=Path, help="the file as published")
+    parser.add_argument("folder", type=Path, help="gets model.safetensors")
+    given = parser.parse_args()
+    try:
+        convert(given.kind, given.file, given.folder)
+    except CleanplateError as error:
+        sys.exit(f"cleanplate: {error}")
+
+
 if __name__ == "__main__":
-    convert(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main()

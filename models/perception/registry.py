@@ -6,12 +6,24 @@ from pydantic import Field
 
 from models.perception.grounding_dino import GroundingDinoConfig, GroundingDinoDetector
 from models.perception.sam import SamConfig, SamSegmenter
-from models.perception.yolo import YoloConfig, YoloDetector
+from models.perception.yolo import NO_YOLO, YoloConfig, YoloDetector, yolo_is_installed
 from models.protocols import Detector, Segmenter
 
 DetectorConfig = Annotated[YoloConfig | GroundingDinoConfig, Field(discriminator="kind")]
 """Every detector's config, told apart by ``kind``."""
 SegmenterConfig = SamConfig
+
+
+def default_detector() -> DetectorConfig:
+    """YOLO where the extra `yolo` is installed, else Grounding DINO; a config then names the one it took."""
+    return YoloConfig() if yolo_is_installed() else GroundingDinoConfig()
+
+
+def detector_words(config: DetectorConfig) -> str:
+    """Which detector finds objects, and how to get YOLO where it is not installed."""
+    if isinstance(config, YoloConfig):
+        return "objects are found by YOLO"
+    return "objects are found by Grounding DINO" + ("" if yolo_is_installed() else f": {NO_YOLO}")
 
 
 def build_detector(config: DetectorConfig) -> Detector:

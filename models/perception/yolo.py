@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel
 
 YoloSize = Literal["tiny", "n", "s", "m", "l", "x"]
+
+NO_YOLO = "ultralytics is not installed; `pip install 'cleanplate[yolo]'` brings it (AGPL-3.0)"
 
 FILL = (114, 114, 114)
 """YOLO's grey about a letterboxed picture."""
@@ -113,6 +115,11 @@ class YoloDetector:
         return detections
 
 
+def yolo_is_installed() -> bool:
+    """Whether ultralytics, the extra `yolo`, is here; it is not imported."""
+    return find_spec("ultralytics") is not None
+
+
 def build_yolo(size: YoloSize, classes: int) -> "DetectionModel":
     """YOLO11 of this size, untrained, ready for its own loss.
 
@@ -138,20 +145,6 @@ def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:
     return {"classes": json.dumps(class_names)}
 
 
-def allowed_globals(file: Path) -> list[Any]:
-    """The classes a published YOLO pickle names, if they are ultralytics' or torch's layers.
-
-    Others are left for torch to refuse.
-    """
-    _detection_model()
-    allowed: list[Any] = []
-    for name in torch.serialization.get_unsafe_globals_in_checkpoint(file):
-        module, _, attribute = name.rpartition(".")
-        if module.startswith(("ultralytics.nn.", "torch.nn.modules.")):
-            allowed.append(getattr(import_module(module), attribute))
-    return allowed
-
-
 def _class_names(folder: Path) -> tuple[str, ...]:
     notes = read_notes(folder, _CONVERT)
     if "classes" not in notes:
@@ -169,9 +162,7 @@ def _detection_model() -> tuple[type["DetectionModel"], dict[str, Any]]:
             from ultralytics.nn.tasks import DetectionModel
             from ultralytics.utils import ROOT, YAML
     except ImportError as error:
-        raise ModelError(
-            "ultralytics is not installed; `pip install 'cleanplate[perception]'` brings it (AGPL-3.0)"
-        ) from error
+        raise ModelError(NO_YOLO) from error
     return DetectionModel, YAML.load(str(ROOT / "cfg/models/11/yolo11.yaml"))
 
 

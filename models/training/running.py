@@ -36,7 +36,7 @@ class RunningConfig(BaseModel):
     )
     optimizer: Literal["adamw", "adamw_8bit"] = Field(
         default="adamw",
-        description="adamw: torch's, fused on CUDA; adamw_8bit: bitsandbytes', to be installed besides.",
+        description="adamw: torch's, fused; adamw_8bit: bitsandbytes', to be installed besides.",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations twice rather than keep them."
@@ -173,7 +173,8 @@ def build_optimizer(
     """
     trained = [p for p in module.parameters() if p.requires_grad]
     if running.optimizer == "adamw":
-        fused = True if device.type == "cuda" else None
+        # On the CPU it is not tried with pieces of sharded tensors.
+        fused = True if device.type == "cuda" or running.sharding == "none" else None
         return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
     try:
         from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports] - an extra

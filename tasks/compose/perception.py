@@ -14,8 +14,13 @@ from models.perception.ground_registry import (
     build_depth_estimator,
     build_ground_segmenter,
 )
-from models.perception.registry import DetectorConfig, SegmenterConfig, build_detector, build_segmenter
-from models.perception.yolo import YoloConfig
+from models.perception.registry import (
+    DetectorConfig,
+    SegmenterConfig,
+    build_detector,
+    build_segmenter,
+    default_detector,
+)
 from models.protocols import DepthEstimator, Detector, GroundSegmenter, Segmenter
 
 
@@ -40,7 +45,10 @@ class PerceptionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    detector: DetectorConfig = Field(default=YoloConfig(), description="Finds objects.")
+    detector: DetectorConfig = Field(
+        default=default_detector(),
+        description="Finds objects; YOLO where the extra `yolo` is installed, else Grounding DINO.",
+    )
     segmenter: SegmenterConfig = Field(default=SegmenterConfig(), description="Cuts an object's mask.")
     ground: GroundSegmenterConfig = Field(
         default=GroundSegmenterConfig(), description="Tells ground from what stands on it."

@@ -6,9 +6,10 @@ import sqlalchemy as sa
 
 from data_specs import ledger as tables
 from data_specs.errors import LedgerError
+from data_specs.keys import Split
 from data_specs.reject import Reject
 from data_specs.shard import SampleRow, ShardRef, Stage
-from tasks.ledger.base import LedgerBase, insert_new, insert_one, now
+from tasks.ledger.base import LedgerBase, chunked, insert_new, insert_one, now
 from tasks.ledger.rejects import insert_rejects
 
 _REF_COLUMNS = [tables.shards.c[field] for field in ShardRef.model_fields]
@@ -68,6 +69,17 @@ class ShardLedger(LedgerBase):
         with self._reading() as connection:
             return [ShardRef(**row) for row in connection.execute(query).mappings()]
 
+    def shards_of_works(self, input_digests: Sequence[str]) -> list[ShardRef]:
+        """The shards that these works made, as far as there are any."""
+        query = sa.select(*_REF_COLUMNS)
+        column = tables.shards.c.input_digest
+        with self._reading() as connection:
+            return [
+                ShardRef(**row)
+                for chunk in chunked(input_digests)
+                for row in connection.execute(query.where(column.in_(chunk))).mappings()
+            ]
+
     def samples_of(self, shard: str) -> list[SampleRow]:
         """What a shard holds, in its order."""
         table = tables.samples
@@ -75,6 +87,50 @@ class ShardLedger(LedgerBase):
         query = sa.select(*columns).where(table.c.shard == shard).order_by(table.c.position)
         with self._reading() as connection:
             return [SampleRow(**row) for row in connection.execute(query).mappings()]
+
+    def samples_in(self, shards: Sequence[str], split: Split | None = None) -> dict[str, list[SampleRow]]:
+        """What some shards hold of a split (None = any), each in its order; a query for all of them.
+
+        Returns:
+            A list for every shard named, in the order given.
+        """
+        table = tables.samples
+        columns = [table.c[field] for field in SampleRow.__dataclass_fields__]
+        query = sa.select(table.c.shard, *columns).order_by(table.c.shard, table.c.position)
+        if split is not None:
+            query = query.where(table.c.split == split)
+        found: dict[str, list[SampleRow]] = {name: [] for name in shards}
+        with self._reading() as connection:
+            for chunk in chunked(list(found)):
+                for shard, *values in connection.execute(query.where(table.c.shard.in_(chunk))):
+                    found[shard].append(SampleRow(*values))
+        return found
+
+    def keys_of_split(self, keys: Sequence[str], split: Split) -> set[str]:
+        """Those of ``keys`` whose sample is of a split."""
+        table, found = tables.samples, set[str]()
+        query = sa.select(table.c.key).where(table.c.split == split)
+        with self._reading() as connection:
+            for chunk in chunked(keys):
+                found.update(connection.scalars(query.where(table.c.key.in_(chunk))))
+        return found
+
+    def holders_of(self, keys: Sequence[str], stage: Stage) -> dict[str, ShardRef]:
+        """The shard of a stage that holds each sample; keys that none holds are left out."""
+        samples, shards = tables.samples, tables.shards
+        query = (
+            sa.select(samples.c.key, *_REF_COLUMNS)
+            .join(shards, shards.c.name == samples.c.shard)
+            .where(shards.c.stage == stage)
+            .order_by(shards.c.round, shards.c.index, shards.c.name)
+        )
+        found: dict[str, ShardRef] = {}
+        with self._reading() as connection:
+            for chunk in chunked(keys):
+                for row in connection.execute(query.where(samples.c.key.in_(chunk))).mappings():
+                    facts = dict(row)
+                    found[facts.pop("key")] = ShardRef(**facts)
+        return found
 
     def holder_of(self, key: str, stage: Stage, besides: str) -> str | None:
         """The name of a shard of this stage that holds the sample, besides that of the work ``besides``."""

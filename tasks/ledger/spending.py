@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from data_specs import ledger as tables
 from data_specs.spending import Seconds, Spending
-from tasks.ledger.base import LedgerBase, between, insert_new, now
+from tasks.ledger.base import LedgerBase, between, chunked, insert_new, now
 
 _NAME = "spending"
 """Kept beside what the work found, as one more phase of it."""
@@ -23,6 +23,14 @@ class SpendingLedger(LedgerBase):
         values = {"run": work, "name": _NAME, "payload": payload, "recorded_at": now()}
         with self._writing() as connection:
             insert_new(connection, tables.phases, [values])
+
+    def finished_works(self, works: Sequence[str]) -> set[str]:
+        """Those whose seconds are noted: that is the last thing a work does."""
+        table = tables.phases
+        query = sa.select(table.c.run).where(table.c.name == _NAME)
+        with self._reading() as connection:
+            chunks = [query.where(table.c.run.in_(chunk)) for chunk in chunked(works)]
+            return {run for chunk in chunks for run in connection.scalars(chunk)}
 
     def spending(self, since: datetime | None = None, until: datetime | None = None) -> list[Spending]:
         """What was noted from ``since`` on and before ``until`` (None = ever), in order."""

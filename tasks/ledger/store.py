@@ -10,6 +10,7 @@ from tasks.ledger.people import PeopleLedger
 from tasks.ledger.phases import PhaseLedger
 from tasks.ledger.rejects import RejectLedger
 from tasks.ledger.reviews import ReviewLedger
+from tasks.ledger.scenes import SceneLedger
 from tasks.ledger.scores import ScoreLedger
 from tasks.ledger.shards import ShardLedger
 from tasks.ledger.spending import SpendingLedger
@@ -18,6 +19,7 @@ from tasks.ledger.versions import VersionLedger
 
 class Ledger(
     ShardLedger,
+    SceneLedger,
     RejectLedger,
     DrawLedger,
     ReviewLedger,

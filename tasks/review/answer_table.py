@@ -2,19 +2,28 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
-from data_specs.errors import InputError
+from data_specs.errors import InputError, first_fault
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
-from data_specs.review import Decision, Review, ReviewerKind
+from data_specs.review import Decision, PlainText, Review, ReviewerKind
 
 CANDIDATE_COLUMNS: tuple[str, ...] = ("candidate", "class_name", "variant", "source", "mask", "removal")
 ANSWER_COLUMNS: tuple[str, ...] = ("decision", "reason", "reviewer", "kind", "answered_at", "event")
@@ -22,18 +31,35 @@ COLUMNS: tuple[str, ...] = CANDIDATE_COLUMNS + ANSWER_COLUMNS
 _NEEDED = ("candidate", "decision", "reviewer")
 
 
+# What a spreadsheet takes for a formula, and that behind marks which were set before it already.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The moment itself; raises ValueError where UTC has no such year."""
+    try:
+        moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("there is no such date in UTC") from error
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""When somebody answered, with its zone."""
+
+
 class _Row(BaseModel):
     """An answered row. The pictures' columns are for people; nothing in them is opened."""
 
     model_config = ConfigDict(frozen=True)
 
-    candidate: str = Field(min_length=1, max_length=80)
+    candidate: PlainText = Field(min_length=1, max_length=80)
     decision: Decision
-    reviewer: str = Field(min_length=1, max_length=160)
+    reviewer: PlainText = Field(min_length=1, max_length=160)
     kind: ReviewerKind = "person"
-    reason: str = Field(default="", max_length=200)
-    answered_at: AwareDatetime | None = None
-    event: str = Field(default="", max_length=64)
+    reason: PlainText = Field(default="", max_length=200)
+    answered_at: Moment | None = None
+    event: PlainText = Field(default="", max_length=64)
 
     @field_validator("decision", mode="before")
     @classmethod
@@ -70,11 +96,14 @@ def answer_rows(row: Mapping[str, str], reviews: Sequence[Review]) -> list[dict[
 
 
 def csv_bytes(rows: Sequence[Mapping[str, str]]) -> bytes:
-    """UTF-8 with the mark by which spreadsheets know it."""
+    """UTF-8 with the mark by which spreadsheets know it.
+
+    A cell that a spreadsheet would run as a formula has ``'`` before it; `read_answer_table` takes it off.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _no_formula(cell) for name, cell in row.items()} for row in rows)
     return text.getvalue().encode("utf-8-sig")
 
 
@@ -97,12 +126,6 @@ def read_answer_table(path: Path) -> Iterator[Review | Reject | None]:
     return (_outcome(kind, f"{path.name}[{number}]", record) for number, record in enumerate(records))
 
 
-def first_fault(error: ValidationError) -> str:
-    """Where and what, of the first thing wrong."""
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
-
-
 def _outcome(kind: str, name: str, record: Mapping[str, Any]) -> Review | Reject | None:
     filled = {key: value for key, value in record.items() if key and value not in (None, "")}
     if not filled.get("decision"):
@@ -116,7 +139,7 @@ def _outcome(kind: str, name: str, record: Mapping[str, Any]) -> Review | Reject
 def _csv_records(path: Path) -> list[dict[str, Any]]:
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        records = list(reader)
+        records = [{name: _as_meant(cell) for name, cell in record.items()} for record in reader]
     except OSError as error:
         raise InputError(path, f"it cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -134,6 +157,16 @@ def _parquet_records(path: Path) -> list[dict[str, Any]]:
         raise InputError(path, "it is not Parquet") from error
     _refuse_missing(path, table.column_names)
     return table.to_pylist()
+
+
+def _no_formula(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _as_meant(cell: Any) -> Any:
+    """The reverse of `_no_formula`; a short or long row's None and list are let be."""
+    marked = isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell)
+    return cell[1:] if marked else cell
 
 
 def _refuse_missing(path: Path, columns: Iterable[str]) -> None:

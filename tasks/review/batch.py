@@ -20,14 +20,18 @@ _UNANIMOUS = 2
 
 
 def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy: QueuePolicy) -> ReviewBatch:
-    """Opens a batch that asks about every candidate of some shards; opened twice, it is one.
+    """Opens a batch that asks about every training candidate of some shards; opened twice, it is one.
+
+    People are asked about nothing of the validation or test split.
 
     Raises:
         InputError: When there is nothing to ask about, or the name is none.
         LedgerError: When a batch of this name has other settings.
     """
-    if not refs:
-        raise InputError(name, "there are no candidates to review; propose some with `cleanplate round`")
+    if not items_of(workspace, refs, "train"):
+        raise InputError(
+            name, "there are no candidates to review for training; propose some with `cleanplate round`"
+        )
     try:
         batch = ReviewBatch(name=name, round=refs[0].round, policy=policy, opened_at=datetime.now(UTC))
     except ValidationError as error:
@@ -48,11 +52,13 @@ def known_answers(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, K
     latter then measure people and join no dataset.
     """
     unanimous = _unanimous(workspace, set(items_of(workspace, refs)))
-    return unanimous or _from_truth(workspace, refs)
+    # Batches of earlier versions asked about validation candidates too.
+    training = workspace.ledger().keys_of_split(list(unanimous), "train")
+    return {key: unanimous[key] for key in unanimous if key in training} or _from_truth(workspace, refs)
 
 
 def _plan(workspace: Workspace, refs: Sequence[ShardRef], policy: QueuePolicy) -> list[ReviewItem]:
-    ledger, candidates = workspace.ledger(), items_of(workspace, refs)
+    ledger, candidates = workspace.ledger(), items_of(workspace, refs, "train")
     scores = {} if policy.order == "random" else ledger.newest_scores(candidates)
     gold = known_answers(workspace, refs) if policy.gold_share > 0 else {}
     return plan_items(candidates, policy, scores, gold)
@@ -78,7 +84,8 @@ def _from_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, Kno
     known = set(items_of(workspace, truth))
     found: dict[str, KnownAnswer] = {}
     for ref in refs:
-        candidates = [each for each in read_candidates(workspace, ref) if each.item in known]
+        shown = read_candidates(workspace, ref)
+        candidates = [each for each in shown if each.item in known and each.split == "train"]
         oracle = oracle_for(workspace, OracleConfig(), truth, candidates)
         found.update({each.key: "yes" if oracle.truly_good(each) else "no" for each in candidates})
     return found
@@ -86,7 +93,7 @@ def _from_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, Kno
 
 @task(task_run_name="open review batch {batch}")
 def open_batch(workspace: Workspace, batch: str, refs: tuple[ShardRef, ...], policy: QueuePolicy) -> None:
-    """Ask people about every candidate of some shards."""
+    """Ask people about every training candidate of some shards."""
     make_batch(workspace, batch, refs, policy)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.person import Person
-from data_specs.review import REASONS, Decision
+from data_specs.review import REASONS, Decision, PlainText
 from data_specs.review_batch import Answer, Lease
 from tasks.ledger import Ledger
 from tasks.review.pictures import ReviewPictures
@@ -30,7 +30,7 @@ class AnswerBody(BaseModel):
     decision: Decision
     reason: str = Field(default="", max_length=40)
     seconds: float = Field(ge=0, le=86_400, allow_inf_nan=False)
-    page_version: str = Field(default="", max_length=32)
+    page_version: PlainText = Field(default="", max_length=32)
 
 
 class UndoBody(BaseModel):
@@ -127,5 +127,5 @@ class Desk:
             "width": seen.width,
             "height": seen.height,
             "mask_box": list(seen.mask_box),
-            "pictures": {name: f"/pictures/{lease.candidate}/{name}.png" for name in names},
+            "pictures": {name: f"pictures/{lease.candidate}/{name}.png" for name in names},
         }

@@ -3,21 +3,19 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
-from data_specs.review import Review
+from data_specs.review import ExchangeFormat, Review
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.aside import write_durably
+from tasks.choose import items_of
 from tasks.review.answer_table import answer_rows, csv_bytes, parquet_bytes, read_answer_table
 from tasks.review.label_studio import label_config, read_annotations, tasks_json
 from tasks.shards import ShardReader, decode_candidate
 from tasks.workspace import Workspace
-
-ExchangeFormat = Literal["label-studio", "csv", "parquet"]
 
 
 class ExportReport(BaseModel):
@@ -53,7 +51,7 @@ def export_candidates(
     Args:
         workspace: Where the shards lie.
         refs: Shards of candidates.
-        keys: The candidates wanted; None = all of the shards.
+        keys: The candidates wanted; None = all of the shards that are of the training split.
         kind: For which tool.
         out: The folder; made where it is missing.
 
@@ -93,7 +91,7 @@ def import_answers(workspace: Workspace, path: Path) -> ImportReport:
     outcomes = list(read_annotations(path) if kind == "label-studio" else read_answer_table(path))
     told = [each for each in outcomes if isinstance(each, Review)]
     before = {each.event: each for each in ledger.reviews([review.candidate for review in told])}
-    known = {row.key for ref in ledger.shards(stage="candidates") for row in ledger.samples_of(ref.name)}
+    known = set(items_of(workspace, ledger.shards(stage="candidates")))
     added, rejects = _sorted_out(kind, told, known, before)
     rejects += [each for each in outcomes if isinstance(each, Reject)]
     asked = {item.candidate: each.name for each in ledger.batches() for item in ledger.batch_items(each.name)}
@@ -141,9 +139,10 @@ def _kind(path: Path) -> ExchangeFormat:
 def _samples(
     workspace: Workspace, refs: Sequence[ShardRef], keys: set[str] | None
 ) -> Iterator[EncodedSample]:
+    wanted = set(items_of(workspace, refs, "train")) if keys is None else keys
     with ShardReader(workspace, refs) as reader:
         for position, key in enumerate(reader.keys):
-            if keys is None or key in keys:
+            if key in wanted:
                 yield reader[position]
 
 

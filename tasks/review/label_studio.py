@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 from xml.etree import ElementTree
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_specs.errors import InputError
+from data_specs.errors import InputError, first_fault
 from data_specs.keys import derive_key
+from data_specs.plain_text import plain_text
 from data_specs.reject import Reject, RejectReason
-from data_specs.review import REASONS, Review
-from tasks.review.answer_table import first_fault
+from data_specs.review import REASONS, PlainText, Review
+from tasks.review.answer_table import Moment
 
 QUESTION = "Is the object gone with its shadow, nothing new painted in, no seam to be seen?"
 _SOURCE = "label-studio"
@@ -26,7 +27,7 @@ _HOTKEYS = {"yes": "y", "no": "n", "skip": "s"}
 class _Value(BaseModel):
     """What was chosen; Label Studio writes one choice as a list too."""
 
-    choices: tuple[Annotated[str, Field(max_length=80)], ...] = Field(min_length=1, max_length=1)
+    choices: tuple[Annotated[PlainText, Field(max_length=80)], ...] = Field(min_length=1, max_length=1)
 
 
 class _Choice(BaseModel):
@@ -41,16 +42,16 @@ class _Annotation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: int | Annotated[str, Field(min_length=1, max_length=80)]
+    id: int | Annotated[PlainText, Field(min_length=1, max_length=80)]
     result: tuple[_Choice, ...]
     was_cancelled: bool = False
     completed_by: Any = None
-    created_at: AwareDatetime
+    created_at: Moment
     lead_time: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 class _Data(BaseModel):
-    candidate: str = Field(min_length=1, max_length=80)
+    candidate: PlainText = Field(min_length=1, max_length=80)
 
 
 class _Task(BaseModel):
@@ -118,8 +119,7 @@ def read_annotations(path: Path) -> Iterator[Review | Reject]:
             try:
                 yield _review(task.data.candidate, _Annotation.model_validate(annotation))
             except ValueError as error:
-                fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
-                yield _refused(f"{name}.annotations[{place}]", fault)
+                yield _refused(f"{name}.annotations[{place}]", first_fault(error))
 
 
 def _review(candidate: str, annotation: _Annotation) -> Review:
@@ -154,7 +154,7 @@ def _reviewer(completed_by: object) -> str:
         known = known.get("email") or known.get("id")
     if not isinstance(known, (str, int)) or len(str(known)) > 100:
         raise ValueError("completed_by: names nobody")
-    return f"{_SOURCE}:{known}"
+    return f"{_SOURCE}:{plain_text(str(known))}"
 
 
 def _refused(name: str, fault: str) -> Reject:

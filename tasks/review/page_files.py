@@ -35,7 +35,7 @@ class PageFiles:
     def index(self) -> PageFile:
         """``index.html``, its assets asked for under the version's own path, which never changes."""
         plain = self._files["index.html"]
-        versioned = plain.content.replace(b'"/static/', f'"/static/{self.version}/'.encode())
+        versioned = plain.content.replace(b'"static/', f'"static/{self.version}/'.encode())
         return PageFile(versioned, plain.media_type)
 
     def find(self, path: str) -> tuple[PageFile | None, bool]:

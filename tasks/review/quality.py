@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from statistics import median
 
+import numpy as np
+
 from data_specs.review import Decision, Review
 from data_specs.review_quality import PairAgreement, PersonQuality, QualityFlag, ReviewQuality
 from tasks.ledger import Ledger
@@ -81,20 +83,23 @@ def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
 
 
 def krippendorff_alpha(votes: Votes) -> float | None:
-    """Krippendorff's alpha for nominal data, people by items, items missing; None where it is not defined."""
-    # Imported here, as torch is: the server's start must not wait for it.
-    from nltk.metrics.agreement import AnnotationTask
+    """Krippendorff's alpha for nominal data, people by items, items missing; None where it is not defined.
 
-    answered = Counter(candidate for given in votes.values() for candidate in given)
-    said = [
-        (person, candidate, decision)
-        for person, given in votes.items()
-        for candidate, decision in given.items()
-        if answered[candidate] > 1
-    ]
-    if len({decision for _, _, decision in said}) < 2:
+    1 - (n - 1) · Σ o / Σ n·n over unequal decisions: o counts pairs of answers within an item, each over its
+    answers less one, and n the answers, all of items that two people or more answered.
+    """
+    said: dict[str, Counter[Decision]] = {}
+    for given in votes.values():
+        for candidate, decision in given.items():
+            said.setdefault(candidate, Counter())[decision] += 1
+    counts = np.array([[each["yes"], each["no"], each["skip"]] for each in said.values()]).reshape(-1, 3)
+    counts = counts[counts.sum(axis=1) > 1]
+    answers, totals = counts.sum(axis=1), counts.sum(axis=0)
+    if np.count_nonzero(totals) < 2:
         return None
-    return float(AnnotationTask(said).alpha())
+    unequal = ((answers**2 - (counts**2).sum(axis=1)) / (answers - 1)).sum()
+    expected = totals.sum() ** 2 - (totals**2).sum()
+    return float(1 - (totals.sum() - 1) * unequal / expected)
 
 
 def _pairs(votes: Votes) -> Iterable[PairAgreement]:

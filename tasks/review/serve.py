@@ -11,6 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from data_specs.errors import InputError
+from tasks.review.connections import TimedProtocol, most_waiting
+from tasks.review.proxy import PublicUrl
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -26,21 +28,26 @@ class Address:
     tls_key: Path | None = None
     allow_plain_http: bool = False
     """Whether tokens and cookies may cross a network unencrypted."""
+    public_url: PublicUrl | None = None
+    """What people open, where a proxy with TLS stands before the server."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of proxies, as `proxy_addresses` gives them, whose X-Forwarded-For is believed."""
 
     @property
     def secure(self) -> bool:
-        """Whether it is behind TLS."""
-        return self.tls_cert is not None
+        """Whether browsers reach it by TLS."""
+        return self.tls_cert is not None or self.public_url is not None
 
     @property
     def names(self) -> frozenset[str]:
         """What a browser may call it in its Host header; the machine's own names where it serves others."""
         own = _own_names() if self.host in ("0.0.0.0", "::") else [self.host]
         bracketed = [f"[{name}]" if ":" in name else name for name in own]
-        return frozenset(name.lower() for name in [*LOOPBACK_NAMES, *bracketed])
+        public = [] if self.public_url is None else [self.public_url.host]
+        return frozenset(name.lower() for name in [*LOOPBACK_NAMES, *bracketed, *public])
 
     def check(self) -> None:
-        """Raises InputError for half a TLS pair, files that are none, or a network without TLS."""
+        """Raises InputError for half a TLS pair, no such files, no TLS on a network, a proxy without URL."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InputError("--tls-cert", "a certificate and its key go together; give --tls-key too")
         for name, file in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
@@ -48,12 +55,15 @@ class Address:
                 raise InputError(name, f"there is no file {file}")
         if self.tls_cert is not None and self.tls_key is not None:
             _check_pair(self.tls_cert, self.tls_key)
-        if not (_is_loopback(self.host) or self.secure or self.allow_plain_http):
+        if not (_is_loopback(self.host) or self.tls_cert or self.allow_plain_http):
             raise InputError(
                 f"--host {self.host}",
-                "anybody on that network could read tokens and answers; give --tls-cert and --tls-key, "
-                "or --allow-plain-http behind a proxy that has TLS",
+                "anybody on that network could read tokens and answers; give --tls-cert and --tls-key; "
+                "or stay on 127.0.0.1 behind a proxy with TLS and give --public-url (docs/review-proxy.md); "
+                "or --allow-plain-http where nobody but such a proxy reaches the port",
             )
+        if self.trusted_proxies and self.public_url is None:
+            raise InputError("--trusted-proxy", "it goes with --public-url, the https:// address people open")
 
 
 def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
@@ -62,7 +72,7 @@ def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
     Args:
         app: The application.
         address: Where.
-        ready: Called with the URL once the port is taken.
+        ready: Called with the URL once the port is taken; behind a proxy with both URLs.
 
     Raises:
         InputError: When the address is refused or cannot be had.
@@ -79,14 +89,20 @@ def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
             f"{address.host}:{address.port}", f"cannot listen here ({error.strerror}); choose another port"
         ) from error
     host = f"[{address.host}]" if ":" in address.host else address.host
-    scheme = "https" if address.secure else "http"
-    ready(f"{scheme}://{host}:{listener.getsockname()[1]}/")
+    scheme = "https" if address.tls_cert else "http"
+    own = f"{scheme}://{host}:{listener.getsockname()[1]}/"
+    ready(f"{address.public_url}, by a proxy that asks {own}" if address.public_url else own)
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        http=TimedProtocol,
+        ws="none",
+        backlog=most_waiting(),
+        # Not "warning": every broken request would be a line, and anybody can send a million.
+        log_level="error",
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(address.trusted_proxies),
+        forwarded_allow_ips=list(address.trusted_proxies),
         ssl_certfile=address.tls_cert,
         ssl_keyfile=address.tls_key,
         timeout_graceful_shutdown=5,

@@ -19,10 +19,11 @@ from tasks.review.guard import Guard
 from tasks.review.limits import RateLimits
 from tasks.review.page_files import PageFile, PageFiles
 from tasks.review.pictures import PictureName, ReviewPictures
+from tasks.review.proxy import PublicUrl
 from tasks.review.quality import batch_quality
 from tasks.review.quality_page import quality_page
 from tasks.review.refusals import Refusal, status_of
-from tasks.review.session import COOKIE, Sessions
+from tasks.review.session import Sessions
 from tasks.review.tokens import csrf_of
 from tasks.workspace import Workspace
 
@@ -45,6 +46,7 @@ def create_app(
     batch: str | None = None,
     hosts: frozenset[str] = frozenset({"127.0.0.1", "localhost", "[::1]"}),
     secure: bool = False,
+    public_url: PublicUrl | None = None,
     limits: RateLimits | None = None,
     when_complete: Callable[[str], None] = _no_hook,
 ) -> ASGIApp:
@@ -55,19 +57,24 @@ def create_app(
         batch: The batch to ask about; None = all that want answers, oldest first.
         hosts: Names, without port, under which the server may be asked for.
         secure: Whether it stands behind TLS, so that its cookie is for TLS only.
+        public_url: What people open where a proxy stands before it; None = the server itself.
         limits: Rate limits; None = the usual ones.
         when_complete: Called with a batch's name after the answer that was its last one wanted.
     """
     ledger, pages = workspace.ledger(keep_connections=True), PageFiles()
     pictures = ReviewPictures(workspace, ledger)
-    sessions = Sessions(ledger, limits or RateLimits(), secure)
+    prefix = public_url.prefix if public_url else ""
+    sessions = Sessions(ledger, limits or RateLimits(), secure, prefix)
     desk = Desk(ledger, pictures, batch, pages.version, when_complete)
-    app = FastAPI(title="cleanplate review", docs_url=None, redoc_url=None, openapi_url=None)
+    # A redirect would name this server's own scheme and host; behind a proxy the browser knows others.
+    app = FastAPI(
+        title="cleanplate review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
     _add_refusals(app)
     _add_api(app, sessions, desk)
     _add_quality(app, sessions, desk, ledger, pages.version)
     _add_files(app, sessions, pages, pictures)
-    return Guard(app, hosts)
+    return Guard(app, hosts, public_url)
 
 
 def _add_refusals(app: FastAPI) -> None:
@@ -105,7 +112,7 @@ def _add_api(app: FastAPI, sessions: Sessions, desk: Desk) -> None:
 
     @app.get("/api/state")
     def state(request: Request, person: Annotated[Person, asking]) -> dict[str, Any]:
-        return {**desk.state(person), "csrf": csrf_of(request.cookies[COOKIE])}
+        return {**desk.state(person), "csrf": csrf_of(request.cookies[sessions.cookie])}
 
     @app.post("/api/lease")
     def lease(person: Annotated[Person, asking], body: LeaseBody) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tasks.review.limits import RateLimits
 from tasks.review.refusals import Refusal
 from tasks.review.tokens import csrf_of, hash_secret, new_secret
 
-COOKIE = "cleanplate_review"
+_COOKIE = "cleanplate_review"
 CSRF_HEADER = "X-Cleanplate-CSRF"
 LASTS = timedelta(hours=24)
 
@@ -20,11 +20,22 @@ LASTS = timedelta(hours=24)
 class Sessions:
     """Who is asking. The ledger holds hashes of tokens and cookies, never these themselves."""
 
-    def __init__(self, ledger: Ledger, limits: RateLimits, secure: bool) -> None:
-        """``secure``: whether the cookie is for TLS only."""
+    def __init__(self, ledger: Ledger, limits: RateLimits, secure: bool, prefix: str = "") -> None:
+        """Takes what is its own.
+
+        Args:
+            ledger: Where people and sessions are known.
+            limits: How often somebody may try.
+            secure: Whether the cookie is for TLS only.
+            prefix: The path under which the page lies, and its cookie with it: ``/review``; empty for all.
+        """
         self._ledger = ledger
         self._limits = limits
         self._secure = secure
+        self._path = prefix or "/"
+        # Browsers take a cookie of such a name by TLS alone, and __Host- from no other host of the domain.
+        protected = "__Secure-" if prefix else "__Host-"
+        self.cookie = f"{protected}{_COOKIE}" if secure else _COOKIE
 
     def sign_in(self, request: Request, response: Response, token: str) -> Person:
         """Opens a session and sets its cookie.
@@ -44,9 +55,10 @@ class Sessions:
         session, now = new_secret(), datetime.now(UTC)
         self._ledger.open_session(hash_secret(session), token_hash, now, now + LASTS)
         response.set_cookie(
-            COOKIE,
+            self.cookie,
             session,
             max_age=int(LASTS.total_seconds()),
+            path=self._path,
             httponly=True,
             samesite="strict",
             secure=self._secure,
@@ -55,8 +67,10 @@ class Sessions:
 
     def sign_out(self, request: Request, response: Response) -> None:
         """Ends the session, here and in the browser."""
-        self._ledger.close_session(hash_secret(request.cookies.get(COOKIE, "")))
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=self._secure)
+        self._ledger.close_session(hash_secret(request.cookies.get(self.cookie, "")))
+        response.delete_cookie(
+            self.cookie, path=self._path, httponly=True, samesite="strict", secure=self._secure
+        )
 
     def person(self, request: Request) -> Person:
         """Who is asking; for a change, only with the session's proof.
@@ -64,7 +78,7 @@ class Sessions:
         Raises:
             Refusal: 401 without a session, 403 for an excluded person or a forged form.
         """
-        session = request.cookies.get(COOKIE, "")
+        session = request.cookies.get(self.cookie, "")
         known = self._ledger.person_of_session(hash_secret(session), datetime.now(UTC)) if session else None
         person = _admitted(known, "sign in with your token first")
         if request.method not in ("GET", "HEAD"):

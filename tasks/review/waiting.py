@@ -16,10 +16,11 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.events import Event
 from prefect.events.schemas.events import Resource
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.keys import derive_key
+from tasks.prefect_password import password_for
 from tasks.workspace import Workspace
 
 COMPLETE_EVENT = "review.batch-complete"
@@ -72,7 +73,7 @@ def wake_runs(workspace: Workspace, batch: str, form: dict[str, Any]) -> list[Wa
         batch: The batch.
         form: What a person would have filled in: ``{"decision": "continue"}`` …
     """
-    return [_wake(run, batch, form) for run in waiting_runs(workspace, batch)]
+    return [_wake(workspace, run, batch, form) for run in waiting_runs(workspace, batch)]
 
 
 def tell_complete(workspace: Workspace, batch: str, counts: dict[str, Any]) -> None:
@@ -91,14 +92,14 @@ def tell_complete(workspace: Workspace, batch: str, counts: dict[str, Any]) -> N
                 payload={"batch": batch, **counts},
                 id=UUID(derive_key(COMPLETE_EVENT, told).ljust(32, "0")),
             )
-            with _client(api) as client:
+            with _client(workspace, api) as client:
                 client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
             ledger.record_phase(COMPLETE_EVENT, told, counts)
 
 
-def _wake(run: WaitingRun, batch: str, form: dict[str, Any]) -> Wake:
+def _wake(workspace: Workspace, run: WaitingRun, batch: str, form: dict[str, Any]) -> Wake:
     try:
-        with _client(run.api) as client:
+        with _client(workspace, run.api) as client:
             state = client.read_flow_run(run.flow_run).state
             if state is None or state.is_final():
                 return Wake(flow_run=run.flow_run, state="over")
@@ -122,8 +123,12 @@ def _waiting(batch: str) -> str:
 
 
 @contextmanager
-def _client(api: str) -> Iterator[SyncPrefectClient]:
-    """A client of that API; the keys that a protected server asks for come from Prefect's settings."""
+def _client(workspace: Workspace, api: str) -> Iterator[SyncPrefectClient]:
+    """A client of that API, with the password that Prefect's settings state, or the workspace's own."""
+    settings: dict[Any, Any] = {PREFECT_API_URL: api}
+    password = password_for(api, workspace.root / "prefect")
+    if password is not None:
+        settings[PREFECT_API_AUTH_STRING] = password
     patience = {"timeout": _PATIENCE_SECONDS}
-    with temporary_settings({PREFECT_API_URL: api}), get_client(patience, sync_client=True) as client:
+    with temporary_settings(settings), get_client(patience, sync_client=True) as client:
         yield client

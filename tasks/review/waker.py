@@ -6,7 +6,7 @@ from typing import Self
 
 import httpx
 
-from data_specs.errors import LedgerError
+from data_specs.errors import InputError, LedgerError
 from tasks.review.ending import batch_ending
 from tasks.review.waiting import tell_complete, wake_runs
 from tasks.workspace import Workspace
@@ -63,7 +63,7 @@ def _settled(workspace: Workspace, batch: str) -> bool:
     """Whether nothing is left to do for a batch; otherwise it is tried."""
     try:
         return wake_if_complete(workspace, batch)
-    except (LedgerError, httpx.HTTPError):
+    except (InputError, LedgerError, httpx.HTTPError):
         return False
 
 

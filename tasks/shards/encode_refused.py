@@ -4,7 +4,7 @@ import json
 
 import cv2
 
-from data_specs.errors import ShardError
+from data_specs.errors import ShardError, first_fault
 from data_specs.keys import derive_key, picture_hash
 from data_specs.reject import RefusedSample, Reject
 from data_specs.shard import EncodedSample
@@ -46,4 +46,4 @@ def decode_refused(sample: EncodedSample) -> RefusedSample:
             },
         )
     except (KeyError, ValueError, cv2.error) as error:
-        raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
+        raise ShardError(f"sample {sample.key} cannot be decoded: {first_fault(error)}") from error

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.arrays import RgbImage
 from data_specs.background import Background
 from data_specs.errors import InputError
-from data_specs.keys import derive_key, picture_hash, split_of_scene
+from data_specs.keys import derive_key, picture_hash
 from data_specs.reject import Reject, RejectReason
-from tasks.pictures import RejectedPicture, read_picture
+from tasks.pictures import RejectedPicture, path_inside, read_picture
 from tasks.sources.clip import ClipConfig, clip_scene
 from tasks.sources.folder import PICTURE_SUFFIXES
 from tasks.sources.pairs import PictureLimits
+from tasks.sources.scene_choice import by_pixels, film_of
 from tasks.sources.squares import Square, cut_picture
 from tasks.sources.studio.empty import empty_scene
 from tasks.sources.studio.render import render
@@ -69,7 +70,7 @@ def count_backgrounds(source: BackgroundSource) -> int:
     """
     if isinstance(source, StudioBackgrounds):
         return source.scenes
-    return len(_pictures_in(source.path)) if isinstance(source, FolderBackgrounds) else 1
+    return len(pictures_in(source.path)) if isinstance(source, FolderBackgrounds) else 1
 
 
 def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterator[Background | Reject]:
@@ -82,7 +83,7 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
         return (studio_background(source.studio, number) for number in numbers_of(source, first, count))
     if isinstance(source, ClipBackground):
         return islice((_of_clip(each) for each in (source,)), first, first + count)
-    paths = _pictures_in(source.path)[first : first + count]
+    paths = pictures_in(source.path)[first : first + count]
     return (_of_file(path, source) for path in paths)
 
 
@@ -99,22 +100,31 @@ def middle_square(picture: RgbImage, size_px: int) -> RgbImage:
     return cut_picture(picture, square, min(size_px, side))
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """What is named as a JPEG or PNG there, in order.
+
+    Raises:
+        InputError: When the folder is missing.
+    """
     if not folder.is_dir():
         raise InputError(folder, "it is no folder; name one that holds pictures")
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURE_SUFFIXES]
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
+    ]
 
 
 def _of_file(path: Path, source: FolderBackgrounds) -> Background | Reject:
     try:
-        whole = read_picture(path, limit_pixels=source.limit_pixels)
+        whole = read_picture(path_inside(source.path, path.name), limit_pixels=source.limit_pixels)
     except RejectedPicture as error:
         return error.as_reject("backgrounds", path.name)
     picture = middle_square(whole, source.size_px)
-    scene = derive_key("scene", picture_hash(whole))
+    scene, split = by_pixels(path, whole, source, film_of("backgrounds", source.path, path.name))
     return Background(
         scene=scene,
-        split=split_of_scene(scene, validation=source.validation_share, test=source.test_share),
+        split=split,
         origin=f"folder:{source.path.name}/{path.name}",
         picture=picture,
         focal_px=source.focal_share * len(picture) * max(whole.shape[:2]) / min(whole.shape[:2]),

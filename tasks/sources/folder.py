@@ -8,11 +8,12 @@ from pathlib import Path
 from pydantic import Field
 
 from data_specs.errors import InputError
-from data_specs.reject import Reject, RejectReason
+from data_specs.reject import Reject, RejectReason, printable
 from data_specs.triplet import Triplet
+from tasks.sources.scene_choice import SceneChoice, by_pixels
 from tasks.sources.triplet_files import SampleLimits, TripletFiles, read_triplets
 
-_PARTS = ("source", "mask", "ground_truth")
+TRIPLET_PARTS = ("source", "mask", "ground_truth")
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -31,19 +32,24 @@ class FolderConfig(SampleLimits):
     path: Path = Field(description="The folder that holds source/, mask/ and ground_truth/.")
 
 
-def folder_triplets(config: FolderConfig, start: int = 0) -> Iterator[Triplet | Reject]:
+def folder_triplets(
+    config: FolderConfig, start: int = 0, scenes: SceneChoice = by_pixels
+) -> Iterator[Triplet | Reject]:
     """Triplets by stem, in the order of stems; one triplet or reject a stem.
 
     Args:
         config: What to read.
         start: Stems to pass over, unopened.
+        scenes: Chooses each ground truth's scene.
 
     Raises:
         InputError: When the folder or one of its three parts is missing.
     """
-    records = islice(files_of_stems(config.path, _PARTS), start, None)
+    records = islice(files_of_stems(config.path, TRIPLET_PARTS), start, None)
     files = (each if isinstance(each, Reject) else _as_triplet(each) for each in records)
-    return read_triplets(files, root=config.path, kind="folder", limits=config)
+    return read_triplets(
+        files, root=config.path, kind="folder", limits=config, parts=TRIPLET_PARTS, scenes=scenes
+    )
 
 
 def _as_triplet(files: StemFiles) -> TripletFiles:
@@ -68,7 +74,10 @@ def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
         files = {part: found[part].get(stem, []) for part in parts}
         missing = [part for part in parts if not files[part]]
         doubled = [part for part in parts if len(files[part]) > 1]
-        if missing:
+        if printable(stem) != stem:
+            detail = "its name is not UTF-8 or holds control characters; rename it"
+            yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
+        elif missing:
             detail = f"not in {', '.join(missing)}/"
             yield Reject(source="folder", name=stem, reason=RejectReason.MISSING_FILE, detail=detail)
         elif doubled:
@@ -81,6 +90,6 @@ def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
 def _files_by_stem(folder: Path) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir():
             stems.setdefault(path.stem, []).append(path.name)
     return stems

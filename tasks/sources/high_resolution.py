@@ -24,8 +24,10 @@ from tasks.pictures import (
     read_mask,
     read_picture,
 )
-from tasks.sources.folder import PICTURE_SUFFIXES, StemFiles, files_of_stems
+from tasks.sources.backgrounds import pictures_in
+from tasks.sources.folder import StemFiles, files_of_stems
 from tasks.sources.pasted_object import CutObject, cut_object, paste, reduced_object
+from tasks.sources.scene_choice import SceneChoice, by_pixels, film_of
 from tasks.sources.squares import Square, cut_picture
 
 KIND = "high_resolution"
@@ -69,12 +71,15 @@ class HighResolutionConfig(BaseModel):
         return self
 
 
-def high_resolution_triplets(config: HighResolutionConfig, start: int = 0) -> Iterator[Triplet | Reject]:
+def high_resolution_triplets(
+    config: HighResolutionConfig, start: int = 0, scenes: SceneChoice = by_pixels
+) -> Iterator[Triplet | Reject]:
     """One triplet or reject a picture, in the order of their names.
 
     Args:
         config: What to read.
         start: Pictures to pass over, unopened.
+        scenes: Chooses each picture's scene.
 
     Raises:
         InputError: When the folder or one of its parts is missing.
@@ -84,22 +89,22 @@ def high_resolution_triplets(config: HighResolutionConfig, start: int = 0) -> It
         raise InputError(config.path, f"it holds no folder {PICTURES}/")
     records = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
     objects = [each for each in records if isinstance(each, StemFiles)]
-    paths = sorted(path for path in pictures.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    for path in islice(paths, start, None):
+    for path in islice(pictures_in(pictures), start, None):
         try:
-            yield _triplet(path, objects, config)
+            yield _triplet(path, objects, config, scenes)
         except RejectedPicture as error:
             yield error.as_reject(KIND, path.name)
 
 
-def _triplet(path: Path, objects: Sequence[StemFiles], config: HighResolutionConfig) -> Triplet:
+def _triplet(
+    path: Path, objects: Sequence[StemFiles], config: HighResolutionConfig, scenes: SceneChoice
+) -> Triplet:
     whole = read_picture(
-        path_inside(config.path, f"{PICTURES}/{path.name}"), limit_pixels=config.limit_pixels
+        path_inside(config.path, f"{PICTURES}/{path.name}", (PICTURES,)), limit_pixels=config.limit_pixels
     )
     size_px = _largest_size(path, whole, config)
     identity = picture_hash(whole)
-    scene = derive_key("scene", identity)
-    split = split_of_scene(scene, validation=config.validation_share, test=config.test_share)
+    scene, split = scenes(path, whole, config, film_of(KIND, config.path, path.name))
     rng = np.random.default_rng(int(derive_key("pasted", identity, config.seed)[:15], 16))
     ground_truth = cut_picture(whole, _square(whole, rng), size_px)
     stem, cut = _object_that_fits(path, objects, split, size_px, config, rng)
@@ -167,7 +172,7 @@ def _read_object(files: StemFiles, area_px: float, config: HighResolutionConfig)
     """The object with so many pixels; None if its files are refused, it is cut by the border, or smaller."""
     root = config.path / OBJECTS
     try:
-        paths = [path_inside(root, files.names[part]) for part in OBJECT_PARTS]
+        paths = [path_inside(root, files.names[part], OBJECT_PARTS) for part in OBJECT_PARTS]
         picture = read_picture(paths[0], limit_pixels=config.limit_pixels)
         mask = read_mask(paths[1], limit_pixels=config.limit_pixels)
         check_same_size(paths[1], mask.shape, picture.shape[:2])

@@ -5,7 +5,7 @@ The file is a list of records with ``source``, ``mask`` and ``GT``, paths relati
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
+from tasks.sources.scene_choice import SceneChoice, by_pixels
 from tasks.sources.triplet_files import SampleLimits, TripletFiles, read_triplets
+
+META_PARTS = ("source", "mask", "GT")
+"""The folders of RORem's layout."""
 
 
 class MetaJsonConfig(SampleLimits):
@@ -31,26 +35,35 @@ class MetaRecord(BaseModel):
     source: str = Field(min_length=1)
     mask: str = Field(min_length=1)
     ground_truth: str = Field(min_length=1, alias="GT")
-    scene: str | None = None
+    scene: str | None = Field(default=None, max_length=4096)
 
 
-def meta_json_triplets(config: MetaJsonConfig, start: int = 0) -> Iterator[Triplet | Reject]:
+def meta_json_triplets(
+    config: MetaJsonConfig, start: int = 0, scenes: SceneChoice = by_pixels
+) -> Iterator[Triplet | Reject]:
     """Triplets in the order of the file; one triplet or reject a record.
 
     Args:
         config: What to read.
         start: Records to pass over, unopened.
+        scenes: Chooses each ground truth's scene.
 
     Raises:
         InputError: When the file is missing, is not JSON, or is not a list.
     """
-    records = islice(_records(config.path.name, _load(config.path)), start, None)
-    return read_triplets(records, root=config.path.parent, kind="meta.json", limits=config)
+    records = islice(_records(config.path.name, load_records(config.path)), start, None)
+    root = config.path.parent
+    return read_triplets(records, root=root, kind="meta.json", limits=config, parts=META_PARTS, scenes=scenes)
 
 
-def _load(path: Path) -> list[object]:
+def load_records(path: Path) -> list[object]:
+    """What the file lists; nothing of it has been looked at.
+
+    Raises:
+        InputError: As ``meta_json_triplets``.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_int=_number)
     except OSError as error:
         raise InputError(path, f"it cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, RecursionError) as error:
@@ -60,6 +73,22 @@ def _load(path: Path) -> list[object]:
     if not isinstance(content, list):
         raise InputError(path, f"a list of records is wanted, and it holds a {type(content).__name__}")
     return content
+
+
+def names_in(records: Iterable[object]) -> Iterable[str]:
+    """The words that a meta.json's records have where a path belongs."""
+    for record in records:
+        if isinstance(record, dict):
+            words = (record.get(part) for part in META_PARTS)
+            yield from (name for name in words if isinstance(name, str))
+
+
+def _number(digits: str) -> int | float:
+    """Python reads no integer of more than 4300 digits; such a number is no word that a record wants."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 def _records(file_name: str, records: list[object]) -> Iterator[TripletFiles | Reject]:

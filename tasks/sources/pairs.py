@@ -10,13 +10,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_specs.arrays import RgbImage
-from data_specs.keys import derive_key, picture_hash, split_of_scene
+from data_specs.keys import derive_key
 from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
 from tasks.pictures import LIMIT_PIXELS, RejectedPicture, check_same_size, path_inside, read_picture
 from tasks.sources.clip import ClipConfig, clip_triplets
 from tasks.sources.folder import StemFiles, files_of_stems
+from tasks.sources.scene_choice import by_pixels, film_of
 from tasks.sources.studio.shots import StudioConfig, make_shot
 
 PAIR_PARTS = ("source", "ground_truth")
@@ -144,17 +145,19 @@ def _of_shot(config: StudioConfig, number: int) -> PicturePair:
 
 def _of_files(files: StemFiles, source: FolderPairs) -> PicturePair | Reject:
     try:
-        paths = [path_inside(source.path, files.names[part]) for part in PAIR_PARTS]
+        paths = [path_inside(source.path, files.names[part], PAIR_PARTS) for part in PAIR_PARTS]
         with_object, without = (read_picture(path, limit_pixels=source.limit_pixels) for path in paths)
         check_same_size(paths[1], without.shape[:2], with_object.shape[:2])
     except RejectedPicture as error:
         return error.as_reject("pairs", files.stem)
-    scene = derive_key("scene", picture_hash(without))
+    scene, split = by_pixels(
+        paths[1], without, source, film_of("pairs", source.path, files.names["ground_truth"])
+    )
     with_object, without = (reduced(each, source.longer_side_px) for each in (with_object, without))
     return PicturePair(
         key=derive_key("pair", with_object, without),
         scene=scene,
-        split=split_of_scene(scene, validation=source.validation_share, test=source.test_share),
+        split=split,
         origin=f"folder:{source.path.name}/{files.stem}",
         source=with_object,
         ground_truth=without,

@@ -23,10 +23,11 @@ from pydantic import Field
 
 from data_specs.arrays import Mask
 from data_specs.errors import InputError
-from data_specs.keys import derive_key, picture_hash, split_of_scene
+from data_specs.keys import derive_key
 from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
 from tasks.pictures import RejectedPicture, check_same_size, path_inside, read_mask, read_picture
+from tasks.sources.scene_choice import SceneChoice, by_pixels, film_of
 from tasks.sources.squares import cut_picture
 from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
 
@@ -82,6 +83,8 @@ CLOTHES = (
 )
 _ASPECT_TOLERANCE = 0.01
 _COLUMNS = ("MaskPath", "ImageID", "LabelName")
+_CLASSES_CSV, _CLASSES_CSV_V7 = "class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv"
+POOL_PARTS = ("images", "masks")
 
 
 class PoolConfig(SampleLimits):
@@ -93,8 +96,8 @@ class PoolConfig(SampleLimits):
         description="The CSV of instance masks: MaskPath, ImageID, LabelName.",
     )
     classes_csv: str = Field(
-        default="class-descriptions-boxable.csv",
-        description="The CSV of class names: LabelName, DisplayName.",
+        default=_CLASSES_CSV,
+        description="The CSV of class names: LabelName, DisplayName. By default V7's name is looked for too.",
     )
     excluded_classes: tuple[str, ...] = Field(
         default=BODY_PARTS + CLOTHES,
@@ -106,16 +109,37 @@ class PoolConfig(SampleLimits):
 
 
 @dataclass(frozen=True, slots=True)
-class _Instance:
+class Instance:
     """One row of the segmentation CSV."""
 
     mask_name: str
     image_id: str
     label: str
 
+    @property
+    def image_file(self) -> str:
+        """Below images/."""
+        return f"{self.image_id}.jpg"
+
+    @property
+    def mask_file(self) -> str:
+        """Below masks/."""
+        return self.mask_name if self.mask_name.endswith(".png") else f"{self.mask_name}.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """What the segmentation CSV holds."""
+
+    rows: list[Instance | Reject]
+    empty_lines: int
+
 
 def pool_items(
-    config: PoolConfig, start: int = 0, taken: Mapping[str, int] | None = None
+    config: PoolConfig,
+    start: int = 0,
+    taken: Mapping[str, int] | None = None,
+    scenes: SceneChoice = by_pixels,
 ) -> Iterator[PoolItem | Reject]:
     """Pool items in an order fixed by their names' hashes, so that a cap takes the same ones every time.
 
@@ -125,32 +149,40 @@ def pool_items(
         config: What to read.
         start: Items and rejects to pass over, unopened.
         taken: How many items of each class are among those passed over.
+        scenes: Chooses each picture's scene.
 
     Raises:
         InputError: When a CSV is missing or lacks its columns.
     """
-    classes = _read_classes(config.path / config.classes_csv)
-    rows = _read_instances(config.path / config.segmentation_csv)
-    return _items(config, classes, rows, start, Counter(taken))
+    classes = _read_classes(classes_path(config))
+    rows = read_instances(config).rows
+    return _items(config, classes, rows, start, Counter(taken), scenes)
+
+
+def classes_path(config: PoolConfig) -> Path:
+    """The CSV of class names: the one the config names, or OpenImages V7's where only that is there."""
+    named, newer = config.path / config.classes_csv, config.path / _CLASSES_CSV_V7
+    return newer if config.classes_csv == _CLASSES_CSV and newer.exists() and not named.exists() else named
 
 
 def _items(
     config: PoolConfig,
     classes: dict[str, str],
-    rows: list[_Instance | Reject],
+    rows: list[Instance | Reject],
     start: int,
     taken: Counter[str],
+    scenes: SceneChoice,
 ) -> Iterator[PoolItem | Reject]:
     excluded = frozenset(config.excluded_classes)
     broken = [row for row in rows if isinstance(row, Reject)]
-    instances = [row for row in rows if isinstance(row, _Instance)]
+    instances = [row for row in rows if isinstance(row, Instance)]
     instances.sort(key=lambda row: derive_key("pool", row.image_id, row.mask_name))
     yield from broken[start:]
     for row in instances[max(0, start - len(broken)) :]:
         class_name = classes.get(row.label)
         if class_name is None:
             yield _reject(
-                row, RejectReason.BAD_RECORD, f"label {row.label} has no name in {config.classes_csv}"
+                row, RejectReason.BAD_RECORD, f"label {row.label} has no name in {classes_path(config).name}"
             )
         elif class_name in excluded:
             yield _reject(row, RejectReason.CLASS_EXCLUDED, class_name)
@@ -158,7 +190,7 @@ def _items(
             yield _reject(row, RejectReason.CLASS_FULL, f"{class_name} has its {config.class_cap}")
         else:
             try:
-                item = _read_item(config, row, class_name)
+                item = _read_item(config, row, class_name, scenes)
             except RejectedPicture as error:
                 yield error.as_reject("pool", row.mask_name)
                 continue
@@ -166,21 +198,21 @@ def _items(
             yield item
 
 
-def _read_item(config: PoolConfig, row: _Instance, class_name: str) -> PoolItem:
-    picture_path = path_inside(config.path / "images", f"{row.image_id}.jpg")
-    mask_name = row.mask_name if row.mask_name.endswith(".png") else f"{row.mask_name}.png"
-    mask_path = path_inside(config.path / "masks", mask_name)
+def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: SceneChoice) -> PoolItem:
+    picture_path = path_inside(config.path / "images", row.image_file)
+    mask_path = path_inside(config.path / "masks", row.mask_file)
     picture = read_picture(picture_path, limit_pixels=config.limit_pixels)
     mask = read_mask(mask_path, limit_pixels=config.limit_pixels)
     mask = _fit_mask(mask_path, mask, picture.shape[:2])
     square = sample_square(picture_path, picture, mask, config)
     source = cut_picture(picture, square, config.size_px)
     small_mask = sample_mask(mask_path, mask, square, config)
-    scene = derive_key("scene", picture_hash(picture))
+    film = film_of("pool", config.path, row.image_file)
+    scene, split = scenes(picture_path, picture, config, film)
     return PoolItem(
         key=derive_key("pool", source, small_mask, class_name),
         scene=scene,
-        split=split_of_scene(scene, validation=config.validation_share, test=config.test_share),
+        split=split,
         origin=f"pool:{row.image_id}/{row.mask_name}",
         class_name=class_name,
         source=source,
@@ -201,42 +233,84 @@ def _fit_mask(path: Path, mask: Mask, size: tuple[int, int]) -> Mask:
     return fitted.astype(bool)
 
 
-def _reject(row: _Instance, reason: RejectReason, detail: str) -> Reject:
+def _reject(row: Instance, reason: RejectReason, detail: str) -> Reject:
     return Reject(source="pool", name=row.mask_name, reason=reason, detail=detail)
 
 
-def _read_rows(path: Path) -> list[list[str]]:
+def _lines(path: Path) -> list[str]:
+    if path.exists() and not path.is_file():
+        raise InputError(path, "it is no file")  # A pipe would be waited for.
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.reader(file))
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            return file.read().split("\n")
     except OSError as error:
         raise InputError(path, f"it cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, "it is not a CSV in UTF-8") from error
+
+
+def _fields(line: str) -> list[str]:
+    """One line's fields. Each line is read by itself, so that a stray quote spoils no other.
+
+    Raises:
+        ValueError: What is wrong with the line.
+    """
+    try:
+        line.encode()
+        return next(csv.reader([line], strict=True), [])
+    except UnicodeEncodeError as error:
+        raise ValueError("it is not UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(f"a quote or a line break is out of place ({error})") from error
 
 
 def _read_classes(path: Path) -> dict[str, str]:
     """LabelName → DisplayName."""
-    rows = [row for row in _read_rows(path) if row]
-    if any(len(row) < 2 for row in rows):
-        raise InputError(path, "each line must hold a LabelName and a DisplayName")
-    return {row[0]: row[1] for row in rows if row[0] != "LabelName"}
+    classes: dict[str, str] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line:
+            continue
+        try:
+            label, name = _fields(line)[:2]
+        except ValueError as error:
+            fault = f"line {number} does not hold a LabelName and a DisplayName in UTF-8"
+            raise InputError(path, fault) from error
+        classes[label] = name
+    classes.pop("LabelName", None)
+    return classes
 
 
-def _read_instances(path: Path) -> list[_Instance | Reject]:
-    rows = _read_rows(path)
-    header = rows[0] if rows else []
-    missing = [column for column in _COLUMNS if column not in header]
+def read_instances(config: PoolConfig) -> Instances:
+    """The rows of the segmentation CSV, broken ones as rejects, in the file's order.
+
+    Raises:
+        InputError: When it cannot be read or lacks its columns.
+    """
+    path = config.path / config.segmentation_csv
+    header, *lines = _lines(path)
+    columns = _header(path, header)
+    places = [columns.index(column) for column in _COLUMNS]
+    rows = [_instance(f"{path.name}:{number}", line, places) for number, line in enumerate(lines, 2) if line]
+    # The last line's end is no empty line.
+    return Instances(rows, max(0, lines.count("") - 1))
+
+
+def _header(path: Path, line: str) -> list[str]:
+    try:
+        columns = _fields(line)
+    except ValueError:
+        columns = []
+    missing = [column for column in _COLUMNS if column not in columns]
     if missing:
         raise InputError(path, f"its first line lacks the columns {', '.join(missing)}")
-    places = [header.index(column) for column in _COLUMNS]
-    found: list[_Instance | Reject] = []
-    for number, row in enumerate(rows[1:], start=2):
-        values = [row[place] if place < len(row) else "" for place in places]
-        if all(values):
-            found.append(_Instance(*values))
-        elif row:
-            detail = "MaskPath, ImageID or LabelName is empty"
-            name = f"{path.name}:{number}"
-            found.append(Reject(source="pool", name=name, reason=RejectReason.BAD_RECORD, detail=detail))
-    return found
+    return columns
+
+
+def _instance(name: str, line: str, places: list[int]) -> Instance | Reject:
+    try:
+        row = _fields(line)
+    except ValueError as error:
+        return Reject(source="pool", name=name, reason=RejectReason.BAD_RECORD, detail=str(error))
+    values = [row[place] if place < len(row) else "" for place in places]
+    if all(values):
+        return Instance(*values)
+    detail = "MaskPath, ImageID or LabelName is empty"
+    return Reject(source="pool", name=name, reason=RejectReason.BAD_RECORD, detail=detail)

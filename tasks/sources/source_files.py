@@ -1,18 +1,22 @@
 """The files a source would read, as one digest: changed files are new work, the same files are the same."""
 
 import hashlib
-import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
+from tasks.pictures import RejectedPicture, opened_file, path_inside
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
-from tasks.sources.folder import FolderConfig
+from tasks.sources.folder import TRIPLET_PARTS, FolderConfig
 from tasks.sources.high_resolution import OBJECT_PARTS, OBJECTS, PICTURES, HighResolutionConfig
-from tasks.sources.meta_json import MetaJsonConfig
+from tasks.sources.meta_json import META_PARTS, MetaJsonConfig, load_records, names_in
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
-from tasks.sources.pool import PoolConfig
+from tasks.sources.pool import POOL_PARTS, PoolConfig, classes_path
+
+_LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, PICTURES, OBJECTS)
+"""The folders directly in a source that may be links to elsewhere."""
 
 FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig
 
@@ -54,38 +58,39 @@ def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:
     if isinstance(config, MetaJsonConfig):
         return {config.path, *_named_in(config.path, root)}
     if isinstance(config, PoolConfig):
-        tables = {root / config.segmentation_csv, root / config.classes_csv}
-        return tables.union(*((root / part).rglob("*") for part in ("images", "masks")))
+        tables = {root / config.segmentation_csv, classes_path(config)}
+        return tables.union(*((root / part).rglob("*") for part in POOL_PARTS))
     if isinstance(config, HighResolutionConfig):
         parts = (PICTURES, *(f"{OBJECTS}/{part}" for part in OBJECT_PARTS))
     else:
-        parts = ("source", "mask", "ground_truth")
+        parts = TRIPLET_PARTS
     return {path for part in parts for path in (root / part).glob("*")}
 
 
 def _named_in(meta_json: Path, root: Path) -> set[Path]:
     """What the records name inside the folder; the source itself refuses what is wrong with them."""
     try:
-        records = json.loads(meta_json.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        records = load_records(meta_json)
+    except InputError:
         return set()
-    if not isinstance(records, list):
-        return set()
-    names = [
-        record.get(part)
-        for record in records
-        if isinstance(record, dict)
-        for part in ("source", "mask", "GT")
-    ]
-    inside = {root / name for name in names if isinstance(name, str) and "\0" not in name}
-    return {path for path in inside if path.resolve().is_relative_to(root.resolve())}
+    return {root / name for name in names_in(records) if _is_inside(root, name)}
+
+
+def _is_inside(root: Path, name: str) -> bool:
+    try:
+        return bool(path_inside(root, name, _LINKED))
+    except RejectedPicture:
+        return False
 
 
 def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
-    """Name, size in bytes and sha256; nothing where there is no such file."""
+    """Name, size in bytes and sha256; nothing where there is no such file, or a link leads away."""
+    name = str(path.relative_to(root))
+    if os.path.islink(path) and not _is_inside(root, name):
+        return ()
     try:
-        with path.open("rb") as file:
+        with opened_file(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return str(path.relative_to(root)), path.stat().st_size, digest
-    except OSError:
+            return name, os.fstat(file.fileno()).st_size, digest
+    except (RejectedPicture, OSError):
         return ()

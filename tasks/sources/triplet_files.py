@@ -1,13 +1,13 @@
 """Three files become one triplet: what plain folders and ``meta.json`` share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.keys import derive_key, picture_hash, split_of_scene
+from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
 from tasks.pictures import (
@@ -18,6 +18,7 @@ from tasks.pictures import (
     read_mask,
     read_picture,
 )
+from tasks.sources.scene_choice import SceneChoice, film_of
 from tasks.sources.squares import Square, cut_mask, cut_picture, square_about
 
 
@@ -53,11 +54,17 @@ class TripletFiles:
     mask: str
     ground_truth: str
     scene: str | None
-    """The scene as the record names it; None: triplets of one ground truth are one scene."""
+    """The scene as the record names it; None: triplets of one film or of near ground truths are one."""
 
 
 def read_triplets(
-    records: Iterable[TripletFiles | Reject], *, root: Path, kind: str, limits: SampleLimits
+    records: Iterable[TripletFiles | Reject],
+    *,
+    root: Path,
+    kind: str,
+    limits: SampleLimits,
+    parts: Collection[str],
+    scenes: SceneChoice,
 ) -> Iterator[Triplet | Reject]:
     """Read what ``records`` name; a record that fails becomes a reject and the next one is read.
 
@@ -66,20 +73,29 @@ def read_triplets(
         root: The folder none of them may leave.
         kind: The source's name, for origins and rejects.
         limits: Size and areas.
+        parts: The folders directly in ``root`` that may be links to elsewhere.
+        scenes: Chooses each ground truth's scene.
     """
     for record in records:
         if isinstance(record, Reject):
             yield record
             continue
         try:
-            yield _read_triplet(record, root, kind, limits)
+            yield _read_triplet(record, root, kind, limits, parts, scenes)
         except RejectedPicture as error:
             yield error.as_reject(kind, record.name)
 
 
-def _read_triplet(record: TripletFiles, root: Path, kind: str, limits: SampleLimits) -> Triplet:
+def _read_triplet(
+    record: TripletFiles,
+    root: Path,
+    kind: str,
+    limits: SampleLimits,
+    parts: Collection[str],
+    scenes: SceneChoice,
+) -> Triplet:
     source_path, mask_path, truth_path = (
-        path_inside(root, name) for name in (record.source, record.mask, record.ground_truth)
+        path_inside(root, name, parts) for name in (record.source, record.mask, record.ground_truth)
     )
     source = read_picture(source_path, limit_pixels=limits.limit_pixels)
     mask = read_mask(mask_path, limit_pixels=limits.limit_pixels)
@@ -91,13 +107,14 @@ def _read_triplet(record: TripletFiles, root: Path, kind: str, limits: SampleLim
     small_truth = cut_picture(ground_truth, square, limits.size_px)
     small_mask = sample_mask(mask_path, mask, square, limits)
     if record.scene is None:
-        scene = derive_key("scene", picture_hash(ground_truth))
+        lineage = film_of(kind, root, record.ground_truth)
     else:
-        scene = derive_key("scene", kind, root.name, record.scene)
+        lineage = derive_key("scene", kind, root.name, record.scene)
+    scene, split = scenes(truth_path, ground_truth, limits, lineage)
     return Triplet(
         key=derive_key(kind, small_source, small_mask, small_truth),
         scene=scene,
-        split=split_of_scene(scene, validation=limits.validation_share, test=limits.test_share),
+        split=split,
         origin=f"{kind}:{root.name}/{record.name}",
         source=small_source,
         mask=small_mask,

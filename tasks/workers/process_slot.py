@@ -19,10 +19,12 @@ class ProcessSlot:
 
     Args:
         gpu: The one GPU that the process sees, as CUDA_VISIBLE_DEVICES names it; None: whatever there is.
+        threads: Numeric threads of the process, where OMP_NUM_THREADS does not say it.
     """
 
-    def __init__(self, gpu: str | None) -> None:
+    def __init__(self, gpu: str | None, threads: int) -> None:
         self._gpu = gpu
+        self._threads = threads
         self._process: ProcessPoolExecutor | None = None
 
     def call(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Done:
@@ -30,7 +32,10 @@ class ProcessSlot:
         if self._process is None:
             # Spawned, not forked: the flow's process has threads, and perhaps a GPU.
             self._process = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(self._gpu,)
+                1,
+                multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(self._gpu, self._threads),
             )
         try:
             return self._process.submit(timed, function, arguments).result()
@@ -45,8 +50,12 @@ class ProcessSlot:
             self._process = None
 
 
-def _begin(gpu: str | None) -> None:
-    """A new process takes its GPU before CUDA starts, and ends with whoever started it, kill -9 included."""
+def _begin(gpu: str | None, threads: int) -> None:
+    """A new process takes its GPU and its threads before torch is there.
+
+    It ends with whoever started it, kill -9 included.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_parent, daemon=True).start()

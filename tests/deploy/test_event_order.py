@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.server.events.ordering import CausalOrdering as AnyOrder
 from prefect.server.events.ordering import EventArrivedEarly, memory
 from prefect.server.events.schemas.events import ReceivedEvent
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 from prefect.states import Crashed, Pending, Running
 
 from deploy.automations import make_automations
@@ -77,13 +77,14 @@ def a_flow() -> None:
 def test_a_crash_after_the_server_was_killed_is_started_again(tmp_path: Path) -> None:
     """The run's start was seen by a server that is no more; its crash comes within Prefect's five minutes."""
     server = OwnServer(tmp_path)
-    with server, temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as client:
+    called = server.server.settings()
+    with server, temporary_settings(called), get_client(sync_client=True) as client:
         make_automations(client)
         deployment = client.create_deployment(client.create_flow(a_flow), name="one", tags=["cleanplate"])
         run = client.create_flow_run_from_deployment(deployment, tags=["cleanplate"])
         for state in (Pending(), Running()):
             client.set_flow_run_state(run.id, state, force=True)
-    with server, temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as client:
+    with server, temporary_settings(called), get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Crashed(), force=True)
 
         def state_of_run() -> State | None:

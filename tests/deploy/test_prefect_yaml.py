@@ -20,6 +20,7 @@ from yaml import safe_load
 from deploy.automations import BRING_BACK
 from deploy.pools import POOLS, QUEUES
 from deploy.register import PREFECT_FILE, register
+from flows.local_prefect import Server
 from flows.nightly_candidates import NightlyCandidatesConfig
 from tasks.stores import stored_at, working_folder
 from tasks.stores.address import CACHE_VARIABLE, STORE_FILE
@@ -115,8 +116,8 @@ def registered(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
     api = PREFECT_API_URL.value()
     assert api is not None
     workspace = Workspace.open(tmp_path_factory.mktemp("served"))
-    register(api, workspace)
-    register(api, workspace)
+    register(Server(api, None), workspace)
+    register(Server(api, None), workspace)
     with get_client(sync_client=True) as client:
         yield client
 
@@ -196,7 +197,7 @@ def test_a_workspace_in_a_bucket_is_named_by_its_address(
     (tmp_path / STORE_FILE).write_text("s3://plates/main\n")
     api = PREFECT_API_URL.value()
     assert api is not None
-    register(api, Workspace(tmp_path))
+    register(Server(api, None), Workspace(tmp_path))
     config = deployments(registered)["nightly-candidates/nightly"].parameters["config"]
     assert config["workspace"] == "s3://plates/main"
     settings = NightlyCandidatesConfig.model_validate(config)

@@ -10,9 +10,10 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from deploy.automations import make_automations
+from flows.local_prefect import Server
 from tests.deploy.own_server import OwnServer, until
 
 ROOT = Path(__file__).parents[2]
@@ -59,28 +60,28 @@ def states_of_a_run_that_dies_once(client: SyncPrefectClient, place: Path) -> li
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[str]:
+def server(tmp_path: Path) -> Iterator[Server]:
     """A server that answers crashes; a worker of its own is on the pool ``dying``."""
     starts = repr(str(tmp_path / "starts"))
     (tmp_path / "dies_once.py").write_text(DIES_ONCE.replace("STARTS", starts))
-    with OwnServer(tmp_path) as server, (tmp_path / "worker.log").open("wb") as log:
+    with OwnServer(tmp_path) as own, (tmp_path / "worker.log").open("wb") as log:
         words = ["worker", "start", "--pool", "dying", "--type", "process", "--name", "dying"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         ours = {
             "PREFECT_HOME": str(tmp_path),
-            "PREFECT_API_URL": server.api,
+            **own.server.environment(),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
         }
         command = [sys.executable, "-m", "deploy.process_worker", *words]
         worker = subprocess.Popen(command, cwd=ROOT, env={**kept, **ours}, stdout=log, stderr=log)
-        yield server.api
+        yield own.server
         worker.terminate()
         worker.wait(60)
 
 
 @pytest.mark.slow
-def test_a_crash_is_told_once_and_the_run_is_started_once_more(api: str, tmp_path: Path) -> None:
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+def test_a_crash_is_told_once_and_the_run_is_started_once_more(server: Server, tmp_path: Path) -> None:
+    with temporary_settings(server.settings()), get_client(sync_client=True) as client:
         make_automations(client)
         states = states_of_a_run_that_dies_once(client, tmp_path)
     assert (tmp_path / "starts").read_text() == "xx"

@@ -10,7 +10,6 @@ from flows.cycle_composites import CycleComposites, compositing_config
 from flows.prepare import PreparationSettings
 from flows.rorem_cycle import CycleConfig, report_path, rorem_cycle
 from tasks.assess import assess
-from tasks.choose import items_of, pool_shards
 from tasks.dataset import verify_dataset
 from tasks.review.oracle import read_candidates
 from tasks.shards import ShardReader, decode_composite, decode_triplet
@@ -56,7 +55,7 @@ def test_phases_draw_composites_beside_the_studios_items(
     result: CycleResult, workspace: Workspace, composites: dict[str, Composite]
 ) -> None:
     ledger = workspace.ledger()
-    pool = items_of(workspace, pool_shards(workspace, "train"))
+    pool = ledger.pool_items("train")
     drawn = set(pool) - set(ledger.undrawn(pool))
     assert composites.keys() <= set(pool)
     assert len(drawn) == 24 + 10

@@ -1,5 +1,6 @@
 """What doctor finds, when something is missing and when nothing is."""
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def test_base_weights(tmp_path: Path) -> None:
         (tmp_path / part / "model.safetensors").write_bytes(bytes(1_500_000))
     found = health.check_base_weights(tmp_path)
     assert (found.state, found.found[:6]) == ("ok", "3.0 MB")
+
+
+def test_the_detector_that_compositing_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"8.4 of {name}")
+    assert health.check_detector().found == "YOLO, of ultralytics 8.4 of ultralytics (AGPL-3.0)"
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    found = health.check_detector()
+    assert (found.state, found.found) == ("note", "Grounding DINO")
+    assert "pip install 'cleanplate[yolo]'" in found.mend
+    monkeypatch.undo()
+    monkeypatch.setattr(health, "check_detector", lambda: found)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert found.mend in CliRunner().invoke(app, ["doctor"]).stdout, "brackets are shown"
 
 
 def test_workspace_and_disk(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,9 @@ def bare_environment() -> dict[str, str]:
     return {**kept, "PREFECT_SERVER_API_PORT": str(free_port()), "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"}
 
 
-def ask(url: str, what: str) -> list[dict]:
-    headers = {"content-type": "application/json"}
+def ask(url: str, what: str, password: str) -> list[dict]:
+    basic = b64encode(password.encode()).decode()
+    headers = {"content-type": "application/json", "authorization": f"Basic {basic}"}
     request = urllib.request.Request(f"{url}/{what}/filter", b"{}", headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
@@ -94,10 +96,10 @@ def test_the_runs_are_there_when_the_server_is_started_as_told(tmp_path: Path) -
     assert told is not None
     place, *words = shlex.split(told[1])
     port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
+    url, password = f"http://127.0.0.1:{port}/api", (home / "password").read_text().strip()
     server = subprocess.Popen(
         [*words, "--port", str(port)],
-        env={**bare_environment(), "PREFECT_HOME": place, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
+        env={**bare_environment(), "PREFECT_HOME": place},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -105,8 +107,8 @@ def test_the_runs_are_there_when_the_server_is_started_as_told(tmp_path: Path) -
         deadline = time.monotonic() + 120
         while not server_answers(url) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert [each["state_type"] for each in ask(url, "flow_runs")] == ["COMPLETED"]
-        assert [each["state_type"] for each in ask(url, "task_runs")] == ["COMPLETED"] * 3
+        assert [each["state_type"] for each in ask(url, "flow_runs", password)] == ["COMPLETED"]
+        assert [each["state_type"] for each in ask(url, "task_runs", password)] == ["COMPLETED"] * 3
     finally:
         server.terminate()
         server.wait(30)

@@ -31,6 +31,7 @@ from flows.nightly_compositing import NightlyCompositingConfig, nightly_composit
 from flows.nights import NightSettings, night_of, night_seed
 from flows.retrain import RetrainConfig, retrain
 from flows.retrain_ready import RetrainTrigger, grown_since_training, last_trained_version
+from flows.rorem_round import RoundConfig
 from models.discriminator import DiscriminatorConfig, DiscriminatorNetwork, LoraDiscriminator
 from models.remover import SamplingConfig
 from models.training.loop import TrainingConfig
@@ -277,6 +278,10 @@ def test_a_run_whose_name_nobody_can_tell_says_what_is_missing(
     run = ended.state_details.flow_run_id
     assert run is not None
     assert client.read_flow_run(run).name == "retrain"
+
+
+def test_nights_and_rounds_sample_alike_so_that_a_remover_has_one_name() -> None:
+    assert NightlyCandidatesConfig().sampling == RetrainConfig().sampling == RoundConfig().sampling
 
 
 def test_every_setting_is_described() -> None:

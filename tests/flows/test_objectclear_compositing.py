@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import State
 from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError, InputError
 from flows.objectclear_compositing import CompositingConfig, compose_works, objectclear_compositing
-from tasks.choose import pool_shards
+from models.perception.registry import detector_words
 from tasks.dataset import verify_dataset
 from tasks.shards import ShardReader, decode_composite
 from tasks.sources.backgrounds import FolderBackgrounds, StudioBackgrounds
@@ -85,7 +85,7 @@ def test_no_composite_mixes_splits(result, place: Path) -> None:
 
 def test_the_pool_holds_them_for_rounds_to_draw(result, place: Path) -> None:
     workspace = Workspace.existing(place)
-    trained = sum(ref.samples for ref in pool_shards(workspace, "train"))
+    trained = len(workspace.ledger().pool_items("train"))
     assert result.pool_items == result.composites
     assert trained == result.stages[-1].by_split["train"]
 
@@ -147,7 +147,9 @@ def test_more_draws_keep_the_full_shards_there_are(result, place: Path) -> None:
     assert all(ledger.find_shard(digest) for digest in before)
 
 
-def test_nothing_to_compose_is_one_sentence_with_the_reason(tmp_path: Path, write_pair) -> None:
+def test_nothing_to_compose_is_one_sentence_with_the_reason(
+    tmp_path: Path, write_pair, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_pair(tmp_path / "pairs", "a", 1)
     (tmp_path / "pairs/source/a.png").write_bytes(b"no picture")
     config = small(tmp_path / "w").model_copy(
@@ -156,6 +158,8 @@ def test_nothing_to_compose_is_one_sentence_with_the_reason(tmp_path: Path, writ
     with pytest.raises(FlowError, match=r"made no cut-outs \(1× unreadable picture\)"):
         objectclear_compositing(config)
     assert Workspace.existing(tmp_path / "w").ledger().reject_counts() == {"unreadable picture": 1}
+    said = " ".join(capsys.readouterr().err.split())
+    assert detector_words(config.perception.detector) in said, "a run that sees says with which detector"
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_an_abandoned_human_phase_grows_nothing_and_says_so(config: RoundConfig)
     assert "its review was abandoned, so nothing grew" in outcome.human.result.reason
 
 
-def test_people_are_shown_the_fresh_candidates_whose_truth_nobody_knows(
+def test_nobody_is_asked_about_fresh_candidates_whose_truth_is_known(
     partly_known: tuple[RoundConfig, str],
 ) -> None:
     config, known = partly_known
@@ -148,8 +148,8 @@ def test_people_are_shown_the_fresh_candidates_whose_truth_nobody_knows(
     ledger = workspace.ledger()
     answer_all(workspace, waits_for(config, "human"))
     batch = waits_for(config, "calibration")
-    shown = FRESH if known == "train" else 0
-    assert ledger.batch_counts(batch).items == CALIBRATION + shown
+    # Where the validation items' truth is known they measure the judge; else training items set apart do.
+    assert ledger.batch_counts(batch).items == CALIBRATION, "their truth is known, so nobody is asked"
     answer_all(workspace, batch)
     outcome: RoundOutcome = rorem_round(config)
     assert outcome.judge is not None
@@ -157,12 +157,17 @@ def test_people_are_shown_the_fresh_candidates_whose_truth_nobody_knows(
     assert outcome.judge.measured.result.tested == FRESH
     fresh = [row.key for ref in ledger.shards(stage="candidates") if ref.index >= 3000
              for row in ledger.samples_of(ref.name)]  # fmt: skip
-    assert len(ledger.decisions(fresh)) == shown
+    assert len(fresh) == FRESH
+    assert ledger.decisions(fresh) == {}
+    splits = {row.split for ref in ledger.shards(stage="candidates") if ref.index >= 3000
+              for row in ledger.samples_of(ref.name)}  # fmt: skip
+    assert splits == {known}
 
 
+@pytest.mark.parametrize("partly_known", ["validation"], indirect=True)
 def test_without_people_what_nobody_knows_is_said(partly_known: tuple[RoundConfig, str]) -> None:
-    config, known = partly_known
+    config, _ = partly_known
     alone = config.model_copy(update={"people": None})
     with pytest.raises(FlowError, match=r"nobody knows the truth of \d+ pool items.* name `people`"):
         rorem_round(alone)
-    assert bool(Workspace.existing(config.workspace).ledger().reviews()) == (known == "train")
+    assert Workspace.existing(config.workspace).ledger().reviews() == []

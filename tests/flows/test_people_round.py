@@ -15,11 +15,11 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from benchmarks._review_server import ReviewServer
 from data_specs.review_batch import QueuePolicy
-from flows.local_prefect import free_port, server_answers
+from flows.local_prefect import Server, free_port, is_ours, server_command
 from flows.people import ReviewPhase
 from flows.rorem_round import RoundConfig, rorem_round, run_key
 from models.remover import SamplingConfig
@@ -27,6 +27,7 @@ from models.training.loop import TrainingConfig
 from tasks.dataset import load_samples
 from tasks.film import FilmWork, film
 from tasks.grow import candidates_by_item
+from tasks.prefect_password import make_password
 from tasks.review.people import invite
 from tasks.review.waiting import COMPLETE_EVENT
 from tasks.shards import ShardReader, decode_triplet
@@ -69,13 +70,16 @@ class Process:
 
 
 @pytest.fixture
-def prefect(tmp_path: Path) -> Iterator[SimpleNamespace]:
-    """A server of one's own; ``api``, ``server``, ``start_worker()``."""
-    port = free_port()
-    api = f"http://127.0.0.1:{port}/api"
+def prefect(studio: SimpleNamespace, tmp_path: Path) -> Iterator[SimpleNamespace]:
+    """The workspace's own server; ``called``, ``server``, ``start_worker()``.
+
+    Whoever wakes a run is told no password and finds it in the workspace.
+    """
+    home, port = studio.workspace.root / "prefect", free_port()
+    called = Server(f"http://127.0.0.1:{port}/api", make_password(home))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment = {
-        **kept, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": api,
+        **kept, **called.environment(), "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "1",
         "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1",
     }  # fmt: skip
@@ -85,12 +89,12 @@ def prefect(tmp_path: Path) -> Iterator[SimpleNamespace]:
         started.append(Process([sys.executable, *command], environment, tmp_path / f"{name}.log"))
         return started[-1]
 
-    server = start("server", "-P", "flows/prefect_server.py", str(port))
-    until(lambda: server_answers(api))
+    server = start("server", *server_command(port)[1:])
+    until(lambda: is_ours(called))
     worker = ("-m", "prefect", "worker", "start", "--pool", "people", "--type", "process")
     try:
         yield SimpleNamespace(
-            api=api, server=server, start=start, start_worker=lambda: start("worker", *worker)
+            called=called, server=server, start=start, start_worker=lambda: start("worker", *worker)
         )
     finally:
         for process in reversed(started):
@@ -99,7 +103,7 @@ def prefect(tmp_path: Path) -> Iterator[SimpleNamespace]:
 
 @pytest.fixture
 def client(prefect: SimpleNamespace) -> Iterator[SyncPrefectClient]:
-    with temporary_settings({PREFECT_API_URL: prefect.api}), get_client(sync_client=True) as client:
+    with temporary_settings(prefect.called.settings()), get_client(sync_client=True) as client:
         yield client
 
 
@@ -197,7 +201,7 @@ def test_it_waits_and_goes_on_whatever_is_killed(
         assert ledger.batch_counts(batch).left == 0
         server.kill()
         prefect.server.start()
-        until(lambda: server_answers(prefect.api))
+        until(lambda: is_ours(prefect.called))
         assert state_of(client, run) == "Suspended"
         server.start()
         until(lambda: state_of(client, run) != "Suspended")
@@ -216,8 +220,7 @@ def test_it_waits_and_goes_on_whatever_is_killed(
     assert current is not None
     assert current.samples == studio.version.samples + 2 + config.automation_items
     assert [each.kind for each in ledger.batch_events(batch)] == ["opened", "continued"]
-    told = httpx.post(
-        f"{prefect.api}/events/filter", json={"filter": {"event": {"name": [COMPLETE_EVENT]}}}, timeout=30
-    ).json()
+    named = {"filter": {"event": {"name": [COMPLETE_EVENT]}}}
+    told = client.request("POST", "/events/filter", json=named).json()
     assert told["total"] == 1
     assert told["events"][0]["payload"]["yes"] == 3

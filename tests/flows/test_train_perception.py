@@ -1,6 +1,7 @@
 """The command that makes perception's weights, in miniature, and measuring what it made."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from typer.testing import CliRunner
 from data_specs.errors import InputError
 from flows.command_line import app
 from flows.train_perception import chosen
-from models.perception.yolo import YoloConfig, YoloDetector
+from models.perception.yolo import YoloConfig, YoloDetector, yolo_is_installed
 from tasks.train_perception import yolo
 
 
+@pytest.mark.skipif(not yolo_is_installed(), reason="the extra `yolo` is not installed")
 def test_weights_come_with_a_card_and_leave_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -33,4 +35,19 @@ def test_weights_come_with_a_card_and_leave_nothing_behind(
 
 def test_an_unknown_model_is_named() -> None:
     with pytest.raises(InputError, match="no trainer is called owl; there are sam, yolo"):
-        chosen(["owl"])
+        chosen(["owl"], print)
+
+
+def test_without_the_extra_yolo_is_left_out_of_all_and_refused_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    told: list[str] = []
+    left = [trainer.name for trainer in chosen([], told.append)]
+    assert left == ["sam", "mask2former", "depth_anything", "grounding_dino"]
+    [sentence] = told
+    assert sentence.startswith("yolo is left out: ")
+    asked = CliRunner().invoke(app, ["train", "perception", "--out", str(tmp_path / "p"), "--only", "yolo"])
+    assert asked.exit_code == 1
+    assert "pip install 'cleanplate[yolo]'" in asked.output
+    assert list(tmp_path.iterdir()) == []

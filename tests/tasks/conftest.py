@@ -1,6 +1,7 @@
 """A filmed workspace: pool, truth, pairs and an untrained remover, all of 32 px; and one under review."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,8 +73,18 @@ def studio(filmed: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
 
 @pytest.fixture
 def asked(tmp_path: Path) -> SimpleNamespace:
-    """A workspace with a batch ``b1`` of 12 candidates of 24×16 px, and people ana and ben: their tokens."""
-    workspace = Workspace.open(tmp_path / "asked")
+    """As `ask` makes it, one a test."""
+    return _asked(tmp_path / "asked")
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[[Path], SimpleNamespace]:
+    """Makes a workspace with a batch ``b1`` of 12 candidates of 24×16 px, and ana's and ben's tokens."""
+    return _asked
+
+
+def _asked(folder: Path) -> SimpleNamespace:
+    workspace = Workspace.open(folder)
     rng = np.random.default_rng(0)
     candidates = [_candidate(number, rng) for number in range(12)]
     ref = write_shard(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -249,3 +250,71 @@ def test_a_reject_says_which_file_and_why(tmp_path: Path) -> None:
     reject = caught.value.as_reject("folder", "pair 7")
     assert (reject.source, reject.name, reject.reason) == ("folder", "pair 7", RejectReason.MISSING_FILE)
     assert "none.png" in reject.detail
+
+
+def photograph() -> Image.Image:
+    """Photo-like: smooth shapes and some grain, 640×480."""
+    rng = np.random.default_rng(4)
+    smooth = cv2.resize(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8), (640, 480)).astype(np.int16)
+    return Image.fromarray(np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8))
+
+
+KINDS: dict[str, dict] = {
+    "baseline": {},
+    "best": {"quality": 100, "subsampling": 0},
+    "progressive": {"progressive": True},
+    "restart markers": {"restart_marker_blocks": 5},
+    "own tables": {"optimize": True},
+    "RGB inside": {"keep_rgb": True},
+}
+
+
+def zeros(raw: bytes, at: int) -> bytes:
+    return raw[:at] + bytes(2048) + raw[at + 2048 :]
+
+
+def noise(raw: bytes, at: int) -> bytes:
+    return raw[:at] + np.random.default_rng(at).bytes(2048) + raw[at + 2048 :]
+
+
+def half_and_an_end_marker(raw: bytes, at: int) -> bytes:
+    return raw[:at] + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("damage", [zeros, noise, half_and_an_end_marker])
+def test_a_damaged_jpeg_is_refused(tmp_path: Path, kind: str, damage) -> None:
+    path = tmp_path / "a.jpg"
+    photograph().save(path, **{"quality": 90, **KINDS[kind]})
+    read_picture(path)
+    raw = path.read_bytes()
+    first_scan = raw.find(b"\xff\xda") + 14
+    path.write_bytes(damage(raw, (first_scan + len(raw)) // 2))
+    assert reason_of(path) == RejectReason.DAMAGED
+
+
+@pytest.mark.parametrize(
+    "kind", [*KINDS, "grey", "bytes after the end", "another picture after the end", "EXIF"]
+)
+def test_a_whole_jpeg_is_read_as_cv2_reads_it(tmp_path: Path, kind: str) -> None:
+    path, picture = tmp_path / "a.jpg", photograph()
+    exif = Image.Exif()
+    exif[0x010E] = "words" * 500
+    picture = picture.convert("L") if kind == "grey" else picture
+    picture.save(path, **{"quality": 85, **({"exif": exif} if kind == "EXIF" else KINDS.get(kind, {}))})
+    if kind == "bytes after the end":
+        path.write_bytes(path.read_bytes() + bytes(3000) + b"words")
+    if kind == "another picture after the end":
+        path.write_bytes(2 * path.read_bytes())
+    expected = cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
+    np.testing.assert_array_equal(read_picture(path), expected)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    assert reason_of(tmp_path / "a.png") == RejectReason.MISSING_FILE
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    assert reason_of(tmp_path / "b.png") == RejectReason.MISSING_FILE
+    (tmp_path / "c.png").symlink_to("c.png")
+    assert reason_of(tmp_path / "c.png") == RejectReason.MISSING_FILE
+    assert reason_of(tmp_path / ("x" * 300)) == RejectReason.MISSING_FILE

@@ -1,4 +1,5 @@
 // The server's API: a request gives its JSON, or an ApiError whose message is a sentence for people.
+// Every address is relative to the page, which a proxy may have put under a prefix.
 
 const PATIENCE_MS = 15_000;
 
@@ -22,7 +23,7 @@ export class ApiError extends Error {
 
 /** Requests of one page; remembers the CSRF token and how far the server's clock is ahead. */
 export class Api {
-  /** What `/api/state` said of this session, or null before it was asked. */
+  /** What `api/state` said of this session, or null before it was asked. */
   state = null;
   #aheadMs = 0;
 
@@ -31,7 +32,7 @@ export class Api {
 
   /** Takes up the session, and its CSRF token with it. */
   async enter() {
-    this.state = await this.#request("GET", "/api/state");
+    this.state = await this.#request("GET", "api/state");
     return this.state;
   }
 

@@ -65,7 +65,7 @@ export class Desk {
       return;
     }
     try {
-      const { item } = await this.#api.post("/api/undo", { event });
+      const { item } = await this.#api.post("api/undo", { event });
       this.#keepUndos(events);
       this.#queue.putFirst(item);
       byId("said").dataset.decision = "";

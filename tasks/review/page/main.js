@@ -71,7 +71,7 @@ function askForToken(fault) {
 async function signIn(event) {
   event.preventDefault();
   try {
-    await api.post("/api/session", { token: byId("token").value.trim() });
+    await api.post("api/session", { token: byId("token").value.trim() });
   } catch (fault) {
     trouble(fault.message);
     byId("token").select();
@@ -84,7 +84,7 @@ async function signIn(event) {
 async function signOut() {
   await outbox.flush();
   try {
-    await api.delete("/api/session");
+    await api.delete("api/session");
     askForToken();
   } catch (fault) {
     trouble(fault.message);

@@ -64,7 +64,7 @@ export class Outbox {
       const answer = this.#answers[0];
       const { candidate, ...body } = answer;
       try {
-        const receipt = await this.#api.post("/api/answer", body);
+        const receipt = await this.#api.post("api/answer", body);
         this.#drop(answer);
         this.#on.sent(receipt);
       } catch (fault) {

@@ -71,7 +71,7 @@ export class Queue {
     const count = Math.min(MOST_A_LEASE, AHEAD + this.#outbox.unsent);
     let items;
     try {
-      ({ items } = await this.#api.post("/api/lease", { count }));
+      ({ items } = await this.#api.post("api/lease", { count }));
     } catch (fault) {
       this.#fillAgainIn(LOOK_AGAIN_MS);
       this.#onLease(fault);

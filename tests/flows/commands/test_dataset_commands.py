@@ -51,6 +51,18 @@ def test_list_and_show(workspace: Workspace) -> None:
     assert "grown from" in run(dataset_app, ["show"]).stdout
 
 
+def test_a_note_is_shown_and_not_obeyed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    refs = workspace.ledger().shards(stage="triplets")
+    create_version(workspace, [(each, None) for each in refs], 2, "[/x] [red]no[/red] \x1b[2J")
+    for word in ("list", "show"):
+        printed = run(dataset_app, [word])
+        assert printed.exit_code == 0, printed.output
+        assert r"[/x] [red]no[/red] \x1b[2J" in printed.stdout
+    refused = run(dataset_app, ["rollback", "1", "--reason", "\x1b[2J"])
+    assert (refused.exit_code, "control character" in refused.output) == (2, True)
+
+
 def test_diff(workspace: Workspace) -> None:
     assert as_json("diff", "1", "2") == {
         "before": 1,

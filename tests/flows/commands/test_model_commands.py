@@ -53,7 +53,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
             metrics={"loss": loss},
             settings={"training": {"steps": 10 * number}},
         )
-        workspace.ledger().promote("remover", hash, f"reason {number} [1/2]")
+        workspace.ledger().promote("remover", hash, f"reason {number} [1/2] \x07")
     workspace.ledger().record_measurement(LATER, "test split, all", 2, {"success_rate": 0.625})
     return workspace
 
@@ -85,7 +85,7 @@ def test_list_and_show(workspace: Workspace) -> None:
     assert shown["measurements"][0]["values"] == {"success_rate": 0.625}
     page = said("show", LATER)
     assert "success_rate 0.625" in page
-    assert "reason 2 [1/2]" in page
+    assert r"reason 2 [1/2] \x07" in page
     assert "1 file, as made" in page
 
 

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from data_specs.candidate import Candidate
+from data_specs.review import Review
 from flows.command_line import app
 from tasks.review.tokens import hash_secret
 from tasks.shards import encode_candidate, write_shard
@@ -80,7 +83,10 @@ def test_people_are_invited_and_excluded(run: Run, workspace: Workspace) -> None
         (("serve", "--batch", "none"), "no review batch none"),
         (("open", "b1", "--round", "9"), "no candidates to review"),
         (("open", "../b1", "--round", "1"), "a batch's name"),
-        (("open", "b1", "--round", "1", "--lease-seconds", "1"), "lease_seconds"),
+        (("open", "b1", "--round", "1", "--lease-seconds", "1"), "--lease-seconds: Input should be"),
+        (("open", "b1", "--round", "1", "--gold-share", "7"), "--gold-share: Input should be less than or"),
+        (("serve", "--public-url", "http://review.example"), "write it as https://NAME"),
+        (("serve", "--trusted-proxy", "10.0.0.1"), "goes with --public-url"),
         (("quality", "none"), "no review batch none"),
         (("people", "add", "../ana"), "a person's name"),
         (("people", "exclude", "bob", "--reason", "x"), "no person bob"),
@@ -91,3 +97,36 @@ def test_refusals_are_one_sentence(run: Run, words: tuple[str, ...], sentence: s
     assert code == 1, told
     assert sentence in told
     assert "Traceback" not in told
+    assert "pydantic" not in told
+
+
+MALICE = "[/x] [red]no[/red] \x1b[2J\x00\n\u202e"
+AS_SEEN = r"[/x] [red]no[/red] \x1b[2J\x00\n\u202e"
+
+
+def test_words_that_are_in_a_ledger_already_are_shown_and_not_obeyed(
+    run: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run("open", "b1", "--round", "1")[0] == 0
+    assert run("people", "add", "eve")[0] == 0
+    now = datetime.now(UTC)
+    workspace.ledger().exclude_person("eve", MALICE, now)
+    told: dict[str, Any] = {"candidate": "c0", "decision": "yes", "kind": "person", "answered_at": now}
+    workspace.ledger().record_reviews(
+        [Review(event=name, reviewer=name, batch="b1", **told) for name in (MALICE, "eve")]
+    )
+    for words in (("people", "list"), ("quality", "b1"), ("status",)):
+        code, printed = run(*words)
+        assert code == 0, printed
+        assert not {"\x1b", "\x00", "\u202e"} & set(printed)
+        assert words == ("status",) or AS_SEEN in printed
+
+
+@pytest.mark.parametrize("reason", ["a\x1b[2Jb", "a\nb", "\x00", "\u202ea"])
+def test_a_control_character_is_no_reason(run: Run, workspace: Workspace, reason: str) -> None:
+    assert run("people", "add", "eve")[0] == 0
+    for word in ("exclude", "readmit"):
+        code, told = run("people", word, "eve", "--reason", reason)
+        assert (code, "control character" in " ".join(told.split())) == (2, True), told
+    assert [each.kind for each in workspace.ledger().person_events("eve")] == ["added"]

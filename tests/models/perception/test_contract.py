@@ -9,8 +9,9 @@ import pytest
 from data_specs.detection import Box
 from models.perception.grounding_dino import GroundingDinoConfig
 from models.perception.registry import DetectorConfig, SegmenterConfig, build_detector, build_segmenter
-from models.perception.yolo import YoloConfig
+from models.perception.yolo import YoloConfig, yolo_is_installed
 from models.protocols import Detector, Segmenter
+from tasks.compose.perception import PerceptionConfig
 from tasks.train_perception.boxes import blind_recall, box_score
 from tasks.train_perception.sam import mask_score
 from tasks.train_perception.samples import studio_picture
@@ -18,16 +19,22 @@ from tasks.train_perception.samples import studio_picture
 SHAPES = [(1, 1), (1, 400), (300, 2), (48, 200), (360, 480)]
 
 
-DETECTORS: list[DetectorConfig] = [YoloConfig(), GroundingDinoConfig()]
+YOLO = pytest.param(
+    YoloConfig(),
+    marks=pytest.mark.skipif(not yolo_is_installed(), reason="the extra `yolo` is not installed"),
+    id="yolo",
+)
+DINO = pytest.param(GroundingDinoConfig(), id="grounding_dino")
+DETECTORS = [YOLO, DINO]
 
-FLOORS = [
-    (YoloConfig(), 0.75, 0.75, 0.5),
+FLOORS = {
+    "yolo": (0.75, 0.75, 0.5),
     # Grounding DINO finds solids, and confuses their shapes more than YOLO does (docs/log.md).
-    (GroundingDinoConfig(), 0.75, 0.4, 0.4),
-]
+    "grounding_dino": (0.75, 0.4, 0.4),
+}
 
 
-@pytest.fixture(scope="module", params=DETECTORS, ids=lambda config: config.kind)
+@pytest.fixture(scope="module", params=DETECTORS)
 def detector(request: pytest.FixtureRequest) -> Detector:
     return build_detector(request.param)
 
@@ -81,10 +88,9 @@ def test_boxes_follow_the_pictures_size(detector: Detector) -> None:
     assert np.abs(edges[1] / 4 - edges[0][0]).max(axis=1).min() < 2
 
 
-@pytest.mark.parametrize(("config", "recall", "precision", "named_recall"), FLOORS)
-def test_solids_are_found_better_than_without_looking(
-    config: DetectorConfig, recall: float, precision: float, named_recall: float
-) -> None:
+@pytest.mark.parametrize("config", DETECTORS)
+def test_solids_are_found_better_than_without_looking(config: DetectorConfig) -> None:
+    recall, precision, named_recall = FLOORS[config.kind]
     scenes = [studio_picture(index, "measure") for index in range(24)]
     boxes = box_score(build_detector(config), scenes)
     assert boxes.recall > max(recall, 3 * blind_recall(scenes))
@@ -99,13 +105,14 @@ def test_solids_are_cut_better_than_without_looking(segmenter: Segmenter) -> Non
     assert masks.iou > masks.ellipse_iou + 0.08
 
 
-@pytest.mark.parametrize("config", DETECTORS, ids=lambda config: config.kind)
+@pytest.mark.parametrize("config", DETECTORS)
 def test_another_threshold_is_another_hash(config: DetectorConfig) -> None:
     first = build_detector(config).model_hash
     assert build_detector(config.model_copy()).model_hash == first
     assert build_detector(config.model_copy(update={"least_score": 0.5})).model_hash != first
 
 
+@pytest.mark.skipif(not yolo_is_installed(), reason="the extra `yolo` is not installed")
 def test_no_socket_is_opened_no_settings_written_and_no_others_function_replaced(tmp_path) -> None:
     """In a process of its own, which imports ultralytics anew and ends at the first socket."""
     script = (
@@ -143,12 +150,39 @@ def test_grounding_dino_does_without_ultralytics() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_missing_package_is_one_sentence() -> None:
-    script = (
-        "import importlib.util\n"
-        "found = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name: None if name == 'segment_anything' else found(name)\n"
-        "import tasks.compose.perception\n"
+def without_ultralytics(script: str) -> str:
+    """What a script prints in a process where ultralytics cannot be imported."""
+    command = [sys.executable, "-c", f"import sys\nsys.modules['ultralytics'] = None\n{script}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_without_the_extra_the_default_is_grounding_dino_and_says_so() -> None:
+    said = without_ultralytics(
+        "from models.perception.registry import detector_words\n"
+        "from tasks.compose.perception import PerceptionConfig\n"
+        "import flows.objectclear_compositing, flows.rorem_cycle\n"
+        "print(PerceptionConfig().model_dump_json())\n"
+        "print(detector_words(PerceptionConfig().detector))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "ModelError: segment_anything is not installed; `pip install" in done.stderr
+    stated, words = said.splitlines()
+    assert PerceptionConfig.model_validate_json(stated).detector == GroundingDinoConfig()
+    assert words.startswith("objects are found by Grounding DINO: ")
+    assert words.endswith("`pip install 'cleanplate[yolo]'` brings it (AGPL-3.0)")
+
+
+def test_who_does_the_work_takes_the_detector_that_the_config_names() -> None:
+    """A worker without the extra neither finds with another detector nor names the work otherwise."""
+    config = PerceptionConfig(detector=YoloConfig())
+    said = without_ultralytics(
+        "from data_specs.errors import ModelError\n"
+        "from tasks.compose.perception import PerceptionConfig, load_perception\n"
+        f"config = PerceptionConfig.model_validate_json({config.model_dump_json()!r})\n"
+        "print(config.fingerprint)\n"
+        "try:\n"
+        "    load_perception(config)\n"
+        "except ModelError as error:\n"
+        "    print(error)\n"
+    )
+    fingerprint, refusal = said.splitlines()
+    assert fingerprint == config.fingerprint
+    assert refusal == "ultralytics is not installed; `pip install 'cleanplate[yolo]'` brings it (AGPL-3.0)"

@@ -33,6 +33,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP review.example 127.0.0.1",
 ]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,8 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_specs.errors import InputError
+from data_specs.reject import Reject
+from data_specs.review import Review
 from data_specs.review_batch import QueuePolicy
 from tasks.propose import ProposeWork, propose
+from tasks.review.answer_table import read_answer_table
 from tasks.review.batch import make_batch
 from tasks.review.exchange import export_candidates, import_answers
 from tasks.review.oracle import OracleConfig, oracle_reviews, read_candidates
@@ -203,6 +207,72 @@ def test_ones_own_answers_come_back_as_known(kind, shown, tmp_path: Path) -> Non
     assert {(r.candidate, r.decision, r.kind, r.answered_at) for r in shown.workspace.ledger().reviews()} == {
         (r.candidate, r.decision, "oracle", r.answered_at) for r in before
     }
+
+
+FORMULAS = ("=HYPERLINK(1)", "+1", "-1", "@A1", "'=1", "''+1", "'s Gravenhage", "a=b", "2", "'")
+
+
+def test_a_spreadsheet_finds_no_formula_and_the_words_come_back(shown, tmp_path: Path) -> None:
+    keys = [row.key for row in shown.workspace.ledger().samples_of(shown.candidates.name)]
+    told = [
+        Review(
+            event=f"-{number}", candidate=keys[number], decision="no", reviewer=words, reason=words,
+            kind="person", answered_at=datetime(2026, 11, 20, tzinfo=UTC),
+        )
+        for number, words in enumerate(FORMULAS)
+    ]  # fmt: skip
+    told[0] = told[0].model_copy(update={"event": "\t=1"})
+    shown.workspace.ledger().record_reviews(told)
+    export_candidates(shown.workspace, [shown.candidates], None, "csv", tmp_path)
+    path = tmp_path / "answers.csv"
+    cells = {cell for row in read_rows(path) for cell in row.values()}
+    assert not {cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))}
+    assert {"'=HYPERLINK(1)", "''=1", "'s Gravenhage", "2"} <= cells
+    back = [each for each in read_answer_table(path) if isinstance(each, Review)]
+    assert sorted(back, key=lambda each: each.reviewer) == sorted(told[1:], key=lambda each: each.reviewer)
+    (bad,) = [each for each in read_answer_table(path) if isinstance(each, Reject)]
+    assert bad.detail.startswith(r"event: it has the control character \t")
+
+
+@pytest.mark.parametrize("column", ["reviewer", "reason", "candidate", "event"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_control_character_in_a_table_refuses_its_row_alone(kind, column, shown, tmp_path: Path) -> None:
+    export_candidates(shown.workspace, [shown.candidates], None, kind, tmp_path)
+    path = tmp_path / f"answers.{kind}"
+    rows = [{**row, "decision": "no", "reviewer": "ada"} for row in read_rows(path)]
+    for number, malice in enumerate(("\x1b[2J", "\x00", "\n", "\u202e")):
+        rows[number][column] += f"a{malice}b"
+    write_rows(path, rows)
+    report = import_answers(shown.workspace, path)
+    assert (report.added, report.refused) == (8, {"record cannot be parsed": 4})
+    kept = {each.name: each.detail for each in shown.workspace.ledger().rejects()}
+    assert kept[f"answers.{kind}[0]"].startswith(rf"{column}: it has the control character \x1b")
+
+
+FIRST_YEAR = "0001-01-01T00:00:00+14:00"
+"""In UTC it would be in the year 0, which no calendar of Python has."""
+
+
+def test_a_date_before_all_dates_refuses_its_record_alone(shown, tmp_path: Path) -> None:
+    export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path)
+    keys = [row.key for row in shown.workspace.ledger().samples_of(shown.candidates.name)]
+    told = [annotation(1, "yes"), annotation(2, "yes", created_at=FIRST_YEAR)]
+    told.append(annotation(3, "yes", completed_by="a\x1bb"))
+    told.append(annotation(4, "no", "bl\x00ur"))
+    report = import_answers(shown.workspace, answered(tmp_path, {keys[0]: told}))
+    assert (report.added, report.refused) == (1, {"record cannot be parsed": 3})
+    kept = {each.name: each.detail for each in shown.workspace.ledger().rejects()}
+    bad = "it has the control character {}; write one line of letters"
+    assert kept == {
+        "export.json[0].annotations[1]": "created_at: there is no such date in UTC",
+        "export.json[0].annotations[2]": bad.format(r"\x1b"),
+        "export.json[0].annotations[3]": "choices.0: " + bad.format(r"\x00"),
+    }
+    export_candidates(shown.workspace, [shown.candidates], {keys[1]}, "csv", tmp_path)
+    rows = read_rows(tmp_path / "answers.csv")
+    rows[0] |= {"decision": "yes", "reviewer": "ada", "answered_at": FIRST_YEAR}
+    write_rows(tmp_path / "answers.csv", rows)
+    assert import_answers(shown.workspace, tmp_path / "answers.csv").refused == {"record cannot be parsed": 1}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

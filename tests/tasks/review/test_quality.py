@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from nltk.metrics.agreement import AnnotationTask
 
 from data_specs.review import Decision, Review
 from data_specs.review_batch import Answer, QueuePolicy, ReviewBatch, ReviewItem
@@ -62,6 +64,21 @@ def test_alpha_with_missing_answers_by_its_formula() -> None:
     assert krippendorff_alpha(votes("1.", ".0")) is None
     assert krippendorff_alpha(votes("11", "11")) is None
     assert krippendorff_alpha({}) is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_alpha_is_nltks(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    answers = chance.choice([*"10s."], (chance.integers(2, 6), 30), p=[0.35, 0.3, 0.1, 0.25])
+    rows = votes(*("".join(each) for each in answers))
+    shared = {key for key in (f"c{n:03d}" for n in range(30)) if sum(key in row for row in rows.values()) > 1}
+    said = [
+        (person, key, decision)
+        for person, row in rows.items()
+        for key, decision in row.items()
+        if key in shared
+    ]
+    assert krippendorff_alpha(rows) == pytest.approx(AnnotationTask(said).alpha(), abs=1e-12)
 
 
 def test_people_are_counted_one_by_one() -> None:

@@ -4,9 +4,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from data_specs.errors import InputError
 from tasks.review.guard import host_name
+from tasks.review.proxy import PublicUrl, proxy_addresses
 from tasks.review.serve import Address, serve
 
 
@@ -41,6 +43,56 @@ def test_tls_needs_both_files(tmp_path: Path) -> None:
     address = Address(host="0.0.0.0", tls_cert=cert, tls_key=key)
     address.check()
     assert address.secure
+
+
+def test_behind_a_proxy() -> None:
+    public = PublicUrl.parse("https://Review.Example:8443/tools/review/")
+    assert (public.origin, public.prefix) == ("https://review.example:8443", "/tools/review")
+    assert str(public) == "https://review.example:8443/tools/review/"
+    assert PublicUrl.parse("https://review.example:443") == PublicUrl.parse("https://review.example/")
+    address = Address(public_url=public, trusted_proxies=proxy_addresses("127.0.0.1"))
+    address.check()
+    assert address.secure
+    assert address.names == {"127.0.0.1", "localhost", "[::1]", "review.example"}
+    with pytest.raises(InputError, match="could read tokens"):
+        Address(host="0.0.0.0", public_url=public).check()
+    with pytest.raises(InputError, match="goes with --public-url"):
+        Address(trusted_proxies=proxy_addresses("10.0.0.0/28")).check()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://review.example",
+        "review.example",
+        "https://",
+        "https://review.example:99999",
+        "https://[::1",
+        "https://ana@review.example",
+        "https://review.example/?a=b",
+        "https://review.example/a b",
+        "https://review.example/a;Domain=x",
+        "https://review.example/../a",
+        "https://review.example//a",
+        "https://prüfen.example",
+    ],
+)
+def test_no_public_url(url: str) -> None:
+    with pytest.raises(InputError, match="--public-url"):
+        PublicUrl.parse(url)
+
+
+@pytest.mark.parametrize("proxy", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.256", ""])
+def test_no_proxys_address(proxy: str) -> None:
+    with pytest.raises(InputError, match="an address or a network"):
+        proxy_addresses(proxy)
+
+
+def test_a_proxys_address_is_known_in_both_ways() -> None:
+    """On ``::`` an IPv4 peer has another name, of which uvicorn knows nothing."""
+    for told, peer in (("10.0.0.7", "10.0.0.7"), ("10.0.0.0/28", "::ffff:10.0.0.9"), ("fd00::1", "fd00::1")):
+        assert peer in _TrustedHosts(list(proxy_addresses(told)))
+        assert "10.0.1.1" not in _TrustedHosts(list(proxy_addresses(told)))
 
 
 def test_a_taken_port_is_one_sentence() -> None:

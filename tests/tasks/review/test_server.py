@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from tasks.review.guard import HEADERS, MAX_BODY_BYTES
 from tasks.review.limits import RateLimits
 from tasks.review.people import invite
+from tasks.review.proxy import PublicUrl
 from tasks.review.server import create_app
 from tasks.shards import encode_candidate, write_shard
 from tasks.workspace import Workspace
@@ -319,8 +320,8 @@ def test_quality_as_json_and_as_a_page(ana: Page, ben: Page, asked: SimpleNamesp
     assert "6 of 12 items have all their answers" in page.text
     assert "style=" not in page.text
     assert "<script" not in page.text
-    (sheet,) = re.findall(r'href="(/static/[^"]+)"', page.text)
-    assert ana.client.get(sheet).headers["content-type"].startswith("text/css")
+    (sheet,) = re.findall(r'href="(static/[^"]+css)"', page.text)
+    assert ana.client.get(f"/{sheet}").headers["content-type"].startswith("text/css")
     refused(TestClient(create_app(asked.workspace), base_url=HOME).get("/quality"), 401, "sign in")
 
 
@@ -331,3 +332,21 @@ def test_there_is_nothing_to_review(tmp_path: Path) -> None:
     assert page.lease() == []
     assert "no review batch yet" in page.client.get("/quality").text
     refused(page.client.get("/api/quality"), 404, "no review batch yet")
+
+
+def test_a_proxy_may_leave_the_prefix_or_take_it_out(asked: SimpleNamespace) -> None:
+    public = PublicUrl.parse("https://tools.example/review")
+    app = create_app(
+        asked.workspace, hosts=frozenset({"tools.example"}), secure=True, public_url=public
+    )  # fmt: skip
+    client = TestClient(app, base_url="https://tools.example", headers={"Origin": public.origin, CSRF: ""})
+    told = client.post("/api/session", json={"token": asked.ana})
+    assert "Path=/review;" in told.headers["set-cookie"]
+    assert client.get("/review/api/state").json()["person"] == "ana"
+    for prefix in ("", "/review"):
+        page = client.get(f"{prefix}/").text
+        for name in re.findall(r'(?:src|href)="([^"]+)"', page):
+            assert not name.startswith("/"), "it would leave the prefix"
+            assert client.get(f"{prefix}/{name}").status_code in (200, 401), name
+    refused(client.get("/reviewers/"), 404, "Not Found")
+    assert client.get("/review/api/state/", follow_redirects=False).status_code == 404, "no redirect to http"

@@ -36,6 +36,18 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_films_frames_are_one_scene(photos: Path) -> None:
+    for number in (1, 20):
+        grey = np.full((200, 300, 3), number * 9, np.uint8)
+        assert cv2.imwrite(str(photos / f"frame_{number:04d}.png"), grey)
+    found = [
+        each
+        for each in read_backgrounds(FolderBackgrounds(path=photos), 0, 9)
+        if isinstance(each, Background)
+    ]
+    assert (len(found), len({each.scene for each in found})) == (4, 3)
+
+
 def test_a_folders_pictures_are_middle_squares(photos: Path) -> None:
     source = FolderBackgrounds(path=photos, size_px=100, focal_share=1.0)
     assert count_backgrounds(source) == 3

@@ -47,6 +47,17 @@ def test_parts_of_a_source_are_the_whole(folder: Path) -> None:
     assert [_name(each) for each in parts] == [_name(each) for each in read(source)]
 
 
+def test_a_films_frames_are_one_scene(tmp_path: Path, write_pair) -> None:
+    for number in range(6):
+        write_pair(tmp_path / "film", f"walk_frame_{number:04d}", number)
+        write_pair(tmp_path / "film", f"IMG_{number:04d}", 10 + number)
+    pairs = [each for each in read(FolderPairs(path=tmp_path / "film")) if isinstance(each, PicturePair)]
+    scenes = {each.origin.rpartition("/")[2]: each.scene for each in pairs}
+    assert len(scenes) == 12
+    assert len({scene for stem, scene in scenes.items() if "frame" in stem}) == 1
+    assert len(set(scenes.values())) == 7
+
+
 def _name(found: PicturePair | Reject) -> str:
     return found.name if isinstance(found, Reject) else found.origin
 

@@ -1,6 +1,7 @@
 """The digest of a source's files."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,17 @@ def test_a_pool_counts_with_its_pictures_masks_and_tables(tmp_path: Path) -> Non
 def test_a_source_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         files_digest(FolderConfig(path=tmp_path / "none"))
+
+
+def test_an_ordinary_folders_digest_is_what_it_was_and_pipes_change_nothing(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "pairs"
+    for part in ("source", "mask", "ground_truth"):
+        write(root / part / "a.png", part.encode())
+        write(root / part / "é.jpg", b"2")
+    write(root / "source/Thumbs.db", b"3")
+    assert files_digest(FolderConfig(path=root)) == "debf0f3167d408d7b2f1"
+    os.mkfifo(root / "source/.pipe")
+    (root / "source/zeros").symlink_to("/dev/zero")
+    assert files_digest(FolderConfig(path=root)) == "debf0f3167d408d7b2f1"

@@ -59,3 +59,9 @@ def _count_loads(notes: Path) -> None:
         return read(folder)
 
     model_store.network_at = noted
+
+
+def numeric_threads(_workspace: object) -> int:
+    import torch
+
+    return torch.get_num_threads()

@@ -10,7 +10,7 @@ import pytest
 
 from data_specs.errors import DiskFullError, InputError, WorkerError
 from tasks.propose import propose
-from tasks.workers import do_shard
+from tasks.workers import do_shard, registry
 from tasks.workers.config import INLINE, ProcessesConfig
 from tasks.workers.pool import TRIES, Pool
 from tasks.workers.process_slot import ProcessSlot
@@ -78,8 +78,17 @@ def test_a_worker_with_another_ledger_refuses(tmp_path: Path, monkeypatch: pytes
 
 
 def test_each_process_sees_the_gpu_it_was_given() -> None:
-    pool = Pool([ProcessSlot("5")])
+    pool = Pool([ProcessSlot("5", 1)])
     assert pool.run("x", jobs.seen_gpus, None).result == "5"
+    pool.close()
+
+
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(registry, "own_cores", lambda: 2)
+    pool = open_workers(ProcessesConfig(count=2))
+    assert isinstance(pool, Pool)
+    assert pool.run("x", jobs.numeric_threads, None).result == 1
     pool.close()
 
 
@@ -91,7 +100,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "from tasks.workers.process_slot import ProcessSlot\n"
         "from tests.tasks.workers import jobs\n"
         "if __name__ == '__main__':\n"
-        "    pool = Pool([ProcessSlot(None)])\n"
+        "    pool = Pool([ProcessSlot(None, 1)])\n"
         "    print(pool.run('x', jobs.own_pid, None).result, flush=True)\n"
         "    time.sleep(600)\n"
     )
