@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +17,8 @@ def alternate(
     """Seconds of each run of each way, after one run of each that is not counted.
 
     Every round does each way once; odd rounds in reverse order. With ``time.process_time`` as clock the
-    seconds are one core's, whatever else the machine does.
+    seconds are one core's, whatever else the machine does. Each run is told on standard error; round 0 is
+    the one that is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(runs + 1):
@@ -26,6 +28,7 @@ def alternate(
             way()
             if number:
                 seconds[name].append(clock() - start)
+            print(f"{name}: {clock() - start:.1f} s, round {number} of {runs}", file=sys.stderr, flush=True)
     return seconds
 
 

@@ -1,26 +1,32 @@
-"""What the kernel knows of processes: who started whom, processor time, memory."""
+"""A benchmark's end; and what the kernel knows of processes: their commands, processor time, memory."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+from flows.timely_end import descendants, end_in_time, kill
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-def children(root: int) -> list[int]:
-    """All processes below one, parents first."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def ends_in_time(main: Callable[[], object]) -> Callable[[], None]:
+    """A benchmark's ``main`` that SIGTERM and SIGINT end within 30 s, and with it all that it has started.
+
+    Its blocks are left as by an error; whatever is still below it then is killed.
+    """
+
+    @functools.wraps(main)
+    def run() -> None:
+        end_in_time()
         try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-        parents.setdefault(parent, []).append(int(stat.parent.name))
-    found, edge = list[int](), [root]
-    while edge:
-        edge = [child for pid in edge for child in parents.get(pid, [])]
-        found += edge
-    return found
+            main()
+        finally:
+            for pid in descendants(os.getpid()):
+                kill(pid)
+
+    return run
 
 
 def command_of(pid: int) -> str:

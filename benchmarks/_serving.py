@@ -16,9 +16,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from benchmarks._killing import ROOT
-from benchmarks._processes import children, command_of
+from benchmarks._processes import command_of
 from data_specs.errors import CleanplateError
 from flows.local_prefect import Server, free_port
+from flows.timely_end import descendants
 from tasks.prefect_password import make_password
 from tasks.workspace import LEDGER_FILE, Workspace
 
@@ -75,7 +76,7 @@ class Database:
     def kill(self) -> None:
         """SIGKILL to the server and all that serve its clients; then it is started again."""
         postmaster = int(Path(self._data, "postmaster.pid").read_text().split()[0])
-        everyone = [postmaster, *children(postmaster)]
+        everyone = [postmaster, *descendants(postmaster)]
         for pid in everyone:
             _kill(pid)
         while any(_state(pid) != "Z" for pid in everyone):
@@ -130,7 +131,7 @@ class Served:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Whatever is left of it is killed."""
-        for pid in [self._process.pid, *children(self._process.pid)]:
+        for pid in [self._process.pid, *descendants(self._process.pid)]:
             _kill(pid)
         self._process.wait()
 
@@ -151,7 +152,7 @@ class Served:
         if victim == "flow":
             found = self._process_of(client, run)
         else:
-            found = [pid for pid in children(self._process.pid) if _MARKS[victim] in command_of(pid)]
+            found = [pid for pid in descendants(self._process.pid) if _MARKS[victim] in command_of(pid)]
         for pid in found:
             _kill(pid)
         return bool(found)
@@ -164,7 +165,7 @@ class Served:
             return []
         running = known.state is not None and known.state.is_running()
         pid = int(known.infrastructure_pid or 0)
-        return [pid, *children(pid)] if running and "prefect" in command_of(pid) else []
+        return [pid, *descendants(pid)] if running and "prefect" in command_of(pid) else []
 
     def completed(self, client: SyncPrefectClient, run: FlowRun) -> bool:
         """Whether the run has ended well; False while the server cannot say."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.arrays import Mask, RgbImage
 from data_specs.captured_pair import CapturedPair
 from data_specs.picture_pair import PicturePair
@@ -32,6 +33,7 @@ _SEED = 970
 _SHIFT_PX = 2
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

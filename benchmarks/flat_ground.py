@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.arrays import Region
 from data_specs.detection import SurfaceClass
 from data_specs.plate import Plate
@@ -31,6 +32,7 @@ from tasks.train_perception.surfaces import SeenSurfaces, studio_surfaces
 GOAL = 0.95
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

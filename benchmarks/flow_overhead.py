@@ -2,7 +2,8 @@
 
 A shard is 10–30 s of work; Prefect's server is a real one in a process of its own. ``ratio`` is the median
 over the rounds of flow ÷ loop, one after the other.
-Run: python -m benchmarks.flow_overhead [--shots 1500] [--shards 3] [--runs 4] [--json]
+Run: python -m benchmarks.flow_overhead [--shots 1500] [--shards 2] [--runs 3] [--json]
+Two to four minutes on two quiet cores; `--shots 2500 --shards 3 --runs 4` settles the ratio to a hundredth.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from prefect import flow
 
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from flows.local_prefect import local_prefect
 from tasks.film import FilmWork, film, film_shard
 from tasks.sources.studio.shots import StudioConfig
@@ -34,12 +36,13 @@ def film_shards(workspace: Workspace, works: Sequence[FilmWork]) -> None:
         film_shard(workspace, work)
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shots", type=int, default=1500, help="studio shots a shard")
-    parser.add_argument("--shards", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)

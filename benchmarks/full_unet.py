@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from models.object_clear_sizes import build_full_object_clear
 
 
+@ends_in_time
 def main() -> None:
     """Build, run once, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)

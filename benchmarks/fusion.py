@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.arrays import RgbImage
 from models.fusion import FusionForm, FusionLengths, attended_region, blend_weight, fuse, scaled_attention
 
@@ -24,6 +25,7 @@ HEADS, CELLS = 10, 64
 LEVELS = 5
 
 
+@ends_in_time
 def main() -> None:
     """Measures, compares and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -3,6 +3,8 @@
 Arms, all from one initial remover a seed and with the same training steps: ``judged`` (RORem), ``nothing``
 (no growth), ``unjudged`` (people's YES, then whatever the remover makes), ``everything`` (nobody judges).
 
+The default is one seed of one round in two arms, which tells little; three seeds of two rounds tell more.
+
 Run: python -m benchmarks.growth --seeds 0 1 2 --arms judged nothing unjudged
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.round import CycleResult
 
 ARMS = ("judged", "nothing", "unjudged", "everything")
@@ -81,14 +84,15 @@ def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
     }
 
 
+@ends_in_time
 def main() -> None:
     """Run the seeds two at a time and print the table, or with ``--json`` one object."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["judged", "nothing", "unjudged"])
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["judged", "nothing"])
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=None, help="Keep the workspaces here.")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

@@ -9,6 +9,7 @@ import torch
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._judges import CASES
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.arrays import Mask, RgbImage
 
 
@@ -25,6 +26,7 @@ def candidates(pictures: int, each: int, size_px: int) -> tuple[list[RgbImage], 
     return sources, [mask] * len(sources), drawn(len(sources))
 
 
+@ends_in_time
 def main() -> None:
     """Score in three ways in turn, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

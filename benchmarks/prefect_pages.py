@@ -24,6 +24,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.settings import temporary_settings
 
 from benchmarks._killing import ROOT
+from benchmarks._processes import ends_in_time
 from benchmarks._small_cycle import small_cycle
 from flows.local_prefect import Server, free_port
 from tasks.prefect_password import make_password
@@ -34,6 +35,7 @@ _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 """No name outside this machine is found."""
 
 
+@ends_in_time
 def main() -> None:
     """Fills a workspace and photographs it."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks._machine import machine
 from benchmarks._postgresql import postgresql, postgresql_programs
+from benchmarks._processes import ends_in_time
 from benchmarks._review_server import ReviewServer
 from benchmarks._reviewers import SimulatedPerson, Told
 from data_specs.candidate import Candidate
@@ -75,12 +76,13 @@ class Outcome:
         return not (self.lost or self.doubled or self.beyond_wanted or self.left)
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints; exit code 1 when an answer is lost, doubled, left or too many."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--people", type=int, default=50)
-    parser.add_argument("--answers", type=int, default=10_000)
+    parser.add_argument("--answers", type=int, default=8_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--think", type=float, default=1.0, help="mean seconds between a person's answers")
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from benchmarks._machine import machine
 from benchmarks._pictures import picture_like
+from benchmarks._processes import ends_in_time
 from benchmarks._review_server import review_server
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, picture_hash
@@ -49,6 +50,7 @@ _CLOCK = """() => {
 }"""
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

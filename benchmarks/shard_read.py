@@ -14,6 +14,7 @@ import webdataset as wds
 
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._pictures import picture_like
+from benchmarks._processes import ends_in_time
 from data_specs.shard import EncodedSample
 from tasks.shards import ShardReader, decode_triplet, encode_triplet, write_shard
 from tasks.workspace import Workspace
@@ -22,6 +23,7 @@ GOAL = 0.95
 SHARDS = 4
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

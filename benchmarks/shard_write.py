@@ -13,12 +13,14 @@ import cv2
 
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._pictures import picture_like
+from benchmarks._processes import ends_in_time
 from tasks.shards import encode_triplet, write_shard
 from tasks.workspace import Workspace
 
 GOAL = 0.95
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -28,6 +28,7 @@ from benchmarks._bad_network import BadNetwork, bad_network
 from benchmarks._contents import contents_of, differences
 from benchmarks._machine import machine
 from benchmarks._postgresql import postgresql, postgresql_programs
+from benchmarks._processes import ends_in_time
 from benchmarks._s3_server import s3_program, s3_server, s3_variables
 from tasks.dataset import verify_dataset
 from tasks.shards import ShardReader
@@ -67,6 +68,7 @@ class Outcome:
     machine: str
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints; exit code 1 when anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from models.training.loop import TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
 from models.training.running import RunningConfig, training_device
 from tasks.model_store import BASE_FOLDER, network_at
 
 
+@ends_in_time
 def main() -> None:
     """Train the tiny remover both ways, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from models.training.loop import TrainingConfig, train
 from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
 from models.training.share import Share
@@ -16,6 +17,7 @@ from tasks.model_store import BASE_FOLDER, network_at
 LOSS = RemoverLossConfig()
 
 
+@ends_in_time
 def main() -> None:
     """Train both ways in turn, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from benchmarks._ray_cluster import ray_cluster
 from tasks.workers import INLINE, ProcessesConfig, RayConfig
 from tasks.workers.pool import Pool
@@ -21,6 +22,7 @@ from tasks.workers.registry import open_workers
 LOOP, PROCESS, ACTOR = "plain loop", "worker process", "Ray's actor"
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -30,8 +30,8 @@ from tasks.prefect_password import make_password, stated_password
 from tasks.workspace import Workspace
 
 _STARTUP_SECONDS = 300
-_WORKER_PATIENCE_SECONDS = 60
-_SERVER_PATIENCE_SECONDS = 20
+_WORKER_PATIENCE_SECONDS = 15
+_SERVER_PATIENCE_SECONDS = 8
 _LOOK_SECONDS = 0.5
 _SETTINGS = {
     "DO_NOT_TRACK": "1",

@@ -41,6 +41,9 @@ def stops_cleanly(function: Callable[[Config], Result]) -> Callable[[Config], Re
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise DiskFullError(error.filename or "the disk", error.strerror or "no space is left") from error
+            place = error.filename or getattr(config, "workspace", "the disk")
+            raise DiskFullError(
+                place, f"the disk is full ({error.strerror or 'no space is left'})"
+            ) from error
 
     return run

@@ -2,11 +2,12 @@
 
 import os
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows.commands.lazy import LazyCommand, lazy_group
+from flows.timely_end import end_in_time
 
 # Read by OpenMP when torch is first imported, here and in every process started from here. By default threads
 # spin while they wait for one another, and take the CPU from whoever they wait for.
@@ -53,7 +54,18 @@ COMMANDS = (
     LazyCommand("doctor", "flows.commands.doctor:doctor_app", "Say what is missing here and how to mend it."),
 )
 
-app = typer.Typer(
+LAST_WORDS = "cleanplate: stopped; start the same command again, and it goes on where it stood\n"
+
+
+class _Program(typer.Typer):
+    """The command line as a program of its own, which a signal ends in time."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        end_in_time(LAST_WORDS)
+        return super().__call__(*args, **kwargs)
+
+
+app = _Program(
     name="cleanplate",
     cls=lazy_group(COMMANDS),
     help="The data engine of object removal: it makes pairs, trains removers, judges them and grows.",

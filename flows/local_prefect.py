@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_specs.errors import FlowError
+from data_specs.errors import CleanplateError, FlowError
+from tasks.disk import disk_full, free_bytes, is_full
 from tasks.prefect_password import (
     make_password,
     password_file,
@@ -27,6 +28,10 @@ from tasks.prefect_password import (
 _STARTUP_SECONDS = 120
 _STOP_SECONDS = 15
 _DRAIN_SECONDS = 30
+_DRAIN_SECONDS_HURRIED = 3
+"""When a signal ends us, or the disk is full, which the server answers with errors."""
+_LEAST_BYTES = 16_000_000
+"""Free disk at the start; the database of a new server has 2 MB, and 4 MB of changes beside it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ def local_prefect(home: Path) -> Iterator[str]:
 
     Raises:
         FlowError: When our own server does not start.
+        DiskFullError: When our own server has no room to write, from the start or later.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect's client asks for this before it reports its use.
     from prefect.settings import PREFECT_HOME, temporary_settings
@@ -85,7 +91,7 @@ def local_prefect(home: Path) -> Iterator[str]:
     with _quiet_console():
         found = find_server(home)
         if isinstance(found, Server):
-            with temporary_settings(found.settings()), _flushed():
+            with temporary_settings(found.settings()), _flushed(None):
                 yield f"See the runs at {_page(found.api)}{found.sign_in}"
             return
         refused = f"{found.reason}, so a temporary one was used.\n" if found.reason else ""
@@ -93,7 +99,8 @@ def local_prefect(home: Path) -> Iterator[str]:
         with (
             _own_server(home) as own,
             temporary_settings({PREFECT_HOME: home, **own.settings()}),
-            _flushed(),
+            _full_disk_told(home),
+            _flushed(home),
         ):
             yield hint
 
@@ -175,6 +182,8 @@ def _page(api_url: str) -> str:
 @contextmanager
 def _own_server(home: Path) -> Iterator[Server]:
     """A server on a free port, its database and its log in ``home``."""
+    if free_bytes(home) < _LEAST_BYTES:
+        raise disk_full(home, _LEAST_BYTES)
     password, port = stated_password() or make_password(home), free_port()
     log = home / "server.log"
     with log.open("ab") as output:
@@ -184,6 +193,7 @@ def _own_server(home: Path) -> Iterator[Server]:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
+            process_group=0,  # A signal to ours is for us, who still have to tell it how the run ends.
         )
     try:
         own = Server(f"http://127.0.0.1:{port}/api", password)
@@ -234,16 +244,38 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _flushed() -> Iterator[None]:
-    """At its end the server has the last events and logs; task runs are told to it as events."""
+def _full_disk_told(home: Path) -> Iterator[None]:
+    """Says that the disk is full where the server's answers were nothing but errors for that reason."""
+    try:
+        yield
+    except CleanplateError:
+        raise
+    except Exception as error:
+        if is_full(home):
+            raise disk_full(home) from error
+        raise
+
+
+@contextmanager
+def _flushed(home: Path | None) -> Iterator[None]:
+    """At its end the server has the last events and logs; task runs are told to it as events.
+
+    Args:
+        home: Where our own server keeps them.
+    """
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
+    seconds = _DRAIN_SECONDS
     try:
         yield
+    except BaseException as error:
+        if not isinstance(error, Exception) or (home is not None and is_full(home)):
+            seconds = _DRAIN_SECONDS_HURRIED
+        raise
     finally:
-        EventsWorker.drain_all(timeout=_DRAIN_SECONDS)
-        APILogWorker.drain_all(timeout=_DRAIN_SECONDS)
+        EventsWorker.drain_all(timeout=seconds)
+        APILogWorker.drain_all(timeout=seconds)
 
 
 def free_port() -> int:

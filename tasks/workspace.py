@@ -1,6 +1,7 @@
 """A workspace: the ledger, the shards, the versions, the models and the reports of one project."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -8,9 +9,10 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from data_specs.errors import InputError
+from data_specs.errors import InputError, LedgerError
 from tasks.aside import sweep_asides
-from tasks.ledger import Ledger, open_ledger
+from tasks.ledger import Ledger, is_new_ledger, open_ledger
+from tasks.ledger.refusals import RESTORE
 from tasks.stores import Store, store_of, stored_at, working_folder
 
 LEDGER_VARIABLE = "CLEANPLATE_LEDGER"
@@ -105,7 +107,7 @@ class Workspace:
 
         Raises:
             InputError: When the path is no folder and none can be made there.
-            LedgerError: When the ledger cannot be opened.
+            LedgerError: When the ledger cannot be opened, or its file is empty where shards lie.
             StoreError: When the store does not answer.
         """
         workspace = cls(working_folder(path))
@@ -122,6 +124,7 @@ class Workspace:
             raise InputError(workspace.root, f"cannot be used as a workspace ({error.strerror})") from error
         for folder in folders:
             sweep_asides(folder)
+        workspace._look_for_a_lost_ledger()
         workspace.ledger()
         if stored_at(workspace.root) is not None:
             workspace.store.create(MARK, _MARK_DATA)
@@ -142,12 +145,44 @@ class Workspace:
         elif workspace._named_ledger() is not None:
             there = workspace.shards_dir.is_dir()
         else:
-            there = workspace._own_ledger.is_file()
+            there = workspace._own_ledger.exists()
+            if not there and workspace._has_shards():
+                raise LedgerError(
+                    f"{workspace._own_ledger}: there is no ledger, but shards lie beside it; {RESTORE}"
+                )
         if not there:
             raise InputError(
                 path, "there is no workspace here; name one with --workspace, or run `cleanplate demo`"
             )
         return cls.open(path)
+
+    def _look_for_a_lost_ledger(self) -> None:
+        """Says that a ledger is lost before a new one takes its place.
+
+        Raises:
+            LedgerError: When the workspace's own file is none, or empty where shards lie.
+        """
+        own = None if self._named_ledger() is not None or stored_at(self.root) else self._own_ledger
+        if own is None:
+            if is_new_ledger(self.ledger_url) and self._has_shards() and is_new_ledger(self.ledger_url):
+                _warn(f"the ledger of {self.address} is new and knows none of the shards there; {RESTORE}")
+        elif not own.exists():
+            if self._has_shards():
+                _warn(f"{own} was not there and is begun anew; {RESTORE}")
+        elif not own.is_file():
+            raise LedgerError(f"{own}: it is no file; {RESTORE}")
+        elif own.stat().st_size == 0 and self._has_shards() and own.stat().st_size == 0:
+            # Asked twice: another process may have just begun it, and written the first shard.
+            raise LedgerError(f"{own}: it is empty, but shards lie beside it; {RESTORE}")
+
+    def _has_shards(self) -> bool:
+        if stored_at(self.root) is not None:
+            return bool(self.store.names("shards"))
+        return self.shards_dir.is_dir() and any(self.shards_dir.glob("*.tar"))
+
+
+def _warn(sentence: str) -> None:
+    print(f"cleanplate: {sentence}", file=sys.stderr)
 
 
 def _checked_url(where: object, address: str) -> str:

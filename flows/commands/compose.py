@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
+    LARGEST,
     JsonOption,
     WorkspaceOption,
     clear_errors,
@@ -45,7 +46,8 @@ def compose_command(
     pairs: PairsOption = None,
     backgrounds: BackgroundsOption = None,
     draws: Annotated[
-        int | None, typer.Option(min=1, help="Pictures to try to compose; 300 if nothing else is said.")
+        int | None,
+        typer.Option(min=1, max=LARGEST, help="Pictures to try to compose; 300 if nothing else is said."),
     ] = None,
     size_px: Annotated[
         int, typer.Option("--size-px", min=64, max=2048, help="Side of the composites.")

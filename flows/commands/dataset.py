@@ -13,6 +13,7 @@ from data_specs.errors import LedgerError
 from data_specs.version import DatasetVersion, VerifyReport
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
+    LARGEST,
     JsonOption,
     ReasonOption,
     WorkspaceOption,
@@ -28,7 +29,9 @@ dataset_app = typer.Typer(
     no_args_is_help=True,
 )
 
-NumberArgument = Annotated[int, typer.Argument(min=1, help="The version's number, as `list` shows it.")]
+NumberArgument = Annotated[
+    int, typer.Argument(min=1, max=LARGEST, help="The version's number, as `list` shows it.")
+]
 _SHOWN_KEYS = 20
 
 
@@ -65,7 +68,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 @clear_errors
 def show_command(
     number: Annotated[
-        int | None, typer.Argument(min=1, help="The version; by default the current one.")
+        int | None, typer.Argument(min=1, max=LARGEST, help="The version; by default the current one.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,

@@ -11,6 +11,7 @@ from rich.text import Text
 from data_specs.errors import InputError
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
+    LARGEST,
     JsonOption,
     WorkspaceOption,
     clear_errors,
@@ -36,7 +37,7 @@ def doctor_command(
     gpu: Annotated[
         str | None, typer.Option(help="With full: what the trainings need of such a GPU, e.g. H100-80GB.")
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="So many of them.")] = 8,
+    gpus: Annotated[int, typer.Option(min=1, max=LARGEST, help="So many of them.")] = 8,
 ) -> None:
     """Say what is missing here and how to mend it. Exit 1 if anything needed is missing.
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from data_specs.comparison import Comparison
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
+    LARGEST,
     JsonOption,
     WorkspaceOption,
     clear_errors,
@@ -45,7 +46,8 @@ def evaluate_command(
     ] = None,
     split: Annotated[str, typer.Option(help="Of the workspace: test, validation or train.")] = "test",
     version: Annotated[
-        int | None, typer.Option(min=1, help="Of the workspace's dataset; by default the current one.")
+        int | None,
+        typer.Option(min=1, max=LARGEST, help="Of the workspace's dataset; by default the current one."),
     ] = None,
     origin: Annotated[
         str, typer.Option(help="Of the workspace, only origins that start so, such as studio: or clip:.")
@@ -63,7 +65,7 @@ def evaluate_command(
     grid_rows: Annotated[
         int, typer.Option(min=0, max=20, help="Worst, median and best pictures to show of each method.")
     ] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of the bootstrap intervals.")] = 0,
     table: Annotated[
         bool,
         typer.Option(

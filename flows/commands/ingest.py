@@ -9,9 +9,11 @@ from rich.table import Table
 
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
+    LARGEST,
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    no_pipe,
     print_json,
     shown,
 )
@@ -50,7 +52,12 @@ TestOption = Annotated[
 def clip_command(
     path: Annotated[
         Path | None,
-        typer.Argument(exists=True, dir_okay=False, help="The video; by default the one that ships here."),
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            callback=no_pipe,
+            help="The video; by default the one that ships here.",
+        ),
     ] = None,
     size_px: SizeOption = 64,
     crop_min_px: Annotated[int, typer.Option(min=16, max=4096, help="Smallest side of a crop.")] = 64,
@@ -114,7 +121,10 @@ def meta_json_command(
     path: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, help="The meta.json; the pictures lie in its folder or below."
+            exists=True,
+            dir_okay=False,
+            callback=no_pipe,
+            help="The meta.json; the pictures lie in its folder or below.",
         ),
     ],
     size_px: SizeOption = 64,
@@ -196,11 +206,13 @@ def high_resolution_command(
     ],
     size_px: Annotated[
         list[int] | None,
-        typer.Option(help="A side samples may have, in place of 512 and 1024; may be repeated."),
+        typer.Option(max=LARGEST, help="A side samples may have, in place of 512 and 1024; may be repeated."),
     ] = None,
     object_area_min: Annotated[float, typer.Option(help="An object's smallest share of the sample.")] = 0.02,
     object_area_max: Annotated[float, typer.Option(help="Its largest.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other objects at other places.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Another seed, other objects at other places.")
+    ] = 0,
     validation_share: ValidationOption = 0.1,
     test_share: TestOption = 0.1,
     shard_samples: ShardOption = 500,
@@ -231,7 +243,7 @@ def high_resolution_command(
 @clear_errors
 def studio_command(
     shots: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many shots.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes.")] = 0,
     split: Annotated[
         str, typer.Option(help="train, validation or test; splits never share a scene.")
     ] = "train",

@@ -1,5 +1,6 @@
 """Commands that are imported when they are called, so that `cleanplate --help` waits for none of them."""
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -39,5 +40,15 @@ def lazy_group(commands: Sequence[LazyCommand]) -> type[TyperGroup]:
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             return known.get(cmd_name) or super().get_command(ctx, cmd_name)
+
+        def main(self, *args: Any, **kwargs: Any) -> Any:
+            """Ends with a sentence where standard output is full; where nobody reads it, without a word."""
+            try:
+                return super().main(*args, **kwargs)
+            except OSError as error:
+                from flows.commands.options import tell_lost_output
+
+                tell_lost_output(error)
+                sys.exit(1)
 
     return LazyGroup

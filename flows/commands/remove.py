@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_specs.errors import CleanplateError
 from data_specs.reject import Reject
-from flows.commands.options import JsonOption, clear_errors, print_json, shown, workspace_folder
+from flows.commands.options import LARGEST, JsonOption, clear_errors, print_json, shown, workspace_folder
 
 if TYPE_CHECKING:
     from tasks.removal_files import RemovalFiles
@@ -51,7 +51,9 @@ def remove_command(
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Denoising steps; by default the model's own.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise: the same seed, the same removal.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Of the noise: the same seed, the same removal.")
+    ] = 0,
     save_attention: Annotated[
         bool, typer.Option("--save-attention", help="Write OUT.attention.png too: where the model looked.")
     ] = False,

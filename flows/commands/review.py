@@ -11,6 +11,7 @@ from data_specs.errors import InputError, first_fault
 from data_specs.review_batch import QueueOrder, QueuePolicy
 from flows.commands.options import (
     DEFAULT_WORKSPACE,
+    LARGEST,
     JsonOption,
     WorkspaceOption,
     clear_errors,
@@ -38,8 +39,10 @@ _POLICY = QueuePolicy()
 @clear_errors
 def open_command(
     name: Annotated[str, typer.Argument(help="The batch's name: letters, digits and . _ -")],
-    round: Annotated[int, typer.Option("--round", min=0, help="The round whose candidates are asked about.")],
-    overlap_people: Annotated[int, typer.Option(help="People who answer a shared item.")] = (
+    round: Annotated[
+        int, typer.Option("--round", min=0, max=LARGEST, help="The round whose candidates are asked about.")
+    ],
+    overlap_people: Annotated[int, typer.Option(max=LARGEST, help="People who answer a shared item.")] = (
         _POLICY.overlap_people
     ),
     overlap_share: Annotated[float, typer.Option(help="Share of the items that are shared.")] = (
@@ -50,10 +53,10 @@ def open_command(
     mixed_share: Annotated[float, typer.Option(help="With mixed: the share by nearness to 0.5.")] = (
         _POLICY.mixed_share
     ),
-    lease_seconds: Annotated[int, typer.Option(help="How long an item is kept for a person.")] = (
-        _POLICY.lease_seconds
-    ),
-    seed: Annotated[int, typer.Option(min=0, help="Decides the random order.")] = _POLICY.seed,
+    lease_seconds: Annotated[
+        int, typer.Option(max=LARGEST, help="How long an item is kept for a person.")
+    ] = (_POLICY.lease_seconds),
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Decides the random order.")] = _POLICY.seed,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:

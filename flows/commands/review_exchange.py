@@ -13,6 +13,7 @@ from flows.commands.options import (
     WorkspaceOption,
     clear_errors,
     existing_workspace,
+    no_pipe,
     print_json,
     shown,
 )
@@ -59,7 +60,10 @@ def export_command(
 @clear_errors
 def import_command(
     path: Annotated[
-        Path, typer.Argument(help="Label Studio's export as .json, or the table, .csv or .parquet.")
+        Path,
+        typer.Argument(
+            callback=no_pipe, help="Label Studio's export as .json, or the table, .csv or .parquet."
+        ),
     ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,

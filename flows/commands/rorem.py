@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, shown
+from flows.commands.options import (
+    DEFAULT_WORKSPACE,
+    LARGEST,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    shown,
+)
 from flows.commands.processes import ProcessesOption, in_processes
 from flows.commands.settings import ConfigOption, configured
 from flows.commands.train_judge import train_judge_command
@@ -28,7 +35,9 @@ train_app = typer.Typer(
     name="train", no_args_is_help=True, help="Train a remover, or the models that are made beforehand."
 )
 
-SeedOption = Annotated[int, typer.Option(min=0, help="Another seed, other scenes, items and noise.")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes, items and noise.")
+]
 
 
 @demo_app.command()
@@ -75,7 +84,7 @@ def cycle(
 @round_app.command()
 @clear_errors
 def round_(
-    number: Annotated[int, typer.Argument(min=1, help="Which round; the first is 1.")],
+    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="Which round; the first is 1.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     config: ConfigOption = None,
@@ -88,8 +97,10 @@ def round_(
     from flows.commands.options import print_json
     from flows.local_prefect import local_prefect
     from flows.rorem_round import RoundConfig, rorem_round
+    from tasks.workspace import Workspace
 
     settings = configured(RoundConfig, config, {"workspace": workspace, "round": number, "seed": seed})
+    Workspace.open(settings.workspace)  # What is wrong with it is said before a server starts.
     with local_prefect(workspace / "prefect") as hint:
         outcome = rorem_round(settings)
     if as_json:
@@ -116,7 +127,9 @@ train_app.command("perception")(train_perception_command)
 @clear_errors
 def train_base_command(
     out: Annotated[Path, typer.Option(help="The folder to write; a cycle reads models/weights/base.")],
-    steps: Annotated[int, typer.Option(min=1, help="Training steps; 8,000 made the shipped base.")] = 8000,
+    steps: Annotated[
+        int, typer.Option(min=1, max=LARGEST, help="Training steps; 8,000 made the shipped base.")
+    ] = 8000,
 ) -> None:
     """Train the base that stands where SDXL-inpainting stands, on the studio and the sample clip.
 
@@ -184,6 +197,7 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
     from flows.rorem_cycle import peak_memory_gb, report_path, rorem_cycle
     from tasks.workspace import Workspace
 
+    Workspace.open(config.workspace)  # What is wrong with it is said before a server starts.
     with local_prefect(config.workspace / "prefect") as hint:
         result: CycleResult = rorem_cycle(config)
     # The server's memory counts too, and is known only once it has ended.

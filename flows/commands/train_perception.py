@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.options import JsonOption, clear_errors, print_json
+from flows.commands.options import LARGEST, JsonOption, clear_errors, print_json
 from flows.commands.training_bar import training_bar
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ def train_perception_command(
         list[str] | None, typer.Option(help="A model to make; may be repeated. Without it: all of them.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps; without it, each model's own.")
+        int | None, typer.Option(min=1, max=LARGEST, help="Training steps; without it, each model's own.")
     ] = None,
-    scenes: Annotated[int, typer.Option(min=1, help="Unseen studio scenes to measure on.")] = 300,
+    scenes: Annotated[
+        int, typer.Option(min=1, max=LARGEST, help="Unseen studio scenes to measure on.")
+    ] = 300,
     measure: Annotated[bool, typer.Option("--measure", help="Train nothing; measure what is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -50,7 +50,7 @@ def manifests(workspace: Workspace) -> list[DatasetVersion]:
             continue
         try:
             found.append(DatasetVersion.model_validate_json(store.read(name) or b""))
-        except ValueError as error:
+        except (ValueError, IsADirectoryError) as error:
             raise LedgerError(f"the manifest {name} is altered; run `cleanplate dataset verify`") from error
     return found
 
@@ -77,7 +77,10 @@ def read_samples(workspace: Workspace, version: DatasetVersion) -> list[VersionS
         StoreError: When the store does not answer.
     """
     store = workspace.store
-    data = store.read(store.name(*parquet_file(version)))
+    try:
+        data = store.read(store.name(*parquet_file(version)))
+    except IsADirectoryError:
+        data = b""
     if data is None:
         raise LedgerError(f"dataset version {version.number} has lost its file {version.parquet}")
     if hashlib.sha256(data).hexdigest() != version.sha256:

@@ -17,26 +17,40 @@ def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) 
     """The shard's faults, and how many bytes of tar were read for them."""
     store = workspace.store
     tar_name, index_name = store.name(*tar_file(ref)), store.name(*index_file(ref))
-    index_data = store.read(index_name)
     index: list[IndexRow] = []
     faults: list[Fault] = []
-    if index_data is None:
-        faults.append(_fault("missing", index_name, "the ledger names it"))
+    index_data = read_or_fault(workspace, index_name, "the ledger names it")
+    if isinstance(index_data, Fault):
+        faults.append(index_data)
     elif hashlib.sha256(index_data).hexdigest() != ref.index_sha256:
         faults.append(_fault("altered", index_name, "its sha256 is not the ledger's"))
     else:
         index = [IndexRow(**row) for row in pq.read_table(pa.BufferReader(index_data)).to_pylist()]
         faults.extend(_compare_rows(index_name, ref, index, rows))
-    tar = store.read(tar_name)
-    if tar is None:
-        faults.append(_fault("missing", tar_name, "the ledger names it"))
-        return faults, 0
+    tar = read_or_fault(workspace, tar_name, "the ledger names it")
+    if isinstance(tar, Fault):
+        return [*faults, tar], 0
     if hashlib.sha256(tar).hexdigest() != ref.sha256:
         faults.append(_fault("altered", tar_name, _what_is_altered(tar, ref, index)))
     elif damaged := _damaged_members(tar, index):
         detail = f"the index's sha256 is not that of {damaged[0]}"
         faults.append(_fault("altered", index_name, detail))
     return faults, len(tar)
+
+
+def read_or_fault(workspace: Workspace, name: str, named: str) -> bytes | Fault:
+    """A file's bytes as the store keeps them, or that they are missing, or no file.
+
+    Args:
+        workspace: Where it lies.
+        name: As the store calls it.
+        named: Who says that it must be there.
+    """
+    try:
+        data = workspace.store.read(name)
+    except IsADirectoryError:
+        return _fault("altered", name, "it is no file")
+    return _fault("missing", name, named) if data is None else data
 
 
 def _compare_rows(

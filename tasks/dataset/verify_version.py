@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from data_specs.shard import SampleRow
 from data_specs.version import DatasetVersion, Fault, FaultKind, VersionSample
 from tasks.dataset.manifest import manifest_bytes, manifest_name, parquet_file, parse_samples
+from tasks.dataset.verify_shard import read_or_fault
 from tasks.workspace import Workspace
 
 
@@ -26,15 +27,15 @@ def check_version(
     """
     faults: list[Fault] = []
     store, manifest = workspace.store, manifest_name(version.number)
-    data = store.read(manifest)
-    if data is None:
-        faults.append(_fault("missing", manifest, "the ledger names it"))
+    data = read_or_fault(workspace, manifest, "the ledger names it")
+    if isinstance(data, Fault):
+        faults.append(data)
     elif data != manifest_bytes(version):
         faults.append(_fault("altered", manifest, "it is not what the ledger says"))
     parquet = store.name(*parquet_file(version))
-    data = store.read(parquet)
-    if data is None:
-        return [*faults, _fault("missing", parquet, f"version {version.number} names it")]
+    data = read_or_fault(workspace, parquet, f"version {version.number} names it")
+    if isinstance(data, Fault):
+        return [*faults, data]
     if hashlib.sha256(data).hexdigest() != version.sha256:
         detail = f"its sha256 is not that of version {version.number}"
         return [*faults, _fault("altered", parquet, detail)]

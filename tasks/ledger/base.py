@@ -42,12 +42,12 @@ class LedgerBase:
             yield connection
 
     @contextmanager
-    def _refusals(self) -> Iterator[None]:
+    def _refusals(self, what: str = "refused") -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
             where = self._engine.url.render_as_string(hide_password=True)
-            raise refusal(error, where, "refused") from error
+            raise refusal(error, where, what) from error
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -7,10 +7,11 @@ from contextlib import closing
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
 BUSY_TIMEOUT_S = 60
+_USE_WAL = "PRAGMA journal_mode=WAL"
 _KEPT, _BEYOND = 10, 40
 """Connections a server keeps, and opens beyond these: more than its 40 threads ever want."""
 
@@ -41,17 +42,20 @@ def use_wal(engine: sa.Engine) -> None:
 
     Raises:
         OperationalError: When another process held the file for the whole timeout.
+        DatabaseError: When the file is damaged.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
             with closing(engine.raw_connection()) as connection:
-                connection.cursor().execute("PRAGMA journal_mode=WAL")
+                connection.cursor().execute(_USE_WAL)
             return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
-                raise OperationalError("PRAGMA journal_mode=WAL", None, error) from error
-            time.sleep(0.02)
+                raise OperationalError(_USE_WAL, None, error) from error
+        except sqlite3.DatabaseError as error:  # The file is damaged.
+            raise DatabaseError(_USE_WAL, None, error) from error
+        time.sleep(0.02)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:

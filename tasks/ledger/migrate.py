@@ -6,6 +6,7 @@ from sqlalchemy.exc import DatabaseError
 from data_specs.errors import LedgerError
 from data_specs.migrations import HEAD
 from tasks.ledger.engine import use_wal
+from tasks.ledger.refusals import is_damaged
 
 _POSTGRES_LOCK = 0x636C65616E  # "clean": one number all cleanplate processes agree on
 
@@ -16,7 +17,7 @@ def migrate(engine: sa.Engine) -> None:
     Raises:
         LedgerError: When the ledger was made by a newer cleanplate.
     """
-    if _revision(engine) == HEAD:
+    if revision(engine) == HEAD:
         return
     if engine.dialect.name == "sqlite":
         use_wal(engine)
@@ -26,12 +27,18 @@ def migrate(engine: sa.Engine) -> None:
         _upgrade(connection)
 
 
-def _revision(engine: sa.Engine) -> str | None:
-    """The revision the database says it has; None for a new one."""
+def revision(engine: sa.Engine) -> str | None:
+    """The revision the database says it has; None for a new one, or one that cannot be asked.
+
+    Raises:
+        DatabaseError: When the database's file is damaged.
+    """
     try:
         with engine.execution_options(reading=True).begin() as connection:
             return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    except DatabaseError:
+    except DatabaseError as error:
+        if is_damaged(error):
+            raise
         return None
 
 

@@ -1,16 +1,13 @@
 """The ledger as one object: each part in a file of its own, one database under all."""
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from tasks.ledger.batches import BatchLedger
 from tasks.ledger.counts import CountLedger
 from tasks.ledger.draws import DrawLedger
 from tasks.ledger.leases import LeaseLedger
-from tasks.ledger.migrate import migrate
+from tasks.ledger.migrate import migrate, revision
 from tasks.ledger.models import ModelLedger
 from tasks.ledger.people import PeopleLedger
 from tasks.ledger.phases import PhaseLedger
-from tasks.ledger.refusals import refusal
 from tasks.ledger.rejects import RejectLedger
 from tasks.ledger.reviews import ReviewLedger
 from tasks.ledger.scenes import SceneLedger
@@ -44,11 +41,14 @@ class Ledger(
         Raises:
             LedgerError: When the database cannot be reached or is newer than this cleanplate.
         """
-        try:
+        with self._refusals("cannot be opened"):
             migrate(self._engine)
-        except SQLAlchemyError as error:
-            where = self._engine.url.render_as_string(hide_password=True)
-            raise refusal(error, where, "cannot be opened") from error
+
+    @property
+    def is_new(self) -> bool:
+        """Whether not even a schema is in it."""
+        with self._refusals("cannot be opened"):
+            return revision(self._engine) is None
 
 
 def open_ledger(url: str, keep_connections: bool = False) -> Ledger:
@@ -64,3 +64,12 @@ def open_ledger(url: str, keep_connections: bool = False) -> Ledger:
     ledger = Ledger(url, keep_connections)
     ledger.migrate()
     return ledger
+
+
+def is_new_ledger(url: str) -> bool:
+    """Whether there is no ledger at this address yet; a database that does not answer counts as none.
+
+    Raises:
+        LedgerError: When the database is damaged.
+    """
+    return Ledger(url).is_new

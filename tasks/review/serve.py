@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,14 @@ class Address:
         return frozenset(name.lower() for name in [*LOOPBACK_NAMES, *bracketed, *public])
 
     def check(self) -> None:
-        """Raises InputError for half a TLS pair, a missing file, no TLS on a network, a proxy without URL."""
+        """Raises InputError for half a TLS pair, no such files, no TLS on a network, a proxy without URL."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InputError("--tls-cert", "a certificate and its key go together; give --tls-key too")
         for name, file in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
             if file is not None and not file.is_file():
                 raise InputError(name, f"there is no file {file}")
+        if self.tls_cert is not None and self.tls_key is not None:
+            _check_pair(self.tls_cert, self.tls_key)
         if not (_is_loopback(self.host) or self.tls_cert or self.allow_plain_http):
             raise InputError(
                 f"--host {self.host}",
@@ -106,6 +109,13 @@ def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
     )
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # SSLError is one.
+        raise InputError(f"{certificate}, {key}", "they are no certificate and its key in PEM") from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from data_specs.errors import ShardError
 from data_specs.shard import ShardRef
+from tasks.stores.plain_file import read_plain
 
 SCHEMA = pa.schema(
     [
@@ -52,7 +53,7 @@ def read_index(path: Path, ref: ShardRef) -> pa.Table:
         ShardError: When it is missing, altered, or not an index.
     """
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except OSError as error:
         raise ShardError(f"the index of shard {ref.name} cannot be read ({error.strerror})") from error
     if hashlib.sha256(data).hexdigest() != ref.index_sha256:

@@ -18,6 +18,7 @@ from data_specs.shard import EncodedSample, ShardRef
 from tasks.shards.index import read_index
 from tasks.shards.paths import index_file, index_path, tar_file, tar_path
 from tasks.stores import Held
+from tasks.stores.plain_file import open_plain
 from tasks.workspace import Workspace
 
 _OPEN_FILES = 512
@@ -48,7 +49,7 @@ class ShardReader:
         self._open_here()
         self._held = workspace.store.hold([file for ref in refs for file in (tar_file(ref), index_file(ref))])
         for ref, path in zip(self._refs, self._paths, strict=True):
-            _check_size(ref, path.stat().st_size if path.exists() else None)
+            _check_size(ref, path.stat().st_size if path.is_file() else None)
         tables = [read_index(index_path(workspace, ref.name), ref) for ref in refs]
         self._load(tables)
 
@@ -158,7 +159,7 @@ class ShardReader:
             if shard in self._descriptors:
                 return self._descriptors[shard], True
             try:
-                descriptor = os.open(self._paths[shard], os.O_RDONLY)
+                descriptor = open_plain(self._paths[shard])
             except OSError as error:
                 name = self._refs[shard].name
                 raise ShardError(f"shard {name} cannot be read ({error.strerror})") from error

@@ -151,8 +151,14 @@ def _publish(
 
 
 def _name(workspace: Workspace, ref: ShardRef, aside: Path, index_aside: Path) -> None:
-    aside.rename(tar_path(workspace, ref.name))
-    index_aside.rename(index_path(workspace, ref.name))
+    for path, file in (
+        (aside, tar_path(workspace, ref.name)),
+        (index_aside, index_path(workspace, ref.name)),
+    ):
+        try:
+            path.rename(file)
+        except IsADirectoryError as error:
+            raise ShardError(f"{file}: a folder has the name of a shard's file; move it away") from error
     sync_folder(workspace.shards_dir)
 
 

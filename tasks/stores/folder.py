@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.aside import SUFFIX, is_abandoned, publish_if_absent, written_aside
+from tasks.stores.plain_file import read_plain
 
 
 class FolderStore:
@@ -19,10 +20,8 @@ class FolderStore:
         pass
 
     def size_of(self, path: str, sha256: str) -> int | None:
-        try:
-            return (self._root / path).stat().st_size
-        except FileNotFoundError:
-            return None
+        file = self._root / path
+        return file.stat().st_size if file.is_file() else None
 
     def hold(self, files: Sequence[tuple[str, str]]) -> "_Kept":
         return _Kept()
@@ -33,7 +32,7 @@ class FolderStore:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self._root / name).read_bytes()
+            return read_plain(self._root / name)
         except FileNotFoundError:
             return None
 

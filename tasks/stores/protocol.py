@@ -49,7 +49,11 @@ class Store(Protocol):
         ...
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes, from where they are kept for good; None where there is none."""
+        """A file's bytes, from where they are kept for good; None where there is none.
+
+        Raises:
+            IsADirectoryError: When a folder, a pipe or the like has the name.
+        """
         ...
 
     def names(self, folder: str) -> list[str]:

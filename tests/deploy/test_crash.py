@@ -1,6 +1,5 @@
 """A served night comes back by itself: the benchmark's own code, with one kill of each kind."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from benchmarks.crash import crash
 def test_a_night_with_one_kill_of_each_kind_equals_an_unbroken_one(tmp_path: Path) -> None:
     if postgresql_programs() is None:
         pytest.skip("PostgreSQL's initdb is neither in /usr/lib/postgresql/*/bin nor on PATH")
-    outcome = crash(tmp_path, kills=4, kills_a_night=4, seed=1, stop=threading.Event())
+    outcome = crash(tmp_path, kills=4, kills_a_night=4, seed=1)
     assert outcome.kills == 4
     assert outcome.shards_a_night >= 30
     assert outcome.faults == []

@@ -15,7 +15,7 @@ from flows.command_line import app
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
-SYSTEM = {"df", "rm", "kubectl", "nvidia-smi", "pg_isready", "pg_dump", "pg_restore"}
+SYSTEM = {"cp", "df", "mv", "rm", "sqlite3", "kubectl", "nvidia-smi", "pg_isready", "pg_dump", "pg_restore"}
 """Programs of others, whose options are not looked at."""
 
 

@@ -1,17 +1,20 @@
 """verify finds each kind of fault, in files that are really damaged."""
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from data_specs.errors import ShardError
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.aside import aside_path
 from tasks.dataset import create_version, verify_dataset
 from tasks.dataset.manifest import manifest_bytes, parse_samples, samples_bytes
-from tasks.shards import write_shard
+from tasks.shards import ShardReader, write_shard
 from tasks.workspace import Workspace
 
 
@@ -61,6 +64,18 @@ def test_a_sound_dataset_is_clean(workspace: Workspace) -> None:
     assert told == [(sizes[0], sum(sizes)), (sum(sizes), sum(sizes))]
 
 
+def put_in_place(workspace: Workspace, kind: str, pattern: str) -> None:
+    """A folder, a pipe without a writer, or a link to a device that never ends."""
+    path = one(workspace, pattern)
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+
+
 DAMAGE: list[tuple[str, str, str, Callable[[Workspace], object]]] = [
     ("missing", "-00000-", "names it", lambda w: one(w, "shards/*-00000-*.tar").unlink()),
     ("missing", "-00001-", "names it", lambda w: one(w, "shards/*-00001-*.parquet").unlink()),
@@ -95,6 +110,16 @@ DAMAGE: list[tuple[str, str, str, Callable[[Workspace], object]]] = [
         "not those",
         lambda w: run_sql(w, "UPDATE samples SET split='test' WHERE key='c'"),
     ),
+    *(
+        ("altered", what, "it is no file", partial(put_in_place, kind=kind, pattern=pattern))
+        for kind in ("folder", "pipe", "device")
+        for what, pattern in (
+            ("-00000-", "shards/*-00000-*.tar"),
+            ("-00001-", "shards/*-00001-*.parquet"),
+            ("versions/000001.json", "versions/*.json"),
+            ("versions/samples-", "versions/*.parquet"),
+        )
+    ),
     ("doubled", "b", "hold it", lambda w: write(w, 2, ["b", "d"])),
     ("orphaned", "shards/notes.txt", "no row", lambda w: (w.shards_dir / "notes.txt").write_text("?")),
     (
@@ -113,6 +138,21 @@ def test_each_kind_of_damage_is_found(
     damage(workspace)
     faults = verify_dataset(workspace).faults
     assert any(each.kind == kind and what in each.what and detail in each.detail for each in faults), faults
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+@pytest.mark.parametrize("pattern", ["shards/*.tar", "shards/*.parquet"])
+def test_who_reads_a_shard_is_told_that_it_is_no_file(workspace: Workspace, pattern: str, kind: str) -> None:
+    put_in_place(workspace, kind, pattern)
+    ref = workspace.ledger().shards()[0]
+    with pytest.raises(ShardError, match=f"shard {ref.name} (is missing|cannot be read .it is no file.)"):
+        ShardReader(workspace, [ref])
+    if kind == "folder":
+        with pytest.raises(ShardError, match="a folder has the name of a shard's file; move it away"):
+            write(workspace, 0, ["a", "b"])
+        one(workspace, pattern).rmdir()
+    write(workspace, 0, ["a", "b"])
+    assert verify_dataset(workspace).clean
 
 
 @pytest.mark.parametrize(
