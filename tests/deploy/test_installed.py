@@ -240,3 +240,14 @@ def test_an_images_extras_can_be_imported(image: Path, home: Path) -> None:
     assert "--with-healthcheck" in well(
         run(home, "python", "-m", "deploy.process_worker", *health, clean=image)
     )
+
+
+def test_the_programs_that_the_services_start_are_installed(image: Path, home: Path) -> None:
+    services = safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    for service in services.values():
+        if "command" in service:
+            program = service["command"][0]
+            assert any((place / "bin" / program).exists() for place in (image, CLEAN)), program
+    ray = services["ray"]["command"]
+    shown = well(run(home, "ray", ray[1], "--help", clean=image))
+    assert [word for word in ray if word.startswith("--") and word not in shown] == []
