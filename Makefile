@@ -11,10 +11,10 @@ ROOMS := data_specs models tasks flows deploy benchmarks tests
 CLEAN := .venv-core
 CLEAN_STAMP := $(CLEAN)/.installed
 # The tests that touch what an extra might be needed for; pytest lies beside the environment, not in it.
-CORE_TESTS := tests/models/perception tests/models/training/test_grounding_loss.py tests/tasks/compose \
-	tests/tasks/test_seeing_work.py tests/flows/test_command_line.py \
-	tests/flows/test_train_perception.py tests/flows/test_objectclear_compositing.py \
-	tests/flows/commands/test_remove_command.py --ignore=tests/models/perception/test_convert.py
+CORE_TESTS := tests/models/perception tests/models/training/losses/test_grounding.py tests/tasks/objectclear \
+	tests/tasks/objectclear/test_seeing_work.py tests/flows/cli/test_main.py \
+	tests/flows/cli/test_train_perception.py tests/flows/objectclear/test_compositing.py \
+	tests/flows/cli/test_remove_command.py --ignore=tests/models/perception/test_convert.py
 
 # Where torch and torchvision come from, such as https://download.pytorch.org/whl/cpu for those without CUDA.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt \

@@ -10,15 +10,15 @@ from data_specs.cutout import Cutout, ShadowClass
 from data_specs.plate import Plate
 from data_specs.reject import Reject
 from data_specs.shard import EncodedSample
-from tasks.compose.choose_parts import Parts, choose_parts
-from tasks.compose.compose import ComposeConfig, compose
-from tasks.compose.cut_out import cut_out
-from tasks.compose.from_studio import as_captured_pair, studio_plate
-from tasks.compose.plate import PlateConfig
-from tasks.compose.tone import tone_of
-from tasks.shards import decode_cutout, decode_plate, encode_cutout, encode_plate
-from tasks.sources.studio.scene import World
-from tasks.sources.studio.shots import StudioConfig, make_shot
+from tasks.objectclear.choose_parts import Parts, choose_parts
+from tasks.objectclear.compose import ComposeConfig, compose
+from tasks.objectclear.cut_out import cut_out
+from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.synthetic import as_captured_pair, studio_plate
+from tasks.objectclear.tone import tone_of
+from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.sources.synthetic.scene import World
+from tasks.storage.shards import decode_cutout, decode_plate, encode_cutout, encode_plate
 
 STUDIO = StudioConfig(world=World(grounds="mixed", gloss_share=0.1, max_objects=2), size_px=512, seed=3)
 CONFIG = ComposeConfig(seed=1)

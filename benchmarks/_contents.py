@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from data_specs.ledger import UtcTime, metadata
-from tasks.workspace import Workspace
+from tasks.storage.workspace import Workspace
 
 Contents = dict[str, Counter[str]]
 """Rows of each table of the ledger as text, and the files with their sha256; each with its count."""

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from data_specs.arrays import Mask, RgbImage
-from models.discriminator import (
+from models.diffusion.inpainting import InpaintingNetwork, Prompt, load_network
+from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.objectclear.object_clear_sizes import build_full_object_clear
+from models.rorem.discriminator import (
     ATTENTION,
     CONVOLUTIONS,
     DiscriminatorConfig,
     DiscriminatorNetwork,
     LoraDiscriminator,
 )
-from models.inpainting import InpaintingNetwork, Prompt, load_network
-from models.object_clear_sizes import build_full_object_clear
-from models.tensors import masks_to_tensor, pictures_to_tensor
 
 BASE = Path(__file__).parents[1] / "models" / "weights" / "base"
 _WORDS = 77

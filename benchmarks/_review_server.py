@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
-from flows.local_prefect import free_port
-from tasks.workspace import Workspace
+from flows.runtime.prefect_server import free_port
+from tasks.storage.workspace import Workspace
 
 _ROOT = Path(__file__).resolve().parents[1]
 _STARTUP_SECONDS = 120
@@ -28,7 +28,7 @@ class ReviewServer:
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
-        command = ["-m", "flows.command_line", "review", "serve"]
+        command = ["-m", "flows.cli.main", "review", "serve"]
         command += ["--batch", self._batch, "--port", str(self.port)]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(

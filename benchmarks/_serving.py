@@ -18,15 +18,15 @@ from prefect.client.schemas.objects import FlowRun
 from benchmarks._killing import ROOT
 from benchmarks._processes import command_of
 from data_specs.errors import CleanplateError
-from flows.local_prefect import Server, free_port
-from flows.timely_end import descendants
-from tasks.prefect_password import make_password
-from tasks.workspace import LEDGER_FILE, Workspace
+from flows.runtime.prefect_server import Server, free_port
+from flows.runtime.timely_end import descendants
+from tasks.storage.prefect_password import make_password
+from tasks.storage.workspace import LEDGER_FILE, Workspace
 
 Victim = Literal["flow", "worker", "server", "database"]
 _MARKS: dict[Victim, str] = {
     "worker": "deploy.kept_process worker start --pool cpu",
-    "server": "flows.prefect_server",
+    "server": "flows.runtime.server_process",
 }
 """What the command lines of ours hold; a flow's process is known by its run."""
 _STARTUP_SECONDS = 600
@@ -112,7 +112,7 @@ class Served:
         }
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "flows.command_line", "serve", "--workspace", str(self._place)]
+        command = [sys.executable, "-m", "flows.cli.main", "serve", "--workspace", str(self._place)]
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=output,

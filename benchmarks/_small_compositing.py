@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from benchmarks._small_cycle import AT_WORK
-from flows.local_prefect import local_prefect
-from flows.objectclear_compositing import CompositingConfig, objectclear_compositing
+from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
+from flows.runtime.prefect_server import local_prefect
 from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.pairs import StudioPairs
-from tasks.sources.studio.shots import StudioConfig
+from tasks.sources.synthetic.samples import StudioConfig
 
 _STUDIO = StudioConfig(size_px=128, seed=6)
 

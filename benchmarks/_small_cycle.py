@@ -6,12 +6,12 @@ Run: python -m benchmarks._small_cycle FOLDER_OR_URL
 import sys
 from pathlib import Path
 
-from flows.cycle_composites import CycleComposites
-from flows.local_prefect import local_prefect
-from flows.prepare import PreparationSettings
-from flows.rorem_cycle import CycleConfig, rorem_cycle
+from flows.rorem.cycle import CycleConfig, rorem_cycle
+from flows.rorem.cycle_composites import CycleComposites
+from flows.rorem.initial_data import PreparationSettings
+from flows.runtime.prefect_server import local_prefect
 from models.training.loop import TrainingConfig
-from tasks.stores import working_folder
+from tasks.storage.object_store import working_folder
 
 AT_WORK = "at work"
 """Printed when the start-up is over and the flow begins."""

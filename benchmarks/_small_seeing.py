@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from benchmarks._small_compositing import run_small, small_compositing
-from flows.objectclear_compositing import CompositingConfig
+from flows.objectclear.compositing import CompositingConfig
 from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.pairs import StudioPairs
-from tasks.sources.studio.shots import StudioConfig
+from tasks.sources.synthetic.samples import StudioConfig
 
 _STUDIO = StudioConfig(size_px=128, seed=6)
 

@@ -38,10 +38,10 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks._machine import machine
 from benchmarks._pieces import Pieces, undisturbed
 from benchmarks._processes import ends_in_time
-from models.object_attention import Layers, capture_object_attention, cross_attentions
-from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
-from models.training.object_clear_loss import mask_loss
-from tasks.model_store import BASE_FOLDER, network_at
+from models.objectclear.attention import Layers, capture_object_attention, cross_attentions
+from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.training.losses.object_clear import mask_loss
+from tasks.registry.store import BASE_FOLDER, network_at
 
 POSITION = 5
 _MEASURED: dict[str, Layers] = {"sampling": "first", "sampling, every layer": "all", "training": "all"}

@@ -20,13 +20,13 @@ from benchmarks._processes import ends_in_time
 from data_specs.arrays import Mask, RgbImage
 from data_specs.captured_pair import CapturedPair
 from data_specs.picture_pair import PicturePair
-from tasks.compose.captured_masks import CaptureConfig, capture_pair
-from tasks.compose.flat_ground import FlatGroundConfig
-from tasks.compose.from_studio import as_captured_pair
-from tasks.compose.object_mask import mask_iou
-from tasks.compose.perception import Perception, PerceptionConfig, load_perception
+from tasks.objectclear.flat_ground import FlatGroundConfig
+from tasks.objectclear.object_mask import CaptureConfig, capture_pair
+from tasks.objectclear.object_mask_part import mask_iou
+from tasks.objectclear.perception import Perception, PerceptionConfig, load_perception
+from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.pairs import StudioPairs, read_pairs
-from tasks.sources.studio.shots import StudioConfig, make_shot
+from tasks.sources.synthetic.samples import StudioConfig, make_shot
 
 _SEED = 970
 """Shots that nothing in the project trains on."""

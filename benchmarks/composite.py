@@ -30,8 +30,8 @@ from data_specs.composite import Composite, PlacedObject
 from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from data_specs.reject import Reject
-from tasks.compose.foot import foot_of
-from tasks.shards import encode_composite
+from tasks.objectclear.foot import foot_of
+from tasks.storage.shards import encode_composite
 
 GOAL = 40.0
 

@@ -31,10 +31,10 @@ from benchmarks._processes import ends_in_time
 from benchmarks._serving import Database, Served, Victim
 from benchmarks._small_compositing import small_compositing
 from data_specs.version import VerifyReport
-from flows.local_prefect import local_prefect
-from flows.nightly_compositing import NightlyCompositingConfig, nightly_compositing
-from tasks.dataset import verify_dataset
-from tasks.workspace import Workspace
+from flows.nightly.composites import NightlyCompositingConfig, nightly_compositing
+from flows.runtime.prefect_server import local_prefect
+from tasks.storage.dataset import verify_dataset
+from tasks.storage.workspace import Workspace
 
 _VICTIMS: tuple[Victim, ...] = ("flow", "worker", "server", "database")
 _FIRST_NIGHT = date(2026, 11, 26)

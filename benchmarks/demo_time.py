@@ -47,7 +47,7 @@ def _demo(rounds: int, seed: int) -> dict[str, Any]:
     """One demo from nothing in a folder of its own: wall and CPU seconds of all its processes, and phases."""
     before, began = _cpu_seconds(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "flows.command_line", "demo", "--workspace", str(Path(folder) / "w")]
+        command = [sys.executable, "-m", "flows.cli.main", "demo", "--workspace", str(Path(folder) / "w")]
         sizes = ["--rounds", str(rounds), "--seed", str(seed), "--json"]
         answer = subprocess.run([*command, *sizes], check=True, stdout=subprocess.PIPE).stdout
         seconds = time.perf_counter() - began

@@ -24,10 +24,10 @@ from models.perception.ground_registry import (
     build_depth_estimator,
     build_ground_segmenter,
 )
-from tasks.compose.find_plate import find_plate
-from tasks.compose.flat_ground import FlatGroundConfig
-from tasks.compose.plate import PlateConfig
-from tasks.train_perception.surfaces import SeenSurfaces, studio_surfaces
+from tasks.objectclear.find_plate import find_plate
+from tasks.objectclear.flat_ground import FlatGroundConfig
+from tasks.objectclear.plate_part import PlateConfig
+from tasks.training.perception.surfaces import SeenSurfaces, studio_surfaces
 
 GOAL = 0.95
 

@@ -20,10 +20,10 @@ from prefect import flow
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
-from flows.local_prefect import local_prefect
-from tasks.film import FilmWork, film, film_shard
-from tasks.sources.studio.shots import StudioConfig
-from tasks.workspace import Workspace
+from flows.runtime.prefect_server import local_prefect
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.shards import FilmWork, film, film_shard
+from tasks.storage.workspace import Workspace
 
 GOAL = 1.05
 FLOW, LOOP = "flow over shards", "plain loop"

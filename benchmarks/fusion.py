@@ -16,7 +16,14 @@ from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from data_specs.arrays import RgbImage
-from models.fusion import FusionForm, FusionLengths, attended_region, blend_weight, fuse, scaled_attention
+from models.images.fusion import (
+    FusionForm,
+    FusionLengths,
+    attended_region,
+    blend_weight,
+    fuse,
+    scaled_attention,
+)
 
 GOAL = 20
 SIDE_PX = 1024

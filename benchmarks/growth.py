@@ -28,9 +28,9 @@ from data_specs.round import CycleResult
 ARMS = ("judged", "nothing", "unjudged", "everything")
 _CYCLE = """
 import sys
-from flows.demo import demo_config
-from flows.local_prefect import local_prefect
-from flows.rorem_cycle import rorem_cycle
+from flows.rorem.demo import demo_config
+from flows.runtime.prefect_server import local_prefect
+from flows.rorem.cycle import rorem_cycle
 from pathlib import Path
 workspace, rounds, seed, growth = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 config = demo_config(workspace, rounds, seed).model_copy(update={"growth": growth})

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._machine import machine
-from flows.command_line import app
+from flows.cli.main import app
 
 GOAL_S = 1.0
 CONTROL = "control: import typer"
@@ -54,8 +54,7 @@ def measure(runs: int, seed: int = 0) -> dict[str, list[float]]:
     """Seconds of each run of each command, after one round that is not counted."""
     python = sys.executable
     commands = {
-        "cleanplate " + " ".join(words): [python, "-m", "flows.command_line", *words]
-        for words in help_calls()
+        "cleanplate " + " ".join(words): [python, "-m", "flows.cli.main", *words] for words in help_calls()
     }
     commands[CONTROL] = [python, "-c", "import typer"]
     seconds: dict[str, list[float]] = {name: [] for name in commands}

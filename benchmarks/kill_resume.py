@@ -24,8 +24,8 @@ from benchmarks._contents import contents_of, differences, left_overs
 from benchmarks._killing import Attempt, Progress, SmallFlow, progress_of
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
-from tasks.dataset import verify_dataset
-from tasks.workspace import Workspace
+from tasks.storage.dataset import verify_dataset
+from tasks.storage.workspace import Workspace
 
 _SHOWN = 10
 

@@ -23,21 +23,21 @@ from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.triplet import Triplet
 from data_specs.version import DatasetVersion
-from flows.train_object_clear import film_pairs, unseen_pairs
-from models.inpainting import InpaintingNetwork
-from models.lcm_lora import LcmLoraConfig, lcm_schedule
+from flows.objectclear.train_model import film_pairs, unseen_pairs
+from models.diffusion.inpainting import InpaintingNetwork
 from models.profiles import PROFILES
-from models.remover import InpaintingRemover, SamplingConfig
-from models.training.lcm_loss import LcmLossConfig
+from models.rorem.lcm_lora import LcmLoraConfig, lcm_schedule
+from models.rorem.remover import InpaintingRemover, SamplingConfig
+from models.training.distributed import training_device
 from models.training.loop import TrainingConfig
-from models.training.running import training_device
-from tasks.dataset.versions import create_version
-from tasks.distil_remover import Distillation, distil_remover
-from tasks.evaluate import evaluate
-from tasks.model_store import BASE_FOLDER, keep_model, network_at
-from tasks.propose import RemoverRef
-from tasks.train_remover import RemoverTraining, train_remover
-from tasks.workspace import Workspace
+from models.training.losses.lcm import LcmLossConfig
+from tasks.evaluation.evaluate import evaluate
+from tasks.registry.store import BASE_FOLDER, keep_model, network_at
+from tasks.rorem.distill import Distillation, distil_remover
+from tasks.rorem.propose import RemoverRef
+from tasks.rorem.train_remover import RemoverTraining, train_remover
+from tasks.storage.dataset.versions import create_version
+from tasks.storage.workspace import Workspace
 
 MANY, FEW = SamplingConfig(steps=50), SamplingConfig(steps=4)
 

@@ -22,26 +22,26 @@ from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from flows.train_object_clear import (
+from flows.objectclear.train_model import (
     ObjectClearConfig,
     checkpoint_of,
     film_pairs,
     made_image_encoder,
     unseen_pairs,
 )
-from models.object_clear_sizes import build_tiny_object_clear
+from models.objectclear.object_clear_sizes import build_tiny_object_clear
 from models.protocols import RemovalModel
-from models.remover import InpaintingRemover, SamplingConfig
+from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import TrainingConfig, train
-from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from models.training.share import Share
-from tasks.evaluate import evaluate
-from tasks.measure_object_clear import PlainObjectClear, attention_iou
-from tasks.model_store import BASE_FOLDER, network_at
-from tasks.shards import ShardReader
-from tasks.train_object_clear import train_object_clear
-from tasks.training_data import TripletSamples, triplet_batches
-from tasks.workspace import Workspace
+from tasks.evaluation.evaluate import evaluate
+from tasks.objectclear.measure_object_clear import PlainObjectClear, attention_iou
+from tasks.objectclear.train_model import train_object_clear
+from tasks.registry.store import BASE_FOLDER, network_at
+from tasks.storage.shards import ShardReader
+from tasks.storage.workspace import Workspace
+from tasks.training.data import TripletSamples, triplet_batches
 
 Figures = dict[str, Any]
 
@@ -53,7 +53,7 @@ def told(done: int, total: int, loss: float) -> None:
 
 
 def measured(remover: RemovalModel, unseen: Sequence[Triplet]) -> Figures:
-    """PSNR inside M_fg and outside it, success by ``tasks/assess.py``."""
+    """PSNR inside M_fg and outside it, success by ``tasks/evaluation/success.py``."""
     found = evaluate(remover, unseen, QualityConfig())
     return {
         "psnr_effect": found.psnr_effect,

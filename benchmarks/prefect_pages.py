@@ -26,8 +26,8 @@ from prefect.settings import temporary_settings
 from benchmarks._killing import ROOT
 from benchmarks._processes import ends_in_time
 from benchmarks._small_cycle import small_cycle
-from flows.local_prefect import Server, free_port
-from tasks.prefect_password import make_password
+from flows.runtime.prefect_server import Server, free_port
+from tasks.storage.prefect_password import make_password
 
 _PATIENCE_SECONDS = 1800
 _SETTLE_MS = 8000
@@ -53,7 +53,7 @@ def served(workspace: Path) -> Iterator[Server]:
     """`cleanplate serve` while inside."""
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    command = [sys.executable, "-m", "flows.command_line", "serve", "--json", "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "flows.cli.main", "serve", "--json", "--workspace", str(workspace)]
     environment = {**kept, "PREFECT_SERVER_API_PORT": str(port)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -31,10 +31,10 @@ from benchmarks._review_server import ReviewServer
 from benchmarks._reviewers import SimulatedPerson, Told
 from data_specs.candidate import Candidate
 from data_specs.review_batch import QueuePolicy
-from tasks.review.batch import make_batch
+from tasks.review.batches import make_batch
 from tasks.review.people import invite
-from tasks.shards import encode_candidate, write_shard
-from tasks.workspace import LEDGER_VARIABLE, Workspace
+from tasks.storage.shards import encode_candidate, write_shard
+from tasks.storage.workspace import LEDGER_VARIABLE, Workspace
 
 _BATCH = "load"
 _SHARED, _PEOPLE_A_SHARED_ITEM = 0.25, 2

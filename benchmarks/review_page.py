@@ -24,10 +24,10 @@ from benchmarks._review_server import review_server
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, picture_hash
 from data_specs.review_batch import QueuePolicy
-from tasks.review.batch import make_batch
+from tasks.review.batches import make_batch
 from tasks.review.people import invite
-from tasks.shards import encode_candidate, write_shard
-from tasks.workspace import Workspace
+from tasks.storage.shards import encode_candidate, write_shard
+from tasks.storage.workspace import Workspace
 
 GOAL_MS = 100
 SIDE_PX = 512

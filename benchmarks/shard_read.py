@@ -16,8 +16,8 @@ from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._pictures import picture_like
 from benchmarks._processes import ends_in_time
 from data_specs.shard import EncodedSample
-from tasks.shards import ShardReader, decode_triplet, encode_triplet, write_shard
-from tasks.workspace import Workspace
+from tasks.storage.shards import ShardReader, decode_triplet, encode_triplet, write_shard
+from tasks.storage.workspace import Workspace
 
 GOAL = 0.95
 SHARDS = 4

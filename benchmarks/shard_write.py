@@ -14,8 +14,8 @@ import cv2
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._pictures import picture_like
 from benchmarks._processes import ends_in_time
-from tasks.shards import encode_triplet, write_shard
-from tasks.workspace import Workspace
+from tasks.storage.shards import encode_triplet, write_shard
+from tasks.storage.workspace import Workspace
 
 GOAL = 0.95
 

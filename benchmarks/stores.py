@@ -30,16 +30,16 @@ from benchmarks._machine import machine
 from benchmarks._postgresql import postgresql, postgresql_programs
 from benchmarks._processes import ends_in_time
 from benchmarks._s3_server import s3_program, s3_server, s3_variables
-from tasks.dataset import verify_dataset
-from tasks.shards import ShardReader
-from tasks.workspace import Workspace
+from tasks.storage.dataset import verify_dataset
+from tasks.storage.shards import ShardReader
+from tasks.storage.workspace import Workspace
 
 _CUT_CHANCE, _DELAY_S = 0.003, 0.002
 """A piece of 16 kB: a shard of a megabyte is cut with a chance of one in six."""
 _ADDRESS = "s3://plates/small-cycle"
 _SHOWN = 10
 _SMALL_CYCLE = ("-m", "benchmarks._small_cycle")
-_DEMO = ("-m", "flows.command_line", "demo", "--rounds", "1", "--workspace")
+_DEMO = ("-m", "flows.cli.main", "demo", "--rounds", "1", "--workspace")
 _COMMANDS = (
     "doctor", "dataset list", "dataset show", "dataset diff 1 2", "dataset verify", "model list", "metrics",
     "morning",
@@ -155,7 +155,7 @@ def _failing_commands(workspace: Workspace, folder: Path) -> list[str]:
         words = [*command.split(), "--workspace", workspace.address, "--json"]
         variables = os.environ | {"CLEANPLATE_CACHE": str(folder / f"machine {number}")}
         done = subprocess.run(
-            [sys.executable, "-m", "flows.command_line", *words],
+            [sys.executable, "-m", "flows.cli.main", *words],
             env=variables, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode or not json.loads(done.stdout):

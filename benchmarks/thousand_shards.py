@@ -24,23 +24,23 @@ from rich.table import Table
 
 from benchmarks._machine import machine
 from benchmarks._processes import command_of, cpu_seconds, ends_in_time, resident_mib
-from flows.local_prefect import Server, local_prefect
-from flows.objectclear_compositing import (
+from flows.objectclear.compositing import (
     CompositingConfig,
     compose_works,
     cut_out_works,
     objectclear_compositing,
     plate_works,
 )
-from flows.timely_end import descendants
-from tasks.compose_draws import compose_draws
-from tasks.cut_out_pairs import cut_out_pairs
-from tasks.find_plates import find_plates
-from tasks.prefect_password import make_password
+from flows.runtime.prefect_server import Server, local_prefect
+from flows.runtime.timely_end import descendants
+from tasks.objectclear.composite import compose_draws
+from tasks.objectclear.cutout import cut_out_pairs
+from tasks.objectclear.plate import find_plates
 from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.pairs import StudioPairs
-from tasks.sources.studio.shots import StudioConfig
-from tasks.workspace import Workspace
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.storage.prefect_password import make_password
+from tasks.storage.workspace import Workspace
 
 FLOW, LOOP = "flow over shards", "plain loop"
 SETTLED = 200
@@ -120,7 +120,7 @@ def watched(way: Callable[[CompositingConfig], None], config: CompositingConfig,
     Raises:
         SystemExit: When the process fails.
     """
-    (server,) = (pid for pid in descendants(os.getpid()) if "flows.prefect_server" in command_of(pid))
+    (server,) = (pid for pid in descendants(os.getpid()) if "flows.runtime.server_process" in command_of(pid))
     process = multiprocessing.get_context("spawn").Process(target=way, args=(config,))
     start, samples = time.perf_counter(), list[Sample]()
     process.start()

@@ -11,10 +11,10 @@ import torch
 
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
+from models.training.distributed import RunningConfig, training_device
 from models.training.loop import TrainingConfig, train
-from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.running import RunningConfig, training_device
-from tasks.model_store import BASE_FOLDER, network_at
+from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
+from tasks.registry.store import BASE_FOLDER, network_at
 
 
 @ends_in_time

@@ -14,10 +14,10 @@ from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from benchmarks._ray_cluster import ray_cluster
-from tasks.workers import INLINE, ProcessesConfig, RayConfig
-from tasks.workers.pool import Pool
-from tasks.workers.protocol import Workers
-from tasks.workers.registry import open_workers
+from tasks.execution import INLINE, ProcessesConfig, RayConfig
+from tasks.execution.executor import Pool
+from tasks.execution.local_executors import open_workers
+from tasks.execution.protocol import Workers
 
 LOOP, PROCESS, ACTOR = "plain loop", "worker process", "Ray's actor"
 

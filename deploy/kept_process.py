@@ -4,7 +4,7 @@ import sys
 import threading
 
 from deploy.process_worker import run_prefect
-from flows.end_with_starter import end_with_starter
+from flows.runtime.end_with_starter import end_with_starter
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from prefect.settings import temporary_settings
 from data_specs.errors import CleanplateError, FlowError
 from deploy.automations import make_automations
 from deploy.pools import make_pools
-from flows.local_prefect import NoServer, Server, find_server
-from tasks.workspace import Workspace
+from flows.runtime.prefect_server import NoServer, Server, find_server
+from tasks.storage.workspace import Workspace
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 

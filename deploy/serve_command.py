@@ -3,7 +3,7 @@
 import typer
 from rich.console import Console
 
-from flows.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.cli.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
 
 serve_app = typer.Typer(name="serve")
 
@@ -22,7 +22,7 @@ def serve_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonO
     Example: cleanplate serve --workspace plates
     """
     from deploy.serving import serve
-    from tasks.workspace import Workspace
+    from tasks.storage.workspace import Workspace
 
     def ready(address: str, sign_in: str, alone: bool) -> None:
         if as_json:

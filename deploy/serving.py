@@ -16,7 +16,7 @@ from data_specs.errors import FlowError
 from deploy.pools import POOLS
 from deploy.register import register
 from deploy.supervisor import KeptProcess
-from flows.local_prefect import (
+from flows.runtime.prefect_server import (
     NoServer,
     Server,
     find_server,
@@ -25,9 +25,9 @@ from flows.local_prefect import (
     server_environment,
     sign_in,
 )
-from flows.progress import say
-from tasks.prefect_password import make_password, stated_password
-from tasks.workspace import Workspace
+from flows.runtime.progress import say
+from tasks.storage.prefect_password import make_password, stated_password
+from tasks.storage.workspace import Workspace
 
 _STARTUP_SECONDS = 300
 _WORKER_PATIENCE_SECONDS = 15

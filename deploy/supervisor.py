@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.progress import say
+from flows.runtime.progress import say
 
 _LONGEST_WAIT_SECONDS = 30.0
 _WELL_AFTER_SECONDS = 60.0

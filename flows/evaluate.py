@@ -10,23 +10,29 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data_specs.assessment import QualityConfig
 from data_specs.comparison import Comparison, PictureResult
 from data_specs.errors import InputError
-from flows.artifacts import publish_comparison
-from flows.clean_stop import stops_cleanly
 from flows.method_samples import method_grids
-from flows.phase_figures import step_figures
-from flows.picture_artifacts import artifact_key
+from flows.report.artifacts import publish_comparison
 from flows.report.comparison_page import write_comparison_page
 from flows.report.paper_tables import as_markdown, paper_tables
-from flows.run_names import run_name
+from flows.report.picture_artifacts import artifact_key
+from flows.rorem.phase_figures import step_figures
+from flows.runtime.run_names import run_name
+from flows.runtime.runs import stops_cleanly
 from models.metrics.registry import MetricConfig
-from tasks.aside import write_durably
-from tasks.compare import method_difference, method_result
-from tasks.evaluation_set import EvaluationSet, VersionSet, pinned, set_words
-from tasks.ingest import FolderSource
-from tasks.measure import MeasureWork, loaded_metrics, measure_method, method_label, recorded_model
-from tasks.results_file import Measurement, read_results, results_bytes
-from tasks.stores import working_folder
-from tasks.workspace import Workspace
+from tasks.evaluation.benchmark import (
+    MeasureWork,
+    loaded_metrics,
+    measure_method,
+    method_label,
+    recorded_model,
+)
+from tasks.evaluation.results_file import Measurement, read_results, results_bytes
+from tasks.evaluation.statistics import method_difference, method_result
+from tasks.evaluation.test_set import EvaluationSet, VersionSet, pinned, set_words
+from tasks.sources.ingest import FolderSource
+from tasks.storage.atomic_files import write_durably
+from tasks.storage.object_store import working_folder
+from tasks.storage.workspace import Workspace
 
 
 class EvaluateConfig(BaseModel):

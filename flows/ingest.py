@@ -15,13 +15,13 @@ from data_specs.errors import FlowError, InputError, ShardError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
-from flows.clean_stop import stops_cleanly
 from flows.ingest_progress import IngestProgress, ingest_progress
-from flows.shard_runs import anew, say_lost
-from tasks.capture import capture_shard, capture_work
-from tasks.dataset import create_version, load_samples, selection_of
-from tasks.film import FilmWork, film_shard
-from tasks.ingest import (
+from flows.runtime.runs import stops_cleanly
+from flows.runtime.shards import anew, say_lost
+from tasks.execution.shard_task import ShardWork, lost_works
+from tasks.sources.clip.clip import ClipConfig
+from tasks.sources.found import FilesConfig, find_all
+from tasks.sources.ingest import (
     Cursor,
     FileSource,
     FolderSource,
@@ -32,13 +32,13 @@ from tasks.ingest import (
     PoolSource,
     ingest_shard,
 )
-from tasks.shards import PictureFormat
-from tasks.sources.clip import ClipConfig
-from tasks.sources.found import FilesConfig, find_all
 from tasks.sources.source_files import files_digest
-from tasks.sources.studio.shots import StudioConfig
-from tasks.work import ShardWork, lost_works
-from tasks.workspace import Workspace
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.shards import FilmWork, film_shard
+from tasks.sources.video import capture_shard, capture_work
+from tasks.storage.dataset import create_version, load_samples, selection_of
+from tasks.storage.shards import PictureFormat
+from tasks.storage.workspace import Workspace
 
 Result = TypeVar("Result")
 

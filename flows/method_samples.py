@@ -6,11 +6,11 @@ from data_specs.arrays import RgbImage
 from data_specs.comparison import PictureResult
 from data_specs.metric import MetricName
 from data_specs.triplet import Triplet
-from flows.report.grids import MethodsRow, draw_methods
-from tasks.compare import worst_median_best
-from tasks.evaluate import removals_of
-from tasks.evaluation_set import EvaluationSet, read_set
-from tasks.measure import method_label, method_remover, same_size_batches
+from flows.report.sheets import MethodsRow, draw_methods
+from tasks.evaluation.benchmark import method_label, method_remover, same_size_batches
+from tasks.evaluation.evaluate import removals_of
+from tasks.evaluation.statistics import worst_median_best
+from tasks.evaluation.test_set import EvaluationSet, read_set
 
 RANKED_BY: MetricName = "psnr_fg"
 """Inside object and effects: the part a removal is there for, and always measured."""
@@ -27,7 +27,7 @@ def method_grids(
     The few pictures shown are removed from once more; removals are not kept while measuring.
 
     Args:
-        methods: As ``tasks.measure.method_remover`` knows them.
+        methods: As ``tasks.evaluation.benchmark.method_remover`` knows them.
         pictures: The pinned set.
         rows: What was measured.
         rows_each: How many worst, median and best pictures; 0 for no grids.

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import InputError, ModelError
 from models.perception.yolo import NO_YOLO, yolo_is_installed
 from models.training.loop import Progress, TrainingConfig
-from tasks.aside import aside_path, sync_folder, write_durably
-from tasks.train_perception.trainers import TRAINERS, Trainer
+from tasks.storage.atomic_files import aside_path, sync_folder, write_durably
+from tasks.training.perception.trainers import TRAINERS, Trainer
 
 CARD = "card.json"
 

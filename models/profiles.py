@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from models.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
-from models.lcm_lora import LcmLoraConfig
-from models.remover import SamplingConfig
-from models.training.lcm_loss import LcmLossConfig
+from models.rorem.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
+from models.rorem.lcm_lora import LcmLoraConfig
+from models.rorem.remover import SamplingConfig
+from models.training.distributed import RunningConfig
 from models.training.loop import TrainingConfig
-from models.training.object_clear_loss import ObjectClearLossConfig
-from models.training.remover_loss import RemoverLossConfig
-from models.training.running import RunningConfig
+from models.training.losses.lcm import LcmLossConfig
+from models.training.losses.object_clear import ObjectClearLossConfig
+from models.training.losses.remover import RemoverLossConfig
 
 ProfileName = Literal["tiny", "full"]
 

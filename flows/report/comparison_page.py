@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_specs.comparison import Comparison
-from flows.report import comparison_tables, grids, paper_tables, tables
-from flows.report.page import TEMPLATES
-from tasks.aside import write_durably
+from flows.report import comparison_tables, paper_tables, tables
+from flows.report import sheets as grids
+from flows.report.cycle_page import TEMPLATES
+from tasks.storage.atomic_files import write_durably
 
 
 def write_comparison_page(path: Path, comparison: Comparison, sample_grids: Mapping[str, bytes]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from data_specs.comparison import Comparison, MethodResult
 from data_specs.paper_table import PaperColumn, PaperRow, PaperTable
 from data_specs.round import PhaseResult
-from flows.phase_figures import StepFigures
 from flows.report.tables import Row
+from flows.rorem.phase_figures import StepFigures
 
 PUBLISHED_FILE = Path(__file__).with_name("published_tables.json")
 ROUNDS = "rorem-1"

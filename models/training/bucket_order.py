@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from models.training.order import ShuffledOrder
+from models.training.samplers import ShuffledOrder
 
 
 class _Place(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from models.training.running import (
+from models.training.distributed import (
     RunningConfig,
     accelerator_for,
     build_optimizer,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from data_specs.review_batch import BatchEventKind
 
 if TYPE_CHECKING:
-    from tasks.workspace import Workspace
+    from tasks.storage.workspace import Workspace
 
 Ending = Literal["continue", "abandon"]
 _EVENTS: dict[Ending, BatchEventKind] = {"continue": "continued", "abandon": "abandoned"}

@@ -10,12 +10,12 @@ from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import ExchangeFormat, Review
 from data_specs.shard import EncodedSample, ShardRef
-from tasks.aside import write_durably
-from tasks.choose import items_of
 from tasks.review.answer_table import answer_rows, csv_bytes, parquet_bytes, read_answer_table
 from tasks.review.label_studio import label_config, read_annotations, tasks_json
-from tasks.shards import ShardReader, decode_candidate
-from tasks.workspace import Workspace
+from tasks.rorem.sample_pool import items_of
+from tasks.storage.atomic_files import write_durably
+from tasks.storage.shards import ShardReader, decode_candidate
+from tasks.storage.workspace import Workspace
 
 
 class ExportReport(BaseModel):

@@ -4,7 +4,7 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from tasks.review.refusals import Refusal
+from tasks.review.errors import Refusal
 
 SIGN_INS = "10 per minute"
 """By one address; right tokens count too."""

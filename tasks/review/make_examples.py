@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import Assessment, QualityConfig
 from data_specs.candidate import Candidate
-from models.remover import InpaintingRemover, SamplingConfig
-from tasks.assess import assess
-from tasks.model_store import BASE_FOLDER, network_at
-from tasks.propose import propose_candidates
-from tasks.sources.studio.scene import World
-from tasks.sources.studio.shots import Shot, StudioConfig, as_pool_item, make_shot
+from models.rorem.remover import InpaintingRemover, SamplingConfig
+from tasks.evaluation.success import assess
+from tasks.registry.store import BASE_FOLDER, network_at
+from tasks.rorem.propose import propose_candidates
+from tasks.sources.synthetic.samples import Shot, StudioConfig, as_pool_item, make_shot
+from tasks.sources.synthetic.scene import World
 
-EXAMPLES_DIR = Path(__file__).parent / "page" / "examples"
+EXAMPLES_DIR = Path(__file__).parent / "static" / "examples"
 _SHOTS = 200
 _WORLDS = (World(), World(grounds="textured"))
 _QUALITY = QualityConfig(residual_levels=12)

@@ -15,9 +15,9 @@ from data_specs.keys import derive_key
 from data_specs.review import Decision, Review
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from tasks.assess import assess
-from tasks.shards import ShardReader, decode_candidate, decode_triplet
-from tasks.workspace import Workspace
+from tasks.evaluation.success import assess
+from tasks.storage.shards import ShardReader, decode_candidate, decode_triplet
+from tasks.storage.workspace import Workspace
 
 
 class OracleConfig(BaseModel):

@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime
 
 from data_specs.errors import InputError
-from tasks.ledger import Ledger
 from tasks.review.tokens import hash_secret, new_secret
+from tasks.storage.ledger import Ledger
 
 _NAME = re.compile(r"[^\W_][\w.@-]{0,79}")
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from data_specs.errors import UnknownKeyError
 from data_specs.shard import EncodedSample
-from tasks.ledger import Ledger
-from tasks.shards import ShardReader, decode_candidate
-from tasks.workspace import Workspace
+from tasks.storage.ledger import Ledger
+from tasks.storage.shards import ShardReader, decode_candidate
+from tasks.storage.workspace import Workspace
 
 PictureName = Literal["source", "mask", "removal"]
 

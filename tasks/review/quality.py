@@ -9,8 +9,8 @@ import numpy as np
 
 from data_specs.review import Decision, Review
 from data_specs.review_quality import PairAgreement, PersonQuality, QualityFlag, ReviewQuality
-from tasks.ledger import Ledger
 from tasks.review.plan import KnownAnswer
+from tasks.storage.ledger import Ledger
 
 LEAST_ANSWERS = 20
 """Nobody is flagged on fewer; of gold, a quarter of them."""

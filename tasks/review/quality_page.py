@@ -4,8 +4,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.ledger import Ledger
 from tasks.review.quality import batch_quality
+from tasks.storage.ledger import Ledger
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),

@@ -2,8 +2,8 @@
 
 from data_specs.errors import FlowError
 from tasks.review.ending import Ending, batch_ending, settle
-from tasks.review.waiting import Wake, wake_runs
-from tasks.workspace import Workspace
+from tasks.review.suspended_runs import Wake, wake_runs
+from tasks.storage.workspace import Workspace
 
 
 def resume(workspace: Workspace, batch: str, decision: Ending | None) -> list[Wake]:

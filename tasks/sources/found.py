@@ -14,10 +14,10 @@ from pathlib import Path
 from data_specs.reject import IgnoredReason, printable
 from tasks.sources.backgrounds import FolderBackgrounds, pictures_in
 from tasks.sources.folder import PICTURE_SUFFIXES, TRIPLET_PARTS, FolderConfig, StemFiles, files_of_stems
-from tasks.sources.high_resolution import OBJECT_PARTS, OBJECTS, PICTURES, HighResolutionConfig
 from tasks.sources.meta_json import META_PARTS, MetaJsonConfig, load_records, names_in
+from tasks.sources.openimages_pool import POOL_PARTS, Instance, PoolConfig, classes_path, read_instances
 from tasks.sources.pairs import PAIR_PARTS, FolderPairs
-from tasks.sources.pool import POOL_PARTS, Instance, PoolConfig, classes_path, read_instances
+from tasks.sources.pasted_pairs import OBJECT_PARTS, OBJECTS, PICTURES, HighResolutionConfig
 
 FilesConfig = (
     FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | FolderPairs | FolderBackgrounds

@@ -14,11 +14,17 @@ from data_specs.keys import derive_key
 from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
-from tasks.pictures import LIMIT_PIXELS, RejectedPicture, check_same_size, path_inside, read_picture
-from tasks.sources.clip import ClipConfig, clip_triplets
+from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.sources.folder import StemFiles, files_of_stems
+from tasks.sources.image_files import (
+    LIMIT_PIXELS,
+    RejectedPicture,
+    check_same_size,
+    path_inside,
+    read_picture,
+)
 from tasks.sources.scene_choice import by_pixels, film_of
-from tasks.sources.studio.shots import StudioConfig, make_shot
+from tasks.sources.synthetic.samples import StudioConfig, make_shot
 
 PAIR_PARTS = ("source", "ground_truth")
 

@@ -10,7 +10,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
-from tasks.pictures import (
+from tasks.sources.image_files import (
     LIMIT_PIXELS,
     RejectedPicture,
     check_same_size,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from flows.local_prefect import Server, free_port, is_ours, server_command
-from tasks.prefect_password import make_password
+from flows.runtime.prefect_server import Server, free_port, is_ours, server_command
+from tasks.storage.prefect_password import make_password
 
 
 def until(what: Callable[[], bool]) -> None:

@@ -23,9 +23,9 @@ from yaml import safe_load
 
 from deploy import serving
 from deploy.pools import CHOICES
-from flows.commands.review import review_app
-from tasks.stores.address import CACHE_VARIABLE, LIMIT_VARIABLE
-from tasks.workspace import LEDGER_VARIABLE
+from flows.cli.review import review_app
+from tasks.storage.object_store.address import CACHE_VARIABLE, LIMIT_VARIABLE
+from tasks.storage.workspace import LEDGER_VARIABLE
 from tests.deploy.written_commands import COMPOSE, ROOT, read_command
 
 DEPLOY = ROOT / "deploy"
@@ -237,7 +237,7 @@ def test_prefects_password_is_wanted_by_the_server_and_told_to_all_who_call_it()
         assert ("PREFECT_API_URL" in given) == ("PREFECT_API_AUTH_STRING" in given)
     server = SERVICES["server"]
     assert "PREFECT_SERVER_API_AUTH_STRING" in server["environment"]
-    assert server["command"][:3] == ["python", "-m", "flows.prefect_server"]
+    assert server["command"][:3] == ["python", "-m", "flows.runtime.server_process"]
     origins = server["environment"]["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
     assert f"{variables()['PREFECT_API_URL'][0]}/" in [f"{origin}/api/" for origin in origins]
     assert "*" not in "".join(origins)

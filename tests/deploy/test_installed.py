@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from yaml import safe_load
 
-from flows.local_prefect import free_port, server_answers
+from flows.runtime.prefect_server import free_port, server_answers
 from tests.deploy.own_server import until
 
 if "CLEANPLATE_CLEAN" not in os.environ:
@@ -169,7 +169,7 @@ def page_at(address: str) -> bytes:
 
 
 def test_the_review_page_is_served(home: Path) -> None:
-    make = "from tasks.workspace import Workspace; Workspace.open('reviewed')"
+    make = "from tasks.storage.workspace import Workspace; Workspace.open('reviewed')"
     well(run(home, "python", "-c", make))
     added = well(run(home, "cleanplate", "review", "people", "add", "ada", "--workspace", "reviewed"))
     assert "ada's token" in added

@@ -20,11 +20,11 @@ from yaml import safe_load
 from deploy.automations import BRING_BACK
 from deploy.pools import POOLS, QUEUES
 from deploy.register import PREFECT_FILE, register
-from flows.local_prefect import Server
-from flows.nightly_candidates import NightlyCandidatesConfig
-from tasks.stores import stored_at, working_folder
-from tasks.stores.address import CACHE_VARIABLE, STORE_FILE
-from tasks.workspace import Workspace
+from flows.nightly.candidates import NightlyCandidatesConfig
+from flows.runtime.prefect_server import Server
+from tasks.storage.object_store import stored_at, working_folder
+from tasks.storage.object_store.address import CACHE_VARIABLE, STORE_FILE
+from tasks.storage.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 ZONE = "Europe/Berlin"

@@ -13,7 +13,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import temporary_settings
 
 from deploy.automations import make_automations
-from flows.local_prefect import Server
+from flows.runtime.prefect_server import Server
 from tests.deploy.own_server import OwnServer, until
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.nightly_candidates import NightlyCandidatesConfig
-from flows.nightly_compositing import NightlyCompositingConfig
-from flows.nights import night_seed
+from flows.nightly.candidates import NightlyCandidatesConfig
+from flows.nightly.composites import NightlyCompositingConfig
+from flows.nightly.nights import night_seed
 from tests.deploy.written_commands import ROOT, blocks, read_command
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()

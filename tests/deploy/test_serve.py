@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.local_prefect import free_port
-from tasks.prefect_password import read_password
+from flows.runtime.prefect_server import free_port
+from tasks.storage.prefect_password import read_password
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 600
@@ -37,7 +37,7 @@ class Serving:
     def __init__(self, place: Path) -> None:
         self.place, self.port = place, free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
-        self.command = [sys.executable, "-m", "flows.command_line", "serve", "--workspace", str(place)]
+        self.command = [sys.executable, "-m", "flows.cli.main", "serve", "--workspace", str(place)]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         self.environment = {
             **kept,

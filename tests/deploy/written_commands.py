@@ -11,7 +11,7 @@ import typer
 from prefect.cli._app import _app as prefect_app
 from yaml import safe_load
 
-from flows.command_line import app
+from flows.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"

@@ -18,7 +18,7 @@ from data_specs.round import (
     PhaseResult,
     ReliabilityBin,
 )
-from flows.report.grids import SampleRow
+from flows.report.sheets import SampleRow
 from tests.tasks.conftest import filmed, studio
 
 __all__ = ["filmed", "studio"]

@@ -11,11 +11,11 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data_specs.errors import InputError
 from flows.ingest import ClipSource, IngestConfig, StudioSource, ingest
-from tasks.dataset import load_samples, rollback, verify_dataset
-from tasks.ingest import FolderSource
-from tasks.shards import ShardReader, decode_triplet
-from tasks.sources.studio.shots import StudioConfig
-from tasks.workspace import Workspace
+from tasks.sources.ingest import FolderSource
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.storage.dataset import load_samples, rollback, verify_dataset
+from tasks.storage.shards import ShardReader, decode_triplet
+from tasks.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

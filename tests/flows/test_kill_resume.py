@@ -10,8 +10,8 @@ from benchmarks._contents import contents_of, differences, left_overs
 from benchmarks._killing import Attempt
 from benchmarks.kill_resume import FinishedShards, Start, kill_and_resume, random_moments
 from data_specs.shard import EncodedSample
-from tasks.shards import write_shard
-from tasks.workspace import Workspace
+from tasks.storage.shards import write_shard
+from tasks.storage.workspace import Workspace
 
 
 @pytest.mark.slow

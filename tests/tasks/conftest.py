@@ -11,19 +11,19 @@ import pytest
 from data_specs.candidate import Candidate
 from data_specs.keys import Split, derive_key
 from data_specs.review_batch import QueuePolicy
-from models.codec import PatchCodec
-from models.inpainting import build_tiny_network
-from models.remover import InpaintingRemover, SamplingConfig
-from models.tensors import pictures_to_tensor
-from tasks.dataset import create_version
-from tasks.film import FilmWork, film
-from tasks.model_store import keep_model, record
-from tasks.propose import RemoverRef
-from tasks.review.batch import make_batch
+from models.diffusion.inpainting import build_tiny_network
+from models.diffusion.tiny_vae import PatchCodec
+from models.images.tensors import pictures_to_tensor
+from models.rorem.remover import InpaintingRemover, SamplingConfig
+from tasks.registry.store import keep_model, record
+from tasks.review.batches import make_batch
 from tasks.review.people import invite
-from tasks.shards import ShardReader, decode_triplet, encode_candidate, write_shard
-from tasks.sources.studio.shots import StudioConfig
-from tasks.workspace import Workspace
+from tasks.rorem.propose import RemoverRef
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.storage.dataset import create_version
+from tasks.storage.shards import ShardReader, decode_triplet, encode_candidate, write_shard
+from tasks.storage.workspace import Workspace
 
 
 def film_work(stage, index: int, split: Split, seed: int, count: int) -> FilmWork:

@@ -20,22 +20,22 @@ from torch import nn
 
 from data_specs.shard import EncodedSample
 from data_specs.triplet import Triplet
-from models.discriminator import DiscriminatorConfig, DiscriminatorNetwork
-from models.lcm_lora import LcmLoraConfig, student_of
-from models.object_attention import capture_object_attention
-from models.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
-from models.training.discriminator_loss import ReviewBatch, discriminator_loss
-from models.training.lcm_loss import LcmLossConfig, lcm_loss
+from models.objectclear.attention import capture_object_attention
+from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.rorem.discriminator import DiscriminatorConfig, DiscriminatorNetwork
+from models.rorem.lcm_lora import LcmLoraConfig, student_of
+from models.training.distributed import RunningConfig
 from models.training.loop import TrainingConfig, train
-from models.training.object_clear_loss import ObjectClearLossConfig, object_clear_loss
-from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.running import RunningConfig
+from models.training.losses.discriminator import ReviewBatch, discriminator_loss
+from models.training.losses.lcm import LcmLossConfig, lcm_loss
+from models.training.losses.object_clear import ObjectClearLossConfig, object_clear_loss
+from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from models.training.share import Share
-from tasks.model_store import network_at
-from tasks.shards import ShardReader
-from tasks.train_object_clear import foreground_batch
-from tasks.training_data import TripletSamples, drawn_triplets, triplet_batches
-from tasks.workspace import Workspace
+from tasks.objectclear.train_model import foreground_batch
+from tasks.registry.store import network_at
+from tasks.storage.shards import ShardReader
+from tasks.storage.workspace import Workspace
+from tasks.training.data import TripletSamples, drawn_triplets, triplet_batches
 
 OPEN = ExitStack()
 """What stays open as long as the process."""

@@ -11,10 +11,10 @@ from models.perception.grounding_dino import GroundingDinoConfig
 from models.perception.registry import DetectorConfig, SegmenterConfig, build_detector, build_segmenter
 from models.perception.yolo import YoloConfig, yolo_is_installed
 from models.protocols import Detector, Segmenter
-from tasks.compose.perception import PerceptionConfig
-from tasks.train_perception.boxes import blind_recall, box_score
-from tasks.train_perception.sam import mask_score
-from tasks.train_perception.samples import studio_picture
+from tasks.objectclear.perception import PerceptionConfig
+from tasks.training.perception.boxes import blind_recall, box_score
+from tasks.training.perception.sam import mask_score
+from tasks.training.perception.samples import studio_picture
 
 SHAPES = [(1, 1), (1, 400), (300, 2), (48, 200), (360, 480)]
 
@@ -142,7 +142,7 @@ def test_grounding_dino_does_without_ultralytics() -> None:
     script = (
         "import sys, numpy as np\n"
         "sys.modules['ultralytics'] = None\n"
-        "from tasks.compose.perception import PerceptionConfig, load_perception\n"
+        "from tasks.objectclear.perception import PerceptionConfig, load_perception\n"
         "config = PerceptionConfig.model_validate({'detector': {'kind': 'grounding_dino'}})\n"
         "load_perception(config).detector.detect(np.zeros((9, 9, 3), np.uint8))\n"
     )
@@ -159,8 +159,8 @@ def without_ultralytics(script: str) -> str:
 def test_without_the_extra_the_default_is_grounding_dino_and_says_so() -> None:
     said = without_ultralytics(
         "from models.perception.registry import detector_words\n"
-        "from tasks.compose.perception import PerceptionConfig\n"
-        "import flows.objectclear_compositing, flows.rorem_cycle\n"
+        "from tasks.objectclear.perception import PerceptionConfig\n"
+        "import flows.objectclear.compositing, flows.rorem.cycle\n"
         "print(PerceptionConfig().model_dump_json())\n"
         "print(detector_words(PerceptionConfig().detector))\n"
     )
@@ -175,7 +175,7 @@ def test_who_does_the_work_takes_the_detector_that_the_config_names() -> None:
     config = PerceptionConfig(detector=YoloConfig())
     said = without_ultralytics(
         "from data_specs.errors import ModelError\n"
-        "from tasks.compose.perception import PerceptionConfig, load_perception\n"
+        "from tasks.objectclear.perception import PerceptionConfig, load_perception\n"
         f"config = PerceptionConfig.model_validate_json({config.model_dump_json()!r})\n"
         "print(config.fingerprint)\n"
         "try:\n"

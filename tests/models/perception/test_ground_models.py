@@ -16,9 +16,9 @@ from models.perception.ground_registry import build_depth_estimator, build_groun
 from models.perception.mask2former import Mask2FormerConfig
 from models.perception.weights import SHIPPED
 from models.protocols import DepthEstimator, GroundSegmenter
-from tasks.train_perception.depth_anything import rank_correlation, relative_error
-from tasks.train_perception.mask2former import class_ious, confusion_of
-from tasks.train_perception.surfaces import SeenSurfaces, studio_surfaces
+from tasks.training.perception.depth_anything import rank_correlation, relative_error
+from tasks.training.perception.mask2former import class_ious, confusion_of
+from tasks.training.perception.surfaces import SeenSurfaces, studio_surfaces
 
 SHAPES = [(1, 1), (1, 300), (300, 1), (37, 61), (96, 96), (240, 320)]
 

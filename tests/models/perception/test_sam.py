@@ -13,7 +13,7 @@ from data_specs.detection import Box
 from data_specs.errors import ModelError
 from models.perception.sam import SIZES, SamConfig, SamSegmenter, build_sam
 from models.perception.weights import FILE_NAME, SHIPPED, load_weights, weights_bytes
-from tasks.train_perception.samples import studio_picture
+from tasks.training.perception.samples import studio_picture
 
 
 def test_the_published_size_has_the_published_keys() -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, save_checkpoint
+from models.training.distributed import RunningConfig
 from models.training.loop import train
-from models.training.running import RunningConfig
 from models.training.share import Share
 
 

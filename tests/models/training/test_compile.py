@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from models.object_attention import capture_object_attention
+from models.objectclear.attention import capture_object_attention
+from models.training.distributed import RunningConfig, compile_blocks
 from models.training.loop import TrainingConfig, train
-from models.training.remover_loss import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.running import RunningConfig, compile_blocks
+from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 
 
 @pytest.mark.slow

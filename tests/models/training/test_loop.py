@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
+from models.training.distributed import RunningConfig
 from models.training.loop import TrainingConfig, train
-from models.training.running import RunningConfig
 
 
 def by_hand(

@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from models.training.distributed import RunningConfig
 from models.training.loop import TrainingConfig, train
-from models.training.running import RunningConfig
 from models.training.share import Share
 
 

@@ -15,15 +15,15 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from benchmarks._review_server import review_server
 from data_specs.candidate import Candidate
 from data_specs.review_batch import QueuePolicy
-from models.variants import MaskVariant
-from tasks.choose import items_of
-from tasks.film import FilmWork, film
-from tasks.propose import ProposeWork, propose
-from tasks.review.batch import make_batch
+from models.images.mask_variants import MaskVariant
+from tasks.review.batches import make_batch
 from tasks.review.oracle import read_candidates
 from tasks.review.people import invite
-from tasks.sources.studio.shots import StudioConfig
-from tasks.workspace import Workspace
+from tasks.rorem.propose import ProposeWork, propose
+from tasks.rorem.sample_pool import items_of
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.storage.workspace import Workspace
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

@@ -24,7 +24,7 @@ CSRF = "X-Cleanplate-CSRF"
 PATIENT_FOR_A_SECOND = """
 import tasks.review.connections as connections
 connections.REQUEST_SECONDS = 1.0
-from flows.command_line import app
+from flows.cli.main import app
 app()
 """
 

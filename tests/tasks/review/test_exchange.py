@@ -17,11 +17,11 @@ from data_specs.errors import InputError
 from data_specs.reject import Reject
 from data_specs.review import Review
 from data_specs.review_batch import QueuePolicy
-from tasks.propose import ProposeWork, propose
 from tasks.review.answer_table import read_answer_table
-from tasks.review.batch import make_batch
+from tasks.review.batches import make_batch
 from tasks.review.exchange import export_candidates, import_answers
 from tasks.review.oracle import OracleConfig, oracle_reviews, read_candidates
+from tasks.rorem.propose import ProposeWork, propose
 
 
 @pytest.fixture

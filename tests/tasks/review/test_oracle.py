@@ -7,10 +7,10 @@ from data_specs.assessment import QualityConfig
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
 from data_specs.triplet import Triplet
-from models.variants import MaskVariant
-from tasks.assess import assess
-from tasks.propose import ProposeWork, propose
+from models.images.mask_variants import MaskVariant
+from tasks.evaluation.success import assess
 from tasks.review.oracle import Oracle, OracleConfig, oracle_for, oracle_reviews, read_candidates, read_truths
+from tasks.rorem.propose import ProposeWork, propose
 
 COUNT = 2000
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-PAGE = Path(__file__).parents[3] / "tasks" / "review" / "page"
+PAGE = Path(__file__).parents[3] / "tasks" / "review" / "static"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 

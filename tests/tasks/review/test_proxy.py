@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from benchmarks._review_server import ReviewServer
-from flows.local_prefect import free_port
+from flows.runtime.prefect_server import free_port
 
 PAGE = (Path(__file__).parents[3] / "docs" / "review-proxy.md").read_text()
 CSRF = "X-Cleanplate-CSRF"

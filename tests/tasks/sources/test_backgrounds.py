@@ -9,8 +9,8 @@ import pytest
 from data_specs.background import Background
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
-from tasks.compose.from_studio import studio_plate
-from tasks.compose.plate import PlateConfig
+from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.synthetic import studio_plate
 from tasks.sources.backgrounds import (
     ClipBackground,
     FolderBackgrounds,
@@ -20,7 +20,7 @@ from tasks.sources.backgrounds import (
     read_backgrounds,
 )
 from tasks.sources.source_files import pictures_digest
-from tasks.sources.studio.shots import StudioConfig
+from tasks.sources.synthetic.samples import StudioConfig
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from data_specs.errors import InputError
-from tasks.sources.clip import SAMPLE_CLIP
+from tasks.sources.clip.clip import SAMPLE_CLIP
 from tasks.sources.make_sample_clip import make_sample_clip
 
 

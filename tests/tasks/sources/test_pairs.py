@@ -9,10 +9,10 @@ import pytest
 from data_specs.errors import InputError
 from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject
-from tasks.sources.clip import ClipConfig, clip_triplets
+from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.sources.pairs import ClipPairs, FolderPairs, StudioPairs, count_pairs, read_pairs, reduced
 from tasks.sources.source_files import pictures_digest
-from tasks.sources.studio.shots import StudioConfig, make_shot
+from tasks.sources.synthetic.samples import StudioConfig, make_shot
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from data_specs.errors import InputError
 from tasks.sources.folder import FolderConfig
 from tasks.sources.meta_json import MetaJsonConfig
-from tasks.sources.pool import PoolConfig
+from tasks.sources.openimages_pool import PoolConfig
 from tasks.sources.source_files import files_digest
 
 

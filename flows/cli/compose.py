@@ -1,0 +1,112 @@
+"""`cleanplate compose`: ObjectClear's compositing, from pairs and backgrounds to composites."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli.options import (
+    DEFAULT_WORKSPACE,
+    LARGEST,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+    shown,
+)
+from flows.cli.settings import ConfigOption, configured
+
+if TYPE_CHECKING:
+    from data_specs.compositing import CompositingResult
+
+compose_app = typer.Typer(name="compose")
+
+PairsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pairs",
+        exists=True,
+        file_okay=False,
+        help="A folder with source/ and ground_truth/; may be repeated.",
+    ),
+]
+BackgroundsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--backgrounds", exists=True, file_okay=False, help="A folder of photographs; may be repeated."
+    ),
+]
+
+
+@compose_app.command()
+@clear_errors
+def compose_command(
+    pairs: PairsOption = None,
+    backgrounds: BackgroundsOption = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(min=1, max=LARGEST, help="Pictures to try to compose; 300 if nothing else is said."),
+    ] = None,
+    size_px: Annotated[
+        int, typer.Option("--size-px", min=64, max=2048, help="Side of the composites.")
+    ] = 512,
+    to_pool: Annotated[bool, typer.Option("--to-pool", help="Let rounds draw the composites, too.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Then write them here as parquet in OBER's layout.", file_okay=False)
+    ] = None,
+    config: ConfigOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Cut objects with their shadows out of captured pairs and stand them on other backgrounds.
+
+    Without --pairs or --backgrounds the studio takes their place. What is refused is kept with its reason.
+
+    Example: cleanplate compose --pairs my-pairs --backgrounds my-photos --draws 1000 --export ober
+    """
+    from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
+    from flows.runtime.prefect_server import local_prefect
+    from tasks.objectclear.export_ober import export_ober
+    from tasks.storage.workspace import Workspace
+
+    named: dict[str, Any] = {"workspace": workspace}
+    if draws is not None:
+        named["draws"] = draws
+    if to_pool:
+        named["to_pool"] = True
+    if config is None:
+        named |= {
+            part: [{"kind": "studio", "studio": {"size_px": size_px}}] for part in ("pairs", "backgrounds")
+        }
+    if pairs:
+        named["pairs"] = [{"kind": "folder", "path": path, "longer_side_px": size_px} for path in pairs]
+    if backgrounds:
+        named["backgrounds"] = [{"kind": "folder", "path": path, "size_px": size_px} for path in backgrounds]
+    settings = configured(CompositingConfig, config, named)
+    place = Workspace.open(settings.workspace)
+    with local_prefect(place.root / "prefect") as hint:
+        result = objectclear_compositing(settings)
+    rows = export_ober(place, export) if export else {}
+    if as_json:
+        print_json({**result.model_dump(mode="json"), "exported": rows})
+        return
+    console = Console()
+    console.print(_table(result))
+    console.print(shown(f"Contact sheets: {place.reports_dir / 'compositing'}"), soft_wrap=True)
+    if export:
+        console.print(shown(f"Exported: {sum(rows.values())} rows in {export / 'data'}"), soft_wrap=True)
+    console.print(hint, highlight=False, soft_wrap=True)
+
+
+def _table(result: "CompositingResult") -> Table:
+    table = Table("stage", "", "number", title="composed")
+    for stage in result.stages:
+        for split, number in stage.by_split.items():
+            table.add_row(stage.stage, f"kept: {split}", str(number))
+        for reason, number in stage.rejects.items():
+            table.add_row(stage.stage, f"refused: {reason}", str(number))
+        for reason, number in stage.ignored.items():
+            table.add_row(stage.stage, f"ignored: {reason}", str(number))
+    return table

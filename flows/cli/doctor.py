@@ -1,0 +1,83 @@
+"""`cleanplate doctor`: what is missing here, and how to mend it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data_specs.errors import InputError
+from flows.cli.options import (
+    DEFAULT_WORKSPACE,
+    LARGEST,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+    shown,
+)
+
+doctor_app = typer.Typer(name="doctor")
+
+_COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
+
+
+@doctor_app.command()
+@clear_errors
+def doctor_command(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+    disk_gb: Annotated[float, typer.Option(min=0, help="Free disk wanted for the workspace.")] = 2,
+    profile: Annotated[str, typer.Option(help="tiny, or full: the published checkpoints too.")] = "tiny",
+    weights: Annotated[
+        Path, typer.Option(help="The folder with the published checkpoints, a folder for each.")
+    ] = Path("weights"),
+    gpu: Annotated[
+        str | None, typer.Option(help="With full: what the trainings need of such a GPU, e.g. H100-80GB.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, max=LARGEST, help="So many of them.")] = 8,
+) -> None:
+    """Say what is missing here and how to mend it. Exit 1 if anything needed is missing.
+
+    Example: cleanplate doctor --profile full --weights ./weights --gpu H100-80GB --gpus 8
+    """
+    from flows.maintenance.doctor import check_health
+
+    if profile not in ("tiny", "full"):
+        raise InputError("--profile", f"there is no {profile}; choose tiny or full")
+    checks, needs = check_health(workspace, disk_gb), []
+    if profile == "full":  # imported here: a doctor must be able to say that torch is missing
+        from flows.maintenance.full_health import check_published, training_needs
+
+        checks += check_published(weights)
+        needs = training_needs(gpu, gpus) if gpu else []
+    well = all(check.state != "missing" for check in checks)
+    if as_json:
+        print_json({"well": well, "checks": [check.model_dump() for check in checks], "trainings": needs})
+    else:
+        table = Table("", "what", "found", "how to mend it")
+        for check in checks:
+            state = Text(check.state, style=_COLOURS[check.state])
+            below = check.mend.startswith("hf ")  # to be copied whole
+            # As text: a package's extra in brackets would be taken for markup.
+            mend = shown("fetch it, see below" if below else check.mend)
+            table.add_row(state, shown(check.name), shown(check.found), mend)
+        console = Console()
+        console.print(table)
+        for check in checks:
+            if check.mend.startswith("hf "):
+                console.print(shown(check.mend), soft_wrap=True)
+        for need in needs:
+            again = "on" if need["gradient_checkpointing"] else "off"
+            room = "fits" if need["fits"] else "does not fit"
+            console.print(
+                f"{need['name']}, {need['optimizer']}, gradient checkpointing {again}, "
+                f"{need['samples_at_once']} samples at once: {need['memory_gb']:.1f} GB ({room} {gpu}), "
+                f"about {need['hours']:.0f} hours on {gpus}",
+                soft_wrap=True,
+            )
+        console.print("All that is needed is here." if well else "Something needed is missing; see above.")
+    if not well:
+        raise typer.Exit(1)

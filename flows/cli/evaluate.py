@@ -1,0 +1,173 @@
+"""`cleanplate evaluate`: removers on pictures whose truth is known."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_specs.comparison import Comparison
+from flows.cli.options import (
+    DEFAULT_WORKSPACE,
+    LARGEST,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+    shown,
+)
+from flows.report.tables import TEXT_COLUMNS
+
+evaluate_app = typer.Typer(name="evaluate")
+
+_METHODS_A_TABLE = 3
+"""As many as 80 columns hold."""
+
+
+@evaluate_app.command()
+@clear_errors
+def evaluate_command(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="telea, rorem, object-clear (as they ship), champion or a model's hash (of the workspace), "
+            "or a model's folder; "
+            "may be repeated. The others are compared with the first. Default: telea and rorem."
+        ),
+    ] = None,
+    triplets: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="A folder with source/, mask/ and ground_truth/ instead of the workspace; taken whole.",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the workspace: test, validation or train.")] = "test",
+    version: Annotated[
+        int | None,
+        typer.Option(min=1, max=LARGEST, help="Of the workspace's dataset; by default the current one."),
+    ] = None,
+    origin: Annotated[
+        str, typer.Option(help="Of the workspace, only origins that start so, such as studio: or clip:.")
+    ] = "",
+    size_px: Annotated[
+        int, typer.Option("--size-px", min=16, max=2048, help="Of a folder: side of the square samples.")
+    ] = 64,
+    metric_weights: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CLEANPLATE_METRIC_WEIGHTS",
+            help="Folder with lpips/, clip/, dino/ and sam/; docs/metrics.md says what goes there.",
+        ),
+    ] = None,
+    grid_rows: Annotated[
+        int, typer.Option(min=0, max=20, help="Worst, median and best pictures to show of each method.")
+    ] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of the bootstrap intervals.")] = 0,
+    table: Annotated[
+        bool,
+        typer.Option(
+            "--table",
+            help="The papers' tables too (RORem's 1 and 2, ObjectClear's), published figures marked as such.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results.parquet, report.html and the grids. Default: evaluation."),
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure removers on pictures whose truth is known: PSNR, SSIM, LPIPS, CLIP, DINO, ReMOVE.
+
+    Metrics whose weights are not here are left out, and said to be. What was measured once into the same
+    folder is not measured again.
+
+    Example: cleanplate evaluate --model telea --model champion --origin studio:
+
+    Example: cleanplate evaluate --table --model telea --model champion
+
+    Example: cleanplate evaluate --triplets ./pairs --size-px 512 --metric-weights ./weights --json
+    """
+    if triplets is None:
+        pictures: dict[str, Any] = {
+            "kind": "version", "workspace": workspace, "version": version, "split": split, "origin": origin,
+        }  # fmt: skip
+    else:
+        if version is not None or origin or split != "test":
+            raise typer.BadParameter("--version, --split and --origin choose from a workspace, not a folder")
+        pictures = {"kind": "folder", "path": triplets, "size_px": size_px}
+    values = {
+        "pictures": pictures,
+        "metrics": {"weights": metric_weights},
+        "grid_rows": grid_rows,
+        "seed": seed,
+        "table": table,
+        **({"methods": tuple(model)} if model else {}),
+        **({} if out is None else {"out": out}),
+    }
+    _run(values, as_json)
+
+
+def _run(values: dict[str, Any], as_json: bool) -> None:
+    """Run the flow; wrong settings are wrong use."""
+    from pydantic import ValidationError
+
+    from flows.evaluate import EvaluateConfig, evaluate
+    from flows.runtime.prefect_server import local_prefect
+    from tasks.evaluation.test_set import pinned
+
+    try:
+        config = EvaluateConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][-1]) if first["loc"] else "settings"
+        raise typer.BadParameter(f"{where}: {first['msg']}") from error
+    pinned(config.pictures)  # What is not there is said before a server starts.
+    with local_prefect(config.out.expanduser().resolve() / "prefect") as hint:
+        comparison = evaluate(config)
+    if as_json:
+        print_json(comparison.model_dump(mode="json"))
+        return
+    print_comparison(comparison)
+    Console().print(hint, highlight=False, soft_wrap=True)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Means, differences and what was left out, in 80 columns."""
+    from flows.report.comparison_page import lead_sentence
+    from flows.report.comparison_tables import difference_rows, mean_rows
+    from flows.report.paper_tables import paper_rows, small_print
+
+    console = Console(highlight=False, markup=False)
+    console.print(f"{comparison.measured_on}\n{lead_sentence(comparison)}\n")
+    methods, differences = comparison.methods, comparison.differences
+    for start in range(0, len(methods), _METHODS_A_TABLE):
+        _print_rows("Mean [95 % interval]", mean_rows(methods[start : start + _METHODS_A_TABLE]))
+    for start in range(0, len(differences), _METHODS_A_TABLE):
+        title = f"Difference from {comparison.methods[0].method}, picture by picture"
+        _print_rows(title, difference_rows(differences[start : start + _METHODS_A_TABLE]))
+    for table in comparison.paper_tables:
+        _print_rows(table.title, paper_rows(table))
+        for sentence in small_print(table):
+            console.print(f"  {sentence}", style="dim")
+        console.print()
+    for each in comparison.left_out:
+        console.print(shown(f"{each.title} left out: {each.reason}; {each.mend}."))
+    for reason, number in comparison.rejects.items():
+        console.print(f"refused: {number} × {reason}")
+    console.print(f"Results: {comparison.results}\nPage: {comparison.report}", soft_wrap=True)
+
+
+def _print_rows(title: str, rows: list[dict[str, str]]) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(title, style="bold")
+    table = Table(header_style="dim", box=None)
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(shown, row.values()))
+    console.print(table)
+    console.print()

@@ -1,0 +1,90 @@
+"""The command line: `cleanplate`, every command in a file of its own, imported when it is called."""
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.lazy import LazyCommand, lazy_group
+from flows.runtime.timely_end import end_in_time
+
+# Read by OpenMP when torch is first imported, here and in every process started from here. By default threads
+# spin while they wait for one another, and take the CPU from whoever they wait for.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+COMMANDS = (
+    LazyCommand("demo", "flows.cli.cycle:demo_app", "Watch the whole cycle work, in about ten minutes."),
+    LazyCommand("cycle", "flows.cli.cycle:cycle_app", "Run RORem's cycle with your own settings."),
+    LazyCommand("round", "flows.cli.cycle:round_app", "Run one round in a workspace."),
+    LazyCommand(
+        "train", "flows.cli.cycle:train_app", "Train a remover, or the models that are made beforehand."
+    ),
+    LazyCommand(
+        "ingest", "flows.cli.ingest:ingest_app", "Bring in pairs and pictures: a clip, folders, a pool."
+    ),
+    LazyCommand(
+        "compose",
+        "flows.cli.compose:compose_app",
+        "Stand cut-out objects with their shadows on backgrounds.",
+    ),
+    LazyCommand(
+        "dataset", "flows.cli.dataset:dataset_app", "Look at the dataset's versions, verify, roll back."
+    ),
+    LazyCommand("model", "flows.cli.model:model_app", "Look at trained models, compare, promote, roll back."),
+    LazyCommand(
+        "review", "flows.cli.review:review_app", "Have people answer YES or NO on a page of their own."
+    ),
+    LazyCommand(
+        "evaluate",
+        "flows.cli.evaluate:evaluate_app",
+        "Measure removers on pictures whose truth is known.",
+    ),
+    LazyCommand("remove", "flows.cli.remove:remove_app", "Remove objects from your own pictures."),
+    LazyCommand("morning", "flows.cli.report:morning_app", "Say what the night brought and what it cost."),
+    LazyCommand("metrics", "flows.cli.metrics:metrics_app", "Print what the ledger knows, for Prometheus."),
+    # Named only, never imported from here: the room `deploy` stands on this one.
+    LazyCommand("serve", "deploy.serve_command:serve_app", "Serve the flows on schedules, with workers."),
+    LazyCommand("doctor", "flows.cli.doctor:doctor_app", "Say what is missing here and how to mend it."),
+)
+
+LAST_WORDS = "cleanplate: stopped; start the same command again, and it goes on where it stood\n"
+
+
+class _Program(typer.Typer):
+    """The command line as a program of its own, which a signal ends in time."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        end_in_time(LAST_WORDS)
+        return super().__call__(*args, **kwargs)
+
+
+app = _Program(
+    name="cleanplate",
+    cls=lazy_group(COMMANDS),
+    help="The data engine of object removal: it makes pairs, trains removers, judges them and grows.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"cleanplate {version('cleanplate')}")
+        except PackageNotFoundError:
+            typer.echo("cleanplate, not installed: run from its source")
+        raise typer.Exit
+
+
+@app.callback()
+def _cleanplate(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The data engine of object removal: it makes pairs, trains removers, judges them and grows."""
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,221 @@
+"""`cleanplate model`: list, show, compare, promote, rollback."""
+
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data_specs.errors import InputError
+from data_specs.model_record import ModelComparison, ModelKind, ModelRecord, ModelStanding
+from flows.cli.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    ReasonOption,
+    WorkspaceOption,
+    clear_errors,
+    existing_workspace,
+    print_json,
+    shown,
+)
+
+model_app = typer.Typer(
+    name="model",
+    help="Look at trained models and their cards, compare them, make one the champion, or go back.",
+    no_args_is_help=True,
+)
+
+_KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
+HashArgument = Annotated[str, typer.Argument(help="The model's hash, or enough of its beginning.")]
+
+
+@model_app.command("list")
+@clear_errors
+def list_command(
+    kind: Annotated[str | None, typer.Option(help="Only those of a kind, such as remover.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the models, oldest first; the champion of each kind is marked.
+
+    Example: cleanplate model list --kind remover
+    """
+    ledger = existing_workspace(workspace).ledger()
+    wanted = None if kind is None else _kind(kind)
+    models = ledger.models(wanted)
+    champions = {record.kind: record.hash for each in _KINDS if (record := ledger.champion(each))}
+    if as_json:
+        print_json({"champions": champions, "models": [each.model_dump(mode="json") for each in models]})
+        return
+    table = Table("", "model", "kind", "from", "data", "made", box=None, header_style="dim")
+    for each in models:
+        table.add_row(
+            "→" if champions.get(each.kind) == each.hash else "",
+            each.hash,
+            each.kind,
+            (each.parent or "–")[:8],
+            "–" if each.dataset_version is None else str(each.dataset_version),
+            f"{each.created_at:%Y-%m-%d %H:%M}",
+        )
+    Console().print(table if models else "There is no model here yet; `cleanplate demo` makes some.")
+
+
+@model_app.command("show")
+@clear_errors
+def show_command(
+    model: HashArgument, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
+) -> None:
+    """Show a model's card, what was measured of it, and whether its weights are still those that were made.
+
+    Example: cleanplate model show 3fa9
+    """
+    from tasks.registry.champions import standing_of
+
+    standing = standing_of(existing_workspace(workspace), model)
+    if as_json:
+        print_json(standing.model_dump(mode="json"))
+        return
+    Console(highlight=False, markup=False).print(_card_table(standing))
+
+
+@model_app.command("compare")
+@clear_errors
+def compare_command(
+    first: HashArgument,
+    second: HashArgument,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show two models' figures side by side, with their dataset versions and what their settings differ in.
+
+    Example: cleanplate model compare 3fa9 81c0
+    """
+    from tasks.registry.champions import compare
+
+    found = compare(existing_workspace(workspace), first, second)
+    if as_json:
+        values = [{**each.model_dump(), "difference": each.difference} for each in found.values]
+        print_json({**found.model_dump(mode="json"), "values": values})
+        return
+    _print_comparison(found)
+
+
+@model_app.command("promote")
+@clear_errors
+def promote_command(
+    model: HashArgument,
+    reason: ReasonOption,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a model the champion of its kind, once its weights are found to be those that were made.
+
+    Example: cleanplate model promote 3fa9 --reason "better on our own pictures"
+    """
+    from tasks.registry.champions import promote_now
+
+    place = existing_workspace(workspace)
+    kind = place.ledger().model_named(model).kind
+    before = place.ledger().champion(kind)
+    _tell_change(promote_now(place, model, reason), before, as_json)
+
+
+@model_app.command("rollback")
+@clear_errors
+def rollback_command(
+    reason: ReasonOption,
+    model: Annotated[
+        str | None, typer.Argument(help="A former champion's hash; by default the one before the present.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="Whose champion.")] = "remover",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the former champion lead again. Nothing is deleted; the same reason given twice goes back once.
+
+    Example: cleanplate model rollback --reason "round 2 leaves shadows"
+    """
+    from tasks.registry.champions import rollback
+
+    place = existing_workspace(workspace)
+    before = place.ledger().champion(_kind(kind))
+    _tell_change(rollback(place, _kind(kind), reason, model), before, as_json)
+
+
+def _kind(name: str) -> ModelKind:
+    for kind in _KINDS:
+        if name == kind:
+            return kind
+    raise InputError("--kind", f"there is no {name}; choose one of {', '.join(_KINDS)}")
+
+
+def _tell_change(champion: ModelRecord, before: ModelRecord | None, as_json: bool) -> None:
+    previous = None if before is None else before.hash
+    if as_json:
+        print_json({"champion": champion.hash, "before": previous, "kind": champion.kind})
+        return
+    was = "it was already" if previous == champion.hash else f"it was {previous}"
+    Console(highlight=False, markup=False).print(
+        f"{champion.hash} is the {champion.kind}s' champion now; {was}"
+    )
+
+
+def _card_table(standing: ModelStanding) -> Table:
+    record = standing.record
+    table = Table(title=f"{record.kind} {record.hash}", show_header=False, title_justify="left", box=None)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    rows: list[tuple[str, Any]] = [
+        ("champion", "yes" if standing.champion else "no"),
+        ("made", f"{record.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("trained from", record.parent or "–"),
+        ("dataset version", "–" if record.dataset_version is None else str(record.dataset_version)),
+        ("code", record.git_revision or "unknown"),
+        ("folder", record.path),
+        ("weights", shown(standing.fault or _weights_words(record), "red" if standing.fault else "")),
+    ]
+    rows += [(f"training: {name}", f"{value:.4g}") for name, value in record.metrics.items()]
+    for each in standing.measurements:
+        where = each.measured_on + (f", version {each.dataset_version}" if each.dataset_version else "")
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in each.values.items())
+        rows.append((where, numbers))
+    rows += [
+        (f"{each.action} {each.promoted_at:%Y-%m-%d %H:%M}", each.reason) for each in standing.promotions
+    ]
+    for row in rows:
+        table.add_row(*(each if isinstance(each, Text) else shown(each) for each in row))
+    return table
+
+
+def _weights_words(record: ModelRecord) -> str:
+    if not record.weights:
+        return "there; entered before checksums were kept"
+    count = len(record.weights)
+    return f"{count} file{'s' if count != 1 else ''}, as made"
+
+
+def _print_comparison(found: ModelComparison) -> None:
+    console = Console(highlight=False, markup=False)
+    table = Table("", "first", "second", "difference", box=None, header_style="dim")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, read in (("model", "hash"), ("trained from", "parent"), ("data", "dataset_version")):
+        one, other = getattr(found.first, read), getattr(found.second, read)
+        difference = _samples_words(found) if read == "dataset_version" else ""
+        table.add_row(name, *("–" if each is None else str(each)[:20] for each in (one, other)), difference)
+    for each in found.values:
+        table.add_row(
+            shown(f"{each.measured_on}: {each.name}"),
+            *("–" if number is None else f"{number:.4g}" for number in (each.first, each.second)),
+            "–" if each.difference is None else f"{each.difference:+.4g}",
+        )
+    console.print(table)
+    for name, (one, other) in found.settings.items():
+        console.print(shown(f"setting {name}: {one} → {other}"))
+
+
+def _samples_words(found: ModelComparison) -> str:
+    if found.samples_added is None:
+        return "–"
+    return f"+{found.samples_added} −{found.samples_removed} samples"

@@ -1,0 +1,145 @@
+"""What all commands share: the workspace, --json, and errors that people can read."""
+
+import errno
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from data_specs.errors import CleanplateError
+from data_specs.plain_text import plain_text, visible
+
+if TYPE_CHECKING:
+    from tasks.storage.workspace import Workspace
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def workspace_folder(place: str | Path) -> Path:
+    """The folder named, or for ``s3://bucket/prefix`` the one in the cache that stands for it."""
+    if not str(place).startswith("s3:"):
+        return Path(place)
+    # Imported here: --help need not wait for the store's client.
+    from tasks.storage.object_store import working_folder
+
+    try:
+        return working_folder(place)
+    except CleanplateError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def existing_workspace(folder: Path) -> "Workspace":
+    """The workspace that is there; raises as ``Workspace.existing`` does."""
+    # Imported here: --help need not wait for the ledger and the store.
+    from tasks.storage.workspace import Workspace
+
+    return Workspace.existing(folder)
+
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option(
+        "--workspace",
+        envvar="CLEANPLATE_WORKSPACE",
+        parser=workspace_folder,
+        metavar="DIR|s3://…",
+        help="The folder with the ledger, the shards and the versions; or s3://bucket/prefix, reached by the "
+        "AWS_* variables, with CLEANPLATE_LEDGER naming a ledger.",
+    ),
+]
+LARGEST = 2**31 - 1
+"""The largest whole number that every option takes: the largest that the ledger's columns hold."""
+
+DEFAULT_WORKSPACE = Path("workspace")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+
+ProfileOption = Annotated[str, typer.Option(help="tiny or full: whose settings stand where none are given.")]
+
+VersionOption = Annotated[
+    int | None, typer.Option(min=1, max=LARGEST, help="Of the dataset; the current one if none.")
+]
+
+
+def no_pipe(path: Path | None) -> Path | None:
+    """For ``callback=``: a pipe or a device in a file's place would be waited for without end.
+
+    Raises:
+        typer.BadParameter: When it is one.
+    """
+    if path is not None and path.exists() and not path.is_file() and not path.is_dir():
+        raise typer.BadParameter(f"{path} is no file")
+    return path
+
+
+def _one_line(reason: str) -> str:
+    try:
+        return plain_text(reason)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", callback=_one_line, help="Why, in one sentence; it is kept.")
+]
+
+
+def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Turns an error raised on purpose, or of a file that the system refuses, into a red sentence; exit 1."""
+
+    @functools.wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return command(*args, **kwargs)
+        except CleanplateError as error:
+            _print_error(str(error))
+            raise typer.Exit(1) from error
+        except OSError as error:
+            if error.filename is None:  # No file's; also a closed or full standard output.
+                raise
+            _print_error(f"{error.filename}: {error.strerror}; name another place, or mend it")
+            raise typer.Exit(1) from error
+
+    return run
+
+
+def _print_error(sentence: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(shown(f"cleanplate: {sentence}", "red"))
+
+
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
+
+
+def tell_lost_output(error: OSError) -> None:
+    """Says that standard output takes no more, and lets Python end without writing there again.
+
+    Raises:
+        OSError: The error itself where standard output is not at fault.
+    """
+    if error.errno not in _NOT_WRITTEN:
+        raise error
+    try:
+        os.write(sys.stdout.fileno(), b"\n")  # Asked of itself: Python forgets what it could not write.
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        raise error
+    _print_error(f"standard output cannot be written ({error.strerror}); what was done is kept")
+
+
+def shown(words: object, style: str = "") -> Text:
+    """What people or files brought, for a table or a line: no markup is read, no control character obeyed."""
+    return Text(visible(str(words)), style=style)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output, and nothing else."""
+    typer.echo(json.dumps(value, indent=2))

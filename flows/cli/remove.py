@@ -1,0 +1,172 @@
+"""`cleanplate remove`: pictures and masks in, removals out."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from data_specs.errors import CleanplateError
+from data_specs.reject import Reject
+from flows.cli.options import LARGEST, JsonOption, clear_errors, print_json, shown, workspace_folder
+
+if TYPE_CHECKING:
+    from tasks.registry.removers import OpenedRemover
+    from tasks.removal.files import RemovalFiles
+    from tasks.removal.remove import RemovalExtras, RemovalReport
+
+remove_app = typer.Typer(name="remove")
+
+
+@remove_app.command()
+@clear_errors
+def remove_command(
+    source: Annotated[Path, typer.Argument(help="A picture (JPEG or PNG), or a folder of pictures.")],
+    mask: Annotated[list[Path], typer.Argument(help="Its mask or masks; folders for a folder.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="The picture to write, .png keeps the rest to the bit; or a folder."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="object-clear, rorem, telea, or a network's folder; by default the best that ships. With "
+            "--workspace: the hash of one of its models, as `cleanplate model list` shows it."
+        ),
+    ] = None,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            parser=workspace_folder,
+            metavar="DIR|s3://…",
+            help="Use a model of this workspace; without --model, its champion.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Denoising steps; by default the model's own.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Of the noise: the same seed, the same removal.")
+    ] = 0,
+    save_attention: Annotated[
+        bool, typer.Option("--save-attention", help="Write OUT.attention.png too: where the model looked.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write OUT.compare.png too: before and after.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove objects from your own pictures, and leave the rest as it is.
+
+    A mask is white where the object is, and as large as its picture.
+    Several masks are removed one after another.
+
+    In folders, pictures and masks go together by name: street.jpg with
+    street.png, or with street.1.png, street.2.png and so on.
+
+    What is refused is listed with its reason, the rest is written, and the
+    exit code is then 1.
+
+    Example: cleanplate remove street.jpg person.png -o empty.png --compare
+
+    Example: cleanplate remove street.jpg person.png dog.png -o empty.png
+
+    Example: cleanplate remove photos masks -o removed --model rorem
+    """
+    # Imported here and below: --help need not wait for the networks.
+    from transformers.utils.logging import disable_progress_bar
+
+    from tasks.registry.removers import is_remover_folder_or_name
+    from tasks.removal.files import match_files
+    from tasks.removal.remove import RemovalExtras, check_extras, remove_from_files
+
+    if workspace is not None and model is not None and is_remover_folder_or_name(model):
+        raise typer.BadParameter("with --workspace, --model takes a hash of its models, four digits or more")
+    # Weights of a few MB are there at once; only pictures are worth a bar.
+    disable_progress_bar()
+    matched = match_files(source, mask, out)
+    opened = _opened(model, workspace, steps)
+    extras = RemovalExtras(attention=save_attention, compare=compare)
+    check_extras(opened.remover, extras)
+    _say(f"using {opened.title}")
+    if not source.is_dir() and not isinstance(matched[0], Reject):
+        _tell([remove_from_files(matched[0], opened.remover, seed, extras)], [], opened, as_json)
+        return
+    reports, rejects = _remove_folder(matched, opened, seed, extras)
+    _tell(reports, rejects, opened, as_json)
+    if rejects:
+        raise typer.Exit(1)
+
+
+def _opened(model: str | None, workspace: Path | None, steps: int | None) -> "OpenedRemover":
+    from tasks.registry.removers import open_champion, open_recorded, open_remover
+
+    if workspace is None:
+        return open_remover(model, steps)
+    return open_champion(workspace, steps) if model is None else open_recorded(workspace, model, steps)
+
+
+def _remove_folder(
+    matched: "Sequence[RemovalFiles | Reject]", opened: "OpenedRemover", seed: int, extras: "RemovalExtras"
+) -> "tuple[list[RemovalReport], list[tuple[str, str]]]":
+    """Every picture that can be done; the others' names with a sentence each."""
+    from tasks.removal.remove import remove_from_files
+
+    reports: list[RemovalReport] = []
+    rejects: list[tuple[str, str]] = []
+    with _bar(len(matched)) as bar:
+        for files in matched:
+            if isinstance(files, Reject):
+                rejects.append((files.name, f"{files.reason.value} ({files.detail})"))
+            else:
+                try:
+                    reports.append(remove_from_files(files, opened.remover, seed, extras))
+                except CleanplateError as error:
+                    rejects.append((files.source.stem, str(error)))
+            bar.advance(bar.task_ids[0])
+    return reports, rejects
+
+
+def _tell(
+    reports: "Sequence[RemovalReport]",
+    rejects: Sequence[tuple[str, str]],
+    opened: "OpenedRemover",
+    as_json: bool,
+) -> None:
+    if as_json:
+        print_json(
+            {
+                "model": opened.title,
+                "model_hash": opened.remover.model_hash,
+                "removals": [report.model_dump(mode="json") for report in reports],
+                "rejects": [{"name": name, "reason": reason} for name, reason in rejects],
+            }
+        )
+    for report in reports:
+        for note in report.notes:
+            _say(f"note: {note}", "yellow")
+        if not as_json:
+            typer.echo(f"wrote {' '.join(str(path) for path in (report.out, *report.beside))}")
+    for name, reason in rejects:
+        _say(f"refused {name}: {reason}", "red")
+    if rejects:
+        _say(f"{len(reports)} written, {len(rejects)} refused")
+
+
+def _say(words: str, style: str = "") -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(shown(words, style))
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Progress]:
+    """Pictures done, on standard error; nothing where that is no terminal."""
+    columns = (TextColumn("removing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        bar.add_task("removing", total=total)
+        yield bar

@@ -1,0 +1,233 @@
+"""`cleanplate review`: open, serve, status, quality, and people."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_specs.errors import InputError, first_fault
+from data_specs.review_batch import QueueOrder, QueuePolicy
+from flows.cli.options import (
+    DEFAULT_WORKSPACE,
+    LARGEST,
+    JsonOption,
+    WorkspaceOption,
+    clear_errors,
+    existing_workspace,
+    print_json,
+    shown,
+)
+from flows.cli.review_exchange import exchange_app
+from flows.cli.review_people import people_app
+from flows.cli.review_resume import resume_app
+
+review_app = typer.Typer(
+    name="review",
+    help="Have people answer YES or NO: open a batch, invite people, serve the page, see how it goes.",
+    no_args_is_help=True,
+)
+review_app.add_typer(people_app)
+review_app.add_typer(exchange_app)
+review_app.add_typer(resume_app)
+
+_POLICY = QueuePolicy()
+
+
+@review_app.command("open")
+@clear_errors
+def open_command(
+    name: Annotated[str, typer.Argument(help="The batch's name: letters, digits and . _ -")],
+    round: Annotated[
+        int, typer.Option("--round", min=0, max=LARGEST, help="The round whose candidates are asked about.")
+    ],
+    overlap_people: Annotated[int, typer.Option(max=LARGEST, help="People who answer a shared item.")] = (
+        _POLICY.overlap_people
+    ),
+    overlap_share: Annotated[float, typer.Option(help="Share of the items that are shared.")] = (
+        _POLICY.overlap_share
+    ),
+    gold_share: Annotated[float, typer.Option(help="Items of known answers mixed in.")] = _POLICY.gold_share,
+    order: Annotated[QueueOrder, typer.Option(help="What comes first.")] = _POLICY.order,
+    mixed_share: Annotated[float, typer.Option(help="With mixed: the share by nearness to 0.5.")] = (
+        _POLICY.mixed_share
+    ),
+    lease_seconds: Annotated[
+        int, typer.Option(max=LARGEST, help="How long an item is kept for a person.")
+    ] = (_POLICY.lease_seconds),
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Decides the random order.")] = _POLICY.seed,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a batch of a round's candidates for people to answer.
+
+    Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
+    """
+    from tasks.review.batches import make_batch
+
+    place = existing_workspace(workspace)
+    policy = _checked(
+        {
+            "overlap_people": overlap_people,
+            "overlap_share": overlap_share,
+            "gold_share": gold_share,
+            "order": order,
+            "mixed_share": mixed_share,
+            "lease_seconds": lease_seconds,
+            "seed": seed,
+        }
+    )
+    make_batch(place, name, place.ledger().shards(stage="candidates", round=round), policy)
+    counts = place.ledger().batch_counts(name)
+    if as_json:
+        print_json({"batch": name, **counts.model_dump()})
+        return
+    Console().print(f"batch {name} is open: {counts.items} items, {counts.wanted} answers wanted")
+
+
+@review_app.command("serve")
+@clear_errors
+def serve_command(
+    host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 0,
+    batch: Annotated[str | None, typer.Option(help="The batch; by default all, oldest first.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    allow_plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--allow-plain-http",
+            help="Listen on a network without TLS all the same; where only a proxy reaches the port.",
+        ),
+    ] = False,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="REVIEW_PUBLIC_URL",
+            metavar="https://NAME[:PORT][/PREFIX]",
+            help="What people open where a proxy with TLS stands before the server.",
+        ),
+    ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="REVIEW_TRUSTED_PROXY",
+            metavar="ADDRESS",
+            help="The proxy's address or network; its X-Forwarded-For says who asks. May be given again. "
+            "Without it all people share one limit of sign-ins.",
+        ),
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve the review page until Ctrl-C.
+
+    For others: behind a proxy with TLS (docs/review-proxy.md has nginx and Caddy), or with --tls-cert.
+
+    Example: cleanplate review serve --port 8080
+
+    Example: cleanplate review serve --port 8000 --public-url https://review.example --trusted-proxy 127.0.0.1
+    """
+    from tasks.review.app import create_app
+    from tasks.review.proxy import PublicUrl, proxy_addresses
+    from tasks.review.resumer import Waker
+    from tasks.review.serve import Address, serve
+
+    address = Address(
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        allow_plain_http=allow_plain_http,
+        public_url=PublicUrl.parse(public_url) if public_url else None,
+        trusted_proxies=tuple(one for each in trusted_proxy or [] for one in proxy_addresses(each)),
+    )
+    address.check()
+    place = existing_workspace(workspace)
+    if batch is not None:
+        place.ledger().batch(batch)
+    with Waker(place) as waker:
+        app = create_app(
+            place,
+            batch=batch,
+            hosts=address.names,
+            secure=address.secure,
+            public_url=address.public_url,
+            when_complete=waker.notice,
+        )
+        serve(app, address, lambda url: typer.echo(f"review page: {url}"))
+
+
+@review_app.command("status")
+@clear_errors
+def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Show every batch and how far it has come.
+
+    Example: cleanplate review status --json
+    """
+    ledger = existing_workspace(workspace).ledger()
+    counts = {each.name: ledger.batch_counts(each.name) for each in ledger.batches()}
+    state = {name: ledger.batch_events(name)[-1].kind for name in counts}
+    if as_json:
+        rows = [{"batch": name, "state": state[name], **each.model_dump()} for name, each in counts.items()]
+        print_json({"batches": rows})
+        return
+    table = Table("batch", "state", "complete", "answers", "left", "yes / no / skip", "gold right", box=None)
+    for name, each in counts.items():
+        table.add_row(
+            shown(name),
+            state[name],
+            f"{each.complete} of {each.items}",
+            f"{each.answers} of {each.wanted}",
+            str(each.left),
+            f"{each.yes} / {each.no} / {each.skipped}",
+            f"{each.gold_right} of {each.gold_answers}",
+        )
+    Console().print(table)
+
+
+@review_app.command("quality")
+@clear_errors
+def quality_command(
+    batch: Annotated[str, typer.Argument(help="The batch, as `status` shows it.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far people agree, how right they are on gold, and who may not be looking.
+
+    Example: cleanplate review quality round-1 --json
+    """
+    from tasks.review.quality import batch_quality
+
+    quality = batch_quality(existing_workspace(workspace).ledger(), batch)
+    if as_json:
+        print_json(quality.model_dump(mode="json"))
+        return
+    table = Table("person", "answers", "yes / no / skip", "median s", "gold right", "to look at", box=None)
+    for each in quality.people:
+        seconds = "–" if each.median_seconds is None else f"{each.median_seconds:.1f}"
+        table.add_row(
+            shown(each.person),
+            str(each.answers),
+            f"{each.yes} / {each.no} / {each.skipped}",
+            seconds,
+            f"{each.gold_right} of {each.gold_answers}",
+            ", ".join([*(["excluded"] if each.excluded else []), *each.flags]),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    for pair in quality.pairs:
+        kappa = "–" if pair.kappa is None else f"{pair.kappa:.2f}"
+        agreed = f"agree on {pair.agreed} of {pair.items}"
+        console.print(shown(f"{pair.first} and {pair.second} {agreed}, Cohen's kappa {kappa}"))
+    alpha = "–" if quality.alpha is None else f"{quality.alpha:.2f}"
+    console.print(f"Krippendorff's alpha {alpha} over {quality.shared} shared items")
+
+
+def _checked(settings: dict[str, object]) -> QueuePolicy:
+    """The policy; its own bounds decide, so that they stand in one place."""
+    try:
+        return QueuePolicy.model_validate(settings)
+    except ValueError as error:
+        setting, _, fault = first_fault(error).partition(": ")
+        raise InputError(f"--{setting.replace('_', '-')}", fault) from error

@@ -1,0 +1,1 @@
+"""Flows and checks that keep an installation healthy: reaper, retention, doctor."""

@@ -1,0 +1,240 @@
+"""Health: is everything here that a run needs?"""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import BaseModel, ConfigDict
+
+_REINSTALL = "run `make clean demo`, or: pip install -c constraints.txt -e ."
+_OLDEST_PYTHON = (3, 11)
+
+
+class Check(BaseModel):
+    """One thing looked at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: Literal["ok", "note", "missing"]
+    """``missing`` things are needed; a ``note`` is worth knowing."""
+    found: str
+    mend: str = ""
+    """What to do; empty where all is well."""
+
+
+def check_health(workspace: Path, disk_gb: float) -> list[Check]:
+    """Every check, in the order in which to mend things.
+
+    Args:
+        workspace: Where runs would write; it is not made.
+        disk_gb: Free space wanted there, in 10⁹ bytes.
+    """
+    return [
+        check_python(sys.version_info[:3]),
+        *check_packages(stated_requirements()),
+        _check_cv2(),
+        check_detector(),
+        check_base_weights(Path(str(files("models"))) / "weights" / "base"),
+        check_workspace(workspace),
+        *check_store(workspace),
+        *check_ledger(workspace),
+        check_disk(workspace, disk_gb),
+        check_prefect_server(workspace),
+        _check_torch(),
+    ]
+
+
+def check_python(version: Sequence[int]) -> Check:
+    """Is Python new enough?"""
+    found = ".".join(map(str, version))
+    if tuple(version[:2]) >= _OLDEST_PYTHON:
+        return Check(name="Python", state="ok", found=found)
+    return Check(name="Python", state="missing", found=found, mend="install Python 3.11 or newer")
+
+
+def stated_requirements() -> list[str]:
+    """What the package says it needs: from its metadata, or from pyproject.toml where it is not installed."""
+    try:
+        return importlib.metadata.requires("cleanplate") or []
+    except importlib.metadata.PackageNotFoundError:
+        project = Path(__file__).parents[2] / "pyproject.toml"
+        if not project.is_file():
+            return []
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+
+
+def check_packages(requirements: Sequence[str]) -> list[Check]:
+    """Is each requirement met? Those of extras are left out."""
+    checks: list[Check] = []
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            checks.append(Check(name=text, state="missing", found="not a requirement", mend=_REINSTALL))
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            checks.append(_check_package(requirement))
+    return checks
+
+
+def _check_package(requirement: Requirement) -> Check:
+    wanted = str(requirement.specifier) or "any version"
+    try:
+        found = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name=requirement.name, state="missing", found="not installed", mend=_REINSTALL)
+    if requirement.specifier.contains(found, prereleases=True):
+        return Check(name=requirement.name, state="ok", found=found)
+    found = f"{found}, wanted {wanted}"
+    return Check(name=requirement.name, state="missing", found=found, mend=_REINSTALL)
+
+
+def _check_cv2() -> Check:
+    try:
+        import cv2
+    except ImportError as error:
+        mend = "install the system's libGL and GLib (Debian: apt-get install libgl1 libglib2.0-0)"
+        if not str(error).startswith("lib"):
+            mend = _REINSTALL
+        return Check(name="cv2 loads", state="missing", found=str(error), mend=mend)
+    return Check(name="cv2 loads", state="ok", found=cv2.__version__)
+
+
+def check_detector() -> Check:
+    """Which detector compositing takes where none is named."""
+    try:
+        found = f"YOLO, of ultralytics {importlib.metadata.version('ultralytics')} (AGPL-3.0)"
+    except importlib.metadata.PackageNotFoundError:
+        mend = "none needed: `pip install 'cleanplate[yolo]'` brings YOLO (AGPL-3.0)"
+        return Check(name="detector", state="note", found="Grounding DINO", mend=mend)
+    return Check(name="detector", state="ok", found=found)
+
+
+def check_base_weights(folder: Path) -> Check:
+    """Are the shipped base's weights there?"""
+    absent = [part for part in ("unet", "vae") if not any((folder / part).glob("*.safetensors"))]
+    if not absent:
+        size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+        return Check(name="base weights", state="ok", found=f"{size / 1e6:.1f} MB in {folder}")
+    mend = "run `cleanplate train base`, or clone again: they belong to the repository"
+    return Check(
+        name="base weights", state="missing", found=f"no {' and '.join(absent)} in {folder}", mend=mend
+    )
+
+
+def check_workspace(workspace: Path) -> Check:
+    """Can the workspace, or the nearest folder above it, be written?"""
+    folder = _nearest(workspace)
+    mend = f"name another folder with --workspace, or get the right to write to {folder}"
+    if not folder.is_dir():
+        return Check(name="workspace", state="missing", found=f"{folder} is no folder", mend=mend)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check(name="workspace", state="missing", found=f"{folder}: {error.strerror}", mend=mend)
+    found = str(workspace) if folder == workspace.expanduser().absolute() else f"{workspace}, not made yet"
+    return Check(name="workspace", state="ok", found=found)
+
+
+def check_store(workspace: Path) -> list[Check]:
+    """Does the store answer? Nothing is checked where the workspace is a folder."""
+    try:
+        from data_specs.errors import StoreError
+        from tasks.storage.object_store import stored_at
+        from tasks.storage.object_store.s3 import Bucket
+        from tasks.storage.workspace import MARK
+    except ImportError as error:
+        return [Check(name="store", state="missing", found=str(error), mend=_REINSTALL)]
+    address = stored_at(workspace)
+    if address is None:
+        return []
+    try:
+        there = Bucket(address, patience_s=0).size_of(MARK) is not None
+    except StoreError as error:
+        mend = "look at the AWS_* variables, AWS_ENDPOINT_URL for one, and whether the server runs"
+        return [Check(name="store", state="missing", found=str(error), mend=mend)]
+    found = f"{address} answers" if there else f"{address} answers, no workspace in it yet"
+    return [Check(name="store", state="ok", found=found)]
+
+
+def check_ledger(workspace: Path) -> list[Check]:
+    """Does the ledger's server answer? Nothing is checked where the ledger is a file."""
+    try:
+        from sqlalchemy.exc import OperationalError
+
+        from data_specs.errors import InputError
+        from tasks.storage.ledger.engine import create_engine
+        from tasks.storage.workspace import Workspace
+    except ImportError as error:
+        return [Check(name="ledger", state="missing", found=str(error), mend=_REINSTALL)]
+    try:
+        engine = create_engine(Workspace(workspace).ledger_url)
+        if engine.dialect.name == "sqlite":
+            return []
+        with engine.connect():
+            pass
+    except InputError as error:
+        return [Check(name="ledger", state="missing", found=str(error), mend="set CLEANPLATE_LEDGER")]
+    except OperationalError as error:
+        cause = str(error.orig).strip().splitlines()[0]
+        mend = "look at CLEANPLATE_LEDGER, and whether PostgreSQL runs there"
+        return [Check(name="ledger", state="missing", found=cause, mend=mend)]
+    return [Check(name="ledger", state="ok", found=f"{engine.url.render_as_string()} answers")]
+
+
+def check_disk(workspace: Path, wanted_gb: float) -> Check:
+    """Is there room for shards and models?"""
+    free_gb = shutil.disk_usage(_nearest(workspace)).free / 1e9
+    found = f"{free_gb:.1f} GB free"
+    if free_gb >= wanted_gb:
+        return Check(name="disk", state="ok", found=found)
+    mend = f"free {wanted_gb:g} GB, or name a folder on another disk with --workspace"
+    return Check(name="disk", state="missing", found=found, mend=mend)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest one above it that exists."""
+    path = path.expanduser().absolute()
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def check_prefect_server(workspace: Path) -> Check:
+    """Is there a Prefect server that the commands on this workspace would use?"""
+    try:
+        from data_specs.errors import InputError
+        from flows.runtime.prefect_server import NoServer, find_server
+    except ImportError as error:
+        return Check(name="Prefect server", state="missing", found=str(error), mend=_REINSTALL)
+    try:
+        server = find_server(workspace.expanduser().absolute() / "prefect")
+    except InputError as error:
+        return Check(name="Prefect server", state="missing", found=str(error), mend="delete that file")
+    if not isinstance(server, NoServer):
+        return Check(name="Prefect server", state="ok", found=f"answers at {server.api}")
+    found = server.reason or f"none at {server.api}"
+    mend = "none needed: commands start a temporary one"
+    return Check(name="Prefect server", state="note", found=found, mend=mend)
+
+
+def _check_torch() -> Check:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Check(name="torch loads", state="missing", found=str(error), mend=_REINSTALL)
+    cores = os.cpu_count() or 1
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name(0)
+    else:
+        device = "no GPU (none is needed at tiny size)"
+    found = f"{torch.__version__}, {torch.get_num_threads()} of {cores} cores, {device}"
+    return Check(name="torch loads", state="ok", found=found)

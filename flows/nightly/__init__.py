@@ -1,0 +1,1 @@
+"""Scheduled flows: nightly composites and candidates, the daily report."""

@@ -1,0 +1,165 @@
+"""Nightly candidates: the remover in charge edits unused pool items, the newest judge keeps the good ones."""
+
+from datetime import date
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.errors import FlowError
+from data_specs.shard import ShardRef
+from flows.nightly.nights import NightSettings, close_night, done_before, night_of, night_run_name
+from flows.rorem.config import RoundSettings, ShardItems, Workers
+from flows.rorem.phases import grow_version, propose_over_shards
+from flows.rorem.retrain_ready import RetrainTrigger, ask_for_retraining
+from flows.rorem.standing import Standing, begin
+from flows.runtime.progress import say
+from flows.runtime.runs import stops_cleanly
+from flows.runtime.shards import over_shards
+from models.images.mask_variants import MaskVariant
+from models.profiles import PROFILES
+from models.rorem.remover import SamplingConfig
+from tasks.execution import INLINE
+from tasks.rorem.grow import accepted_by_score, candidates_by_item
+from tasks.rorem.sample_pool import choose_items, unused_items
+from tasks.rorem.score import ScoreWork, score_shard
+from tasks.rorem.train_discriminator import JudgeRef, newest_judge
+from tasks.storage.workspace import Workspace
+
+WORK = "nightly candidates"
+
+
+class NightlyCandidatesConfig(NightSettings):
+    """Which night, how many items are edited, what joins, and when a retraining is asked for."""
+
+    seed: int = Field(default=0, ge=0, description="Another seed, other items.")
+    items: int = Field(
+        default=500, ge=1, le=1_000_000, description="Unused pool items to edit; fewer where there are fewer."
+    )
+    variants: tuple[MaskVariant, ...] = Field(
+        default=("tight", "dilated", "left", "right"),
+        min_length=1,
+        description="Mask variants: one candidate each for every item.",
+    )
+    keep_above: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="Of each item the best candidate scored above this joins (RORem: 0.9).",
+    )
+    sampling: SamplingConfig = Field(
+        default=PROFILES["tiny"].sampling, description="How removals are sampled."
+    )
+    shard_items: ShardItems = 150
+    workers: Workers = INLINE
+    retrain: RetrainTrigger = Field(
+        default=RetrainTrigger(), description="When enough has joined to train the remover again."
+    )
+
+
+class CandidatesResult(BaseModel):
+    """What a night's candidates came to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    night: date
+    items: int
+    candidates: int
+    accepted: int
+    """Items of which a candidate joined the dataset."""
+    judge: str | None
+    """Hash of the judge; None where none is trained yet, and the candidates wait for people."""
+    version: int
+    """The dataset version after the night."""
+
+
+@flow(name="nightly-candidates", flow_run_name=night_run_name("candidates", NightlyCandidatesConfig))
+@stops_cleanly
+def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
+    """Choose, propose, judge, grow; then ask for a retraining where enough has joined since the last.
+
+    Started again for a night that is done, it only asks again; after a kill it goes on where it stood.
+
+    Raises:
+        FlowError: If the workspace has no remover or no dataset version yet.
+    """
+    workspace, night = Workspace.open(config.workspace), night_of(config)
+    known = done_before(workspace, WORK, night)
+    result = _edited(config, workspace, night) if known is None else CandidatesResult.model_validate(known)
+    ask_for_retraining(workspace, config.retrain)
+    return result
+
+
+def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) -> CandidatesResult:
+    """The night's work; its record in the ledger comes last."""
+    phase = f"night {night}"
+    start = begin(workspace, WORK, phase, config.sampling)
+    if start.version is None:
+        raise FlowError("this workspace has no dataset version yet; run `cleanplate ingest` first")
+    wanted = min(config.items, len(unused_items(workspace)))
+    items = choose_items(workspace, f"{WORK} {night}", wanted, config.seed)
+    settings = RoundSettings(
+        workspace=config.workspace,
+        seed=config.seed,
+        variants=config.variants,
+        shard_items=config.shard_items,
+        workers=config.workers,
+    )
+    refs = propose_over_shards(settings, workspace, 0, "night", items, start.remover, phase=phase)
+    judge = _judge(workspace, phase)
+    keys = [] if judge is None or not refs else kept(config, workspace, refs, judge, phase)
+    version = grow_version(workspace, 0, "night", refs, keys, _parent(workspace, phase, start), phase)
+    result = CandidatesResult(
+        night=night,
+        items=len(items),
+        candidates=sum(ref.samples for ref in refs),
+        accepted=len(keys),
+        judge=None if judge is None else judge.hash,
+        version=version,
+    )
+    _publish(result)
+    close_night(config, workspace, WORK, night, result)
+    return result
+
+
+def _judge(workspace: Workspace, phase: str) -> JudgeRef | None:
+    """The newest judge when the night's candidates were first judged; the same one after a kill."""
+    name, ledger = f"{phase}: judge", workspace.ledger()
+    newest = newest_judge(workspace)
+    ledger.record_phase(WORK, name, {"judge": None if newest is None else newest.model_dump(mode="json")})
+    known = ledger.phase(WORK, name)
+    assert known is not None, "it was just recorded"
+    return None if known["judge"] is None else JudgeRef.model_validate(known["judge"])
+
+
+def kept(
+    config: NightlyCandidatesConfig, workspace: Workspace, refs: list[ShardRef], judge: JudgeRef, phase: str
+) -> list[str]:
+    """Keys of the best candidate of each item, where the judge scores it high enough."""
+    works = [ScoreWork(ref=ref, judge=judge) for ref in refs]
+    over_shards(score_shard, workspace, works, config.workers, f"scores of {phase}")
+    return accepted_by_score(
+        candidates_by_item(workspace, refs), workspace.ledger().scores(judge.hash), config.keep_above
+    )
+
+
+def _parent(workspace: Workspace, phase: str, start: Standing) -> int:
+    """The version to grow: the current one, which a round may have grown since the night began."""
+    name, ledger = f"{phase}: parent", workspace.ledger()
+    current = ledger.current_version()
+    ledger.record_phase(WORK, name, {"version": start.version if current is None else current.number})
+    known = ledger.phase(WORK, name)
+    assert known is not None, "it was just recorded"
+    return int(known["version"])
+
+
+def _publish(result: CandidatesResult) -> None:
+    """The night's table and its sentence."""
+    judged = "no judge is trained yet, so they wait for people" if result.judge is None else "judged"
+    sentence = (
+        f"night {result.night}: {result.candidates} candidates of {result.items} items, {judged}; "
+        f"{result.accepted} joined, dataset version {result.version}"
+    )
+    rows = [{"what": name, "count": getattr(result, name)} for name in ("items", "candidates", "accepted")]
+    create_table_artifact(rows, key="nightly-candidates", description=sentence)
+    say(sentence)

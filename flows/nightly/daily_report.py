@@ -1,0 +1,81 @@
+"""The morning: one look at what a night brought, what it cost, and whether to worry."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.events import emit_event
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.keys import derive_key
+from data_specs.morning import Drift, Morning, Prices
+from flows.report.daily_page import drift_sentence, morning_page, sentences
+from flows.runtime.progress import say
+from flows.runtime.runs import stops_cleanly
+from tasks.monitoring.daily_report import look_back
+from tasks.monitoring.drift import DriftLimits
+from tasks.storage.workspace import Workspace
+
+DRIFT_EVENT = "round.drifted"
+"""Emitted for each alarm; an automation may call somebody."""
+
+
+class MorningSettings(BaseModel):
+    """What a morning's page covers and when it alarms; the nightly flows have it in their forms too."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hours: float = Field(default=24, gt=0, le=24 * 366, description="How far to look back.")
+    prices: Prices = Field(default=Prices(), description="What an hour of a CPU core and of a GPU costs.")
+    limits: DriftLimits = Field(
+        default=DriftLimits(), description="How far an automated phase may be from others."
+    )
+
+
+class MorningConfig(MorningSettings):
+    """How far to look back, what an hour costs, and when to alarm."""
+
+    workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
+
+
+@flow(name="morning", flow_run_name="morning of {config.hours:g} hours")
+@stops_cleanly
+def morning(config: MorningConfig) -> Morning:
+    """Look back, show it as one page, and raise an alarm where a round has drifted."""
+    workspace = Workspace.existing(config.workspace)
+    found = look_back_now(workspace, config)
+    publish_morning(workspace, found)
+    return found
+
+
+def look_back_now(workspace: Workspace, settings: MorningSettings) -> Morning:
+    """The last hours up to this moment."""
+    until = datetime.now(UTC)
+    since = until - timedelta(hours=settings.hours)
+    return look_back(workspace, since, until, settings.prices, settings.limits)
+
+
+def publish_morning(workspace: Workspace, found: Morning) -> None:
+    """The page as an artifact of the flow run this is called in, and an event for each alarm."""
+    create_markdown_artifact(
+        morning_page(found), key="morning", description=" ".join(sentences(found)).replace("**", "")
+    )
+    for drift in found.drifts:
+        if drift.alarm:
+            say(f"alarm: {drift_sentence(drift)}")
+            _raise_alarm(workspace, drift)
+
+
+def _raise_alarm(workspace: Workspace, drift: Drift) -> None:
+    """The same drift told twice bears the same id."""
+    emit_event(
+        DRIFT_EVENT,
+        resource={
+            "prefect.resource.id": f"cleanplate.workspace.{workspace.root.name}",
+            "prefect.resource.name": workspace.address,
+        },
+        payload={**drift.model_dump(), "sentence": drift_sentence(drift)},
+        id=UUID(derive_key(DRIFT_EVENT, workspace.address, drift.model_dump_json()).ljust(32, "0")),
+    )

@@ -1,0 +1,85 @@
+"""A night: the local date on which a run is due; it is done once, however often it is started."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from data_specs.keys import derive_key
+from flows.nightly.daily_report import MorningSettings, look_back_now, publish_morning
+from flows.runtime.progress import say
+from flows.runtime.run_names import run_name
+from tasks.storage.workspace import Workspace
+
+
+class NightSettings(BaseModel):
+    """Which night a run is for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workspace: Path = Field(
+        default=Path("workspace"), description="The folder with the ledger, the shards and the models."
+    )
+    zone: str = Field(
+        default="UTC",
+        description="Time zone whose date names the night, the schedule's own: Europe/Berlin, UTC …",
+    )
+    night: date | None = Field(
+        default=None,
+        description="The night to do; None: the date on which the run was due. A night is done once.",
+    )
+    morning: MorningSettings = Field(
+        default=MorningSettings(), description="The page that the night ends with: hours, prices, limits."
+    )
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_is_known(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, OSError, ValueError) as error:
+            raise ValueError(f"{zone!r} is no time zone; write one such as Europe/Berlin") from error
+        return zone
+
+
+def night_of(settings: NightSettings) -> date:
+    """The night named; else the date, in the zone, on which this run was due.
+
+    When a run is due never changes: late, killed and started again, it is still for the same night.
+    """
+    if settings.night is not None:
+        return settings.night
+    return flow_run.get_scheduled_start_time().astimezone(ZoneInfo(settings.zone)).date()
+
+
+def night_run_name(what: str, kind: type[NightSettings]) -> Callable[[], str]:
+    """Makes the name of a run from its night: ``compositing, night 2026-11-26``."""
+    return run_name(kind, lambda settings: f"{what}, night {night_of(settings)}")
+
+
+def done_before(workspace: Workspace, work: str, night: date) -> dict[str, Any] | None:
+    """What the night's work gave, where the ledger says that it is done."""
+    known = workspace.ledger().phase(work, night.isoformat())
+    if known is not None:
+        say(f"{work}: the night of {night} is done already, so nothing is done")
+    return known
+
+
+def close_night(
+    settings: NightSettings, workspace: Workspace, work: str, night: date, result: BaseModel
+) -> None:
+    """Shows the morning's page in this flow run, then records the night as done, which is its last act.
+
+    A night killed in between shows its page once more; one that is recorded never does again.
+    """
+    publish_morning(workspace, look_back_now(workspace, settings.morning))
+    workspace.ledger().record_phase(work, night.isoformat(), result.model_dump(mode="json"))
+
+
+def night_seed(seed: int, night: date) -> int:
+    """A seed of the night's own, so that each night draws other things, and the same night the same."""
+    return int(derive_key("night", seed, night.isoformat())[:8], 16)

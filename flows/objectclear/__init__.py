@@ -1,0 +1,1 @@
+"""ObjectClear's flows: compositing and the training of its model."""

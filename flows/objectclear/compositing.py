@@ -1,0 +1,274 @@
+"""ObjectClear's compositing: pairs become cut-outs, backgrounds plates, both composites (facts 11 to 15)."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.compositing import CompositingResult, CompositingStage, StageResult
+from data_specs.errors import FlowError
+from data_specs.keys import Split
+from data_specs.shard import ShardRef
+from flows.report.compositing_artifacts import publish_compositing
+from flows.runtime.progress import say
+from flows.runtime.runs import stops_cleanly
+from flows.runtime.shards import over_shards
+from models.perception.registry import detector_words
+from tasks.execution import INLINE, WorkersConfig
+from tasks.objectclear.compose import ComposeConfig
+from tasks.objectclear.composite import ComposeWork, compose_shard
+from tasks.objectclear.cutout import CutOutWork, cut_out_shard
+from tasks.objectclear.flat_ground import FlatGroundConfig
+from tasks.objectclear.object_mask import CaptureConfig
+from tasks.objectclear.perception import PerceptionConfig
+from tasks.objectclear.plate import PlateWork, plate_shard
+from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.pool import PoolCompositesWork, pool_composites_shard
+from tasks.sources.backgrounds import BackgroundSource, StudioBackgrounds, count_backgrounds
+from tasks.sources.found import FilesConfig, find_all
+from tasks.sources.pairs import PairSource, StudioPairs, count_pairs
+from tasks.sources.source_files import pictures_digest
+from tasks.storage.shards import PictureFormat
+from tasks.storage.shards.result import Harvest
+from tasks.storage.workspace import Workspace
+
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_POOL_INDEX = 500
+"""Pool shards of composites are numbered apart from the studio's."""
+
+
+class CompositingConfig(BaseModel):
+    """What composites are made of, how many are tried, and what is asked of each part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workspace: Path = Field(
+        default=Path("workspace"), description="The folder with the ledger and the shards."
+    )
+    pairs: tuple[PairSource, ...] = Field(
+        default=(StudioPairs(),),
+        min_length=1,
+        description="Where pictures with and without an object come from.",
+    )
+    backgrounds: tuple[BackgroundSource, ...] = Field(
+        default=(StudioBackgrounds(),), min_length=1, description="Where pictures to stand on come from."
+    )
+    draws: int = Field(
+        default=300,
+        ge=1,
+        le=100_000_000,
+        description="Pictures to try to compose (ObjectClear: 10,000 made), shared out among the splits.",
+    )
+    two_share: float = Field(
+        default=0.5, ge=0, le=1, description="Share of the draws with two objects (ObjectClear: one or two)."
+    )
+    shard_pairs: int = Field(
+        default=100, ge=1, le=100_000, description="Pairs a shard: choose it so that it is 10–30 s of work."
+    )
+    shard_backgrounds: int = Field(default=100, ge=1, le=100_000, description="Backgrounds a shard.")
+    shard_draws: int = Field(default=500, ge=1, le=100_000, description="Draws a shard.")
+    picture_format: PictureFormat = Field(
+        default="jpeg", description="Of plates and composites; cut-outs are always lossless."
+    )
+    to_pool: bool = Field(
+        default=False,
+        description="Composites become pool items too, for rounds to draw; their truth stays apart.",
+    )
+    perception: PerceptionConfig = Field(
+        default=PerceptionConfig(), description="The models that find objects, ground and depth."
+    )
+    capture: CaptureConfig = Field(default=CaptureConfig(), description="What is asked of a pair.")
+    flatness: FlatGroundConfig = Field(
+        default=FlatGroundConfig(), description="What counts as flat ground, in pairs and backgrounds."
+    )
+    plates: PlateConfig = Field(default=PlateConfig(), description="What is asked of a background.")
+    compose: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
+    workers: WorkersConfig = Field(
+        default=INLINE,
+        description="Who does the shards: inline (this process), processes of this machine, or ray's actors.",
+    )
+
+
+@flow(name="objectclear-compositing", flow_run_name="compositing, {config.draws} draws")
+@stops_cleanly
+def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
+    """Cut out, find plates, compose; a task run a shard. Run again after a kill it goes on where it stood.
+
+    Raises:
+        InputError: When a source as a whole cannot be read.
+        FlowError: When not one composite could be made; the reasons are in the ledger and in Prefect by then.
+    """
+    workspace = Workspace.open(config.workspace)
+    workers = config.workers
+    cuts, grounds = list(cut_out_works(config)), list(plate_works(config))
+    ignored = {"cut-outs": _ignored(config.pairs), "plates": _ignored(config.backgrounds)}
+    if any(work.sees for work in cuts):
+        say(detector_words(config.perception.detector))
+    cut = over_shards(cut_out_shard, workspace, cuts, workers, "cut-outs")
+    found = over_shards(plate_shard, workspace, grounds, workers, "plates")
+    works = list(compose_works(config, workspace, _shards(cut), _shards(found)))
+    composed = over_shards(compose_shard, workspace, works, workers, "composites")
+    pooled = _pool(config, workspace, _shards(composed)) if config.to_pool else []
+    gathered: dict[CompositingStage, list[Harvest]] = {
+        "cut-outs": cut,
+        "plates": found,
+        "composites": composed,
+    }
+    result = CompositingResult(
+        stages=[
+            _stage_result(workspace, stage, each, ignored.get(stage, {})) for stage, each in gathered.items()
+        ],
+        shards=sum(len(_shards(each)) for each in gathered.values()),
+        pool_items=sum(ref.samples for ref in pooled),
+    )
+    publish_compositing(workspace, result, gathered)
+    _check_sum(result.stages[0], cuts)
+    _check_sum(result.stages[1], grounds)
+    if not result.composites:
+        raise FlowError(_why_none(result))
+    return result
+
+
+def cut_out_works(config: CompositingConfig) -> Iterator[CutOutWork]:
+    """The pairs in parts; a clip, which only reading tells the length of, is one part."""
+    index = 0
+    for source in config.pairs:
+        count, digest = count_pairs(source), pictures_digest(source)
+        for first in range(0, 1 if count is None else count, config.shard_pairs):
+            yield CutOutWork(
+                round=0,
+                index=index,
+                picture_format=config.picture_format,
+                source=source,
+                files_digest=digest,
+                first=first,
+                count=None if count is None else min(config.shard_pairs, count - first),
+                capture=config.capture,
+                flatness=config.flatness,
+                perception=config.perception,
+            )
+            index += 1
+
+
+def plate_works(config: CompositingConfig) -> Iterator[PlateWork]:
+    """The backgrounds in parts."""
+    index = 0
+    for source in config.backgrounds:
+        count, digest = count_backgrounds(source), pictures_digest(source)
+        for first in range(0, count, config.shard_backgrounds):
+            yield PlateWork(
+                round=0,
+                index=index,
+                picture_format=config.picture_format,
+                source=source,
+                files_digest=digest,
+                first=first,
+                count=min(config.shard_backgrounds, count - first),
+                flatness=config.flatness,
+                limits=config.plates,
+                perception=config.perception,
+            )
+            index += 1
+
+
+def compose_works(
+    config: CompositingConfig, workspace: Workspace, cutouts: Sequence[ShardRef], plates: Sequence[ShardRef]
+) -> Iterator[ComposeWork]:
+    """The draws in parts; a split gets as large a share of them as of the cut-outs, if it has a plate."""
+    objects, grounds = by_split(workspace, cutouts), by_split(workspace, plates)
+    usable: dict[Split, int] = {
+        split: objects[split] for split in _SPLITS if objects[split] and grounds[split]
+    }
+    index = 0
+    for split, number in usable.items():
+        draws = max(1, round(config.draws * number / sum(usable.values())))
+        for first in range(0, draws, config.shard_draws):
+            yield ComposeWork(
+                round=0,
+                index=index,
+                picture_format=config.picture_format,
+                split=split,
+                cutouts=tuple(cutouts),
+                plates=tuple(plates),
+                first=first,
+                count=min(config.shard_draws, draws - first),
+                two_share=config.two_share,
+                compose=config.compose,
+            )
+            index += 1
+
+
+def by_split(workspace: Workspace, refs: Sequence[ShardRef]) -> Counter[str]:
+    """Samples of some shards by split."""
+    ledger = workspace.ledger()
+    return Counter(row.split for ref in refs for row in ledger.samples_of(ref.name))
+
+
+def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[ShardRef]) -> list[ShardRef]:
+    works = [
+        PoolCompositesWork(
+            round=0, index=_POOL_INDEX + number, picture_format=config.picture_format, composites=ref
+        )
+        for number, ref in enumerate(composites)
+    ]
+    return over_shards(pool_composites_shard, workspace, works, None, "pool items")
+
+
+def _shards(harvests: Sequence[Harvest]) -> list[ShardRef]:
+    return [each.shard for each in harvests if each.shard is not None]
+
+
+def _ignored(sources: Iterable[PairSource | BackgroundSource]) -> dict[str, int]:
+    """What lies in the sources' folders and is nothing to read, by reason."""
+    folders = [source for source in sources if isinstance(source, FilesConfig)]
+    return dict(sum((find_all(source).ignored for source in folders), Counter()).most_common())
+
+
+def _check_sum(stage: StageResult, works: Sequence[CutOutWork | PlateWork]) -> None:
+    """Each pair or background is kept or refused; how many a clip holds only reading it tells.
+
+    Raises:
+        FlowError: When a source changed while it was read.
+    """
+    counts = [work.count for work in works if work.count is not None]
+    kept, refused = stage.kept, sum(stage.rejects.values())
+    if len(counts) == len(works) and kept + refused != sum(counts):
+        fault = f"of {sum(counts)} for {stage.stage}, {kept} were kept and {refused} refused"
+        raise FlowError(f"{fault}: the source changed while it was read; run it again")
+
+
+def _stage_result(
+    workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest], ignored: dict[str, int]
+) -> StageResult:
+    rejects: Counter[str] = Counter()
+    tallies: dict[str, Counter[str]] = {}
+    for each in harvests:
+        rejects.update(each.rejects)
+        for heading, counts in each.tallies.items():
+            tallies.setdefault(heading, Counter()).update(counts)
+    shards = _shards(harvests)
+    kept = sum(ref.samples for ref in shards)
+    also = f", {sum(ignored.values())} ignored" if ignored else ""
+    say(f"{stage}: {kept} kept, {rejects.total()} refused{also}")
+    return StageResult(
+        stage=stage,
+        kept=kept,
+        by_split=dict(sorted(by_split(workspace, shards).items())),
+        rejects=dict(rejects.most_common()),
+        ignored=ignored,
+        tallies={heading: dict(sorted(counts.items())) for heading, counts in tallies.items()},
+    )
+
+
+def _why_none(result: CompositingResult) -> str:
+    """Which stage gave nothing, and its most frequent reason."""
+    for stage in result.stages:
+        if not stage.kept:
+            most = next(iter(stage.rejects.items()), None)
+            why = f" ({most[1]}× {most[0]})" if most else ""
+            return (
+                f"compositing made no {stage.stage}{why}; look at the refused samples, or give more pictures"
+            )
+    raise AssertionError("every stage kept something")

@@ -1,0 +1,119 @@
+"""What a run shows in Prefect: tables, sentences, charts, sample grids and progress.
+
+Call these inside a synchronous flow or task run, which the artifacts then belong to.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from data_specs.comparison import Comparison
+from data_specs.round import CycleResult, JudgeCurves, JudgeResult, LossCurve, PhaseResult
+from flows.report import charts, comparison_tables, tables, wording
+from flows.report.paper_tables import as_markdown
+from flows.report.picture_artifacts import artifact_key, publish_chart, publish_grid
+
+
+def publish_phases(phases: Sequence[PhaseResult]) -> None:
+    """RORem's table 1, success by phase and keep rate by round."""
+    create_table_artifact(
+        tables.phase_rows(phases), key="phases", description=wording.success_sentence(phases)
+    )
+    publish_chart("success-by-phase", charts.success_by_phase(phases), "Success on the test split by phase")
+    publish_chart("keep-rate-by-round", charts.keep_rate_by_round(phases), "Keep rate by round")
+
+
+def publish_judge(judge: JudgeResult, curves: JudgeCurves) -> None:
+    """One judge: its row, its scores with the 0.9 line, its reliability."""
+    key = f"judge-{judge.round}"
+    create_table_artifact(tables.judge_rows([judge]), key=key, description=wording.judge_sentence(judge))
+    publish_chart(f"{key}-scores", charts.score_histogram(curves), f"Scores of judge {judge.round}")
+    publish_chart(
+        f"{key}-reliability", charts.reliability_curve(curves), f"Reliability of judge {judge.round}"
+    )
+
+
+def publish_loss(curve: LossCurve) -> None:
+    """One training's loss."""
+    publish_chart(f"loss-{curve.name}", charts.loss_curve(curve), f"Loss of {curve.name}")
+
+
+def publish_cycle(
+    result: CycleResult,
+    curves: Sequence[JudgeCurves],
+    losses: Sequence[LossCurve],
+    sample_grids: Mapping[str, bytes],
+) -> None:
+    """Everything the report shows, as artifacts of the cycle's own run."""
+    publish_phases(result.phases)
+    by_round = {one.round: one for one in curves}
+    for judge in result.judges:
+        publish_judge(judge, by_round[judge.round])
+    for curve in losses:
+        publish_loss(curve)
+    for heading, png in sample_grids.items():
+        publish_grid(heading, png)
+    create_table_artifact(
+        tables.clip_rows(result.clip), key="clip", description=wording.clip_sentence(result.clip)
+    )
+    create_table_artifact(
+        tables.reject_rows(result.rejects), key="rejects", description="Rejected, by reason"
+    )
+    create_markdown_artifact(summary(result), key="summary", description="The cycle in a few sentences")
+
+
+def publish_comparison(comparison: Comparison, method_grids: Mapping[str, bytes]) -> None:
+    """An evaluation: means, differences, what was left out, and the grids."""
+    create_table_artifact(
+        comparison_tables.mean_rows(comparison.methods),
+        key="metrics",
+        description=f"Mean [95 % interval] on {comparison.measured_on}",
+    )
+    if comparison.differences:
+        create_table_artifact(
+            comparison_tables.difference_rows(comparison.differences),
+            key="metric-differences",
+            description=f"Difference from {comparison.methods[0].method}, picture by picture",
+        )
+    if comparison.left_out:
+        create_table_artifact(
+            comparison_tables.left_out_rows(comparison),
+            key="metrics-left-out",
+            description="Not measured here, and why",
+        )
+    if comparison.paper_tables:
+        page = as_markdown(comparison.paper_tables)
+        create_markdown_artifact(page, key="paper-tables", description="The papers' tables, and ours")
+    for heading, png in method_grids.items():
+        publish_grid(heading, png)
+
+
+def summary(result: CycleResult) -> str:
+    """The cycle in a few sentences of Markdown."""
+    data = result.dataset
+    said = [
+        wording.success_sentence(result.phases),
+        *map(wording.judge_sentence, result.judges),
+        wording.clip_sentence(result.clip),
+        *([wording.pooled_sentence(result.composites)] if result.composites else []),
+        f"Dataset version {data.version} holds {data.samples:,} samples in {data.shards:,} shards.",
+    ]
+    return "\n".join(f"- {sentence}" for sentence in said)
+
+
+def start_progress(name: str, description: str) -> UUID:
+    """A progress bar at 0 %; give its id to ``advance``."""
+    # Prefect's annotation leaves room for a coroutine, which only an async flow gets.
+    return cast(UUID, create_progress_artifact(0.0, key=artifact_key(name), description=description))
+
+
+def advance(progress: UUID, done: int, total: int) -> None:
+    """Moves a progress bar to ``done`` of ``total``."""
+    update_progress_artifact(progress, 100.0 * done / total)

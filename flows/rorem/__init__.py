@@ -1,0 +1,1 @@
+"""RORem's flows: the cycle, its rounds, retraining."""

@@ -1,0 +1,100 @@
+"""What a round is made of: sizes, thresholds and trainings, shared by the round's form and the cycle's."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.review_batch import QueuePolicy
+from models.images.mask_variants import MaskVariant
+from models.profiles import PROFILES
+from models.rorem.discriminator import DiscriminatorConfig
+from models.rorem.remover import SamplingConfig
+from models.training.loop import TrainingConfig
+from models.training.losses.remover import RemoverLossConfig
+from tasks.execution import INLINE, WorkersConfig
+from tasks.review.oracle import OracleConfig
+
+ShardItems = Annotated[
+    int,
+    Field(ge=1, le=100_000, description="Items a shard: choose it so that a shard is 10–30 s of work."),
+]
+Workers = Annotated[
+    WorkersConfig,
+    Field(
+        description="Who proposes and judges: inline (the flow itself), processes of this machine, or ray's "
+        "actors. What comes out is the same."
+    ),
+]
+
+_TINY = PROFILES["tiny"]
+
+Growth = Literal["judged", "unjudged", "everything", "nothing"]
+"""How the dataset grows: RORem's way, or one of three controls."""
+
+
+class RoundSettings(BaseModel):
+    """How a round goes; the defaults are the tiny profile's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workspace: Path = Field(
+        default=Path("workspace"), description="The folder with the ledger, the shards and the models."
+    )
+    seed: int = Field(default=0, ge=0, description="Another seed, other items, noise and training order.")
+    human_items: int = Field(
+        default=600, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
+    )
+    automation_items: int = Field(
+        default=500, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
+    )
+    variants: tuple[MaskVariant, ...] = Field(
+        default=("tight", "dilated", "left", "right"),
+        min_length=1,
+        description="Mask variants: one candidate each for every item.",
+    )
+    keep_above: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="The automated phase keeps results scored above this (RORem: 0.9).",
+    )
+    growth: Growth = Field(
+        default="judged",
+        description="judged: as RORem does. Controls: unjudged (people's YES, then everything), everything "
+        "(nobody judges), nothing (no growth, the same training steps).",
+    )
+    reviewer: OracleConfig = Field(
+        default=OracleConfig(),
+        description="The oracle, who answers where people do not; its quality says what success is.",
+    )
+    people: QueuePolicy | None = Field(
+        default=None,
+        description="People answer, from a queue that works so: a phase opens a batch and waits until it is "
+        "answered. None: the oracle answers.",
+    )
+    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How removals are sampled.")
+    retraining: TrainingConfig = Field(
+        default=_TINY.retraining, description="Of the remover, after each phase."
+    )
+    loss: RemoverLossConfig = Field(default=_TINY.retraining_loss, description="Of the remover's training.")
+    judge: DiscriminatorConfig = Field(default=_TINY.judge_shape, description="The discriminator's shape.")
+    judge_training: TrainingConfig = Field(
+        default=_TINY.judge,
+        description="Of the discriminator, after each human phase.",
+    )
+    calibration_items: int = Field(
+        default=300,
+        ge=20,
+        description="Unused items reviewed after a human phase's retraining, one candidate each: they "
+        "calibrate the judge on the remover it will judge, and join nothing.",
+    )
+    judge_test_items: int = Field(
+        default=500, ge=1, description="Fresh items on which each judge is measured; they train nothing."
+    )
+    evaluation_origin: str = Field(
+        default="studio:",
+        description="Success is measured on test triplets whose origin starts so; empty = on all.",
+    )
+    shard_items: ShardItems = 150
+    workers: Workers = INLINE

@@ -1,0 +1,179 @@
+"""The round that waits for people: it opens a batch, suspends, and goes on when the batch is answered.
+
+On resume Prefect runs the flow's body again from its top, so everything here may be done twice.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Literal, Protocol
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from prefect.settings import PREFECT_API_URL
+from pydantic import Field
+
+from data_specs.errors import FlowError
+from data_specs.review_batch import BatchCounts
+from data_specs.shard import ShardRef
+from flows.rorem.config import RoundSettings
+from flows.runtime.progress import tracked
+from tasks.review.batches import extend_batch, open_batch
+from tasks.review.ending import batch_ending, settle
+from tasks.review.oracle import oracle_reviews
+from tasks.review.suspended_runs import WaitingRun, pause_key, remember_waiting
+from tasks.rorem.sample_pool import choose_items, unused_items
+from tasks.storage.workspace import Workspace
+
+
+class PeopleDecision(RunInput):
+    """Prefect's form while a batch is under review; with a default, an empty form would decide."""
+
+    decision: Literal["continue", "extend", "abandon"] = Field(
+        description="continue: go on with the answers there are. extend: ask about more items. "
+        "abandon: end this phase without growth."
+    )
+    items: int = Field(default=100, ge=1, le=100_000, description="How many more items, when extending.")
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPhase:
+    """What people are asked for: a human phase, or the calibration of a judge."""
+
+    kind: Literal["human", "calibration"]
+    round: int
+
+    @property
+    def name(self) -> str:
+        """``human 1``."""
+        return f"{self.kind} {self.round}"
+
+    def batch(self, run: str) -> str:
+        """``human-1-3f2a9c1b``: with enough of the run's key to tell runs of one workspace apart."""
+        return f"{self.kind}-{self.round}-{run[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a phase asked people about, extensions too."""
+
+    items: list[str]
+    refs: list[ShardRef]
+    abandoned: bool = False
+
+
+class Propose(Protocol):
+    """Makes candidates of items."""
+
+    def __call__(self, *, items: Sequence[str], after: int = 0) -> list[ShardRef]:
+        """Their shards; ``after`` says how many the phase has already."""
+        ...
+
+
+Decide = Callable[[Workspace, str, int], PeopleDecision]
+"""(workspace, batch, how often it was extended) → what is decided."""
+
+
+def suspended(workspace: Workspace, batch: str, extensions: int) -> PeopleDecision:
+    """Suspend the flow run until somebody decides; its process ends here and the body runs again.
+
+    Raises:
+        FlowError: If the run has no deployment, which alone could start it again.
+    """
+    flow_run, api = _this_run()
+    ledger = workspace.ledger()
+    if flow_run.deployment_id is None:
+        counts = ledger.batch_counts(batch)
+        raise FlowError(
+            f"{batch} waits for {counts.left} of {counts.wanted} answers; have people give them with "
+            "`cleanplate review serve`, then run this again"
+        )
+    remember_waiting(workspace, batch, WaitingRun(flow_run=flow_run.id, api=api))
+    # Whoever completes the batch from here on finds this run; whoever did so before is seen by this count.
+    counts = ledger.batch_counts(batch)
+    if counts.left == 0:
+        return PeopleDecision(decision="continue")
+    form = PeopleDecision.with_initial_data(
+        description=form_text(batch, counts, len(unused_items(workspace)))
+    )
+    return suspend_flow_run(wait_for_input=form, timeout=None, key=pause_key(batch, extensions))
+
+
+def _this_run() -> tuple[FlowRun, str]:
+    """The flow run around this, and Prefect's API as it reaches it."""
+    context, api = FlowRunContext.get(), PREFECT_API_URL.value()
+    assert context is not None, "a round is a flow run"
+    assert context.flow_run is not None, "Prefect knows it"
+    assert api is not None, "by its API"
+    return context.flow_run, api
+
+
+def form_text(batch: str, counts: BatchCounts, unused: int) -> str:
+    """What stands above the form, Markdown: the counts when the run suspended."""
+    return (
+        f"## {batch} is under review\n\n"
+        f"**{counts.complete} of {counts.items}** candidates have all their answers; {counts.left} of "
+        f"{counts.wanted} answers are missing. It goes on by itself when none is.\n\n"
+        "| YES | NO | skipped | pool items unused |\n|---|---|---|---|\n"
+        f"| {counts.yes} | {counts.no} | {counts.skipped} | {unused} |\n\n"
+        "As it was when this run suspended; `cleanplate review status` counts anew."
+    )
+
+
+def review(
+    config: RoundSettings,
+    workspace: Workspace,
+    run: str,
+    phase: ReviewPhase,
+    asked: Asked,
+    propose: Propose,
+    beside: Sequence[ShardRef] = (),
+    decide: Decide = suspended,
+) -> Asked:
+    """Every candidate is answered into the ledger: by the oracle at once, by people once they have.
+
+    Args:
+        config: The round's settings.
+        workspace: Where it all lies.
+        run: The run's key.
+        phase: What is asked for.
+        asked: The items and the shards of their candidates.
+        propose: Makes candidates of more items, should the batch be extended.
+        beside: Shards of candidates to ask about in the same batch that are not the phase's own.
+        decide: Asks an engineer; suspends the run.
+
+    Returns:
+        What was asked in the end.
+    """
+    if config.people is None:
+        truth = tuple(workspace.ledger().shards(stage="truth"))
+        for ref in tracked([*asked.refs, *beside], "reviews"):
+            oracle_reviews(workspace, ref, truth, config.reviewer)
+        return asked
+    batch = phase.batch(run)
+    open_batch(workspace, batch, (*asked.refs, *beside), config.people)
+    for number in count():
+        draw = f"{run} {phase.name} more {number}"
+        more = workspace.ledger().drawn(draw)
+        if not more:
+            decision = ended(workspace, batch) or decide(workspace, batch, number)
+            if decision.decision != "extend":
+                settle(workspace, batch, decision.decision)
+                return replace(asked, abandoned=decision.decision == "abandon")
+            wanted = min(decision.items, len(unused_items(workspace)))
+            more = choose_items(workspace, draw, wanted, config.seed)
+        refs = propose(items=more, after=len(asked.refs))
+        extend_batch(workspace, batch, tuple(refs))
+        asked = Asked([*asked.items, *more], [*asked.refs, *refs])
+    raise AssertionError("count() has no end")
+
+
+def ended(workspace: Workspace, batch: str) -> PeopleDecision | None:
+    """How the batch ended, by an earlier decision or by its answers; None while it is open."""
+    ending = batch_ending(workspace, batch)
+    if ending is not None:
+        return PeopleDecision(decision=ending)
+    complete = workspace.ledger().batch_counts(batch).left == 0
+    return PeopleDecision(decision="continue") if complete else None

@@ -1,0 +1,161 @@
+"""Fill a workspace for a cycle: captured and pasted pairs, a pool with its hidden truth, and the base."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.errors import InputError
+from data_specs.keys import Split
+from data_specs.shard import ShardRef
+from flows.rorem.config import RoundSettings
+from flows.runtime.progress import say
+from flows.runtime.shards import over_shards
+from models.rorem.remover import InpaintingRemover
+from tasks.registry.champions import promote
+from tasks.registry.store import BASE_FOLDER, keep_model, network_at, record
+from tasks.sources.clip.clip import ClipConfig
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.scene import World
+from tasks.sources.synthetic.shards import FilmWork, film_shard
+from tasks.sources.video import capture_shard, capture_work
+from tasks.storage.dataset.versions import create_version
+from tasks.storage.workspace import Workspace
+
+_SHOTS_A_SHARD = 500
+
+
+class PreparationSettings(BaseModel):
+    """What a cycle starts with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clip: ClipConfig = Field(default=ClipConfig(), description="The fixed-camera clip that pairs come from.")
+    world: World = Field(default=World(), description="What the studio's pictures are like.")
+    size_px: int = Field(default=64, ge=16, le=2048, description="Side of all pictures.")
+    initial_pairs: int = Field(
+        default=500, ge=1, description="Studio pairs whose object is pasted, without shadow (MULAN-like)."
+    )
+    validation_pairs: int = Field(default=200, ge=1, description="Pairs that choose between two removers.")
+    test_pairs: int = Field(default=300, ge=1, description="Pairs that no phase sees.")
+
+
+def prepare(
+    workspace: Workspace, preparation: PreparationSettings, settings: RoundSettings, rounds: int
+) -> None:
+    """Write every shard of the preparation, the first dataset version, and the base as first champion.
+
+    Each step is harmless when repeated. Initial pairs: the clip's, and studio pairs without shadows. The
+    pool's pictures have shadows: what growth can teach is that they go too.
+    """
+    say("preparing: the clip's pairs, studio pairs, the pool")
+    clip = _capture(workspace, preparation.clip)
+    pasted = _film(workspace, preparation, settings.seed, "train", preparation.initial_pairs, copy_paste=True)
+    _film(workspace, preparation, settings.seed, "validation", preparation.validation_pairs, copy_paste=False)
+    _film(workspace, preparation, settings.seed, "test", preparation.test_pairs, copy_paste=False)
+    _fill_pool(workspace, preparation, settings, rounds)
+    if workspace.ledger().current_version() is None:
+        selection = [(ref, None) for ref in (*clip, *pasted)]
+        create_version(workspace, selection, None, "initial pairs: clip and pasted studio objects")
+    _enter_base(workspace, settings)
+
+
+def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
+    """The clip's shard; a clip that gives nothing is told of and left out, and the cycle goes on."""
+    try:
+        return over_shards(capture_shard, workspace, [capture_work(clip, index=0)], None, "clip")
+    except InputError as error:
+        say(f"going on without the clip: {error}")
+        return []
+
+
+def _fill_pool(
+    workspace: Workspace, preparation: PreparationSettings, settings: RoundSettings, rounds: int
+) -> None:
+    """Enough unlabelled items for every phase, and fresh ones to measure the judges on."""
+    wanted = rounds * (settings.human_items + settings.calibration_items + settings.automation_items)
+    if wanted and settings.growth != "nothing":
+        _film_pool(workspace, preparation, settings.seed, "train", wanted)
+        _film_pool(workspace, preparation, settings.seed, "validation", rounds * settings.judge_test_items)
+
+
+def _film(
+    workspace: Workspace,
+    preparation: PreparationSettings,
+    seed: int,
+    split: Split,
+    count: int,
+    *,
+    copy_paste: bool,
+) -> list[ShardRef]:
+    """Triplets of the studio: pasted ones to start from, real-looking ones to be measured on."""
+    studio = _studio(preparation, split, seed, "pairs", copy_paste=copy_paste)
+    # The clip's shard is number 0; splits keep apart by hundreds.
+    first_index = {"train": 1, "validation": 101, "test": 201}[split]
+    works = [
+        FilmWork(
+            round=0, index=first_index + number, stage="triplets", studio=studio, first=first, count=size
+        )
+        for number, (first, size) in enumerate(_parts(count))
+    ]
+    return over_shards(film_shard, workspace, works, None, f"studio pairs, {split}")
+
+
+def _film_pool(
+    workspace: Workspace, preparation: PreparationSettings, seed: int, split: Split, count: int
+) -> None:
+    studio = _studio(preparation, split, seed, "pool", copy_paste=False)
+    first_index = 0 if split == "train" else 101
+    works = [
+        FilmWork(round=0, index=first_index + number, stage="pool", studio=studio, first=first, count=size)
+        for number, (first, size) in enumerate(_parts(count))
+    ]
+    over_shards(film_shard, workspace, works, None, f"pool, {split}")
+
+
+def _studio(
+    preparation: PreparationSettings,
+    split: Split,
+    seed: int,
+    use: Literal["pairs", "pool"],
+    *,
+    copy_paste: bool,
+) -> StudioConfig:
+    """Pairs and pool are of one world and never of one scene."""
+    return StudioConfig(
+        world=preparation.world,
+        size_px=preparation.size_px,
+        seed=2 * seed + (use == "pool"),
+        split=split,
+        copy_paste=copy_paste,
+    )
+
+
+def _parts(count: int) -> list[tuple[int, int]]:
+    """(first, size) of each shard."""
+    starts = range(0, count, _SHOTS_A_SHARD)
+    return [(first, min(_SHOTS_A_SHARD, count - first)) for first in starts]
+
+
+def _enter_base(workspace: Workspace, settings: RoundSettings) -> None:
+    """The shipped base, copied into the workspace, becomes the first champion where there is none."""
+    if workspace.ledger().champion("remover") is not None:
+        return
+    base = InpaintingRemover(network_at(BASE_FOLDER), settings.sampling)
+    folder = keep_model(workspace, f"base-{base.model_hash}", lambda aside: _copy(BASE_FOLDER, aside))
+    record(
+        workspace,
+        kind="remover",
+        model_hash=base.model_hash,
+        folder=folder,
+        parent=None,
+        dataset_version=None,
+        metrics={},
+        settings={"sampling": settings.sampling.model_dump(mode="json")},
+    )
+    promote(workspace, "remover", base.model_hash, "the base, where every cycle starts")
+
+
+def _copy(folder: Path, to: Path) -> None:
+    shutil.copytree(folder, to, dirs_exist_ok=True)

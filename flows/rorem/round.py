@@ -1,0 +1,146 @@
+"""One round of RORem: a human phase, then an automated one (papers.md, facts 2 and 3)."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.errors import FlowError
+from data_specs.keys import derive_key
+from data_specs.shard import ShardRef
+from flows.report.phase_grids import publish_phase_samples
+from flows.rorem.config import RoundSettings
+from flows.rorem.discriminator import JudgeOutcome, judge_phase
+from flows.rorem.human_review import Asked, ReviewPhase, review
+from flows.rorem.phases import grow_version, propose_over_shards, train_and_compare
+from flows.rorem.standing import PhaseOutcome, begin, finish, finished
+from flows.runtime.runs import stops_cleanly
+from flows.runtime.shards import over_shards
+from tasks.rorem.grow import accepted_by_review, accepted_by_score, candidates_by_item, one_of_each
+from tasks.rorem.sample_pool import choose_items
+from tasks.rorem.score import ScoreWork, score_shard
+from tasks.storage.workspace import Workspace
+
+
+class RoundNumber(BaseModel):
+    """Which round; a last base's fields stand first in Prefect's form."""
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int = Field(default=1, ge=1, le=999, description="Number of the round, from 1.")
+
+
+class RoundConfig(RoundSettings, RoundNumber):
+    """Which round, how many items people and the judge get, and how the models are trained."""
+
+
+class RoundOutcome(BaseModel):
+    """A round's two phases and its judge; controls without judgement have none, nor has who abandoned it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    human: PhaseOutcome
+    automation: PhaseOutcome
+    judge: JudgeOutcome | None
+
+
+@flow(name="rorem-round", flow_run_name="round {config.round}")
+@stops_cleanly
+def rorem_round(config: RoundConfig) -> RoundOutcome:
+    """Choose, propose, review, judge, grow, retrain, compare: by people first, then by the judge.
+
+    Run again after a kill it goes on where it stood; run again after its end it changes nothing.
+    """
+    workspace = Workspace.open(config.workspace)
+    human = human_phase(config, workspace)
+    judge = None
+    if config.growth == "judged":
+        judge = judge_phase(config, workspace, run_key(config), config.round, human.standing)
+    automation = automation_phase(config, workspace, judge)
+    return RoundOutcome(human=human, automation=automation, judge=judge)
+
+
+def run_key(config: RoundConfig) -> str:
+    """Names a run by its settings: the same settings go on with the same run, whoever does the work."""
+    # Runs from before people could be chosen keep their names.
+    unsaid = {"people"} if config.people is None else set()
+    return derive_key("rorem", config.model_dump_json(exclude={"workspace", "round", "workers", *unsaid}))
+
+
+def human_phase(config: RoundConfig, workspace: Workspace) -> PhaseOutcome:
+    """Candidates of unused items are reviewed; one YES of each item joins the dataset."""
+    return _phase(config, workspace, "human", config.human_items, None)
+
+
+def automation_phase(config: RoundConfig, workspace: Workspace, judge: JudgeOutcome | None) -> PhaseOutcome:
+    """The judge scores candidates of unused items; each item's best joins if above the threshold."""
+    return _phase(config, workspace, "automation", config.automation_items, judge)
+
+
+def _phase(
+    config: RoundConfig,
+    workspace: Workspace,
+    kind: Literal["human", "automation"],
+    count: int,
+    judge: JudgeOutcome | None,
+) -> PhaseOutcome:
+    """Choose, propose, accept, grow, retrain, compare; the ledger's record of it comes last."""
+    run, name, began = run_key(config), f"{kind} {config.round}", time.monotonic()
+    known = finished(workspace, run, name)
+    if known is not None:
+        return known
+    start = begin(workspace, run, name, config.sampling)
+    if start.version is None:
+        raise FlowError("this workspace has no dataset version yet; run `cleanplate cycle` first")
+    asked = Asked([], [])
+    if config.growth != "nothing" and not _lacks_judge(config, kind, judge):
+        items = choose_items(workspace, f"{run} {name}", count, config.seed)
+        propose = partial(propose_over_shards, config, workspace, config.round, kind, remover=start.remover)
+        asked = Asked(items, propose(items=items))
+        if kind == "human" and config.growth in ("judged", "unjudged"):
+            asked = review(config, workspace, run, ReviewPhase(kind, config.round), asked, propose)
+    keys = [] if asked.abandoned else _accepted(config, workspace, kind, asked.refs, judge)
+    version = grow_version(workspace, config.round, kind, asked.refs, keys, start.version)
+    outcome = train_and_compare(
+        config, workspace, kind, name, start, version, tested=len(asked.items), kept=len(keys), began=began
+    )
+    if asked.abandoned:
+        outcome = outcome.because("its review was abandoned, so nothing grew")
+    if _lacks_judge(config, kind, judge):
+        outcome = outcome.because("the review that calibrates the judge was abandoned, so nothing grew")
+    publish_phase_samples(
+        config, workspace, outcome, asked.refs, keys, judge.trained.judge if judge else None
+    )
+    return finish(workspace, run, outcome)
+
+
+def _lacks_judge(config: RoundConfig, kind: str, judge: JudgeOutcome | None) -> bool:
+    """Whether the phase wants a judge and the round has none."""
+    return kind == "automation" and config.growth == "judged" and judge is None
+
+
+def _accepted(
+    config: RoundConfig,
+    workspace: Workspace,
+    kind: Literal["human", "automation"],
+    refs: Sequence[ShardRef],
+    judge: JudgeOutcome | None,
+) -> list[str]:
+    """Keys of the candidates that join the dataset."""
+    if not refs:
+        return []
+    items = candidates_by_item(workspace, refs)
+    ledger = workspace.ledger()
+    if config.growth == "everything" or (config.growth == "unjudged" and kind == "automation"):
+        return one_of_each(items)
+    if kind == "human":
+        asked = [key for keys in items.values() for key in keys]
+        decided = ledger.decisions(asked)
+        return accepted_by_review(items, {key for key, decision in decided.items() if decision == "yes"})
+    assert judge is not None, "an automated phase with judged growth has a judge"
+    works = [ScoreWork(ref=ref, judge=judge.trained.judge) for ref in refs]
+    over_shards(score_shard, workspace, works, config.workers, f"scores of {kind} {config.round}")
+    return accepted_by_score(items, ledger.scores(judge.trained.judge.hash), config.keep_above)

@@ -1,0 +1,97 @@
+"""Train a remover on a dataset version, in as many processes as there are: RORem's training, at any size."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.errors import FlowError
+from data_specs.version import DatasetVersion
+from models.profiles import PROFILES, ProfileName
+from models.rorem.remover import InpaintingRemover, SamplingConfig
+from models.training.distributed import RunningConfig
+from models.training.loop import Progress, TrainingConfig
+from models.training.losses.remover import RemoverLossConfig
+from tasks.registry.model_card import check_weights
+from tasks.registry.store import network_at
+from tasks.rorem.propose import RemoverRef
+from tasks.rorem.train_remover import RemoverTraining, Trained, train_remover
+from tasks.storage.workspace import Workspace
+
+
+class RemoverTrainingConfig(BaseModel):
+    """What a remover is trained from and how; what is left out is the profile's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workspace: Path = Field(description="The folder with the ledger, the shards and the versions.")
+    profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
+    version: int | None = Field(default=None, ge=1, description="Of the dataset; None: the current one.")
+    parent: str | None = Field(
+        default=None,
+        description="What to begin from: a network's folder, or the hash of a model of the workspace; None: "
+        "the remover in charge.",
+    )
+    training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
+    loss: RemoverLossConfig | None = Field(default=None, description="How one batch is weighed.")
+    sampling: SamplingConfig | None = Field(default=None, description="How removals are sampled.")
+    running: RunningConfig | None = Field(default=None, description="How it runs on these machines.")
+
+
+def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = None) -> Trained:
+    """Train, keep the weights and enter them in the ledger; nothing is promoted.
+
+    Raises:
+        FlowError: If there is no dataset version, or no remover to begin from.
+        LedgerError: If the parent is neither a folder nor a model of the workspace.
+        ModelError: If the parent's weights are missing or others than were entered.
+    """
+    workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
+    version = version_to_train_on(workspace, config.version)
+    sampling = config.sampling or profile.sampling
+    work = RemoverTraining(
+        name=f"remover on version {version.number}",
+        parent=remover_to_begin_from(workspace, config.parent, sampling),
+        version=version.number,
+        version_sha256=version.sha256,
+        training=config.training or profile.remover,
+        loss=config.loss or profile.remover_loss,
+        sampling=sampling,
+    )
+    return train_remover(workspace, work, progress, config.running or profile.running)
+
+
+def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVersion:
+    """A dataset version by number; None: the current one.
+
+    Raises:
+        FlowError: If there is none.
+    """
+    ledger = workspace.ledger()
+    version = ledger.version(number) if number else ledger.current_version()
+    if version is None:
+        raise FlowError(f"{workspace.root}: there is no dataset version; run `cleanplate ingest` first")
+    return version
+
+
+def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: SamplingConfig) -> RemoverRef:
+    """The network in a folder, or a model of the workspace by its hash; None: the remover in charge.
+
+    Raises:
+        FlowError: If no remover is in charge, or the model is none.
+        LedgerError: If the parent is neither a folder nor a model of the workspace.
+        ModelError: If its weights are missing or others than were entered.
+    """
+    if parent is not None and Path(parent).is_dir():
+        folder = Path(parent).absolute()
+        remover = InpaintingRemover(network_at(folder), sampling)
+        return RemoverRef(hash=remover.model_hash, folder=str(folder), sampling=sampling)
+    ledger = workspace.ledger()
+    model = ledger.champion("remover") if parent is None else ledger.model_named(parent)
+    if model is None:
+        raise FlowError(
+            "the workspace has no remover in charge; name a network's folder, or a model by its hash"
+        )
+    if model.kind != "remover":
+        raise FlowError(f"model {model.hash} is a {model.kind}; name a remover to begin from")
+    check_weights(workspace.fetched(model.path), model)
+    return RemoverRef(hash=model.hash, folder=model.path, sampling=sampling)

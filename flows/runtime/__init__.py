@@ -1,0 +1,1 @@
+"""How flows run: Prefect's server, run states, tasks mapped over shards."""

@@ -1,0 +1,74 @@
+"""Shards' work as task runs: one for each piece, as many at once as there are workers."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, TypeVar
+
+from prefect import Task
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.runtime.progress import say, tracked
+from tasks.execution import WorkersConfig
+from tasks.execution.shard_task import BY_WORK, lost_works
+from tasks.storage.workspace import Workspace
+
+Result = TypeVar("Result")
+
+
+def over_shards(
+    task: Task[..., Result],
+    workspace: Workspace,
+    works: Sequence[Any],
+    workers: WorkersConfig | None,
+    what: str,
+) -> list[Result]:
+    """What the works gave, in their order; what Prefect remembers and the workspace lost is done again.
+
+    Args:
+        task: Called with a workspace, a work and the workers.
+        workspace: Of all.
+        works: What each task run is to do.
+        workers: Who does it; None for a task that has no choice and is called without.
+        what: For the progress bar.
+
+    Raises:
+        Exception: What the first failing run raised; those that had begun are waited for, no other begins.
+    """
+    results = _run_all(task, workspace, works, workers, what)
+    if task.cache_policy is not BY_WORK:
+        return results
+    done: dict[str, Any] = {work.digest: result for work, result in zip(works, results, strict=True)}
+    lost = lost_works(workspace, done)
+    if lost:
+        say_lost(lost)
+        again = [work for work in works if work.digest in lost]
+        redone = _run_all(anew(task), workspace, again, workers, what)
+        done.update(zip((work.digest for work in again), redone, strict=True))
+    return [done[work.digest] for work in works]
+
+
+def anew(task: Task[..., Result]) -> Task[..., Result]:
+    """The task, that does its work although Prefect remembers it as done."""
+    return task.with_options(refresh_cache=True)
+
+
+def say_lost(lost: Collection[str]) -> None:
+    """Tell people why work that was done is done again."""
+    say(f"{len(lost)} shards that were made before are not in the workspace any more; they are made again")
+
+
+def _run_all(
+    task: Task[..., Result],
+    workspace: Workspace,
+    works: Sequence[Any],
+    workers: WorkersConfig | None,
+    what: str,
+) -> list[Result]:
+    if workers is None:
+        return [task(workspace, work) for work in tracked(works, what)]
+    if workers.count == 1:
+        return [task(workspace, work, workers) for work in tracked(works, what)]
+    with ThreadPoolTaskRunner(max_workers=workers.count) as runner:
+        futures = [
+            runner.submit(task, {"workspace": workspace, "work": work, "workers": workers}) for work in works
+        ]
+        return [future.result() for future in tracked(futures, what)]

@@ -1,0 +1,1 @@
+"""Latent diffusion parts: the inpainting network, SDXL, the tiny VAE, published checkpoints."""

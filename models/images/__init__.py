@@ -1,0 +1,1 @@
+"""Operations on images and masks that networks share."""

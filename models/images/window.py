@@ -1,0 +1,163 @@
+"""Pictures of any size: where a network looks, and how what it changed comes back at full resolution.
+
+A network works at a short side of its own (512 px for SDXL's kin), sides multiples of 16 (papers.md,
+fact 20). It is shown the object's neighbourhood, so that a small object in a 4,000 px photo is not a few
+pixels.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from data_specs.arrays import Alpha, Mask, RgbImage
+from models.images.fusion import Change, add_change
+
+SIDE_MULTIPLE_PX = 16
+"""Work sides are multiples of this (fact 20)."""
+_CONTEXT = 2.5
+"""Side of the neighbourhood over the longer side of the object's box; NOT PUBLISHED."""
+_GREATEST_WORK_AREA = 4
+"""In squares of the short side: longer windows are reduced further, so that memory has a bound."""
+_SEAM_WORK_PX = 2
+"""The object's own detail goes this far beyond its mask: edges are soft in photos."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkWindow:
+    """A part of a picture and the size at which a network sees it."""
+
+    top: int
+    left: int
+    height: int
+    """Rows of the part, in the picture's pixels."""
+    width: int
+    work_height: int
+    """Rows the network sees, a multiple of 16."""
+    work_width: int
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the part."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the network sees the part's own pixels."""
+        return (self.height, self.width) == (self.work_height, self.work_width)
+
+
+def choose_window(mask: Mask, short_side_px: int) -> WorkWindow:
+    """The object's neighbourhood, at the network's short side.
+
+    A square about the mask's box, of 2.5 times its longer side and at least ``short_side_px``, moved and cut
+    to lie within the picture: the whole picture where that is small or the object large.
+
+    Args:
+        mask: H×W bool, not empty.
+        short_side_px: The network's.
+    """
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    longer = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    side = max(short_side_px, round(_CONTEXT * longer))
+    # A picture hardly larger than the neighbourhood is shown whole, as it is in training.
+    tall, broad = (length if length <= 1.25 * side else side for length in (height, width))
+    return WorkWindow(
+        top=_start((rows[0] + rows[-1] + 1) / 2, tall, height),
+        left=_start((columns[0] + columns[-1] + 1) / 2, broad, width),
+        height=tall,
+        width=broad,
+        **_work_size(tall, broad, short_side_px),
+    )
+
+
+def whole_picture(height: int, width: int, work_height: int, work_width: int) -> WorkWindow:
+    """A window that shows all of a height × width picture at a size of the caller's choice."""
+    return WorkWindow(0, 0, height, width, work_height, work_width)
+
+
+def show_picture(picture: RgbImage, window: WorkWindow) -> RgbImage:
+    """The part of a picture that the window shows, at work size: h×w×3 uint8."""
+    shown = _resized(picture[window.box], window.work_height, window.work_width, cv2.INTER_CUBIC)
+    return np.asarray(shown, np.uint8)
+
+
+def show_mask(mask: Mask, window: WorkWindow) -> Mask:
+    """The mask at work size, h×w bool: a work pixel is masked if any of the pixels it stands for is."""
+    part = mask[window.box].astype(np.float32)
+    return _resized(part, window.work_height, window.work_width, cv2.INTER_NEAREST_EXACT) > 0
+
+
+def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow) -> RgbImage:
+    """Apply a change found at work size to the whole picture.
+
+    The change is resized and added, so that the picture keeps its own detail where a shadow or a cast
+    goes. Where the mask is (softly, 2 work pixels beyond it) the source gives way to what the network
+    saw of it first: the detail there is the object's, which goes as well.
+
+    Args:
+        source: H×W×3 uint8, the whole picture.
+        mask: H×W bool, the object.
+        change: h×w×3 float32 grey levels at work size.
+        window: The one that was shown.
+
+    Returns:
+        H×W×3 uint8, the source to the bit wherever the change, brought to the part's size, is 0.
+    """
+    removal = source.copy()
+    part = source[window.box]
+    if window.is_identity:
+        removal[window.box] = add_change(part, change)
+        return removal
+    returned = _returned(change, window)
+    seen = _returned(show_picture(source, window), window)
+    share = _detail_that_goes(show_mask(mask, window), window)
+    share *= (returned != 0).any(axis=2)
+    returned += share[..., None] * (seen - part)
+    removal[window.box] = add_change(part, returned)
+    return removal
+
+
+def spread_map(values: Alpha, window: WorkWindow, whole: Alpha) -> None:
+    """Put a map of the window's part, of any resolution, where it belongs in the whole picture's, in place.
+
+    Args:
+        values: h×w float32.
+        window: The part.
+        whole: H×W float32.
+    """
+    size = (window.width, window.height)
+    whole[window.box] = np.clip(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+def _start(centre: float, length: int, whole: int) -> int:
+    """Where a stretch about a centre begins, moved to lie within 0..whole."""
+    return min(max(0, round(centre - length / 2)), whole - length)
+
+
+def _work_size(height: int, width: int, short_side_px: int) -> dict[str, int]:
+    area = _GREATEST_WORK_AREA * short_side_px**2
+    scale = min(short_side_px / min(height, width), (area / (height * width)) ** 0.5)
+    sides = (
+        max(1, round(length * scale / SIDE_MULTIPLE_PX)) * SIDE_MULTIPLE_PX for length in (height, width)
+    )
+    return dict(zip(("work_height", "work_width"), sides, strict=True))
+
+
+def _resized(values: np.ndarray, height: int, width: int, when_it_grows: int) -> np.ndarray:
+    """Means over areas when it shrinks, so that every pixel counts; else as told."""
+    shrinks = height * width < values.shape[0] * values.shape[1]
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA if shrinks else when_it_grows)
+
+
+def _returned(values: np.ndarray, window: WorkWindow) -> np.ndarray:
+    """From work size to the part's own, float32; linear where it grows, so that nothing overshoots."""
+    back = _resized(values.astype(np.float32), window.height, window.width, cv2.INTER_LINEAR)
+    return np.asarray(back, np.float32)
+
+
+def _detail_that_goes(mask: Mask, window: WorkWindow) -> Alpha:
+    side = 2 * _SEAM_WORK_PX + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return _returned(cv2.dilate(mask.astype(np.uint8), kernel), window)

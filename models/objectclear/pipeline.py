@@ -1,0 +1,248 @@
+"""ObjectClear as a diffusers pipeline: pictures of any size in, the object and its effect removed."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor
+
+from data_specs.arrays import Alpha, Mask, RgbImage
+from data_specs.errors import InputError, ModelError
+from models.images.fusion import FusionForm, attended_region, scaled_attention
+from models.images.tensors import masks_to_tensor, pictures_to_tensor, tensor_to_pictures
+from models.images.window import (
+    SIDE_MULTIPLE_PX,
+    WorkWindow,
+    choose_window,
+    spread_map,
+    whole_picture,
+)
+from models.objectclear.network import ObjectClearNetwork, load_object_clear
+from models.objectclear.object_clear_sampling import OnStep, denoise
+from models.objectclear.pipeline_io import (
+    MaskInput,
+    ObjectClearOutput,
+    OutputType,
+    PictureInput,
+    as_masks,
+    as_output,
+    as_pictures,
+)
+from models.objectclear.shown_pictures import Generators, LatentSpace, ShownPicture, show_pictures
+from models.rorem.any_size import fused_at_full_size, short_side_of
+
+StepCallback = Callable[..., dict[str, Any]] | PipelineCallback | MultiPipelineCallbacks
+_PARTS = ("unet", "vae", "scheduler", "prompt", "image_encoder", "object_token")
+_SETTINGS = ("guidance_scale", "num_inference_steps")
+
+
+class ObjectClearPipeline(DiffusionPipeline):
+    """Removes objects with their effects (papers.md, facts 16, 19 and 20).
+
+    ``from_pretrained`` reads what ``save_pretrained`` or ``ObjectClearNetwork.save`` wrote. The defaults of
+    guidance and steps lie in ``model_index.json``; fact 20's where there is none.
+    """
+
+    model_cpu_offload_seq = "image_encoder->object_token->unet->vae"
+    _callback_tensor_inputs = ("latents",)
+
+    def __init__(
+        self,
+        unet: Any,
+        vae: Any,
+        scheduler: Any,
+        prompt: Any,
+        image_encoder: Any,
+        object_token: Any,
+        guidance_scale: float = 2.5,
+        num_inference_steps: int = 20,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            unet=unet,
+            vae=vae,
+            scheduler=scheduler,
+            prompt=prompt,
+            image_encoder=image_encoder,
+            object_token=object_token,
+        )
+        self.register_to_config(guidance_scale=guidance_scale, num_inference_steps=num_inference_steps)
+
+    @classmethod
+    def of_network(cls, network: ObjectClearNetwork, **settings: Any) -> Self:
+        """A pipeline of a network's own parts; settings as the constructor's."""
+        return cls(**{part: getattr(network, part) for part in _PARTS}, **settings)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
+        """Read a folder: safetensors only, and never from a hub.
+
+        Args:
+            pretrained_model_name_or_path: The folder.
+            kwargs: ``torch_dtype`` is known; without it the networks are float32.
+
+        Raises:
+            ModelError: If a part is missing or damaged; the sentence names the folder.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        dtype = kwargs.pop("torch_dtype", None)
+        if kwargs:
+            raise TypeError(f"from_pretrained knows torch_dtype only, not {', '.join(kwargs)}")
+        pipeline = cls.of_network(load_object_clear(folder), **_settings_in(folder))
+        return pipeline if dtype is None else pipeline.to(dtype)
+
+    def save_pretrained(self, save_directory: Any, *unknown: Any, **options: Any) -> None:
+        """Write a folder in diffusers' layout, safetensors only; there are no further options."""
+        if unknown or options:
+            raise TypeError("save_pretrained takes a folder and nothing else; it writes safetensors only")
+        self.network.save(Path(save_directory))
+        self.save_config(save_directory)
+
+    @property
+    def network(self) -> ObjectClearNetwork:
+        """The parts as one network."""
+        return ObjectClearNetwork(**{part: getattr(self, part) for part in _PARTS})
+
+    @property
+    def short_side_px(self) -> int:
+        """The short side at which it works."""
+        return short_side_of(self.unet, self.vae)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: PictureInput,
+        mask_image: MaskInput,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: Generators = None,
+        output_type: OutputType = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        attention_guided_fusion: bool = True,
+        fusion_form: FusionForm = "banded",
+    ) -> ObjectClearOutput | tuple[Any, list[Alpha]]:
+        """Remove one object from each picture.
+
+        Args:
+            image: A picture or a batch: PIL, numpy H×W×3 (uint8, or float [0, 1]), tensors 3×H×W [0, 1].
+            mask_image: As many masks of the pictures' sizes, above half = remove.
+            height: Rows at which the whole picture is shown to the network, with ``width``; without them it
+                is shown the object's neighbourhood. The result has the picture's own size either way.
+            width: Columns, as ``height``.
+            num_inference_steps: Default: the configured (20 in fact 20).
+            guidance_scale: Default: the configured (2.5); at 1 and below no unconditional pass is run.
+            generator: Of the noise: one for all pictures in turn, or one for each.
+            output_type: ``pil``, ``np`` (B×H×W×3 float [0, 1]), ``pt`` (B×3×H×W float [0, 1]) or ``uint8``
+                (a list of H×W×3, as the rest of the project speaks).
+            return_dict: False gives the tuple (images, attention).
+            callback_on_step_end: Called as diffusers does, with (pipeline, step, timestep, tensors).
+                Pictures shown at different sizes are denoised, and called for, one size after the other.
+            callback_on_step_end_tensor_inputs: Which tensors it gets: ``latents``.
+            attention_guided_fusion: False: the generated picture as it is, wherever the network looked.
+            fusion_form: ``banded`` leaves all but a band about the change to the bit; ``paper`` is fact 19's.
+
+        Raises:
+            InputError: If the input is of no known kind, sizes differ, or a mask is empty.
+        """
+        on_step = self._on_step(callback_on_step_end, callback_on_step_end_tensor_inputs)
+        steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        guidance = self.config["guidance_scale"] if guidance_scale is None else guidance_scale
+        pictures = as_pictures(image)
+        masks = as_masks(mask_image, pictures)
+        removals: list[RgbImage] = list(pictures)
+        attention = [np.zeros(mask.shape, np.float32) for mask in masks]
+        for group in self._show(pictures, masks, _work_size(height, width), generator):
+            generated, maps = self._generate(group, steps, guidance, on_step)
+            for one, picture, attended in zip(group, generated, maps, strict=True):
+                region = np.ones_like(one.mask)
+                if attention_guided_fusion:
+                    # What the user marked is taken too, whether the network attended to it or not.
+                    region = one.mask | attended_region(attended, *one.mask.shape)
+                source, mask = pictures[one.index], masks[one.index]
+                removals[one.index] = fused_at_full_size(
+                    source, mask, one.window, picture, region, fusion_form
+                )
+                spread_map(attended, one.window, attention[one.index])
+        self.maybe_free_model_hooks()
+        images = as_output(removals, output_type)
+        return ObjectClearOutput(images=images, attention=attention) if return_dict else (images, attention)
+
+    def _on_step(self, callback: StepCallback | None, inputs: Sequence[str]) -> OnStep:
+        """The user's callback as the sampling loop calls it."""
+        if isinstance(callback, (PipelineCallback, MultiPipelineCallbacks)):
+            inputs = callback.tensor_inputs
+        unknown = set(inputs) - set(self._callback_tensor_inputs)
+        if unknown:
+            raise InputError("callback_on_step_end_tensor_inputs", f"unknown: {', '.join(sorted(unknown))}")
+
+        def told(number: int, step: Tensor, latents: Tensor) -> Tensor:
+            if callback is None:
+                return latents
+            answer = cast(Callable[..., dict[str, Any]], callback)(
+                self, number, step, dict.fromkeys(inputs, latents)
+            )
+            return answer.get("latents", latents)
+
+        return told
+
+    def _show(
+        self,
+        pictures: Sequence[RgbImage],
+        masks: Sequence[Mask],
+        work_size: tuple[int, int] | None,
+        generator: Generators,
+    ) -> list[list[ShownPicture]]:
+        def window_of(mask: Mask) -> WorkWindow:
+            if work_size is not None:
+                return whole_picture(mask.shape[0], mask.shape[1], *work_size)
+            return choose_window(mask, self.short_side_px)
+
+        factor = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+        channels = self.unet.config["out_channels"]
+        space = LatentSpace(channels, factor, self._execution_device, self.unet.dtype)
+        return show_pictures(pictures, masks, window_of, space, generator)
+
+    def _generate(
+        self, group: Sequence[ShownPicture], steps: int, guidance_scale: float, on_step: OnStep
+    ) -> tuple[list[RgbImage], list[Alpha]]:
+        """What the network makes of pictures of one size, and where it attended (h×w, its own range)."""
+        noise = torch.cat([one.noise for one in group])
+        source = pictures_to_tensor([one.picture for one in group]).to(noise)
+        mask = masks_to_tensor([one.mask for one in group]).to(noise)
+        # diffusers' decorator hides the method's parameters from type checkers.
+        with cast(Any, self).progress_bar(total=steps) as bar:
+
+            def counted(number: int, step: Tensor, latents: Tensor) -> Tensor:
+                bar.update()
+                return on_step(number, step, latents)
+
+            generated, attention = denoise(self.network, source, mask, noise, steps, guidance_scale, counted)
+        maps = [scaled_attention(heads) for heads in attention.float().cpu().numpy()]
+        return tensor_to_pictures(generated), maps
+
+
+def _settings_in(folder: Path) -> dict[str, Any]:
+    """The settings a folder's ``model_index.json`` names."""
+    path = folder / DiffusionPipeline.config_name
+    try:
+        index = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise ModelError(f"{path}: is no JSON ({error})") from error
+    return {name: index[name] for name in _SETTINGS if name in index}
+
+
+def _work_size(height: int | None, width: int | None) -> tuple[int, int] | None:
+    if height is None and width is None:
+        return None
+    if height is None or width is None or height % SIDE_MULTIPLE_PX or width % SIDE_MULTIPLE_PX:
+        raise InputError("height and width", f"{height} and {width}; give both, multiples of 16, or neither")
+    return height, width

@@ -1,0 +1,262 @@
+"""RORem's discriminator: the inpainting U-Net's down blocks and mid block, LoRA, and a small head.
+
+Input at timestep 0 and the prompt in use: the REMOVAL's latent, the mask at latent size, the UNMASKED
+source's latent (papers.md, fact 5). One logit; its sigmoid, calibrated on held-out reviews, is the
+probability of a YES.
+"""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.errors import ModelError, first_fault
+from data_specs.keys import derive_key
+from models.diffusion.inpainting import InpaintingNetwork
+from models.diffusion.latents import encoded
+from models.images.tensors import masks_to_tensor, pictures_to_tensor, places_by_size
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+"""The paper's LoRA targets."""
+CONVOLUTIONS = ("conv1", "conv2", "conv_in", "conv_shortcut", "downsamplers.0.conv")
+
+
+class DiscriminatorConfig(BaseModel):
+    """The judge's shape. The paper's: rank 4, alpha 4, attention only, conv head (papers.md, fact 5)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    lora_rank: int = Field(default=4, ge=1, le=128, description="LoRA's rank.")
+    lora_alpha: int = Field(default=4, gt=0, description="LoRA's alpha.")
+    lora_targets: tuple[str, ...] = Field(
+        default=ATTENTION, description="Modules that get LoRA, by name's end."
+    )
+    head: Literal["paper", "pooled"] = Field(
+        default="paper",
+        description="paper: three strided convolutions (needs a 16×16 mid block); "
+        "pooled: means and peaks inside, around and beyond the mask, for small mid blocks.",
+    )
+    head_width: int = Field(default=128, ge=8, le=4096, description="Channels of the head's layers.")
+
+
+class PaperHead(nn.Module):
+    """B×C×16×16 → B×1: conv 4×4 stride 2, stride 2, stride 4, each GroupNorm(32) and SiLU, then 1×1."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        """Build for C input channels; ``width`` a multiple of 32."""
+        super().__init__()
+        layers: list[nn.Module] = []
+        for stride, padding in ((2, 1), (2, 1), (4, 0)):
+            layers += [nn.Conv2d(channels, width, 4, stride, padding), nn.GroupNorm(32, width), nn.SiLU()]
+            channels = width
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Logits B×1; the mask is not used."""
+        del mask
+        return self.layers(features).flatten(1)
+
+
+class PooledHead(nn.Module):
+    """B×C×h×w → B×1: two layers read each cell; then mean and peak inside, around and beyond the mask."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        """Build for C input channels."""
+        super().__init__()
+        self.cells = nn.Sequential(
+            nn.GroupNorm(8, channels),
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 1),
+            nn.SiLU(),
+        )
+        self.verdict = nn.Sequential(nn.Linear(6 * width, width), nn.SiLU(), nn.Linear(width, 1))
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Logits B×1 from features B×C×h×w and the mask B×1×H×W."""
+        cells = self.cells(features)
+        inside = nn.functional.adaptive_max_pool2d(mask, cells.shape[-2:])
+        # A shadow lies within about two cells of a mid block 8 cells wide.
+        near = nn.functional.max_pool2d(inside, 5, stride=1, padding=2)
+        pooled: list[Tensor] = []
+        for where in (inside, near - inside, 1 - near):
+            share = where.sum((2, 3)).clamp(min=1)
+            pooled += [(cells * where).sum((2, 3)) / share, (cells * where).amax((2, 3))]
+        return self.verdict(torch.cat(pooled, 1))
+
+
+class DiscriminatorNetwork(nn.Module):
+    """A copy of an inpainting network's down and mid blocks with LoRA, and the head."""
+
+    def __init__(self, network: InpaintingNetwork, config: DiscriminatorConfig, seed: int) -> None:
+        """Copy the backbone, freeze it, add LoRA and the head; ``network`` is left as it was."""
+        super().__init__()
+        unet = copy.deepcopy(network.unet).requires_grad_(False)
+        # Without up blocks and output convolution, the library's own forward ends at the mid block.
+        unet.up_blocks = nn.ModuleList()
+        unet.conv_norm_out = None  # pyright: ignore[reportAttributeAccessIssue]
+        unet.conv_out = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        lora = LoraConfig(
+            r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(config.lora_targets)
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.backbone = inject_adapter_in_model(lora, unet, "judge")
+            channels = unet.config["block_out_channels"][-1]
+            head = PaperHead if config.head == "paper" else PooledHead
+            self.head = head(channels, config.head_width)
+        self._network = (network,)  # a tuple hides it from nn.Module: its weights are not ours
+
+    def latent(self, pictures: Tensor) -> Tensor:
+        """Scaled latents B×k×h×w of pictures B×3×H×W float in [-1, 1]."""
+        return encoded(self._network[0].vae, pictures)[0]
+
+    def forward(self, source: Tensor, mask: Tensor, removal: Tensor) -> Tensor:
+        """Logits, B float.
+
+        Args:
+            source: B×3×H×W float, [-1, 1], not masked.
+            mask: B×1×H×W float, 0 or 1.
+            removal: B×3×H×W float, [-1, 1].
+        """
+        return self.verdict(self.latent(source), mask, self.latent(removal))
+
+    def verdict(self, before: Tensor, mask: Tensor, after: Tensor) -> Tensor:
+        """Logits, B float, from latents: what many candidates of one source need not do again is done.
+
+        Args:
+            before: B×k×h×w float, the source's latent.
+            mask: B×1×H×W float, 0 or 1.
+            after: B×k×h×w float, the removal's latent.
+        """
+        small_mask = nn.functional.interpolate(mask, after.shape[-2:], mode="nearest")
+        hidden, added = self._network[0].condition(len(after), mask.shape[-1])
+        inputs = torch.cat([after, small_mask, before], dim=1)
+        features = self.backbone(inputs, 0, hidden, added_cond_kwargs=added).sample
+        return self.head(features, mask).squeeze(1)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """LoRA and head only, by name."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+
+@dataclass(slots=True)
+class LoraDiscriminator:
+    """A Discriminator: the network with its calibration."""
+
+    network: DiscriminatorNetwork
+    config: DiscriminatorConfig
+    slope: float = 1.0
+    """Calibration: probability = sigmoid(slope · logit + offset)."""
+    offset: float = 0.0
+    batch_size: int = 64
+    _hash: str = field(default="", repr=False)
+
+    @property
+    def model_hash(self) -> str:
+        """Of LoRA, head, settings and calibration."""
+        if not self._hash:
+            tensors = [
+                part
+                for name, t in sorted(self.network.trained_state().items())
+                for part in (name, t.cpu().numpy())
+            ]
+            settings = self.config.model_dump_json()
+            self._hash = derive_key("discriminator", settings, self.slope, self.offset, *tensors)
+        return self._hash
+
+    def score(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+    ) -> list[float]:
+        """See ``Discriminator.score``."""
+        logits = torch.tensor(self.logits(sources, masks, removals))
+        return torch.sigmoid(self.slope * logits + self.offset).tolist()
+
+    @torch.no_grad()
+    def logits(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+    ) -> list[float]:
+        """Uncalibrated logits, N floats.
+
+        A source is encoded once, however many candidates it has and wherever they stand; the prompt's
+        embedding lies with the network, and is of no text encoder's making here.
+        """
+        self.network.eval()
+        found: dict[int, float] = {}
+        for places in places_by_size(sources):
+            logits = self._logits_of_one_size(
+                [sources[place] for place in places],
+                [masks[place] for place in places],
+                [removals[place] for place in places],
+            )
+            found.update(zip(places, logits, strict=True))
+        return [found[place] for place in range(len(sources))]
+
+    def _logits_of_one_size(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+    ) -> list[float]:
+        device = next(self.network.parameters()).device
+        firsts, place = _distinct(sources)
+        parts = [firsts[start : start + self.batch_size] for start in range(0, len(firsts), self.batch_size)]
+        befores = torch.cat([self._latent(part, device) for part in parts])
+        found: list[float] = []
+        for start in range(0, len(sources), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            before = befores[torch.tensor(place[part], device=device)]
+            mask = masks_to_tensor(masks[part]).to(device)
+            found += self.network.verdict(before, mask, self._latent(removals[part], device)).tolist()
+        return found
+
+    def _latent(self, pictures: Sequence[RgbImage], device: torch.device) -> Tensor:
+        return self.network.latent(pictures_to_tensor(pictures).to(device))
+
+    def save(self, folder: Path) -> None:
+        """Write LoRA, head, calibration and config; the backbone is the base's, and stays there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / "judge.safetensors"
+        )
+        facts = {"config": self.config.model_dump(), "slope": self.slope, "offset": self.offset}
+        (folder / "judge.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+
+
+def _distinct(pictures: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
+    """The pictures that differ, in the order of their first, and which of them each one is."""
+    firsts: list[RgbImage] = []
+    known: dict[bytes, int] = {}
+    place: list[int] = []
+    for picture in pictures:
+        number = known.setdefault(picture.tobytes(), len(firsts))
+        if number == len(firsts):
+            firsts.append(picture)
+        place.append(number)
+    return firsts, place
+
+
+def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscriminator:
+    """Read what ``save`` wrote onto the backbone of ``network``.
+
+    Raises:
+        ModelError: If a file is missing or damaged, or fits another backbone.
+    """
+    try:
+        facts = json.loads((folder / "judge.json").read_text())
+        config = DiscriminatorConfig.model_validate(facts["config"])
+        judge = DiscriminatorNetwork(network, config, seed=0)
+        tensors = load_file(folder / "judge.safetensors")
+        if set(tensors) != set(judge.trained_state()):
+            raise ModelError(f"{folder}: this judge was trained on another backbone")
+        judge.load_state_dict(tensors, strict=False)
+        return LoraDiscriminator(judge, config, slope=float(facts["slope"]), offset=float(facts["offset"]))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: not a usable judge ({first_fault(error)})") from error

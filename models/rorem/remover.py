@@ -1,0 +1,130 @@
+"""RORem's remover: the inpainting network run as diffusers' SDXL inpainting pipeline runs it.
+
+The pipeline itself accepts only 4 latent channels; the tiny codec has 8. ``tests/models`` holds the two
+equal where both can run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import IntTensor, Tensor
+
+from data_specs.arrays import Mask, RgbImage
+from data_specs.errors import ModelError
+from data_specs.keys import derive_key
+from models.diffusion.inpainting import InpaintingNetwork
+from models.images.tensors import masks_to_tensor, pictures_to_tensor, places_by_size, tensor_to_pictures
+
+
+class SamplingConfig(BaseModel):
+    """How a removal is sampled (papers.md, fact 8)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: int = Field(default=4, ge=1, le=1000, description="Denoising steps; RORem uses 50.")
+    strength: float = Field(
+        default=1.0, gt=0, le=1, description="1 starts from noise; RORem's 0.99 leaves a trace of the source."
+    )
+    batch_size: int = Field(default=32, ge=1, description="Pictures a forward pass.")
+
+    @model_validator(mode="after")
+    def _leaves_a_step(self) -> Self:
+        if int(self.steps * self.strength) < 1:
+            raise ValueError(f"strength {self.strength} of {self.steps} steps leaves none; raise either")
+        return self
+
+
+@dataclass(slots=True)
+class InpaintingRemover:
+    """A RemovalModel over an inpainting network."""
+
+    network: InpaintingNetwork
+    config: SamplingConfig
+    _hash: str = field(default="", repr=False)
+
+    @property
+    def model_hash(self) -> str:
+        """Of weights and sampling; taken once, so train first."""
+        if not self._hash:
+            sampling = f"{self.config.steps} {self.config.strength}"
+            self._hash = derive_key("remover", self.network.fingerprint(), sampling)
+        return self._hash
+
+    def remove(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
+    ) -> list[RgbImage]:
+        """See ``RemovalModel.remove``."""
+        removals: dict[int, RgbImage] = {}
+        device = self.network.unet.device
+        for places in places_by_size(sources):
+            for start in range(0, len(places), self.config.batch_size):
+                part = places[start : start + self.config.batch_size]
+                source = pictures_to_tensor([sources[place] for place in part]).to(device)
+                mask = masks_to_tensor([masks[place] for place in part]).to(device)
+                result = self.sample(source, mask, [seeds[place] for place in part])
+                removals.update(zip(part, tensor_to_pictures(result), strict=True))
+        return [removals[place] for place in range(len(sources))]
+
+    @torch.no_grad()
+    def sample(self, source: Tensor, mask: Tensor, seeds: list[int]) -> Tensor:
+        """Denoise from noise, or from the noised source when the strength is below 1.
+
+        Args:
+            source: B×3×H×W float, [-1, 1].
+            mask: B×1×H×W float, 0 or 1.
+            seeds: B seeds of the noise, which is drawn on the CPU: the same on any device.
+
+        Returns:
+            B×3×H×W float, [-1, 1] before clipping.
+        """
+        network = self.network
+        network.unet.eval()
+        scale = network.vae.config["scaling_factor"]
+        masked = network.vae.encode(source * (1 - mask)).latent_dist.mode() * scale
+        small_mask = torch.nn.functional.interpolate(mask, masked.shape[-2:], mode="nearest")
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = torch.stack([torch.randn(masked.shape[1:], generator=each) for each in generators]).to(
+            masked.device
+        )
+        timesteps = self._timesteps()
+        latent = noise
+        if self.config.strength < 1:
+            clean = network.vae.encode(source).latent_dist.mode() * scale
+            latent = network.scheduler.add_noise(
+                clean, noise, cast(IntTensor, timesteps[:1].expand(len(clean)))
+            )
+        hidden, added = network.condition(len(source), source.shape[-1])
+        for step in timesteps:
+            inputs = torch.cat([latent, small_mask, masked], dim=1)
+            predicted = network.unet(inputs, step, hidden, added_cond_kwargs=added).sample
+            latent = self._stepped(predicted, step, latent, generators)
+        return network.vae.decode(latent / scale).sample
+
+    def _stepped(
+        self, predicted: Tensor, step: Tensor, latent: Tensor, generators: list[torch.Generator]
+    ) -> Tensor:
+        """One step of the network's schedule; LCM's adds fresh noise, DDIM's leaves the generators alone."""
+        # The steps take a scalar timestep and a list of generators; their annotations say int and one.
+        stepped = self.network.scheduler.step(
+            predicted, cast(Any, step), latent, generator=cast(Any, generators), return_dict=False
+        )
+        return stepped[0]
+
+    def _timesteps(self) -> Tensor:
+        """Descending; a strength below 1 leaves out the noisiest, as diffusers' pipelines do.
+
+        Raises:
+            ModelError: If a distilled network is asked for more steps than its teacher's path had points.
+        """
+        most = self.network.scheduler.config.get("original_inference_steps")
+        if most is not None and self.config.steps > most:
+            raise ModelError(
+                f"a distilled remover takes at most {most} steps, and is asked for {self.config.steps}; "
+                "ask for fewer, four are what it is made for"
+            )
+        self.network.scheduler.set_timesteps(self.config.steps)
+        skipped = self.config.steps - min(int(self.config.steps * self.config.strength), self.config.steps)
+        return self.network.scheduler.timesteps[skipped:]

@@ -1,0 +1,47 @@
+"""The discriminator's loss of one batch."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.rorem.discriminator import DiscriminatorNetwork
+from models.training.share import Share
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewBatch:
+    """B reviewed candidates as tensors."""
+
+    source: Tensor
+    """B×3×H×W float, [-1, 1]."""
+    mask: Tensor
+    """B×1×H×W float, 0 or 1."""
+    removal: Tensor
+    """B×3×H×W float, [-1, 1]."""
+    label: Tensor
+    """B float, 1 = YES."""
+
+
+def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch, share: Share) -> Tensor:
+    """Binary cross-entropy on the logit: the proper score whose optimum is the probability of a YES.
+
+    The released script regresses an unbounded softplus to {0, 1}; see papers.md, fact 5. Colours are
+    jittered, source and removal alike: whether an object is gone does not depend on its colour.
+    """
+    source, removal = _jittered(batch.source, batch.removal, share)
+    logits = network(source, batch.mask, removal)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.label)
+
+
+def _jittered(source: Tensor, removal: Tensor, share: Share) -> tuple[Tensor, Tensor]:
+    """Both pictures with their channels in one drawn order, each channel scaled by 0.75 to 1.25."""
+    count = len(source)
+    order = share.draw(count, _channel_orders).to(source.device)
+    order = order[:, :, None, None].expand(-1, -1, *source.shape[2:])
+    gain = 0.75 + 0.5 * share.draw(count, lambda n, g: torch.rand(n, 3, 1, 1, generator=g)).to(source.device)
+    return ((source.gather(1, order) + 1) * gain - 1), ((removal.gather(1, order) + 1) * gain - 1)
+
+
+def _channel_orders(count: int, generator: torch.Generator) -> Tensor:
+    return torch.stack([torch.randperm(3, generator=generator) for _ in range(count)])

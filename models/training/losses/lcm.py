@@ -1,0 +1,177 @@
+"""Latent consistency distillation: the loss of one batch (papers.md, fact 7).
+
+A student learns to jump from any point of the teacher's path from noise to picture straight to the path's
+end: its jump from one point must be its jump from the next point, which one step of the teacher's DDIM finds.
+"""
+
+from typing import Any, cast
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import IntTensor, Tensor
+
+from models.diffusion.inpainting import InpaintingNetwork
+from models.training.losses.remover import (
+    Conditioning,
+    Denoiser,
+    Denoising,
+    LatentBatch,
+    TripletBatch,
+    restoration,
+    weighted_mean,
+)
+from models.training.share import Share
+
+_SIGMA_DATA, _TIMESTEP_SCALING = 0.5, 10.0
+"""Of the boundary condition, as diffusers' LCMScheduler has them."""
+
+
+class LcmLossConfig(BaseModel):
+    """How one batch is distilled. The defaults are the paper's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    solver_steps: int = Field(
+        default=50, ge=2, le=1000, description="Points on the teacher's path, evenly spaced (the paper's 50)."
+    )
+    guidance_low: float = Field(
+        default=3.0, ge=0, le=30, description="The teacher's least guidance, drawn anew for each sample."
+    )
+    guidance_high: float = Field(
+        default=10.0, ge=0, le=30, description="Its greatest; 0 asks the teacher once, unguided."
+    )
+    change_weight: float = Field(
+        default=1.0, ge=1, le=50, description="Weight of latents inside the mask or changed by the removal."
+    )
+
+    @model_validator(mode="after")
+    def _guidance_is_in_order(self) -> "LcmLossConfig":
+        if self.guidance_low > self.guidance_high:
+            raise ValueError("guidance_low must not be above guidance_high")
+        return self
+
+
+def lcm_loss(
+    teacher: InpaintingNetwork,
+    student: UNet2DConditionModel,
+    batch: TripletBatch | LatentBatch,
+    config: LcmLossConfig,
+    share: Share,
+) -> Tensor:
+    """Mean squared difference of the student's jumps from two neighbouring points of the teacher's path.
+
+    Returns:
+        Scalar.
+    """
+    task, conditioning = restoration(teacher, batch, config.change_weight)
+    return consistency_loss(teacher, student, task, conditioning, config, share)
+
+
+def consistency_loss(
+    teacher: Denoiser,
+    student: Any,
+    task: Denoising,
+    conditioning: Conditioning,
+    config: LcmLossConfig,
+    share: Share,
+) -> Tensor:
+    """Noise ``task.clean``, jump from there; let the teacher make one step, jump from there; compare.
+
+    Args:
+        teacher: U-Net and schedule.
+        student: A U-Net of the same kind, which alone gets a gradient, and only from its first jump.
+        task: What is to be restored.
+        conditioning: The student's, and the teacher's where it is not guided.
+        config: The path's points, and the teacher's guidance.
+        share: Draws points, noise and guidance; the weights are made even over all processes.
+
+    Returns:
+        Scalar.
+    """
+    clean, schedule = task.clean, teacher.scheduler
+    small_mask = torch.nn.functional.interpolate(task.mask, clean.shape[-2:], mode="nearest")
+    spacing = schedule.config["num_train_timesteps"] // config.solver_steps
+    points = share.draw(len(clean), lambda n, g: torch.randint(1, config.solver_steps + 1, (n,), generator=g))
+    noise = share.draw(len(clean), lambda n, g: torch.randn((n, *clean.shape[1:]), generator=g))
+    chance = share.draw(len(clean), lambda n, g: torch.rand(n, generator=g))
+    start = (points * spacing - 1).to(clean.device)
+    end = (start - spacing).clamp(min=0)
+    noisy = schedule.add_noise(clean, noise.to(clean.device), cast(IntTensor, start))
+
+    def predicted(unet: Any, latent: Tensor, steps: Tensor, condition: Conditioning) -> Tensor:
+        inputs = torch.cat([latent, small_mask, task.given], dim=1)
+        return unet(inputs, steps, condition[0], added_cond_kwargs=condition[1]).sample.float()
+
+    def jump(latent: Tensor, steps: Tensor) -> Tensor:
+        skip, out = boundary_scalings(steps)
+        restored, _ = parts_of(schedule, predicted(student, latent, steps, conditioning), latent, steps)
+        return skip * latent + out * restored
+
+    ours = jump(noisy, start)
+    with torch.no_grad():
+        found = parts_of(schedule, predicted(teacher.unet, noisy, start, conditioning), noisy, start)
+        if config.guidance_high > 0:
+            blank = predicted(teacher.unet, noisy, start, _blank(conditioning))
+            guidance = config.guidance_low + (config.guidance_high - config.guidance_low) * chance
+            found = _guided(found, parts_of(schedule, blank, noisy, start), guidance.to(clean.device))
+        target = jump(_recomposed(schedule, *found, end), end)
+    return weighted_mean((ours - target).pow(2).mean(1, keepdim=True), task.weight, share)
+
+
+def boundary_scalings(steps: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of the latent and how much of the restored one a jump is: all latent at timestep 0.
+
+    Args:
+        steps: B timesteps.
+
+    Returns:
+        Two tensors B×1×1×1.
+    """
+    scaled = _column(steps.float() * _TIMESTEP_SCALING)
+    norm = scaled**2 + _SIGMA_DATA**2
+    return _SIGMA_DATA**2 / norm, scaled / norm.sqrt()
+
+
+def parts_of(schedule: Any, predicted: Tensor, noisy: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """The clean latent and the noise that a prediction says ``noisy`` is made of.
+
+    Args:
+        schedule: Says what is predicted: the noise or the clean latent.
+        predicted: B×k×h×w, by the U-Net.
+        noisy: B×k×h×w.
+        steps: B timesteps.
+    """
+    kept = _kept(schedule, steps)
+    if schedule.config["prediction_type"] == "sample":
+        return predicted, (noisy - kept.sqrt() * predicted) / (1 - kept).sqrt()
+    return (noisy - (1 - kept).sqrt() * predicted) / kept.sqrt(), predicted
+
+
+def _recomposed(schedule: Any, clean: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
+    """DDIM's step: the same clean latent with less of the same noise."""
+    kept = _kept(schedule, steps)
+    return kept.sqrt() * clean + (1 - kept).sqrt() * noise
+
+
+def _guided(
+    found: tuple[Tensor, Tensor], blank: tuple[Tensor, Tensor], guidance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Away from what the teacher makes of a blank prompt: 0 leaves ``found`` as it is."""
+    clean, noise = (one + _column(guidance) * (one - other) for one, other in zip(found, blank, strict=True))
+    return clean, noise
+
+
+def _blank(conditioning: Conditioning) -> Conditioning:
+    """No prompt at all, as SDXL was trained to take it: zeros. The empty prompt is another thing."""
+    hidden, added = conditioning
+    return torch.zeros_like(hidden), {**added, "text_embeds": torch.zeros_like(added["text_embeds"])}
+
+
+def _kept(schedule: Any, steps: Tensor) -> Tensor:
+    """Share of the clean latent's variance that is left at each of B timesteps: B×1×1×1."""
+    return _column(schedule.alphas_cumprod.to(steps.device)[steps])
+
+
+def _column(values: Tensor) -> Tensor:
+    return values[:, None, None, None]

@@ -1,0 +1,101 @@
+"""ObjectClear's loss of one batch: restore the clean picture, and look at the object and its effect."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from models.diffusion.latents import encoded
+from models.objectclear.network import ObjectClearNetwork
+from models.training.losses.remover import (
+    Denoising,
+    RemoverLossConfig,
+    TripletBatch,
+    change_weight,
+    denoising_loss,
+)
+from models.training.share import Share
+
+_FOREGROUND_SHARE = 0.1
+"""A cell of the resized M_fg above this belongs to the foreground (papers.md, fact 17)."""
+
+
+class ObjectClearLossConfig(RemoverLossConfig):
+    """How one batch is weighed. The defaults are the paper's form."""
+
+    mask_loss_weight: float = Field(
+        default=0.01, ge=0, le=100, description="Weight of the mask loss beside the noise loss."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ForegroundBatch(TripletBatch):
+    """B triplets that know what a removal must change."""
+
+    foreground: Tensor
+    """B×1×H×W float, 0 or 1: M_fg, the object and its effect."""
+
+
+def object_clear_loss(
+    network: ObjectClearNetwork,
+    batch: ForegroundBatch,
+    config: ObjectClearLossConfig,
+    share: Share,
+    maps: Mapping[str, Tensor],
+) -> Tensor:
+    """The noise (or clean-latent) loss, and the mask loss on every cross-attention.
+
+    At full size these are the layers the paper names: down_blocks 1–2, mid, up_blocks 0–1.
+
+    Args:
+        network: U-Net and object token are trained.
+        batch: This share's triplets.
+        config: How they are weighed.
+        share: Draws timesteps and noise.
+        maps: What ``capture_object_attention`` keeps. It stays open until the backward pass is over, because
+            gradient checkpointing comes by once more.
+
+    Returns:
+        Scalar.
+    """
+    clean, source = encoded(network.vae, batch.ground_truth, batch.source)
+    task = Denoising(
+        clean, source, batch.mask, change_weight(batch.mask, source, clean, config.change_weight)
+    )
+    conditioning = network.condition(batch.source, batch.mask)
+    restored = denoising_loss(network, task, conditioning, config, share)
+    return restored + config.mask_loss_weight * mask_loss(maps.values(), batch.foreground)
+
+
+def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
+    """Mean attention on the background − mean attention on the foreground + 1, of each head and layer.
+
+    Args:
+        maps: Per layer B×heads×h×w, 0..1.
+        foreground: B×1×H×W float, 0 or 1.
+
+    Returns:
+        Scalar, 0..2: the mean over pictures, heads and layers, each layer counting once.
+    """
+    alike = dict[torch.Size, list[Tensor]]()
+    for attention in maps:
+        alike.setdefault(attention.shape, []).append(attention)
+    layer_weight = 1 / sum(map(len, alike.values()))
+    total = foreground.new_ones(())
+    for (pictures, heads, *size), layers in alike.items():
+        inside = small_foreground(foreground, (size[0], size[1]))
+        cells, weight = inside.sum((-2, -1), keepdim=True), layer_weight / (pictures * heads)
+        # Where there is no cell of a kind, it is divided by 0 and not taken.
+        weights = torch.where(inside, -weight / cells, weight / (size[0] * size[1] - cells))
+        total = total + (torch.stack(layers) * weights).sum()
+    return total
+
+
+def small_foreground(foreground: Tensor, size: tuple[int, int]) -> Tensor:
+    """B×1×H×W, 0 or 1 → B×1×h×w bool: resized (bilinear, antialias), then binarised at 0.1."""
+    small = torch.nn.functional.interpolate(
+        foreground, size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return small > _FOREGROUND_SHARE

@@ -1,0 +1,177 @@
+"""The remover's loss of one batch (RORem, training of the removal model)."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from pydantic import BaseModel, ConfigDict, Field
+from torch import IntTensor, Tensor
+
+from models.diffusion.inpainting import InpaintingNetwork, Schedule
+from models.diffusion.latents import encoded
+from models.training.share import Share
+
+Conditioning = tuple[Tensor, dict[str, Tensor]]
+"""Tokens, and what SDXL adds to the timestep."""
+
+
+class RemoverLossConfig(BaseModel):
+    """How one batch is weighed. The paper's form: all weights 1, uniform timesteps."""
+
+    model_config = ConfigDict(frozen=True)
+
+    change_weight: float = Field(
+        default=1.0, ge=1, le=50, description="Weight of latents inside the mask or changed by the removal."
+    )
+    noisy_share: float = Field(
+        default=0.0, ge=0, le=1, description="Share of timesteps drawn from the noisiest 40 % instead of all."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TripletBatch:
+    """B triplets as tensors. H = W = size in pixels."""
+
+    source: Tensor
+    """B×3×H×W float, [-1, 1]."""
+    mask: Tensor
+    """B×1×H×W float, 0 or 1."""
+    ground_truth: Tensor
+    """B×3×H×W float, [-1, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatentBatch:
+    """B triplets as the codec sees them: all that the loss asks of the pictures."""
+
+    source: Tensor
+    """B×k×h×w."""
+    masked: Tensor
+    """B×k×h×w, of the source that is zeroed inside the mask."""
+    clean: Tensor
+    """B×k×h×w, of the ground truth."""
+    mask: Tensor
+    """B×1×h×w float, 0 or 1: the cell's own pixel is masked."""
+    touched: Tensor
+    """B×1×h×w float, 0 or 1: any of the cell's pixels is."""
+
+
+class Denoiser(Protocol):
+    """What the loss needs of a network."""
+
+    unet: UNet2DConditionModel
+
+    @property
+    def scheduler(self) -> Schedule:
+        """The noise levels, and what is predicted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Denoising:
+    """B latents to restore from noise, and what the U-Net is given beside the noise."""
+
+    clean: Tensor
+    """B×k×h×w, of the ground truth."""
+    given: Tensor
+    """B×k×h×w: RORem's masked source, ObjectClear's whole one."""
+    mask: Tensor
+    """B×1×H×W float, 0 or 1."""
+    weight: Tensor
+    """B×1×h×w, of each latent's error."""
+
+
+def remover_loss(
+    network: InpaintingNetwork, batch: TripletBatch | LatentBatch, config: RemoverLossConfig, share: Share
+) -> Tensor:
+    """Mean squared error of the U-Net's prediction (noise, or the clean latent, as the schedule says).
+
+    Returns:
+        Scalar.
+    """
+    task, conditioning = restoration(network, batch, config.change_weight)
+    return denoising_loss(network, task, conditioning, config, share)
+
+
+def restoration(
+    network: InpaintingNetwork, batch: TripletBatch | LatentBatch, weight: float
+) -> tuple[Denoising, Conditioning]:
+    """What is to be restored, ``weight`` on what is masked or changed, and the network's conditioning."""
+    latents = batch if isinstance(batch, LatentBatch) else latents_of(network.vae, batch)
+    cell_px = 2 ** (len(network.vae.config["block_out_channels"]) - 1)
+    weights = change_weight(latents.touched, latents.source, latents.clean, weight)
+    return (
+        Denoising(latents.clean, latents.masked, latents.mask, weights),
+        network.condition(len(latents.clean), latents.clean.shape[-1] * cell_px),
+    )
+
+
+def latents_of(vae: Any, batch: TripletBatch) -> LatentBatch:
+    """Encode the pictures; the source is zeroed inside the mask in the masked one (papers.md, fact 6)."""
+    masked = batch.source * (1 - batch.mask)
+    clean, masked, source = encoded(vae, batch.ground_truth, masked, batch.source)
+    size = clean.shape[-2:]
+    return LatentBatch(
+        source=source,
+        masked=masked,
+        clean=clean,
+        mask=torch.nn.functional.interpolate(batch.mask, size, mode="nearest"),
+        touched=torch.nn.functional.adaptive_max_pool2d(batch.mask, size),
+    )
+
+
+def denoising_loss(
+    network: Denoiser,
+    task: Denoising,
+    conditioning: Conditioning,
+    config: RemoverLossConfig,
+    share: Share,
+) -> Tensor:
+    """Noise ``task.clean``, have it restored, weigh the squared error.
+
+    Args:
+        network: U-Net and schedule.
+        task: What is to be restored.
+        conditioning: Tokens, and what SDXL adds to the timestep.
+        config: How timesteps are drawn.
+        share: Draws timesteps and noise; the weights are made even over all processes.
+
+    Returns:
+        Scalar.
+    """
+    clean = task.clean
+    small_mask = torch.nn.functional.interpolate(task.mask, clean.shape[-2:], mode="nearest")
+    steps = _draw_timesteps(len(clean), network.scheduler.config["num_train_timesteps"], config, share)
+    noise = share.draw(len(clean), lambda n, g: torch.randn((n, *clean.shape[1:]), generator=g))
+    steps, noise = steps.to(clean.device), noise.to(clean.device)
+    noisy = network.scheduler.add_noise(clean, noise, cast(IntTensor, steps))
+    hidden, added = conditioning
+    inputs = torch.cat([noisy, small_mask, task.given], dim=1)
+    predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample
+    target = clean if network.scheduler.config["prediction_type"] == "sample" else noise
+    error = (predicted.float() - target).pow(2).mean(1, keepdim=True)
+    return weighted_mean(error, task.weight, share)
+
+
+def weighted_mean(error: Tensor, weight: Tensor, share: Share) -> Tensor:
+    """Mean of B×1×h×w errors; the weights are made even over all processes.
+
+    Returns:
+        Scalar.
+    """
+    return (error * weight).sum() / share.process_mean(weight.sum())
+
+
+def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, share: Share) -> Tensor:
+    steps = share.draw(count, lambda n, g: torch.randint(0, total, (n,), generator=g))
+    noisy = share.draw(count, lambda n, g: torch.randint(int(0.6 * total), total, (n,), generator=g))
+    choose = share.draw(count, lambda n, g: torch.rand(n, generator=g)) < config.noisy_share
+    return torch.where(choose, noisy, steps)
+
+
+def change_weight(mask: Tensor, source: Tensor, clean: Tensor, weight: float) -> Tensor:
+    """B×1×h×w: ``weight`` where the mask lies or the latent changes, 1 elsewhere."""
+    inside = torch.nn.functional.adaptive_max_pool2d(mask, source.shape[-2:]) > 0
+    changed = (source - clean).abs().amax(1, keepdim=True) > 0.1
+    return torch.where(inside | changed, weight, 1.0)

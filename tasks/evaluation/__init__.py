@@ -1,0 +1,1 @@
+"""Measuring removals: success, metrics, statistics, test sets."""

@@ -1,0 +1,222 @@
+"""Measure: one method on every picture of a set, a row a picture (papers.md, facts 9 and 21)."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from data_specs.assessment import QualityConfig
+from data_specs.comparison import MetricLeftOut, PictureResult
+from data_specs.errors import InputError
+from data_specs.keys import derive_key
+from data_specs.metric import RemovedPicture
+from data_specs.model_record import ModelRecord
+from data_specs.reject import Reject
+from data_specs.triplet import Triplet
+from models.metrics.registry import MetricConfig, available_metrics
+from models.protocols import Metric, RemovalModel
+from tasks.evaluation.evaluate import removals_of
+from tasks.evaluation.results_file import Measurement, results_bytes
+from tasks.evaluation.success import assess, changed_region
+from tasks.evaluation.test_set import EvaluationSet, VersionSet, read_set, set_digest, set_words
+from tasks.registry.removers import is_remover_folder_or_name, open_champion, open_recorded, open_remover
+from tasks.storage.atomic_files import sweep_asides, write_durably
+from tasks.storage.workspace import Workspace
+
+CHAMPION = "champion"
+"""The method that is a workspace's own best remover."""
+_BATCH = 32
+"""Pictures removed and measured at once; a method's noise depends on it, so it is no setting."""
+_CODE_VERSION = 2
+"""Raise it when the same work would give other numbers than before."""
+
+
+class MeasureWork(BaseModel):
+    """One method's part of an evaluation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    """As ``method_remover`` knows it."""
+    pictures: EvaluationSet
+    """Pinned."""
+    metrics: MetricConfig
+    quality: QualityConfig
+
+
+def measure(work: MeasureWork, out: Path, progress: Callable[[int], None] = lambda _: None) -> Path:
+    """Remove from every picture and measure; what was measured before is not measured again.
+
+    Args:
+        work: What to measure.
+        out: The folder whose ``measured/`` keeps a file a method.
+        progress: Told how many pictures are done.
+
+    Returns:
+        The method's results file, named by all that its numbers depend on.
+
+    Raises:
+        FlowError: If the set holds no picture.
+        InputError: If there is no such method.
+        ModelError: If weights cannot be used.
+    """
+    remover = method_remover(work.method, work.pictures)
+    metrics, _ = loaded_metrics(work.metrics.weights)
+    stated = [work.quality.model_dump_json(), *(f"{m.spec.name} {m.fingerprint}" for m in metrics)]
+    digest = derive_key(
+        "measure", _CODE_VERSION, work.method, remover.model_hash, set_digest(work.pictures), *stated
+    )
+    name = re.sub(r"[^a-z0-9]+", "-", method_label(work.method).lower()).strip("-")
+    path = out / "measured" / f"{name}-{digest}.parquet"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep_asides(path.parent)
+    rejects: Counter[str] = Counter()
+    triplets = _without_rejects(read_set(work.pictures), rejects)
+    rows: list[PictureResult] = []
+    for batch in measured_batches(work.method, remover, triplets, metrics, work.quality):
+        rows += batch
+        progress(len(rows))
+    measurement = _measurement(work, remover, metrics, rejects)
+    write_durably(path, results_bytes([measurement], rows))
+    return path
+
+
+def method_label(method: str) -> str:
+    """A method's name in tables: of a folder, its last part."""
+    return Path(method).name
+
+
+def method_remover(method: str, pictures: EvaluationSet) -> RemovalModel:
+    """The remover of a method, as `cleanplate remove` would use it.
+
+    Args:
+        method: ``champion``, a model's hash, or what ``tasks.registry.removers.open_remover`` knows: a name or a
+            folder.
+        pictures: A workspace's, if the champion or a model of that workspace is meant.
+
+    Raises:
+        InputError: If there is no such method, or no workspace with a champion.
+        ModelError: If its weights cannot be used.
+    """
+    if method == CHAMPION:
+        if not isinstance(pictures, VersionSet):
+            raise InputError(CHAMPION, "a folder of triplets has no champion; name the folder of a model")
+        return open_champion(pictures.workspace, steps=None).remover
+    if is_remover_folder_or_name(method) or not isinstance(pictures, VersionSet):
+        return open_remover(method, steps=None).remover
+    return open_recorded(pictures.workspace, method, steps=None).remover
+
+
+def recorded_model(method: str, pictures: EvaluationSet) -> ModelRecord | None:
+    """The workspace's model that a method is; None for what ships and for folders."""
+    if not isinstance(pictures, VersionSet):
+        return None
+    ledger = Workspace(pictures.workspace).ledger()
+    if method == CHAMPION:
+        return ledger.champion("remover")
+    return None if is_remover_folder_or_name(method) else ledger.model_named(method)
+
+
+@lru_cache(maxsize=1)
+def loaded_metrics(weights: Path | None) -> tuple[list[Metric], list[MetricLeftOut]]:
+    """``available_metrics``, loaded once a process; their weights can be gigabytes."""
+    return available_metrics(MetricConfig(weights=weights))
+
+
+def measured_batches(
+    method: str,
+    remover: RemovalModel,
+    triplets: Iterable[Triplet],
+    metrics: Sequence[Metric],
+    quality: QualityConfig,
+) -> Iterator[list[PictureResult]]:
+    """The rows of some pictures at a time, in the triplets' order."""
+    for batch in same_size_batches(triplets):
+        began = time.perf_counter()
+        removals = removals_of(remover, batch)
+        seconds = (time.perf_counter() - began) / len(batch)
+        pictures = [
+            RemovedPicture(
+                source=t.source,
+                mask=t.mask,
+                effect_region=changed_region(t.source, t.mask, t.ground_truth, quality),
+                ground_truth=t.ground_truth,
+                removal=removal,
+            )
+            for t, removal in zip(batch, removals, strict=True)
+        ]
+        columns = {metric.spec.name: metric.measure(pictures) for metric in metrics}
+        yield [
+            PictureResult(
+                key=triplet.key,
+                scene=triplet.scene,
+                origin=triplet.origin,
+                method=method_label(method),
+                values={metric.spec.name: columns[metric.spec.name][place] for metric in metrics},
+                success=assess(
+                    removals[place], triplet.source, triplet.mask, triplet.ground_truth, quality
+                ).success,
+                seconds=seconds,
+            )
+            for place, triplet in enumerate(batch)
+        ]
+
+
+def same_size_batches(triplets: Iterable[Triplet]) -> Iterator[list[Triplet]]:
+    """Up to 32 triplets at a time in their order; a picture of another size begins a new batch."""
+    batch: list[Triplet] = []
+    for triplet in triplets:
+        if batch and (len(batch) == _BATCH or triplet.source.shape != batch[0].source.shape):
+            yield batch
+            batch = []
+        batch.append(triplet)
+    if batch:
+        yield batch
+
+
+def _without_rejects(found: Iterable[Triplet | Reject], rejects: Counter[str]) -> Iterator[Triplet]:
+    """The triplets; what was refused is counted by reason."""
+    for each in found:
+        if isinstance(each, Reject):
+            rejects[each.reason.value] += 1
+        else:
+            yield each
+
+
+def _measurement(
+    work: MeasureWork, remover: RemovalModel, metrics: Sequence[Metric], rejects: Counter[str]
+) -> Measurement:
+    version = work.pictures if isinstance(work.pictures, VersionSet) else None
+    return Measurement(
+        method=method_label(work.method),
+        model_hash=remover.model_hash,
+        measured_on=set_words(work.pictures),
+        dataset_version=version.version if version else None,
+        split=version.split if version else None,
+        metrics={metric.spec.name: metric.fingerprint for metric in metrics},
+        effect_levels=work.quality.effect_levels,
+        rejects=dict(rejects.most_common()),
+    )
+
+
+@task(task_run_name="measure {work.method}")
+def measure_method(work: MeasureWork, out: Path) -> Path:
+    """One method's results file; there already where it was measured before."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}: {task.completed} pictures"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(f"measure {work.method}", total=None)
+        return measure(work, out, lambda done: bars.update(bar, completed=done))

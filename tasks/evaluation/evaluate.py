@@ -1,0 +1,130 @@
+"""Evaluate: a remover on triplets whose ground truth is known."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.assessment import QualityConfig
+from data_specs.errors import FlowError
+from data_specs.keys import Split, derive_key
+from data_specs.shard import ShardRef
+from data_specs.triplet import Triplet
+from models.metrics.psnr import psnr
+from models.protocols import RemovalModel
+from tasks.evaluation.success import assess, mean_psnr, wilson_interval
+from tasks.execution.timed import timed
+from tasks.rorem.propose import RemoverRef, load_remover
+from tasks.storage.shards import ShardReader, decode_triplet
+from tasks.storage.workspace import Workspace
+
+
+class Evaluation(BaseModel):
+    """A remover's figures on one set of triplets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tested: int
+    successes: int
+    success_low: float
+    success_high: float
+    psnr_effect: float
+    psnr_background: float
+    faults: dict[str, int]
+    """Failures by reason."""
+    passed: list[bool]
+    """Of each triplet in order, for paired comparison."""
+    psnr: float | None = None
+    """Whole-picture dB, mean; None in evaluations recorded before it was measured."""
+
+    @property
+    def success_rate(self) -> float:
+        """0..1."""
+        return self.successes / self.tested
+
+
+def read_triplets(
+    workspace: Workspace, refs: Sequence[ShardRef], split: Split, origin: str = ""
+) -> list[Triplet]:
+    """The triplets of one split whose origin starts with ``origin``, in the shards' order.
+
+    Raises:
+        FlowError: If there are none.
+    """
+    with ShardReader(workspace, refs) as reader:
+        samples = (reader[i] for i in range(len(reader)))
+        triplets = [decode_triplet(sample) for sample in samples if sample.split == split]
+    found = [triplet for triplet in triplets if triplet.origin.startswith(origin)]
+    if not found:
+        raise FlowError(f"no {split} triplet has an origin starting with {origin!r}; ingest some first")
+    return found
+
+
+def removals_of(remover: RemovalModel, triplets: Sequence[Triplet]) -> list[np.ndarray]:
+    """What the remover makes of each triplet's source; each triplet always gets the same noise."""
+    return remover.remove(
+        [t.source for t in triplets], [t.mask for t in triplets], [int(t.key[:12], 16) for t in triplets]
+    )
+
+
+def evaluate(remover: RemovalModel, triplets: Sequence[Triplet], quality: QualityConfig) -> Evaluation:
+    """Success rate with its 95 % Wilson interval, and PSNR inside and outside object and effect."""
+    removals = removals_of(remover, triplets)
+    found = [
+        assess(removal, t.source, t.mask, t.ground_truth, quality)
+        for removal, t in zip(removals, triplets, strict=True)
+    ]
+    passed = [a.success for a in found]
+    low, high = wilson_interval(sum(passed), len(passed))
+    effect, background = mean_psnr(found)
+    return Evaluation(
+        tested=len(passed),
+        successes=sum(passed),
+        success_low=low,
+        success_high=high,
+        psnr_effect=effect,
+        psnr_background=background,
+        faults=dict(sorted(Counter(a.reason for a in found if a.reason).items())),
+        passed=passed,
+        psnr=float(np.mean([_whole_psnr(r, t) for r, t in zip(removals, triplets, strict=True)])),
+    )
+
+
+def _whole_psnr(removal: np.ndarray, triplet: Triplet) -> float:
+    return psnr(removal, triplet.ground_truth, np.ones_like(triplet.mask))
+
+
+def mask_psnr(remover: RemovalModel, triplets: Sequence[Triplet]) -> tuple[float, float]:
+    """Mean dB inside the mask and outside it: for pairs whose effects nobody measured."""
+    removals = removals_of(remover, triplets)
+    pairs = list(zip(removals, triplets, strict=True))
+    inside = [psnr(removal, t.ground_truth, t.mask) for removal, t in pairs]
+    outside = [psnr(removal, t.ground_truth, ~t.mask) for removal, t in pairs]
+    return float(np.mean(inside)), float(np.mean(outside))
+
+
+@task(task_run_name="evaluate {name} on {split}")
+def evaluate_remover(
+    workspace: Workspace,
+    name: str,
+    remover: RemoverRef,
+    triplets: tuple[ShardRef, ...],
+    split: Split,
+    quality: QualityConfig,
+    origin: str,
+) -> Evaluation:
+    """One remover on one split's triplets of one origin; the ledger remembers, so that it is done once."""
+    run = f"evaluations of {remover.hash}"
+    digests = " ".join(ref.sha256 for ref in triplets)
+    key = derive_key(split, origin, quality.model_dump_json(), digests)
+    known = workspace.ledger().phase(run, key)
+    if known is not None:
+        return Evaluation.model_validate(known)
+    shown = read_triplets(workspace, triplets, split, origin)
+    found, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
+    # Before what was found: once that is known, nobody comes this way again.
+    workspace.ledger().record_spending(derive_key(run, key), "evaluate", seconds)
+    workspace.ledger().record_phase(run, key, found.model_dump(mode="json"))
+    return found

@@ -1,0 +1,115 @@
+"""The pictures a remover is measured on: a split of a dataset version, or a folder of triplets."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.errors import FlowError
+from data_specs.keys import Split, derive_key
+from data_specs.reject import Reject
+from data_specs.triplet import Triplet
+from tasks.sources.folder import folder_triplets
+from tasks.sources.ingest import FolderSource
+from tasks.sources.source_files import files_digest
+from tasks.storage.dataset import selection_of
+from tasks.storage.shards import ShardReader, decode_triplet
+from tasks.storage.workspace import Workspace
+
+
+class VersionSet(BaseModel):
+    """The captured triplets of one split of a dataset version; what was grown is no truth to measure by."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["version"] = "version"
+    workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
+    version: int | None = Field(
+        default=None, ge=1, description="The dataset version; by default the current."
+    )
+    split: Split = Field(default="test", description="test is seen by no phase; train flatters.")
+    origin: str = Field(
+        default="", description="Only triplets whose origin starts so: clip:, studio:, folder: …"
+    )
+
+
+EvaluationSet = Annotated[VersionSet | FolderSource, Field(discriminator="kind")]
+
+
+def pinned(chosen: VersionSet | FolderSource) -> VersionSet | FolderSource:
+    """The set with its version's number and its whole path, so that it stays the same while it is used.
+
+    Raises:
+        InputError: If there is no such workspace.
+        FlowError: If the workspace has no dataset version.
+        LedgerError: If it has not the one named.
+    """
+    if isinstance(chosen, FolderSource):
+        return chosen.model_copy(update={"path": chosen.path.expanduser().resolve()})
+    workspace = Workspace.existing(chosen.workspace)
+    ledger = workspace.ledger()
+    version = ledger.current_version() if chosen.version is None else ledger.version(chosen.version)
+    if version is None:
+        raise FlowError(f"{chosen.workspace} has no dataset version yet; run `cleanplate ingest` first")
+    return chosen.model_copy(update={"workspace": workspace.root, "version": version.number})
+
+
+def set_digest(chosen: VersionSet | FolderSource) -> str:
+    """Names the pictures of a pinned set by what they are, not by where they lie.
+
+    Raises:
+        InputError: When a folder is not there.
+    """
+    if isinstance(chosen, FolderSource):
+        return derive_key("folder set", files_digest(chosen), chosen.model_dump_json(exclude={"path"}))
+    workspace, number = _place_of(chosen)
+    samples = workspace.ledger().version(number).sha256
+    return derive_key("version set", samples, chosen.split, chosen.origin)
+
+
+def set_words(chosen: VersionSet | FolderSource) -> str:
+    """What a pinned set is, for people."""
+    if isinstance(chosen, FolderSource):
+        return f"folder {chosen.path.name}, {chosen.size_px} px"
+    words = f"workspace {chosen.workspace.name}, dataset version {chosen.version}, {chosen.split} split"
+    return f"{words}, origin {chosen.origin}" if chosen.origin else words
+
+
+def read_set(chosen: VersionSet | FolderSource) -> Iterator[Triplet | Reject]:
+    """The triplets of a pinned set in their order; of a folder also what was refused.
+
+    Raises:
+        InputError: When a folder as a whole cannot be read.
+        FlowError: If there is no triplet to measure on.
+    """
+    found = folder_triplets(chosen) if isinstance(chosen, FolderSource) else _version_triplets(chosen)
+    passed: list[Reject] = []
+    for each in found:
+        if isinstance(each, Triplet):
+            yield from chain(passed, [each], found)
+            return
+        passed.append(each)
+    reason = f"; the first was refused: {passed[0].reason.value}" if passed else ""
+    raise FlowError(f"there is no triplet to measure on in {set_words(chosen)}{reason}")
+
+
+def _version_triplets(chosen: VersionSet) -> Iterator[Triplet]:
+    workspace, number = _place_of(chosen)
+    for selection in selection_of(workspace, number):
+        if selection.shard.stage != "triplets":
+            continue
+        wanted = set(selection.keys or ())
+        with ShardReader(workspace, [selection.shard]) as reader:
+            for position, key in enumerate(reader.keys):
+                sample = reader[position] if key in wanted else None
+                if sample is not None and sample.split == chosen.split:
+                    triplet = decode_triplet(sample)
+                    if triplet.origin.startswith(chosen.origin):
+                        yield triplet
+
+
+def _place_of(chosen: VersionSet) -> tuple[Workspace, int]:
+    assert chosen.version is not None, "pin the set first"
+    return Workspace(chosen.workspace), chosen.version

@@ -1,0 +1,19 @@
+"""Workers: where a shard's work is done; here, in processes of this machine, or in Ray's actors on many.
+
+A worker is given a function and its arguments by name and place; it reads and writes the shards itself, so
+no picture travels. It loads weights when it first needs them and keeps them.
+"""
+
+from tasks.execution.config import INLINE, InlineConfig, ProcessesConfig, RayConfig, WorkersConfig
+from tasks.execution.local_executors import workers_of
+from tasks.execution.shard_job import do_shard
+
+__all__ = [
+    "INLINE",
+    "InlineConfig",
+    "ProcessesConfig",
+    "RayConfig",
+    "WorkersConfig",
+    "do_shard",
+    "workers_of",
+]

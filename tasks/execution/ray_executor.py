@@ -1,0 +1,141 @@
+"""A worker that is a detached, named actor of a Ray cluster; the package is an extra, imported only here."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any, cast
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # asked for before Ray reports its use to its makers
+
+import ray  # pyright: ignore[reportMissingImports] - an extra
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError  # pyright: ignore[reportMissingImports] - an extra
+from ray.util import list_named_actors  # pyright: ignore[reportMissingImports] - an extra
+
+from data_specs.errors import WorkerError
+from tasks.execution.code_digest import code_digest
+from tasks.execution.config import RayConfig
+from tasks.execution.executor import WorkerDied
+from tasks.execution.protocol import Done
+from tasks.execution.timed import timed
+
+NAMESPACE = "cleanplate"
+_ROOM_SECONDS = 300
+"""How long a cluster may take to find room for an actor, or to start a machine for it."""
+_KNOCK_SECONDS = 10
+_connecting = Lock()
+
+
+class ShardWorker:
+    """The actor: it does one piece of work at a time, and opens its door meanwhile.
+
+    Raises:
+        WorkerError: When its machine holds other code than whoever started it.
+    """
+
+    def __init__(self, code: str) -> None:
+        if code != code_digest():
+            raise WorkerError(
+                f"{socket.gethostname()} has another version of cleanplate; install the same one"
+            )
+
+    @ray.method(concurrency_group="door")
+    def open(self) -> None:
+        """Answers at once, whatever the actor is doing."""
+
+    def do(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Done:
+        """The work."""
+        return timed(function, arguments)
+
+
+class RaySlot:
+    """Actor ``number`` of a cluster: for the same number and the same code, everybody gets the same one."""
+
+    def __init__(self, config: RayConfig, number: int) -> None:
+        self._config = config
+        self._number = number
+        self._actor: Any = None
+
+    def call(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Done:
+        """See ``Slot.call``."""
+        if self._actor is None:
+            self._actor = self._attached()
+        try:
+            return ray.get(self._actor.do.remote(function, arguments))
+        except RayTaskError as failed:
+            raise failed.cause from failed
+        except RayError as lost:
+            self._actor = None
+            raise WorkerDied(_first_line(lost)) from lost
+
+    def close(self) -> None:
+        """See ``Slot.close``; a detached actor belongs to its cluster, and stays."""
+        self._actor = None
+
+    def _attached(self) -> Any:
+        """The actor, once it answers; started where there is none, or only one of other code."""
+        _connect(self._config.address)
+        own = f"shard-worker-{self._number}-{code_digest()}"
+        _end_others(f"shard-worker-{self._number}-", own)
+        deadline = time.monotonic() + _ROOM_SECONDS
+        while True:
+            actor = _start(own, self._config.gpus_each)
+            try:
+                ray.get(actor.open.remote(), timeout=max(1.0, deadline - time.monotonic()))
+                return actor
+            except GetTimeoutError as late:
+                raise WorkerError(
+                    f"Ray at {self._config.address} has had no room for worker {self._number} (1 CPU, "
+                    f"{self._config.gpus_each:g} GPU) for {_ROOM_SECONDS} s; ask for fewer, or add machines"
+                ) from late
+            except RayActorError as dead:
+                # For a moment after its death an actor still holds its name; one that never began is another.
+                if dead.actor_init_failed or time.monotonic() > deadline:
+                    where = f"Ray at {self._config.address}"
+                    why = str(dead).strip().splitlines()[-1]
+                    raise WorkerError(f"{where} cannot start worker {self._number}: {why}") from dead
+                time.sleep(0.2)
+
+
+def _connect(address: str) -> None:
+    with _connecting:
+        if ray.is_initialized():
+            return
+        try:
+            if address != "auto":
+                _knock(address)
+            ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WorkerError(
+                f"no Ray cluster answers at {address}; start one: ray start --head --include-dashboard=false "
+                "--disable-usage-stats, with RAY_AUTH_MODE=token, and the same token here"
+            ) from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError at once where nobody listens; Ray would try for more than a minute."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+def _start(name: str, gpus: float) -> Any:
+    # Ray's annotations know no options of actors that are given as a call.
+    remote: Any = cast(Any, ray.remote)(concurrency_groups={"door": 1})(ShardWorker)
+    options = {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    return remote.options(**options, num_cpus=1, num_gpus=gpus).remote(code_digest())
+
+
+def _end_others(prefix: str, own: str) -> None:
+    """Ends the actors of this number that were started by other code: they hold the GPU that is wanted."""
+    for name in list_named_actors():
+        if name.startswith(prefix) and name != own:
+            try:
+                ray.kill(ray.get_actor(name, NAMESPACE))
+            except ValueError:
+                continue  # it has ended by itself
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""The daily report, drift and Prometheus metrics."""

@@ -1,0 +1,147 @@
+"""What the ledger knows, as metrics for Prometheus and whoever else reads its formats."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from data_specs.model_record import ModelKind
+from data_specs.round import PhaseResult
+from tasks.storage.atomic_files import write_durably
+from tasks.storage.ledger import Ledger
+from tasks.storage.workspace import Workspace
+
+_CHAMPIONS: tuple[ModelKind, ...] = ("remover", "discriminator")
+
+
+def open_metrics(workspace: Workspace) -> str:
+    """Everything as OpenMetrics 1.0 text, read from the ledger now."""
+    return openmetrics.generate_latest(_registry(workspace)).decode()
+
+
+def write_textfile(workspace: Workspace, path: Path) -> None:
+    """Everything in Prometheus' older text format, which node exporter's textfile collector reads.
+
+    Raises:
+        OSError: If the file cannot be written; what was there is left as it was.
+    """
+    write_durably(path, exposition.generate_latest(_registry(workspace)))
+
+
+class _LedgerCollector(Collector):
+    """Prometheus' client asks it for the metrics each time it writes them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def collect(self) -> Iterator[Metric]:
+        for part in _PARTS:
+            yield from part(self._ledger)
+
+
+def _registry(workspace: Workspace) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_LedgerCollector(workspace.ledger()))
+    return registry
+
+
+def _shards(ledger: Ledger) -> Iterator[Metric]:
+    shards = _counter("shards", "Shards in the ledger.", "stage")
+    samples = _counter("samples", "Samples in the shards.", "stage")
+    size = _counter("shard_bytes", "Bytes of the shards' tars.", "stage", unit="bytes")
+    for stage, count in ledger.shard_counts().items():
+        shards.add_metric([stage], count.shards)
+        samples.add_metric([stage], count.samples)
+        size.add_metric([stage], count.size_bytes)
+    yield from (shards, samples, size)
+
+
+def _rejects(ledger: Ledger) -> Iterator[Metric]:
+    rejects = _counter("rejects", "Samples refused.", "reason")
+    for reason, count in ledger.reject_counts().items():
+        rejects.add_metric([reason], count)
+    yield rejects
+
+
+def _judgement(ledger: Ledger) -> Iterator[Metric]:
+    reviews = _gauge("reviews", "Answers that stand.", "reviewer", "decision")
+    for (kind, decision), count in ledger.review_counts().items():
+        reviews.add_metric([kind, decision], count)
+    scores = _counter("scores", "Candidates scored.", "judge")
+    mean = _gauge("score_mean", "Mean of a judge's scores, 0 to 1.", "judge")
+    for judge, count in ledger.score_counts().items():
+        scores.add_metric([judge], count.count)
+        mean.add_metric([judge], count.mean)
+    yield from (reviews, scores, mean)
+
+
+def _phases(ledger: Ledger) -> Iterator[Metric]:
+    """A phase of several runs is shown as it ended last."""
+    facts: dict[str, tuple[str, Callable[[PhaseResult], float | None]]] = {
+        "phase_tested": ("Pool items judged in a phase.", lambda phase: phase.tested),
+        "phase_kept": ("Items of them that joined the training set.", lambda phase: phase.kept),
+        "phase_keep_ratio": ("Kept of tested.", _keep_ratio),
+        "phase_success_ratio": ("Success on the test split after it.", lambda phase: phase.success_rate),
+        "phase_duration_seconds": ("How long it took.", lambda phase: phase.seconds),
+    }
+    results = {phase.name: phase for phase in ledger.phase_results()}
+    for name, (help_line, fact) in facts.items():
+        gauge = _gauge(name, help_line, "phase", "kind")
+        for phase in results.values():
+            value = fact(phase)
+            if value is not None:
+                gauge.add_metric([phase.name, phase.kind], value)
+        yield gauge
+
+
+def _keep_ratio(phase: PhaseResult) -> float | None:
+    return phase.kept / phase.tested if phase.tested else None
+
+
+def _dataset(ledger: Ledger) -> Iterator[Metric]:
+    versions = _counter("dataset_versions", "Versions ever made.")
+    versions.add_metric([], len(ledger.versions()))
+    number = _gauge("dataset_current_version", "The current version's number.")
+    samples = _gauge("dataset_samples", "Samples of the current version.", "split")
+    current = ledger.current_version()
+    if current is not None:
+        number.add_metric([], current.number)
+        for split, count in current.by_split.items():
+            samples.add_metric([split], count)
+    yield from (versions, number, samples)
+
+
+def _models(ledger: Ledger) -> Iterator[Metric]:
+    models = _counter("models", "Models trained.", "kind")
+    for kind, count in ledger.model_counts().items():
+        models.add_metric([kind], count)
+    champion = InfoMetricFamily("cleanplate_champion", "The model in charge.", labels=["kind"])
+    for kind in _CHAMPIONS:
+        record = ledger.champion(kind)
+        if record is not None:
+            champion.add_metric([kind], {"hash": record.hash})
+    yield from (models, champion)
+
+
+def _seconds(ledger: Ledger) -> Iterator[Metric]:
+    pieces = _counter("work", "Pieces of work done, such as a shard or a training.", "what")
+    seconds = _counter("work_seconds", "Seconds they took.", "what", "clock", unit="seconds")
+    for what, (count, total) in ledger.spending_by_kind().items():
+        pieces.add_metric([what], count)
+        for clock, value in total.model_dump().items():
+            seconds.add_metric([what, clock], value)
+    yield from (pieces, seconds)
+
+
+_PARTS = (_shards, _rejects, _judgement, _phases, _dataset, _models, _seconds)
+
+
+def _counter(name: str, help_line: str, *labels: str, unit: str = "") -> CounterMetricFamily:
+    return CounterMetricFamily(f"cleanplate_{name}", help_line, labels=labels, unit=unit)
+
+
+def _gauge(name: str, help_line: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"cleanplate_{name}", help_line, labels=labels)

@@ -1,0 +1,130 @@
+"""Export composites in OBER's parquet layout, as Hugging Face `datasets` reads it (papers.md, fact 15).
+
+Columns: ``input``, ``gt``, ``object_mask``, ``object_effect_mask`` (pictures), ``subset``, ``split`` (words).
+The pictures' bytes are the shards' own; nothing is encoded again.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_specs.errors import InputError
+from data_specs.keys import Split
+from data_specs.shard import EncodedSample, ShardRef
+from tasks.storage.atomic_files import aside_path, sync_file, sync_folder
+from tasks.storage.shards import ShardReader
+from tasks.storage.shards.codecs import picture_member
+from tasks.storage.workspace import Workspace
+
+SUBSET = "simulated"
+_PICTURES = {
+    "input": "source",
+    "gt": "ground_truth",
+    "object_mask": "mask",
+    "object_effect_mask": "foreground",
+}
+_WORDS = ("subset", "split")
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_ROW_GROUP = 100
+"""Rows the `datasets` viewer reads at once: a group of 512 px pictures is some 100 MB."""
+
+
+def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -> dict[str, int]:
+    """Write every composite of a workspace as ``data/SPLIT-NNNNN-of-NNNNN.parquet``.
+
+    Args:
+        workspace: Where the composites are.
+        folder: Where to; an older export's files of the same names are replaced, each whole or not at all.
+        rows_per_file: At most.
+
+    Returns:
+        Rows by split.
+
+    Raises:
+        InputError: When the workspace has no composite, or the folder holds another export's files.
+    """
+    shards = workspace.ledger().shards(stage="composites")
+    places = _places(workspace, shards)
+    if not places:
+        raise InputError(workspace.root, "it holds no composites; run `cleanplate compose` first")
+    files: dict[str, tuple[Split, Sequence[int]]] = {
+        f"{split}-{number:05d}-of-{-(-len(of_split) // rows_per_file):05d}.parquet": (split, part)
+        for split, of_split in places.items()
+        for number, part in enumerate(_parts(of_split, rows_per_file))
+    }
+    data = _prepared(folder, set(files))
+    with ShardReader(workspace, shards) as reader:
+        for name, (split, part) in files.items():
+            _write(data / name, (_row(reader[place], split) for place in part))
+    return {split: len(of_split) for split, of_split in places.items()}
+
+
+def ober_schema() -> pa.Schema:
+    """The columns, with the metadata by which `datasets` takes the structs for pictures."""
+    fields = [*((name, _PICTURE) for name in _PICTURES), *((name, pa.string()) for name in _WORDS)]
+    features: dict[str, Any] = {name: {"_type": "Image"} for name in _PICTURES}
+    features |= {name: {"dtype": "string", "_type": "Value"} for name in _WORDS}
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _places(workspace: Workspace, shards: Sequence[ShardRef]) -> dict[Split, list[int]]:
+    """Where in the shards, read one after the other, the samples of each split lie."""
+    rows = [row for shard in shards for row in workspace.ledger().samples_of(shard.name)]
+    found: dict[Split, list[int]] = {}
+    for place, row in enumerate(rows):
+        found.setdefault(row.split, []).append(place)
+    return found
+
+
+def _row(sample: EncodedSample, split: Split) -> dict[str, Any]:
+    pictures: dict[str, Any] = {}
+    for column, name in _PICTURES.items():
+        data = picture_member(sample, name)
+        suffix = "png" if data.startswith(b"\x89PNG") else "jpg"
+        pictures[column] = {"bytes": data, "path": f"{sample.key}_{column}.{suffix}"}
+    return {**pictures, "subset": SUBSET, "split": split}
+
+
+def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """One file, whole and durable or not at all; a group of rows is in memory at a time."""
+    schema, aside = ober_schema(), aside_path(path)
+    try:
+        with aside.open("xb") as file:
+            with pq.ParquetWriter(file, schema, compression="none") as writer:
+                for group in _groups(rows):
+                    writer.write_table(pa.Table.from_pylist(group, schema))
+            file.flush()
+            sync_file(file.fileno())
+        aside.rename(path)
+        sync_folder(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _prepared(folder: Path, names: set[str]) -> Path:
+    """The folder for the files, which holds no others: `datasets` would read them too."""
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    others = sorted(path.name for path in data.glob("*.parquet") if path.name not in names)
+    if others:
+        raise InputError(data, f"it holds {others[0]} of another export; name a new folder")
+    return data
+
+
+def _parts(places: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def _groups(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == _ROW_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group

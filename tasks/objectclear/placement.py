@@ -1,0 +1,176 @@
+"""Place: where on a plate a cut-out stands, found by drawing and checking (facts 14, 15 and 22)."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.cutout import Cutout
+from data_specs.plate import Plate
+from data_specs.reject import RejectReason
+from tasks.objectclear.foot import contact_of
+from tasks.objectclear.ground_part import bearing, depression
+from tasks.objectclear.layer import Layer, scaled_layer
+from tasks.objectclear.neighbours import Placed, quarrel
+
+_DEPTH_SLACK = 0.1
+"""What is nearer than the foot by less than this share stands beside the object, not before it."""
+
+
+class PlacementConfig(BaseModel):
+    """What a place must be like. The paper publishes no rules; SmartEraser's are named."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tries: int = Field(
+        default=60, ge=1, le=1000, description="Places drawn for one cut-out before it is refused."
+    )
+    border_share: float = Field(
+        default=0.02,
+        ge=0,
+        lt=0.5,
+        description="Of the shorter side: how far object and effect keep from the border.",
+    )
+    greatest_scale: float = Field(
+        default=1.0, gt=0, le=4, description="Above 1, cut-outs may be enlarged, which blurs them."
+    )
+    least_height_share: float = Field(
+        default=0.06, ge=0, le=1, description="Of the picture's height: the smallest object."
+    )
+    nearer_share: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Share of the object before which the plate may have something nearer.",
+    )
+    off_ground_share: float = Field(
+        default=0.03, ge=0, le=1, description="Share of the effect that may lie off the ground."
+    )
+    view_degrees: float = Field(
+        default=10,
+        ge=0,
+        le=90,
+        description="By how much the camera may look down on the place more or less than when it captured "
+        "the cut-out.",
+    )
+    lean_degrees: float = Field(
+        default=12,
+        ge=0,
+        le=90,
+        description="By how much the place may lie farther to a side than where the cut-out was captured: "
+        "upright things lean outwards at the sides, and shadows turn.",
+    )
+    greatest_overlap: float = Field(
+        default=0.4,
+        ge=0,
+        le=1,
+        description="Share of an object that another may hide (SmartEraser: half).",
+    )
+
+
+def place(
+    plate: Plate,
+    cutout: Cutout,
+    others: Sequence[Placed],
+    config: PlacementConfig,
+    rng: np.random.Generator,
+) -> Placed | Counter[RejectReason]:
+    """Draws places on the ground until one passes all checks.
+
+    Scale follows from depth: a cut-out is as large as the same thing would be at the plate's depth there.
+
+    Args:
+        plate: Where to.
+        cutout: What.
+        others: What stands there already.
+        config: What is asked of a place.
+        rng: Draws the places.
+
+    Returns:
+        The first good place; or, after the last try, how often each check has failed.
+    """
+    ground, width = np.flatnonzero(plate.ground), plate.ground.shape[1]
+    failed: Counter[RejectReason] = Counter()
+    for pixel in ground[rng.integers(0, len(ground), config.tries)].tolist():
+        found = _try(plate, cutout, divmod(pixel, width), config)
+        if isinstance(found, Placed):
+            fault = quarrel(found, others, plate, config.greatest_overlap)
+            if fault is None:
+                return found
+            found = fault
+        failed[found] += 1
+    return failed
+
+
+def scale_at(plate: Plate, cutout: Cutout, foot: tuple[int, int]) -> float:
+    """Size on the plate over size when captured, for a foot at a pixel of the plate's ground."""
+    return (cutout.foot_depth / cutout.focal_px) * (plate.focal_px / float(plate.depth[foot]))
+
+
+def _try(
+    plate: Plate, cutout: Cutout, foot: tuple[int, int], config: PlacementConfig
+) -> Placed | RejectReason:
+    """The cut-out at one place, or why it cannot stand there; what costs least is asked first."""
+    scale = scale_at(plate, cutout, foot)
+    top, left = (at - scale * own for at, own in zip(foot, cutout.foot, strict=True))
+    sides = [scale * side for side in cutout.matte.shape]
+    fault = (
+        _size_fault(plate, cutout, scale, config)
+        or _view_fault(plate, cutout, foot, config)
+        or _border_fault(plate, top, left, sides, config)
+    )
+    layer = scaled_layer(cutout, scale, foot) if fault is None else None
+    if layer is None:
+        return fault or RejectReason.TOO_FAR
+    depth = float(plate.depth[foot])
+    # The border again, now that sizes and foot are whole pixels.
+    fault = _border_fault(plate, layer.top, layer.left, layer.matte.shape, config) or _ground_fault(
+        plate, layer, depth, config
+    )
+    return fault or Placed(cutout, layer, foot, scale, depth)
+
+
+def _view_fault(
+    plate: Plate, cutout: Cutout, foot: tuple[int, int], config: PlacementConfig
+) -> RejectReason | None:
+    height, width = plate.ground.shape
+    lean = bearing(foot[1], plate.focal_px, width) - cutout.bearing
+    differs = abs(lean) > np.radians(config.lean_degrees)
+    if plate.horizon is not None:
+        fall = depression(foot[0], plate.horizon, plate.focal_px, height) - cutout.depression
+        differs = differs or foot[0] <= plate.horizon or abs(fall) > np.radians(config.view_degrees)
+    return RejectReason.OTHER_VIEW if differs else None
+
+
+def _size_fault(plate: Plate, cutout: Cutout, scale: float, config: PlacementConfig) -> RejectReason | None:
+    if any(scale * side > most for side, most in zip(cutout.matte.shape, plate.ground.shape, strict=True)):
+        return RejectReason.LARGER_THAN_PLATE
+    if scale > config.greatest_scale:
+        return RejectReason.ENLARGED
+    rows = int((cutout.matte >= 128).any(axis=1).sum())
+    small = scale * rows < config.least_height_share * len(plate.ground)
+    return RejectReason.TOO_FAR if small else None
+
+
+def _border_fault(
+    plate: Plate, top: float, left: float, sides: Sequence[float], config: PlacementConfig
+) -> RejectReason | None:
+    height, width = plate.ground.shape
+    margin = config.border_share * min(height, width)
+    room = (top, left, height - top - sides[0], width - left - sides[1])
+    return RejectReason.OVER_BORDER if min(room) < margin else None
+
+
+def _ground_fault(plate: Plate, layer: Layer, depth: float, config: PlacementConfig) -> RejectReason | None:
+    """What is wrong with the pixels of a place."""
+    ground = plate.ground[layer.window]
+    if not ground[contact_of(layer.mask)].all():
+        return RejectReason.OFF_GROUND
+    nearer = plate.depth[layer.window] < (1 - _DEPTH_SLACK) * depth
+    if (nearer & layer.mask).sum() > config.nearer_share * layer.mask.sum():
+        return RejectReason.HIDDEN
+    effect = layer.support & (layer.matte == 0)
+    if (effect & ~ground).sum() > config.off_ground_share * effect.sum():
+        return RejectReason.EFFECT_OFF_GROUND
+    return None

@@ -1,0 +1,74 @@
+"""Pool composites: composed pictures become pool items, their truth kept apart as the studio's is."""
+
+from functools import partial
+
+from prefect import task
+
+from data_specs.composite import Composite
+from data_specs.pool_item import PoolItem
+from data_specs.shard import ShardRef
+from data_specs.triplet import Triplet
+from tasks.execution import INLINE, do_shard
+from tasks.execution.retries import RETRY_LOST_NETWORK
+from tasks.execution.shard_task import BY_WORK, ShardWork, beside
+from tasks.storage.shards import ShardReader, decode_composite, encode_pool_item, encode_triplet, write_shard
+from tasks.storage.workspace import Workspace
+
+
+class PoolCompositesWork(ShardWork):
+    """One shard of pool items."""
+
+    composites: ShardRef
+
+
+def pool_composites(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
+    """Write the composites' items, and before them their truth.
+
+    Returns:
+        The shard of pool items.
+    """
+    with ShardReader(workspace, [work.composites]) as reader:
+        made = [decode_composite(reader[place]) for place in range(len(reader))]
+    write = partial(write_shard, workspace, round=work.round, index=work.index)
+    truths = (encode_triplet(as_triplet(each), work.picture_format) for each in made)
+    write(stage="truth", input_digest=beside(work.digest, "truth"), samples=truths)
+    items = (encode_pool_item(as_pool_item(each), work.picture_format) for each in made)
+    return write(stage="pool", input_digest=work.digest, samples=items)
+
+
+def as_triplet(composite: Composite) -> Triplet:
+    """The composite as a training or test sample."""
+    return Triplet(
+        key=composite.key,
+        scene=composite.scene,
+        split=composite.split,
+        origin=composite.origin,
+        source=composite.source,
+        mask=composite.mask,
+        ground_truth=composite.ground_truth,
+    )
+
+
+def as_pool_item(composite: Composite) -> PoolItem:
+    """The composite as an unlabelled picture: its ground truth stays behind."""
+    return PoolItem(
+        key=composite.key,
+        scene=composite.scene,
+        split=composite.split,
+        origin=composite.origin,
+        class_name=composite.objects[composite.removed].class_name,
+        source=composite.source,
+        mask=composite.mask,
+    )
+
+
+@task(
+    task_run_name="pool composites {work.index}",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
+)
+def pool_composites_shard(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
+    """One shard of pool items."""
+    return do_shard(INLINE, workspace, "pool composites", work.digest, pool_composites, work)

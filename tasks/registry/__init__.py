@@ -1,0 +1,1 @@
+"""Trained models: stored with their cards, promoted, opened by name."""

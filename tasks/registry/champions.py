@@ -1,0 +1,183 @@
+"""The model registry: promote, roll back, compare; events are added and nothing is rewritten."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data_specs.errors import LedgerError
+from data_specs.keys import derive_key
+from data_specs.model_record import (
+    ComparedValue,
+    ModelComparison,
+    ModelKind,
+    ModelMeasurement,
+    ModelRecord,
+    ModelStanding,
+    Promotion,
+)
+from tasks.registry.model_card import check_weights, weights_fault
+from tasks.storage.dataset.versions import diff_versions
+from tasks.storage.workspace import Workspace
+
+TRAINING = "its training"
+"""What the numbers of a model's own card are measured on."""
+
+
+def standing_of(workspace: Workspace, start: str) -> ModelStanding:
+    """All that is known of the model whose hash starts so; its weights are read.
+
+    Raises:
+        LedgerError: If there is no such model, or more than one.
+    """
+    ledger = workspace.ledger()
+    record = ledger.model_named(start)
+    champion = ledger.champion(record.kind)
+    return ModelStanding(
+        record=record,
+        champion=champion is not None and champion.hash == record.hash,
+        measurements=ledger.measurements(record.hash),
+        promotions=[each for each in ledger.promotions(record.kind) if each.hash == record.hash],
+        fault=weights_fault(workspace.fetched(record.path), record),
+    )
+
+
+def promote(workspace: Workspace, kind: ModelKind, hash: str, reason: str) -> None:
+    """Make a model the champion, as flows do: told twice it is one event, whatever came since.
+
+    Raises:
+        LedgerError: For a model that is unknown or of another kind.
+        ModelError: If its weights are missing or others than were entered.
+    """
+    ledger = workspace.ledger()
+    record = ledger.model(hash)
+    check_weights(workspace.fetched(record.path), record)
+    ledger.promote(kind, hash, reason)
+
+
+def promote_now(workspace: Workspace, start: str, reason: str) -> ModelRecord:
+    """Make a model the champion, as people ask for it: it leads afterwards, even if it was deposed before.
+
+    Returns:
+        The model; where it leads already, nothing is added.
+
+    Raises:
+        LedgerError: If there is no such model, or more than one.
+        ModelError: If its weights are missing or others than were entered.
+    """
+    ledger = workspace.ledger()
+    record = ledger.model_named(start)
+    check_weights(workspace.fetched(record.path), record)
+    events = ledger.promotions(record.kind)
+    if not events or events[-1].hash != record.hash:
+        after = events[-1].event if events else ""
+        event = derive_key("promotion by hand", record.kind, record.hash, reason, after)
+        ledger.promote(record.kind, record.hash, reason, event=event)
+    return record
+
+
+def rollback(workspace: Workspace, kind: ModelKind, reason: str, start: str | None = None) -> ModelRecord:
+    """Make a former champion lead again: the one before the present one, or the one named.
+
+    The same reason told twice in a row is one rollback; to go back further, give another.
+
+    Returns:
+        The champion.
+
+    Raises:
+        LedgerError: If there is no former champion, or the one named never was one.
+        ModelError: If its weights are missing or others than were entered.
+    """
+    ledger = workspace.ledger()
+    events = ledger.promotions(kind)
+    line = line_of_champions(events)
+    if not line:
+        raise LedgerError(f"there is no champion among the models of kind {kind}, so none to roll back")
+    wanted = None if start is None else ledger.model_named(start).hash
+    again = events[-1].action == "rolled back" and events[-1].reason == reason
+    if wanted == line[-1] or (wanted is None and again):
+        return ledger.model(line[-1])
+    if wanted is None and len(line) == 1:
+        raise LedgerError(f"model {line[0]} has no former champion before it; promote another by its hash")
+    if wanted is not None and wanted not in line:
+        raise LedgerError(f"model {wanted} is no former champion; `cleanplate model promote` makes it one")
+    record = ledger.model(wanted or line[-2])
+    check_weights(workspace.fetched(record.path), record)
+    event = derive_key("rollback", kind, record.hash, reason, events[-1].event)
+    ledger.promote(kind, record.hash, reason, event=event, action="rolled back")
+    return record
+
+
+def line_of_champions(events: Sequence[Promotion]) -> list[str]:
+    """The champions that lead to the present one, oldest first and the present one last.
+
+    A rollback takes off the line whoever came after the champion it names, so that two rollbacks go back
+    two steps and not there and back again.
+    """
+    line: list[str] = []
+    for each in events:
+        if each.action == "rolled back" and each.hash in line:
+            last = len(line) - 1 - line[::-1].index(each.hash)
+            line = line[: last + 1]
+        elif not line or line[-1] != each.hash:
+            line.append(each.hash)
+    return line
+
+
+def compare(workspace: Workspace, first: str, second: str) -> ModelComparison:
+    """Two models' numbers, dataset versions and settings side by side.
+
+    Raises:
+        LedgerError: If either is unknown, or a dataset version's file is missing or altered.
+    """
+    ledger = workspace.ledger()
+    one, other = ledger.model_named(first), ledger.model_named(second)
+    added = removed = None
+    if one.dataset_version is not None and other.dataset_version is not None:
+        difference = diff_versions(workspace, one.dataset_version, other.dataset_version)
+        added, removed = len(difference.added), len(difference.removed)
+    return ModelComparison(
+        first=one,
+        second=other,
+        values=compared_values(
+            numbers_of(one, ledger.measurements(one.hash)), numbers_of(other, ledger.measurements(other.hash))
+        ),
+        settings=different_settings(one.settings, other.settings),
+        samples_added=added,
+        samples_removed=removed,
+    )
+
+
+def numbers_of(record: ModelRecord, measurements: Sequence[ModelMeasurement]) -> dict[tuple[str, str], float]:
+    """(what it was measured on, name) → number; of one measured twice, the newest."""
+    numbers = {(TRAINING, name): value for name, value in record.metrics.items()}
+    for each in measurements:
+        numbers |= {(each.measured_on, name): value for name, value in each.values.items()}
+    return numbers
+
+
+def compared_values(
+    first: Mapping[tuple[str, str], float], second: Mapping[tuple[str, str], float]
+) -> list[ComparedValue]:
+    """Every number that either has, in the first's order."""
+    return [
+        ComparedValue(
+            measured_on=where, name=name, first=first.get((where, name)), second=second.get((where, name))
+        )
+        for where, name in dict.fromkeys([*first, *second])
+    ]
+
+
+def different_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings whose values differ, by dotted name."""
+    one, other = dict(_flat(first)), dict(_flat(second))
+    return {
+        name: (one.get(name), other.get(name))
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name) != other.get(name)
+    }
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in settings.items():
+        found += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(before + name, value)]
+    return found

@@ -1,0 +1,149 @@
+"""Removers by name: what `cleanplate remove --model` and its kin can open."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_specs.errors import InputError, ModelError
+from data_specs.model_record import ModelRecord
+from models.baselines.telea import TeleaFill
+from models.diffusion.inpainting import InpaintingNetwork
+from models.objectclear.pipeline import ObjectClearPipeline
+from models.objectclear.remover import ObjectClearRemover
+from models.protocols import RemovalModel
+from models.rorem.any_size import AnySizeRemover, short_side_of
+from models.rorem.remover import InpaintingRemover, SamplingConfig
+from tasks.registry.store import BASE_FOLDER, WEIGHTS_FOLDER, network_at
+from tasks.storage.workspace import Workspace
+
+NAMES = ("object-clear", "rorem", "telea")
+"""Names that ``open_remover`` knows beside folders."""
+OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
+"""The shipped ObjectClear, made by ``cleanplate train object-clear``."""
+_OBJECT_TOKEN = "object_token"
+"""The part that tells ObjectClear's folder from RORem's."""
+_HASH = re.compile(r"[0-9a-f]{4,64}")
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRemover:
+    """A remover for pictures of any size, and what it is in words."""
+
+    remover: RemovalModel
+    title: str
+
+
+def open_remover(name: str | None, steps: int | None) -> OpenedRemover:
+    """Open a remover by name or folder; without a name, the best that ships.
+
+    Args:
+        name: One of ``NAMES``, or a folder that holds a network.
+        steps: Denoising steps; None: the remover's own.
+
+    Raises:
+        ModelError: If the folder holds no usable network.
+        InputError: If there is neither such a name nor such a folder, or steps are asked of Telea.
+    """
+    if name == "telea":
+        if steps is not None:
+            raise InputError("--steps", "Telea's fill has no steps; leave them out")
+        return OpenedRemover(TeleaFill(), "Telea's fill")
+    if name is None:
+        name = "object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem"
+    if name == "object-clear":
+        return _object_clear(OBJECT_CLEAR_FOLDER, steps, "ObjectClear, the shipped weights")
+    if name == "rorem":
+        return _rorem(network_at(BASE_FOLDER), steps, "RORem's remover, the shipped base")
+    folder = Path(name)
+    if not folder.exists():
+        raise InputError(f"--model {name}", f"neither {', '.join(NAMES)} nor a folder that exists")
+    check_no_pickle(folder)
+    if (folder / _OBJECT_TOKEN).is_dir():
+        return _object_clear(folder, steps, f"ObjectClear in {folder}")
+    return _rorem(network_at(folder), steps, f"RORem's remover in {folder}")
+
+
+def open_champion(workspace: Path, steps: int | None) -> OpenedRemover:
+    """Open a workspace's champion.
+
+    Raises:
+        InputError: If there is no workspace, or no remover in it.
+        ModelError: If its folder holds no usable network.
+    """
+    place = Workspace.existing(workspace)
+    champion = place.ledger().champion("remover")
+    if champion is None:
+        raise InputError(workspace, "this workspace has no remover yet; run `cleanplate cycle` first")
+    return _recorded(place, champion, steps, f"RORem's remover, champion {champion.hash} of {workspace}")
+
+
+def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemover:
+    """Open a remover of a workspace by its hash.
+
+    Args:
+        workspace: Whose ledger knows it.
+        start: Its hash, or enough of its beginning.
+        steps: Denoising steps; None: those it was entered with.
+
+    Raises:
+        InputError: If there is no workspace.
+        LedgerError: If it knows no such model, or more than one.
+        ModelError: If it is no remover, or its folder holds no usable network.
+    """
+    place = Workspace.existing(workspace)
+    record = place.ledger().model_named(start)
+    if record.kind != "remover":
+        raise ModelError(f"model {record.hash} is a {record.kind} and removes nothing; name a remover")
+    return _recorded(place, record, steps, f"RORem's remover {record.hash} of {workspace}")
+
+
+def is_remover_folder_or_name(name: str) -> bool:
+    """Whether ``open_remover`` may open it; what else looks like a hash may be a workspace's model."""
+    return name in NAMES or Path(name).exists() or not _HASH.fullmatch(name)
+
+
+def _recorded(place: Workspace, record: ModelRecord, steps: int | None, title: str) -> OpenedRemover:
+    folder = place.fetched(record.path)
+    absent = [name for name in record.weights if not (folder / name).is_file()]
+    if absent or not folder.is_dir():
+        raise ModelError(
+            f"{folder}: model {record.hash} lacks {', '.join(absent) or 'its folder'}; restore it from a "
+            "backup, or choose another with `cleanplate model list`"
+        )
+    sampling = SamplingConfig.model_validate(record.settings.get("sampling", {}))
+    return _rorem(network_at(folder), steps, title, sampling)
+
+
+def check_no_pickle(folder: Path) -> None:
+    """Refuse weights whose reading may run anybody's code.
+
+    Raises:
+        ModelError: If the path is a file, or holds pickles and no safetensors.
+    """
+    if folder.is_file():
+        if folder.suffix in _PICKLES:
+            raise ModelError(_PICKLED.format(folder))
+        raise ModelError(f"{folder}: is a file; give the folder that holds unet/, vae/ and scheduler/")
+    pickles = [path for path in sorted(folder.rglob("*")) if path.suffix in _PICKLES]
+    if pickles and not any(folder.rglob("*.safetensors")):
+        raise ModelError(_PICKLED.format(pickles[0]))
+
+
+_PICKLED = "{}: holds pickled weights, which may run code when they are read; convert them to safetensors"
+
+
+def _object_clear(folder: Path, steps: int | None, title: str) -> OpenedRemover:
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: there is no model here; run `cleanplate train object-clear`")
+    return OpenedRemover(ObjectClearRemover(ObjectClearPipeline.from_pretrained(folder), steps), title)
+
+
+def _rorem(
+    network: InpaintingNetwork, steps: int | None, title: str, own: SamplingConfig | None = None
+) -> OpenedRemover:
+    """``own``: how the network is sampled where no steps are asked for."""
+    own = own or SamplingConfig()
+    sampling = own if steps is None else SamplingConfig(**{**own.model_dump(), "steps": steps})
+    remover = InpaintingRemover(network, sampling)
+    return OpenedRemover(AnySizeRemover(remover, short_side_of(network.unet, network.vae)), title)

@@ -1,0 +1,1 @@
+"""Removing objects from a user's own files."""

@@ -1,0 +1,114 @@
+"""Which masks belong to which picture, and where each removal goes: by arguments, or by stems in folders."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_specs.errors import InputError
+from data_specs.reject import Reject, RejectReason
+from tasks.removal.write_picture import PICTURE_SUFFIXES
+
+_NUMBERED = re.compile(r"(?P<stem>.+)\.(?P<number>\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalFiles:
+    """One picture, its masks in the order of removal, and the file to write."""
+
+    source: Path
+    masks: tuple[Path, ...]
+    out: Path
+
+    def beside(self, kind: str) -> Path:
+        """A further picture's file beside the removal: ``out.png`` → ``out.compare.png``."""
+        return self.out.with_name(f"{self.out.stem}.{kind}.png")
+
+
+def match_files(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalFiles | Reject]:
+    """Match pictures with masks; nothing is opened.
+
+    A mask folder gives a picture ``STEM.jpg`` the masks ``STEM.png``, ``STEM.1.png``, ``STEM.2.png`` …, by
+    number. Several mask arguments follow each other.
+
+    Args:
+        source: A picture, or a folder of pictures.
+        masks: Files or folders for a picture, folders for a folder.
+        out: A picture's name, or a folder (made if it is missing) for ``STEM.png``.
+
+    Returns:
+        In the order of stems; a reject for each stem that lacks its picture or its mask.
+
+    Raises:
+        InputError: If an argument does not exist, or does not go with the others.
+    """
+    for path in (source, *masks):
+        if not path.exists():
+            raise InputError(path, "there is no such file or folder")
+    if not source.is_dir():
+        return [_for_one_picture(source, masks, out)]
+    for path in masks:
+        if not path.is_dir():
+            raise InputError(path, f"is a file, but {source} is a folder; give a folder of masks")
+    folders = [path.resolve() for path in (source, *masks, out)]
+    if len(set(folders)) < len(folders):
+        raise InputError(out, "pictures, masks and removals must lie in different folders")
+    if out.exists() and not out.is_dir():
+        raise InputError(out, f"is a file, but {source} is a folder; name a folder")
+    return _for_a_folder(source, masks, out)
+
+
+def _for_one_picture(source: Path, masks: Sequence[Path], out: Path) -> RemovalFiles:
+    found: list[Path] = []
+    for path in masks:
+        belonging = _masks_by_stem(path, {source.stem}).get(source.stem, []) if path.is_dir() else [path]
+        if not belonging:
+            raise InputError(path, f"it holds no mask {source.stem}.png or {source.stem}.1.png")
+        found += belonging
+    is_folder = out.is_dir() or not out.suffix
+    files = RemovalFiles(source, tuple(found), out / f"{source.stem}.png" if is_folder else out)
+    for path in (source, *found):
+        if files.out.resolve() == path.resolve():
+            raise InputError(files.out, "the removal would overwrite what it is made from; name another file")
+    return files
+
+
+def _for_a_folder(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalFiles | Reject]:
+    pictures: dict[str, list[Path]] = {}
+    for path in _pictures_in(source):
+        pictures.setdefault(path.stem, []).append(path)
+    by_stem: dict[str, list[Path]] = {}
+    for folder in masks:
+        for stem, found in _masks_by_stem(folder, set(pictures)).items():
+            by_stem.setdefault(stem, []).extend(found)
+    matched: list[RemovalFiles | Reject] = []
+    for stem in sorted(set(pictures) | set(by_stem)):
+        if stem not in pictures:
+            matched.append(_reject(stem, RejectReason.MISSING_FILE, "a mask without a picture"))
+        elif stem not in by_stem:
+            matched.append(_reject(stem, RejectReason.MISSING_FILE, "a picture without a mask"))
+        elif len(pictures[stem]) > 1:
+            matched.append(_reject(stem, RejectReason.BAD_RECORD, "more than one picture of this stem"))
+        else:
+            matched.append(RemovalFiles(pictures[stem][0], tuple(by_stem[stem]), out / f"{stem}.png"))
+    return matched
+
+
+def _masks_by_stem(folder: Path, stems: set[str]) -> dict[str, list[Path]]:
+    """Masks by the picture they belong to: the plain name first, then by number."""
+    numbered: dict[str, list[tuple[int, Path]]] = {}
+    for path in _pictures_in(folder):
+        match = _NUMBERED.fullmatch(path.stem)
+        if match and path.stem not in stems:
+            numbered.setdefault(match["stem"], []).append((int(match["number"]), path))
+        else:
+            numbered.setdefault(path.stem, []).append((-1, path))
+    return {stem: [path for _, path in sorted(found)] for stem, found in numbered.items()}
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURE_SUFFIXES]
+
+
+def _reject(stem: str, reason: RejectReason, detail: str) -> Reject:
+    return Reject(source="remove", name=stem, reason=reason, detail=detail)

@@ -1,0 +1,144 @@
+"""Remove: one picture's objects, mask after mask, from file to file."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.arrays import Alpha, Mask, RgbImage
+from data_specs.errors import InputError
+from data_specs.reject import RejectReason
+from models.protocols import AttentiveRemover, RemovalModel
+from tasks.removal.files import RemovalFiles
+from tasks.removal.write_picture import check_writable, write_picture
+from tasks.sources.image_files import RejectedPicture, check_same_size, read_picture, read_soft_mask
+
+LEAST_SIDE_PX = 16
+"""Below this there is no neighbourhood to remove anything into."""
+_SOFT_SHARE = 0.01
+"""Grey pixels for each marked one from which on a mask counts as soft."""
+_GAP_PX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalExtras:
+    """What is written beside a removal."""
+
+    attention: bool = False
+    """``OUT.attention.png``, H×W grey: where the model attended, the greatest over the masks."""
+    compare: bool = False
+    """``OUT.compare.png``: the source and the removal side by side."""
+
+
+class RemovalReport(BaseModel):
+    """A removal that was written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: Path
+    masks: tuple[Path, ...]
+    out: Path
+    beside: tuple[Path, ...]
+    """The further files."""
+    model_hash: str
+    seed: int
+    seconds: float
+    notes: tuple[str, ...]
+    """What people should know of it, a sentence each."""
+
+
+def check_extras(remover: RemovalModel, extras: RemovalExtras) -> None:
+    """Refuse what a remover cannot give, before anything is read.
+
+    Raises:
+        InputError: If attention is wanted of a remover that has none.
+    """
+    if extras.attention and not isinstance(remover, AttentiveRemover):
+        raise InputError("--save-attention", "this remover attends to nothing; use --model object-clear")
+
+
+def remove_from_files(
+    files: RemovalFiles, remover: RemovalModel, seed: int, extras: RemovalExtras
+) -> RemovalReport:
+    """Read, remove, write. The removal's own file comes last, so that it stands for all of them.
+
+    Args:
+        files: The picture, its masks in order (each sees what the ones before it removed), the output.
+        remover: Takes pictures of any size.
+        seed: Of the noise, the same for each mask.
+        extras: What else to write; see ``check_extras``.
+
+    Raises:
+        RejectedPicture: If the picture or a mask is refused; nothing is written then.
+        InputError: If the output cannot be written.
+    """
+    began = time.monotonic()
+    for path in (files.out, *_beside(files, extras)):
+        check_writable(path)
+    source = _read_source(files.source)
+    masks, notes = _read_masks(files.masks, source.shape[:2])
+    removal, attention = _remove_all(source, masks, remover, seed, extras)
+    if attention is not None:
+        write_picture(files.beside("attention"), np.round(attention * 255).astype(np.uint8))
+    if extras.compare:
+        write_picture(files.beside("compare"), side_by_side(source, removal))
+    write_picture(files.out, removal)
+    return RemovalReport(
+        source=files.source,
+        masks=files.masks,
+        out=files.out,
+        beside=_beside(files, extras),
+        model_hash=remover.model_hash,
+        seed=seed,
+        seconds=round(time.monotonic() - began, 3),
+        notes=notes,
+    )
+
+
+def side_by_side(before: RgbImage, after: RgbImage) -> RgbImage:
+    """Two pictures H×W×3 uint8 with a white gap of 8 px: H×(2W + 8)×3."""
+    gap = np.full((before.shape[0], _GAP_PX, 3), 255, np.uint8)
+    return np.concatenate([before, gap, after], axis=1)
+
+
+def _beside(files: RemovalFiles, extras: RemovalExtras) -> tuple[Path, ...]:
+    wanted = {"attention": extras.attention, "compare": extras.compare}
+    return tuple(files.beside(kind) for kind, is_wanted in wanted.items() if is_wanted)
+
+
+def _read_source(path: Path) -> RgbImage:
+    source = read_picture(path)
+    height, width = source.shape[:2]
+    if min(height, width) < LEAST_SIDE_PX:
+        detail = f"{width}×{height}, a removal needs {LEAST_SIDE_PX} pixels a side"
+        raise RejectedPicture(path, RejectReason.TOO_SMALL, detail)
+    return source
+
+
+def _read_masks(paths: tuple[Path, ...], size: tuple[int, int]) -> tuple[list[Mask], tuple[str, ...]]:
+    """The masks, and a note on each that is soft: there is no half of an object to remove."""
+    masks: list[Mask] = []
+    notes: list[str] = []
+    for path in paths:
+        mask, softness = read_soft_mask(path)
+        check_same_size(path, mask.shape, size)
+        masks.append(mask)
+        if softness > _SOFT_SHARE:
+            notes.append(f"{path}: a soft mask; what is brighter than half grey is removed")
+    return masks, tuple(notes)
+
+
+def _remove_all(
+    source: RgbImage, masks: list[Mask], remover: RemovalModel, seed: int, extras: RemovalExtras
+) -> tuple[RgbImage, Alpha | None]:
+    removal = source
+    attention = np.zeros(source.shape[:2], np.float32) if extras.attention else None
+    for mask in masks:
+        if attention is not None and isinstance(remover, AttentiveRemover):
+            removal, attended = remover.remove_attending(removal, mask, seed)
+            np.maximum(attention, attended, out=attention)
+        else:
+            removal = remover.remove([removal], [mask], [seed])[0]
+    return removal, attention

@@ -1,0 +1,167 @@
+"""The review server's routes: each asks who it is, hands on, and gives JSON, a picture or a page's file."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.types import ASGIApp
+
+from data_specs.errors import CleanplateError
+from data_specs.person import Person
+from data_specs.review_quality import ReviewQuality
+from tasks.review.auth import Sessions
+from tasks.review.errors import Refusal, status_of
+from tasks.review.limits import RateLimits
+from tasks.review.middleware import Guard
+from tasks.review.pictures import PictureName, ReviewPictures
+from tasks.review.proxy import PublicUrl
+from tasks.review.quality import batch_quality
+from tasks.review.quality_page import quality_page
+from tasks.review.service import AnswerBody, Desk, LeaseBody, UndoBody
+from tasks.review.static_files import PageFile, PageFiles
+from tasks.review.tokens import csrf_of
+from tasks.storage.ledger import Ledger
+from tasks.storage.workspace import Workspace
+
+FOR_GOOD = "private, max-age=31536000, immutable"
+
+
+class TokenBody(BaseModel):
+    """A person's token."""
+
+    token: str = Field(min_length=1, max_length=200)
+
+
+def _no_hook(batch: str) -> None:
+    """Nobody waits for the batch."""
+
+
+def create_app(
+    workspace: Workspace,
+    *,
+    batch: str | None = None,
+    hosts: frozenset[str] = frozenset({"127.0.0.1", "localhost", "[::1]"}),
+    secure: bool = False,
+    public_url: PublicUrl | None = None,
+    limits: RateLimits | None = None,
+    when_complete: Callable[[str], None] = _no_hook,
+) -> ASGIApp:
+    """The server's application.
+
+    Args:
+        workspace: Where the ledger and the shards lie.
+        batch: The batch to ask about; None = all that want answers, oldest first.
+        hosts: Names, without port, under which the server may be asked for.
+        secure: Whether it stands behind TLS, so that its cookie is for TLS only.
+        public_url: What people open where a proxy stands before it; None = the server itself.
+        limits: Rate limits; None = the usual ones.
+        when_complete: Called with a batch's name after the answer that was its last one wanted.
+    """
+    ledger, pages = workspace.ledger(keep_connections=True), PageFiles()
+    pictures = ReviewPictures(workspace, ledger)
+    prefix = public_url.prefix if public_url else ""
+    sessions = Sessions(ledger, limits or RateLimits(), secure, prefix)
+    desk = Desk(ledger, pictures, batch, pages.version, when_complete)
+    # A redirect would name this server's own scheme and host; behind a proxy the browser knows others.
+    app = FastAPI(
+        title="cleanplate review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+    _add_refusals(app)
+    _add_api(app, sessions, desk)
+    _add_quality(app, sessions, desk, ledger, pages.version)
+    _add_files(app, sessions, pages, pictures)
+    return Guard(app, hosts, public_url)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(CleanplateError)
+    def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, CleanplateError)
+        return JSONResponse({"error": str(error)}, status_of(error))
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+        return JSONResponse({"error": f"{where}: {first['msg']}"}, 400)
+
+    @app.exception_handler(HTTPException)
+    def unknown(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse(
+            {"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code
+        )
+
+
+def _add_api(app: FastAPI, sessions: Sessions, desk: Desk) -> None:
+    asking = Depends(sessions.asking)
+
+    @app.post("/api/session")
+    def sign_in(request: Request, response: Response, body: TokenBody) -> dict[str, str]:
+        return {"person": sessions.sign_in(request, response, body.token).name}
+
+    @app.delete("/api/session")
+    def sign_out(request: Request, response: Response, person: Annotated[Person, asking]) -> dict[str, str]:
+        sessions.sign_out(request, response)
+        return {"person": person.name}
+
+    @app.get("/api/state")
+    def state(request: Request, person: Annotated[Person, asking]) -> dict[str, Any]:
+        return {**desk.state(person), "csrf": csrf_of(request.cookies[sessions.cookie])}
+
+    @app.post("/api/lease")
+    def lease(person: Annotated[Person, asking], body: LeaseBody) -> dict[str, Any]:
+        return desk.lease(person, body)
+
+    @app.post("/api/answer")
+    def answer(person: Annotated[Person, asking], body: AnswerBody) -> dict[str, Any]:
+        return desk.answer(person, body)
+
+    @app.post("/api/undo")
+    def undo(person: Annotated[Person, asking], body: UndoBody) -> dict[str, Any]:
+        return desk.undo(person, body)
+
+
+def _add_quality(app: FastAPI, sessions: Sessions, desk: Desk, ledger: Ledger, version: str) -> None:
+    signed_in = [Depends(sessions.asking)]
+
+    @app.get("/api/quality", dependencies=signed_in)
+    def quality() -> ReviewQuality:
+        batch = desk.judged_batch()
+        if batch is None:
+            raise Refusal(404, "there is no review batch yet; open one with `cleanplate review open`")
+        return batch_quality(ledger, batch)
+
+    @app.get("/quality", dependencies=signed_in)
+    def page() -> HTMLResponse:
+        return HTMLResponse(quality_page(ledger, desk.judged_batch(), version))
+
+
+def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, pictures: ReviewPictures) -> None:
+    @app.get("/")
+    def index() -> Response:
+        return _file(pages.index)
+
+    @app.get("/static/{path:path}")
+    def static(path: str) -> Response:
+        found, versioned = pages.find(path)
+        if found is None:
+            raise Refusal(404, "the page has no such file; load the page again")
+        return _file(found, "public, max-age=31536000, immutable" if versioned else "no-cache")
+
+    @app.get("/pictures/{candidate}/{name}.png", dependencies=[Depends(sessions.person)])
+    def picture(request: Request, candidate: str, name: PictureName) -> Response:
+        found = pictures.picture(candidate, name)
+        headers = {"ETag": found.etag, "Cache-Control": FOR_GOOD}
+        if request.headers.get("if-none-match") == found.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(found.content, media_type=found.media_type, headers=headers)
+
+
+def _file(file: PageFile, cache: str = "no-store") -> Response:
+    return Response(file.content, headers={"Content-Type": file.media_type, "Cache-Control": cache})

@@ -1,0 +1,86 @@
+"""Beside the review server: whoever waits for a batch is woken once it is complete, however long it takes."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from data_specs.errors import InputError, LedgerError
+from tasks.review.ending import batch_ending
+from tasks.review.suspended_runs import tell_complete, wake_runs
+from tasks.storage.workspace import Workspace
+
+_FIRST_SECONDS = 0.5
+_LONGEST_SECONDS = 30.0
+
+
+class Waker:
+    """A thread that asks again until it is heard; nothing is kept here that a restart would lose.
+
+    A batch may be complete before its run has suspended, or while Prefect is away.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._noticed = threading.Event()
+        self._pending: set[str] = set()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        for batch in self._workspace.ledger().batches():
+            self.notice(batch.name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping = True
+        self._noticed.set()
+        self._thread.join()
+
+    def notice(self, batch: str) -> None:
+        """Look at a batch, now and until its runs go on; called after each last answer. Never waits."""
+        self._pending.add(batch)
+        self._noticed.set()
+
+    def _run(self) -> None:
+        pause = _FIRST_SECONDS
+        while not self._stopping:
+            news = self._noticed.wait(pause if self._pending else None)
+            self._noticed.clear()
+            pause = _FIRST_SECONDS if news else min(2 * pause, _LONGEST_SECONDS)
+            for batch in list(self._pending):
+                # Taken out before the look: a notice that comes during it is not lost.
+                self._pending.discard(batch)
+                if not (self._stopping or _settled(self._workspace, batch)):
+                    self._pending.add(batch)
+
+
+def _settled(workspace: Workspace, batch: str) -> bool:
+    """Whether nothing is left to do for a batch; otherwise it is tried."""
+    try:
+        return wake_if_complete(workspace, batch)
+    except (InputError, LedgerError, httpx.HTTPError):
+        return False
+
+
+def wake_if_complete(workspace: Workspace, batch: str) -> bool:
+    """Tell Prefect of a complete batch and resume whoever waits for it.
+
+    Returns:
+        False when somebody may still be asleep: ask again.
+
+    Raises:
+        httpx.HTTPError: If Prefect cannot be told.
+        LedgerError: If the ledger cannot be asked.
+    """
+    ledger = workspace.ledger()
+    counts = ledger.batch_counts(batch)
+    if counts.left > 0 or batch_ending(workspace, batch) is not None:
+        return True
+    tell_complete(workspace, batch, counts.model_dump())
+    woken = wake_runs(workspace, batch, {"decision": "continue"})
+    return all(each.state in ("resumed", "over") for each in woken)

@@ -1,0 +1,131 @@
+"""The desk: what the page shows one person, and what they do there, as the API's JSON."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.person import Person
+from data_specs.review import REASONS, Decision, PlainText
+from data_specs.review_batch import Answer, Lease
+from tasks.review.errors import Refusal
+from tasks.review.pictures import ReviewPictures
+from tasks.storage.ledger import Ledger
+
+
+class LeaseBody(BaseModel):
+    """How many items are wanted."""
+
+    count: int = Field(default=10, ge=1, le=20)
+
+
+class AnswerBody(BaseModel):
+    """An answer as the page sends it."""
+
+    model_config = ConfigDict(str_strip_whitespace=True)
+
+    lease: str = Field(pattern=r"^[0-9a-f]{20}$")
+    decision: Decision
+    reason: str = Field(default="", max_length=40)
+    seconds: float = Field(ge=0, le=86_400, allow_inf_nan=False)
+    page_version: PlainText = Field(default="", max_length=32)
+
+
+class UndoBody(BaseModel):
+    """Which answer is taken back."""
+
+    event: str = Field(pattern=r"^[0-9a-f]{20}$")
+
+
+class Desk:
+    """One server's review work."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pictures: ReviewPictures,
+        batch: str | None,
+        page_version: str,
+        when_complete: Callable[[str], None],
+    ) -> None:
+        """``batch``: the one to ask about; None = all that want answers."""
+        self._ledger = ledger
+        self._pictures = pictures
+        self._batch = batch
+        self._page_version = page_version
+        self._when_complete = when_complete
+        # SQLite's writers wait by polling, and an unlucky one for seconds; in one process they queue.
+        self._writing = threading.Lock()
+
+    def state(self, person: Person) -> dict[str, Any]:
+        """Where the person and the batch stand."""
+        name = next(iter(self._batches()), None)
+        state: dict[str, Any] = {
+            "person": person.name,
+            "page_version": self._page_version,
+            "reasons": list(REASONS),
+            "batch": {"name": name or "", "left": 0, "answers": 0, "wanted": 0},
+            "mine": {"answers": 0, "per_minute": 0.0},
+        }
+        if name is not None:
+            counts = self._ledger.batch_counts(name)
+            state["batch"] |= {"left": counts.left, "answers": counts.answers, "wanted": counts.wanted}
+            state["mine"] = self._mine(name, person)[0]
+        return state
+
+    def lease(self, person: Person, body: LeaseBody) -> dict[str, Any]:
+        """Items for the person, those held already first, from the oldest batch that has any for them."""
+        for name in self._batches():
+            with self._writing:
+                leases = self._ledger.lease_items(name, person.name, body.count, datetime.now(UTC))
+            if leases:
+                return {"items": [self._item(each) for each in leases]}
+        return {"items": []}
+
+    def answer(self, person: Person, body: AnswerBody) -> dict[str, Any]:
+        """Records an answer."""
+        if body.reason not in ("", *REASONS):
+            raise Refusal(400, f"the reason must be one of: {', '.join(REASONS)}")
+        answer = Answer(**body.model_dump(exclude={"lease"}))
+        with self._writing:
+            review = self._ledger.answer(body.lease, person.name, answer, datetime.now(UTC))
+        batch = str(review.batch)
+        mine, left = self._mine(batch, person)
+        if left == 0:
+            self._when_complete(batch)
+        return {"event": review.event, "mine": mine, "left": left}
+
+    def undo(self, person: Person, body: UndoBody) -> dict[str, Any]:
+        """Takes an answer back."""
+        with self._writing:
+            lease = self._ledger.undo(body.event, person.name, datetime.now(UTC))
+        return {"item": self._item(lease)}
+
+    def judged_batch(self) -> str | None:
+        """The batch whose quality is shown: the one asked about, or else the newest."""
+        newest = [each.name for each in self._ledger.batches()][-1:]
+        return next(iter([*self._batches(), *newest]), None)
+
+    def _batches(self) -> list[str]:
+        """The batches to ask about now."""
+        return self._ledger.wanting_batches() if self._batch is None else [self._batch]
+
+    def _mine(self, batch: str, person: Person) -> tuple[dict[str, float], int]:
+        progress = self._ledger.progress(batch, person.name, datetime.now(UTC))
+        return {"answers": progress.answers, "per_minute": round(progress.per_minute, 1)}, progress.left
+
+    def _item(self, lease: Lease) -> dict[str, Any]:
+        seen = self._pictures.describe(lease.candidate)
+        names: tuple[Literal["source", "mask", "removal"], ...] = ("source", "mask", "removal")
+        return {
+            "lease": lease.lease,
+            "candidate": lease.candidate,
+            "expires_at": lease.expires_at.isoformat(),
+            "class_name": seen.class_name,
+            "width": seen.width,
+            "height": seen.height,
+            "mask_box": list(seen.mask_box),
+            "pictures": {name: f"pictures/{lease.candidate}/{name}.png" for name in names},
+        }

@@ -1,0 +1,134 @@
+"""Which flow runs wait for a batch, and waking them once it is answered.
+
+The ledger is counted, never Prefect's events: the run is resumed through Prefect's API, and asked again
+until it has gone on, so that no order of answers, kills and restarts leaves it asleep.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.events import Event
+from prefect.events.schemas.events import Resource
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.keys import derive_key
+from tasks.storage.prefect_password import password_for
+from tasks.storage.workspace import Workspace
+
+COMPLETE_EVENT = "review.batch-complete"
+_PATIENCE_SECONDS = 15
+
+RunState = Literal["resumed", "refused", "busy", "over", "unreachable"]
+"""``busy``: it runs, or waits for something else; ``over``: it ended or is gone."""
+
+
+class WaitingRun(BaseModel):
+    """A flow run that said it would wait for a batch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    flow_run: UUID
+    api: str
+    """Prefect's API as the run reached it."""
+
+
+class Wake(BaseModel):
+    """What asking a waiting run to go on gave."""
+
+    model_config = ConfigDict(frozen=True)
+
+    flow_run: UUID
+    state: RunState
+    detail: str = ""
+
+
+def remember_waiting(workspace: Workspace, batch: str, run: WaitingRun) -> None:
+    """Told before the run suspends, so that whoever completes the batch knows whom to wake."""
+    workspace.ledger().record_phase(_waiting(batch), str(run.flow_run), run.model_dump(mode="json"))
+
+
+def waiting_runs(workspace: Workspace, batch: str) -> list[WaitingRun]:
+    """All that ever said so, first to last."""
+    return [WaitingRun.model_validate(known) for known in workspace.ledger().phases(_waiting(batch))]
+
+
+def pause_key(batch: str, extensions: int) -> str:
+    """Names one suspension; Prefect lets each fire once."""
+    return f"{batch}-{extensions}"
+
+
+def wake_runs(workspace: Workspace, batch: str, form: dict[str, Any]) -> list[Wake]:
+    """Resume every run that is suspended for the batch; harmless however often it is asked.
+
+    Args:
+        workspace: Whose ledger names the runs.
+        batch: The batch.
+        form: What a person would have filled in: ``{"decision": "continue"}`` …
+    """
+    return [_wake(workspace, run, batch, form) for run in waiting_runs(workspace, batch)]
+
+
+def tell_complete(workspace: Workspace, batch: str, counts: dict[str, Any]) -> None:
+    """Emit ``review.batch-complete`` to each Prefect that has a waiting run; once, its id being derived.
+
+    Raises:
+        httpx.HTTPError: If a server cannot be told; ask again later.
+    """
+    ledger = workspace.ledger()
+    for api in sorted({run.api for run in waiting_runs(workspace, batch)}):
+        told = f"{batch} at {api}"
+        if ledger.phase(COMPLETE_EVENT, told) is None:
+            event = Event(
+                event=COMPLETE_EVENT,
+                resource=Resource({"prefect.resource.id": f"cleanplate.review-batch.{batch}"}),
+                payload={"batch": batch, **counts},
+                id=UUID(derive_key(COMPLETE_EVENT, told).ljust(32, "0")),
+            )
+            with _client(workspace, api) as client:
+                client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
+            ledger.record_phase(COMPLETE_EVENT, told, counts)
+
+
+def _wake(workspace: Workspace, run: WaitingRun, batch: str, form: dict[str, Any]) -> Wake:
+    try:
+        with _client(workspace, run.api) as client:
+            state = client.read_flow_run(run.flow_run).state
+            if state is None or state.is_final():
+                return Wake(flow_run=run.flow_run, state="over")
+            key = state.state_details.pause_key or ""
+            if state.type != StateType.PAUSED or key.rpartition("-")[0] != batch:
+                return Wake(flow_run=run.flow_run, state="busy", detail=state.name or "")
+            answer = client.resume_flow_run(run.flow_run, run_input=form)
+    except ObjectNotFound:
+        return Wake(flow_run=run.flow_run, state="over", detail="Prefect does not know it")
+    except httpx.HTTPError as error:
+        return Wake(flow_run=run.flow_run, state="unreachable", detail=f"{run.api}: {error}")
+    if answer.status == SetStateStatus.ACCEPT:
+        return Wake(flow_run=run.flow_run, state="resumed")
+    # Prefect answers 200 here too: a wrong form is REJECT, a run that somebody else resumed ABORT.
+    state_now: RunState = "refused" if answer.status == SetStateStatus.REJECT else "busy"
+    return Wake(flow_run=run.flow_run, state=state_now, detail=str(getattr(answer.details, "reason", "")))
+
+
+def _waiting(batch: str) -> str:
+    return f"waiting for {batch}"
+
+
+@contextmanager
+def _client(workspace: Workspace, api: str) -> Iterator[SyncPrefectClient]:
+    """A client of that API, with the password that Prefect's settings state, or the workspace's own."""
+    settings: dict[Any, Any] = {PREFECT_API_URL: api}
+    password = password_for(api, workspace.root / "prefect")
+    if password is not None:
+        settings[PREFECT_API_AUTH_STRING] = password
+    patience = {"timeout": _PATIENCE_SECONDS}
+    with temporary_settings(settings), get_client(patience, sync_client=True) as client:
+        yield client

@@ -1,0 +1,103 @@
+"""Grow: accepted candidates become triplets of the dataset (RORem, stages 2 and 3)."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from prefect import task
+
+from data_specs.candidate import Candidate
+from data_specs.keys import derive_key
+from data_specs.shard import EncodedSample, ShardRef
+from data_specs.triplet import Triplet
+from tasks.execution import INLINE, do_shard
+from tasks.execution.retries import RETRY_LOST_NETWORK
+from tasks.execution.shard_task import BY_WORK, ShardWork
+from tasks.storage.shards import ShardReader, decode_candidate, encode_triplet, write_shard
+from tasks.storage.workspace import Workspace
+
+
+class GrowWork(ShardWork):
+    """One shard of grown triplets."""
+
+    phase: str
+    candidates: tuple[ShardRef, ...]
+    accepted: tuple[str, ...]
+    """Their keys. (A field named ``keys`` would make Prefect take the model for a mapping.)"""
+
+
+def accepted_by_review(items: Mapping[str, Sequence[str]], yes: set[str]) -> list[str]:
+    """One YES candidate of each item that has any: the first by key, which is as good as drawn.
+
+    Args:
+        items: Candidate keys of each item.
+        yes: Candidates whose answer was YES.
+    """
+    found = (min((key for key in keys if key in yes), default=None) for keys in items.values())
+    return [key for key in found if key is not None]
+
+
+def accepted_by_score(
+    items: Mapping[str, Sequence[str]], scores: Mapping[str, float], above: float
+) -> list[str]:
+    """The best-scored candidate of each item, where its score is above the threshold."""
+    best = (max(keys, key=lambda key: (scores[key], key)) for keys in items.values())
+    return [key for key in best if scores[key] > above]
+
+
+def one_of_each(items: Mapping[str, Sequence[str]]) -> list[str]:
+    """One candidate of each item whatever its quality: growth without anybody's judgement."""
+    return [min(keys) for keys in items.values()]
+
+
+def candidates_by_item(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, list[str]]:
+    """Candidate keys of each item, items and candidates in the shards' order."""
+    items: dict[str, list[str]] = defaultdict(list)
+    with ShardReader(workspace, refs) as reader:
+        for position in range(len(reader)):
+            candidate = decode_candidate(reader[position])
+            items[candidate.item].append(candidate.key)
+    return dict(items)
+
+
+def grown_triplet(candidate: Candidate) -> Triplet:
+    """The candidate as a training sample, with its TIGHT mask whatever mask the remover got."""
+    return Triplet(
+        key=derive_key("grown", candidate.key),
+        scene=candidate.scene,
+        split=candidate.split,
+        origin=f"candidate:{candidate.key}",
+        source=candidate.source,
+        mask=candidate.mask,
+        ground_truth=candidate.removal,
+    )
+
+
+def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
+    """Write the accepted candidates as triplets."""
+
+    def encoded() -> Iterator[EncodedSample]:
+        with ShardReader(workspace, work.candidates) as reader:
+            for key in work.accepted:
+                triplet = grown_triplet(decode_candidate(reader.by_key(key)))
+                yield encode_triplet(triplet, work.picture_format)
+
+    return write_shard(
+        workspace,
+        stage="grown",
+        round=work.round,
+        index=work.index,
+        input_digest=work.digest,
+        samples=encoded(),
+    )
+
+
+@task(
+    task_run_name="grow {work.phase} {work.index}",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
+)
+def grow_shard(workspace: Workspace, work: GrowWork) -> ShardRef:
+    """One shard of grown triplets."""
+    return do_shard(INLINE, workspace, "grow", work.digest, grow, work)

@@ -1,0 +1,123 @@
+"""Propose: the current remover edits pool pictures (RORem, stages 2 and 3)."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.candidate import Candidate
+from data_specs.keys import derive_key, picture_hash
+from data_specs.pool_item import PoolItem
+from data_specs.shard import EncodedSample, ShardRef
+from models.images.mask_variants import MaskVariant, widen
+from models.protocols import RemovalModel
+from models.rorem.remover import InpaintingRemover, SamplingConfig
+from tasks.execution import INLINE, WorkersConfig, do_shard
+from tasks.execution.retries import RETRY_LOST_NETWORK
+from tasks.execution.shard_task import BY_WORK, ShardWork
+from tasks.registry.store import shared_network_at
+from tasks.storage.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
+from tasks.storage.workspace import Workspace
+
+
+class RemoverRef(BaseModel):
+    """A remover by name and place; weights do not travel between tasks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hash: str
+    """Of weights and sampling."""
+    folder: str
+    """Relative to the workspace; absolute for the shipped base."""
+    sampling: SamplingConfig
+
+
+class ProposeWork(ShardWork):
+    """One shard of candidates."""
+
+    phase: str
+    pool: tuple[ShardRef, ...]
+    """Shards that hold the items."""
+    items: tuple[str, ...]
+    """Keys of the items to edit."""
+    variants: tuple[MaskVariant, ...]
+    remover: RemoverRef
+
+
+def load_remover(workspace: Workspace, ref: RemoverRef) -> InpaintingRemover:
+    """The remover a ref names; loaded and fingerprinted once a process."""
+    return _remover_at(workspace.fetched(ref.folder), ref.sampling.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
+    return InpaintingRemover(shared_network_at(folder), SamplingConfig.model_validate_json(sampling_json))
+
+
+def propose_candidates(
+    items: list[PoolItem], remover: RemovalModel, variants: tuple[MaskVariant, ...]
+) -> Iterator[Candidate]:
+    """Every item edited once for each mask variant, the items in order, their variants together.
+
+    A candidate carries its model's and its picture's hash; its key and its noise follow from them.
+    """
+    keys = [
+        [derive_key("candidate", item.key, remover.model_hash, variant) for variant in variants]
+        for item in items
+    ]
+    removals = [
+        remover.remove(
+            [item.source for item in items],
+            [widen(item.mask, variant) for item in items],
+            [int(key[number][:12], 16) for key in keys],
+        )
+        for number, variant in enumerate(variants)
+    ]
+    for place, item in enumerate(items):
+        for number, variant in enumerate(variants):
+            yield Candidate(
+                key=keys[place][number],
+                item=item.key,
+                scene=item.scene,
+                split=item.split,
+                class_name=item.class_name,
+                variant=variant,
+                model_hash=remover.model_hash,
+                source_hash=picture_hash(item.source),
+                source=item.source,
+                mask=item.mask,
+                removal=removals[number][place],
+            )
+
+
+def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
+    """Edit the items and write the candidates' shard."""
+
+    def encoded() -> Iterator[EncodedSample]:
+        with ShardReader(workspace, work.pool) as reader:
+            items = [decode_pool_item(reader.by_key(key)) for key in work.items]
+        for candidate in propose_candidates(items, load_remover(workspace, work.remover), work.variants):
+            yield encode_candidate(candidate, work.picture_format)
+
+    return write_shard(
+        workspace,
+        stage="candidates",
+        round=work.round,
+        index=work.index,
+        input_digest=work.digest,
+        samples=encoded(),
+    )
+
+
+@task(
+    task_run_name="propose {work.phase} {work.index}",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
+)
+def propose_shard(workspace: Workspace, work: ProposeWork, workers: WorkersConfig = INLINE) -> ShardRef:
+    """One shard of candidates, made by a worker."""
+    return do_shard(workers, workspace, "propose", work.digest, propose, work)

@@ -1,0 +1,91 @@
+"""Choose pool items for a phase; nothing used once is drawn again."""
+
+import re
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.runtime import task_run
+
+from data_specs.errors import FlowError
+from data_specs.keys import Split, derive_key
+from data_specs.shard import ShardRef
+from tasks.storage.ledger.draws import MEASURING
+from tasks.storage.workspace import Workspace
+
+_RUN_KEY = re.compile(r"^[0-9a-f]{20} ")
+
+
+def words_of(phase: str) -> str:
+    """A phase as people know it, without the key of its run."""
+    return _RUN_KEY.sub("", phase)
+
+
+def _name() -> str:
+    asked = task_run.get_parameters()
+    return f"choose {asked['count']} items for {words_of(asked['phase'])}"
+
+
+@task(task_run_name=_name)
+def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> list[str]:
+    """Keys of ``count`` pool items no phase has used, in an order that follows from the seed.
+
+    Asked again for the same phase it gives the same items.
+
+    Raises:
+        FlowError: If the pool has too few left.
+    """
+    ledger = workspace.ledger()
+    drawn = ledger.drawn(phase)
+    if drawn:
+        return drawn
+    unused = unused_items(workspace)
+    if len(unused) < count:
+        raise FlowError(
+            f"the pool has {len(unused)} unused items and {words_of(phase)} needs {count}; "
+            "ingest more pictures"
+        )
+    return _draw(workspace, phase, unused, count, seed)
+
+
+def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: int) -> list[str]:
+    """Keys of the items on which a round's judge is measured: no judge learns from them or their scenes.
+
+    Validation items, where their truth is known: nobody is asked about those. Elsewhere people's answers are
+    the measure, and people are asked about training items only: some are drawn for it, of scenes that no
+    phase has used, and no phase gets their scenes afterwards.
+
+    Raises:
+        FlowError: If there are too few.
+    """
+    phase = f"{run} {MEASURING} {round}"
+    ledger = workspace.ledger()
+    drawn = ledger.drawn(phase)
+    if drawn:
+        return drawn
+    known = ledger.pool_items("validation", truth_known=True)[(round - 1) * count : round * count]
+    if len(known) == count:
+        return known
+    apart = ledger.undrawn_items(apart=True)
+    if len(apart) < count:
+        raise FlowError(
+            f"round {round} needs {count} fresh items to measure its judge on, and the pool has {len(apart)} "
+            "training items of pictures that no phase has used; ingest more pictures"
+        )
+    return _draw(workspace, phase, apart, count, seed)
+
+
+def _draw(workspace: Workspace, phase: str, items: Sequence[str], count: int, seed: int) -> list[str]:
+    chosen = sorted(items, key=lambda key: derive_key("choice", seed, key))[:count]
+    workspace.ledger().draw(phase, chosen)
+    return chosen
+
+
+def unused_items(workspace: Workspace) -> list[str]:
+    """Keys of the pool's training items that no phase has drawn, in the shards' order."""
+    return workspace.ledger().undrawn_items()
+
+
+def items_of(workspace: Workspace, refs: Sequence[ShardRef], split: Split | None = None) -> list[str]:
+    """Keys of the samples of some shards that are of a split (None = any), in order."""
+    held = workspace.ledger().samples_in([ref.name for ref in refs], split)
+    return [row.key for ref in refs for row in held[ref.name]]

@@ -1,0 +1,249 @@
+"""Train the discriminator on the reviews, and calibrate it on reviews it was not trained on."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.candidate import Candidate
+from data_specs.errors import FlowError
+from data_specs.keys import derive_key
+from data_specs.shard import ShardRef
+from models.rorem.calibration import fit_platt
+from models.rorem.discriminator import (
+    DiscriminatorConfig,
+    DiscriminatorNetwork,
+    LoraDiscriminator,
+    load_discriminator,
+)
+from models.training.distributed import (
+    RunningConfig,
+    first_process_first,
+    refuse_cached_latents,
+    training_device,
+)
+from models.training.loop import Progress, TrainingConfig, train
+from models.training.losses.discriminator import ReviewBatch, discriminator_loss
+from models.training.share import Share
+from tasks.execution import INLINE, do_shard
+from tasks.registry.store import drop_checkpoint, keep_model, network_at, record, shared_network_at
+from tasks.rorem.propose import RemoverRef
+from tasks.storage.shards import ShardReader, decode_candidate
+from tasks.storage.workspace import Workspace
+from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches
+from tasks.training.progress import training_progress
+from tasks.training.size_buckets import size_buckets
+
+_LEAST_OF_EACH = 20
+"""Fewer YES or NO than this teach nothing and calibrate nothing."""
+
+
+class JudgeTraining(BaseModel):
+    """All that decides a judge's weights and calibration."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """For people: ``judge 1`` …"""
+    backbone: RemoverRef
+    """The network whose down and mid blocks it borrows."""
+    candidates: tuple[ShardRef, ...]
+    """Reviewed shards, of all human rounds so far."""
+    judge: DiscriminatorConfig
+    training: TrainingConfig
+    held_out_items: tuple[str, ...]
+    """Pool items whose reviews calibrate and do not train. Best of the remover that will be judged: a
+    better remover than the one a judge learnt from succeeds more often than its scores say."""
+
+    @property
+    def digest(self) -> str:
+        """Names the settings; the work is these and the answers, which the ledger holds."""
+        return derive_key(
+            "judge training", self.model_dump_json(exclude={"name": True, "backbone": {"folder"}})
+        )
+
+
+class JudgeRef(BaseModel):
+    """A judge by name and place."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hash: str
+    folder: str
+    backbone: RemoverRef
+
+
+class TrainedJudge(BaseModel):
+    """A trained judge and its loss at each step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    judge: JudgeRef
+    reviewed: int
+    losses: list[float]
+
+
+Answered = list[tuple[Candidate, bool]]
+
+
+def load_judge(workspace: Workspace, ref: JudgeRef) -> LoraDiscriminator:
+    """The judge a ref names, on its backbone; loaded once a process."""
+    return _judge_at(workspace.fetched(ref.folder), workspace.fetched(ref.backbone.folder))
+
+
+@lru_cache(maxsize=2)
+def _judge_at(folder: Path, backbone: Path) -> LoraDiscriminator:
+    return load_discriminator(folder, shared_network_at(backbone))
+
+
+def newest_judge(workspace: Workspace) -> JudgeRef | None:
+    """The judge trained last whose weights are still there, brought here; None before the first."""
+    trainings = reversed(workspace.ledger().phases("trainings"))
+    judges = (JudgeRef.model_validate(known["judge"]) for known in trainings if "judge" in known)
+    return next((judge for judge in judges if workspace.fetched(judge.folder).is_dir()), None)
+
+
+def split_answers(
+    answers: Sequence[tuple[str, str, bool]], held_out: set[str]
+) -> tuple[list[int], list[int]]:
+    """Positions that train and positions that calibrate; an item's candidates never part.
+
+    Args:
+        answers: (candidate, item, YES?) of each.
+        held_out: Items that calibrate.
+    """
+    held = [item in held_out for _, item, _ in answers]
+    return [i for i, h in enumerate(held) if not h], [i for i, h in enumerate(held) if h]
+
+
+def train_judge(
+    workspace: Workspace,
+    work: JudgeTraining,
+    progress: Progress | None = None,
+    running: RunningConfig | None = None,
+) -> TrainedJudge:
+    """Train on the reviews in the ledger; goes on from its checkpoint after a kill.
+
+    Raises:
+        FlowError: If there are too few YES or NO, or too few items to hold any out.
+    """
+    with ShardReader(workspace, work.candidates) as reader:
+        answers = _answers(workspace, reader)
+        # Other answers to the same candidates are other work.
+        digest = derive_key(work.digest, *(f"{key} {yes}" for key, _, yes in answers))
+        phase = f"training {digest}"
+        checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
+        known = _known(workspace, phase, checkpoint)
+        if known is not None:
+            return known
+        fitting, held = split_answers(answers, set(work.held_out_items))
+        if len({answers[i][2] for i in fitting}) < 2 or not held:
+            raise FlowError(
+                "too few items are answered to train the judge and to calibrate it; review more items"
+            )
+        running = running or RunningConfig()
+        refuse_cached_latents(running, "the judge draws other colours of a candidate each time")
+        network = network_at(workspace.fetched(work.backbone.folder))
+        module = DiscriminatorNetwork(network, work.judge, work.training.seed)
+        network.to(training_device())
+        samples, groups = _drawn_from(reader, [answers[i] for i in fitting])
+        batches = review_batches(
+            samples, groups, work.training.batch_size, work.training.seed, running.loader_workers
+        )
+
+        def loss_of(batch: ReviewBatch, share: Share) -> torch.Tensor:
+            return discriminator_loss(module, batch, share)
+
+        losses = train(module, loss_of, batches, work.training, checkpoint, progress, running)
+        with first_process_first():
+            known = _known(workspace, phase, checkpoint)
+            if known is not None:
+                return known
+            judge = LoraDiscriminator(module.to(training_device()), work.judge)
+            _calibrate(
+                judge,
+                [decode_candidate(reader.by_key(answers[i][0])) for i in held],
+                [answers[i][2] for i in held],
+            )
+            for part in (network, module):
+                part.to("cpu")
+            trained = _keep(workspace, work, digest, judge, len(answers), losses)
+            workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
+            drop_checkpoint(checkpoint)
+            return trained
+
+
+def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedJudge | None:
+    """The training as the ledger knows it, if its weights are still there."""
+    known = workspace.ledger().phase("trainings", phase)
+    if known is None or not workspace.fetched(known["judge"]["folder"]).is_dir():
+        return None
+    drop_checkpoint(checkpoint)
+    return TrainedJudge.model_validate(known)
+
+
+def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, bool]]:
+    """(candidate, item, YES?) of each decided training candidate, in the shards' order; no skips."""
+    decisions = workspace.ledger().decisions(reader.keys)
+    decided = {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
+    candidates = (decode_candidate(sample) for sample in reader if sample.split == "train")
+    answers = [(c.key, c.item, decided[c.key]) for c in candidates if c.key in decided]
+    yes = sum(good for _, _, good in answers)
+    if min(yes, len(answers) - yes) < _LEAST_OF_EACH:
+        raise FlowError(
+            f"the judge needs {_LEAST_OF_EACH} YES and {_LEAST_OF_EACH} NO, and has {yes} and "
+            f"{len(answers) - yes}; review more items"
+        )
+    return answers
+
+
+def _drawn_from(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tuple[ReviewSamples, Groups]:
+    """Samples with the YES first, and the two groups every batch is shared between.
+
+    Where pictures are of several sizes, each batch is of one size instead, YES and NO as they come.
+    """
+    ordered = [(key, yes) for wanted in (True, False) for key, _, yes in answers if yes is wanted]
+    yes = sum(good for _, good in ordered)
+    sizes = size_buckets(reader, [key for key, _ in ordered])
+    halves: Groups = [range(yes), range(yes, len(ordered))]
+    return ReviewSamples(reader, ordered), SizeBuckets(sizes) if len(sizes) > 1 else halves
+
+
+def _calibrate(judge: LoraDiscriminator, candidates: list[Candidate], labels: list[bool]) -> None:
+    logits = judge.logits(
+        [c.source for c in candidates], [c.mask for c in candidates], [c.removal for c in candidates]
+    )
+    judge.slope, judge.offset = fit_platt(logits, labels)
+
+
+def _keep(
+    workspace: Workspace,
+    work: JudgeTraining,
+    digest: str,
+    judge: LoraDiscriminator,
+    reviewed: int,
+    losses: list[float],
+) -> TrainedJudge:
+    folder = keep_model(workspace, digest, judge.save)
+    entry = record(
+        workspace,
+        kind="discriminator",
+        model_hash=judge.model_hash,
+        folder=folder,
+        parent=work.backbone.hash,
+        dataset_version=None,
+        metrics={"slope": judge.slope, "offset": judge.offset, "reviewed": float(reviewed)},
+        settings=work.model_dump(mode="json", include={"judge", "training"}),
+    )
+    ref = JudgeRef(hash=entry.hash, folder=entry.path, backbone=work.backbone)
+    return TrainedJudge(judge=ref, reviewed=reviewed, losses=losses)
+
+
+@task(task_run_name="train {work.name}")
+def train_discriminator(workspace: Workspace, work: JudgeTraining) -> TrainedJudge:
+    """Train and calibrate a judge, with a progress bar here and in Prefect."""
+    with training_progress(f"training {work.name}") as progress:
+        return do_shard(INLINE, workspace, "train judge", work.digest, train_judge, work, progress)

@@ -1,0 +1,228 @@
+"""Retrain the remover on a dataset version (RORem, stages 1 to 3)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.errors import FlowError
+from data_specs.keys import derive_key
+from data_specs.version import VersionSample
+from models.rorem.remover import InpaintingRemover, SamplingConfig
+from models.training.distributed import RunningConfig, first_process_first, training_device
+from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
+from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
+from models.training.share import Share
+from tasks.execution import INLINE, do_shard
+from tasks.registry.store import drop_checkpoint, keep_model, network_at, record
+from tasks.rorem.propose import RemoverRef
+from tasks.storage.dataset.versions import load_samples
+from tasks.storage.shards import ShardReader
+from tasks.storage.workspace import Workspace
+from tasks.training.data import SizeBuckets, TripletSamples, triplet_batches
+from tasks.training.latent_cache import cached_latents, latent_batches
+from tasks.training.progress import training_progress
+from tasks.training.size_buckets import size_buckets
+
+
+class RemoverTraining(BaseModel):
+    """All that decides a remover's weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """For people: ``initialisation``, ``human 1`` …"""
+    parent: RemoverRef
+    version: int
+    version_sha256: str
+    """Of the version's sample list."""
+    training: TrainingConfig
+    loss: RemoverLossConfig
+    sampling: SamplingConfig
+
+    @property
+    def digest(self) -> str:
+        """Names the work; the name for people and the parent's place do not count."""
+        facts = self.model_dump_json(exclude={"name": True, "parent": {"folder"}, "version": True})
+        return derive_key("remover training", facts)
+
+
+class RemoverWork(Protocol):
+    """What names a remover that is trained, and how: on triplets, or from a teacher."""
+
+    @property
+    def digest(self) -> str:
+        """Names the work."""
+        ...
+
+    @property
+    def parent(self) -> RemoverRef:
+        """What it begins from, or learns from."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Of the dataset."""
+        ...
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How its removals are sampled."""
+        ...
+
+
+class Trained(BaseModel):
+    """A trained model and its loss at each step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    remover: RemoverRef
+    losses: list[float]
+
+
+def training_groups(samples: Sequence[VersionSample]) -> tuple[list[str], list[range]]:
+    """Training keys in order, and the groups each batch is shared between: initial and grown triplets.
+
+    Half initial, half grown in every batch: early growth is not drowned by what was there before, nor
+    the captured pairs by later growth.
+
+    Raises:
+        FlowError: If there is nothing to train on.
+    """
+    initial = [s.key for s in samples if s.split == "train" and s.stage == "triplets"]
+    grown = [s.key for s in samples if s.split == "train" and s.stage == "grown"]
+    bounds = [range(len(initial)), range(len(initial), len(initial) + len(grown))]
+    groups = [group for group in bounds if len(group)]
+    if not groups:
+        raise FlowError("the dataset version has no training sample; ingest a source first")
+    return initial + grown, groups
+
+
+def train_remover(
+    workspace: Workspace,
+    work: RemoverTraining,
+    progress: Progress | None = None,
+    running: RunningConfig | None = None,
+) -> Trained:
+    """Fine-tune the parent on the version; goes on from its checkpoint after a kill.
+
+    Started by a launcher in several processes, they train together and the first one keeps the result.
+
+    Returns:
+        The remover, recorded in the ledger but not promoted.
+    """
+    known = known_training(workspace, work)
+    if known is not None:
+        return known
+    running = running or RunningConfig()
+    network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
+
+    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+        return remover_loss(network, batch, work.loss, share)
+
+    with version_reader(workspace, work.version) as (reader, samples):
+        batches = remover_batches(workspace, reader, samples, work.training, running, network.vae)
+        checkpoint = checkpoint_of(workspace, work)
+        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, running)
+    network.to("cpu")
+    with first_process_first():
+        return known_training(workspace, work) or keep_trained(workspace, work, network.save, losses)
+
+
+@contextmanager
+def version_reader(
+    workspace: Workspace, version: int
+) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
+    """A dataset version's samples, and what reads them."""
+    samples = load_samples(workspace, version)
+    refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
+    with ShardReader(workspace, refs) as reader:
+        yield reader, samples
+
+
+def remover_batches(
+    workspace: Workspace,
+    reader: ShardReader,
+    samples: Sequence[VersionSample],
+    training: TrainingConfig,
+    running: RunningConfig,
+    vae: Any,
+) -> BatchesFrom:
+    """Batches of a version's training triplets; where these are of several sizes, each batch is of one.
+
+    Of one size: half initial, half grown in every batch. Of several, as in RORem's final stage at high
+    resolution: every sample once an epoch.
+
+    Raises:
+        FlowError: If there are none.
+        ModelError: If latents are to be cached and cannot be written.
+        ShardError: If a sample's size cannot be told.
+    """
+    keys, groups = training_groups(samples)
+    triplets, buckets = TripletSamples(reader, keys), size_buckets(reader, keys)
+    drawn_from = groups if len(buckets) == 1 else SizeBuckets(buckets)
+    draws = (drawn_from, training.batch_size, training.seed, running.loader_workers)
+    if not running.cache_latents:
+        return triplet_batches(triplets, *draws)
+    digests = {name: workspace.ledger().shard(name).sha256 for name in {each.shard for each in samples}}
+    origins = {each.key: digests[each.shard] for each in samples}
+    return latent_batches(
+        cached_latents(workspace, triplets, [(origins[key], key) for key in keys], vae), *draws
+    )
+
+
+def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
+    """Where a training keeps its state."""
+    return workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
+
+
+def known_training(workspace: Workspace, work: RemoverWork) -> Trained | None:
+    """The training as the ledger knows it, if its weights are still there."""
+    known = workspace.ledger().phase("trainings", f"training {work.digest}")
+    if known is None or not workspace.fetched(known["remover"]["folder"]).is_dir():
+        return None
+    drop_checkpoint(checkpoint_of(workspace, work))
+    return Trained.model_validate(known)
+
+
+def keep_trained(
+    workspace: Workspace, work: RemoverWork, save: Callable[[Path], None], losses: list[float]
+) -> Trained:
+    """Keep the weights, enter them in the ledger, and let the checkpoint go.
+
+    Args:
+        workspace: Where.
+        work: Names them.
+        save: Writes the network into the folder it is given.
+        losses: Of each step.
+    """
+    folder = keep_model(workspace, work.digest, save)
+    remover = InpaintingRemover(network_at(folder), work.sampling)
+    entry = record(
+        workspace,
+        kind="remover",
+        model_hash=remover.model_hash,
+        folder=folder,
+        parent=work.parent.hash,
+        dataset_version=work.version,
+        metrics={"loss": sum(losses[-20:]) / len(losses[-20:])},
+        settings=cast(BaseModel, work).model_dump(
+            mode="json", include={"training", "loss", "lora", "sampling"}
+        ),
+    )
+    ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
+    trained = Trained(remover=ref, losses=losses)
+    workspace.ledger().record_phase("trainings", f"training {work.digest}", trained.model_dump(mode="json"))
+    drop_checkpoint(checkpoint_of(workspace, work))
+    return trained
+
+
+@task(task_run_name="train remover: {work.name}")
+def retrain(workspace: Workspace, work: RemoverTraining) -> Trained:
+    """Fine-tune a remover, with a progress bar here and in Prefect."""
+    with training_progress(f"training {work.name}") as progress:
+        return do_shard(INLINE, workspace, "train remover", work.digest, train_remover, work, progress)

@@ -1,0 +1,1 @@
+"""A fixed-camera clip becomes triplets."""

@@ -1,0 +1,68 @@
+"""The clean plate: what a fixed camera sees once everything that moves is gone."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_specs.arrays import RgbImage
+from tasks.sources.clip.clip_light import match_light
+
+_STRIP_ROWS = 64
+"""Rows at a time, so that memory stays near that of the samples themselves."""
+_PIXELS_AT_ONCE = 2048
+_TOLERANCE = 14
+"""Levels, greatest over the channels: samples this near to one another show the same thing."""
+
+
+def clean_plate(samples: Sequence[RgbImage]) -> RgbImage:
+    """One H×W×3 uint8 picture of the empty scene.
+
+    Each sample is brought to the light of the middle one. A pixel's median then stands where at least
+    half of the samples agree with it; elsewhere (covered more than half the time, by one thing after
+    another) the colour that most samples share. Both are refined to the mean of the samples that agree,
+    which frees the median of the pull of what passed by.
+
+    Args:
+        samples: At least three H×W×3 uint8 frames, spread over the clip, from one fixed camera.
+    """
+    reference = samples[len(samples) // 2]
+    stack = np.stack([match_light(sample, reference) for sample in samples])
+    plate = np.empty_like(reference)
+    for top in range(0, plate.shape[0], _STRIP_ROWS):
+        rows = slice(top, top + _STRIP_ROWS)
+        plate[rows] = _plate_of_strip(stack[:, rows])
+    return plate
+
+
+def _plate_of_strip(strip: NDArray[np.uint8]) -> RgbImage:
+    """N×h×W×3 uint8 samples → h×W×3 uint8."""
+    centre = np.median(strip, axis=0).astype(np.uint8)
+    agree = _agrees(strip, centre)
+    contested = agree.mean(axis=0) < 0.5
+    if contested.any():
+        centre[contested] = _commonest_colours(strip[:, contested])
+        agree = _agrees(strip, centre)
+    weights = agree[..., None]
+    total = np.maximum(weights.sum(axis=0, dtype=np.uint32), 1)
+    return np.rint((strip * weights).sum(axis=0, dtype=np.uint32) / total).astype(np.uint8)
+
+
+def _agrees(strip: NDArray[np.uint8], centre: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """N×h×W bool: the sample is within the tolerance of the centre in every channel."""
+    near = np.empty(strip.shape[:3], np.bool_)
+    for index, sample in enumerate(strip):
+        near[index] = cv2.absdiff(sample, centre).max(axis=2) <= _TOLERANCE
+    return near
+
+
+def _commonest_colours(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """N×P×3 uint8 → P×3: for each pixel the sample with most others near it."""
+    chosen = np.empty(values.shape[1:], np.uint8)
+    for start in range(0, values.shape[1], _PIXELS_AT_ONCE):
+        part = values[:, start : start + _PIXELS_AT_ONCE].astype(np.int16)
+        votes = np.stack([(np.abs(part - one).max(axis=2) <= _TOLERANCE).sum(axis=0) for one in part])
+        best = votes.argmax(axis=0)
+        chosen[start : start + best.size] = part[best, np.arange(best.size)]
+    return chosen

@@ -1,0 +1,85 @@
+"""What changed between the plate and a frame: the moved objects' mask, and the frame without them."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_specs.arrays import Mask, RgbImage
+from tasks.sources.image_ops import disc, drop_small, fill_holes, regions_holding
+
+_LUMINANCE, _CHROMA, _GRADIENT = 0.6, 0.3, 0.1
+"""Weights of the difference (the starting values of OSOR's public pipeline)."""
+_DARK = 24.0
+"""Levels added before the logarithm, or noise in the dark would count as change."""
+_WEAK = 0.6
+"""Of the threshold: change this strong is object where it hangs together with strong change."""
+_EFFECT = 0.25
+"""Of the threshold: change this strong, beside an object, is its shadow or its motion's blur."""
+_HOLE_SHARE = 0.0002
+"""Of the picture: larger holes are seen through (between legs), smaller ones are noise."""
+
+
+def change_score(picture: RgbImage, plate: RgbImage) -> NDArray[np.float32]:
+    """H×W float32 ≥ 0: how much each pixel differs, in luminance, chroma and gradient."""
+    first, second = _lab(picture), _lab(plate)
+    luminance = np.abs(np.log((first[..., 0] + _DARK) / (second[..., 0] + _DARK)))
+    chroma = np.hypot(first[..., 1] - second[..., 1], first[..., 2] - second[..., 2]) / 40.0
+    gradient = np.abs(_gradient(first[..., 0]) - _gradient(second[..., 0])) / 40.0
+    score = _LUMINANCE * luminance + _CHROMA * chroma + _GRADIENT * gradient
+    return np.asarray(score, np.float32)
+
+
+def change_mask(score: NDArray[np.float32], *, threshold: float, min_area_px: float) -> Mask:
+    """H×W bool: the moved objects.
+
+    Hysteresis keeps weaker change only where it hangs together with strong change; closing joins a
+    body's parts, small holes are filled, and opening removes what is thin (a tape in the wind, codec noise).
+
+    Args:
+        score: From ``change_score``.
+        threshold: Score from which change is strong.
+        min_area_px: Smaller regions are dropped.
+    """
+    radius = max(1, round(score.shape[0] / 180))
+    strong = cv2.morphologyEx((score > threshold).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
+    weak = (score > _WEAK * threshold).astype(np.uint8)
+    closed = cv2.morphologyEx(regions_holding(weak, strong), cv2.MORPH_CLOSE, disc(radius))
+    filled = fill_holes(closed, _HOLE_SHARE * closed.size)
+    thick = cv2.morphologyEx(filled, cv2.MORPH_OPEN, disc(radius))
+    return drop_small(thick, min_area_px)
+
+
+def without_objects(
+    picture: RgbImage, plate: RgbImage, mask: Mask, score: NDArray[np.float32], threshold: float
+) -> RgbImage:
+    """The frame as it would be with nothing in the mask: the plate there, the frame itself elsewhere.
+
+    The plate also covers a rim about each object and the weak change that touches it (motion blur,
+    a shadow), and fades into the frame, so that neither a ghost nor a seam stays behind.
+
+    Args:
+        picture: H×W×3 uint8, the frame.
+        plate: H×W×3 uint8, in the frame's light.
+        mask: H×W bool, from ``change_mask``.
+        score: H×W float32, from ``change_score``.
+        threshold: As for ``change_mask``.
+    """
+    rim = max(3, round(picture.shape[0] / 60))
+    near = cv2.dilate(mask.astype(np.uint8), disc(rim))
+    effect = (score > _EFFECT * threshold).astype(np.uint8)
+    region = cv2.dilate(cv2.bitwise_or(near, regions_holding(effect, near)), disc(2))
+    weight = cv2.GaussianBlur(region.astype(np.float32), (0, 0), 1.5)
+    weight = np.where(near, np.float32(1), weight)[..., None]
+    return np.rint(picture + (plate.astype(np.float32) - picture) * weight).astype(np.uint8)
+
+
+def _lab(picture: RgbImage) -> NDArray[np.float32]:
+    """H×W×3 float32: L and the two chroma axes in levels, smoothed against codec noise."""
+    smooth = cv2.GaussianBlur(picture, (3, 3), 0.8)
+    return cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB).astype(np.float32)
+
+
+def _gradient(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=0.25)
+    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=0.25)
+    return np.asarray(cv2.magnitude(across, down), np.float32)

@@ -1,0 +1,222 @@
+"""Clip source: a fixed-camera video becomes a clean plate and triplets (RORem, stage 1: RORD's way).
+
+What differs from the plate is the object; the frame, the mask and the plate in the frame's light are a
+real triplet. Why it is done so, with figures: ``docs/decisions/0010-sources.md``.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_specs.arrays import RgbImage
+from data_specs.errors import InputError
+from data_specs.keys import derive_key, picture_hash
+from data_specs.reject import Reject, RejectReason
+from data_specs.triplet import Triplet
+from tasks.sources.clip.background import clean_plate
+from tasks.sources.clip.change import change_mask, change_score, without_objects
+from tasks.sources.clip.clip_blocks import TimeBlocks, time_blocks
+from tasks.sources.clip.clip_camera import camera_shift
+from tasks.sources.clip.clip_crops import CropLimits, choose_crops
+from tasks.sources.clip.clip_light import match_light_locally
+from tasks.sources.clip.frames import Frame, VideoFacts, read_frames, video_facts
+from tasks.sources.squares import cut_mask, cut_picture
+
+SAMPLE_CLIP = Path(__file__).parents[1] / "sample" / "pedestrians.mp4"
+"""The clip that ships with cleanplate; its origin stands beside it."""
+
+Progress = Callable[[int, int], None]
+"""Called with (frames read, frames in the clip)."""
+
+_COMMON_RESPONSE = 0.1
+"""Below this, phase correlation says that two frames show different things."""
+_CHANGED_SHARE = 0.5
+"""More than this much of a frame changed is no object."""
+
+
+class ClipConfig(BaseModel):
+    """How one fixed-camera video becomes triplets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path = Field(default=SAMPLE_CLIP, description="The video file; the camera must stand still.")
+    size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square samples, in pixels.")
+    crop_min_px: int = Field(
+        default=64, ge=16, le=4096, description="Smallest side of a crop, in pixels of the clip."
+    )
+    crop_max_px: int = Field(
+        default=192, ge=16, le=4096, description="Largest side of a crop, in pixels of the clip."
+    )
+    frame_step: int = Field(default=2, ge=1, le=1000, description="Use every n-th frame.")
+    crops_per_frame: int = Field(
+        default=4, ge=1, le=100, description="At most this many crops from one frame."
+    )
+    scene_seconds: float = Field(
+        default=10,
+        ge=1,
+        le=3600,
+        description="Frames within a block of this length are one scene and share a split.",
+    )
+    gap_seconds: float = Field(
+        default=3,
+        ge=0,
+        le=600,
+        description="Left out before the validation and the test block, at the clip's end.",
+    )
+    mask_area_min: float = Field(default=0.01, ge=0, le=1, description="Smallest masked share of a crop.")
+    mask_area_max: float = Field(default=0.4, ge=0, le=1, description="Largest masked share of a crop.")
+    change_threshold: float = Field(
+        default=0.2,
+        gt=0,
+        le=2,
+        description="Difference from the plate that counts as change; lower sees more.",
+    )
+    object_area_min: float = Field(
+        default=0.0003,
+        gt=0,
+        le=1,
+        description="Smallest object, as a share of the frame; less is taken for noise.",
+    )
+    plate_samples: int = Field(
+        default=61, ge=5, le=1001, description="Frames the plate is made from, all held in memory at once."
+    )
+    camera_shift_max_px: float = Field(
+        default=1.5,
+        gt=0,
+        le=100,
+        description="A frame further than this from the plate is refused: the camera moved.",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> "ClipConfig":
+        if not self.size_px <= self.crop_min_px <= self.crop_max_px:
+            raise ValueError("size_px ≤ crop_min_px ≤ crop_max_px must hold, or samples would be enlarged")
+        if self.mask_area_min >= self.mask_area_max:
+            raise ValueError("mask_area_min must be below mask_area_max")
+        return self
+
+
+def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Iterator[Triplet | Reject]:
+    """Triplets of one clip, in time order; what is refused comes between them as rejects."""
+    cv2.setNumThreads(1)  # Several worker processes share the cores; cv2's own threads only fight over them.
+    name = config.path.name
+    try:
+        facts = video_facts(config.path)
+    except InputError as error:
+        yield Reject(source="clip", name=name, reason=RejectReason.UNREADABLE, detail=error.fault)
+        return
+    samples = _plate_samples(config, facts)
+    steady = _steady_samples(samples, config.camera_shift_max_px)
+    if not _stands_still(samples, steady):
+        detail = f"{len(samples) - len(steady)} of {len(samples)} frames lie elsewhere than the middle one"
+        yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
+        return
+    plate = clean_plate(steady)
+    scene_prefix = picture_hash(samples[0])
+    blocks = time_blocks(facts.seconds, scene_seconds=config.scene_seconds, gap_seconds=config.gap_seconds)
+    last, moved_in = -1, set[int]()
+    for frame in read_frames(config.path, step=config.frame_step, rate=facts.rate):
+        last = frame.index
+        if progress is not None:
+            progress(frame.index + 1, facts.frames)
+        if blocks.in_gap(frame.seconds):
+            continue
+        for found in _frame_triplets(frame, plate, config, blocks, scene_prefix):
+            moved_in.add(blocks.block_at(frame.seconds))
+            yield found
+    if progress is not None:
+        progress(facts.frames, facts.frames)
+    yield from _closing_rejects(config, facts, blocks, moved_in, last)
+
+
+def clip_scene(config: ClipConfig) -> RgbImage | None:
+    """The clip's scene with nothing that moves, H×W×3 uint8; None where the camera did not stand still.
+
+    Raises:
+        InputError: When the file cannot be read.
+    """
+    samples = _plate_samples(config, video_facts(config.path))
+    steady = _steady_samples(samples, config.camera_shift_max_px)
+    return clean_plate(steady) if _stands_still(samples, steady) else None
+
+
+def _stands_still(samples: list[RgbImage], steady: list[RgbImage]) -> bool:
+    return len(steady) >= max(3, len(samples) / 2)
+
+
+def _plate_samples(config: ClipConfig, facts: VideoFacts) -> list[RgbImage]:
+    step = max(1, facts.frames // config.plate_samples)
+    return [frame.picture for frame in read_frames(config.path, step=step, rate=facts.rate)]
+
+
+def _steady_samples(samples: list[RgbImage], max_px: float) -> list[RgbImage]:
+    """Those seen from where the middle sample was seen."""
+    reference = samples[len(samples) // 2]
+    return [sample for sample in samples if _camera_fault(sample, reference, max_px) is None]
+
+
+def _camera_fault(picture: RgbImage, reference: RgbImage, max_px: float) -> str | None:
+    shift = camera_shift(picture, reference)
+    if shift.pixels <= max_px and shift.response >= _COMMON_RESPONSE:
+        return None
+    return f"{shift.pixels:.1f} px from the plate, correlation {shift.response:.2f}"
+
+
+def _frame_triplets(
+    frame: Frame, plate: RgbImage, config: ClipConfig, blocks: TimeBlocks, scene_prefix: str
+) -> Iterator[Triplet | Reject]:
+    """The triplets of one frame, or why it has none (nothing at all when nothing moved in it)."""
+    name = f"{config.path.name}@{frame.index}"
+    fault = _camera_fault(frame.picture, plate, config.camera_shift_max_px)
+    if fault is not None:
+        yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=fault)
+        return
+    lit_plate = match_light_locally(plate, frame.picture)
+    score = change_score(frame.picture, lit_plate)
+    min_area_px = config.object_area_min * score.size
+    mask = change_mask(score, threshold=config.change_threshold, min_area_px=min_area_px)
+    if mask.mean() > _CHANGED_SHARE:
+        detail = f"{mask.mean():.0%} of the frame changed at once"
+        yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
+        return
+    empty = without_objects(frame.picture, lit_plate, mask, score, config.change_threshold)
+    block = blocks.block_at(frame.seconds)
+    limits = CropLimits(
+        config.crop_min_px,
+        config.crop_max_px,
+        config.mask_area_min,
+        config.mask_area_max,
+        config.crops_per_frame,
+    )
+    for square in choose_crops(mask, limits, seed=frame.index):
+        source = cut_picture(frame.picture, square, config.size_px)
+        ground_truth = cut_picture(empty, square, config.size_px)
+        cut = cut_mask(mask, square, config.size_px)
+        yield Triplet(
+            key=derive_key("clip", source, cut, ground_truth),
+            scene=derive_key("clip", scene_prefix, block),
+            split=blocks.split_of(block),
+            origin=f"clip:{name}+{square.left},{square.top},{square.side}",
+            source=source,
+            mask=cut,
+            ground_truth=ground_truth,
+        )
+
+
+def _closing_rejects(
+    config: ClipConfig, facts: VideoFacts, blocks: TimeBlocks, moved_in: set[int], last: int
+) -> Iterator[Reject]:
+    """What can only be said at the end: blocks where nothing moved, and a clip that ended early."""
+    name = config.path.name
+    for block in range(blocks.block_at(max(last, 0) / facts.rate) + 1):
+        if block not in moved_in:
+            start = block * blocks.block_seconds
+            detail = (
+                f"no object of the wanted size between {start:.0f} s and {start + blocks.block_seconds:.0f} s"
+            )
+            yield Reject(source="clip", name=f"{name}#{block}", reason=RejectReason.NO_CHANGE, detail=detail)
+    if last + 1 < facts.frames * 0.95 - config.frame_step:
+        detail = f"frame {last} is the last that can be read of {facts.frames}"
+        yield Reject(source="clip", name=name, reason=RejectReason.TRUNCATED, detail=detail)

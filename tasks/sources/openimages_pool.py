@@ -1,0 +1,316 @@
+"""Pool source: unlabelled pictures with instance masks and classes, in OpenImages' layout.
+
+::
+
+    folder/images/<ImageID>.jpg
+    folder/masks/<MaskPath>            as the CSV names it, with .png or without
+    folder/<segmentation_csv>          MaskPath, ImageID, LabelName, …
+    folder/<classes_csv>               LabelName, DisplayName (OpenImages writes it with or without a header)
+
+RORem leaves out clothes and body parts and takes at most 500 pictures a class. WHICH classes is NOT
+PUBLISHED; the list below is ours, and a field of the config.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from data_specs.arrays import Mask
+from data_specs.errors import InputError
+from data_specs.keys import derive_key
+from data_specs.pool_item import PoolItem
+from data_specs.reject import Reject, RejectReason
+from tasks.sources.image_files import RejectedPicture, check_same_size, path_inside, read_mask, read_picture
+from tasks.sources.scene_choice import SceneChoice, by_pixels, film_of
+from tasks.sources.squares import cut_picture
+from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
+
+BODY_PARTS = (
+    "Human arm",
+    "Human beard",
+    "Human body",
+    "Human ear",
+    "Human eye",
+    "Human face",
+    "Human foot",
+    "Human hair",
+    "Human hand",
+    "Human head",
+    "Human leg",
+    "Human mouth",
+    "Human nose",
+)
+CLOTHES = (
+    "Belt",
+    "Boot",
+    "Brassiere",
+    "Clothing",
+    "Coat",
+    "Cowboy hat",
+    "Dress",
+    "Fashion accessory",
+    "Fedora",
+    "Footwear",
+    "Glasses",
+    "Glove",
+    "Goggles",
+    "Hat",
+    "Helmet",
+    "High heels",
+    "Jacket",
+    "Jeans",
+    "Miniskirt",
+    "Sandal",
+    "Scarf",
+    "Shirt",
+    "Shorts",
+    "Skirt",
+    "Sock",
+    "Sombrero",
+    "Sports uniform",
+    "Suit",
+    "Sun hat",
+    "Sunglasses",
+    "Swimwear",
+    "Tie",
+    "Trousers",
+)
+_ASPECT_TOLERANCE = 0.01
+_COLUMNS = ("MaskPath", "ImageID", "LabelName")
+_CLASSES_CSV, _CLASSES_CSV_V7 = "class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv"
+POOL_PARTS = ("images", "masks")
+
+
+class PoolConfig(SampleLimits):
+    """How a pool in OpenImages' layout is read."""
+
+    path: Path = Field(description="The folder that holds images/, masks/ and the two CSV files.")
+    segmentation_csv: str = Field(
+        default="train-annotations-object-segmentation.csv",
+        description="The CSV of instance masks: MaskPath, ImageID, LabelName.",
+    )
+    classes_csv: str = Field(
+        default=_CLASSES_CSV,
+        description="The CSV of class names: LabelName, DisplayName. By default V7's name is looked for too.",
+    )
+    excluded_classes: tuple[str, ...] = Field(
+        default=BODY_PARTS + CLOTHES,
+        description="Classes left out: body parts and clothes. RORem's own list is not published.",
+    )
+    class_cap: int = Field(
+        default=500, ge=1, le=1_000_000, description="At most this many items of one class."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One row of the segmentation CSV."""
+
+    mask_name: str
+    image_id: str
+    label: str
+
+    @property
+    def image_file(self) -> str:
+        """Below images/."""
+        return f"{self.image_id}.jpg"
+
+    @property
+    def mask_file(self) -> str:
+        """Below masks/."""
+        return self.mask_name if self.mask_name.endswith(".png") else f"{self.mask_name}.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """What the segmentation CSV holds."""
+
+    rows: list[Instance | Reject]
+    empty_lines: int
+
+
+def pool_items(
+    config: PoolConfig,
+    start: int = 0,
+    taken: Mapping[str, int] | None = None,
+    scenes: SceneChoice = by_pixels,
+) -> Iterator[PoolItem | Reject]:
+    """Pool items in an order fixed by their names' hashes, so that a cap takes the same ones every time.
+
+    A refused picture leaves its place in the class to the next one. One item or reject a row.
+
+    Args:
+        config: What to read.
+        start: Items and rejects to pass over, unopened.
+        taken: How many items of each class are among those passed over.
+        scenes: Chooses each picture's scene.
+
+    Raises:
+        InputError: When a CSV is missing or lacks its columns.
+    """
+    classes = _read_classes(classes_path(config))
+    rows = read_instances(config).rows
+    return _items(config, classes, rows, start, Counter(taken), scenes)
+
+
+def classes_path(config: PoolConfig) -> Path:
+    """The CSV of class names: the one the config names, or OpenImages V7's where only that is there."""
+    named, newer = config.path / config.classes_csv, config.path / _CLASSES_CSV_V7
+    return newer if config.classes_csv == _CLASSES_CSV and newer.exists() and not named.exists() else named
+
+
+def _items(
+    config: PoolConfig,
+    classes: dict[str, str],
+    rows: list[Instance | Reject],
+    start: int,
+    taken: Counter[str],
+    scenes: SceneChoice,
+) -> Iterator[PoolItem | Reject]:
+    excluded = frozenset(config.excluded_classes)
+    broken = [row for row in rows if isinstance(row, Reject)]
+    instances = [row for row in rows if isinstance(row, Instance)]
+    instances.sort(key=lambda row: derive_key("pool", row.image_id, row.mask_name))
+    yield from broken[start:]
+    for row in instances[max(0, start - len(broken)) :]:
+        class_name = classes.get(row.label)
+        if class_name is None:
+            yield _reject(
+                row, RejectReason.BAD_RECORD, f"label {row.label} has no name in {classes_path(config).name}"
+            )
+        elif class_name in excluded:
+            yield _reject(row, RejectReason.CLASS_EXCLUDED, class_name)
+        elif taken[class_name] >= config.class_cap:
+            yield _reject(row, RejectReason.CLASS_FULL, f"{class_name} has its {config.class_cap}")
+        else:
+            try:
+                item = _read_item(config, row, class_name, scenes)
+            except RejectedPicture as error:
+                yield error.as_reject("pool", row.mask_name)
+                continue
+            taken[class_name] += 1
+            yield item
+
+
+def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: SceneChoice) -> PoolItem:
+    picture_path = path_inside(config.path / "images", row.image_file)
+    mask_path = path_inside(config.path / "masks", row.mask_file)
+    picture = read_picture(picture_path, limit_pixels=config.limit_pixels)
+    mask = read_mask(mask_path, limit_pixels=config.limit_pixels)
+    mask = _fit_mask(mask_path, mask, picture.shape[:2])
+    square = sample_square(picture_path, picture, mask, config)
+    source = cut_picture(picture, square, config.size_px)
+    small_mask = sample_mask(mask_path, mask, square, config)
+    film = film_of("pool", config.path, row.image_file)
+    scene, split = scenes(picture_path, picture, config, film)
+    return PoolItem(
+        key=derive_key("pool", source, small_mask, class_name),
+        scene=scene,
+        split=split,
+        origin=f"pool:{row.image_id}/{row.mask_name}",
+        class_name=class_name,
+        source=source,
+        mask=small_mask,
+    )
+
+
+def _fit_mask(path: Path, mask: Mask, size: tuple[int, int]) -> Mask:
+    """OpenImages drew its masks on pictures of other sizes: the same shape is enlarged or reduced to fit.
+
+    Raises:
+        RejectedPicture: SIZE_MISMATCH when width to height differs by more than 1 %.
+    """
+    (mask_height, mask_width), (height, width) = mask.shape, size
+    if abs(mask_width * height / (mask_height * width) - 1) > _ASPECT_TOLERANCE:
+        check_same_size(path, mask.shape, size)
+    fitted = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return fitted.astype(bool)
+
+
+def _reject(row: Instance, reason: RejectReason, detail: str) -> Reject:
+    return Reject(source="pool", name=row.mask_name, reason=reason, detail=detail)
+
+
+def _lines(path: Path) -> list[str]:
+    if path.exists() and not path.is_file():
+        raise InputError(path, "it is no file")  # A pipe would be waited for.
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            return file.read().split("\n")
+    except OSError as error:
+        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+
+
+def _fields(line: str) -> list[str]:
+    """One line's fields. Each line is read by itself, so that a stray quote spoils no other.
+
+    Raises:
+        ValueError: What is wrong with the line.
+    """
+    try:
+        line.encode()
+        return next(csv.reader([line], strict=True), [])
+    except UnicodeEncodeError as error:
+        raise ValueError("it is not UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(f"a quote or a line break is out of place ({error})") from error
+
+
+def _read_classes(path: Path) -> dict[str, str]:
+    """LabelName → DisplayName."""
+    classes: dict[str, str] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line:
+            continue
+        try:
+            label, name = _fields(line)[:2]
+        except ValueError as error:
+            fault = f"line {number} does not hold a LabelName and a DisplayName in UTF-8"
+            raise InputError(path, fault) from error
+        classes[label] = name
+    classes.pop("LabelName", None)
+    return classes
+
+
+def read_instances(config: PoolConfig) -> Instances:
+    """The rows of the segmentation CSV, broken ones as rejects, in the file's order.
+
+    Raises:
+        InputError: When it cannot be read or lacks its columns.
+    """
+    path = config.path / config.segmentation_csv
+    header, *lines = _lines(path)
+    columns = _header(path, header)
+    places = [columns.index(column) for column in _COLUMNS]
+    rows = [_instance(f"{path.name}:{number}", line, places) for number, line in enumerate(lines, 2) if line]
+    # The last line's end is no empty line.
+    return Instances(rows, max(0, lines.count("") - 1))
+
+
+def _header(path: Path, line: str) -> list[str]:
+    try:
+        columns = _fields(line)
+    except ValueError:
+        columns = []
+    missing = [column for column in _COLUMNS if column not in columns]
+    if missing:
+        raise InputError(path, f"its first line lacks the columns {', '.join(missing)}")
+    return columns
+
+
+def _instance(name: str, line: str, places: list[int]) -> Instance | Reject:
+    try:
+        row = _fields(line)
+    except ValueError as error:
+        return Reject(source="pool", name=name, reason=RejectReason.BAD_RECORD, detail=str(error))
+    values = [row[place] if place < len(row) else "" for place in places]
+    if all(values):
+        return Instance(*values)
+    detail = "MaskPath, ImageID or LabelName is empty"
+    return Reject(source="pool", name=name, reason=RejectReason.BAD_RECORD, detail=detail)

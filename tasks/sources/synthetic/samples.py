@@ -1,0 +1,153 @@
+"""Shots: a studio scene with and without one object, and everything true about it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.arrays import Alpha, Depth, Mask, RgbImage
+from data_specs.keys import Split, derive_key
+from data_specs.pool_item import PoolItem
+from data_specs.triplet import Triplet
+from tasks.sources.synthetic.lighting import FIRST_SOLID
+from tasks.sources.synthetic.render import (
+    Sight,
+    all_solids,
+    coverage,
+    expose,
+    expose_without,
+    look,
+    rendering_of,
+)
+from tasks.sources.synthetic.scene import World, draw_scene, focal_px
+
+_LEAST_SHARE = 0.012
+"""An object smaller than this share of the picture is nobody's target."""
+_EFFECT_LEVELS = 6
+"""Grey levels by which a pixel must change to belong to the effect."""
+
+
+class StudioConfig(BaseModel):
+    """Which shots to make."""
+
+    model_config = ConfigDict(frozen=True)
+
+    world: World = Field(default=World(), description="What the scenes are like.")
+    size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square pictures.")
+    seed: int = Field(default=0, ge=0, description="Another seed, other scenes; splits never share one.")
+    split: Split = Field(default="train", description="The split all shots belong to.")
+    copy_paste: bool = Field(
+        default=False,
+        description="The removed object casts no shadow and has no reflection, as in pasted pairs (MULAN).",
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """One object's shot. S = size in pixels."""
+
+    key: str
+    scene: str
+    origin: str
+    class_name: str
+    source: RgbImage
+    ground_truth: RgbImage
+    mask: Mask
+    """S×S, True where at least half the pixel shows the object."""
+    matte: Alpha
+    """S×S, the object's exact coverage."""
+    effect: Mask
+    """S×S, True where shadow or reflection changes a pixel off the object by 6 grey levels or more."""
+    effect_alpha: Alpha
+    """S×S, darkening off the object as ObjectClear's equation 1: (ground_truth − source) / ground_truth."""
+    depth: Depth
+    classes: NDArray[np.int16]
+    focal_px: float
+    """The camera's focal length in pixels."""
+    azimuth: float | None
+    """Radians towards the sun (0 = away from the camera, growing to the right); None = overcast."""
+
+
+def make_shot(config: StudioConfig, index: int) -> Shot:
+    """Shot ``index`` of a config: the same config and index, the same shot."""
+    for attempt in range(100):
+        seed = int(derive_key("studio", config.split, config.seed, index, attempt)[:15], 16)
+        scene = draw_scene(seed, config.world)
+        sight = look(scene, config.size_px)
+        target = _pick_target(sight, seed)
+        if target is not None:
+            return _shoot(config, index, sight, target)
+    raise AssertionError("a hundred scenes in a row show no object large enough")
+
+
+def _pick_target(sight: Sight, seed: int) -> int | None:
+    shares = [float((sight.classes == FIRST_SOLID + i).mean()) for i in range(len(sight.scene.solids))]
+    large = [i for i, share in enumerate(shares) if share >= _LEAST_SHARE]
+    return large[seed % len(large)] if large else None
+
+
+def _shoot(config: StudioConfig, index: int, sight: Sight, target: int) -> Shot:
+    scene, everything = sight.scene, all_solids(sight.scene)
+    light = expose(sight, everything - {target} if config.copy_paste else everything)
+    rendering = rendering_of(sight, light)
+    ground_truth = rendering_of(sight, expose_without(sight, light, target)).picture
+    matte = coverage(rendering.classes, target, config.size_px)
+    mask = matte >= 0.5
+    change = np.abs(rendering.picture.astype(np.int16) - ground_truth).max(axis=2)
+    world = config.world.model_dump_json()
+    return Shot(
+        key=derive_key("studio shot", scene.seed, world, config.size_px, config.copy_paste),
+        scene=derive_key("studio scene", scene.seed, world),
+        origin=f"studio:{config.split}/{config.seed}/{index}",
+        class_name=scene.solids[target].shape,
+        source=rendering.picture,
+        ground_truth=ground_truth,
+        mask=mask,
+        matte=matte,
+        effect=(change >= _EFFECT_LEVELS) & (matte == 0),
+        effect_alpha=_darkening(rendering.picture, ground_truth) * (matte == 0),
+        depth=rendering.depth,
+        classes=rendering.classes,
+        focal_px=focal_px(scene, config.size_px),
+        azimuth=scene.sun_azimuth if scene.sun_strength else None,
+    )
+
+
+def _darkening(source: RgbImage, ground_truth: RgbImage) -> Alpha:
+    plate = ground_truth.astype(np.float32)
+    alpha = (plate - source) / (plate + 1)
+    return np.clip(alpha.mean(axis=2), 0, 1).astype(np.float32)
+
+
+def as_triplet(shot: Shot, split: Split) -> Triplet:
+    """The shot as a training or test sample."""
+    return Triplet(
+        key=shot.key,
+        scene=shot.scene,
+        split=split,
+        origin=shot.origin,
+        source=shot.source,
+        mask=shot.mask,
+        ground_truth=shot.ground_truth,
+    )
+
+
+def as_pool_item(shot: Shot, split: Split) -> PoolItem:
+    """The shot as an unlabelled picture: its ground truth stays behind."""
+    return PoolItem(
+        key=shot.key,
+        scene=shot.scene,
+        split=split,
+        origin=shot.origin,
+        class_name=shot.class_name,
+        source=shot.source,
+        mask=shot.mask,
+    )
+
+
+def studio_triplets(config: StudioConfig, indices: range) -> Iterator[Triplet]:
+    """The triplets of shots ``indices``."""
+    for index in indices:
+        yield as_triplet(make_shot(config, index), config.split)

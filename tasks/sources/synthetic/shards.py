@@ -1,0 +1,66 @@
+"""Film the studio: shots become shards of triplets, or of pool items with their truth kept apart."""
+
+from collections.abc import Iterator
+from functools import cache, partial
+from typing import Literal
+
+from prefect import task
+from pydantic import Field
+
+from data_specs.shard import EncodedSample, ShardRef
+from tasks.execution import INLINE, do_shard
+from tasks.execution.retries import RETRY_LOST_NETWORK
+from tasks.execution.shard_task import BY_WORK, ShardWork, beside
+from tasks.sources.synthetic.samples import Shot, StudioConfig, as_pool_item, as_triplet, make_shot
+from tasks.storage.shards import encode_pool_item, encode_triplet, write_shard
+from tasks.storage.workspace import Workspace
+
+
+class FilmWork(ShardWork):
+    """One shard of studio shots."""
+
+    stage: Literal["triplets", "pool"]
+    """``pool`` writes two shards: the items, and apart from them their truth, for the oracle only."""
+    studio: StudioConfig
+    first: int = Field(ge=0)
+    count: int = Field(ge=1)
+
+
+def film(workspace: Workspace, work: FilmWork) -> ShardRef:
+    """Render the shots and write their shard (and before it, for a pool, the truth's).
+
+    Returns:
+        The shard of triplets or of pool items.
+    """
+    split = work.studio.split
+
+    @cache
+    def shots() -> list[Shot]:
+        return [make_shot(work.studio, number) for number in range(work.first, work.first + work.count)]
+
+    def triplets() -> Iterator[EncodedSample]:
+        for shot in shots():
+            yield encode_triplet(as_triplet(shot, split), work.picture_format)
+
+    def items() -> Iterator[EncodedSample]:
+        for shot in shots():
+            yield encode_pool_item(as_pool_item(shot, split), work.picture_format)
+
+    write = partial(write_shard, workspace, round=work.round, index=work.index)
+    if work.stage == "triplets":
+        return write(stage="triplets", input_digest=work.digest, samples=triplets())
+    truth_digest = beside(work.digest, "truth")
+    write(stage="truth", input_digest=truth_digest, samples=triplets())
+    return write(stage="pool", input_digest=work.digest, samples=items())
+
+
+@task(
+    task_run_name="film {work.stage} {work.index}",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
+)
+def film_shard(workspace: Workspace, work: FilmWork) -> ShardRef:
+    """One shard of studio shots."""
+    return do_shard(INLINE, workspace, "film", work.digest, film, work)

@@ -1,0 +1,77 @@
+"""Capture pairs from a fixed-camera clip: one shard of triplets, with what was refused on the way."""
+
+import hashlib
+from pathlib import Path
+
+from prefect import task
+
+from data_specs.errors import InputError
+from data_specs.reject import Reject
+from data_specs.shard import ShardRef
+from data_specs.triplet import Triplet
+from tasks.execution import INLINE, do_shard
+from tasks.execution.retries import RETRY_LOST_NETWORK
+from tasks.execution.shard_task import BY_WORK, ShardWork
+from tasks.sources.clip.clip import ClipConfig, clip_triplets
+from tasks.storage.shards import encode_triplet, finished_shard, write_shard
+from tasks.storage.workspace import Workspace
+
+
+class CaptureWork(ShardWork):
+    """One clip's shard."""
+
+    clip: ClipConfig
+    clip_sha256: str
+    """Of the video's bytes: another film under the same name is other work."""
+
+
+def capture_work(clip: ClipConfig, index: int) -> CaptureWork:
+    """The work of one clip.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        digest = hashlib.sha256(Path(clip.path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(clip.path, f"cannot be read ({error.strerror})") from error
+    return CaptureWork(round=0, index=index, clip=clip, clip_sha256=digest)
+
+
+def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
+    """Find the plate, cut the triplets and write their shard; nothing is done where it is finished."""
+    present = finished_shard(workspace, work.digest)
+    if present is not None:
+        return present
+    triplets: list[Triplet] = []
+    rejects: list[Reject] = []
+    for found in clip_triplets(work.clip):
+        if isinstance(found, Reject):
+            rejects.append(found)
+        else:
+            triplets.append(found)
+    if not triplets:
+        workspace.ledger().record_rejects(rejects)
+        why = f"{rejects[0].reason.value}: {rejects[0].detail}" if rejects else "it has no frame"
+        raise InputError(work.clip.path, f"no triplet can be cut from this clip ({why})")
+    return write_shard(
+        workspace,
+        stage="triplets",
+        round=work.round,
+        index=work.index,
+        input_digest=work.digest,
+        samples=(encode_triplet(t, work.picture_format) for t in triplets),
+        rejects=rejects,
+    )
+
+
+@task(
+    task_run_name="capture clip {work.index}",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_WORK,
+    **RETRY_LOST_NETWORK,
+)
+def capture_shard(workspace: Workspace, work: CaptureWork) -> ShardRef:
+    """One clip's triplets."""
+    return do_shard(INLINE, workspace, "capture", work.digest, capture, work)

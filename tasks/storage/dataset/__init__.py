@@ -1,0 +1,13 @@
+"""Dataset versions: immutable lists of samples, compared, rolled back and verified."""
+
+from tasks.storage.dataset.verify import verify_dataset
+from tasks.storage.dataset.versions import create_version, diff_versions, load_samples, rollback, selection_of
+
+__all__ = [
+    "create_version",
+    "diff_versions",
+    "load_samples",
+    "rollback",
+    "selection_of",
+    "verify_dataset",
+]

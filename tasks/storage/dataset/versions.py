@@ -1,0 +1,168 @@
+"""Making, reading, comparing and naming versions; nothing is ever rewritten."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from data_specs.errors import LedgerError
+from data_specs.keys import derive_key
+from data_specs.shard import ShardRef
+from data_specs.version import DatasetVersion, Selection, VersionDiff, VersionSample
+from tasks.storage.atomic_files import publish, written_aside
+from tasks.storage.dataset.manifest import (
+    manifest_bytes,
+    manifest_name,
+    manifests,
+    read_samples,
+    samples_bytes,
+)
+from tasks.storage.ledger import Ledger
+from tasks.storage.shards.lock import publishing_alone
+from tasks.storage.workspace import Workspace
+
+
+def create_version(
+    workspace: Workspace,
+    selection: Sequence[tuple[ShardRef, Sequence[str] | None]],
+    parent: int | None,
+    note: str,
+) -> DatasetVersion:
+    """Makes a version and names it current.
+
+    Args:
+        workspace: Where it goes.
+        selection: Everything the version holds, the parent's share too (see `selection_of`): shards
+            with the keys chosen from them, None = all. Their order does not matter.
+        parent: The version it grew from; None for the first.
+        note: What changed, in one sentence.
+
+    Returns:
+        The new version; or the one already there with this parent and these samples.
+
+    Raises:
+        LedgerError: For an unknown parent, shard or key, or a key chosen twice.
+        StoreError: When the store does not take it.
+    """
+    ledger = workspace.ledger()
+    parents = () if parent is None else (ledger.version(parent).number,)
+    samples = _chosen(ledger, selection)
+    data = samples_bytes(samples)
+    sha256 = hashlib.sha256(data).hexdigest()
+    parquet = f"samples-{sha256[:20]}.parquet"
+    with publishing_alone(workspace):
+        path = workspace.versions_dir / parquet
+        with written_aside(path, data) as aside:
+            workspace.store.keep(aside, f"versions/{parquet}", sha256)
+            publish(aside, path)
+        version = _publish_manifest(workspace, samples, parents, parquet, sha256, note)
+        ledger.record_version(version)
+    ledger.set_current(version.number, f"created: {version.note}")
+    return version
+
+
+def selection_of(workspace: Workspace, number: int) -> list[Selection]:
+    """What `create_version` was given for a version, so that the next one can add to it."""
+    keys_of_shard: dict[str, list[str]] = {}
+    for sample in load_samples(workspace, number):
+        keys_of_shard.setdefault(sample.shard, []).append(sample.key)
+    ledger = workspace.ledger()
+    return [Selection(ledger.shard(name), keys) for name, keys in keys_of_shard.items()]
+
+
+def load_samples(workspace: Workspace, number: int) -> list[VersionSample]:
+    """A version's samples, by shard and place in it.
+
+    Raises:
+        LedgerError: For an unknown version, or one whose file is missing or altered.
+    """
+    return read_samples(workspace, workspace.ledger().version(number))
+
+
+def diff_versions(workspace: Workspace, before: int, after: int) -> VersionDiff:
+    """What one version has that the other has not.
+
+    Raises:
+        LedgerError: For an unknown version, or one whose file is missing or altered.
+    """
+    old = [sample.key for sample in load_samples(workspace, before)]
+    new = [sample.key for sample in load_samples(workspace, after)]
+    in_old, in_new = set(old), set(new)
+    return VersionDiff(
+        before=before,
+        after=after,
+        added=[key for key in new if key not in in_old],
+        removed=[key for key in old if key not in in_new],
+        kept=len(in_old & in_new),
+    )
+
+
+def rollback(workspace: Workspace, number: int, reason: str) -> DatasetVersion:
+    """Names an older version current; nothing is rewritten, and the newer ones stay.
+
+    Raises:
+        LedgerError: For an unknown version, or one whose file is missing or altered.
+    """
+    ledger = workspace.ledger()
+    version = ledger.version(number)
+    read_samples(workspace, version)
+    current = ledger.current_version()
+    if current is None or current.number != number:
+        event = derive_key("rollback", number, reason, ledger.latest_version_event())
+        ledger.set_current(number, reason, event=event)
+    return version
+
+
+def _chosen(
+    ledger: Ledger, selection: Sequence[tuple[ShardRef, Sequence[str] | None]]
+) -> list[VersionSample]:
+    """The samples, by shard name and place in the shard."""
+    chosen: dict[str, VersionSample] = {}
+    for shard, keys in sorted(selection, key=lambda part: part[0].name):
+        if ledger.shard(shard.name).sha256 != shard.sha256:
+            raise LedgerError(f"shard {shard.name} is not the one the ledger knows")
+        wanted = None if keys is None else set(keys)
+        rows = [row for row in ledger.samples_of(shard.name) if wanted is None or row.key in wanted]
+        if wanted is not None and len(rows) != len(wanted):
+            absent = min(wanted - {row.key for row in rows})
+            raise LedgerError(f"shard {shard.name} holds no sample {absent}")
+        for row in rows:
+            if row.key in chosen:
+                raise LedgerError(
+                    f"sample {row.key} would be twice in one version, "
+                    f"from {chosen[row.key].shard} and {shard.name}"
+                )
+            chosen[row.key] = VersionSample(
+                row.key, row.scene, row.split, shard.stage, shard.name, shard.round
+            )
+    return list(chosen.values())
+
+
+def _publish_manifest(
+    workspace: Workspace,
+    samples: Sequence[VersionSample],
+    parents: tuple[int, ...],
+    parquet: str,
+    sha256: str,
+    note: str,
+) -> DatasetVersion:
+    """Takes the next free number, unless a manifest with these parents and samples has one."""
+    while True:
+        present = manifests(workspace)
+        for version in present:
+            if (version.parents, version.sha256) == (parents, sha256):
+                return version
+        version = DatasetVersion(
+            number=1 + max((each.number for each in present), default=0),
+            parents=parents,
+            samples=len(samples),
+            shards=len({sample.shard for sample in samples}),
+            by_split=dict(sorted(Counter(sample.split for sample in samples).items())),
+            by_stage=dict(sorted(Counter(sample.stage for sample in samples).items())),
+            parquet=parquet,
+            sha256=sha256,
+            note=note,
+            created_at=datetime.now(UTC),
+        )
+        if workspace.store.create(manifest_name(version.number), manifest_bytes(version)):
+            return version

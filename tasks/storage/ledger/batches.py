@@ -1,0 +1,235 @@
+"""Review batches: what people are asked, and how far they have come."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from data_specs import ledger as tables
+from data_specs.errors import LedgerError, UnknownKeyError
+from data_specs.keys import derive_key
+from data_specs.review_batch import BatchCounts, BatchEvent, BatchEventKind, Progress, ReviewBatch, ReviewItem
+from data_specs.shard import ShardRef
+from tasks.storage.ledger.database import LedgerBase, chunked, insert_new, insert_one, now
+from tasks.storage.ledger.standing import stands
+
+_BATCH = [tables.review_batches.c[field] for field in ReviewBatch.model_fields]
+_ITEM = [tables.review_items.c[field] for field in ReviewItem.model_fields]
+
+
+_PACE = timedelta(minutes=5)
+
+
+class BatchLedger(LedgerBase):
+    """The review batches' part of the ledger."""
+
+    def open_batch(self, batch: ReviewBatch, items: Sequence[ReviewItem]) -> None:
+        """Opens a batch whose items come in this order; the same batch opened twice is one.
+
+        Raises:
+            LedgerError: When a batch of this name has another round or policy.
+        """
+        with self._writing() as connection:
+            if not insert_one(connection, tables.review_batches, batch.model_dump(mode="python")):
+                known = find_batch(connection, batch.name)
+                if (known.round, known.policy) != (batch.round, batch.policy):
+                    raise LedgerError(
+                        f"review batch {batch.name} was opened with other settings; give another name"
+                    )
+                return
+            _record(connection, batch.name, "opened", "")
+            _append(connection, batch.name, items)
+
+    def extend_batch(self, name: str, items: Sequence[ReviewItem], reason: str = "") -> None:
+        """Adds items after those of a batch; items that it has already stay as they are.
+
+        Raises:
+            UnknownKeyError: When there is no such batch.
+        """
+        with self._writing() as connection:
+            find_batch(connection, name, hold=True)
+            if _append(connection, name, items):
+                _record(connection, name, "extended", reason)
+
+    def settle_batch(self, name: str, kind: BatchEventKind, reason: str = "") -> None:
+        """Records that a batch was ``continued`` with the answers it has, or ``abandoned``; once.
+
+        Nobody is given more items of it, unless it is extended.
+
+        Raises:
+            UnknownKeyError: When there is no such batch.
+        """
+        with self._writing() as connection:
+            find_batch(connection, name, hold=True)
+            if last_event(connection, name) != kind:
+                _record(connection, name, kind, reason)
+
+    def batch(self, name: str) -> ReviewBatch:
+        """The batch of this name.
+
+        Raises:
+            UnknownKeyError: When there is none.
+        """
+        with self._reading() as connection:
+            return find_batch(connection, name)
+
+    def batches(self) -> list[ReviewBatch]:
+        """All of them, in the order they were opened."""
+        query = sa.select(*_BATCH).order_by(tables.review_batches.c.sequence)
+        with self._reading() as connection:
+            return [ReviewBatch(**row) for row in connection.execute(query).mappings()]
+
+    def batch_events(self, name: str) -> list[BatchEvent]:
+        """What befell a batch, first to last."""
+        table = tables.batch_events
+        columns = [table.c[field] for field in BatchEvent.model_fields]
+        query = sa.select(*columns).where(table.c.batch == name).order_by(table.c.sequence)
+        with self._reading() as connection:
+            return [BatchEvent(**row) for row in connection.execute(query).mappings()]
+
+    def batch_items(self, name: str) -> list[ReviewItem]:
+        """A batch's items, in the order of its queue."""
+        table = tables.review_items
+        query = sa.select(*_ITEM).where(table.c.batch == name).order_by(table.c.position)
+        with self._reading() as connection:
+            return [ReviewItem(**row) for row in connection.execute(query).mappings()]
+
+    def batch_counts(self, name: str) -> BatchCounts:
+        """How far a batch has come.
+
+        Raises:
+            UnknownKeyError: When there is no such batch.
+        """
+        with self._reading() as connection:
+            find_batch(connection, name)
+            return BatchCounts(**_item_counts(connection, name), **_answer_counts(connection, name))
+
+    def wanting_batches(self) -> list[str]:
+        """Batches that want answers and were neither continued nor abandoned, oldest first."""
+        batches, items, events = tables.review_batches, tables.review_items, tables.batch_events
+        wanting = sa.exists().where(items.c.batch == batches.c.name, items.c.answers_left > 0)
+        last = (
+            sa.select(events.c.kind)
+            .where(events.c.batch == batches.c.name)
+            .order_by(events.c.sequence.desc())
+            .limit(1)
+            .correlate(batches)
+            .scalar_subquery()
+        )
+        query = (
+            sa.select(batches.c.name)
+            .where(wanting, last.not_in(["continued", "abandoned"]))
+            .order_by(batches.c.sequence)
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(query))
+
+    def progress(self, batch: str, person: str, now: datetime) -> Progress:
+        """What a person hears after each answer."""
+        items, reviews = tables.review_items, tables.reviews
+        mine = sa.and_(reviews.c.batch == batch, reviews.c.reviewer == person, stands())
+        recent = sa.and_(mine, reviews.c.answered_at > now - _PACE)
+        with self._reading() as connection:
+            left = connection.scalar(
+                sa.select(sa.func.sum(items.c.answers_left)).where(
+                    items.c.batch == batch, items.c.answers_left > 0
+                )
+            )
+            answers = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()
+            count, first = connection.execute(
+                sa.select(sa.func.count(), sa.func.min(reviews.c.answered_at)).where(recent)
+            ).one()
+        minutes = max((now - first).total_seconds() / 60, 1.0) if count else 1.0
+        return Progress(left=int(left or 0), answers=answers, per_minute=count / minutes)
+
+    def shard_under_review(self, candidate: str) -> ShardRef | None:
+        """The shard that holds a candidate some batch asks about; None for any other key."""
+        samples, shards, items = tables.samples, tables.shards, tables.review_items
+        query = (
+            sa.select(*[shards.c[field] for field in ShardRef.model_fields])
+            .join(samples, samples.c.shard == shards.c.name)
+            .where(
+                samples.c.key == candidate,
+                shards.c.stage == "candidates",
+                sa.exists().where(items.c.candidate == candidate),
+            )
+            .order_by(shards.c.name)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().first()
+            return None if row is None else ShardRef(**row)
+
+
+def find_batch(connection: sa.Connection, name: str, hold: bool = False) -> ReviewBatch:
+    """The batch of this name, held against other writers if asked; raises UnknownKeyError without one."""
+    query = sa.select(*_BATCH).where(tables.review_batches.c.name == name)
+    row = connection.execute(query.with_for_update() if hold else query).mappings().first()
+    if row is None:
+        raise UnknownKeyError(f"there is no review batch {name}; `cleanplate review status` lists them")
+    return ReviewBatch(**row)
+
+
+def last_event(connection: sa.Connection, name: str) -> BatchEventKind:
+    """What befell a batch last."""
+    table = tables.batch_events
+    query = sa.select(table.c.kind).where(table.c.batch == name).order_by(table.c.sequence.desc()).limit(1)
+    return connection.execute(query).scalar_one()
+
+
+def _append(connection: sa.Connection, name: str, items: Sequence[ReviewItem]) -> bool:
+    """Adds the items that are not there; whether there were any."""
+    table = tables.review_items
+    known = set(connection.scalars(sa.select(table.c.candidate).where(table.c.batch == name)))
+    new = [item for item in items if item.candidate not in known]
+    if len({item.candidate for item in new}) < len(new):
+        raise LedgerError(f"review batch {name} would hold a candidate twice; name each once")
+    rows = [
+        {**item.model_dump(), "batch": name, "position": position, "answers_left": item.answers_wanted}
+        for position, item in enumerate(new, start=len(known))
+    ]
+    for chunk in chunked(rows):
+        insert_new(connection, table, chunk)
+    return bool(rows)
+
+
+def _record(connection: sa.Connection, name: str, kind: BatchEventKind, reason: str) -> None:
+    table = tables.batch_events
+    before = connection.scalar(sa.select(sa.func.count()).where(table.c.batch == name))
+    event = derive_key("batch event", name, before)
+    row = {"event": event, "batch": name, "kind": kind, "reason": reason, "recorded_at": now()}
+    insert_new(connection, table, [row])
+
+
+def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+
+
+def _item_counts(connection: sa.Connection, name: str) -> dict[str, int]:
+    table = tables.review_items
+    query = sa.select(
+        sa.func.count().label("items"),
+        sa.func.coalesce(sa.func.sum(table.c.answers_wanted), 0).label("wanted"),
+        sa.func.coalesce(sa.func.sum(table.c.answers_left), 0).label("left"),
+        _count_if(table.c.answers_left == 0).label("complete"),
+    ).where(table.c.batch == name)
+    return dict(connection.execute(query).mappings().one())
+
+
+def _answer_counts(connection: sa.Connection, name: str) -> dict[str, int]:
+    reviews, items = tables.reviews, tables.review_items
+    plain, decision = items.c.gold.is_(None), reviews.c.decision
+    query = (
+        sa.select(
+            sa.func.count().label("answers"),
+            _count_if(sa.and_(plain, decision == "yes")).label("yes"),
+            _count_if(sa.and_(plain, decision == "no")).label("no"),
+            _count_if(sa.and_(plain, decision == "skip")).label("skipped"),
+            _count_if(sa.and_(items.c.gold.is_not(None), decision != "skip")).label("gold_answers"),
+            _count_if(items.c.gold == decision).label("gold_right"),
+        )
+        .select_from(reviews)
+        .join(items, sa.and_(items.c.batch == reviews.c.batch, items.c.candidate == reviews.c.candidate))
+        .where(reviews.c.batch == name, stands())
+    )
+    return dict(connection.execute(query).mappings().one())

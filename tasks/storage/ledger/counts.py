@@ -1,0 +1,151 @@
+"""Counts: what the ledger holds and what came to it in a stretch of time, counted by the database."""
+
+from collections import Counter
+from datetime import datetime
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
+
+from data_specs import ledger as tables
+from data_specs.round import PhaseResult
+from tasks.storage.ledger.database import LedgerBase, between
+from tasks.storage.ledger.standing import stands
+
+
+class ShardCount(BaseModel):
+    """The shards of one stage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shards: int
+    samples: int
+    size_bytes: int
+
+
+class ScoreCount(BaseModel):
+    """A judge's scores, or a part of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    mean: float
+    """0..1."""
+    deviation: float
+    """Standard deviation."""
+
+
+class CountLedger(LedgerBase):
+    """The counting part of the ledger; nothing is written here."""
+
+    def shard_counts(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> dict[str, ShardCount]:
+        """By stage: the shards made from ``since`` on and before ``until`` (None = ever)."""
+        table = tables.shards
+        sums = (sa.func.count(), sa.func.sum(table.c.samples), sa.func.sum(table.c.size_bytes))
+        query = (
+            sa.select(table.c.stage, *sums)
+            .where(between(table.c.created_at, since, until))
+            .group_by(table.c.stage)
+            .order_by(table.c.stage)
+        )
+        with self._reading() as connection:
+            return {
+                stage: ShardCount(shards=shards, samples=int(samples), size_bytes=int(size))
+                for stage, shards, samples, size in connection.execute(query)
+            }
+
+    def review_counts(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> dict[tuple[str, str], int]:
+        """By who answered (``person``, ``oracle``) and the decision: the answers that stand."""
+        table = tables.reviews
+        query = (
+            sa.select(table.c.kind, table.c.decision, sa.func.count())
+            .where(stands(), between(table.c.answered_at, since, until))
+            .group_by(table.c.kind, table.c.decision)
+            .order_by(table.c.kind, table.c.decision)
+        )
+        with self._reading() as connection:
+            return {(kind, decision): count for kind, decision, count in connection.execute(query)}
+
+    def score_counts(self) -> dict[str, ScoreCount]:
+        """By the judge's hash."""
+        table = tables.scores
+        squares = sa.func.avg(table.c.score * table.c.score)
+        query = (
+            sa.select(table.c.judge, sa.func.count(), sa.func.avg(table.c.score), squares)
+            .group_by(table.c.judge)
+            .order_by(table.c.judge)
+        )
+        with self._reading() as connection:
+            return {judge: _score_count(*row) for judge, *row in connection.execute(query)}
+
+    def model_counts(self) -> dict[str, int]:
+        """By kind."""
+        table = tables.models
+        query = sa.select(table.c.kind, sa.func.count()).group_by(table.c.kind).order_by(table.c.kind)
+        with self._reading() as connection:
+            return {kind: count for kind, count in connection.execute(query)}
+
+    def answers_in_shards(self, first: int, before: int, round: int) -> Counter[str]:
+        """Decisions that stand on candidates of a round's shards with ``first`` <= index < ``before``."""
+        reviews = tables.reviews
+        query = (
+            sa.select(reviews.c.decision, sa.func.count())
+            .where(stands(), reviews.c.candidate.in_(_candidates(first, before, round)))
+            .group_by(reviews.c.decision)
+        )
+        with self._reading() as connection:
+            return Counter({decision: count for decision, count in connection.execute(query)})
+
+    def newest_scores_in_shards(self, first: int, before: int, round: int) -> ScoreCount | None:
+        """Scores of candidates of such shards by the newest judge that scored any; None without one."""
+        table, models = tables.scores, tables.models
+        squares = sa.func.avg(table.c.score * table.c.score)
+        query = (
+            sa.select(sa.func.count(), sa.func.avg(table.c.score), squares)
+            .join(models, models.c.hash == table.c.judge)
+            .where(table.c.candidate.in_(_candidates(first, before, round)))
+            .group_by(models.c.hash, models.c.created_at)
+            .order_by(models.c.created_at.desc(), models.c.hash)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _score_count(*row)
+
+    def phase_results(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> list[PhaseResult]:
+        """The phases that ended from ``since`` on and before ``until``, whatever the run, in that order."""
+        table = tables.phases
+        kinds = sa.or_(
+            table.c.name.in_(["base model", "initialisation"]),
+            table.c.name.regexp_match(r"^(human|automation) [0-9]+$"),
+        )
+        query = (
+            sa.select(table.c.payload)
+            .where(kinds, between(table.c.recorded_at, since, until))
+            .order_by(table.c.sequence)
+        )
+        with self._reading() as connection:
+            return [PhaseResult.model_validate(each["result"]) for each in connection.scalars(query)]
+
+
+def _candidates(first: int, before: int, round: int) -> sa.Select[tuple[str]]:
+    samples, shards = tables.samples, tables.shards
+    return (
+        sa.select(samples.c.key)
+        .join(shards, shards.c.name == samples.c.shard)
+        .where(
+            shards.c.stage == "candidates",
+            shards.c.round == round,
+            shards.c.index >= first,
+            shards.c.index < before,
+        )
+    )
+
+
+def _score_count(count: int, mean: float, mean_square: float) -> ScoreCount:
+    return ScoreCount(count=count, mean=mean, deviation=max(0.0, mean_square - mean * mean) ** 0.5)

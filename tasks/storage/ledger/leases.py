@@ -1,0 +1,207 @@
+"""The queue: items are leased to people, answered, and taken back; correct under any number of writers.
+
+A transaction that leases holds the batch's row, one that answers or undoes the lease's; so on PostgreSQL
+they wait for each other as SQLite's single writer does.
+"""
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from data_specs import ledger as tables
+from data_specs.errors import LeaseExpiredError, LeaseFinishedError, NotYoursError, UnknownKeyError
+from data_specs.keys import derive_key
+from data_specs.review import Review
+from data_specs.review_batch import Answer, Lease
+from tasks.storage.ledger.batches import find_batch, last_event
+from tasks.storage.ledger.database import LedgerBase, insert_new, insert_one
+from tasks.storage.ledger.standing import recount
+
+_leases, _items = tables.leases, tables.review_items
+_LEASE = [_leases.c[field] for field in Lease.model_fields]
+
+
+class LeaseLedger(LedgerBase):
+    """The queue's part of the ledger."""
+
+    def lease_items(self, batch: str, person: str, count: int, now: datetime) -> list[Lease]:
+        """Up to ``count`` items of a batch for a person: those they hold already, then the next in the queue.
+
+        An item is given to as many people at a time as it wants answers, and to nobody twice. A lease that
+        has run out gives its item back.
+
+        Raises:
+            UnknownKeyError: When there is no such batch.
+        """
+        with self._writing() as connection:
+            known = find_batch(connection, batch, hold=True)
+            _expire(connection, batch, now)
+            held = _held(connection, batch, person)[:count]
+            if last_event(connection, batch) in ("continued", "abandoned"):
+                return held
+            expires_at = now + timedelta(seconds=known.policy.lease_seconds)
+            waiting = _waiting(connection, batch, person, count - len(held))
+            return held + [_lease(connection, batch, each, person, expires_at) for each in waiting]
+
+    def answer(self, lease: str, person: str, answer: Answer, now: datetime) -> Review:
+        """Records the answer to a lease; the same answer told again is the same review.
+
+        Raises:
+            UnknownKeyError: When there is no such lease.
+            NotYoursError: When it is another person's, or the person is excluded.
+            LeaseFinishedError: When it was answered otherwise, or its answer undone.
+            LeaseExpiredError: When it has run out.
+        """
+        with self._writing() as connection:
+            _refuse_excluded(connection, person)
+            held, state = _find(connection, lease, person)
+            if state in ("answered", "undone"):
+                return _repeated(connection, held, state, answer)
+            if state == "expired" or held.expires_at <= now:
+                raise LeaseExpiredError(
+                    "this item was kept for you too long ago; take it again from the queue"
+                )
+            review = Review(
+                event=event_of(lease),
+                candidate=held.candidate,
+                decision=answer.decision,
+                reviewer=person,
+                kind="person",
+                reason=answer.reason if answer.decision == "no" else "",
+                answered_at=now,
+                batch=held.batch,
+                seconds=answer.seconds,
+                page_version=answer.page_version,
+            )
+            insert_new(connection, tables.reviews, [review.model_dump()])
+            _set_state(connection, lease, "answered")
+            recount(connection, held.batch, [held.candidate])
+            return review
+
+    def undo(self, review: str, person: str, now: datetime) -> Lease:
+        """Takes back an answer; the item is leased to the same person again. Told again, it is one undo.
+
+        Raises:
+            UnknownKeyError: When there is no such answer to a batch's item.
+            NotYoursError: When it is another person's.
+            LeaseFinishedError: When it was undone before and the item is no longer held.
+        """
+        with self._writing() as connection:
+            known = _review(connection, review, person)
+            batch, candidate = str(known.batch), known.candidate
+            policy = find_batch(connection, batch, hold=True).policy
+            row = {
+                "event": derive_key("undo", review),
+                "review": review,
+                "person": person,
+                "undone_at": now,
+            }
+            if not insert_one(connection, tables.review_undos, row):
+                again = [each for each in _held(connection, batch, person) if each.candidate == candidate]
+                if not again or again[0].expires_at <= now:
+                    raise LeaseFinishedError("this answer was undone before; take the item from the queue")
+                return again[0]
+            connection.execute(
+                sa.update(_leases)
+                .where(*_item_of_person(batch, candidate, person), _leases.c.state == "answered")
+                .values(state="undone")
+            )
+            recount(connection, batch, [candidate])
+            expires_at = now + timedelta(seconds=policy.lease_seconds)
+            return _lease(connection, batch, candidate, person, expires_at)
+
+
+def event_of(lease: str) -> str:
+    """The id of the review that answers a lease."""
+    return derive_key("review", lease)
+
+
+def _refuse_excluded(connection: sa.Connection, person: str) -> None:
+    """Holds the person as they are: who is excluded meanwhile is excluded after this answer is counted."""
+    query = sa.select(tables.people.c.excluded).where(tables.people.c.name == person)
+    if connection.scalar(query.with_for_update(read=True)) is not False:
+        raise NotYoursError("your answers are not taken at present; ask whoever gave you your token")
+
+
+def _expire(connection: sa.Connection, batch: str, now: datetime) -> None:
+    connection.execute(
+        sa.update(_leases)
+        .where(_leases.c.batch == batch, _leases.c.state == "live", _leases.c.expires_at <= now)
+        .values(state="expired")
+    )
+
+
+def _held(connection: sa.Connection, batch: str, person: str) -> list[Lease]:
+    """A person's live leases, in the order of the queue."""
+    query = (
+        sa.select(*_LEASE)
+        .join(_items, sa.and_(_items.c.batch == _leases.c.batch, _items.c.candidate == _leases.c.candidate))
+        .where(_leases.c.batch == batch, _leases.c.person == person, _leases.c.state == "live")
+        .order_by(_items.c.position)
+    )
+    return [Lease(**row) for row in connection.execute(query).mappings()]
+
+
+def _waiting(connection: sa.Connection, batch: str, person: str, count: int) -> list[str]:
+    """The next candidates that nobody keeps from this person."""
+    same = sa.and_(_leases.c.batch == _items.c.batch, _leases.c.candidate == _items.c.candidate)
+    held = (
+        sa.select(sa.func.count()).where(same, _leases.c.state == "live").correlate(_items).scalar_subquery()
+    )
+    seen = sa.exists().where(same, _leases.c.person == person, _leases.c.state.in_(["live", "answered"]))
+    query = (
+        sa.select(_items.c.candidate)
+        .where(
+            _items.c.batch == batch, _items.c.answers_left > 0, _items.c.answers_left > held, sa.not_(seen)
+        )
+        .order_by(_items.c.position)
+        .limit(max(count, 0))
+    )
+    return list(connection.scalars(query))
+
+
+def _item_of_person(batch: str, candidate: str, person: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (_leases.c.batch == batch, _leases.c.candidate == candidate, _leases.c.person == person)
+
+
+def _lease(connection: sa.Connection, batch: str, candidate: str, person: str, expires_at: datetime) -> Lease:
+    before = connection.scalar(sa.select(sa.func.count()).where(*_item_of_person(batch, candidate, person)))
+    key = derive_key("lease", batch, candidate, person, before)
+    given = Lease(lease=key, batch=batch, candidate=candidate, person=person, expires_at=expires_at)
+    connection.execute(sa.insert(_leases).values(**given.model_dump(), state="live"))
+    return given
+
+
+def _find(connection: sa.Connection, lease: str, person: str) -> tuple[Lease, str]:
+    """A person's lease and its state, held against other writers until the transaction ends."""
+    query = sa.select(*_LEASE, _leases.c.state).where(_leases.c.lease == lease).with_for_update()
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise UnknownKeyError("there is no such lease; take an item from the queue")
+    if row["person"] != person:
+        raise NotYoursError("this item is kept for another person; take one from the queue")
+    return Lease(**{field: row[field] for field in Lease.model_fields}), row["state"]
+
+
+def _repeated(connection: sa.Connection, held: Lease, state: str, answer: Answer) -> Review:
+    """The review that a lease has already, if it is the one told again."""
+    table = tables.reviews
+    row = connection.execute(sa.select(table).where(table.c.event == event_of(held.lease))).mappings().one()
+    review = Review(**row)
+    if state == "undone" or review.decision != answer.decision:
+        raise LeaseFinishedError("this item is answered already; undo that answer to give another")
+    return review
+
+
+def _set_state(connection: sa.Connection, lease: str, state: str) -> None:
+    connection.execute(sa.update(_leases).where(_leases.c.lease == lease).values(state=state))
+
+
+def _review(connection: sa.Connection, event: str, person: str) -> Review:
+    table = tables.reviews
+    row = connection.execute(sa.select(table).where(table.c.event == event)).mappings().first()
+    if row is None or row["batch"] is None:
+        raise UnknownKeyError("there is no such answer; only answers given on the review page can be undone")
+    if row["reviewer"] != person or row["kind"] != "person":
+        raise NotYoursError("this answer is another person's; only your own can be undone")
+    return Review(**row)

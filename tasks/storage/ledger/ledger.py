@@ -1,0 +1,75 @@
+"""The ledger as one object: each part in a file of its own, one database under all."""
+
+from tasks.storage.ledger.batches import BatchLedger
+from tasks.storage.ledger.counts import CountLedger
+from tasks.storage.ledger.draws import DrawLedger
+from tasks.storage.ledger.leases import LeaseLedger
+from tasks.storage.ledger.migrate import migrate, revision
+from tasks.storage.ledger.models import ModelLedger
+from tasks.storage.ledger.people import PeopleLedger
+from tasks.storage.ledger.rejects import RejectLedger
+from tasks.storage.ledger.results import PhaseLedger
+from tasks.storage.ledger.reviews import ReviewLedger
+from tasks.storage.ledger.scenes import SceneLedger
+from tasks.storage.ledger.scores import ScoreLedger
+from tasks.storage.ledger.shards import ShardLedger
+from tasks.storage.ledger.spending import SpendingLedger
+from tasks.storage.ledger.versions import VersionLedger
+
+
+class Ledger(
+    ShardLedger,
+    SceneLedger,
+    RejectLedger,
+    DrawLedger,
+    ReviewLedger,
+    PeopleLedger,
+    BatchLedger,
+    LeaseLedger,
+    ScoreLedger,
+    ModelLedger,
+    PhaseLedger,
+    SpendingLedger,
+    CountLedger,
+    VersionLedger,
+):
+    """Everything that is known. Every method may be repeated without harm."""
+
+    def migrate(self) -> None:
+        """Brings the schema up to date.
+
+        Raises:
+            LedgerError: When the database cannot be reached or is newer than this cleanplate.
+        """
+        with self._refusals("cannot be opened"):
+            migrate(self._engine)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether not even a schema is in it."""
+        with self._refusals("cannot be opened"):
+            return revision(self._engine) is None
+
+
+def open_ledger(url: str, keep_connections: bool = False) -> Ledger:
+    """Opens a ledger, bringing its schema up to date; each process opens its own.
+
+    Args:
+        url: ``sqlite:///…`` or ``postgresql+psycopg://…``.
+        keep_connections: For a server; such a ledger must not be taken into a forked child.
+
+    Raises:
+        LedgerError: When the database cannot be reached or is newer than this cleanplate.
+    """
+    ledger = Ledger(url, keep_connections)
+    ledger.migrate()
+    return ledger
+
+
+def is_new_ledger(url: str) -> bool:
+    """Whether there is no ledger at this address yet; a database that does not answer counts as none.
+
+    Raises:
+        LedgerError: When the database is damaged.
+    """
+    return Ledger(url).is_new

@@ -1,0 +1,149 @@
+"""Models with their cards, what was measured of them, and the promotions that make one the champion."""
+
+import json
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from data_specs import ledger as tables
+from data_specs.errors import LedgerError
+from data_specs.keys import derive_key
+from data_specs.model_record import ModelKind, ModelMeasurement, ModelRecord, Promotion, PromotionAction
+from tasks.storage.ledger.database import LedgerBase, insert_new, now
+
+_LIST = "`cleanplate model list` shows those there are"
+
+
+class ModelLedger(LedgerBase):
+    """The models' part of the ledger."""
+
+    def record_model(self, record: ModelRecord) -> None:
+        """Adds a model; one already there stays as it was."""
+        with self._writing() as connection:
+            insert_new(connection, tables.models, [record.model_dump()])
+
+    def model(self, hash: str) -> ModelRecord:
+        """The model of this hash.
+
+        Raises:
+            LedgerError: When there is none.
+        """
+        with self._reading() as connection:
+            return _model(connection, hash)
+
+    def has_model(self, hash: str) -> bool:
+        """Whether a model of this hash was entered."""
+        query = sa.select(sa.literal(1)).where(tables.models.c.hash == hash)
+        with self._reading() as connection:
+            return connection.scalar(query) is not None
+
+    def model_named(self, start: str) -> ModelRecord:
+        """The one model whose hash starts so.
+
+        Raises:
+            LedgerError: When there is none, or more than one.
+        """
+        table = tables.models
+        query = sa.select(table).where(table.c.hash.startswith(start, autoescape=True))
+        with self._reading() as connection:
+            found = [ModelRecord(**row) for row in connection.execute(query).mappings()]
+        exact = [each for each in found if each.hash == start]
+        if len(exact or found) != 1:
+            fault = f"{start} begins the hashes of {len(found)} models; write more of it"
+            raise LedgerError(fault if found else f"the ledger knows no model {start}; {_LIST}")
+        return (exact or found)[0]
+
+    def models(self, kind: ModelKind | None = None) -> list[ModelRecord]:
+        """All models, or those of a kind, oldest first."""
+        table = tables.models
+        query = sa.select(table).order_by(table.c.created_at, table.c.hash)
+        with self._reading() as connection:
+            rows = connection.execute(query if kind is None else query.where(table.c.kind == kind))
+            return [ModelRecord(**row) for row in rows.mappings()]
+
+    def record_measurement(
+        self, hash: str, measured_on: str, dataset_version: int | None, values: Mapping[str, float]
+    ) -> None:
+        """Adds what a model was found to do; the same finding told twice is one event.
+
+        Raises:
+            LedgerError: For a model that is unknown.
+        """
+        stated = json.dumps(dict(values), sort_keys=True)
+        row = {
+            "event": derive_key("model measurement", hash, measured_on, dataset_version or 0, stated),
+            "hash": hash,
+            "measured_on": measured_on,
+            "dataset_version": dataset_version,
+            "values": dict(values),
+            "measured_at": now(),
+        }
+        with self._writing() as connection:
+            _model(connection, hash)
+            insert_new(connection, tables.model_measurements, [row])
+
+    def measurements(self, hash: str) -> list[ModelMeasurement]:
+        """What was measured of a model, first to last."""
+        table = tables.model_measurements
+        columns = [table.c[field] for field in ModelMeasurement.model_fields]
+        query = sa.select(*columns).where(table.c.hash == hash).order_by(table.c.sequence)
+        with self._reading() as connection:
+            return [ModelMeasurement(**row) for row in connection.execute(query).mappings()]
+
+    def promote(
+        self,
+        kind: ModelKind,
+        hash: str,
+        reason: str,
+        *,
+        event: str | None = None,
+        action: PromotionAction = "promoted",
+    ) -> None:
+        """Makes a model the champion of its kind.
+
+        Args:
+            kind: Its kind.
+            hash: The model.
+            reason: Why, in one sentence.
+            event: The event's id; by default kind, hash and reason make it, so that a flow may run again
+                from its top without moving the champion back.
+            action: Whether it is a promotion, or a rollback to a former champion.
+
+        Raises:
+            LedgerError: For a model that is unknown or of another kind.
+        """
+        values = {
+            "event": event or derive_key("promotion", kind, hash, reason),
+            "kind": kind,
+            "hash": hash,
+            "reason": reason,
+            "promoted_at": now(),
+            "action": action,
+        }
+        with self._writing() as connection:
+            if _model(connection, hash).kind != kind:
+                raise LedgerError(f"model {hash} is no {kind}, so it cannot be promoted as one")
+            insert_new(connection, tables.promotions, [values])
+
+    def champion(self, kind: ModelKind) -> ModelRecord | None:
+        """The model of this kind that was promoted last."""
+        table = tables.promotions
+        query = sa.select(table.c.hash).where(table.c.kind == kind).order_by(table.c.sequence.desc()).limit(1)
+        with self._reading() as connection:
+            hash = connection.scalar(query)
+            return None if hash is None else _model(connection, hash)
+
+    def promotions(self, kind: ModelKind) -> list[Promotion]:
+        """Every promotion of this kind, first to last."""
+        table = tables.promotions
+        columns = [table.c[field] for field in Promotion.model_fields]
+        query = sa.select(*columns).where(table.c.kind == kind).order_by(table.c.sequence)
+        with self._reading() as connection:
+            return [Promotion(**row) for row in connection.execute(query).mappings()]
+
+
+def _model(connection: sa.Connection, hash: str) -> ModelRecord:
+    row = connection.execute(sa.select(tables.models).where(tables.models.c.hash == hash)).mappings().first()
+    if row is None:
+        raise LedgerError(f"the ledger knows no model {hash}; {_LIST}")
+    return ModelRecord(**row)

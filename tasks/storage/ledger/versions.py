@@ -1,0 +1,87 @@
+"""Dataset versions, and the events that name one current."""
+
+import sqlalchemy as sa
+
+from data_specs import ledger as tables
+from data_specs.errors import LedgerError
+from data_specs.keys import derive_key
+from data_specs.version import DatasetVersion
+from tasks.storage.ledger.database import LedgerBase, insert_new, now
+
+
+class VersionLedger(LedgerBase):
+    """The versions' part of the ledger."""
+
+    def record_version(self, version: DatasetVersion) -> None:
+        """Adds a version's manifest.
+
+        Raises:
+            LedgerError: When the number is taken by another manifest.
+        """
+        manifest = version.model_dump(mode="json")
+        table = tables.versions
+        with self._writing() as connection:
+            insert_new(connection, table, [{"number": version.number, "manifest": manifest}])
+            present = connection.scalar(sa.select(table.c.manifest).where(table.c.number == version.number))
+        if present != manifest:
+            raise LedgerError(f"dataset version {version.number} is already another one in the ledger")
+
+    def versions(self) -> list[DatasetVersion]:
+        """All of them, by number."""
+        query = sa.select(tables.versions.c.manifest).order_by(tables.versions.c.number)
+        with self._reading() as connection:
+            return [DatasetVersion(**manifest) for manifest in connection.scalars(query)]
+
+    def version(self, number: int) -> DatasetVersion:
+        """The version of this number.
+
+        Raises:
+            LedgerError: When there is none.
+        """
+        query = sa.select(tables.versions.c.manifest).where(tables.versions.c.number == number)
+        with self._reading() as connection:
+            manifest = connection.scalar(query)
+        if manifest is None:
+            raise LedgerError(
+                f"there is no dataset version {number}; `cleanplate dataset list` shows those there are"
+            )
+        return DatasetVersion(**manifest)
+
+    def set_current(self, number: int, reason: str, *, event: str | None = None) -> None:
+        """Names a version as the current one.
+
+        Args:
+            number: The version.
+            reason: Why, in one sentence.
+            event: The event's id; by default number and reason make it, so that the same words told
+                twice are one event, and a flow that runs again from its top moves nothing.
+
+        Raises:
+            LedgerError: When there is no such version.
+        """
+        self.version(number)
+        values = {
+            "event": event or derive_key("current version", number, reason),
+            "number": number,
+            "reason": reason,
+            "recorded_at": now(),
+        }
+        with self._writing() as connection:
+            insert_new(connection, tables.version_events, [values])
+
+    def current_version(self) -> DatasetVersion | None:
+        """The version that was named current last; None before the first."""
+        latest = self._latest_event()
+        return None if latest is None else self.version(latest[0])
+
+    def latest_version_event(self) -> str:
+        """The id of the event that made the current version current; empty before the first."""
+        latest = self._latest_event()
+        return "" if latest is None else latest[1]
+
+    def _latest_event(self) -> tuple[int, str] | None:
+        table = tables.version_events
+        query = sa.select(table.c.number, table.c.event).order_by(table.c.sequence.desc()).limit(1)
+        with self._reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else (row.number, row.event)

@@ -1,0 +1,222 @@
+"""A bucket, by obstore: patient with the network, plain about everything else.
+
+obstore repeats single requests; the loop here repeats what still failed, waiting longer each time and
+never as long as another process does, until its patience ends.
+"""
+
+import hashlib
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    GenericError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+
+from data_specs.errors import StoreError, StoreSilentError
+from tasks.storage.atomic_files import sync_file
+
+PATIENCE_S = 120.0
+_REQUEST_S, _CONNECT_S = 60, 10
+_CHUNK_BYTES = 8_000_000
+"""Bytes a request: each has a minute, so a line of 140 kB a second is fast enough."""
+_SENT_AT_ONCE = 4
+_LONGEST_WAIT_S = 10.0
+_TELL_AFTER_S = 5.0
+"""So long a silence is told, lest whoever watches takes the waiting for a standstill."""
+_log = logging.getLogger(__name__)
+
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+Answer = TypeVar("Answer")
+
+
+class Bucket:
+    """Objects under one prefix of one bucket, named by paths with slashes.
+
+    Credentials, region and endpoint come from the usual ``AWS_*`` variables.
+    """
+
+    _used_by: ClassVar[int | None] = None
+    """The process that asked obstore first; its threads do not survive a fork."""
+
+    def __init__(self, address: str, patience_s: float = PATIENCE_S) -> None:
+        """Makes no request yet.
+
+        Args:
+            address: ``s3://bucket/prefix``.
+            patience_s: How long a lost store is waited for.
+
+        Raises:
+            StoreError: When the variables make no sense.
+        """
+        self.address = address
+        self._patience_s = patience_s
+        server = endpoint()
+        plain = server is not None and server.startswith("http://")
+        try:
+            self._store = S3Store.from_url(
+                address,
+                config={} if server is None else {"endpoint": server},
+                client_options={
+                    "allow_http": plain,
+                    "timeout": timedelta(seconds=_REQUEST_S),
+                    "connect_timeout": timedelta(seconds=_CONNECT_S),
+                },
+                retry_config={
+                    "max_retries": 3,
+                    "retry_timeout": timedelta(seconds=_REQUEST_S),
+                    "backoff": {
+                        "init_backoff": timedelta(seconds=0.1),
+                        "max_backoff": timedelta(seconds=2),
+                        "base": 2,
+                    },
+                },
+            )
+        except (GenericError, ValueError) as error:
+            raise StoreError(f"{address}: is no store that can be used ({_first_line(error)})") from error
+
+    def put(self, name: str, file: Path) -> None:
+        """Uploads a file whose name says its bytes; nothing is sent where it lies already."""
+        if self.size_of(name) != file.stat().st_size:
+            self._put(name, file, "overwrite")
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Puts an object where there is none (If-None-Match); False when another one is there.
+
+        A request that failed may have been carried out all the same, so what is there is compared.
+        """
+        try:
+            self._put(name, data, "create")
+        except (AlreadyExistsError, PreconditionError):
+            return self.read(name) == data
+        return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Puts an object over whatever has its name."""
+        self._put(name, data, "overwrite")
+
+    def remove(self, name: str) -> None:
+        """Removes an object; nothing happens where there is none."""
+        with suppress(FileNotFoundError):
+            self._patiently(lambda: obstore.delete(self._store, name))
+
+    def read(self, name: str) -> bytes | None:
+        """An object's bytes; None where there is none."""
+        size_bytes = self.size_of(name)
+        if size_bytes is None:
+            return None
+        return b"".join(self._chunk(name, start, size_bytes) for start in range(0, size_bytes, _CHUNK_BYTES))
+
+    def download(self, name: str, to: Path) -> str | None:
+        """Writes an object's bytes to a new file, durably.
+
+        Returns:
+            Their sha256; None, and no file, where there is no such object.
+        """
+        size_bytes = self.size_of(name)
+        if size_bytes is None:
+            return None
+        digest = hashlib.sha256()
+        with to.open("xb") as file:
+            for start in range(0, size_bytes, _CHUNK_BYTES):
+                chunk = self._chunk(name, start, size_bytes)
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            sync_file(file.fileno())
+        return digest.hexdigest()
+
+    def size_of(self, name: str) -> int | None:
+        """An object's size in bytes; None where there is none."""
+        try:
+            return self._patiently(lambda: obstore.head(self._store, name))["size"]
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """The names of all objects in a folder, sorted."""
+        found = self._patiently(lambda: obstore.list(self._store, f"{folder}/").collect())
+        return sorted(each["path"] for each in found)
+
+    def _put(self, name: str, data: Path | bytes, mode: Literal["create", "overwrite"]) -> None:
+        """Sends an object, a large file in parts.
+
+        Raises:
+            StoreError: Also when there is no such bucket.
+        """
+        try:
+            self._patiently(
+                lambda: obstore.put(
+                    self._store,
+                    name,
+                    data,
+                    mode=mode,
+                    chunk_size=_CHUNK_BYTES,
+                    max_concurrency=_SENT_AT_ONCE,
+                )
+            )
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self.address}: there is no such bucket; make it, or name another with --workspace"
+            ) from error
+
+    def _chunk(self, name: str, start: int, size_bytes: int) -> bytes:
+        end = min(start + _CHUNK_BYTES, size_bytes)
+        return bytes(self._patiently(lambda: obstore.get_range(self._store, name, start=start, end=end)))
+
+    def _patiently(self, request: Callable[[], Answer]) -> Answer:
+        """The request's answer, asked for again while the network or the server fails."""
+        Bucket._used_by = Bucket._used_by or os.getpid()
+        if Bucket._used_by != os.getpid():
+            # The request would wait for ever.
+            raise StoreError(f"{self.address}: cannot be reached from a forked process; start a new one")
+        began, wait_s, told = time.monotonic(), 0.2, False
+        while True:
+            try:
+                return request()
+            except (PermissionDeniedError, UnauthenticatedError) as error:
+                raise StoreError(
+                    f"{self.address}: the store refuses these credentials; "
+                    f"look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({_first_line(error)})"
+                ) from error
+            except GenericError as error:
+                silent_s = time.monotonic() - began
+                if silent_s + wait_s > self._patience_s:
+                    raise StoreSilentError(
+                        f"{self.address}: the store has not answered for {self._patience_s:g} s; nothing is "
+                        f"lost: when it answers, start the same command again ({_first_line(error)})"
+                    ) from error
+                if silent_s > _TELL_AFTER_S and not told:
+                    told = True
+                    _log.warning(
+                        "%s: the store does not answer; trying on for %.0f s (%s)",
+                        self.address,
+                        self._patience_s - silent_s,
+                        _first_line(error),
+                    )
+            time.sleep(random.uniform(wait_s / 2, wait_s))
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def endpoint() -> str | None:
+    """The store's own address where it is not Amazon's, as the AWS_* variables name it."""
+    return next((os.environ[name] for name in _ENDPOINT_VARIABLES if os.environ.get(name)), None)
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the request and its tries, which obstore says before it."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first.rpartition(" - ")[2].partition(": <?xml")[0]

@@ -1,0 +1,151 @@
+"""A harvest: what one piece of work gave, kept and refused samples alike, written exactly once.
+
+Sources that refuse much need this: a shard of nothing would bear the name of any other, and people want to
+see what was refused.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from pydantic import BaseModel, ConfigDict
+
+from data_specs.reject import RefusedSample, Reject
+from data_specs.shard import EncodedSample, ShardRef, Stage
+from tasks.execution.shard_task import ShardWork, beside
+from tasks.storage.shards import encode_refused, write_shard
+from tasks.storage.shards.paths import files_present
+from tasks.storage.workspace import Workspace
+
+_SHOWN_EACH = 3
+"""Refused samples of one reason whose pictures a shard's work keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A sample that was kept."""
+
+    sample: EncodedSample
+    tally: Mapping[str, str] = field(default_factory=dict)
+    """What is counted of it: a heading, and which of its values this sample has."""
+
+
+class Harvest(BaseModel):
+    """What one shard's work gave."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shard: ShardRef | None
+    """None where everything was refused."""
+    refused: ShardRef | None
+    """A few refused samples of each reason, with their pictures."""
+    rejects: dict[str, int]
+    """By reason."""
+    tallies: dict[str, dict[str, int]]
+    """Of the kept samples: by heading and value."""
+
+
+def harvest(
+    workspace: Workspace, work: ShardWork, stage: Stage, found: Iterable[Kept | RefusedSample | Reject]
+) -> Harvest:
+    """Write the kept samples' shard, the rejects, some of their pictures; nothing is done twice.
+
+    Args:
+        workspace: Where to.
+        work: Names the work; asked again it gives the same harvest.
+        stage: Of the kept samples.
+        found: In order; a generator, which runs only where the work is not finished.
+    """
+    name = "harvest"
+    known = workspace.ledger().phase(work.digest, name)
+    if known is not None:
+        before = Harvest.model_validate(known)
+        if all(ref is None or files_present(workspace, ref) for ref in (before.shard, before.refused)):
+            return before
+    sorting = _Sorting(found)
+    shard = write_unless_empty(workspace, work, stage, sorting.kept(), sorting.rejects)
+    refused = sorting.shown(work.digest)
+    result = Harvest(
+        shard=shard,
+        refused=_write_refused(workspace, work, refused) if refused else None,
+        rejects=dict(Counter(each.reason.value for each in sorting.rejects)),
+        tallies={heading: dict(counts) for heading, counts in sorting.tallies.items()},
+    )
+    workspace.ledger().record_phase(work.digest, name, result.model_dump(mode="json"))
+    return result
+
+
+def write_unless_empty(
+    workspace: Workspace,
+    work: ShardWork,
+    stage: Stage,
+    samples: Iterator[EncodedSample],
+    rejects: Sequence[Reject],
+) -> ShardRef | None:
+    """The samples' shard with the rejects that gathered on the way; the rejects alone where there is none.
+
+    All of ``samples`` has been drawn when this returns, so that what gathers beside them is whole.
+    """
+    first = next(samples, None)
+    if first is None:
+        # Empty shards of different works would bear one name; the rejects need none.
+        workspace.ledger().record_rejects(rejects)
+        return None
+    ref = write_shard(
+        workspace,
+        stage=stage,
+        round=work.round,
+        index=work.index,
+        input_digest=work.digest,
+        samples=chain([first], samples),
+        rejects=rejects,
+    )
+    # A shard that an earlier run wrote just before it was killed is not written again; what is known only at
+    # the end must be known all the same.
+    deque(samples, maxlen=0)
+    return ref
+
+
+class _Sorting:
+    """Kept samples pass through; what is refused gathers beside them."""
+
+    def __init__(self, found: Iterable[Kept | RefusedSample | Reject]) -> None:
+        self._found = found
+        self._refused: list[RefusedSample] = []
+        self.rejects: list[Reject] = []
+        self.tallies: dict[str, Counter[str]] = {}
+
+    def kept(self) -> Iterator[EncodedSample]:
+        for each in self._found:
+            if isinstance(each, Kept):
+                for heading, value in each.tally.items():
+                    self.tallies.setdefault(heading, Counter())[value] += 1
+                yield each.sample
+            elif isinstance(each, RefusedSample):
+                self.rejects.append(each.reject)
+                self._refused.append(each)
+            else:
+                self.rejects.append(each)
+
+    def shown(self, work: str) -> list[EncodedSample]:
+        """The first few of each reason, each once."""
+        seen: Counter[str] = Counter()
+        chosen: dict[str, EncodedSample] = {}
+        for each in self._refused:
+            seen[each.reject.reason] += 1
+            if seen[each.reject.reason] <= _SHOWN_EACH:
+                sample = encode_refused(each, work)
+                chosen[sample.key] = sample
+        return list(chosen.values())
+
+
+def _write_refused(workspace: Workspace, work: ShardWork, samples: Sequence[EncodedSample]) -> ShardRef:
+    return write_shard(
+        workspace,
+        stage="refused",
+        round=work.round,
+        index=work.index,
+        input_digest=beside(work.digest, "refused"),
+        samples=samples,
+    )

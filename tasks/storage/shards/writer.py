@@ -1,0 +1,178 @@
+"""Writing a shard exactly once.
+
+Aside, fsync, into the store, rename, fsync the folder; the ledger's row last, as the commit (in a bucket's
+cache the row comes before the rename). Whoever is killed on the way leaves nothing that counts, and the same
+work writes the same bytes over it.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+from data_specs.errors import ShardError
+from data_specs.keys import derive_key
+from data_specs.reject import Reject
+from data_specs.shard import EncodedSample, SampleRow, ShardRef, Stage
+from tasks.storage.atomic_files import aside_path, sync_file, sync_folder, written_aside
+from tasks.storage.ledger import Ledger
+from tasks.storage.object_store import stored_at
+from tasks.storage.shards.index import index_bytes
+from tasks.storage.shards.lock import publishing_alone
+from tasks.storage.shards.paths import files_present, index_file, index_path, tar_file, tar_path
+from tasks.storage.shards.tar import TarWriter
+from tasks.storage.workspace import Workspace
+
+_AHEAD = 16
+"""Samples that may wait for the disk while the next one is being encoded."""
+_SYNC_BYTES = 16_000_000
+
+
+def write_shard(
+    workspace: Workspace,
+    *,
+    stage: Stage,
+    round: int,
+    index: int,
+    input_digest: str,
+    samples: Iterable[EncodedSample],
+    rejects: Sequence[Reject] = (),
+) -> ShardRef:
+    """Writes one shard and enters it in the ledger; nothing is done where the ledger has this work.
+
+    Args:
+        workspace: Where the shard goes.
+        stage: What it holds.
+        round: The round it belongs to, from 0.
+        index: Its number in stage and round.
+        input_digest: Names everything the samples were computed from.
+        samples: In their order. A generator is best: hashing and writing then run in a thread beside
+            the encoding, and only a few samples are in memory.
+        rejects: What was refused on the way; entered with the shard.
+
+    Returns:
+        The shard the ledger holds for this work.
+
+    Raises:
+        ShardError: For a key twice, or other contents under a name that is taken.
+        LedgerError: When the ledger cannot be written.
+        StoreError: When the store does not take it.
+    """
+    present = finished_shard(workspace, input_digest)
+    if present is not None:
+        return present
+    ledger = workspace.ledger()
+    aside = aside_path(workspace.shards_dir / f"{round:03d}-{stage}-{index:05d}")
+    try:
+        tar, sha256 = _write_tar(aside, samples)
+        index_data = index_bytes(tar.index)
+        ref = ShardRef(
+            name=_shard_name(stage, round, index, tar.rows),
+            stage=stage,
+            round=round,
+            index=index,
+            samples=len(tar.rows),
+            size_bytes=tar.size_bytes,
+            sha256=sha256,
+            index_sha256=hashlib.sha256(index_data).hexdigest(),
+            input_digest=input_digest,
+        )
+        with written_aside(index_path(workspace, ref.name), index_data) as index_aside:
+            workspace.store.keep(aside, *tar_file(ref))
+            workspace.store.keep(index_aside, *index_file(ref))
+            return _publish(workspace, ledger, ref, aside, index_aside, tar.rows, rejects)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def finished_shard(workspace: Workspace, input_digest: str) -> ShardRef | None:
+    """The shard of this work, where the ledger has it and its files are there."""
+    present = workspace.ledger().find_shard(input_digest)
+    return present if present is not None and files_present(workspace, present) else None
+
+
+def _write_tar(aside: Path, samples: Iterable[EncodedSample]) -> tuple[TarWriter, str]:
+    """Fills the aside file; hashing and writing run beside whatever makes the samples."""
+    with aside.open("xb") as file, ThreadPoolExecutor(1, "shard") as thread:
+        tar = TarWriter(file)
+        waiting: deque[Future[None]] = deque()
+        for sample in samples:
+            waiting.append(thread.submit(_add, tar, file, sample))
+            if len(waiting) > _AHEAD:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+        sha256 = tar.finish()
+        file.flush()
+        sync_file(file.fileno())
+    return tar, sha256
+
+
+def _add(tar: TarWriter, file: BinaryIO, sample: EncodedSample) -> None:
+    """Appends a sample, and now and then waits for the disk, so that the last wait is a short one."""
+    before = tar.size_bytes // _SYNC_BYTES
+    tar.add(sample)
+    if tar.size_bytes // _SYNC_BYTES > before:
+        file.flush()
+        sync_file(file.fileno())
+
+
+def _shard_name(stage: Stage, round: int, index: int, rows: Sequence[SampleRow]) -> str:
+    return f"{round:03d}-{stage}-{index:05d}-{derive_key('shard', *(row.key for row in rows))}"
+
+
+def _publish(
+    workspace: Workspace,
+    ledger: Ledger,
+    ref: ShardRef,
+    aside: Path,
+    index_aside: Path,
+    rows: Sequence[SampleRow],
+    rejects: Sequence[Reject],
+) -> ShardRef:
+    """Gives the files their names and the ledger its row, unless somebody was faster."""
+    with publishing_alone(workspace):
+        present = ledger.find_shard(ref.input_digest) or ledger.find_shard_named(ref.name)
+        if present is not None and files_present(workspace, present):
+            return _same_contents(present, ref)
+        if present is not None:
+            _same_bytes(present, ref)
+        if stored_at(workspace.root) is None:
+            _name(workspace, ref, aside, index_aside)
+            return present or ledger.commit_shard(ref, rows, rejects)
+        # In a cache the row comes first: where another machine was faster its bytes count, and a name given
+        # here by someone killed before he knew would hide them.
+        committed = present or ledger.commit_shard(ref, rows, rejects)
+        if committed.sha256 == ref.sha256:
+            _name(workspace, ref, aside, index_aside)
+        return committed
+
+
+def _name(workspace: Workspace, ref: ShardRef, aside: Path, index_aside: Path) -> None:
+    for path, file in (
+        (aside, tar_path(workspace, ref.name)),
+        (index_aside, index_path(workspace, ref.name)),
+    ):
+        try:
+            path.rename(file)
+        except IsADirectoryError as error:
+            raise ShardError(f"{file}: a folder has the name of a shard's file; move it away") from error
+    sync_folder(workspace.shards_dir)
+
+
+def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:
+    """``present``, which a racer committed for the same work, or which holds the same bytes."""
+    if present.input_digest != ref.input_digest and present.sha256 != ref.sha256:
+        raise ShardError(
+            f"shard {ref.name} already holds these samples with other contents; "
+            "use a new workspace, or another round, for the changed settings"
+        )
+    return present
+
+
+def _same_bytes(present: ShardRef, ref: ShardRef) -> None:
+    """Refuses to mend a shard whose files are gone or cut with anything but its own bytes."""
+    if (present.name, present.sha256, present.index_sha256) != (ref.name, ref.sha256, ref.index_sha256):
+        raise ShardError(f"shard {present.name} has lost its files, and its work now gives other bytes")

@@ -1,0 +1,203 @@
+"""A workspace: the ledger, the shards, the versions, the models and the reports of one project."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from data_specs.errors import InputError, LedgerError
+from tasks.storage.atomic_files import sweep_asides
+from tasks.storage.ledger import Ledger, is_new_ledger, open_ledger
+from tasks.storage.ledger.refusals import RESTORE
+from tasks.storage.object_store import Store, store_of, stored_at, working_folder
+
+LEDGER_VARIABLE = "CLEANPLATE_LEDGER"
+LEDGER_FILE = "ledger_url"
+MARK, _MARK_DATA = "workspace.json", b'{"cleanplate": 1}\n'
+"""Says that a store's prefix is a workspace."""
+_ADDRESSES = "sqlite:////a/file or postgresql+psycopg://person:password@host/database"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where everything of one project lies. Pickles and forks freely: it holds a path only."""
+
+    root: Path
+    """The folder to work in: the workspace itself, or the cache of its store."""
+
+    @property
+    def shards_dir(self) -> Path:
+        """Tars and their indexes."""
+        return self.root / "shards"
+
+    @property
+    def versions_dir(self) -> Path:
+        """Manifests and their Parquet files."""
+        return self.root / "versions"
+
+    @property
+    def models_dir(self) -> Path:
+        """Weights and checkpoints."""
+        return self.root / "models"
+
+    @property
+    def reports_dir(self) -> Path:
+        """What people look at."""
+        return self.root / "reports"
+
+    @property
+    def store(self) -> Store:
+        """Where shards, versions and models are kept for good."""
+        return store_of(self.root)
+
+    @property
+    def address(self) -> str:
+        """What people call it: its folder, or its store's address."""
+        return stored_at(self.root) or str(self.root)
+
+    def fetched(self, folder: str) -> Path:
+        """A model's folder, by its path in the workspace; brought here where the store has it elsewhere.
+
+        Raises:
+            StoreError: When the store does not answer, or has lost a part.
+        """
+        self.store.fetch_tree(folder)
+        return self.root / folder
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy's address of the ledger: the one named, or a SQLite file in the workspace.
+
+        Raises:
+            InputError: When the address named is none of SQLite or PostgreSQL, or none is named and the
+                folder is only a cache.
+        """
+        named = self._named_ledger()
+        if named is not None:
+            return _checked_url(*named)
+        if stored_at(self.root) is not None:
+            raise InputError(
+                self.address, f"its ledger lies elsewhere; set {LEDGER_VARIABLE} to {_ADDRESSES}"
+            )
+        return sa.URL.create("sqlite", database=str(self._own_ledger)).render_as_string()
+
+    @property
+    def _own_ledger(self) -> Path:
+        return self.root / "ledger.sqlite"
+
+    def _named_ledger(self) -> tuple[object, str] | None:
+        """Who names a ledger elsewhere, and its address: the environment, else a file in the workspace."""
+        address = os.environ.get(LEDGER_VARIABLE, "").strip()
+        if address:
+            return LEDGER_VARIABLE, address
+        file = self.root / LEDGER_FILE
+        return (file, file.read_text().strip()) if file.is_file() else None
+
+    def ledger(self, keep_connections: bool = False) -> Ledger:
+        """The ledger, opened anew, by each process for itself; cheap. A server keeps its connections."""
+        return open_ledger(self.ledger_url, keep_connections)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Makes the folders, sweeps what dead writers left aside, and brings the ledger up to date.
+
+        Raises:
+            InputError: When the path is no folder and none can be made there.
+            LedgerError: When the ledger cannot be opened, or its file is empty where shards lie.
+            StoreError: When the store does not answer.
+        """
+        workspace = cls(working_folder(path))
+        folders = [
+            workspace.shards_dir,
+            workspace.versions_dir,
+            workspace.models_dir,
+            workspace.reports_dir,
+        ]
+        try:
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(workspace.root, f"cannot be used as a workspace ({error.strerror})") from error
+        for folder in folders:
+            sweep_asides(folder)
+        workspace._look_for_a_lost_ledger()
+        workspace.ledger()
+        if stored_at(workspace.root) is not None:
+            workspace.store.create(MARK, _MARK_DATA)
+        return workspace
+
+    @classmethod
+    def existing(cls, path: Path | str) -> Self:
+        """Opens a workspace that must be there already.
+
+        Raises:
+            InputError: When there is none.
+            LedgerError: When its ledger cannot be opened.
+            StoreError: When its store does not answer.
+        """
+        workspace = cls(working_folder(path))
+        if stored_at(workspace.root) is not None:
+            there = workspace.store.read(MARK) is not None
+        elif workspace._named_ledger() is not None:
+            there = workspace.shards_dir.is_dir()
+        else:
+            there = workspace._own_ledger.exists()
+            if not there and workspace._has_shards():
+                raise LedgerError(
+                    f"{workspace._own_ledger}: there is no ledger, but shards lie beside it; {RESTORE}"
+                )
+        if not there:
+            raise InputError(
+                path, "there is no workspace here; name one with --workspace, or run `cleanplate demo`"
+            )
+        return cls.open(path)
+
+    def _look_for_a_lost_ledger(self) -> None:
+        """Says that a ledger is lost before a new one takes its place.
+
+        Raises:
+            LedgerError: When the workspace's own file is none, or empty where shards lie.
+        """
+        own = None if self._named_ledger() is not None or stored_at(self.root) else self._own_ledger
+        if own is None:
+            if is_new_ledger(self.ledger_url) and self._has_shards() and is_new_ledger(self.ledger_url):
+                _warn(f"the ledger of {self.address} is new and knows none of the shards there; {RESTORE}")
+        elif not own.exists():
+            if self._has_shards():
+                _warn(f"{own} was not there and is begun anew; {RESTORE}")
+        elif not own.is_file():
+            raise LedgerError(f"{own}: it is no file; {RESTORE}")
+        elif own.stat().st_size == 0 and self._has_shards() and own.stat().st_size == 0:
+            # Asked twice: another process may have just begun it, and written the first shard.
+            raise LedgerError(f"{own}: it is empty, but shards lie beside it; {RESTORE}")
+
+    def _has_shards(self) -> bool:
+        if stored_at(self.root) is not None:
+            return bool(self.store.names("shards"))
+        return self.shards_dir.is_dir() and any(self.shards_dir.glob("*.tar"))
+
+
+def _warn(sentence: str) -> None:
+    print(f"cleanplate: {sentence}", file=sys.stderr)
+
+
+def _checked_url(where: object, address: str) -> str:
+    """The address as given, once it is known to be one; SQLAlchemy's own errors would show a password."""
+    try:
+        dialect = sa.make_url(address).get_dialect()
+    except (ArgumentError, ImportError):
+        dialect = None
+    if dialect is None or dialect.name not in ("sqlite", "postgresql"):
+        raise InputError(where, f"names no ledger; write {_ADDRESSES}")
+    try:
+        dialect.import_dbapi()
+    except ImportError as error:
+        raise InputError(
+            where,
+            f"its driver {error.name} is missing; pip install 'cleanplate[postgresql]', write {_ADDRESSES}",
+        ) from error
+    return address

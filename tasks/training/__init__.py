@@ -1,0 +1,1 @@
+"""What trainings share: data, latent cache, progress; and the shipped models' trainings."""

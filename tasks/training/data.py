@@ -1,0 +1,140 @@
+"""Training data from shards: samples read by offset, batches whose order follows from the step alone."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data_specs.candidate import Candidate
+from data_specs.errors import ModelError, ShardError
+from data_specs.triplet import Triplet
+from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.training.bucket_order import BucketBatches
+from models.training.loop import BatchesFrom
+from models.training.losses.discriminator import ReviewBatch
+from models.training.losses.remover import TripletBatch
+from models.training.samplers import MixedBatches
+from tasks.storage.shards import ShardReader, decode_candidate, decode_triplet
+
+Record = TypeVar("Record", Triplet, Candidate)
+
+
+class TripletSamples(Dataset[Triplet]):
+    """Chosen samples of some shards as triplets, map-style; flipped where the draw says so."""
+
+    def __init__(self, reader: ShardReader, keys: Sequence[str]) -> None:
+        """Serve ``keys`` in this order."""
+        self._reader = reader
+        self._keys = list(keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, draw: tuple[int, bool]) -> Triplet:
+        position, flip = draw
+        triplet = decode_triplet(self._reader.by_key(self._keys[position]))
+        return _mirrored(triplet, "source", "mask", "ground_truth") if flip else triplet
+
+
+class ReviewSamples(Dataset[tuple[Candidate, bool]]):
+    """Reviewed candidates with their answers, map-style; flipped where the draw says so."""
+
+    def __init__(self, reader: ShardReader, answers: Sequence[tuple[str, bool]]) -> None:
+        """Serve (key, YES?) pairs in this order."""
+        self._reader = reader
+        self._answers = list(answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __getitem__(self, draw: tuple[int, bool]) -> tuple[Candidate, bool]:
+        position, flip = draw
+        key, yes = self._answers[position]
+        candidate = decode_candidate(self._reader.by_key(key))
+        return (_mirrored(candidate, "source", "mask", "removal") if flip else candidate), yes
+
+
+class SizeBuckets(NamedTuple):
+    """Positions of the samples of each size: batches are to be of one size."""
+
+    positions: Sequence[Sequence[int]]
+
+
+Groups = list[range] | SizeBuckets
+"""What batches are drawn from: evenly from every group of positions, or each from one bucket."""
+
+
+def triplet_batches(
+    samples: TripletSamples, groups: Groups, batch_size: int, seed: int, workers: int = 0
+) -> BatchesFrom:
+    """``TripletBatch``es for ``train``."""
+    return batches_of(samples, groups, batch_size, seed, workers, collate_triplets)
+
+
+def drawn_triplets(
+    samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+) -> BatchesFrom:
+    """The same draws as ``triplet_batches``, not yet tensors: for what is augmented first."""
+    return batches_of(samples, groups, batch_size, seed, workers, list)
+
+
+def review_batches(
+    samples: ReviewSamples, groups: Groups, batch_size: int, seed: int, workers: int = 0
+) -> BatchesFrom:
+    """``ReviewBatch``es for ``train``."""
+    return batches_of(samples, groups, batch_size, seed, workers, _collate_reviews)
+
+
+def batches_of(
+    samples: Dataset[Any],
+    groups: Groups,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    collate: Callable[[list[Any]], Any],
+) -> BatchesFrom:
+    """What ``collate`` makes of the samples drawn, for ``train``."""
+
+    def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterable[Any]:
+        if isinstance(groups, SizeBuckets):
+            order = BucketBatches(groups.positions, batch_size, seed, start, stop, parts)
+        else:
+            order = MixedBatches(groups, batch_size, seed, start, stop, parts)
+        loader = DataLoader(samples, batch_sampler=cast(Any, order), collate_fn=collate, num_workers=workers)
+        return _plainly(loader)
+
+    return batches_from
+
+
+def _plainly(loader: Iterable[Any]) -> Iterator[Any]:
+    """A worker's error as one sentence; torch hands it over with the worker's whole traceback before it."""
+    try:
+        yield from loader
+    except (ShardError, ModelError) as error:
+        raise type(error)(str(error).rstrip().rpartition(f"{type(error).__name__}: ")[2]) from error
+
+
+def collate_triplets(triplets: list[Triplet]) -> TripletBatch:
+    """Triplets of one size as tensors."""
+    return TripletBatch(
+        source=pictures_to_tensor([t.source for t in triplets]),
+        mask=masks_to_tensor([t.mask for t in triplets]),
+        ground_truth=pictures_to_tensor([t.ground_truth for t in triplets]),
+    )
+
+
+def _collate_reviews(reviewed: list[tuple[Candidate, bool]]) -> ReviewBatch:
+    return ReviewBatch(
+        source=pictures_to_tensor([c.source for c, _ in reviewed]),
+        mask=masks_to_tensor([c.mask for c, _ in reviewed]),
+        removal=pictures_to_tensor([c.removal for c, _ in reviewed]),
+        label=torch.tensor([float(yes) for _, yes in reviewed]),
+    )
+
+
+def _mirrored(record: Record, *names: str) -> Record:
+    """The record with some of its arrays left–right reversed."""
+    return replace(record, **{name: np.ascontiguousarray(getattr(record, name)[:, ::-1]) for name in names})

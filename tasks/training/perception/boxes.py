@@ -1,0 +1,112 @@
+"""Boxes in training and measuring: pictures scaled and shifted with theirs, and how many boxes are found."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from data_specs.arrays import RgbImage
+from data_specs.detection import Box, Detection
+from models.protocols import Detector
+from tasks.training.perception.samples import SeenObject, SeenPicture
+
+_LEAST_SCALE = 0.6
+_FOUND_IOU = 0.5
+_BLIND_BOXES = 4
+
+
+class BoxScore(NamedTuple):
+    """What a detector finds, at IoU 0.5, each object and each detection counted once."""
+
+    objects: int
+    recall: float
+    """Share of objects found, whatever they were called."""
+    named_recall: float
+    """Share of objects found and rightly called."""
+    precision: float
+    """Share of detections that are an object, whatever they were called."""
+
+
+def box_score(detector: Detector, pictures: Iterable[SeenPicture]) -> BoxScore:
+    """Measure on some pictures with at least one object among them."""
+    objects = found = named = told = 0
+    for picture in pictures:
+        detections = detector.detect(picture.source)
+        pairs = matched(detections, picture.objects)
+        objects, told, found = objects + len(picture.objects), told + len(detections), found + len(pairs)
+        named += sum(one.class_name == other.class_name for one, other in pairs)
+    return BoxScore(objects, found / objects, named / objects, found / max(1, told))
+
+
+def blind_recall(pictures: Sequence[SeenPicture]) -> float:
+    """Recall at IoU 0.5 of boxes laid without looking: four by four of the pictures' own mean box."""
+    seen = [(each.box, len(picture.source)) for picture in pictures for each in picture.objects]
+    width = float(np.mean([(box.right - box.left) / side for box, side in seen]))
+    height = float(np.mean([(box.bottom - box.top) / side for box, side in seen]))
+    middles = [(column + 0.5) / _BLIND_BOXES for column in range(_BLIND_BOXES)]
+    found = 0
+    for picture in pictures:
+        side = len(picture.source)
+        laid = [
+            Box(
+                (x - width / 2) * side,
+                (y - height / 2) * side,
+                (x + width / 2) * side,
+                (y + height / 2) * side,
+            )
+            for x in middles
+            for y in middles
+        ]
+        found += len(matched([Detection(box, "", 0.0) for box in laid], picture.objects))
+    return found / len(seen)
+
+
+def matched(
+    detections: Iterable[Detection], objects: Iterable[SeenObject]
+) -> list[tuple[Detection, SeenObject]]:
+    """Pairs at IoU 0.5 or more: each detection, surest first, takes the free object it covers best."""
+    free, pairs = list(objects), []
+    for detection in detections:
+        best = max(free, key=lambda each: box_iou(detection.box, each.box), default=None)
+        if best is not None and box_iou(detection.box, best.box) >= _FOUND_IOU:
+            pairs.append((detection, best))
+            free.remove(best)
+    return pairs
+
+
+def box_iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
+    across = min(one.right, other.right) - max(one.left, other.left)
+    down = min(one.bottom, other.bottom) - max(one.top, other.top)
+    shared = max(0.0, across) * max(0.0, down)
+    areas = ((each.right - each.left) * (each.bottom - each.top) for each in (one, other))
+    return shared / (sum(areas) - shared)
+
+
+def placed(
+    picture: SeenPicture, side_px: int, flip: bool, fill: tuple[int, int, int], rng: np.random.Generator
+) -> tuple[RgbImage, list[tuple[SeenObject, Box]]]:
+    """A square picture scaled to 0.6 to 1 of ``side_px``, put somewhere in a square of that side.
+
+    Returns:
+        The square, S×S×3 uint8, brighter or darker by up to a fifth, and each object with its box there.
+    """
+    scaled = round(side_px * float(rng.uniform(_LEAST_SCALE, 1)))
+    left, top = (int(rng.integers(0, side_px - scaled + 1)) for _ in range(2))
+    source = picture.source[:, ::-1] if flip else picture.source
+    how = cv2.INTER_AREA if scaled < len(source) else cv2.INTER_LINEAR
+    shown = cv2.resize(np.ascontiguousarray(source), (scaled, scaled), interpolation=how)
+    square = np.full((side_px, side_px, 3), fill, np.uint8)
+    gain = float(rng.uniform(0.8, 1.2))
+    square[top : top + scaled, left : left + scaled] = np.clip(shown * gain, 0, 255)
+    scale, width = scaled / len(source), len(source)
+    boxes: list[tuple[SeenObject, Box]] = []
+    for each in picture.objects:
+        box = each.box
+        start, stop = (width - box.right, width - box.left) if flip else (box.left, box.right)
+        moved = Box(
+            left + start * scale, top + box.top * scale, left + stop * scale, top + box.bottom * scale
+        )
+        boxes.append((each, moved))
+    return square, boxes

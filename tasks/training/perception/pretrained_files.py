@@ -1,0 +1,16 @@
+"""A transformers model as its shipped files: float16 weights, its config, and its pictures' preparation."""
+
+from pathlib import Path
+
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from models.perception.weights import FILE_NAME, weights_bytes
+from tasks.storage.atomic_files import write_durably
+
+
+def write_pretrained(model: PreTrainedModel, preparation: BaseImageProcessor, folder: Path) -> None:
+    """Write what ``from_pretrained`` reads: three files, each whole or not there."""
+    write_durably(folder / FILE_NAME, weights_bytes(model, {"format": "pt"}))
+    write_durably(folder / "config.json", model.config.to_json_string().encode())
+    write_durably(folder / "preprocessor_config.json", preparation.to_json_string().encode())

@@ -1,0 +1,57 @@
+"""`cleanplate ingest`, as people and machines use it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+
+run = CliRunner().invoke
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_folder_is_ingested_and_its_counts_printed(tmp_path: Path, write_pair) -> None:
+    for number in range(3):
+        write_pair(tmp_path / "pairs", f"p{number}", number)
+    (tmp_path / "pairs/mask/p1.png").unlink()
+    words = ["ingest", "folder", str(tmp_path / "pairs"), "--size-px", "32", "--shard-samples", "1"]
+    place = ["--workspace", str(tmp_path / "workspace")]
+    first = run(app, [*words, *place, "--json"])
+    assert first.exit_code == 0, first.output
+    told = json.loads(first.stdout)
+    assert (told["samples"], told["added"], told["version"]) == (2, 2, 1)
+    assert told["rejects"] == {"file is missing": 1}
+    again = run(app, [*words, *place])
+    assert again.exit_code == 0, again.output
+    assert "Nothing new for the dataset." in again.stdout
+    assert "file is missing" in again.stdout
+    assert "See the runs at" in again.stdout
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_folder_without_its_parts_exits_with_1(tmp_path: Path) -> None:
+    result = run(app, ["ingest", "folder", str(tmp_path), "--workspace", str(tmp_path / "workspace")])
+    assert result.exit_code == 1
+    assert "it holds no folder source/" in result.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["folder", "/nonexistent"],
+        ["folder", "/tmp", "--picture-format", "gif"],
+        ["folder", "/tmp", "--size-px", "3"],
+        ["folder", "/tmp", "--mask-area-min", "0.9"],
+        ["studio", "--split", "holiday"],
+        ["clip", "--crop-min-px", "32"],
+    ],
+)
+def test_wrong_settings_exit_with_2(words: list[str]) -> None:
+    assert run(app, ["ingest", *words]).exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["clip", "folder", "meta-json", "pool", "high-resolution", "studio"])
+def test_each_kind_teaches_with_an_example(kind: str) -> None:
+    assert f"Example: cleanplate ingest {kind}" in run(app, ["ingest", kind, "--help"]).output

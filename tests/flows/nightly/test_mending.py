@@ -1,0 +1,43 @@
+"""What docs/runbook.md says of a spoilt shard: told by verify, deleted, made again with the same bytes."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from flows.nightly.composites import NightlyCompositingConfig, nightly_compositing
+from flows.nightly.nights import night_seed
+from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
+from tasks.sources.backgrounds import StudioBackgrounds
+from tasks.sources.pairs import StudioPairs
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.storage.dataset import verify_dataset
+from tasks.storage.shards.paths import tar_path
+from tasks.storage.workspace import Workspace
+
+NIGHT = date(2026, 11, 26)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_an_altered_shard_of_a_night_is_deleted_and_made_again_from_the_nights_seed(tmp_path: Path) -> None:
+    studio = StudioConfig(size_px=64, seed=9)
+    night = NightlyCompositingConfig(
+        workspace=tmp_path / "workspace", night=NIGHT, pairs=(StudioPairs(studio=studio, shots=6),),
+        backgrounds=(StudioBackgrounds(studio=studio, scenes=4),), draws=4, shard_draws=4,
+    )  # fmt: skip
+    nightly_compositing(night)
+    workspace = Workspace.existing(night.workspace)
+    [ref] = workspace.ledger().shards(stage="composites")
+    tar = tar_path(workspace, ref.name)
+    before = tar.read_bytes()
+    tar.write_bytes(before[:-2000] + b"!" + before[-1999:])
+    assert [fault.kind for fault in verify_dataset(workspace).faults] == ["altered"]
+
+    tar.unlink()
+    fields = night.model_dump(include=set(CompositingConfig.model_fields))
+    compose = {**fields["compose"], "seed": night_seed(0, NIGHT)}
+    by_hand = CompositingConfig.model_validate({**fields, "compose": compose})
+    objectclear_compositing(by_hand)  # Prefect remembers the work as done, the store says otherwise
+    assert tar.read_bytes() == before
+    assert verify_dataset(workspace).clean

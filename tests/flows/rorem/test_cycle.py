@@ -1,0 +1,255 @@
+"""One small cycle on a real Prefect server, from an empty folder to its report; and then again."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from data_specs.assessment import QualityConfig
+from data_specs.errors import FlowError
+from data_specs.round import CycleResult
+from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
+from flows.rorem.initial_data import PreparationSettings
+from flows.rorem.round import RoundConfig, rorem_round, run_key
+from flows.rorem.standing import begin, finished
+from models.rorem.remover import SamplingConfig
+from models.training.loop import TrainingConfig
+from tasks.review.oracle import OracleConfig, read_candidates
+from tasks.sources.clip.clip import ClipConfig
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.storage.dataset import load_samples, verify_dataset
+from tasks.storage.shards import ShardReader, decode_triplet
+from tasks.storage.workspace import Workspace
+
+
+def small(folder: Path, **changes) -> CycleConfig:
+    facts = {
+        "workspace": folder,
+        "rounds": 1,
+        "human_items": 30,
+        "automation_items": 16,
+        "calibration_items": 20,
+        "judge_test_items": 12,
+        "shard_items": 15,
+        "keep_above": 0.3,
+        "reviewer": OracleConfig(quality=QualityConfig(residual_levels=32)),
+        "sampling": SamplingConfig(steps=1),
+        "preparation": PreparationSettings(
+            clip=ClipConfig(size_px=32, frame_step=15, crops_per_frame=2),
+            size_px=32,
+            initial_pairs=16,
+            validation_pairs=10,
+            test_pairs=10,
+        ),
+        "initialisation": TrainingConfig(steps=6, batch_size=8, learning_rate=6e-4),
+        "retraining": TrainingConfig(steps=3, batch_size=8, learning_rate=4e-4),
+        "judge_training": TrainingConfig(steps=3, batch_size=8),
+    }
+    return CycleConfig.model_validate({**facts, **changes})
+
+
+def counts(workspace: Workspace) -> dict[str, int]:
+    """Rows of every table of the ledger."""
+    engine = sa.create_engine(workspace.ledger_url)
+    with engine.connect() as connection:
+        names = sa.inspect(connection).get_table_names()
+        return {
+            name: connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name))) or 0
+            for name in names
+        }
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> CycleConfig:
+    return small(tmp_path_factory.mktemp("cycle") / "workspace")
+
+
+@pytest.fixture(scope="module")
+def result(prefect_server: None, config: CycleConfig) -> CycleResult:
+    return rorem_cycle(config)
+
+
+@pytest.fixture(scope="module")
+def workspace(result: CycleResult, config: CycleConfig) -> Workspace:
+    return Workspace.existing(config.workspace)
+
+
+def grown(workspace: Workspace, index: int) -> list[str]:
+    """Candidates that the grown shard of this index was made from."""
+    (ref,) = (r for r in workspace.ledger().shards(stage="grown") if r.index == index)
+    with ShardReader(workspace, [ref]) as reader:
+        return [decode_triplet(reader[i]).origin.removeprefix("candidate:") for i in range(len(reader))]
+
+
+def test_the_table_is_rorems(result: CycleResult, config: CycleConfig) -> None:
+    """Table 1: base, initialisation, human, automation; what is kept is added to what was there."""
+    names = [phase.name for phase in result.phases]
+    assert names == ["base model", "initialisation", "human 1", "automation 1"]
+    base, initial, human, automation = result.phases
+    assert (base.tested, base.kept, base.total) == (0, 0, 0)
+    assert initial.tested == initial.kept == initial.total > 16, "the clip's pairs and 16 of the studio"
+    assert (human.tested, automation.tested) == (config.human_items, config.automation_items)
+    for before, phase in ((initial, human), (human, automation)):
+        assert 0 < phase.kept <= phase.tested
+        assert phase.total == before.total + phase.kept
+    for phase in result.phases:
+        assert 0 <= phase.success_low <= phase.success_rate <= phase.success_high <= 1
+        assert phase.success_rate * 10 == pytest.approx(round(phase.success_rate * 10)), "of 10 test pairs"
+        assert phase.reason
+        assert phase.seconds > 0
+
+
+def test_the_judge_was_measured_on_fresh_items(
+    result: CycleResult, config: CycleConfig, workspace: Workspace
+) -> None:
+    (judge,) = result.judges
+    assert (judge.round, judge.tested) == (1, config.judge_test_items)
+    asked = config.human_items * len(config.variants) + config.calibration_items
+    assert judge.reviewed == asked == len(workspace.ledger().reviews())
+    fresh = [r for r in workspace.ledger().shards(stage="candidates") if r.index >= 3000]
+    shown = [c for ref in fresh for c in read_candidates(workspace, ref)]
+    assert {c.split for c in shown} == {"validation"}
+    assert len({c.item for c in shown}) == len(shown) == config.judge_test_items
+    reviewed = {r.candidate for r in workspace.ledger().reviews()}
+    assert reviewed.isdisjoint({c.key for c in shown})
+
+
+def test_people_accept_by_yes_and_the_judge_by_score(
+    result: CycleResult, config: CycleConfig, workspace: Workspace
+) -> None:
+    ledger = workspace.ledger()
+    yes = {r.candidate for r in ledger.reviews() if r.decision == "yes"}
+    assert set(grown(workspace, 0)) <= yes
+    assert len(grown(workspace, 0)) == result.phases[2].kept
+    refs = [r for r in ledger.shards(stage="candidates") if 1000 <= r.index < 2000]
+    shown = [c for ref in refs for c in read_candidates(workspace, ref)]
+    (judge,) = {m for m in all_models(workspace) if ledger.scores(m)}
+    scores = ledger.scores(judge)
+    best: dict[str, float] = {}
+    for candidate in shown:
+        best[candidate.item] = max(best.get(candidate.item, 0), scores[candidate.key])
+    expected = sorted(score for score in best.values() if score > config.keep_above)
+    assert sorted(scores[key] for key in grown(workspace, 1000)) == pytest.approx(expected)
+
+
+def all_models(workspace: Workspace) -> list[str]:
+    engine = sa.create_engine(workspace.ledger_url)
+    with engine.connect() as connection:
+        query = sa.select(sa.column("hash")).select_from(sa.table("models"))
+        return list(connection.scalars(query))
+
+
+def test_nothing_of_validation_or_test_is_trained_on(workspace: Workspace) -> None:
+    """Neither by scene nor by item, whatever grew into the version."""
+    ledger = workspace.ledger()
+    current = ledger.current_version()
+    assert current is not None
+    samples = load_samples(workspace, current.number)
+    trained = {s.scene for s in samples if s.split == "train"}
+    rows = [
+        row
+        for stage in ("triplets", "pool")
+        for r in ledger.shards(stage=stage)
+        for row in ledger.samples_of(r.name)
+    ]
+    apart = {row.scene for row in rows if row.split != "train"}
+    assert trained
+    assert apart
+    assert trained.isdisjoint(apart)
+    assert {s.stage for s in samples} == {"triplets", "grown"}
+
+
+def test_the_dataset_and_the_report_are_there(
+    result: CycleResult, config: CycleConfig, workspace: Workspace
+) -> None:
+    assert verify_dataset(workspace).clean
+    current = workspace.ledger().current_version()
+    assert current is not None
+    assert (result.dataset.version, result.dataset.samples) == (current.number, current.samples)
+    assert current.by_split["train"] == result.phases[-1].total
+    page = report_path(workspace).read_text()
+    for heading in ("automation 1", "initialisation", "Telea"):
+        assert heading.lower() in page.lower()
+    assert "http://" not in page.replace("http://www.w3.org", ""), "one file, nothing fetched"
+    assert [clip.method for clip in result.clip] == ["telea", "initialisation", "final"]
+
+
+def test_again_it_changes_nothing_and_is_quick(result: CycleResult, config: CycleConfig) -> None:
+    workspace = Workspace.existing(config.workspace)
+    before, files = counts(workspace), sorted(p.name for p in workspace.shards_dir.iterdir())
+    began = time.monotonic()
+    again = rorem_cycle(config)
+    assert time.monotonic() - began < max(8.0, result.seconds)
+    assert counts(workspace) == before
+    assert sorted(p.name for p in workspace.shards_dir.iterdir()) == files
+    assert again.phases == result.phases
+    assert again.judges == result.judges
+    assert again.clip == result.clip
+
+
+@pytest.fixture
+def copied(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """Where the cycle ended, to go on from apart."""
+    shutil.copytree(workspace.root, tmp_path / "copy")
+    return Workspace.open(tmp_path / "copy")
+
+
+def round_of(config: CycleConfig, workspace: Workspace, **changes) -> RoundConfig:
+    facts = config.model_dump(include=set(RoundConfig.model_fields))
+    return RoundConfig.model_validate({**facts, "workspace": workspace.root, **changes})
+
+
+def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace) -> None:
+    before, version = counts(copied), copied.ledger().current_version()
+    assert version is not None
+    outcome = rorem_round(round_of(config, copied, growth="nothing"))
+    assert outcome.judge is None
+    for phase in (outcome.human, outcome.automation):
+        assert (phase.result.tested, phase.result.kept) == (0, 0)
+        assert phase.standing.version == version.number
+        assert len(phase.losses) == config.retraining.steps, "trained as long as the others"
+    after = counts(copied)
+    assert [after[name] for name in ("reviews", "scores", "shards", "pool_draws")] == [
+        before[name] for name in ("reviews", "scores", "shards", "pool_draws")
+    ]
+    assert copied.ledger().current_version() == version
+
+
+def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied: Workspace) -> None:
+    studio = StudioConfig(size_px=32, seed=77)
+    film(copied, FilmWork(round=0, index=50, stage="pool", studio=studio, first=0, count=7))
+    before = counts(copied)
+    again = round_of(config, copied, growth="everything", human_items=4, automation_items=3)
+    outcome = rorem_round(again)
+    assert (outcome.human.result.kept, outcome.automation.result.kept) == (4, 3)
+    assert outcome.judge is None
+    after = counts(copied)
+    assert (after["reviews"], after["scores"]) == (before["reviews"], before["scores"]), "nobody was asked"
+    drawn = [copied.ledger().drawn(f"{run_key(again)} {phase} 1") for phase in ("human", "automation")]
+    assert [len(set(keys)) for keys in drawn] == [4, 3]
+    assert set(drawn[0]).isdisjoint(drawn[1])
+
+
+def test_a_pool_used_up_is_a_sentence(config: CycleConfig, copied: Workspace) -> None:
+    with pytest.raises(FlowError, match="the pool has 0 unused items and .* needs 30; ingest more pictures"):
+        rorem_round(round_of(config, copied, round=2))
+
+
+def test_no_remover_is_a_sentence(prefect_server: None, config: CycleConfig, tmp_path: Path) -> None:
+    empty = Workspace.open(tmp_path / "empty")
+    with pytest.raises(FlowError, match=r"^this workspace has no remover yet; run `cleanplate cycle` first$"):
+        rorem_round(round_of(config, empty))
+
+
+def test_a_phase_begun_keeps_its_start(config: CycleConfig, copied: Workspace) -> None:
+    ledger = copied.ledger()
+    first = begin(copied, "a run", "human 1", config.sampling)
+    base = ledger.promotions("remover")[0].hash
+    assert first.remover.hash != base, "a later remover is in charge"
+    ledger.promote("remover", base, "somebody went back")
+    assert begin(copied, "a run", "human 1", config.sampling) == first
+    assert begin(copied, "a run", "human 2", config.sampling).remover.hash == base
+    assert finished(copied, "a run", "human 1") is None

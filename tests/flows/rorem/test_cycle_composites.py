@@ -1,0 +1,136 @@
+"""A cycle whose pool holds composites: drawn, reviewed by their own truth, grown, and reported."""
+
+from pathlib import Path
+
+import pytest
+
+from data_specs.composite import Composite
+from data_specs.round import CycleResult
+from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
+from flows.rorem.cycle_composites import CycleComposites, compositing_config
+from flows.rorem.initial_data import PreparationSettings
+from tasks.evaluation.success import assess
+from tasks.review.oracle import read_candidates
+from tasks.sources.backgrounds import StudioBackgrounds
+from tasks.sources.pairs import StudioPairs
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.storage.dataset import verify_dataset
+from tasks.storage.shards import ShardReader, decode_composite, decode_triplet
+from tasks.storage.workspace import Workspace
+from tests.flows.rorem.test_cycle import small
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> CycleConfig:
+    """People, who never err, and then everything: no judge is trained."""
+    folder = tmp_path_factory.mktemp("composed cycle") / "workspace"
+    changes = {
+        "growth": "unjudged",
+        "human_items": 24,
+        "automation_items": 10,
+        "reviewer": small(folder).reviewer.model_copy(update={"error_rate": 0}),
+        "composites": CycleComposites(pairs=16, backgrounds=6, draws=24),
+    }
+    return small(folder, **changes)
+
+
+@pytest.fixture(scope="module")
+def result(prefect_server: None, config: CycleConfig) -> CycleResult:
+    return rorem_cycle(config)
+
+
+@pytest.fixture(scope="module")
+def workspace(result: CycleResult, config: CycleConfig) -> Workspace:
+    return Workspace.existing(config.workspace)
+
+
+@pytest.fixture(scope="module")
+def composites(workspace: Workspace) -> dict[str, Composite]:
+    with ShardReader(workspace, workspace.ledger().shards(stage="composites")) as reader:
+        made = [decode_composite(reader[place]) for place in range(len(reader))]
+    return {each.key: each for each in made}
+
+
+def test_phases_draw_composites_beside_the_studios_items(
+    result: CycleResult, workspace: Workspace, composites: dict[str, Composite]
+) -> None:
+    ledger = workspace.ledger()
+    pool = ledger.pool_items("train")
+    drawn = set(pool) - set(ledger.undrawn(pool))
+    assert composites.keys() <= set(pool)
+    assert len(drawn) == 24 + 10
+    assert result.composites is not None
+    assert result.composites.made.pool_items == len(composites) > 20
+    assert 0 < result.composites.drawn == len(drawn & composites.keys()) < len(drawn)
+
+
+def test_the_reviewer_answers_by_the_composites_own_truth_which_the_pool_does_not_hold(
+    config: CycleConfig, workspace: Workspace, composites: dict[str, Composite]
+) -> None:
+    with ShardReader(workspace, workspace.ledger().shards(stage="pool")) as reader:
+        members = {name for place in range(len(reader)) for name in reader[place].members}
+    assert not [name for name in members if "truth" in name or "foreground" in name]
+    shards = [ref for ref in workspace.ledger().shards(stage="candidates") if ref.index < 1000]
+    shown = [each for ref in shards for each in read_candidates(workspace, ref) if each.item in composites]
+    decisions = workspace.ledger().decisions([each.key for each in shown])
+    assert len(decisions) == len(shown) > 0
+    for candidate in shown:
+        truth = composites[candidate.item].ground_truth
+        quality = config.reviewer.quality
+        fault = assess(candidate.removal, candidate.source, candidate.mask, truth, quality).reason
+        assert decisions[candidate.key] == ("no" if fault else "yes")
+
+
+def test_what_grew_from_composites_is_counted(
+    result: CycleResult, workspace: Workspace, composites: dict[str, Composite]
+) -> None:
+    grown = workspace.ledger().shards(stage="grown")
+    with ShardReader(workspace, grown) as reader:
+        sources = [decode_triplet(reader[place]).source.tobytes() for place in range(len(reader))]
+    shown = {each.source.tobytes() for each in composites.values()}
+    assert result.composites is not None
+    assert result.composites.grown == sum(source in shown for source in sources) > 0
+
+
+def test_no_composite_shows_a_scene_of_the_tests_or_of_the_initial_pairs(
+    workspace: Workspace, composites: dict[str, Composite]
+) -> None:
+    ledger = workspace.ledger()
+    others = {row.scene for ref in ledger.shards(stage="triplets") for row in ledger.samples_of(ref.name)}
+    assert others.isdisjoint({scene for each in composites.values() for scene in each.scenes})
+
+
+def test_the_report_shows_them(result: CycleResult, config: CycleConfig, workspace: Workspace) -> None:
+    page = report_path(workspace).read_text()
+    assert "<h2>Composites</h2>" in page
+    assert "<h3>composites accepted</h3>" in page
+    assert result.composites is not None
+    assert f"the phases drew {result.composites.drawn}; {result.composites.grown} samples" in page
+    for stage in result.composites.made.stages:
+        for reason, count in stage.rejects.items():
+            assert f"refused: {reason}".replace("'", "&#39;") in page
+            assert f">{count}</td>" in page
+
+
+def test_again_it_changes_nothing(result: CycleResult, config: CycleConfig, workspace: Workspace) -> None:
+    files = {path: path.stat().st_mtime_ns for path in workspace.shards_dir.iterdir()}
+    again = rorem_cycle(config)
+    assert {path: path.stat().st_mtime_ns for path in workspace.shards_dir.iterdir()} == files
+    assert (again.composites, again.phases) == (result.composites, result.phases)
+    assert verify_dataset(workspace).clean
+
+
+def test_another_seed_shows_other_scenes_and_cut_outs_are_larger_than_plates(tmp_path: Path) -> None:
+    captures, plates = zip(*(studios(tmp_path, seed) for seed in (0, 1)), strict=True)
+    assert captures[0].seed != captures[1].seed
+    assert (captures[0].size_px, plates[0].size_px) == (96, 48)
+    assert {captures[0].split, plates[0].split} == {"train"}
+
+
+def studios(folder: Path, seed: int) -> tuple[StudioConfig, StudioConfig]:
+    """Where objects are cut out, and where they are put."""
+    config = compositing_config(folder, CycleComposites(), PreparationSettings(size_px=48), seed)
+    (pairs,), (backgrounds,) = config.pairs, config.backgrounds
+    assert isinstance(pairs, StudioPairs)
+    assert isinstance(backgrounds, StudioBackgrounds)
+    return pairs.studio, backgrounds.studio

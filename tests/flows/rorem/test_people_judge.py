@@ -1,0 +1,173 @@
+"""A judged round with people alone: nobody knows the pool's truth, and the judge stands on their answers."""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+import sqlalchemy as sa
+
+from data_specs.errors import FlowError
+from data_specs.review_batch import Answer, QueuePolicy
+from flows.rorem.human_review import ReviewPhase
+from flows.rorem.round import RoundConfig, RoundOutcome, rorem_round, run_key
+from models.rorem.discriminator import DiscriminatorConfig
+from models.rorem.remover import SamplingConfig
+from models.training.loop import TrainingConfig
+from tasks.review.ending import settle
+from tasks.review.oracle import read_candidates
+from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.storage.shards import ShardReader, decode_triplet
+from tasks.storage.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+ITEMS, CALIBRATION, FRESH = 12, 20, 6
+
+
+@pytest.fixture
+def config(studio: SimpleNamespace) -> RoundConfig:
+    """Validation pairs, a pool of 60 items more, and no truth of any pool item."""
+    return config_of(studio, "")
+
+
+@pytest.fixture(params=["train", "validation"])
+def partly_known(studio: SimpleNamespace, request: pytest.FixtureRequest) -> tuple[RoundConfig, str]:
+    """As with composites in the pool of real pictures: the truth of one split's items is known."""
+    return config_of(studio, request.param), request.param
+
+
+def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
+    """A round's settings; of the pool's truth only that of the split ``known`` stays."""
+    workspace: Workspace = studio.workspace
+    pairs = StudioConfig(size_px=32, seed=8, split="validation")
+    film(workspace, FilmWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
+    more = StudioConfig(size_px=32, seed=7, split="train")
+    film(workspace, FilmWork(round=0, index=2, stage="pool", studio=more, first=0, count=60))
+    engine = sa.create_engine(workspace.ledger_url)
+    with engine.begin() as connection:
+        truth = "SELECT name FROM shards WHERE stage = 'truth'"
+        kept = f"SELECT shard FROM samples WHERE split = '{known}'"
+        gone = connection.exec_driver_sql(f"{truth} AND name NOT IN ({kept})").scalars().all()
+        for name in gone:
+            connection.exec_driver_sql(f"DELETE FROM samples WHERE shard = '{name}'")
+            connection.exec_driver_sql(f"DELETE FROM shards WHERE name = '{name}'")
+    return RoundConfig(
+        workspace=workspace.root,
+        people=QueuePolicy(overlap_share=0),
+        human_items=ITEMS,
+        automation_items=5,
+        calibration_items=CALIBRATION,
+        judge_test_items=FRESH,
+        keep_above=0.2,
+        variants=("tight", "dilated", "left", "right"),
+        sampling=SamplingConfig(steps=1),
+        retraining=TrainingConfig(steps=1, batch_size=4),
+        judge=DiscriminatorConfig(head="pooled", head_width=16),
+        judge_training=TrainingConfig(steps=2, batch_size=6),
+    )
+
+
+def answer_all(workspace: Workspace, batch: str) -> None:
+    """Ada says YES to candidates whose key ends in an even digit."""
+    ledger, now = workspace.ledger(), datetime.now(UTC)
+    if not ledger.people():
+        ledger.add_person("ada", "hash", now)
+    while leases := ledger.lease_items(batch, "ada", 20, now):
+        for lease in leases:
+            ledger.answer(lease.lease, "ada", Answer(decision=said(lease.candidate), seconds=1), now)
+
+
+def said(candidate: str):
+    return "no" if int(candidate[-1], 16) % 2 else "yes"
+
+
+def waits_for(config: RoundConfig, kind) -> str:
+    """The batch that the round stops at."""
+    batch = ReviewPhase(kind, 1).batch(run_key(config))
+    with pytest.raises(FlowError, match=f"{batch} waits for"):
+        rorem_round(config)
+    return batch
+
+
+def test_the_judge_stands_on_peoples_answers(config: RoundConfig) -> None:
+    workspace = Workspace.existing(config.workspace)
+    ledger = workspace.ledger()
+    answer_all(workspace, waits_for(config, "human"))
+    batch = waits_for(config, "calibration")
+    assert ledger.batch_counts(batch).items == CALIBRATION + FRESH
+    answer_all(workspace, batch)
+    outcome: RoundOutcome = rorem_round(config)
+
+    shards = {r.index // 1000: r for r in ledger.shards(stage="candidates") if r.index % 1000 == 0}
+    human = read_candidates(workspace, shards[0])
+    accepted = {min(c.key for c in human if c.item == item and said(c.key) == "yes")
+                for item in {c.item for c in human if said(c.key) == "yes"}}  # fmt: skip
+    with ShardReader(workspace, [r for r in ledger.shards(stage="grown") if r.index == 0]) as reader:
+        grown = {decode_triplet(reader[i]).origin.removeprefix("candidate:") for i in range(len(reader))}
+    assert grown == accepted, "exactly the YES items"
+    assert (outcome.human.result.tested, outcome.human.result.kept) == (ITEMS, len(accepted))
+
+    judge = outcome.judge
+    assert judge is not None
+    assert judge.trained.reviewed == 4 * ITEMS + CALIBRATION, "fresh answers train nothing"
+    fresh = [
+        c for r in ledger.shards(stage="candidates") if r.index >= 3000 for c in read_candidates(workspace, r)
+    ]
+    assert judge.measured is not None
+    assert judge.measured.result.tested == len(fresh) == FRESH
+    assert judge.measured.result.base_rate == pytest.approx(sum(said(c.key) == "yes" for c in fresh) / FRESH)
+    assert outcome.automation.result.tested == 5
+    assert rorem_round(config) == outcome, "run again it changes nothing"
+
+
+def test_an_abandoned_calibration_leaves_the_round_without_a_judge(config: RoundConfig) -> None:
+    workspace = Workspace.existing(config.workspace)
+    answer_all(workspace, waits_for(config, "human"))
+    settle(workspace, waits_for(config, "calibration"), "abandon")
+    outcome: RoundOutcome = rorem_round(config)
+    assert outcome.judge is None
+    assert (outcome.automation.result.tested, outcome.automation.result.kept) == (0, 0)
+    assert "calibrates the judge was abandoned" in outcome.automation.result.reason
+    assert outcome.automation.result.total == outcome.human.result.total
+
+
+def test_an_abandoned_human_phase_grows_nothing_and_says_so(config: RoundConfig) -> None:
+    workspace = Workspace.existing(config.workspace)
+    unjudged = config.model_copy(update={"growth": "unjudged"})
+    settle(workspace, waits_for(unjudged, "human"), "abandon")
+    outcome: RoundOutcome = rorem_round(unjudged)
+    assert (outcome.human.result.tested, outcome.human.result.kept) == (ITEMS, 0)
+    assert "its review was abandoned, so nothing grew" in outcome.human.result.reason
+
+
+def test_nobody_is_asked_about_fresh_candidates_whose_truth_is_known(
+    partly_known: tuple[RoundConfig, str],
+) -> None:
+    config, known = partly_known
+    workspace = Workspace.existing(config.workspace)
+    ledger = workspace.ledger()
+    answer_all(workspace, waits_for(config, "human"))
+    batch = waits_for(config, "calibration")
+    # Where the validation items' truth is known they measure the judge; else training items set apart do.
+    assert ledger.batch_counts(batch).items == CALIBRATION, "their truth is known, so nobody is asked"
+    answer_all(workspace, batch)
+    outcome: RoundOutcome = rorem_round(config)
+    assert outcome.judge is not None
+    assert outcome.judge.measured is not None
+    assert outcome.judge.measured.result.tested == FRESH
+    fresh = [row.key for ref in ledger.shards(stage="candidates") if ref.index >= 3000
+             for row in ledger.samples_of(ref.name)]  # fmt: skip
+    assert len(fresh) == FRESH
+    assert ledger.decisions(fresh) == {}
+    splits = {row.split for ref in ledger.shards(stage="candidates") if ref.index >= 3000
+              for row in ledger.samples_of(ref.name)}  # fmt: skip
+    assert splits == {known}
+
+
+@pytest.mark.parametrize("partly_known", ["validation"], indirect=True)
+def test_without_people_what_nobody_knows_is_said(partly_known: tuple[RoundConfig, str]) -> None:
+    config, _ = partly_known
+    alone = config.model_copy(update={"people": None})
+    with pytest.raises(FlowError, match=r"nobody knows the truth of \d+ pool items.* name `people`"):
+        rorem_round(alone)
+    assert Workspace.existing(config.workspace).ledger().reviews() == []

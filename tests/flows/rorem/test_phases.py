@@ -1,0 +1,70 @@
+"""Champion and challenger, and a table's row, on figures made up by hand."""
+
+import pytest
+
+from flows.rorem.cycle import peak_memory_gb, thinned
+from flows.rorem.phases import compare, phase_result
+from tasks.evaluation.evaluate import Evaluation
+
+
+def evaluation(successes: int, psnr: float, tested: int = 50) -> Evaluation:
+    return Evaluation(
+        tested=tested,
+        successes=successes,
+        success_low=0.1,
+        success_high=0.9,
+        psnr_effect=psnr,
+        psnr_background=33.0,
+        faults={},
+        passed=[n < successes for n in range(tested)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "better", "why"),
+    [
+        ((30, 20.0), (29, 25.0), True, "succeeds more often: 60.0% against 58.0%"),
+        ((29, 25.0), (30, 20.0), False, "succeeds no more often: 58.0% against 60.0%"),
+        ((30, 20.1), (30, 20.0), True, "succeeds as often, and is closer to the truth"),
+        ((30, 20.0), (30, 20.0), False, "succeeds no more often"),
+        ((30, 19.0), (30, 20.0), False, "succeeds no more often"),
+    ],
+)
+def test_the_challenger_must_be_better(challenger, champion, better: bool, why: str) -> None:
+    won, reason = compare(evaluation(*challenger), evaluation(*champion))
+    assert won is better
+    assert reason.startswith(why)
+    assert reason.endswith("on 50 validation pairs")
+
+
+def test_a_row_holds_the_test_splits_figures() -> None:
+    row = phase_result(
+        "human",
+        "human 1",
+        evaluation(20, 21.5),
+        tested=9,
+        kept=4,
+        total=13,
+        promoted=True,
+        reason="better",
+        seconds=2.0,
+    )
+    assert (row.success_rate, row.success_low, row.success_high) == (0.4, 0.1, 0.9)
+    assert (row.psnr_effect, row.psnr_background) == (21.5, 33.0)
+    assert (row.tested, row.kept, row.total) == (9, 4, 13)
+
+
+def test_a_thinned_curve_keeps_the_mean() -> None:
+    losses = [float(n) for n in range(1000)]
+    curve = thinned("x", losses)
+    assert len(curve.losses) == len(curve.steps) == 200
+    assert curve.steps[:3] == [1, 6, 11]
+    assert curve.losses[0] == 2.0
+    assert sum(curve.losses) / 200 == pytest.approx(sum(losses) / 1000)
+    assert thinned("x", losses[:7]).losses == losses[:7]
+    uneven = thinned("x", [1.0, 2.0, 3.0], points=2)
+    assert (uneven.steps, uneven.losses) == ([1, 3], [1.5, 3.0])
+
+
+def test_memory_is_in_gigabytes() -> None:
+    assert 0.05 < peak_memory_gb() < 64

@@ -1,0 +1,43 @@
+"""Work that sees is named by what the models are: not by their place, and not at all where none is asked."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from models.perception.sam import SamConfig
+from models.perception.weights import SHIPPED
+from tasks.objectclear.cutout import CutOutWork
+from tasks.objectclear.flat_ground import FlatGroundConfig
+from tasks.objectclear.object_mask import CaptureConfig
+from tasks.objectclear.perception import PerceptionConfig
+from tasks.objectclear.plate import PlateWork
+from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.seeing_work import SeeingWork
+from tasks.sources.backgrounds import StudioBackgrounds
+from tasks.sources.pairs import StudioPairs
+
+COMMON = {"round": 0, "index": 0, "flatness": FlatGroundConfig(), "count": 3}
+
+
+def cutting(perception: PerceptionConfig, known: bool) -> SeeingWork:
+    own = {"source": StudioPairs(known=known), "capture": CaptureConfig()}
+    return CutOutWork.model_validate({**COMMON, **own, "perception": perception})
+
+
+def finding(perception: PerceptionConfig, known: bool) -> SeeingWork:
+    own = {"source": StudioBackgrounds(known=known), "limits": PlateConfig()}
+    return PlateWork.model_validate({**COMMON, **own, "perception": perception})
+
+
+@pytest.mark.parametrize("work", [cutting, finding])
+def test_the_models_and_not_their_place_name_the_work(work, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / "sam", tmp_path / "moved")
+    moved = PerceptionConfig(segmenter=SamConfig(weights=tmp_path / "moved"))
+    shutil.copytree(SHIPPED / "sam", tmp_path / "trained")
+    (tmp_path / "trained/model.safetensors").write_bytes(b"other weights")
+    other = PerceptionConfig(segmenter=SamConfig(weights=tmp_path / "trained"))
+    shipped = work(PerceptionConfig(), known=False).digest
+    assert work(moved, known=False).digest == shipped
+    assert work(other, known=False).digest != shipped
+    assert work(other, known=True).digest == work(PerceptionConfig(), known=True).digest != shipped

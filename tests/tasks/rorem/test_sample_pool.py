@@ -1,0 +1,87 @@
+"""Choosing pool items: by the sample's split, never twice, and a sentence when few are left."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from data_specs.errors import FlowError
+from data_specs.keys import Split, derive_key
+from data_specs.shard import EncodedSample
+from tasks.rorem.sample_pool import choose_items, fresh_items, items_of, unused_items
+from tasks.storage.shards import write_shard
+from tasks.storage.workspace import Workspace
+
+choose = choose_items.fn
+RUN = derive_key("a run")
+
+
+def test_nothing_is_drawn_twice_and_a_phase_is_drawn_once(studio) -> None:
+    space = studio.workspace
+    pool = items_of(space, [studio.pool])
+    first = choose(space, "human 1", 10, 0)
+    second = choose(space, "automation 1", 10, 0)
+    assert len(set(first + second)) == 20
+    assert set(first + second) < set(pool)
+    assert choose(space, "human 1", 10, 0) == first
+    assert choose(space, "human 1", 99, 7) == first, "a phase that has begun keeps its items"
+    with pytest.raises(FlowError, match="the pool has 4 unused items and human 2 needs 5"):
+        choose(space, f"{RUN} human 2", 5, 0)
+    assert set(choose(space, "human 2", 4, 0)) == set(pool) - set(first) - set(second)
+
+
+def test_the_seed_decides_and_not_the_pools_order(studio) -> None:
+    pool = items_of(studio.workspace, [studio.pool])
+    first = choose(studio.workspace, "a", 8, 0)
+    assert first != pool[:8]
+    assert choose(studio.workspace, "b", 8, 1) != first
+
+
+def test_the_judge_is_measured_on_validation_items_whose_truth_is_known(studio) -> None:
+    space, wanted = studio.workspace, items_of(studio.workspace, [studio.fresh])
+    assert fresh_items(space, RUN, 1, 4, 0) == wanted[:4]
+    assert len(unused_items(space)) == 24, "and no training item is spent"
+
+
+@pytest.fixture
+def mixed(tmp_path) -> SimpleNamespace:
+    """Two pool shards that each hold every split, a test item first; two items a scene, no truth."""
+    workspace = Workspace.open(tmp_path / "mixed")
+    split_of: dict[str, Split] = {}
+    for index in range(2):
+        samples = [_sample(index, number) for number in range(40)]
+        split_of |= {each.key: each.split for each in samples}
+        write_shard(workspace, stage="pool", round=0, index=index, input_digest=f"{index}", samples=samples)
+    return SimpleNamespace(workspace=workspace, split_of=split_of)
+
+
+def _sample(index: int, number: int) -> EncodedSample:
+    splits: tuple[Split, ...] = ("test", "train", "validation", "train")
+    scene = f"{index}-{number // 2}"
+    return EncodedSample(f"{index}-{number}", {"json": b"{}"}, scene, splits[number // 2 % 4])
+
+
+def scene_of(key: str) -> str:
+    shard, _, number = key.partition("-")
+    return f"{shard}-{int(number) // 2}"
+
+
+def test_of_shards_that_mix_splits_the_training_items_are_offered(mixed) -> None:
+    training = [key for key, split in mixed.split_of.items() if split == "train"]
+    assert unused_items(mixed.workspace) == training
+    assert mixed.workspace.ledger().pool_items("test") == [
+        key for key, split in mixed.split_of.items() if split == "test"
+    ]
+    assert set(choose(mixed.workspace, "human 1", len(training), 0)) == set(training)
+
+
+def test_without_truth_the_judge_is_measured_on_training_items_set_apart_with_their_scenes(mixed) -> None:
+    space = mixed.workspace
+    human = choose(space, f"{RUN} human 1", 6, 0)
+    fresh = fresh_items(space, RUN, 1, 5, 0)
+    assert {mixed.split_of[key] for key in fresh} == {"train"}
+    assert {scene_of(key) for key in fresh}.isdisjoint(scene_of(key) for key in human)
+    assert fresh_items(space, RUN, 1, 5, 0) == fresh, "the same again after a kill"
+    rest = choose(space, f"{RUN} automation 1", len(unused_items(space)), 0)
+    assert {scene_of(key) for key in rest}.isdisjoint(scene_of(key) for key in fresh)
+    with pytest.raises(FlowError, match=r"round 2 needs 5 fresh items .* no phase has used; ingest more"):
+        fresh_items(space, RUN, 2, 5, 0)

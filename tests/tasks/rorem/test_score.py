@@ -1,0 +1,36 @@
+"""A judge's measure against numbers worked out by hand."""
+
+import pytest
+
+from tasks.rorem.score import measure
+
+
+def test_measured_by_hand() -> None:
+    scores = [0.95, 0.92, 0.97, 0.9, 0.55, 0.15, 0.12, 0.65]
+    good = [True, True, False, True, True, False, False, False]
+    found = measure(scores, good, keep_above=0.9, round=2, reviewed=77)
+    result = found.result
+    assert (result.round, result.reviewed, result.tested) == (2, 77, 8)
+    assert result.precision == pytest.approx(2 / 3), "0.9 itself is not kept"
+    assert result.recall == pytest.approx(2 / 4)
+    assert result.base_rate == pytest.approx(0.5)
+    # Good above bad: 0.95 beats 3 of 4, 0.92 beats 3, 0.9 beats 3, 0.55 beats 2.
+    assert result.auc == pytest.approx(11 / 16)
+    assert result.success_gap == pytest.approx(abs(sum(scores) / 8 - 0.5))
+    # Bins: 0.9–1 holds four (mean .935, rate .75); 0.5 one (.55, 1); 0.1 two (.135, 0); 0.6 one (.65, 0).
+    expected = (4 * 0.185 + 0.45 + 2 * 0.135 + 0.65) / 8
+    assert result.calibration_error == pytest.approx(expected)
+    assert found.curves.scores_good == [0.95, 0.92, 0.9, 0.55]
+    assert found.curves.scores_bad == [0.97, 0.15, 0.12, 0.65]
+    assert [(b.count, b.success_rate) for b in found.curves.reliability] == [
+        (2, 0.0),
+        (1, 1.0),
+        (1, 0.0),
+        (4, 0.75),
+    ]
+
+
+def test_a_judge_that_keeps_nothing_has_no_precision() -> None:
+    result = measure([0.1, 0.2], [True, False], 0.9, 1, 0).result
+    assert (result.precision, result.recall) == (None, 0.0)
+    assert measure([0.95, 0.99], [False, False], 0.9, 1, 0).result.recall == 0.0

@@ -1,0 +1,72 @@
+"""Counts by the database, SQLite's and PostgreSQL's alike, against rows written by hand."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from data_specs.model_record import ModelRecord
+from data_specs.round import PhaseResult
+from data_specs.shard import SampleRow, ShardRef
+from data_specs.spending import Seconds
+from tasks.storage.ledger import Ledger
+
+NOW = datetime.now(UTC)
+
+
+def add_shard(ledger: Ledger, index: int, keys: list[str]) -> None:
+    name = f"001-candidates-{index:05d}-x"
+    ref = ShardRef(
+        name=name, stage="candidates", round=1, index=index, samples=len(keys), size_bytes=3_000_000_000,
+        sha256=name, index_sha256="b", input_digest=name,
+    )  # fmt: skip
+    ledger.commit_shard(ref, [SampleRow(key, "scene", "train", n) for n, key in enumerate(keys)])
+
+
+def phase(name: str) -> dict:
+    result = PhaseResult(
+        name=name, kind="human", tested=8, kept=2, total=40, success_rate=0.5, success_low=0.4,
+        success_high=0.6, psnr_effect=20, psnr_background=30, promoted=True, reason="better", seconds=1,
+    )  # fmt: skip
+    return {"result": result.model_dump()}
+
+
+def test_shards_and_scores_are_summed(ledger: Ledger) -> None:
+    add_shard(ledger, 0, ["a", "b"])
+    add_shard(ledger, 1000, ["c", "d", "e"])
+    count = ledger.shard_counts()["candidates"]
+    assert (count.shards, count.samples, count.size_bytes) == (2, 5, 6_000_000_000)
+    assert ledger.shard_counts(until=NOW - timedelta(hours=1)) == {}
+    for judge, hours, scores in (("new", 1, {"c": 0.2, "d": 0.6}), ("old", 2, {"c": 0.9, "a": 0.9})):
+        ledger.record_model(
+            ModelRecord(
+                hash=judge,
+                kind="discriminator",
+                path=judge,
+                parent=None,
+                dataset_version=None,
+                metrics={},
+                created_at=NOW - timedelta(hours=hours),
+            )  # fmt: skip
+        )
+        ledger.record_scores(judge, scores)
+    newest = ledger.newest_scores_in_shards(1000, 2000, 1)
+    assert newest is not None
+    assert (newest.count, newest.mean, newest.deviation) == pytest.approx((2, 0.4, 0.2))
+    assert ledger.newest_scores_in_shards(2000, 3000, 1) is None
+    assert ledger.newest_scores_in_shards(1000, 2000, 2) is None
+    assert ledger.score_counts()["old"].count == 2
+
+
+def test_phases_are_those_that_ended(ledger: Ledger) -> None:
+    for name in ("human 1: start", "human 1", "judge 1", "human 1 more", "automation 12", "base model"):
+        ledger.record_phase("run", name, phase(name))
+    assert [each.name for each in ledger.phase_results()] == ["human 1", "automation 12", "base model"]
+    assert ledger.phase_results(since=NOW + timedelta(hours=1)) == []
+
+
+def test_seconds_told_twice_count_once(ledger: Ledger) -> None:
+    ledger.record_spending("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
+    ledger.record_spending("w1", "propose", Seconds(wall=9, cpu=9, gpu=9))
+    ledger.record_spending("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
+    assert ledger.spending_by_kind() == {"propose": (2, Seconds(wall=6, cpu=4, gpu=4))}
+    assert ledger.spending(until=NOW - timedelta(hours=1)) == []

@@ -1,0 +1,119 @@
+"""Draws, scores, phases, rejects and shards: whatever is told twice counts once."""
+
+import multiprocessing
+
+import pytest
+
+from data_specs.errors import LedgerError
+from data_specs.reject import Reject, RejectReason
+from data_specs.shard import SampleRow, ShardRef
+from tasks.storage.ledger import Ledger, open_ledger
+
+REJECTS = [
+    Reject(source="folder", name="a.jpg", reason=RejectReason.TRUNCATED, detail="ends at byte 90"),
+    Reject(source="folder", name="b.jpg", reason=RejectReason.TRUNCATED),
+    Reject(source="clip", name="frame 7", reason=RejectReason.NO_CHANGE),
+]
+
+
+def shard(index: int, *, digest: str | None = None, sha256: str = "aa", round: int = 0) -> ShardRef:
+    return ShardRef(
+        name=f"{round:03d}-pool-{index:05d}-x",
+        stage="pool",
+        round=round,
+        index=index,
+        samples=2,
+        size_bytes=10_240,
+        sha256=sha256,
+        index_sha256="bb",
+        input_digest=digest or f"work {round}/{index}",
+    )
+
+
+ROWS = [SampleRow("k0", "scene", "train", 0), SampleRow("k1", "scene", "train", 1)]
+
+
+def test_nothing_drawn_once_is_drawn_again(ledger: Ledger) -> None:
+    ledger.draw("human 1", ["c", "a", "b"])
+    ledger.draw("human 1", ["c", "a", "b"])
+    ledger.draw("human 1", ["b", "d"])
+    assert ledger.drawn("human 1") == ["c", "a", "b", "d"]
+    with pytest.raises(LedgerError, match="a, for one, was drawn by human 1"):
+        ledger.draw("automation 1", ["e", "a"])
+    assert ledger.drawn("automation 1") == []
+    assert ledger.undrawn(["e", "a", "f", "d"]) == ["e", "f"]
+
+
+def test_draws_longer_than_a_statement(ledger: Ledger) -> None:
+    keys = [f"item{number}" for number in range(12_000)]
+    ledger.draw("human 1", keys)
+    assert ledger.drawn("human 1") == keys
+    assert ledger.undrawn([*keys, "new"]) == ["new"]
+
+
+def _draw(argument: tuple[str, str]) -> str | None:
+    url, phase = argument
+    try:
+        open_ledger(url).draw(phase, [f"item{number}" for number in range(50)])
+    except LedgerError:
+        return None
+    return phase
+
+
+def test_of_racing_phases_one_gets_the_items(ledger: Ledger) -> None:
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        winners = [each for each in pool.map(_draw, [(ledger.url, f"phase {n}") for n in range(6)]) if each]
+    assert len(winners) == 1
+    assert len(ledger.drawn(winners[0])) == 50
+
+
+def test_scores_keep_the_first(ledger: Ledger) -> None:
+    ledger.record_scores("judge", {"b": 0.25, "a": 0.1 + 0.2})
+    ledger.record_scores("judge", {"b": 0.75, "c": 1.0})
+    ledger.record_scores("other", {"a": 0.5})
+    assert ledger.scores("judge") == {"a": 0.1 + 0.2, "b": 0.25, "c": 1.0}
+    assert ledger.scores("judge", ["c", "nobody"]) == {"c": 1.0}
+
+
+def test_phases_in_the_order_of_recording(ledger: Ledger) -> None:
+    ledger.record_phase("run", "human 1", {"kept": 3, "rate": 0.5, "curve": [1, 2]})
+    ledger.record_phase("run", "automation 1", {"kept": 4})
+    ledger.record_phase("run", "human 1", {"kept": 99})
+    ledger.record_phase("other", "human 1", {"kept": 5})
+    assert ledger.phase("run", "human 1") == {"kept": 3, "rate": 0.5, "curve": [1, 2]}
+    assert ledger.phase("run", "human 2") is None
+    assert [each["kept"] for each in ledger.phases("run")] == [3, 4]
+
+
+def test_rejects_are_counted_by_reason(ledger: Ledger) -> None:
+    ledger.record_rejects(REJECTS[:2])
+    ledger.record_rejects(REJECTS)
+    assert ledger.reject_counts() == {"truncated picture": 2, "nothing moved": 1}
+    assert ledger.rejects() == [REJECTS[2], REJECTS[0], REJECTS[1]]
+
+
+def test_a_shard_committed_twice_is_one(ledger: Ledger) -> None:
+    first = ledger.commit_shard(shard(0), ROWS, REJECTS)
+    again = ledger.commit_shard(shard(0, sha256="cc"), ROWS, REJECTS)
+    assert again == first == ledger.find_shard("work 0/0")
+    assert ledger.samples_of(first.name) == ROWS
+    assert ledger.find_shard("other work") is None
+    assert len(ledger.rejects()) == 3
+
+
+def test_a_name_holds_one_content(ledger: Ledger) -> None:
+    first = ledger.commit_shard(shard(0), ROWS)
+    assert ledger.commit_shard(shard(0, digest="newer code"), ROWS) == first
+    with pytest.raises(LedgerError, match="other contents"):
+        ledger.commit_shard(shard(0, digest="newer code", sha256="cc"), ROWS)
+    assert ledger.shards() == [first]
+
+
+def test_shards_are_listed_by_round_stage_and_index(ledger: Ledger) -> None:
+    for index, round in ((1, 0), (0, 1), (0, 0)):
+        ledger.commit_shard(shard(index, round=round), ROWS)
+    assert [(each.round, each.index) for each in ledger.shards()] == [(0, 0), (0, 1), (1, 0)]
+    assert [each.index for each in ledger.shards("pool", 0)] == [0, 1]
+    assert ledger.shards("grown") == []
+    with pytest.raises(LedgerError, match="no shard nothing"):
+        ledger.shard("nothing")

@@ -1,0 +1,86 @@
+"""Scenes' pictures in the ledger, and the pool's items by their samples' splits, on both databases."""
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from data_specs.scene_picture import ScenePicture
+from data_specs.shard import SampleRow, ShardRef
+from tasks.storage.ledger import Ledger, open_ledger
+
+
+def picture(number: int, lineage: str | None = None, scene: str = "s") -> ScenePicture:
+    return ScenePicture(f"p{number}", scene, "train", lineage, number - 2**63, bytes([number]) * 192)
+
+
+def test_pictures_are_found_by_pixels_lineage_and_number(ledger: Ledger) -> None:
+    rows = [picture(0), picture(1, "film"), picture(2, "film", "later")]
+    ledger.record_scene_pictures(rows)
+    ledger.record_scene_pictures([picture(1, "film", "told otherwise"), picture(3)])
+    assert ledger.scene_picture("p1") == rows[1]
+    assert ledger.scene_picture("p9") is None
+    assert ledger.scene_of_lineage("film") == rows[1]
+    assert ledger.scene_of_lineage("none") is None
+    numbered = [pair for part in ledger.scene_hashes() for pair in part]
+    assert [hash for _, hash in numbered] == [number - 2**63 for number in range(4)]
+    sequences = [sequence for sequence, _ in numbered]
+    assert sequences == sorted(sequences)
+    assert ledger.scene_pictures(sequences[1:3]) == dict(zip(sequences[1:3], rows[1:3], strict=True))
+    later = [pair for part in ledger.scene_hashes(after=sequences[2]) for pair in part]
+    assert later == numbered[3:]
+
+
+def test_a_ledger_of_the_last_schema_is_brought_to_this_one(ledger: Ledger) -> None:
+    ledger.draw("human 1", ["a"])
+    engine = sa.create_engine(ledger.url)
+    config = Config()
+    config.set_main_option("script_location", "data_specs:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        assert not sa.inspect(connection).has_table("scene_pictures")
+    engine.dispose()
+    again = open_ledger(ledger.url)
+    again.record_scene_pictures([picture(5)])
+    assert again.scene_picture("p5") == picture(5)
+    assert again.drawn("human 1") == ["a"]
+
+
+def shard(stage, index: int, rows: list[SampleRow]) -> tuple[ShardRef, list[SampleRow]]:
+    ref = ShardRef(
+        name=f"000-{stage}-{index:05d}-x", stage=stage, round=0, index=index, samples=len(rows), size_bytes=1,
+        sha256="a", index_sha256="b", input_digest=f"{stage} {index}",
+    )  # fmt: skip
+    return ref, rows
+
+
+def test_pool_items_are_told_by_their_own_split_and_scene(ledger: Ledger) -> None:
+    first = [
+        SampleRow("t0", "A", "test", 0),
+        SampleRow("a0", "B", "train", 1),
+        SampleRow("a1", "B", "train", 2),
+        SampleRow("v0", "C", "validation", 3),
+    ]
+    second = [SampleRow("v1", "D", "validation", 0)]
+    second += [SampleRow(f"a{n}", "EFG"[n - 2], "train", n - 1) for n in (2, 3, 4)]
+    for held in (shard("pool", 0, first), shard("pool", 1, second), shard("candidates", 0, first[1:2])):
+        ledger.commit_shard(*held)
+    ledger.commit_shard(*shard("truth", 1, second[:1]))
+    assert ledger.pool_items("train") == ["a0", "a1", "a2", "a3", "a4"]
+    assert ledger.pool_items("validation") == ["v0", "v1"]
+    assert ledger.pool_items("validation", truth_known=True) == ["v1"]
+    ledger.draw("run human 1", ["a0"])
+    assert ledger.undrawn_items() == ["a1", "a2", "a3", "a4"]
+    assert ledger.undrawn_items(apart=True) == ["a2", "a3", "a4"], "scene B was touched"
+    ledger.draw("run fresh 1", ["a3"])
+    ledger.draw("refresh 1", ["a4"])
+    assert ledger.measuring_scenes() == {"F"}
+    assert ledger.undrawn_items() == ["a1", "a2"]
+    names = ["000-pool-00001-x", "000-pool-00000-x", "none"]
+    assert ledger.samples_in(names, "train") == {names[0]: second[1:], names[1]: first[1:3], "none": []}
+    assert ledger.samples_in(names)[names[1]] == first
+    assert {key: ref.name for key, ref in ledger.holders_of(["a0", "a4", "no"], "pool").items()} == {
+        "a0": "000-pool-00000-x",
+        "a4": "000-pool-00001-x",
+    }
+    assert ledger.keys_of_split(["a0", "v0", "t0"], "train") == {"a0"}

@@ -1,0 +1,134 @@
+"""RORem's last stage: photographs of two sizes beside the pairs there are, in a version of its own."""
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data_specs.errors import ShardError
+from models.rorem.remover import SamplingConfig
+from models.training.distributed import RunningConfig
+from models.training.loop import TrainingConfig
+from models.training.losses.remover import RemoverLossConfig
+from tasks.rorem.train_remover import (
+    RemoverTraining,
+    remover_batches,
+    train_remover,
+    training_groups,
+    version_reader,
+)
+from tasks.sources.ingest import HighResolutionSource, IngestWork, ingest_files
+from tasks.sources.source_files import files_digest
+from tasks.storage.dataset import create_version, selection_of
+from tasks.storage.shards import ShardReader
+from tasks.training.size_buckets import size_buckets
+
+CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=2)
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing catches it."""
+
+
+@pytest.fixture
+def staged(studio, tmp_path: Path):
+    """The studio's 12 pairs of 32 px, and photographs: 8 that fill 64 px, 4 that fill 48."""
+    root = tmp_path / "div2k"
+    rng = np.random.default_rng(0)
+
+    def write(name: str, pixels: np.ndarray) -> None:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(root / name), pixels)
+
+    for number in range(12):
+        height, width = (70, 90) if number < 8 else (120, 50)
+        write(f"pictures/p{number}.png", rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    mask = np.zeros((80, 80), np.uint8)
+    mask[10:70, 10:70] = 255
+    write("objects/source/o.png", rng.integers(0, 256, (80, 80, 3), dtype=np.uint8))
+    write("objects/mask/o.png", mask)
+    source = HighResolutionSource(path=root, sizes_px=(48, 64), validation_share=0, test_share=0)
+    work = IngestWork(round=0, index=0, source=source, files_digest=files_digest(source), shard_samples=100)
+    intake = ingest_files(studio.workspace, work)
+    assert intake.shard is not None
+    assert (intake.shard.samples, intake.rejects) == (12, {})
+    assert ingest_files(studio.workspace, work) == intake
+    before = selection_of(studio.workspace, studio.version.number)
+    studio.stage = create_version(
+        studio.workspace, [*before, (intake.shard, None)], studio.version.number, "final stage"
+    )
+    return studio
+
+
+def work_on(studio, **changes) -> RemoverTraining:
+    facts = {
+        "name": "final stage",
+        "parent": studio.remover,
+        "version": studio.stage.number,
+        "version_sha256": studio.stage.sha256,
+        "training": CONFIG,
+        "loss": RemoverLossConfig(),
+        "sampling": SamplingConfig(steps=2),
+    }
+    return RemoverTraining.model_validate({**facts, **changes})
+
+
+def test_samples_are_told_apart_by_size_without_being_decoded(staged, monkeypatch) -> None:
+    with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
+        keys, _ = training_groups(samples)
+        monkeypatch.setattr(ShardReader, "by_key", None)
+        assert [len(bucket) for bucket in size_buckets(reader, keys)] == [12, 4, 8]
+
+
+def test_batches_are_of_one_size_and_every_sample_comes_once_an_epoch(staged) -> None:
+    """24 samples in batches of 4; read through the very reader that training uses."""
+    read: list[str] = []
+
+    class Log(ShardReader):
+        def by_key(self, key: str):
+            read.append(key)
+            return super().by_key(key)
+
+    with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
+        reader.__class__ = Log
+        batches_from = remover_batches(staged.workspace, reader, samples, CONFIG, RunningConfig(), None)
+        sizes = [batch.source.shape[-1] for batch in batches_from(0, 12, (slice(None),))]
+        assert Counter(sizes[:6]) == Counter(sizes[6:]) == {32: 3, 48: 1, 64: 2}
+        for epoch in (read[:24], read[24:]):
+            assert sorted(epoch) == sorted(training_groups(samples)[0])
+        unbroken = list(read)
+        read.clear()
+        rest = [batch.mask.shape for batch in batches_from(7, 12, (slice(None),))]
+        assert read == unbroken[28:]
+        assert [shape[-1] for shape in rest] == sizes[7:]
+
+
+def test_killed_in_mid_epoch_it_ends_as_unbroken_with_its_own_version_in_the_ledger(staged) -> None:
+    def kill(step: int, _total: int, _loss: float) -> None:
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_remover(staged.workspace, work_on(staged), kill)
+    told: list[int] = []
+    resumed = train_remover(staged.workspace, work_on(staged), lambda *now: told.append(now[0]))
+    assert told == [5, 6]
+    whole = CONFIG.model_copy(update={"checkpoint_every": 100})
+    unbroken = train_remover(staged.workspace, work_on(staged, training=whole))
+    assert resumed.losses == unbroken.losses
+    assert resumed.remover.hash == unbroken.remover.hash
+    entry = staged.workspace.ledger().model(resumed.remover.hash)
+    assert (entry.dataset_version, entry.parent) == (staged.stage.number, staged.remover.hash)
+    assert staged.stage.by_split["train"] == 24
+
+
+def test_a_mask_that_is_no_png_is_named(staged, monkeypatch) -> None:
+    with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
+        key = samples[0].key
+        with pytest.raises(ShardError, match=f"sample {key} has no matte.png"):
+            reader.member_by_key(key, "matte.png")
+        monkeypatch.setattr(reader, "member_by_key", lambda *_: b"GIF89a")
+        with pytest.raises(ShardError, match=f"the mask of sample {key} is no PNG"):
+            size_buckets(reader, [key])
