@@ -10,12 +10,11 @@ from data_specs.cutout import Cutout, ShadowClass
 from data_specs.plate import Plate
 from data_specs.reject import Reject
 from data_specs.shard import EncodedSample
-from tasks.objectclear.choose_parts import Parts, choose_parts
-from tasks.objectclear.compose import ComposeConfig, compose
-from tasks.objectclear.cut_out import cut_out
-from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.blend import tone_of
+from tasks.objectclear.composite import ComposeConfig, Parts, choose_parts, compose
+from tasks.objectclear.cutout import cut_out
+from tasks.objectclear.plate import PlateConfig
 from tasks.objectclear.synthetic import as_captured_pair, studio_plate
-from tasks.objectclear.tone import tone_of
 from tasks.sources.synthetic.samples import StudioConfig, make_shot
 from tasks.sources.synthetic.scene import World
 from tasks.storage.shards import decode_cutout, decode_plate, encode_cutout, encode_plate

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from data_specs.arrays import Mask, RgbImage
 from models.diffusion.inpainting import InpaintingNetwork, Prompt, load_network
 from models.images.tensors import masks_to_tensor, pictures_to_tensor
-from models.objectclear.object_clear_sizes import build_full_object_clear
+from models.objectclear.network import build_full_object_clear
 from models.rorem.discriminator import (
     ATTENTION,
     CONVOLUTIONS,

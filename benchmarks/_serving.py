@@ -25,7 +25,7 @@ from tasks.storage.workspace import LEDGER_FILE, Workspace
 
 Victim = Literal["flow", "worker", "server", "database"]
 _MARKS: dict[Victim, str] = {
-    "worker": "deploy.kept_process worker start --pool cpu",
+    "worker": "deploy.supervisor worker start --pool cpu",
     "server": "flows.runtime.server_process",
 }
 """What the command lines of ours hold; a flow's process is known by its run."""

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from flows.rorem.cycle import CycleConfig, rorem_cycle
-from flows.rorem.cycle_composites import CycleComposites
-from flows.rorem.initial_data import PreparationSettings
+from flows.rorem.initial_data import CycleComposites, PreparationSettings
 from flows.runtime.prefect_server import local_prefect
 from models.training.loop import TrainingConfig
 from tasks.storage.object_store import working_folder

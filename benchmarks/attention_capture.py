@@ -39,7 +39,7 @@ from benchmarks._machine import machine
 from benchmarks._pieces import Pieces, undisturbed
 from benchmarks._processes import ends_in_time
 from models.objectclear.attention import Layers, capture_object_attention, cross_attentions
-from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.training.losses.object_clear import mask_loss
 from tasks.registry.store import BASE_FOLDER, network_at
 

@@ -18,11 +18,9 @@ from rich.table import Table
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from data_specs.arrays import Mask, RgbImage
-from data_specs.captured_pair import CapturedPair
-from data_specs.picture_pair import PicturePair
-from tasks.objectclear.flat_ground import FlatGroundConfig
-from tasks.objectclear.object_mask import CaptureConfig, capture_pair
-from tasks.objectclear.object_mask_part import mask_iou
+from data_specs.captured_pair import CapturedPair, PicturePair
+from tasks.objectclear.ground import FlatGroundConfig
+from tasks.objectclear.object_mask import CaptureConfig, capture_pair, mask_iou
 from tasks.objectclear.perception import Perception, PerceptionConfig, load_perception
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.pairs import StudioPairs, read_pairs

@@ -30,7 +30,7 @@ from data_specs.composite import Composite, PlacedObject
 from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from data_specs.reject import Reject
-from tasks.objectclear.foot import foot_of
+from tasks.objectclear.ground import foot_of
 from tasks.storage.shards import encode_composite
 
 GOAL = 40.0

@@ -18,16 +18,15 @@ from benchmarks._processes import ends_in_time
 from data_specs.arrays import Region
 from data_specs.detection import SurfaceClass
 from data_specs.plate import Plate
-from models.perception.ground_registry import (
+from models.perception.registry import (
     DepthEstimatorConfig,
     GroundSegmenterConfig,
     build_depth_estimator,
     build_ground_segmenter,
 )
-from tasks.objectclear.find_plate import find_plate
-from tasks.objectclear.flat_ground import FlatGroundConfig
-from tasks.objectclear.plate_part import PlateConfig
-from tasks.training.perception.surfaces import SeenSurfaces, studio_surfaces
+from tasks.objectclear.ground import FlatGroundConfig
+from tasks.objectclear.plate import PlateConfig, find_plate
+from tasks.training.perception.samples import SeenSurfaces, studio_surfaces
 
 GOAL = 0.95
 

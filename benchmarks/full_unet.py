@@ -10,7 +10,7 @@ import torch
 
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
-from models.objectclear.object_clear_sizes import build_full_object_clear
+from models.objectclear.network import build_full_object_clear
 
 
 @ends_in_time

@@ -28,7 +28,7 @@ from data_specs.round import CycleResult
 ARMS = ("judged", "nothing", "unjudged", "everything")
 _CYCLE = """
 import sys
-from flows.rorem.demo import demo_config
+from flows.rorem.cycle import demo_config
 from flows.runtime.prefect_server import local_prefect
 from flows.rorem.cycle import rorem_cycle
 from pathlib import Path

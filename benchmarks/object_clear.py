@@ -29,15 +29,14 @@ from flows.objectclear.train_model import (
     made_image_encoder,
     unseen_pairs,
 )
-from models.objectclear.object_clear_sizes import build_tiny_object_clear
+from models.objectclear.network import build_tiny_object_clear
 from models.protocols import RemovalModel
 from models.rorem.remover import InpaintingRemover, SamplingConfig
+from models.training.distributed import Share
 from models.training.loop import TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.share import Share
 from tasks.evaluation.evaluate import evaluate
-from tasks.objectclear.measure_object_clear import PlainObjectClear, attention_iou
-from tasks.objectclear.train_model import train_object_clear
+from tasks.objectclear.train_model import PlainObjectClear, attention_iou, train_object_clear
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace

@@ -24,8 +24,8 @@ from benchmarks._review_server import review_server
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, picture_hash
 from data_specs.review_batch import QueuePolicy
+from tasks.review.auth import invite
 from tasks.review.batches import make_batch
-from tasks.review.people import invite
 from tasks.storage.shards import encode_candidate, write_shard
 from tasks.storage.workspace import Workspace
 

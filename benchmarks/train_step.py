@@ -9,9 +9,9 @@ import torch
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
+from models.training.distributed import Share
 from models.training.loop import TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.share import Share
 from tasks.registry.store import BASE_FOLDER, network_at
 
 LOSS = RemoverLossConfig()

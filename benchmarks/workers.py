@@ -15,9 +15,8 @@ from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from benchmarks._ray_cluster import ray_cluster
 from tasks.execution import INLINE, ProcessesConfig, RayConfig
-from tasks.execution.executor import Pool
+from tasks.execution.executor import Pool, Workers
 from tasks.execution.local_executors import open_workers
-from tasks.execution.protocol import Workers
 
 LOOP, PROCESS, ACTOR = "plain loop", "worker process", "Ray's actor"
 

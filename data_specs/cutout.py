@@ -5,7 +5,7 @@ from typing import Literal
 
 from data_specs.arrays import Effect, Matte, RgbImage
 from data_specs.keys import Split
-from data_specs.tone import Tone
+from data_specs.plate import Tone
 
 ShadowClass = Literal[
     "none",

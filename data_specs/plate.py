@@ -4,7 +4,34 @@ from dataclasses import dataclass
 
 from data_specs.arrays import Depth, Region, RgbImage
 from data_specs.keys import Split
-from data_specs.tone import Tone
+
+# A background: a picture that may become a plate, of which nothing is known yet.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Background:
+    """What perception makes a ``Plate`` of, or a ``Reject`` (ObjectClear: downloaded pictures)."""
+
+    scene: str
+    split: Split
+    origin: str
+    picture: RgbImage
+    """H×W×3 uint8."""
+    focal_px: float
+    """Focal length in pixels; a guess where the camera is not known."""
+
+
+# Tone: a picture's colour and grain as a whole, by which a cut-out is matched to a plate.
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """Measured once, when a cut-out or a plate is made."""
+
+    mean_rgb: tuple[float, float, float]
+    """Mean red, green and blue, levels."""
+    grain: float
+    """Standard deviation of the camera's noise, levels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

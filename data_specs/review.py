@@ -41,3 +41,30 @@ class Review(BaseModel):
     """How long the person looked, as the page measured it; None where nobody did."""
     page_version: str | None = None
     """The version of the page that showed it."""
+
+
+# A person who reviews: a name, a token of which only the hash is kept, and what was decided about them.
+
+PersonEventKind = Literal["added", "token replaced", "excluded", "readmitted"]
+
+
+class Person(BaseModel):
+    """Somebody who may sign in and answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    excluded: bool
+    """Whether their answers are left out of every decision; none of them is deleted."""
+
+
+class PersonEvent(BaseModel):
+    """Something decided about a person. Events; they are added, never changed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event: str
+    person: str
+    kind: PersonEventKind
+    reason: str
+    recorded_at: datetime

@@ -6,8 +6,7 @@ from prefect.events.actions import ActionTypesOrUnknown, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-from flows.maintenance.reaper import ReaperConfig
-from flows.maintenance.run_health import TAG
+from flows.maintenance.reaper import TAG, ReaperConfig
 
 BRING_BACK = "cleanplate: crashed runs are started again"
 

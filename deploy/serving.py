@@ -25,7 +25,7 @@ from flows.runtime.prefect_server import (
     server_environment,
     sign_in,
 )
-from flows.runtime.progress import say
+from flows.runtime.shards import say
 from tasks.storage.prefect_password import make_password, stated_password
 from tasks.storage.workspace import Workspace
 
@@ -119,7 +119,7 @@ def _kept_server(server: Server, home: Path) -> KeptProcess:
 def _worker(pool: str, environment: dict[str, str], home: Path) -> KeptProcess:
     name = f"cleanplate-{pool}-{socket.gethostname()}"
     words = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
-    command = [sys.executable, "-m", "deploy.kept_process", *words]
+    command = [sys.executable, "-m", "deploy.supervisor", *words]
     return KeptProcess(f"worker of pool {pool}", command, environment, home / f"worker-{pool}.log")
 
 

@@ -1,12 +1,16 @@
 """Keeps processes alive: who dies is started again, at once at first, then after longer and longer waits."""
 
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.runtime.progress import say
+from deploy.process_worker import run_prefect
+from flows.runtime.end_with_starter import end_with_starter
+from flows.runtime.shards import say
 
 _LONGEST_WAIT_SECONDS = 30.0
 _WELL_AFTER_SECONDS = 60.0
@@ -82,3 +86,16 @@ class KeptProcess:
         assert self.process.stdin is not None, "its input is a pipe"
         self.process.stdin.close()
         self.process = None
+
+
+# A worker's command that ends with its starter: `python -m deploy.supervisor worker start --pool cpu`.
+
+
+def main() -> None:
+    """Run ``prefect`` with these arguments until standard input ends."""
+    threading.Thread(target=end_with_starter, daemon=True).start()
+    run_prefect(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,38 +1,120 @@
 """Evaluate removers: every method on the same pictures, metrics with intervals, and pictures to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from data_specs.arrays import RgbImage
 from data_specs.assessment import QualityConfig
 from data_specs.comparison import Comparison, PictureResult
 from data_specs.errors import InputError
-from flows.method_samples import method_grids
-from flows.report.artifacts import publish_comparison
+from data_specs.metric import MetricName
+from data_specs.triplet import Triplet
+from flows.report.artifacts import artifact_key, publish_comparison
 from flows.report.comparison_page import write_comparison_page
-from flows.report.paper_tables import as_markdown, paper_tables
-from flows.report.picture_artifacts import artifact_key
-from flows.rorem.phase_figures import step_figures
-from flows.runtime.run_names import run_name
-from flows.runtime.runs import stops_cleanly
+from flows.report.sheets import MethodsRow, draw_methods
+from flows.report.tables import as_markdown, paper_tables
+from flows.rorem.phases import step_figures
+from flows.runtime.runs import run_name, stops_cleanly
 from models.metrics.registry import MetricConfig
 from tasks.evaluation.benchmark import (
     MeasureWork,
     loaded_metrics,
     measure_method,
     method_label,
+    method_remover,
     recorded_model,
+    same_size_batches,
 )
-from tasks.evaluation.results_file import Measurement, read_results, results_bytes
-from tasks.evaluation.statistics import method_difference, method_result
-from tasks.evaluation.test_set import EvaluationSet, VersionSet, pinned, set_words
+from tasks.evaluation.evaluate import removals_of
+from tasks.evaluation.statistics import (
+    Measurement,
+    method_difference,
+    method_result,
+    read_results,
+    results_bytes,
+    worst_median_best,
+)
+from tasks.evaluation.test_set import EvaluationSet, VersionSet, pinned, read_set, set_words
 from tasks.sources.ingest import FolderSource
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.object_store import working_folder
 from tasks.storage.workspace import Workspace
+
+# Sample grids of an evaluation: worst, median and best pictures of each method, as all methods left them.
+
+RANKED_BY: MetricName = "psnr_fg"
+"""Inside object and effects: the part a removal is there for, and always measured."""
+
+Rows = Mapping[str, Sequence[PictureResult]]
+"""Each method's rows, by its label."""
+
+
+def method_grids(
+    methods: Sequence[str], pictures: EvaluationSet, rows: Rows, rows_each: int
+) -> dict[str, bytes]:
+    """A grid a method: heading to PNG.
+
+    The few pictures shown are removed from once more; removals are not kept while measuring.
+
+    Args:
+        methods: As ``tasks.evaluation.benchmark.method_remover`` knows them.
+        pictures: The pinned set.
+        rows: What was measured.
+        rows_each: How many worst, median and best pictures; 0 for no grids.
+    """
+    if rows_each == 0:
+        return {}
+    chosen = {method: worst_median_best(found, RANKED_BY, rows_each) for method, found in rows.items()}
+    keys = {row.key for parts in chosen.values() for part in parts.values() for row in part}
+    triplets = {t.key: t for t in read_set(pictures) if isinstance(t, Triplet) and t.key in keys}
+    removals = {
+        method_label(method): _removals(method, pictures, list(triplets.values())) for method in methods
+    }
+    figures = {
+        method: {row.key: f"{row.values[RANKED_BY]:.1f} dB" for row in found}
+        for method, found in rows.items()
+    }
+    return {
+        f"{method}: worst, median and best": draw_methods(
+            [
+                _row(triplets[row.key], part, removals, figures)
+                for part, found in parts.items()
+                for row in found
+            ],
+            list(removals),
+        )
+        for method, parts in chosen.items()
+    }
+
+
+def _removals(method: str, pictures: EvaluationSet, triplets: Sequence[Triplet]) -> dict[str, RgbImage]:
+    remover = method_remover(method, pictures)
+    return {
+        triplet.key: removal
+        for batch in same_size_batches(triplets)
+        for triplet, removal in zip(batch, removals_of(remover, batch), strict=True)
+    }
+
+
+def _row(
+    triplet: Triplet,
+    part: str,
+    removals: Mapping[str, Mapping[str, RgbImage]],
+    figures: Mapping[str, Mapping[str, str]],
+) -> MethodsRow:
+    return MethodsRow(
+        source=triplet.source,
+        mask=triplet.mask,
+        removals=[found[triplet.key] for found in removals.values()],
+        ground_truth=triplet.ground_truth,
+        figures=[figures[method][triplet.key] for method in removals],
+        rank=part,
+        caption=triplet.origin,
+    )
 
 
 class EvaluateConfig(BaseModel):

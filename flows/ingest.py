@@ -1,7 +1,9 @@
 """Ingest a source: a clip, triplet files, a pool or the studio becomes shards and a dataset version."""
 
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -10,19 +12,20 @@ from typing import Annotated, Literal, TypeVar
 from prefect import Task, flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_specs.errors import FlowError, InputError, ShardError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
-from flows.ingest_progress import IngestProgress, ingest_progress
 from flows.runtime.runs import stops_cleanly
 from flows.runtime.shards import anew, say_lost
 from tasks.execution.shard_task import ShardWork, lost_works
 from tasks.sources.clip.clip import ClipConfig
-from tasks.sources.found import FilesConfig, find_all
 from tasks.sources.ingest import (
     Cursor,
+    FilesConfig,
     FileSource,
     FolderSource,
     HighResolutionSource,
@@ -30,6 +33,7 @@ from tasks.sources.ingest import (
     Intake,
     MetaJsonSource,
     PoolSource,
+    find_all,
     ingest_shard,
 )
 from tasks.sources.source_files import files_digest
@@ -39,6 +43,28 @@ from tasks.sources.video import capture_shard, capture_work
 from tasks.storage.dataset import create_version, load_samples, selection_of
 from tasks.storage.shards import PictureFormat
 from tasks.storage.workspace import Workspace
+
+# Ingesting as the terminal shows it: shards, samples and rejects so far.
+
+IngestProgress = Callable[[Sequence[ShardRef], int], None]
+"""Told of the shards and the number of rejects so far."""
+
+
+@contextmanager
+def ingest_progress(kind: str) -> Iterator[IngestProgress]:
+    """One line on standard error while it lasts; nothing where that is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("ingesting {task.description}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+        line = bar.add_task(kind, total=None)
+
+        def told(shards: Sequence[ShardRef], rejects: int) -> None:
+            samples = sum(shard.samples for shard in shards)
+            counts = f"{kind}: {samples} samples in {len(shards)} shards, {rejects} rejected"
+            bar.update(line, description=counts)
+
+        yield told
+
 
 Result = TypeVar("Result")
 

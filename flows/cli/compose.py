@@ -10,13 +10,14 @@ from rich.table import Table
 from flows.cli.options import (
     DEFAULT_WORKSPACE,
     LARGEST,
+    ConfigOption,
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    configured,
     print_json,
     shown,
 )
-from flows.cli.settings import ConfigOption, configured
 
 if TYPE_CHECKING:
     from data_specs.compositing import CompositingResult

@@ -2,27 +2,35 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
+from data_specs.round import ClipResult, CycleResult, JudgeResult, PhaseResult
 from flows.cli.options import (
     DEFAULT_WORKSPACE,
     LARGEST,
+    ConfigOption,
     JsonOption,
     WorkspaceOption,
     clear_errors,
+    configured,
     shown,
 )
-from flows.cli.processes import ProcessesOption, in_processes
-from flows.cli.settings import ConfigOption, configured
-from flows.cli.train import train_remover_command
-from flows.cli.train_judge import train_judge_command
-from flows.cli.train_lcm import train_lcm_command
-from flows.cli.train_perception import train_perception_command
-from flows.cli.training_bar import training_bar
+from flows.cli.train import (
+    ProcessesOption,
+    in_processes,
+    train_judge_command,
+    train_lcm_command,
+    train_perception_command,
+    train_remover_command,
+    training_bar,
+)
+from flows.report import wording
 
 if TYPE_CHECKING:
     from data_specs.round import CycleResult
@@ -57,7 +65,7 @@ def demo(
     # Read when torch is first imported. The tiny networks' steps are too small to share: a second thread adds
     # half as much CPU, and on a busy machine the two wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from flows.rorem.demo import demo_config
+    from flows.rorem.cycle import demo_config
 
     _run_cycle(demo_config(workspace, rounds, seed), as_json)
 
@@ -106,7 +114,7 @@ def round_(
     if as_json:
         print_json(outcome.model_dump(mode="json"))
     else:
-        from flows.cli.tables import print_phases
+        from flows.cli.cycle import print_phases
 
         print_phases([outcome.human.result, outcome.automation.result])
         Console(stderr=True).print(hint, soft_wrap=True)
@@ -205,7 +213,7 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
-        from flows.cli.tables import print_result
+        from flows.cli.cycle import print_result
 
         print_result(result)
     console = Console(stderr=True, highlight=False)
@@ -216,3 +224,77 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
     if place.address != str(place.root):
         console.print(shown(f"kept as {place.address}/{report.name}"), soft_wrap=True)
     console.print(hint, soft_wrap=True)
+
+
+# Tables for the terminal, narrow enough for 80 columns.
+
+
+def print_result(result: CycleResult) -> None:
+    """The whole outcome, each table with its sentence."""
+    print_phases(result.phases)
+    console = Console(highlight=False)
+    console.print(wording.success_sentence(result.phases) + "\n")
+    if result.judges:
+        _print_judges(result.judges)
+        for judge in result.judges:
+            console.print(wording.judge_sentence(judge))
+        console.print()
+    if result.clip:
+        _print_clip(result.clip)
+        console.print(wording.clip_sentence(result.clip))
+    if result.composites:
+        console.print(wording.pooled_sentence(result.composites))
+
+
+def print_phases(phases: Sequence[PhaseResult]) -> None:
+    """RORem's table 1; why a remover was kept was said when it was, and stands in the report."""
+    table = _table("Phases", "phase", "tested", "kept", "total", "success %", "PSNR dB *", "new?", "s")
+    for phase in phases:
+        span = f"{100 * phase.success_low:.0f}–{100 * phase.success_high:.0f}"
+        table.add_row(
+            phase.name,
+            str(phase.tested),
+            str(phase.kept),
+            str(phase.total),
+            f"{100 * phase.success_rate:.1f} ({span})",
+            f"{phase.psnr_effect:.1f} / {phase.psnr_background:.1f}",
+            "yes" if phase.promoted else "no",
+            f"{phase.seconds:.0f}",
+        )
+    Console().print(table)
+    Console(highlight=False).print("* inside object and effect / outside")
+
+
+def _print_judges(judges: Sequence[JudgeResult]) -> None:
+    table = _table(
+        "Judges", "round", "reviews", "precision", "base rate", "recall", "AUC", "cal. error", "gap"
+    )
+    for judge in judges:
+        table.add_row(
+            str(judge.round),
+            str(judge.reviewed),
+            "–" if judge.precision is None else f"{judge.precision:.1%}",
+            f"{judge.base_rate:.1%}",
+            f"{judge.recall:.1%}",
+            f"{judge.auc:.3f}",
+            f"{judge.calibration_error:.3f}",
+            f"{judge.success_gap:.1%}",
+        )
+    Console().print(table)
+
+
+def _print_clip(clip: Sequence[ClipResult]) -> None:
+    table = _table("The real clip", "method", "triplets", "PSNR in mask", "PSNR background")
+    for entry in clip:
+        numbers = (f"{entry.psnr_mask:.2f} dB", f"{entry.psnr_background:.2f} dB")
+        table.add_row(entry.method, str(entry.triplets), *numbers)
+    Console().print(table)
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    """A table whose first column holds words and whose others hold numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table

@@ -49,7 +49,7 @@ def doctor_command(
         raise InputError("--profile", f"there is no {profile}; choose tiny or full")
     checks, needs = check_health(workspace, disk_gb), []
     if profile == "full":  # imported here: a doctor must be able to say that torch is missing
-        from flows.maintenance.full_health import check_published, training_needs
+        from flows.maintenance.doctor import check_published, training_needs
 
         checks += check_published(weights)
         needs = training_needs(gpu, gpus) if gpu else []

@@ -138,8 +138,7 @@ def _run(values: dict[str, Any], as_json: bool) -> None:
 def print_comparison(comparison: Comparison) -> None:
     """Means, differences and what was left out, in 80 columns."""
     from flows.report.comparison_page import lead_sentence
-    from flows.report.comparison_tables import difference_rows, mean_rows
-    from flows.report.paper_tables import paper_rows, small_print
+    from flows.report.tables import difference_rows, mean_rows, paper_rows, small_print
 
     console = Console(highlight=False, markup=False)
     console.print(f"{comparison.measured_on}\n{lead_sentence(comparison)}\n")

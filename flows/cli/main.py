@@ -1,13 +1,64 @@
 """The command line: `cleanplate`, every command in a file of its own, imported when it is called."""
 
 import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from flows.cli.lazy import LazyCommand, lazy_group
 from flows.runtime.timely_end import end_in_time
+
+# Commands that are imported when they are called, so that `cleanplate --help` waits for none of them.
+
+_COMPLETION = ("install_completion", "show_completion")
+"""Options that typer gives to an app of its own, and that have no meaning below another."""
+
+
+class LazyCommand(TyperCommand):
+    """Stands for a command or group of another module: its name and line of help, until it is called."""
+
+    def __init__(self, name: str, place: str, help_line: str) -> None:
+        """``place``: ``module:attribute``, a ``typer.Typer``."""
+        super().__init__(name, help=help_line)
+        self._place = place
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The real command's context; from here on, typer deals with that one only."""
+        module, attribute = self._place.split(":")
+        real = typer.main.get_command(getattr(import_module(module), attribute))
+        real.params = [each for each in real.params if each.name not in _COMPLETION]
+        return real.make_context(info_name, args, parent=parent, **extra)
+
+
+def lazy_group(commands: Sequence[LazyCommand]) -> type[TyperGroup]:
+    """A group of these commands, in this order, beside those that it is given by decorators."""
+    known = {str(command.name): command for command in commands}
+
+    class LazyGroup(TyperGroup):
+        """Lists the commands without importing them."""
+
+        def list_commands(self, ctx: Any) -> list[str]:
+            return [*known, *super().list_commands(ctx)]
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            return known.get(cmd_name) or super().get_command(ctx, cmd_name)
+
+        def main(self, *args: Any, **kwargs: Any) -> Any:
+            """Ends with a sentence where standard output is full; where nobody reads it, without a word."""
+            try:
+                return super().main(*args, **kwargs)
+            except OSError as error:
+                from flows.cli.options import tell_lost_output
+
+                tell_lost_output(error)
+                sys.exit(1)
+
+    return LazyGroup
+
 
 # Read by OpenMP when torch is first imported, here and in every process started from here. By default threads
 # spin while they wait for one another, and take the CPU from whoever they wait for.
@@ -42,7 +93,7 @@ COMMANDS = (
     ),
     LazyCommand("remove", "flows.cli.remove:remove_app", "Remove objects from your own pictures."),
     LazyCommand("morning", "flows.cli.report:morning_app", "Say what the night brought and what it cost."),
-    LazyCommand("metrics", "flows.cli.metrics:metrics_app", "Print what the ledger knows, for Prometheus."),
+    LazyCommand("metrics", "flows.cli.report:metrics_app", "Print what the ledger knows, for Prometheus."),
     # Named only, never imported from here: the room `deploy` stands on this one.
     LazyCommand("serve", "deploy.serve_command:serve_app", "Serve the flows on schedules, with workers."),
     LazyCommand("doctor", "flows.cli.doctor:doctor_app", "Say what is missing here and how to mend it."),

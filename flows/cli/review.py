@@ -1,5 +1,6 @@
 """`cleanplate review`: open, serve, status, quality, and people."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,20 +9,211 @@ from rich.console import Console
 from rich.table import Table
 
 from data_specs.errors import InputError, first_fault
+from data_specs.review import ExchangeFormat
 from data_specs.review_batch import QueueOrder, QueuePolicy
 from flows.cli.options import (
     DEFAULT_WORKSPACE,
     LARGEST,
     JsonOption,
+    ReasonOption,
     WorkspaceOption,
     clear_errors,
     existing_workspace,
+    no_pipe,
     print_json,
     shown,
 )
-from flows.cli.review_exchange import exchange_app
-from flows.cli.review_people import people_app
-from flows.cli.review_resume import resume_app
+from tasks.review.suspended_runs import Ending
+
+# `cleanplate review resume`: wakes the run that waits for a batch, should nothing else have done so.
+
+resume_app = typer.Typer()
+
+
+@resume_app.command("resume")
+@clear_errors
+def resume_command(
+    batch: Annotated[str, typer.Argument(help="The batch, as `cleanplate review status` names it.")],
+    decision: Annotated[
+        Ending | None, typer.Option(help="Do not wait for the answers that are missing.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the round go on that waits for a batch. Exit 1 if a run that waits could not be resumed.
+
+    The review server does the same after the last answer; asked twice, nothing happens twice.
+
+    Example: cleanplate review resume human-1-3f2a9c1b --decision continue
+    """
+    from tasks.review.suspended_runs import resume
+
+    woken = resume(existing_workspace(workspace), batch, decision)
+    if as_json:
+        print_json({"batch": batch, "runs": [each.model_dump(mode="json") for each in woken]})
+    else:
+        console = Console()
+        for each in woken:
+            why = f" ({each.detail})" if each.detail else ""
+            console.print(shown(f"run {each.flow_run}: {each.state}{why}"))
+        if not woken:
+            console.print("no suspended run waits for it; run the round again, and it goes on")
+    if any(each.state in ("refused", "unreachable") for each in woken):
+        raise typer.Exit(1)
+
+
+# `cleanplate review people`: add, list, exclude, readmit.
+
+people_app = typer.Typer(
+    name="people", help="Who may answer: add, list, exclude, readmit.", no_args_is_help=True
+)
+
+NameArgument = Annotated[str, typer.Argument(help="The person's name.")]
+
+
+@people_app.command("add")
+@clear_errors
+def add_command(
+    name: NameArgument,
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="Another token for somebody who is there; the old one ends.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a person and print their token, once; only its hash is kept.
+
+    Example: cleanplate review people add ana
+    """
+    from tasks.review.auth import invite
+
+    token = invite(existing_workspace(workspace).ledger(), name, replace=new_token)
+    if as_json:
+        print_json({"person": name, "token": token})
+        return
+    typer.echo(f"{name}'s token, shown this once: {token}")
+
+
+@people_app.command("list")
+@clear_errors
+def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """List the people and what was last decided about them.
+
+    Example: cleanplate review people list
+    """
+    ledger = existing_workspace(workspace).ledger()
+    people = ledger.people()
+    last = {each.name: ledger.person_events(each.name)[-1] for each in people}
+    if as_json:
+        rows = [{**each.model_dump(), "last": last[each.name].model_dump(mode="json")} for each in people]
+        print_json({"people": rows})
+        return
+    table = Table("person", "counts", "last", "on", "why", box=None)
+    for each in people:
+        event = last[each.name]
+        counts = "no" if each.excluded else "yes"
+        when = f"{event.recorded_at:%Y-%m-%d %H:%M}"
+        table.add_row(shown(each.name), counts, event.kind, when, shown(event.reason))
+    Console().print(table)
+
+
+@people_app.command("exclude")
+@clear_errors
+def exclude_command(
+    name: NameArgument, reason: ReasonOption, workspace: WorkspaceOption = DEFAULT_WORKSPACE
+) -> None:
+    """Leave a person's answers out of every decision; none is deleted.
+
+    Example: cleanplate review people exclude ana --reason "answers without looking"
+    """
+    existing_workspace(workspace).ledger().exclude_person(name, reason, datetime.now(UTC))
+    Console().print(shown(f"{name}'s answers no longer count; their items are asked again"))
+
+
+@people_app.command("readmit")
+@clear_errors
+def readmit_command(
+    name: NameArgument, reason: ReasonOption, workspace: WorkspaceOption = DEFAULT_WORKSPACE
+) -> None:
+    """Let a person's answers count again.
+
+    Example: cleanplate review people readmit ana --reason "a misunderstanding"
+    """
+    existing_workspace(workspace).ledger().readmit_person(name, reason, datetime.now(UTC))
+    Console().print(shown(f"{name}'s answers count again"))
+
+
+# `cleanplate review export` and `import`: for teams that answer in a tool of their own.
+
+exchange_app = typer.Typer()
+
+
+@exchange_app.command("export")
+@clear_errors
+def export_command(
+    out: Annotated[Path, typer.Argument(help="The folder to write; its pictures lie in `pictures`.")],
+    kind: Annotated[ExchangeFormat, typer.Option("--format", help="For which tool.")] = "label-studio",
+    batch: Annotated[
+        str | None, typer.Option(help="A review batch's candidates; by default all for training.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write candidates and their pictures for another tool; done again it writes the same files.
+
+    Label Studio: make a project with config.xml, start it with
+    LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=OUT,
+    import tasks.json, and export as JSON. CSV and Parquet: fill in decision (yes, no, skip) and reviewer.
+
+    Example: cleanplate review export --format csv answers --batch human-1-3f2a9c1b
+    """
+    from tasks.review.exchange import export_candidates
+
+    place = existing_workspace(workspace)
+    ledger = place.ledger()
+    keys = (
+        None if batch is None else {item.candidate for item in ledger.batch_items(ledger.batch(batch).name)}
+    )
+    report = export_candidates(place, ledger.shards(stage="candidates"), keys, kind, out)
+    if as_json:
+        print_json(report.model_dump())
+        return
+    files = ", ".join(str(out / name) for name in report.files)
+    told = f"{report.candidates} candidates, {report.answers} answers so far: {files}"
+    Console().print(shown(told), soft_wrap=True)
+
+
+@exchange_app.command("import")
+@clear_errors
+def import_command(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            callback=no_pipe, help="Label Studio's export as .json, or the table, .csv or .parquet."
+        ),
+    ],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring in answers from another tool; the same file twice adds nothing. What is refused is kept.
+
+    A round that waits for them goes on with `cleanplate review resume BATCH`.
+
+    Example: cleanplate review import answers/answers.csv
+    """
+    from tasks.review.exchange import import_answers
+
+    report = import_answers(existing_workspace(workspace), path)
+    if as_json:
+        print_json(report.model_dump())
+        return
+    console = Console()
+    console.print(
+        f"{report.added} answers added; {report.known} were known, {report.unanswered} rows are unanswered"
+    )
+    for reason, number in report.refused.items():
+        console.print(f"[yellow]{number} refused[/]: {reason}")
+
 
 review_app = typer.Typer(
     name="review",
@@ -129,7 +321,7 @@ def serve_command(
     Example: cleanplate review serve --port 8000 --public-url https://review.example --trusted-proxy 127.0.0.1
     """
     from tasks.review.app import create_app
-    from tasks.review.proxy import PublicUrl, proxy_addresses
+    from tasks.review.middleware import PublicUrl, proxy_addresses
     from tasks.review.resumer import Waker
     from tasks.review.serve import Address, serve
 

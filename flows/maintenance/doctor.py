@@ -9,10 +9,15 @@ import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict
+
+from data_specs.errors import InputError
+from models.diffusion.checkpoints import CHECKPOINTS, find_checkpoint
+from models.gpu_plan import GPUS, full_plans
+from models.profiles import PROFILES
 
 _REINSTALL = "run `make clean demo`, or: pip install -c constraints.txt -e ."
 _OLDEST_PYTHON = (3, 11)
@@ -173,7 +178,7 @@ def check_ledger(workspace: Path) -> list[Check]:
         from sqlalchemy.exc import OperationalError
 
         from data_specs.errors import InputError
-        from tasks.storage.ledger.engine import create_engine
+        from tasks.storage.ledger.database import create_engine
         from tasks.storage.workspace import Workspace
     except ImportError as error:
         return [Check(name="ledger", state="missing", found=str(error), mend=_REINSTALL)]
@@ -238,3 +243,41 @@ def _check_torch() -> Check:
         device = "no GPU (none is needed at tiny size)"
     found = f"{torch.__version__}, {torch.get_num_threads()} of {cores} cores, {device}"
     return Check(name="torch loads", state="ok", found=found)
+
+
+# Health of the full size: which published checkpoints are here, and how to fetch the others.
+
+
+def check_published(folder: Path) -> list[Check]:
+    """A check for each checkpoint, in ``folder`` or in the hub's cache on this machine.
+
+    Args:
+        folder: Holds a folder for each, by name; it need not exist.
+    """
+    checks: list[Check] = []
+    for each in CHECKPOINTS:
+        found = find_checkpoint(each, folder)
+        about = f"{each.size_bytes / 1e9:.1f} GB, {each.licence}; {each.purpose}"
+        if found.usable:
+            checks.append(Check(name=each.name, state="ok", found=f"{found.folder}: {about}"))
+            continue
+        fault = "not here"
+        if found.folder is not None:
+            wrong = [f"no {name}" for name in found.absent] + [
+                f"{name} is cut short" for name in found.damaged
+            ]
+            fault = f"{found.folder}: {', '.join(wrong)}"
+        mend = each.fetch_command(folder)
+        checks.append(Check(name=each.name, state="missing", found=f"{fault} ({about})", mend=mend))
+    return checks
+
+
+def training_needs(gpu: str, count: int) -> list[dict[str, Any]]:
+    """Memory and hours of the full-size trainings on ``count`` such GPUs; half a minute of walking.
+
+    Raises:
+        InputError: If nothing is known of such a GPU.
+    """
+    if gpu not in GPUS:
+        raise InputError("--gpu", f"there is no {gpu}; choose one of {', '.join(GPUS)}")
+    return [plan.told(GPUS[gpu], count) for plan in full_plans(PROFILES["full"])]

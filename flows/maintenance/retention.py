@@ -18,9 +18,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.maintenance.run_health import TAG
-from flows.runtime.progress import say
+from flows.maintenance.reaper import TAG
 from flows.runtime.runs import stops_cleanly
+from flows.runtime.shards import say
 from tasks.storage.workspace import Workspace
 
 _PAGE = 200

@@ -10,12 +10,10 @@ from data_specs.errors import FlowError
 from data_specs.shard import ShardRef
 from flows.nightly.nights import NightSettings, close_night, done_before, night_of, night_run_name
 from flows.rorem.config import RoundSettings, ShardItems, Workers
-from flows.rorem.phases import grow_version, propose_over_shards
-from flows.rorem.retrain_ready import RetrainTrigger, ask_for_retraining
-from flows.rorem.standing import Standing, begin
-from flows.runtime.progress import say
+from flows.rorem.phases import Standing, begin, grow_version, propose_over_shards
+from flows.rorem.retrain import RetrainTrigger, ask_for_retraining
 from flows.runtime.runs import stops_cleanly
-from flows.runtime.shards import over_shards
+from flows.runtime.shards import over_shards, say
 from models.images.mask_variants import MaskVariant
 from models.profiles import PROFILES
 from models.rorem.remover import SamplingConfig

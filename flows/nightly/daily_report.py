@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.keys import derive_key
 from data_specs.morning import Drift, Morning, Prices
 from flows.report.daily_page import drift_sentence, morning_page, sentences
-from flows.runtime.progress import say
 from flows.runtime.runs import stops_cleanly
-from tasks.monitoring.daily_report import look_back
-from tasks.monitoring.drift import DriftLimits
+from flows.runtime.shards import say
+from tasks.monitoring.daily_report import DriftLimits, look_back
 from tasks.storage.workspace import Workspace
 
 DRIFT_EVENT = "round.drifted"

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_specs.keys import derive_key
 from flows.nightly.daily_report import MorningSettings, look_back_now, publish_morning
-from flows.runtime.progress import say
-from flows.runtime.run_names import run_name
+from flows.runtime.runs import run_name
+from flows.runtime.shards import say
 from tasks.storage.workspace import Workspace
 
 

@@ -12,22 +12,19 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split
 from data_specs.shard import ShardRef
 from flows.report.compositing_artifacts import publish_compositing
-from flows.runtime.progress import say
 from flows.runtime.runs import stops_cleanly
-from flows.runtime.shards import over_shards
+from flows.runtime.shards import over_shards, say
 from models.perception.registry import detector_words
 from tasks.execution import INLINE, WorkersConfig
-from tasks.objectclear.compose import ComposeConfig
-from tasks.objectclear.composite import ComposeWork, compose_shard
+from tasks.objectclear.composite import ComposeConfig, ComposeWork, compose_shard
 from tasks.objectclear.cutout import CutOutWork, cut_out_shard
-from tasks.objectclear.flat_ground import FlatGroundConfig
+from tasks.objectclear.ground import FlatGroundConfig
 from tasks.objectclear.object_mask import CaptureConfig
 from tasks.objectclear.perception import PerceptionConfig
-from tasks.objectclear.plate import PlateWork, plate_shard
-from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.plate import PlateConfig, PlateWork, plate_shard
 from tasks.objectclear.pool import PoolCompositesWork, pool_composites_shard
 from tasks.sources.backgrounds import BackgroundSource, StudioBackgrounds, count_backgrounds
-from tasks.sources.found import FilesConfig, find_all
+from tasks.sources.ingest import FilesConfig, find_all
 from tasks.sources.pairs import PairSource, StudioPairs, count_pairs
 from tasks.sources.source_files import pictures_digest
 from tasks.storage.shards import PictureFormat

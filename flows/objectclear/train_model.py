@@ -10,16 +10,21 @@ from data_specs.assessment import QualityConfig
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from models.objectclear.network import ObjectClearNetwork
-from models.objectclear.object_clear_sizes import build_tiny_object_clear
+from models.objectclear.network import ObjectClearNetwork, build_tiny_object_clear
 from models.profiles import PROFILES
 from models.training.distributed import RunningConfig, first_process_first, is_first_process
 from models.training.loop import Progress, TrainingConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
 from tasks.evaluation.evaluate import evaluate
-from tasks.objectclear.measure_object_clear import PlainObjectClear, attention_iou
-from tasks.objectclear.train_image_encoder import NamedObject, NamingScore, named_object, train_image_encoder
-from tasks.objectclear.train_model import train_object_clear
+from tasks.objectclear.train_model import (
+    NamedObject,
+    NamingScore,
+    PlainObjectClear,
+    attention_iou,
+    named_object,
+    train_image_encoder,
+    train_object_clear,
+)
 from tasks.registry.store import BASE_FOLDER, drop_checkpoint, keep_model, network_at
 from tasks.sources.synthetic.samples import StudioConfig, make_shot, studio_triplets
 from tasks.sources.synthetic.shards import FilmWork, film

@@ -3,11 +3,13 @@
 Call these inside a synchronous flow or task run, which the artifacts then belong to.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -16,9 +18,32 @@ from prefect.artifacts import (
 
 from data_specs.comparison import Comparison
 from data_specs.round import CycleResult, JudgeCurves, JudgeResult, LossCurve, PhaseResult
-from flows.report import charts, comparison_tables, tables, wording
-from flows.report.paper_tables import as_markdown
-from flows.report.picture_artifacts import artifact_key, publish_chart, publish_grid
+from flows.report import charts, svg, tables, wording
+from flows.report import sheets as grids
+from flows.report.tables import as_markdown
+
+# Pictures in Prefect: a sample grid, a chart; apart from the other artifacts, which know every model.
+#
+# Call these inside a synchronous flow or task run, which the artifacts then belong to.
+
+
+def publish_grid(heading: str, png: bytes, shows: str = "") -> None:
+    """A sample grid as ``grids.draw_grid`` makes it; ``shows`` says what its columns are, if they do not."""
+    create_image_artifact(
+        grids.data_uri(png),
+        key=artifact_key(f"samples-{heading}"),
+        description=f"{heading}: {shows}" if shows else heading,
+    )
+
+
+def publish_chart(name: str, chart: str, description: str) -> None:
+    """Any chart of ``flows.report.charts``."""
+    create_image_artifact(svg.data_uri(chart), key=artifact_key(name), description=description)
+
+
+def artifact_key(name: str) -> str:
+    """A name as Prefect takes it: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def publish_phases(phases: Sequence[PhaseResult]) -> None:
@@ -72,19 +97,19 @@ def publish_cycle(
 def publish_comparison(comparison: Comparison, method_grids: Mapping[str, bytes]) -> None:
     """An evaluation: means, differences, what was left out, and the grids."""
     create_table_artifact(
-        comparison_tables.mean_rows(comparison.methods),
+        tables.mean_rows(comparison.methods),
         key="metrics",
         description=f"Mean [95 % interval] on {comparison.measured_on}",
     )
     if comparison.differences:
         create_table_artifact(
-            comparison_tables.difference_rows(comparison.differences),
+            tables.difference_rows(comparison.differences),
             key="metric-differences",
             description=f"Difference from {comparison.methods[0].method}, picture by picture",
         )
     if comparison.left_out:
         create_table_artifact(
-            comparison_tables.left_out_rows(comparison),
+            tables.left_out_rows(comparison),
             key="metrics-left-out",
             description="Not measured here, and why",
         )

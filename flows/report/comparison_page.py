@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_specs.comparison import Comparison
-from flows.report import comparison_tables, paper_tables, tables
 from flows.report import sheets as grids
+from flows.report import tables
 from flows.report.cycle_page import TEMPLATES
 from tasks.storage.atomic_files import write_durably
 
@@ -22,14 +22,14 @@ def write_comparison_page(path: Path, comparison: Comparison, sample_grids: Mapp
         title="Methods compared on " + comparison.measured_on,
         lead=lead_sentence(comparison),
         text_columns=tables.TEXT_COLUMNS,
-        means=comparison_tables.mean_rows(comparison.methods),
-        differences=comparison_tables.difference_rows(comparison.differences),
+        means=tables.mean_rows(comparison.methods),
+        differences=tables.difference_rows(comparison.differences),
         baseline=comparison.methods[0].method,
-        left_out=comparison_tables.left_out_rows(comparison),
-        definitions=comparison_tables.definition_rows(comparison),
+        left_out=tables.left_out_rows(comparison),
+        definitions=tables.definition_rows(comparison),
         rejects=tables.reject_rows(comparison.rejects),
         papers=[
-            (each.title, paper_tables.paper_rows(each), paper_tables.small_print(each))
+            (each.title, tables.paper_rows(each), tables.small_print(each))
             for each in comparison.paper_tables
         ],
         grids=[(heading, grids.data_uri(png)) for heading, png in sample_grids.items()],

@@ -13,10 +13,9 @@ from data_specs.plate import Plate
 from data_specs.reject import RefusedSample
 from data_specs.shard import EncodedSample, ShardRef
 from flows.report import tables, wording
-from flows.report.compositing_charts import count_bars, shadow_rose
-from flows.report.picture_artifacts import artifact_key, publish_chart, publish_grid
-from flows.report.sheets import outlined
-from flows.report.sheets_part import Tile, draw_sheet
+from flows.report.artifacts import artifact_key, publish_chart, publish_grid
+from flows.report.charts import count_bars, shadow_rose
+from flows.report.sheets import Tile, draw_sheet, outlined
 from tasks.objectclear.composite import SIZE_CLASSES
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.shards import ShardReader, decode_composite, decode_cutout, decode_plate, decode_refused

@@ -6,10 +6,10 @@ from data_specs.arrays import RgbImage
 from data_specs.candidate import Candidate
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from flows.report.picture_artifacts import artifact_key, publish_grid
+from flows.report.artifacts import artifact_key, publish_grid
 from flows.report.sheets import SampleRow, draw_grid
 from flows.rorem.config import RoundSettings
-from flows.rorem.standing import PhaseOutcome
+from flows.rorem.phases import PhaseOutcome
 from tasks.evaluation.evaluate import read_triplets, removals_of
 from tasks.review.oracle import read_candidates, read_truths
 from tasks.rorem.propose import RemoverRef, load_remover

@@ -1,9 +1,23 @@
 """The report's tables as rows of text, the same for the page and for Prefect."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from data_specs.comparison import (
+    Comparison,
+    Interval,
+    MethodDifference,
+    MethodResult,
+    PaperColumn,
+    PaperRow,
+    PaperTable,
+)
 from data_specs.compositing import CompositingResult
+from data_specs.metric import MetricSpec
 from data_specs.round import ClipResult, JudgeResult, PhaseResult
+from flows.rorem.phases import StepFigures
+from models.metrics.registry import all_specs
 
 Row = dict[str, str]
 """Column heading to cell, in reading order."""
@@ -87,3 +101,159 @@ def reject_rows(rejects: Mapping[str, int]) -> list[Row]:
 def setting_rows(settings: Mapping[str, object]) -> list[Row]:
     """What the run was asked to do."""
     return [{"setting": name, "value": str(value)} for name, value in settings.items()]
+
+
+# A comparison's tables as rows of text, the same for the terminal, the page and Prefect.
+
+
+def mean_rows(methods: Sequence[MethodResult]) -> list[Row]:
+    """A row a metric, a column a method: mean and 95 % interval."""
+    return [
+        {
+            "metric": spec.heading,
+            **{each.method: mean_words(spec, each.means.get(name)) for each in methods},
+        }
+        for name, spec in all_specs().items()
+        if any(name in each.means for each in methods)
+    ]
+
+
+def difference_rows(differences: Sequence[MethodDifference]) -> list[Row]:
+    """A row a metric, a column a method: its mean difference from the first method, and interval."""
+    return [
+        {
+            "metric": spec.heading,
+            **{each.method: difference_words(spec, each.differences.get(name)) for each in differences},
+        }
+        for name, spec in all_specs().items()
+        if any(name in each.differences for each in differences)
+    ]
+
+
+def left_out_rows(comparison: Comparison) -> list[Row]:
+    """What was not measured, why, and what to do to have it."""
+    return [
+        {"metric": each.title, "reason": each.reason, "to have it": each.mend} for each in comparison.left_out
+    ]
+
+
+def definition_rows(comparison: Comparison) -> list[Row]:
+    """What each metric measured here is."""
+    measured = {name for method in comparison.methods for name in method.means}
+    return [
+        {"metric": spec.title, "definition": spec.definition}
+        for name, spec in all_specs().items()
+        if name in measured
+    ]
+
+
+def mean_words(spec: MetricSpec, interval: Interval | None) -> str:
+    """``31.20 [30.10, 32.30]``, in the table's unit; a dash where the metric is undefined throughout."""
+    return "–" if interval is None else _words(spec, interval, "")
+
+
+def difference_words(spec: MetricSpec, interval: Interval | None) -> str:
+    """``+1.20 [+0.90, +1.50]``; a dash where there is no picture to compare on."""
+    return "–" if interval is None else _words(spec, interval, "+")
+
+
+def _words(spec: MetricSpec, interval: Interval, sign: str) -> str:
+    mean, low, high = (
+        f"{number * spec.shown_times:{sign}.{spec.digits}f}"
+        for number in (interval.mean, interval.low, interval.high)
+    )
+    return f"{mean} [{low}, {high}]"
+
+
+# The papers' tables, published figures marked as such, with our rows below: as data, text and Markdown.
+
+PUBLISHED_FILE = Path(__file__).with_name("published_tables.json")
+ROUNDS = "rorem-1"
+"""The table whose rows are steps of the rounds; in the others they are methods."""
+FIGURES = "figures"
+"""Heading of the column that says whose figures they are."""
+_NOT_COMPARABLE = frozenset({"clip"})
+"""Columns in which our metric of that name is another one (docs/metrics.md)."""
+
+
+def published_tables() -> list[PaperTable]:
+    """The tables as published, without rows of ours."""
+    return [PaperTable.model_validate(each) for each in json.loads(PUBLISHED_FILE.read_text("utf-8"))]
+
+
+def paper_tables(comparison: Comparison, steps: StepFigures) -> list[PaperTable]:
+    """Every table with our rows: the steps of this workspace's cycles, or the methods measured here."""
+    tables = []
+    for table in published_tables():
+        if table.key == ROUNDS:
+            rows = [_phase_row(phase, steps.psnr) for phase in steps.results]
+            measured_on = (steps.measured_on or "the test pictures of its own cycle") if rows else ""
+        else:
+            rows = [_method_row(method, table.columns) for method in comparison.methods]
+            measured_on = comparison.measured_on
+        tables.append(table.model_copy(update={"measured_on": measured_on, "rows": [*table.rows, *rows]}))
+    return tables
+
+
+def _phase_row(phase: PhaseResult, psnr: Mapping[str, float]) -> PaperRow:
+    counted = {"tested": phase.tested, "kept": phase.kept, "total": phase.total}
+    numbers = {name: float(count) for name, count in counted.items() if count}
+    numbers["success"] = 100 * phase.success_rate
+    if phase.name in psnr:
+        numbers["psnr"] = psnr[phase.name]
+    return PaperRow(name=phase.name, figures="here", numbers=numbers)
+
+
+def _method_row(method: MethodResult, columns: Sequence[PaperColumn]) -> PaperRow:
+    known = {name: interval.mean for name, interval in method.means.items()}
+    known_here: dict[str, float] = {name: mean for name, mean in known.items() if name not in _NOT_COMPARABLE}
+    known_here |= {"success": 100 * method.success_rate, "seconds": method.seconds_per_picture}
+    numbers = {}
+    for column in columns:
+        if column.name in known_here:
+            factor = 100 if "×100" in column.heading else 1
+            numbers[column.name] = factor * known_here[column.name]
+    return PaperRow(name=method.method, figures="here", numbers=numbers)
+
+
+def paper_rows(table: PaperTable) -> list[Row]:
+    """A table as rows of text; what is not known is left blank."""
+    return [
+        {
+            table.first: row.name,
+            FIGURES: row.figures,
+            **{
+                column.heading: f"{row.numbers[column.name]:,.{column.digits}f}"
+                if column.name in row.numbers
+                else ""
+                for column in table.columns
+            },
+        }
+        for row in table.rows
+    ]
+
+
+def small_print(table: PaperTable) -> list[str]:
+    """What must be known to read a table: sources, pictures, and what keeps the two kinds of row apart."""
+    said = [f"Published figures: {table.source}; on {table.published_on}."]
+    if table.measured_on:
+        said.append(
+            f"Ours: on {table.measured_on}. These are other pictures, so the two kinds of row say nothing "
+            "of each other."
+        )
+        said += [f"{column.heading}: {column.note}." for column in table.columns if column.note]
+    return said
+
+
+def as_markdown(tables: Sequence[PaperTable]) -> str:
+    """All tables as one Markdown page."""
+    parts = ["# The papers' tables, with ours beside"]
+    for table in tables:
+        rows = paper_rows(table)
+        headings = list(rows[0])
+        lines = [headings, [":--" if name in (table.first, FIGURES) else "--:" for name in headings]]
+        lines += [[cell.replace("|", "\\|") for cell in row.values()] for row in rows]
+        parts.append(f"## {table.title}")
+        parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        parts.append("\n".join(f"- {sentence}" for sentence in small_print(table)))
+    return "\n\n".join(parts) + "\n"

@@ -11,26 +11,33 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
-from data_specs.round import (
-    ClipResult,
-    CycleResult,
-    DatasetSummary,
-    LossCurve,
-)
+from data_specs.round import ClipResult, CycleResult, DatasetSummary, LossCurve
 from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
 from flows.report.compositing_artifacts import read_sheets
 from flows.report.cycle_page import write_report
 from flows.report.phase_grids import publish_removals, read_grids
 from flows.rorem.config import RoundSettings
-from flows.rorem.cycle_composites import CycleComposites, compositing_config, pooled_composites
 from flows.rorem.discriminator import JudgeOutcome
-from flows.rorem.initial_data import PreparationSettings, prepare
-from flows.rorem.phases import measure_on, phase_result, train_and_compare
+from flows.rorem.initial_data import (
+    CycleComposites,
+    PreparationSettings,
+    compositing_config,
+    pooled_composites,
+    prepare,
+)
+from flows.rorem.phases import (
+    PhaseOutcome,
+    begin,
+    finish,
+    finished,
+    measure_on,
+    phase_result,
+    train_and_compare,
+)
 from flows.rorem.round import RoundConfig, RoundOutcome, rorem_round
-from flows.rorem.standing import PhaseOutcome, begin, finish, finished
-from flows.runtime.progress import say
 from flows.runtime.runs import stops_cleanly
+from flows.runtime.shards import say
 from models.baselines.telea import TeleaFill
 from models.profiles import PROFILES
 from models.training.loop import TrainingConfig
@@ -202,3 +209,11 @@ def peak_memory_gb() -> float:
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     return kilobytes * 1024 / 1e9
+
+
+# The demo: the whole cycle at tiny size, from the sample clip, the studio and composites to the report.
+
+
+def demo_config(workspace: Path, rounds: int, seed: int) -> CycleConfig:
+    """Sizes that two cores finish in ten minutes; all else is the tiny profile's default."""
+    return CycleConfig(workspace=workspace, rounds=rounds, seed=seed, composites=CycleComposites())

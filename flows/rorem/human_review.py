@@ -19,11 +19,10 @@ from data_specs.errors import FlowError
 from data_specs.review_batch import BatchCounts
 from data_specs.shard import ShardRef
 from flows.rorem.config import RoundSettings
-from flows.runtime.progress import tracked
+from flows.runtime.shards import tracked
 from tasks.review.batches import extend_batch, open_batch
-from tasks.review.ending import batch_ending, settle
 from tasks.review.oracle import oracle_reviews
-from tasks.review.suspended_runs import WaitingRun, pause_key, remember_waiting
+from tasks.review.suspended_runs import WaitingRun, batch_ending, pause_key, remember_waiting, settle
 from tasks.rorem.sample_pool import choose_items, unused_items
 from tasks.storage.workspace import Workspace
 

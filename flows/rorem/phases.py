@@ -2,24 +2,95 @@
 
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
+from data_specs.model_record import ModelRecord
 from data_specs.round import PhaseKind, PhaseResult
 from data_specs.shard import FIRST_INDEX, ShardRef
 from flows.rorem.config import RoundSettings
-from flows.rorem.standing import PhaseOutcome, Standing
-from flows.runtime.shards import over_shards
+from flows.runtime.shards import over_shards, say
 from models.images.mask_variants import MaskVariant
+from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.evaluation.evaluate import Evaluation, evaluate_remover
+from tasks.evaluation.test_set import EvaluationSet, VersionSet
 from tasks.registry.champions import promote
 from tasks.rorem.grow import GrowWork, grow_shard
 from tasks.rorem.propose import ProposeWork, RemoverRef, propose_shard
 from tasks.rorem.train_remover import RemoverTraining, retrain
 from tasks.storage.dataset.versions import create_version, selection_of
+from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
+
+# Where a phase starts from: the remover in charge and the dataset version, remembered once it began.
+
+
+class Standing(BaseModel):
+    """A champion and a dataset version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    remover: RemoverRef
+    version: int | None
+
+
+class PhaseOutcome(BaseModel):
+    """What a finished phase leaves in the ledger."""
+
+    model_config = ConfigDict(frozen=True)
+
+    result: PhaseResult
+    standing: Standing
+    losses: list[float]
+
+    def because(self, reason: str) -> Self:
+        """The same outcome, its reason opened by why nothing grew."""
+        result = self.result.model_copy(update={"reason": f"{reason}; {self.result.reason}"})
+        return self.model_copy(update={"result": result})
+
+
+def as_remover(entry: ModelRecord, sampling: SamplingConfig) -> RemoverRef:
+    """A recorded remover as tasks name it."""
+    return RemoverRef(hash=entry.hash, folder=entry.path, sampling=sampling)
+
+
+def begin(workspace: Workspace, run: str, phase: str, sampling: SamplingConfig) -> Standing:
+    """Where the phase starts. Asked again after a kill it gives the same answer, whatever came since.
+
+    Raises:
+        FlowError: If the workspace has no remover yet.
+    """
+    ledger = workspace.ledger()
+    name = f"{phase}: start"
+    champion = ledger.champion("remover")
+    if champion is None:
+        raise FlowError("this workspace has no remover yet; run `cleanplate cycle` first")
+    current = ledger.current_version()
+    now = Standing(remover=as_remover(champion, sampling), version=current.number if current else None)
+    ledger.record_phase(run, name, now.model_dump(mode="json"))
+    return Standing.model_validate(ledger.phase(run, name))
+
+
+def finished(workspace: Workspace, run: str, phase: str) -> PhaseOutcome | None:
+    """The phase's outcome if an earlier run completed it."""
+    known = workspace.ledger().phase(run, phase)
+    return None if known is None else PhaseOutcome.model_validate(known)
+
+
+def finish(workspace: Workspace, run: str, outcome: PhaseOutcome) -> PhaseOutcome:
+    """Record the outcome: the phase's last act."""
+    workspace.ledger().record_phase(run, outcome.result.name, outcome.model_dump(mode="json"))
+    result = outcome.result
+    verdict = "promoted" if result.promoted else "not promoted"
+    say(
+        f"{result.name}: {result.kept} kept of {result.tested}, {result.total} in the training set; "
+        f"success {result.success_rate:.1%} ({verdict}: {result.reason}), {result.seconds:.0f} s"
+    )
+    return outcome
 
 
 def propose_over_shards(
@@ -238,3 +309,50 @@ def phase_result(
         reason=reason,
         seconds=seconds,
     )
+
+
+# The steps of a workspace's cycles as RORem's table 1 has them, with the PSNR that was measured beside.
+
+_STEPS = ("base model", "initialisation", "human %", "automation %")
+
+
+class StepFigures(NamedTuple):
+    """What a cycle's steps found on their own test pictures."""
+
+    results: list[PhaseResult]
+    """In order."""
+    psnr: dict[str, float]
+    """Step's name → whole-picture dB of the remover in charge after it; absent where it was not measured."""
+    measured_on: str
+    """Those pictures, for people; empty where no step has a PSNR."""
+
+
+def step_figures(pictures: EvaluationSet) -> StepFigures:
+    """The finished steps; where several cycles ran in the workspace, the newest of each name.
+
+    Args:
+        pictures: Pinned; a folder of triplets knows of no cycle.
+    """
+    if not isinstance(pictures, VersionSet):
+        return StepFigures([], {}, "")
+    ledger = Workspace(pictures.workspace).ledger()
+    outcomes = [PhaseOutcome.model_validate(each) for each in ledger.phases_like(*_STEPS) if "result" in each]
+    steps = {outcome.result.name: outcome for outcome in outcomes}
+    psnr: dict[str, float] = {}
+    places: list[str] = []
+    for name, step in steps.items():
+        for measured_on, number in _psnr_of(ledger, step):
+            psnr[name] = number
+            places.append(measured_on)
+    return StepFigures([step.result for step in steps.values()], psnr, ", ".join(dict.fromkeys(places)))
+
+
+def _psnr_of(ledger: Ledger, step: PhaseOutcome) -> list[tuple[str, float]]:
+    """Where the step's own measurement was made, and its PSNR: it is the one with the step's success rate."""
+    return [
+        (each.measured_on, each.values["psnr"])
+        for each in ledger.measurements(step.standing.remover.hash)
+        if each.measured_on.startswith("test split")
+        and each.values.get("success_rate") == step.result.success_rate
+        and "psnr" in each.values
+    ][-1:]

@@ -15,8 +15,15 @@ from flows.report.phase_grids import publish_phase_samples
 from flows.rorem.config import RoundSettings
 from flows.rorem.discriminator import JudgeOutcome, judge_phase
 from flows.rorem.human_review import Asked, ReviewPhase, review
-from flows.rorem.phases import grow_version, propose_over_shards, train_and_compare
-from flows.rorem.standing import PhaseOutcome, begin, finish, finished
+from flows.rorem.phases import (
+    PhaseOutcome,
+    begin,
+    finish,
+    finished,
+    grow_version,
+    propose_over_shards,
+    train_and_compare,
+)
 from flows.runtime.runs import stops_cleanly
 from flows.runtime.shards import over_shards
 from tasks.rorem.grow import accepted_by_review, accepted_by_score, candidates_by_item, one_of_each

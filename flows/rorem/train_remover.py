@@ -7,12 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import FlowError
 from data_specs.version import DatasetVersion
 from models.profiles import PROFILES, ProfileName
+from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.distributed import RunningConfig
 from models.training.loop import Progress, TrainingConfig
+from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.remover import RemoverLossConfig
-from tasks.registry.model_card import check_weights
-from tasks.registry.store import network_at
+from tasks.registry.store import check_weights, network_at
+from tasks.rorem.distill import Distillation, distil_remover
 from tasks.rorem.propose import RemoverRef
 from tasks.rorem.train_remover import RemoverTraining, Trained, train_remover
 from tasks.storage.workspace import Workspace
@@ -95,3 +97,49 @@ def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: Sa
         raise FlowError(f"model {model.hash} is a {model.kind}; name a remover to begin from")
     check_weights(workspace.fetched(model.path), model)
     return RemoverRef(hash=model.hash, folder=model.path, sampling=sampling)
+
+
+# Distil the remover in charge to four steps on a dataset version (papers.md, fact 7).
+
+
+class DistillationConfig(BaseModel):
+    """Which remover is distilled, on what and how; what is left out is the profile's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workspace: Path = Field(description="The folder with the ledger, the shards and the versions.")
+    profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
+    version: int | None = Field(default=None, ge=1, description="Of the dataset; None: the current one.")
+    teacher: str | None = Field(
+        default=None,
+        description="What to distil: a network's folder, or the hash of a model of the workspace; None: the "
+        "remover in charge.",
+    )
+    training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
+    loss: LcmLossConfig | None = Field(default=None, description="The teacher's path and guidance.")
+    lora: LcmLoraConfig | None = Field(default=None, description="What is trained.")
+    sampling: SamplingConfig | None = Field(
+        default=None, description="How removals of the distilled remover are sampled."
+    )
+    running: RunningConfig | None = Field(default=None, description="How it runs on these machines.")
+
+
+def distil_on_version(config: DistillationConfig, progress: Progress | None = None) -> Trained:
+    """Distil, keep the weights and enter them in the ledger; nothing is promoted.
+
+    Raises:
+        FlowError: If there is no dataset version, or no remover to distil.
+    """
+    workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
+    version = version_to_train_on(workspace, config.version)
+    work = Distillation(
+        name=f"distilled on version {version.number}",
+        parent=remover_to_begin_from(workspace, config.teacher, profile.sampling),
+        version=version.number,
+        version_sha256=version.sha256,
+        training=config.training or profile.distillation,
+        loss=config.loss or profile.distillation_loss,
+        lora=config.lora or profile.lora,
+        sampling=config.sampling or profile.distilled_sampling,
+    )
+    return distil_remover(workspace, work, progress, config.running or profile.running)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.errors import CleanplateError, FlowError
-from tasks.storage.disk import disk_full, free_bytes, is_full
+from tasks.storage.atomic_files import disk_full, free_bytes, is_full
 from tasks.storage.prefect_password import (
     make_password,
     password_file,

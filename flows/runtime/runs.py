@@ -7,13 +7,18 @@ number of times. A full disk will not empty itself: the run fails, and whoever f
 import errno
 import functools
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
 from prefect.states import Crashed
 from pydantic import BaseModel
 
-from data_specs.errors import DiskFullError, StoreLostError, StoreSilentError
+from data_specs.errors import CleanplateError, DiskFullError, StoreLostError, StoreSilentError
+from flows.runtime.shards import say
 
 Config = TypeVar("Config", bound=BaseModel)
 Result = TypeVar("Result")
@@ -47,3 +52,55 @@ def stops_cleanly(function: Callable[[Config], Result]) -> Callable[[Config], Re
             ) from error
 
     return run
+
+
+# Starting a deployment's run from another run: once for each key, however many ask for it at once.
+
+
+def start_once(deployment: str, changes: dict[str, Any], key: str) -> UUID | None:
+    """Start a run of a deployment unless one was started with this key before.
+
+    Args:
+        deployment: ``flow/deployment``.
+        changes: Settings that differ from the deployment's own ``config``.
+        key: Names what the run is for; Prefect gives the same run for the same key.
+
+    Returns:
+        The run; None where this Prefect has no such deployment.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_deployment_by_name(deployment)
+        except ObjectNotFound:
+            say(
+                f"there is no deployment {deployment} here, so it is not started; `cleanplate serve` makes it"
+            )
+            return None
+        config = {**found.parameters.get("config", {}), **changes}
+        run = client.create_flow_run_from_deployment(
+            found.id, parameters={"config": config}, idempotency_key=key
+        )
+    return run.id
+
+
+# Run names that a run's settings and the ledger tell: which night it is for, which version it is on.
+
+
+def run_name(kind: type[Config], name: Callable[[Config], str]) -> Callable[[], str]:
+    """Makes a run's name as it starts, for ``flow_run_name``.
+
+    Where the workspace cannot tell, the run bears its flow's name, and then says itself what is missing.
+
+    Args:
+        kind: The flow's settings, its parameter ``config``.
+        name: Words them.
+    """
+
+    def named() -> str:
+        config: Any = flow_run.get_parameters()["config"]
+        try:
+            return name(kind.model_validate(config))
+        except CleanplateError:
+            return str(flow_run.get_flow_name())
+
+    return named

@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -171,3 +172,15 @@ def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
         set_alpha_to_one=True,
     )
     return InpaintingNetwork(unet=unet, vae=codec, scheduler=scheduler, prompt=prompt)
+
+
+# Pictures as the networks' codec sees them: encoded in float32, scaled as the U-Net takes them.
+
+
+@torch.no_grad()
+def encoded(vae: Any, *pictures: Tensor) -> tuple[Tensor, ...]:
+    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them; float32 in any autocast."""
+    scale = vae.config["scaling_factor"]
+    kind = pictures[0].device.type
+    with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
+        return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)

@@ -10,8 +10,7 @@ from data_specs.comparison import MetricLeftOut
 from data_specs.errors import InputError
 from data_specs.metric import MetricName, MetricSpec
 from models.metrics import embedding, lpips, remove
-from models.metrics.psnr import psnr_metrics
-from models.metrics.ssim import Ssim
+from models.metrics.psnr import Ssim, psnr_metrics
 from models.protocols import Metric
 
 

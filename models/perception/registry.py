@@ -4,10 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from models.perception.depth_anything import DepthAnythingConfig, DepthAnythingEstimator
 from models.perception.grounding_dino import GroundingDinoConfig, GroundingDinoDetector
+from models.perception.mask2former import Mask2FormerConfig, Mask2FormerSegmenter
 from models.perception.sam import SamConfig, SamSegmenter
 from models.perception.yolo import NO_YOLO, YoloConfig, YoloDetector, yolo_is_installed
-from models.protocols import Detector, Segmenter
+from models.protocols import DepthEstimator, Detector, GroundSegmenter, Segmenter
 
 DetectorConfig = Annotated[YoloConfig | GroundingDinoConfig, Field(discriminator="kind")]
 """Every detector's config, told apart by ``kind``."""
@@ -40,3 +42,28 @@ def build_detector(config: DetectorConfig) -> Detector:
 def build_segmenter(config: SegmenterConfig) -> Segmenter:
     """The segmenter that a config describes; raises as ``build_detector`` does."""
     return SamSegmenter(config)
+
+
+# From a config to what tells a picture's surfaces and depth.
+
+GroundSegmenterConfig = Mask2FormerConfig
+"""A union, told apart by ``kind``, once there is a second."""
+DepthEstimatorConfig = DepthAnythingConfig
+
+
+def build_ground_segmenter(config: GroundSegmenterConfig) -> GroundSegmenter:
+    """The segmenter of a config; its default is the shipped tiny one.
+
+    Raises:
+        ModelError: If its weights cannot be used.
+    """
+    return Mask2FormerSegmenter(config)
+
+
+def build_depth_estimator(config: DepthEstimatorConfig) -> DepthEstimator:
+    """The estimator of a config; its default is the shipped tiny one.
+
+    Raises:
+        ModelError: If its weights cannot be used.
+    """
+    return DepthAnythingEstimator(config)

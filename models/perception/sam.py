@@ -18,8 +18,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.detection import Box
 from data_specs.keys import derive_key
 from models.metrics.backbones import folder_fingerprint
-from models.perception.geometry import letterbox
-from models.perception.view_square import ViewSquare, view_square
+from models.perception.geometry import ViewSquare, letterbox, view_square
 from models.perception.weights import SHIPPED, load_weights
 
 SamSize = Literal["tiny", "vit_b", "vit_l", "vit_h"]

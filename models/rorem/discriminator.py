@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import ModelError, first_fault
 from data_specs.keys import derive_key
-from models.diffusion.inpainting import InpaintingNetwork
-from models.diffusion.latents import encoded
+from models.diffusion.inpainting import InpaintingNetwork, encoded
 from models.images.tensors import masks_to_tensor, pictures_to_tensor, places_by_size
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")

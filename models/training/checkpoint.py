@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
-from models.training.sharding import spread, whole
+from models.training.distributed import spread, whole
 
 Settings = Mapping[str, Any]
 """What a resume may not change, as JSON takes it."""

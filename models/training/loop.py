@@ -14,15 +14,15 @@ from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from models.training.distributed import (
     RunningConfig,
+    Share,
     accelerator_for,
     build_optimizer,
     checkpoint_gradients,
     compile_blocks,
     moved_to,
     share_numbers,
+    way_back,
 )
-from models.training.sharding import way_back
-from models.training.share import Share
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss)."""

@@ -23,7 +23,7 @@ from data_specs.triplet import Triplet
 from models.metrics.registry import MetricConfig, available_metrics
 from models.protocols import Metric, RemovalModel
 from tasks.evaluation.evaluate import removals_of
-from tasks.evaluation.results_file import Measurement, results_bytes
+from tasks.evaluation.statistics import Measurement, results_bytes
 from tasks.evaluation.success import assess, changed_region
 from tasks.evaluation.test_set import EvaluationSet, VersionSet, read_set, set_digest, set_words
 from tasks.registry.removers import is_remover_folder_or_name, open_champion, open_recorded, open_remover
@@ -99,8 +99,8 @@ def method_remover(method: str, pictures: EvaluationSet) -> RemovalModel:
     """The remover of a method, as `cleanplate remove` would use it.
 
     Args:
-        method: ``champion``, a model's hash, or what ``tasks.registry.removers.open_remover`` knows: a name or a
-            folder.
+        method: ``champion``, a model's hash, or what ``tasks.registry.removers.open_remover`` knows:
+            a name or a folder.
         pictures: A workspace's, if the champion or a model of that workspace is meant.
 
     Raises:

@@ -15,7 +15,7 @@ from data_specs.triplet import Triplet
 from models.metrics.psnr import psnr
 from models.protocols import RemovalModel
 from tasks.evaluation.success import assess, mean_psnr, wilson_interval
-from tasks.execution.timed import timed
+from tasks.execution.executor import timed
 from tasks.rorem.propose import RemoverRef, load_remover
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace

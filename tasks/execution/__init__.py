@@ -4,9 +4,9 @@ A worker is given a function and its arguments by name and place; it reads and w
 no picture travels. It loads weights when it first needs them and keeps them.
 """
 
-from tasks.execution.config import INLINE, InlineConfig, ProcessesConfig, RayConfig, WorkersConfig
+from tasks.execution.executor import INLINE, InlineConfig, ProcessesConfig, RayConfig, WorkersConfig
 from tasks.execution.local_executors import workers_of
-from tasks.execution.shard_job import do_shard
+from tasks.execution.shard_task import do_shard
 
 __all__ = [
     "INLINE",

@@ -1,11 +1,94 @@
 """A pool of workers that may die: each piece of work goes to a free one, and to another if that one dies."""
 
+import sys
+import time
 from collections.abc import Callable, Sequence
 from queue import LifoQueue
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import WorkerError
-from tasks.execution.protocol import Done
+from data_specs.spending import Seconds
+
+# Which workers do a flow's shards: a choice of the flow's form, told apart by ``kind``.
+
+
+class InlineConfig(BaseModel):
+    """One shard after the other, in the flow's own process."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["inline"] = "inline"
+
+    @property
+    def count(self) -> int:
+        """Shards at once."""
+        return 1
+
+
+INLINE = InlineConfig()
+"""What every shard task does unless it is told otherwise."""
+
+
+class ProcessesConfig(BaseModel):
+    """Processes of this machine; where it has GPUs, each process sees one of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["processes"] = "processes"
+    count: int = Field(
+        default=2, ge=1, le=256, description="Processes; as many as GPUs, or as cores where there is none."
+    )
+
+
+class RayConfig(BaseModel):
+    """Actors of a Ray cluster, which outlive the flow's process and keep their weights loaded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["ray"] = "ray"
+    address: str = Field(
+        default="auto",
+        min_length=1,
+        description="Of the cluster's head, such as 127.0.0.1:6379; auto finds the one on this machine.",
+    )
+    count: int = Field(default=2, ge=1, le=1024, description="Actors; as many as the cluster has GPUs.")
+    gpus_each: float = Field(
+        default=0, ge=0, le=64, description="GPUs that Ray sets aside for each actor: 1 where there are any."
+    )
+
+
+WorkersConfig = Annotated[InlineConfig | ProcessesConfig | RayConfig, Field(discriminator="kind")]
+
+
+# What a flow asks of its workers, and nothing more.
+
+
+class Done(NamedTuple):
+    """What a function gave, and what it took."""
+
+    result: Any
+    seconds: Seconds
+
+
+class Workers(Protocol):
+    """Do one piece of work at a time each; may be asked from many threads at once."""
+
+    def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Done:
+        """Calls a function of a module on a free worker, and waits for it.
+
+        Args:
+            name: Of the work, for people.
+            function: Importable where the worker runs; harmless when done twice.
+            arguments: Small, and picklable.
+
+        Raises:
+            WorkerError: When no worker can be had, or each one that tried has died.
+            Exception: Whatever the function raises.
+        """
+        ...
+
 
 TRIES = 3
 """Workers that one piece of work may cost: a shard that kills whoever takes it must not go on for ever."""
@@ -62,3 +145,21 @@ class Pool:
         """Lets all workers go that belong to this process; nothing must be running."""
         for slot in self._slots:
             slot.close()
+
+
+# A function's result with the seconds it took, measured in the process that did it.
+
+
+def timed(function: Callable[..., Any], arguments: Sequence[Any]) -> Done:
+    """Calls the function; whatever it raises is raised."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = function(*arguments)
+    spent = time.perf_counter() - wall
+    gpu = spent if _holds_gpu() else 0.0
+    return Done(result, Seconds(wall=spent, cpu=time.process_time() - cpu, gpu=gpu))
+
+
+def _holds_gpu() -> bool:
+    # A process that never imported torch holds none, and must not import it to say so.
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized() and torch.cuda.memory_allocated() > 0

@@ -1,25 +1,41 @@
 """A worker that is a detached, named actor of a Ray cluster; the package is an extra, imported only here."""
 
+import hashlib
 import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # asked for before Ray reports its use to its makers
-
-import ray  # pyright: ignore[reportMissingImports] - an extra
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError  # pyright: ignore[reportMissingImports] - an extra
-from ray.util import list_named_actors  # pyright: ignore[reportMissingImports] - an extra
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.util import list_named_actors
 
 from data_specs.errors import WorkerError
-from tasks.execution.code_digest import code_digest
-from tasks.execution.config import RayConfig
-from tasks.execution.executor import WorkerDied
-from tasks.execution.protocol import Done
-from tasks.execution.timed import timed
+from tasks.execution.executor import Done, RayConfig, WorkerDied, timed
+
+# Names the code that does the work, so that no long-lived worker does it by older code unnoticed.
+
+
+@cache
+def code_digest() -> str:
+    """10 hexadecimal digits of every Python file of the rooms that shards' work is made of."""
+    digest = hashlib.sha256()
+    for room in ("data_specs", "models", "tasks"):
+        folder = Path(str(files(room)))
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{room}/{path.relative_to(folder)}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # asked for before Ray reports its use to its makers
+
 
 NAMESPACE = "cleanplate"
 _ROOM_SECONDS = 300

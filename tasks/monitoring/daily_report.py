@@ -2,12 +2,101 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from math import sqrt
 
-from data_specs.morning import Morning, NewShards, NewVersion, Prices, WorkDone
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_specs.morning import Drift, Morning, NewShards, NewVersion, Prices, WorkDone
+from data_specs.round import PhaseResult
+from data_specs.shard import FIRST_INDEX
 from data_specs.version import DatasetVersion
-from tasks.monitoring.drift import DriftLimits, drifts
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
+
+# Drift: whether an automated phase does what people did, and what it did before (papers.md, fact 4).
+
+
+class DriftLimits(BaseModel):
+    """How far apart two phases may be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    keep_rate: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Kept of tested items, automated against human; RORem's were up to 27 points apart.",
+    )
+    keep_rate_change: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Kept of tested items, automated against the one before; RORem's fell by 5 and by 12.",
+    )
+    score: float = Field(
+        default=0.1, ge=0, le=1, description="The judge's mean score against the people's share of YES."
+    )
+
+
+def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -> list[Drift]:
+    """The comparisons of each automated phase among the phases, in their order.
+
+    Args:
+        ledger: Holds the scores, the answers and the other phases, whenever those ended.
+        phases: Those that are asked about.
+        limits: Beyond them a drift is an alarm.
+    """
+    known = {phase.name: phase for phase in ledger.phase_results() if phase.tested}
+    found: list[Drift] = []
+    for phase in {each.name: each for each in phases if each.kind == "automation" and each.tested}.values():
+        number = int(phase.name.split()[1])
+        people, before = known.get(f"human {number}"), known.get(f"automation {number - 1}")
+        if people is not None:
+            found.append(keep_drift(phase, people, limits.keep_rate))
+            found += _score_drift(ledger, number, phase, people, limits.score)
+        if before is not None:
+            found.append(keep_drift(phase, before, limits.keep_rate_change))
+    return found
+
+
+def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
+    """Keep rates of two phases that tested something; the error is that of one rate for both."""
+    both = (phase.kept + against.kept) / (phase.tested + against.tested)
+    return Drift(
+        what="keep rate",
+        phase=phase.name,
+        against=against.name,
+        expected=against.kept / against.tested,
+        found=phase.kept / phase.tested,
+        error=sqrt(both * (1 - both) * (1 / phase.tested + 1 / against.tested)),
+        limit=limit,
+    )
+
+
+def _score_drift(
+    ledger: Ledger, number: int, phase: PhaseResult, people: PhaseResult, limit: float
+) -> list[Drift]:
+    """One; none where nobody answered, or no judge scored."""
+    answers = ledger.answers_in_shards(FIRST_INDEX["human"], FIRST_INDEX["automation"], number)
+    told = answers["yes"] + answers["no"]
+    scores = ledger.newest_scores_in_shards(FIRST_INDEX["automation"], FIRST_INDEX["calibration"], number)
+    if not told or scores is None:
+        return []
+    yes = answers["yes"] / told
+    # One YES and one NO more, lest a few answers that happen to agree leave no room for chance.
+    likely = (yes * people.tested + 1) / (people.tested + 2)
+    spread = likely * (1 - likely) / people.tested + scores.deviation**2 / phase.tested
+    drift = Drift(
+        what="score",
+        phase=phase.name,
+        against=people.name,
+        expected=yes,
+        found=min(1.0, scores.mean),
+        error=sqrt(spread),
+        limit=limit,
+    )
+    return [drift]
+
 
 _ACCEPTED = ("triplets", "grown", "composites")
 

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_specs.arrays import RgbImage
-from tasks.sources.clip.clip_camera import camera_shift
-from tasks.sources.clip.clip_light import match_light
+from tasks.sources.clip.frames import camera_shift, match_light
 
 _STILL_PX = 0.1
 """A smaller shift is the estimate's own error: resampling would blur more than it mends."""

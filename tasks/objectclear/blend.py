@@ -1,12 +1,97 @@
 """Blend: layers over a plate, far to near, and what of each is seen."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.arrays import Mask, Matte, Region, RgbImage
-from tasks.objectclear.layer import Layer
+from data_specs.arrays import Effect, Mask, Matte, Region, RgbImage
+from data_specs.cutout import Cutout
+from data_specs.plate import Tone
+from tasks.objectclear.ground import foot_of
+
+# A layer: a cut-out in the size, place and tone it has on a plate.
+
+_FAINT = 2
+"""Effects below this (of 255, or levels) are dropped: a resized effect would fade out over many pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """h rows, w columns, to be laid on a plate with its top left corner at (top, left)."""
+
+    top: int
+    left: int
+    colour: RgbImage
+    """h×w×3 uint8, the object's colours times its matte."""
+    matte: Matte
+    """h×w uint8."""
+    darkening: Effect
+    """h×w×3 uint8."""
+    brightening: Effect
+    """h×w×3 uint8."""
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The layer's box in the plate."""
+        height, width = self.matte.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    @property
+    def mask(self) -> Mask:
+        """h×w bool: mostly object."""
+        return self.matte >= 128
+
+    @property
+    def support(self) -> Region:
+        """h×w bool: wherever the layer may change what lies under it."""
+        effect = cv2.bitwise_or(self.darkening, self.brightening)
+        first, second, third = cv2.split(effect)
+        return cv2.bitwise_or(cv2.bitwise_or(first, second), cv2.bitwise_or(third, self.matte)) > 0
+
+
+def scaled_layer(cutout: Cutout, scale: float, foot: tuple[int, int]) -> Layer | None:
+    """A cut-out at a scale, its foot on a pixel of the plate.
+
+    Args:
+        cutout: The object.
+        scale: Its size on the plate over its size when captured, > 0.
+        foot: Row and column of the plate.
+
+    Returns:
+        The layer, or None where nothing of the object would be left.
+    """
+    three = cv2.merge([cutout.matte] * 3)
+    parts = [
+        cv2.multiply(cutout.picture, three, scale=1 / 255),
+        cutout.matte,
+        cutout.darkening,
+        cutout.brightening,
+    ]
+    if scale != 1:
+        height, width = (max(1, round(side * scale)) for side in cutout.matte.shape)
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        parts = [cv2.resize(part, (width, height), interpolation=how) for part in parts]
+    colour, matte, darkening, brightening = (np.asarray(part, np.uint8) for part in parts)
+    if not (matte >= 128).any():
+        return None
+    row, column = foot_of(matte >= 128)
+    return Layer(
+        top=foot[0] - row,
+        left=foot[1] - column,
+        colour=colour,
+        matte=matte,
+        darkening=_clear_of_faint(darkening),
+        brightening=_clear_of_faint(brightening),
+    )
+
+
+def _clear_of_faint(effect: Effect) -> Effect:
+    return np.asarray(cv2.threshold(effect, _FAINT - 1, 255, cv2.THRESH_TOZERO)[1], np.uint8)
 
 
 def blend(plate: RgbImage, layers: Sequence[Layer]) -> RgbImage:
@@ -62,3 +147,96 @@ def seen_of(layers: Sequence[Layer], size: tuple[int, int]) -> list[tuple[Mask, 
         seen.append((mask, foreground))
         through[layer.window] = cv2.multiply(window, cv2.bitwise_not(layer.matte), scale=1 / 255)
     return seen[::-1]
+
+
+# Match the tone: a layer takes on the plate's colour and grain.
+
+_GRAIN_SIDE = 1024
+
+
+class ToneConfig(BaseModel):
+    """How far a cut-out is brought to its plate. The paper publishes no matching; this one is ours."""
+
+    model_config = ConfigDict(frozen=True)
+
+    colour_strength: float = Field(
+        default=0.4,
+        ge=0,
+        le=1,
+        description="Part of the difference of the mean colours that is made up; a mean tells of the light "
+        "and of what is shown.",
+    )
+    colour_limit: float = Field(default=1.25, ge=1, le=3, description="Greatest factor of a channel.")
+    grain: bool = Field(default=True, description="Whether the plate's grain is laid on the object.")
+
+
+def match_tone(
+    layer: Layer, scale: float, captured: Tone, plate: Tone, config: ToneConfig, rng: np.random.Generator
+) -> Layer:
+    """The layer in the plate's tone; its effect needs none, since it is the plate's own light.
+
+    Args:
+        layer: As `scaled_layer` gave it.
+        scale: Its scale, which has made the capture's own grain finer.
+        captured: Tone of the picture it was cut from.
+        plate: Tone of the plate.
+        config: How far to go.
+        rng: Chooses which part of the grain it gets.
+    """
+    matte = cv2.merge([layer.matte] * 3)
+    levels = np.arange(256)[:, None, None] * np.array(colour_gains(captured, plate, config))
+    colour = cv2.min(cv2.LUT(layer.colour, np.rint(np.minimum(levels, 255)).astype(np.uint8)), matte)
+    missing = plate.grain**2 - (captured.grain * min(scale, 1)) ** 2
+    if config.grain and missing > 0:
+        grain = grain_window(rng, layer.matte.shape, missing**0.5)
+        colour = cv2.add(
+            colour,
+            cv2.multiply(matte, cv2.merge([grain] * 3), scale=1 / 255, dtype=cv2.CV_32F),
+            dtype=cv2.CV_8U,
+        )
+    return replace(layer, colour=np.asarray(colour, np.uint8))
+
+
+def colour_gains(captured: Tone, plate: Tone, config: ToneConfig) -> tuple[float, float, float]:
+    """The factors of red, green and blue by which a cut-out comes to a plate's light."""
+    pairs = zip(captured.mean_rgb, plate.mean_rgb, strict=True)
+    ratios = np.array([(there + 1) / (here + 1) for here, there in pairs])
+    red, green, blue = np.clip(
+        ratios**config.colour_strength, 1 / config.colour_limit, config.colour_limit
+    ).tolist()
+    return red, green, blue
+
+
+def grain_window(rng: np.random.Generator, size: tuple[int, ...], sigma: float) -> NDArray[np.float32]:
+    """Grain for a layer: h×w float32 levels, normal with standard deviation ``sigma``."""
+    rows, columns = (int(rng.integers(_GRAIN_SIDE)) + np.arange(side) for side in size)
+    window = _grain().take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
+    return window * np.float32(sigma)
+
+
+@cache
+def _grain() -> NDArray[np.float32]:
+    """One field of which each layer takes a window: to draw it anew would cost more than all else."""
+    return np.random.default_rng(0x6241).standard_normal((_GRAIN_SIDE, _GRAIN_SIDE), np.float32)
+
+
+# Tone: a picture's mean colour, and the grain its camera left on it.
+
+_LAPLACE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_SIGMA_OF_MEDIAN = 1.4826 / 6
+"""A normal's σ over its median absolute value, and the filter's own gain (its root square sum is 6)."""
+
+
+def tone_of(picture: RgbImage) -> Tone:
+    """A picture's tone.
+
+    Grain is told from a filter that is blind to slopes and straight edges (Immerkær 1996), by the median,
+    which texture moves less than the mean.
+
+    Args:
+        picture: H×W×3 uint8.
+    """
+    red, green, blue, _ = cv2.mean(picture)
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine = np.abs(cv2.filter2D(grey, cv2.CV_32F, _LAPLACE))
+    return Tone(mean_rgb=(red, green, blue), grain=float(np.median(fine)) * _SIGMA_OF_MEDIAN)

@@ -1,27 +1,166 @@
 """Compose a range of draws: cut-outs on plates, and one shard of composites."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from prefect import task
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.composite import Composite
+from data_specs.composite import Composite, PlacedObject
 from data_specs.cutout import Cutout, ShadowClass
+from data_specs.errors import InputError
 from data_specs.keys import Split, derive_key
 from data_specs.plate import Plate
-from data_specs.reject import RefusedSample, Reject
+from data_specs.reject import RefusedSample, Reject, RejectReason
 from data_specs.shard import ShardRef
 from tasks.execution import INLINE, WorkersConfig, do_shard
-from tasks.execution.retries import RETRY_LOST_NETWORK
-from tasks.execution.shard_task import BY_WORK, ShardWork
-from tasks.objectclear.choose_parts import Parts, choose_parts
-from tasks.objectclear.compose import ComposeConfig, compose
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork
+from tasks.objectclear.blend import ToneConfig, blend, match_tone, seen_of
+from tasks.objectclear.placement import Placed, PlacementConfig, far_to_near, place
 from tasks.storage.shards import ShardReader, decode_cutout, decode_plate, encode_composite, shadow_class_in
 from tasks.storage.shards.result import Harvest, Kept, harvest
 from tasks.storage.workspace import Workspace
+
+# Compose: cut-outs on a plate become composites, one for each object that can be removed.
+
+
+class ComposeConfig(BaseModel):
+    """How composites are made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int = Field(default=0, ge=0, description="Another seed, other places.")
+    placement: PlacementConfig = Field(default=PlacementConfig(), description="What a place must be like.")
+    tone: ToneConfig = Field(default=ToneConfig(), description="How far objects take on the plate's tone.")
+
+
+def compose(
+    config: ComposeConfig, draw: int, plate: Plate, cutouts: Sequence[Cutout]
+) -> list[Composite] | Reject:
+    """One picture, with the truth about each of its objects (ObjectClear, fact 15).
+
+    Args:
+        config: Settings; with the draw's number and the parts they decide every byte.
+        draw: The number of the draw.
+        plate: The background.
+        cutouts: One or two, of one shadow class.
+
+    Returns:
+        A composite for each object, far to near; or a reject with the check that failed most often.
+
+    Raises:
+        InputError: When the parts belong to different splits, or the cut-outs' lights disagree.
+    """
+    cv2.setNumThreads(1)  # Worker processes share the cores; cv2's own threads only fight over them.
+    _check_parts(plate, cutouts)
+    rng = np.random.default_rng([config.seed, draw, int(derive_key(plate.key, *_keys(cutouts))[:12], 16)])
+    placed: list[Placed] = []
+    for cutout in cutouts:
+        found = place(plate, cutout, placed, config.placement, rng)
+        if not isinstance(found, Placed):
+            tally = ", ".join(f"{count}× {reason}" for reason, count in found.most_common())
+            name = f"draw {draw}: {cutout.origin} on {plate.origin}"
+            return Reject(source="compose", name=name, reason=found.most_common(1)[0][0], detail=tally)
+        placed.append(found)
+    return _composites(config, draw, plate, far_to_near(placed), rng)
+
+
+def _check_parts(plate: Plate, cutouts: Sequence[Cutout]) -> None:
+    splits = {plate.split, *(cutout.split for cutout in cutouts)}
+    if len(splits) > 1:
+        raise InputError(plate.origin, f"parts of splits {' and '.join(sorted(splits))} cannot be composed")
+    lights = {cutout.shadow_class for cutout in cutouts}
+    if len(lights) > 1:
+        raise InputError(
+            plate.origin, f"cut-outs with shadows {' and '.join(sorted(lights))} cannot stand together"
+        )
+
+
+def _keys(cutouts: Sequence[Cutout]) -> list[str]:
+    return [cutout.key for cutout in cutouts]
+
+
+def _composites(
+    config: ComposeConfig, draw: int, plate: Plate, placed: Sequence[Placed], rng: np.random.Generator
+) -> list[Composite]:
+    """The records; ``placed`` far to near."""
+    layers = [
+        match_tone(each.layer, each.scale, each.cutout.tone, plate.tone, config.tone, rng) for each in placed
+    ]
+    source = blend(plate.picture, layers)
+    seen = seen_of(layers, plate.ground.shape)
+    objects = tuple(
+        PlacedObject(
+            cutout=each.cutout.key,
+            class_name=each.cutout.class_name,
+            shadow_class=each.cutout.shadow_class,
+            foot=each.foot,
+            scale=each.scale,
+        )
+        for each in placed
+    )
+    name = derive_key(
+        "composite", config.model_dump_json(), draw, plate.key, *(each.cutout.key for each in placed)
+    )
+    return [
+        Composite(
+            key=derive_key(name, removed),
+            scene=plate.scene,
+            scenes=tuple(sorted({plate.scene, *(each.cutout.scene for each in placed)})),
+            split=plate.split,
+            origin=f"compose:{config.seed}/{draw}/{removed}",
+            plate=plate.key,
+            objects=objects,
+            removed=removed,
+            source=source,
+            mask=mask,
+            foreground=foreground,
+            ground_truth=blend(plate.picture, layers[:removed] + layers[removed + 1 :]),
+        )
+        for removed, (mask, foreground) in enumerate(seen)
+    ]
+
+
+# Choose the parts: a plate and one or two cut-outs of one light, by the number of the draw alone.
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Positions in the lists the draw was made from."""
+
+    plate: int
+    cutouts: tuple[int, ...]
+
+
+def choose_parts(
+    rng: np.random.Generator, plates: int, classes: Sequence[ShadowClass], two_share: float
+) -> Parts | Reject:
+    """A plate and one or two cut-outs whose shadows fall alike (ObjectClear, facts 13 and 15).
+
+    Args:
+        rng: Draws.
+        plates: How many plates there are.
+        classes: The shadow class of every cut-out.
+        two_share: Share of draws with two cut-outs, 0..1.
+
+    Returns:
+        The parts; or NO_PARTNER where two are to stand together and no other cut-out has the first one's
+        class. Such a draw is refused, not made with one, or rare lights would never be seen in pairs.
+    """
+    plate, first = int(rng.integers(plates)), int(rng.integers(len(classes)))
+    if rng.random() >= two_share:
+        return Parts(plate, (first,))
+    partners = [number for number, each in enumerate(classes) if each == classes[first] and number != first]
+    if not partners:
+        detail = f"cut-out {first} is the only one of class {classes[first]}"
+        return Reject(
+            source="compose", name=f"cut-out {first}", reason=RejectReason.NO_PARTNER, detail=detail
+        )
+    return Parts(plate, (first, partners[int(rng.integers(len(partners)))]))
+
 
 _AT_HAND = 256
 """Decoded parts kept in memory; a plate of 512 px is 2 MB."""

@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.arrays import Depth, Region
+from data_specs.arrays import Depth, Effect, Mask, Region
+from data_specs.cutout import SHADOW_DIRECTIONS, ShadowClass
+from data_specs.detection import ClassMap, SurfaceClass
+from tasks.sources.image_ops import label_regions
 
 _MOST_PIXELS = 1500
 """Pixels that are looked at for a fit: spread evenly, they tell as much as all."""
@@ -17,7 +22,7 @@ _NEAR = 0.9
 _LEAST_VOLUME = 1e-6
 """Of three pixels' directions; less is nearly one line, and its plane anything."""
 
-Field = NDArray[np.float64]
+FloatMap = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +46,13 @@ class GroundPlane:
         """Radians by which it leans sideways, 0..π: 0 = level; more than π/2 = a ceiling or an overhang."""
         return float(np.arctan2(abs(self.right), self.down))
 
-    def inverse_depth(self, shape: tuple[int, ...], focal_px: float) -> Field:
+    def inverse_depth(self, shape: tuple[int, ...], focal_px: float) -> FloatMap:
         """H×W float64, in one over the depth's unit; not above 0 at and beyond the horizon."""
         y, x = directions(shape, focal_px)
         return self.right * x + self.down * y + self.ahead
 
 
-def directions(shape: tuple[int, ...], focal_px: float) -> tuple[Field, Field]:
+def directions(shape: tuple[int, ...], focal_px: float) -> tuple[FloatMap, FloatMap]:
     """Where pixels look, in focal lengths from the middle: downwards H×1, and to the right 1×W."""
     down, right = (
         (np.arange(length, dtype=np.float64) - (length - 1) / 2) / focal_px for length in shape[:2]
@@ -102,7 +107,7 @@ def fit_ground_plane(
     return GroundPlane(*(float(number) for number in best))
 
 
-def off_plane(inverse: Field, on_plane: Field) -> Field:
+def off_plane(inverse: FloatMap, on_plane: FloatMap) -> FloatMap:
     """How far inverse depth is off the plane's, as a share of it; far away, of a quarter of the near one.
 
     Towards the horizon the plane's inverse depth goes to 0, and no depth could be close to it in proportion.
@@ -118,7 +123,7 @@ def off_plane(inverse: Field, on_plane: Field) -> Field:
     return np.asarray(np.abs(inverse - on_plane) / np.maximum(on_plane, 0.25 * near), np.float64)
 
 
-def _planes_through_three(seen: Field, inverse: Field) -> Field:
+def _planes_through_three(seen: FloatMap, inverse: FloatMap) -> FloatMap:
     """N×3: planes through threes of P pixels, P×3 directions and P inverse depths."""
     threes = np.random.default_rng(0).integers(0, len(seen), (_TRIES, 3))
     corners = seen[threes]
@@ -129,3 +134,257 @@ def _planes_through_three(seen: Field, inverse: Field) -> Field:
 
 def _can_be_ground(plane: GroundPlane, least_pitch: float, most_roll: float) -> bool:
     return plane.pitch >= least_pitch and plane.roll <= most_roll
+
+
+# Flat ground: where the classes say ground and the depth is that of one plane (papers.md fact 14).
+
+_WINDOWS_A_SIDE = 24
+"""Slopes are taken over this part of the shorter side: beneath the depth's own grain."""
+
+
+class FlatGroundConfig(BaseModel):
+    """What counts as flat. The paper publishes no thresholds; these are ours."""
+
+    model_config = ConfigDict(frozen=True)
+
+    depth_tolerance: float = Field(
+        default=0.15,
+        gt=0,
+        lt=1,
+        description="How far inverse depth may be off the plane's, as a share of it.",
+    )
+    slope_tolerance: float = Field(
+        default=0.75,
+        gt=0,
+        description="How far inverse depth's slope may be off the plane's; 1 is the slope of a wall.",
+    )
+    least_pitch_deg: float = Field(
+        default=20,
+        ge=0,
+        lt=90,
+        description="A plane seen more head-on is a wall, or a floor without horizon.",
+    )
+    most_roll_deg: float = Field(default=20, gt=0, le=90, description="A plane that leans more is a slope.")
+    least_island_share: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="A piece of ground smaller than this share of the picture is dropped.",
+    )
+
+
+def flat_ground(classes: ClassMap, depth: Depth, focal_px: float, config: FlatGroundConfig) -> Region:
+    """The ground on which things can stand; where classes and depth disagree, it is not flat.
+
+    Args:
+        classes: H×W uint8, the values of SurfaceClass.
+        depth: H×W float32 along the view axis, in any unit; inf, NaN or not above 0 where unknown.
+        focal_px: Focal length in pixels.
+        config: What counts as flat.
+
+    Returns:
+        H×W bool; empty if no pixel is ground, or the ground's depth fits no plane that can be ground.
+    """
+    ground = (classes == SurfaceClass.GROUND) & np.isfinite(depth) & (depth > 0)
+    plane = fit_ground_plane(
+        depth,
+        ground,
+        focal_px,
+        tolerance=config.depth_tolerance,
+        least_pitch=float(np.radians(config.least_pitch_deg)),
+        most_roll=float(np.radians(config.most_roll_deg)),
+    )
+    if plane is None:
+        return np.zeros_like(ground)
+    inverse, on_plane = (
+        1 / depth[ground].astype(np.float64),
+        plane.inverse_depth(depth.shape, focal_px)[ground],
+    )
+    off = np.zeros(depth.shape)
+    off[ground] = inverse - on_plane
+    flat = _slope(off) <= config.slope_tolerance * _slope_of(plane, focal_px)
+    flat[ground] &= off_plane(inverse, on_plane) <= config.depth_tolerance
+    return _large_pieces(ground & flat, config.least_island_share)
+
+
+def _slope(field: NDArray[np.float64]) -> NDArray[np.float64]:
+    """H×W, at least 0: change a pixel of a field, over a window that grows with the picture."""
+    side = max(1, min(field.shape) // _WINDOWS_A_SIDE) | 1
+    smooth = np.asarray(cv2.blur(field, (side, side)))
+    across, down = (cv2.Sobel(smooth, cv2.CV_64F, dx, 1 - dx, ksize=3, scale=1 / 8) for dx in (1, 0))
+    return np.hypot(across, down)
+
+
+def _slope_of(plane: GroundPlane, focal_px: float) -> float:
+    return float(np.hypot(plane.right, plane.down)) / focal_px
+
+
+def _large_pieces(region: Region, least_share: float) -> Region:
+    labels, areas, _ = label_regions(region, connectivity=4)
+    large = areas >= least_share * region.size
+    large[0] = False
+    return large[labels]
+
+
+# The ground's geometry: its horizon from depth, and where on it a pixel lies.
+
+_LEAST_ROWS = 8
+"""Ground of fewer rows says nothing about how depth grows."""
+_LEAST_FALL = 0.05
+"""Share by which the inverse of depth must fall over the ground's rows; a floor seen from above has none."""
+
+Points = NDArray[np.float64]
+
+
+def fit_horizon(depth: Depth, ground: Region) -> float | None:
+    """The row at which flat ground would end.
+
+    Along level ground the inverse of depth falls in a straight line towards the horizon, whatever the unit.
+    The camera is taken to be upright.
+
+    Args:
+        depth: H×W float32, along the view axis.
+        ground: H×W bool.
+
+    Returns:
+        A row, from the top, often outside the picture; None where the ground shows too few rows or its
+        depth does not grow upwards.
+    """
+    rows = np.flatnonzero(ground.any(axis=1))
+    if len(rows) < _LEAST_ROWS:
+        return None
+    shown = ground[rows]
+    inverse = np.where(shown, 1 / np.maximum(depth[rows], np.float32(1e-6)), 0)
+    heights = inverse.sum(axis=1, dtype=np.float64) / shown.sum(axis=1)
+    slope, offset = np.polyfit(rows, heights, 1, w=np.sqrt(shown.sum(axis=1)))
+    if slope * (rows[-1] - rows[0]) <= _LEAST_FALL * heights.max():
+        return None
+    horizon = float(-offset / slope)
+    return horizon if horizon < rows[-1] else None
+
+
+def depression(row: float, horizon: float, focal_px: float, height_px: int) -> float:
+    """Radians below the horizon at which an upright camera sees a row; its axis is the picture's middle."""
+    middle = (height_px - 1) / 2
+    return float(np.arctan((row - middle) / focal_px) - np.arctan((horizon - middle) / focal_px))
+
+
+def bearing(column: float, focal_px: float, width_px: int) -> float:
+    """Radians to the right of the camera's axis at which it sees a column."""
+    return float(np.arctan((column - (width_px - 1) / 2) / focal_px))
+
+
+def on_the_ground(
+    rows: NDArray[np.number],
+    columns: NDArray[np.number],
+    horizon: float,
+    focal_px: float,
+    size: tuple[int, int],
+) -> Points:
+    """Where pixels lie on the ground, seen from above, in heights of the camera.
+
+    Args:
+        rows: N rows, all below the horizon.
+        columns: N columns.
+        horizon: As from `fit_horizon`.
+        focal_px: Focal length in pixels.
+        size: The picture's height and width.
+
+    Returns:
+        2×N float64: to the right, and away from the camera.
+    """
+    down = (rows - (size[0] - 1) / 2) / focal_px
+    right = (columns - (size[1] - 1) / 2) / focal_px
+    pitch = np.arctan(-(horizon - (size[0] - 1) / 2) / focal_px)
+    fall = down * np.cos(pitch) + np.sin(pitch)
+    return np.stack([right / fall, (np.cos(pitch) - down * np.sin(pitch)) / fall])
+
+
+# The foot: where an object touches the ground.
+
+_BASE_SHARE = 0.1
+"""Of the object's height: its lowest part, which is as wide as its base."""
+
+
+def base_of(mask: Mask) -> tuple[int, tuple[int, int]]:
+    """The lowest row of an object that is not empty, and the leftmost and rightmost column of its base."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(_base(mask, rows).any(axis=0))
+    return int(rows[-1]), (int(columns[0]), int(columns[-1]))
+
+
+def foot_of(mask: Mask) -> tuple[int, int]:
+    """Row and column of the foot: the lowest row, in the middle of the base."""
+    row, (left, right) = base_of(mask)
+    return row, (left + right) // 2
+
+
+def contact_of(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the pixels that touch the ground: the lower edge of the base."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    base = _base(mask, rows)
+    columns = np.flatnonzero(base.any(axis=0))
+    return rows[-1] - base[::-1, columns].argmax(axis=0), columns
+
+
+def _base(mask: Mask, rows: NDArray[np.intp]) -> Mask:
+    """The rows of the base, the last of them the object's lowest."""
+    tall = rows[-1] + 1 - rows[0]
+    return mask[rows[-1] + 1 - max(1, round(_BASE_SHARE * tall)) : rows[-1] + 1]
+
+
+# The shadow's direction on the ground, as one of eight classes or none (ObjectClear, fact 13).
+
+LEAST_SHARE = 0.01
+"""A darkened patch of ground smaller than this share of the object is no shadow."""
+_DARK = 12
+"""Darkening, of 255, from which ground counts as in shadow."""
+_BEHIND = 0.85
+"""Of the base's half width: how far behind the lowest row the middle of the base lies. About 1 for a round
+foot seen from the front, less for a ball, whose lowest row is its near side's."""
+
+
+def shadow_class_of(angle: float) -> ShadowClass:
+    """The class of an angle in radians: 0 = away from the camera, growing to the right."""
+    return SHADOW_DIRECTIONS[round(angle / (np.pi / 4)) % len(SHADOW_DIRECTIONS)]
+
+
+def shadow_angle(
+    darkening: Effect, mask: Mask, ground: Region, horizon: float, focal_px: float
+) -> float | None:
+    """Where a shadow falls, seen from above.
+
+    The paper does not publish its estimator. This one looks along the line from the middle of the object's
+    base to the middle of its shadow, both on the ground (`on_the_ground`); each pixel weighs as much as the
+    ground it shows, and as it is dark.
+
+    Args:
+        darkening: H×W×3 uint8, from `effect_layer`.
+        mask: H×W bool, the object.
+        ground: H×W bool; darkening elsewhere is not looked at.
+        horizon: Row, from `fit_horizon`.
+        focal_px: Focal length in pixels.
+
+    Returns:
+        Radians: 0 = away from the camera, growing to the right; None where there is no shadow.
+    """
+    dark = darkening.min(axis=2)
+    shadow = (dark >= _DARK) & ground & ~mask
+    shadow[: max(0, int(horizon) + 2)] = False
+    if shadow.sum() < LEAST_SHARE * mask.sum():
+        return None
+    rows, columns = np.nonzero(shadow)
+    points = on_the_ground(rows, columns, horizon, focal_px, mask.shape)
+    # Seen from above, a pixel covers ground as the cube of its distance.
+    weights = dark[rows, columns] * (points[1] ** 3)
+    middle = (points * weights).sum(axis=1) / weights.sum()
+    right, away = middle - base_middle(mask, horizon, focal_px)
+    return float(np.arctan2(right, away))
+
+
+def base_middle(mask: Mask, horizon: float, focal_px: float) -> Points:
+    """The middle of an object's base on the ground: to the right and away, in heights of the camera."""
+    row, (left, right) = base_of(mask)
+    ends = on_the_ground(np.full(2, row), np.array([left, right]), horizon, focal_px, mask.shape)
+    half_width = (ends[0, 1] - ends[0, 0]) / 2
+    return np.array([ends[0].mean(), ends[1, 0] + _BEHIND * half_width])

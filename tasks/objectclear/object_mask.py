@@ -1,21 +1,157 @@
 """Captured masks: a pair of plain pictures becomes a captured pair, or a reject (ObjectClear, fact 11)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.arrays import Region
-from data_specs.captured_pair import CapturedPair
+from data_specs.arrays import Mask, Region, RgbImage
+from data_specs.captured_pair import CapturedPair, PicturePair
+from data_specs.detection import Box, Detection
 from data_specs.keys import derive_key
-from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject, RejectReason
+from models.protocols import Detector, Segmenter
 from tasks.objectclear.align import AlignedPair, align_pair
 from tasks.objectclear.change_mask import DifferenceConfig, changed_region
-from tasks.objectclear.flat_ground import FlatGroundConfig, flat_ground
-from tasks.objectclear.object_mask_part import FoundObject, MatchConfig, find_object
+from tasks.objectclear.ground import FlatGroundConfig, flat_ground
+from tasks.objectclear.layers import soft_matte
 from tasks.objectclear.perception import Perception
-from tasks.objectclear.soft_matte import soft_matte
-from tasks.sources.image_ops import label_regions
+from tasks.sources.image_ops import disc, fill_holes, label_regions
+
+# The object's mask: what a detector finds and a segmenter cuts, held against what changed (facts 11, 23).
+
+_HOLE_SHARE = 0.2
+"""Of the object: where it happens to look like what it hides it did not change, and is object all the same.
+Larger holes are seen through."""
+
+
+class MatchConfig(BaseModel):
+    """Which detected object explains a change."""
+
+    model_config = ConfigDict(frozen=True)
+
+    least_score: float = Field(default=0.1, ge=0, le=1, description="Less sure detections are not looked at.")
+    least_iou: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Between object and changed region, which holds its shadow too (OSOR: 0.3 without).",
+    )
+    rival_score: float = Field(
+        default=0.25, ge=0, le=1, description="Objects at least so sure must not have changed beside it."
+    )
+    rival_share: float = Field(
+        default=0.25, gt=0, le=1, description="Of the object's area: less than this is a part or a speck."
+    )
+    least_changed_share: float = Field(
+        default=0.6, ge=0, le=1, description="Of the object's mask: what stayed as it was is not the object."
+    )
+    most_regions: int = Field(
+        default=4, ge=1, le=1000, description="More changed regions than this are no pair (OSOR: 4)."
+    )
+    unexplained_share: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Of the changed region: how much may lie apart from the object with no other object to "
+        "explain it; what lies apart is left out.",
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundObject:
+    """The object that explains a change."""
+
+    class_name: str
+    mask: Mask
+    """H×W bool, M_o."""
+    region: Region
+    """H×W bool, M_fg: the object and the changed regions that hang together with it; holds ``mask``."""
+    rivals: int = 0
+    """Other detected objects in ``region``: what they changed is no effect of this one."""
+
+
+def find_object(
+    source: RgbImage, region: Region, detector: Detector, segmenter: Segmenter, config: MatchConfig
+) -> FoundObject | None:
+    """The detected object whose mask agrees best with the changed region.
+
+    Args:
+        source: H×W×3 uint8.
+        region: H×W bool, from ``changed_region``; not empty.
+        detector: Finds boxes.
+        segmenter: Cuts masks.
+        config: What is asked of a match.
+
+    Returns:
+        The object; None where none explains the change.
+    """
+    found = [each for each in detector.detect(source) if _may_match(each, region, config)]
+    masks = segmenter.segment(source, [each.box for each in found]) if found else []
+    changed = [
+        (mask_iou(mask, region), each, mask)
+        for each, mask in zip(found, masks, strict=True)
+        if mask.any() and (mask & region).sum() >= config.least_changed_share * mask.sum()
+    ]
+    best = max(changed, key=lambda one: one[0], default=None)
+    if best is None or best[0] < config.least_iou:
+        return None
+    sure = [mask for _, each, mask in changed if each.score >= config.rival_score]
+    joined = _joined(best[1].class_name, best[2], region, sure, config)
+    if joined is None:
+        return None
+    return replace(joined, rivals=sum(_is_rival(each, mask, joined, config) for _, each, mask in changed))
+
+
+def _is_rival(detection: Detection, mask: Mask, found: FoundObject, config: MatchConfig) -> bool:
+    """Whether this is another object: sure, large enough, and for the most part off the found one."""
+    apart = int((mask & found.region & ~found.mask).sum())
+    large = apart >= config.rival_share * found.mask.sum()
+    return detection.score >= config.rival_score and large and 2 * apart > mask.sum()
+
+
+def mask_iou(first: Mask, second: Mask) -> float:
+    """Intersection over union of two H×W masks; 1 where both are empty."""
+    union = int((first | second).sum())
+    return int((first & second).sum()) / union if union else 1.0
+
+
+def _may_match(detection: Detection, region: Region, config: MatchConfig) -> bool:
+    """Whether a box is worth a mask: sure enough, and changed as an object that half fills it would be."""
+    if detection.score < config.least_score:
+        return False
+    inside = region[_rows_and_columns(detection.box)]
+    return inside.size > 0 and bool(inside.mean() >= config.least_changed_share / 2)
+
+
+def _rows_and_columns(box: Box) -> tuple[slice, slice]:
+    return slice(int(box.top), int(np.ceil(box.bottom))), slice(int(box.left), int(np.ceil(box.right)))
+
+
+def _joined(
+    class_name: str, cut: Mask, region: Region, sure: Sequence[Mask], config: MatchConfig
+) -> FoundObject | None:
+    """M_o, freed of what did not change, and M_fg; None where too much lies apart and nothing explains it."""
+    mask = cut & region
+    near = cv2.dilate(mask.astype(np.uint8), disc(max(2, round(len(mask) / 64)))) > 0
+    labels, areas, _ = label_regions(region)
+    kept = np.zeros(areas.size, bool)
+    kept[np.unique(labels[near])] = True
+    kept[0] = False
+    foreground = kept[labels] & region
+    parts = [labels == number for number in np.flatnonzero(~kept)[1:]]
+    unexplained = sum(int(part.sum()) for part in parts if not _explained(part, sure, config))
+    if unexplained > config.unexplained_share * region.sum():
+        return None
+    whole = fill_holes(mask.astype(np.uint8), _HOLE_SHARE * float(mask.sum())) > 0
+    return FoundObject(class_name, whole, foreground | whole)
+
+
+def _explained(part: Region, sure: Sequence[Mask], config: MatchConfig) -> bool:
+    """Whether one of the objects that are sure is what changed here: somebody else who walked through."""
+    return any(mask_iou(mask, part) >= config.least_iou for mask in sure)
 
 
 class CaptureConfig(BaseModel):

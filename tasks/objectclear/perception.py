@@ -1,5 +1,6 @@
 """The four models that compositing sees with, as one thing."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -8,20 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
 from models.metrics.backbones import folder_fingerprint
-from models.perception.ground_registry import (
-    DepthEstimatorConfig,
-    GroundSegmenterConfig,
-    build_depth_estimator,
-    build_ground_segmenter,
-)
 from models.perception.registry import (
+    DepthEstimatorConfig,
     DetectorConfig,
+    GroundSegmenterConfig,
     SegmenterConfig,
+    build_depth_estimator,
     build_detector,
+    build_ground_segmenter,
     build_segmenter,
     default_detector,
 )
 from models.protocols import DepthEstimator, Detector, GroundSegmenter, Segmenter
+from tasks.execution.shard_task import CODE_VERSION, ShardWork
+from tasks.objectclear.ground import FlatGroundConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,3 +87,28 @@ def _loaded(stated: str) -> Perception:
         ground_segmenter=build_ground_segmenter(config.ground),
         depth_estimator=build_depth_estimator(config.depth),
     )
+
+
+# A shard's work that perception may be needed for: named by what the models are, not by where they lie.
+
+
+class SeeingWork(ShardWork):
+    """What cutting out pairs and finding plates have in common."""
+
+    files_digest: str = ""
+    """Of the source's files: other pictures under the same names are other work."""
+    first: int = Field(default=0, ge=0)
+    flatness: FlatGroundConfig
+    perception: PerceptionConfig
+
+    @property
+    @abstractmethod
+    def sees(self) -> bool:
+        """Whether perception is asked at all: a studio that tells what it knows needs none."""
+
+    @property
+    def digest(self) -> str:
+        """Names the work by all its inputs; other weights in the same folder are other work."""
+        models = self.perception.fingerprint if self.sees else ""
+        stated = self.model_dump_json(exclude={"perception"})
+        return derive_key(type(self).__name__, CODE_VERSION, stated, models)

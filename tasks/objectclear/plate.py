@@ -3,20 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 from prefect import task
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.background import Background
-from data_specs.keys import derive_key
-from data_specs.plate import Plate
-from data_specs.reject import RefusedSample, Reject
+from data_specs.arrays import Depth, Region, RgbImage
+from data_specs.detection import ClassMap, SurfaceClass
+from data_specs.keys import Split, derive_key
+from data_specs.plate import Background, Plate
+from data_specs.reject import RefusedSample, Reject, RejectReason
+from models.protocols import DepthEstimator, GroundSegmenter
 from tasks.execution import INLINE, WorkersConfig, do_shard
-from tasks.execution.retries import RETRY_LOST_NETWORK
-from tasks.execution.shard_task import BY_WORK
-from tasks.objectclear.find_plate import find_plate
-from tasks.objectclear.perception import Perception, load_perception
-from tasks.objectclear.plate_part import PlateConfig
-from tasks.objectclear.seeing_work import SeeingWork
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.objectclear.blend import tone_of
+from tasks.objectclear.ground import FlatGroundConfig, fit_horizon, flat_ground
+from tasks.objectclear.perception import Perception, SeeingWork, load_perception
 from tasks.objectclear.synthetic import studio_plate
 from tasks.sources.backgrounds import (
     BackgroundSource,
@@ -28,6 +29,158 @@ from tasks.sources.backgrounds import (
 from tasks.storage.shards import encode_plate
 from tasks.storage.shards.result import Harvest, Kept, harvest
 from tasks.storage.workspace import Workspace
+
+# Plates: a picture with its ground and depth becomes a background, or a reject (ObjectClear, fact 14).
+
+
+class PlateConfig(BaseModel):
+    """Which pictures can be plates. The paper publishes no limits; these are ours."""
+
+    model_config = ConfigDict(frozen=True)
+
+    least_side_px: int = Field(default=64, ge=16, description="A picture with a shorter side is refused.")
+    least_ground_share: float = Field(
+        default=0.05, ge=0, le=1, description="Least share of the picture that is flat ground."
+    )
+    least_agreement: float = Field(
+        default=0.97,
+        ge=0,
+        le=1,
+        description="Least share of the picture in which the model that tells the surfaces says the same of "
+        "its mirror image; below, the picture is unlike what it learnt. The tiny model's limit.",
+    )
+
+
+def make_plate(
+    config: PlateConfig,
+    *,
+    scene: str,
+    split: Split,
+    origin: str,
+    picture: RgbImage,
+    ground: Region,
+    depth: Depth,
+    focal_px: float,
+) -> Plate | Reject:
+    """A plate from a picture and what is known of its ground.
+
+    Args:
+        config: What is asked of it.
+        scene: Its lineage.
+        split: The split of its scene.
+        origin: Where it came from, for people.
+        picture: H×W×3 uint8, as ``tasks.sources.image_files.read_picture`` gives it.
+        ground: H×W bool.
+        depth: H×W float32, in the unit of the captured pairs; not above 0 where unknown.
+        focal_px: Focal length in pixels.
+
+    Returns:
+        The plate, or a reject: SIZE_MISMATCH, TOO_SMALL, NO_GROUND or NO_SCALE. Ground whose depth is not
+        known is left out of the plate's ground.
+    """
+
+    def refused(reason: RejectReason, detail: str) -> Reject:
+        return Reject(source="plate", name=origin, reason=reason, detail=detail)
+
+    size = picture.shape[:2]
+    if ground.shape != size or depth.shape != size:
+        detail = f"picture {size}, ground {ground.shape}, depth {depth.shape}"
+        return refused(RejectReason.SIZE_MISMATCH, detail)
+    if min(size) < config.least_side_px:
+        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.least_side_px} px"
+        return refused(RejectReason.TOO_SMALL, detail)
+    least = max(1, config.least_ground_share * ground.size)
+    if ground.sum() < least:
+        return refused(RejectReason.NO_GROUND, f"{ground.mean():.1%} of the picture")
+    known = ground & np.isfinite(depth) & (depth > 0)
+    if known.sum() < least:
+        return refused(RejectReason.NO_SCALE, "the ground's depth is unknown")
+    return Plate(
+        key=derive_key("plate", picture, known, depth, focal_px),
+        scene=scene,
+        split=split,
+        origin=origin,
+        picture=picture,
+        ground=known,
+        depth=depth,
+        focal_px=focal_px,
+        horizon=fit_horizon(depth, known),
+        tone=tone_of(picture),
+    )
+
+
+# Mirror agreement: does a model see the same surfaces in a picture and in its mirror image?
+
+
+def mirror_agreement(segmenter: GroundSegmenter, picture: RgbImage, classes: ClassMap) -> float:
+    """The share of pixels whose class stays when left and right are exchanged, 0..1.
+
+    No surface turns into another in a mirror. A model that learnt on pictures like this one hardly wavers;
+    shown what it does not know, it guesses, and guesses otherwise.
+
+    Args:
+        segmenter: The model.
+        picture: H×W×3 uint8.
+        classes: H×W uint8, what the model said of the picture as it is.
+    """
+    mirrored = segmenter.classify(np.ascontiguousarray(picture[:, ::-1]))
+    return float((mirrored[:, ::-1] == classes).mean())
+
+
+# Find a plate: a picture's surfaces and depth, the flat ground in them, and so a plate or a reject.
+
+
+def find_plate(
+    segmenter: GroundSegmenter,
+    estimator: DepthEstimator,
+    flatness: FlatGroundConfig,
+    limits: PlateConfig,
+    *,
+    scene: str,
+    split: Split,
+    origin: str,
+    picture: RgbImage,
+    focal_px: float,
+) -> Plate | Reject:
+    """A plate from a picture of which nothing is known.
+
+    Args:
+        segmenter: Tells the surfaces.
+        estimator: Tells the depth.
+        flatness: What counts as flat ground.
+        limits: What is asked of a plate.
+        scene: Its lineage.
+        split: The split of its scene.
+        origin: Where it came from, for people.
+        picture: H×W×3 uint8.
+        focal_px: Focal length in pixels.
+
+    Returns:
+        The plate, its depth inf where the segmenter sees sky; or a reject: UNFAMILIAR where the segmenter is
+        of two minds, NOT_FLAT where there is enough ground, but too little of it is flat by its depth, or
+        whatever ``make_plate`` refuses.
+    """
+    classes = segmenter.classify(picture)
+    agreement = mirror_agreement(segmenter, picture, classes)
+    if agreement < limits.least_agreement:
+        detail = f"mirrored, {1 - agreement:.1%} of it is taken for another surface"
+        return Reject(source="plate", name=origin, reason=RejectReason.UNFAMILIAR, detail=detail)
+    depth = np.where(classes == SurfaceClass.SKY, np.float32(np.inf), estimator.estimate(picture))
+    ground = flat_ground(classes, depth, focal_px, flatness)
+    shown, flat = float((classes == SurfaceClass.GROUND).mean()), float(ground.mean())
+    if flat < limits.least_ground_share <= shown:
+        detail = f"{shown:.1%} of the picture is ground, {flat:.1%} flat ground"
+        return Reject(source="plate", name=origin, reason=RejectReason.NOT_FLAT, detail=detail)
+    return make_plate(
+        limits,
+        scene=scene,
+        split=split,
+        origin=origin,
+        picture=picture,
+        ground=ground,
+        depth=depth,
+        focal_px=focal_px,
+    )
 
 
 class PlateWork(SeeingWork):

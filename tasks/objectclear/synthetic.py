@@ -7,11 +7,10 @@ from data_specs.captured_pair import CapturedPair
 from data_specs.keys import Split, derive_key
 from data_specs.plate import Plate
 from data_specs.reject import Reject
-from tasks.objectclear.plate_part import PlateConfig, make_plate
-from tasks.sources.synthetic.empty import empty_scene
+from tasks.objectclear.plate import PlateConfig, make_plate
 from tasks.sources.synthetic.lighting import GROUND, Classes
 from tasks.sources.synthetic.render import render
-from tasks.sources.synthetic.samples import Shot, StudioConfig
+from tasks.sources.synthetic.samples import Shot, StudioConfig, empty_scene
 from tasks.sources.synthetic.scene import focal_px
 
 

@@ -1,24 +1,38 @@
 """Train ObjectClear's network from shards of triplets (papers.md, facts 16 to 18)."""
 
-from collections.abc import Sequence
+import colorsys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from transformers import CLIPVisionModelWithProjection
 
+from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import QualityConfig
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.images.tensors import masks_to_tensor, pictures_to_tensor, tensor_to_pictures
 from models.objectclear.attention import capture_object_attention
-from models.objectclear.network import ObjectClearNetwork
+from models.objectclear.network import ObjectClearNetwork, build_tiny_image_encoder
+from models.objectclear.pipeline import denoise
 from models.training.augmentation import ForegroundPair, augmented
-from models.training.distributed import RunningConfig, moved_to, refuse_cached_latents, training_device
+from models.training.distributed import RunningConfig, Share, moved_to, refuse_cached_latents, training_device
 from models.training.loop import Progress, TrainingConfig, train
-from models.training.losses.object_clear import ForegroundBatch, ObjectClearLossConfig, object_clear_loss
-from models.training.share import Share
+from models.training.losses.image_encoder import NamedBatch, ObjectNamer, naming_accuracy, naming_loss
+from models.training.losses.object_clear import (
+    ForegroundBatch,
+    ObjectClearLossConfig,
+    object_clear_loss,
+    small_foreground,
+)
+from models.training.samplers import MixedBatches
 from tasks.evaluation.success import changed_region
+from tasks.sources.synthetic.samples import Shot
+from tasks.sources.synthetic.scene import SHAPES
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
 from tasks.training.data import TripletSamples, drawn_triplets
@@ -92,3 +106,161 @@ def foreground_pair(triplet: Triplet) -> ForegroundPair:
     """The triplet with its M_fg: the mask, and wherever source and ground truth differ."""
     foreground = changed_region(triplet.source, triplet.mask, triplet.ground_truth, _QUALITY)
     return ForegroundPair(triplet.source, triplet.ground_truth, triplet.mask, foreground)
+
+
+# Train the tiny image encoder that stands where CLIP stands: to name a studio object's shape and colour.
+
+HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedObject:
+    """A studio object with its names as numbers."""
+
+    source: RgbImage
+    mask: Mask
+    shape: int
+    """Its place in the studio's ``SHAPES``."""
+    color: int
+    """The nearest of ``HUES`` to its mean colour."""
+
+
+class NamingScore(NamedTuple):
+    """How well unseen objects are named, beside the best answer that looks at nothing."""
+
+    shape: float
+    color: float
+    shape_by_chance: float
+    """Share of the most frequent shape."""
+    color_by_chance: float
+
+
+def named_object(shot: Shot) -> NamedObject:
+    """The shot's object, its colour read off the picture."""
+    red, green, blue = shot.source[shot.mask].mean(axis=0) / 255
+    hue = colorsys.rgb_to_hsv(float(red), float(green), float(blue))[0]
+    return NamedObject(
+        source=shot.source,
+        mask=shot.mask,
+        shape=[str(shape) for shape in SHAPES].index(shot.class_name),
+        color=round(hue * len(HUES)) % len(HUES),
+    )
+
+
+def train_image_encoder(
+    objects: Sequence[NamedObject],
+    unseen: Sequence[NamedObject],
+    config: TrainingConfig,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[CLIPVisionModelWithProjection, NamingScore]:
+    """Train on ``objects``, measure on ``unseen``.
+
+    Args:
+        objects: At least one.
+        unseen: Of scenes that ``objects`` do not show.
+        config: How long, how fast.
+        checkpoint: Where to keep the state, to go on after a kill.
+        progress: Told of every step.
+
+    Returns:
+        The encoder, and how well it names what it has not seen.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        namer = ObjectNamer(build_tiny_image_encoder(config.seed), len(SHAPES), len(HUES))
+
+    def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[NamedBatch]:
+        order = MixedBatches([range(len(objects))], config.batch_size, config.seed, start, stop, parts)
+        for draws in order:
+            yield _collated([(objects[place], flip) for place, flip in draws])
+
+    def loss_of(batch: NamedBatch, _: Share) -> torch.Tensor:
+        return naming_loss(namer, batch)
+
+    train(namer, loss_of, batches, config, checkpoint, progress)
+    return namer.encoder, _score(namer, _collated([(each, False) for each in unseen]))
+
+
+def _score(namer: ObjectNamer, batch: NamedBatch) -> NamingScore:
+    shape, color = naming_accuracy(namer, batch)
+    chances = [float(torch.bincount(names).max()) / len(names) for names in (batch.shape, batch.color)]
+    return NamingScore(shape, color, *chances)
+
+
+def _collated(draws: Sequence[tuple[NamedObject, bool]]) -> NamedBatch:
+    step = {True: -1, False: 1}
+    return NamedBatch(
+        source=pictures_to_tensor([each.source[:, :: step[flip]] for each, flip in draws]),
+        mask=masks_to_tensor([each.mask[:, :: step[flip]] for each, flip in draws]),
+        shape=torch.tensor([each.shape for each, _ in draws]),
+        color=torch.tensor([each.color for each, _ in draws]),
+    )
+
+
+# Measure ObjectClear's network on triplets: where its object token looks, and what it leaves behind.
+
+_BATCH = 32
+_ATTENDED = 0.5
+"""Of a map scaled to 0..1: what is above it is attended to (papers.md, fact 19)."""
+
+
+@dataclass(slots=True)
+class PlainObjectClear:
+    """A RemovalModel without attention-guided fusion, to compare networks and nothing else."""
+
+    network: ObjectClearNetwork
+    steps: int = 4
+
+    @property
+    def model_hash(self) -> str:
+        """Of the weights."""
+        return self.network.fingerprint()
+
+    def remove(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
+    ) -> list[RgbImage]:
+        """See ``RemovalModel.remove``."""
+        return [
+            removal
+            for pictures, _ in self._sampled(sources, masks, seeds)
+            for removal in tensor_to_pictures(pictures)
+        ]
+
+    def attention(self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]) -> Tensor:
+        """N×1×h×w float, 0..1: the map that would guide the fusion, mean over heads, each scaled to 0..1."""
+        maps = torch.cat([attention for _, attention in self._sampled(sources, masks, seeds)]).mean(
+            1, keepdim=True
+        )
+        low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+        return (maps - low) / (high - low).clamp(min=1e-12)
+
+    def _sampled(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(sources), _BATCH):
+            part = slice(start, start + _BATCH)
+            device = self.network.unet.device
+            source, mask = (
+                tensor.to(device)
+                for tensor in (pictures_to_tensor(sources[part]), masks_to_tensor(masks[part]))
+            )
+            shape = self.network.vae.encode(source[:1]).latent_dist.mode().shape[1:]
+            noise = torch.stack(
+                [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds[part]]
+            ).to(device)
+            yield denoise(
+                self.network, source, mask, noise, self.steps, 1.0, lambda _n, _step, latents: latents
+            )
+
+
+def attention_iou(remover: PlainObjectClear, triplets: Sequence[Triplet]) -> float:
+    """Mean IoU of the attended cells with M_fg on the map's own grid, as the mask loss reduces it."""
+    maps = remover.attention(
+        [t.source for t in triplets], [t.mask for t in triplets], [int(t.key[:12], 16) for t in triplets]
+    )
+    foreground = masks_to_tensor([foreground_pair(t).foreground for t in triplets]).to(maps.device)
+    inside = small_foreground(foreground, (maps.shape[-2], maps.shape[-1]))
+    attended = maps > _ATTENDED
+    shared = (attended & inside).sum((1, 2, 3)) / (attended | inside).sum((1, 2, 3)).clamp(min=1)
+    return float(shared.mean())

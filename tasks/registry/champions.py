@@ -14,7 +14,7 @@ from data_specs.model_record import (
     ModelStanding,
     Promotion,
 )
-from tasks.registry.model_card import check_weights, weights_fault
+from tasks.registry.store import check_weights, weights_fault
 from tasks.storage.dataset.versions import diff_versions
 from tasks.storage.workspace import Workspace
 

@@ -11,8 +11,7 @@ from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError
 from data_specs.reject import RejectReason
 from models.protocols import AttentiveRemover, RemovalModel
-from tasks.removal.files import RemovalFiles
-from tasks.removal.write_picture import check_writable, write_picture
+from tasks.removal.files import RemovalFiles, check_writable, write_picture
 from tasks.sources.image_files import RejectedPicture, check_same_size, read_picture, read_soft_mask
 
 LEAST_SIDE_PX = 16

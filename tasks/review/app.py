@@ -1,31 +1,50 @@
 """The review server's routes: each asks who it is, hands on, and gives JSON, a picture or a page's file."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp
 
 from data_specs.errors import CleanplateError
-from data_specs.person import Person
+from data_specs.review import Person
 from data_specs.review_quality import ReviewQuality
-from tasks.review.auth import Sessions
+from tasks.review.auth import RateLimits, Sessions, csrf_of
 from tasks.review.errors import Refusal, status_of
-from tasks.review.limits import RateLimits
-from tasks.review.middleware import Guard
-from tasks.review.pictures import PictureName, ReviewPictures
-from tasks.review.proxy import PublicUrl
+from tasks.review.middleware import Guard, PublicUrl
 from tasks.review.quality import batch_quality
-from tasks.review.quality_page import quality_page
-from tasks.review.service import AnswerBody, Desk, LeaseBody, UndoBody
+from tasks.review.service import AnswerBody, Desk, LeaseBody, PictureName, ReviewPictures, UndoBody
 from tasks.review.static_files import PageFile, PageFiles
-from tasks.review.tokens import csrf_of
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
+
+# The quality page: a batch's figures as one small page, made on the server.
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def quality_page(ledger: Ledger, batch: str | None, version: str) -> str:
+    """The page as HTML; ``version`` is that of the page's files, ``batch`` None where there is none yet."""
+    quality = None if batch is None else batch_quality(ledger, batch)
+    counts = None if batch is None else ledger.batch_counts(batch)
+    return (
+        _TEMPLATES.get_template("quality_page.html")
+        .render(name=batch, quality=quality, counts=counts, version=version)
+        .lstrip()
+    )
+
 
 FOR_GOOD = "private, max-age=31536000, immutable"
 

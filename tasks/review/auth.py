@@ -1,16 +1,67 @@
 """Sessions: a token opens one, a cookie carries it, and every change proves that it comes from the page."""
 
+import hashlib
 import hmac
+import re
+import secrets
 from datetime import UTC, datetime, timedelta
 
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from data_specs.person import Person
+from data_specs.errors import InputError
+from data_specs.review import Person
 from tasks.review.errors import Refusal
-from tasks.review.limits import RateLimits
-from tasks.review.tokens import csrf_of, hash_secret, new_secret
 from tasks.storage.ledger import Ledger
+
+# Secrets: drawn at random, shown once, kept as hashes only.
+
+
+def new_secret() -> str:
+    """256 random bits, in letters that a URL or a cookie can hold."""
+    return secrets.token_urlsafe(32)
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256, 64 hexadecimal digits; enough for a secret that nobody can guess, unlike a password."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def csrf_of(session: str) -> str:
+    """The form's proof of a session: only who may read the session's state knows it."""
+    return hmac.new(session.encode(), b"cleanplate csrf", hashlib.sha256).hexdigest()[:40]
+
+
+# Rate limits: how often one address may try to sign in, and one person may ask.
+
+SIGN_INS = "10 per minute"
+"""By one address; right tokens count too."""
+REQUESTS = "1200 per minute"
+"""By one person: 20 a second, pictures not counted."""
+
+
+class RateLimits:
+    """Counts of one server process, forgotten when it ends."""
+
+    def __init__(self, sign_ins: str = SIGN_INS, requests: str = REQUESTS) -> None:
+        self._sign_ins, self._requests = parse(sign_ins), parse(requests)
+        self._counts = MovingWindowRateLimiter(MemoryStorage())
+
+    def sign_in(self, address: str) -> None:
+        """Counts an attempt to sign in; raises Refusal (429) when there were too many."""
+        self._hit(self._sign_ins, "sign-in", address, "too many attempts to sign in; wait a minute")
+
+    def request(self, person: str) -> None:
+        """Counts a person's request; raises Refusal (429) when there were too many."""
+        self._hit(self._requests, "request", person, "too many requests; wait a moment")
+
+    def _hit(self, limit: RateLimitItem, kind: str, who: str, sentence: str) -> None:
+        if not self._counts.hit(limit, kind, who):
+            raise Refusal(429, sentence)
+
 
 _COOKIE = "cleanplate_review"
 CSRF_HEADER = "X-Cleanplate-CSRF"
@@ -100,3 +151,31 @@ def _admitted(person: Person | None, otherwise: str) -> Person:
     if person.excluded:
         raise Refusal(403, "your answers are not taken at present; ask whoever gave you your token")
     return person
+
+
+# Inviting people: a token is made, shown to whoever invites, and kept as a hash.
+
+_NAME = re.compile(r"[^\W_][\w.@-]{0,79}")
+
+
+def invite(ledger: Ledger, name: str, *, replace: bool = False) -> str:
+    """Adds a person, or gives one who is there another token.
+
+    Args:
+        ledger: Where people are known.
+        name: Letters, digits and ``. _ @ -``, at most 80.
+        replace: Whether the person is there already.
+
+    Returns:
+        The token; it cannot be had again.
+
+    Raises:
+        InputError: For a name that is none.
+        LedgerError: When the person is there already, or is to be and is not.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(name, "a person's name has letters, digits and . _ @ -, 80 at most")
+    token = new_secret()
+    enter = ledger.replace_token if replace else ledger.add_person
+    enter(name, hash_secret(token), datetime.now(UTC))
+    return token

@@ -1,11 +1,149 @@
 """The guard before every request: known hosts, same origin, small bodies; and headers on every response."""
 
+import asyncio
+import ipaddress
+import re
+import resource
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+import h11
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tasks.review.proxy import PublicUrl
+from data_specs.errors import InputError
+
+# Connections that clients hold open: a request must be whole in time, and only so many are open at once.
+#
+# uvicorn waits for ever for the rest of a request. A thousand half-sent ones would use up the process's
+# files, and nobody else would be served.
+
+REQUEST_SECONDS = 20.0
+"""From a request's first byte, or the connection's start, to its last byte."""
+_MOST_CONNECTIONS = 2000
+_MOST_WAITING = 128
+
+
+def most_connections() -> int:
+    """How many may be open at once: half of the files that the process may open; the ledger wants some."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if allowed == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, allowed // 2)
+
+
+def most_waiting() -> int:
+    """How many the system may hold back before they are accepted, all of them at once."""
+    return min(_MOST_WAITING, most_connections() // 4)
+
+
+class TimedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1; of too many connections the one that has kept us waiting longest is dropped."""
+
+    _due: asyncio.TimerHandle | None = None
+    """When the request must be whole; None while none is awaited."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there: its first request is awaited."""
+        super().connection_made(transport)
+        self._start_clock()
+        if len(self.connections) > most_connections():
+            self._drop_slowest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone, or was dropped."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Further bytes do not stop the clock; a whole request does."""
+        super().data_received(data)
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._stop_clock()
+        elif self._due is None:
+            self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._due = self.loop.call_later(REQUEST_SECONDS, self._drop)
+
+    def _stop_clock(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _drop(self) -> None:
+        self._stop_clock()
+        self.transport.abort()
+
+    def _drop_slowest(self) -> None:
+        """Never one whose request is being answered; this connection itself if no other waits."""
+        waiting = {
+            each: each._due.when()
+            for each in self.connections
+            if isinstance(each, TimedProtocol) and each._due is not None
+        }
+        min(waiting, key=waiting.__getitem__)._drop()
+
+
+# A proxy with TLS before the review server: the URL that people open, and the proxies that are believed.
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+# It becomes the cookie's path, so nothing is allowed in it that a header could take for its own.
+_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicUrl:
+    """The page's address as people's browsers know it."""
+
+    host: str
+    """In small letters and without a port, as `guard.host_name` gives it."""
+    origin: str
+    """As browsers write it: ``https://review.example``; with a port where it is not 443."""
+    prefix: str
+    """The path that the page lies under: ``/review``, or nothing."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads ``https://NAME[:PORT][/PREFIX]``; raises InputError for anything else."""
+        place = f"--public-url {text}"
+        try:
+            parts = urlsplit(text)
+            port, host = parts.port, parts.hostname or ""
+        except ValueError as error:
+            raise InputError(place, f"is no address ({error})") from error
+        host = f"[{host}]" if ":" in host else host
+        prefix = parts.path.rstrip("/")
+        plain = parts.username is None and not (parts.query or parts.fragment)
+        if not (plain and parts.scheme == "https" and _HOST.fullmatch(host) and _PREFIX.fullmatch(prefix)):
+            raise InputError(place, "write it as https://NAME, https://NAME:PORT or https://NAME/PREFIX")
+        origin = f"https://{host}" + ("" if port in (None, 443) else f":{port}")
+        return cls(host, origin, prefix)
+
+    def __str__(self) -> str:
+        return f"{self.origin}{self.prefix}/"
+
+
+def proxy_addresses(text: str) -> tuple[str, ...]:
+    """A proxy's address or network, as uvicorn compares it with a peer's.
+
+    A server that listens on ``::`` sees 10.0.0.1 as ::ffff:10.0.0.1, so IPv4 is given in both ways.
+
+    Raises:
+        InputError: When it is neither.
+    """
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise InputError(
+            f"--trusted-proxy {text}", f"give an address or a network, as 10.0.0.7 or 10.0.0.0/28 ({error})"
+        ) from error
+    if isinstance(network, ipaddress.IPv6Network):
+        return (str(network),)
+    return str(network), f"::ffff:{network.network_address}/{96 + network.prefixlen}"
+
 
 MAX_BODY_BYTES = 16_384
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_specs.review import Decision, Review
 from data_specs.review_quality import PairAgreement, PersonQuality, QualityFlag, ReviewQuality
-from tasks.review.plan import KnownAnswer
+from tasks.review.batches import KnownAnswer
 from tasks.storage.ledger import Ledger
 
 LEAST_ANSWERS = 20

@@ -7,8 +7,7 @@ from typing import Self
 import httpx
 
 from data_specs.errors import InputError, LedgerError
-from tasks.review.ending import batch_ending
-from tasks.review.suspended_runs import tell_complete, wake_runs
+from tasks.review.suspended_runs import batch_ending, tell_complete, wake_runs
 from tasks.storage.workspace import Workspace
 
 _FIRST_SECONDS = 0.5

@@ -11,8 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from data_specs.errors import InputError
-from tasks.review.connections import TimedProtocol, most_waiting
-from tasks.review.proxy import PublicUrl
+from tasks.review.middleware import PublicUrl, TimedProtocol, most_waiting
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 

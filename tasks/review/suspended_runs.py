@@ -6,7 +6,7 @@ until it has gone on, so that no order of answers, kills and restarts leaves it 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import httpx
@@ -19,7 +19,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pydantic import BaseModel, ConfigDict
 
+from data_specs.errors import FlowError
 from data_specs.keys import derive_key
+from data_specs.review_batch import BatchEventKind
 from tasks.storage.prefect_password import password_for
 from tasks.storage.workspace import Workspace
 
@@ -132,3 +134,56 @@ def _client(workspace: Workspace, api: str) -> Iterator[SyncPrefectClient]:
     patience = {"timeout": _PATIENCE_SECONDS}
     with temporary_settings(settings), get_client(patience, sync_client=True) as client:
         yield client
+
+
+# How a batch ends: people have answered it, or an engineer went on without them.
+
+if TYPE_CHECKING:
+    from tasks.storage.workspace import Workspace
+
+Ending = Literal["continue", "abandon"]
+_EVENTS: dict[Ending, BatchEventKind] = {"continue": "continued", "abandon": "abandoned"}
+
+
+def settle(workspace: "Workspace", batch: str, ending: Ending, reason: str = "") -> None:
+    """Record an ending; told again it changes nothing, and the first one stands.
+
+    Raises:
+        UnknownKeyError: When there is no such batch.
+    """
+    if batch_ending(workspace, batch) is None:
+        workspace.ledger().settle_batch(batch, _EVENTS[ending], reason)
+
+
+def batch_ending(workspace: "Workspace", batch: str) -> Ending | None:
+    """How a batch ended; None while it is open."""
+    last = workspace.ledger().batch_events(batch)[-1].kind
+    return next((ending for ending, kind in _EVENTS.items() if kind == last), None)
+
+
+# Letting a round go on by hand.
+
+
+def resume(workspace: Workspace, batch: str, decision: Ending | None) -> list[Wake]:
+    """Wake whoever waits for a batch that is complete, or that a person decides about.
+
+    The decision is written to the ledger first: a round without a deployment finds it there when it is
+    run again, and a suspended one whatever its form says.
+
+    Returns:
+        What became of each run that ever waited for it.
+
+    Raises:
+        FlowError: If answers are missing and nothing is decided.
+        UnknownKeyError: If there is no such batch.
+    """
+    counts = workspace.ledger().batch_counts(batch)
+    if decision is not None:
+        settle(workspace, batch, decision, "by `cleanplate review resume`")
+    ending = batch_ending(workspace, batch) or ("continue" if counts.left == 0 else None)
+    if ending is None:
+        raise FlowError(
+            f"{counts.left} of {counts.wanted} answers of {batch} are missing; wait for them, or decide with "
+            "--decision continue or --decision abandon"
+        )
+    return wake_runs(workspace, batch, {"decision": ending})

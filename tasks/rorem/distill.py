@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.keys import derive_key
 from models.rorem.lcm_lora import LcmLoraConfig, save_lora, student_of, with_lcm_lora
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import RunningConfig, first_process_first, training_device
+from models.training.distributed import RunningConfig, Share, first_process_first, training_device
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
 from models.training.losses.remover import LatentBatch, TripletBatch
-from models.training.share import Share
 from tasks.registry.store import network_at
 from tasks.rorem.propose import RemoverRef
 from tasks.rorem.train_remover import (

@@ -10,8 +10,7 @@ from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
 from data_specs.triplet import Triplet
 from tasks.execution import INLINE, do_shard
-from tasks.execution.retries import RETRY_LOST_NETWORK
-from tasks.execution.shard_task import BY_WORK, ShardWork
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork
 from tasks.storage.shards import ShardReader, decode_candidate, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 

@@ -15,8 +15,7 @@ from models.images.mask_variants import MaskVariant, widen
 from models.protocols import RemovalModel
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.execution import INLINE, WorkersConfig, do_shard
-from tasks.execution.retries import RETRY_LOST_NETWORK
-from tasks.execution.shard_task import BY_WORK, ShardWork
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork
 from tasks.registry.store import shared_network_at
 from tasks.storage.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
 from tasks.storage.workspace import Workspace

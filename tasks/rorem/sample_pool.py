@@ -9,7 +9,7 @@ from prefect.runtime import task_run
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef
-from tasks.storage.ledger.draws import MEASURING
+from tasks.storage.ledger.shards import MEASURING
 from tasks.storage.workspace import Workspace
 
 _RUN_KEY = re.compile(r"^[0-9a-f]{20} ")

@@ -13,7 +13,7 @@ from data_specs.shard import ShardRef
 from models.protocols import Discriminator
 from models.rorem.calibration import area_under_curve, calibration_error, reliability
 from tasks.execution import INLINE, WorkersConfig, do_shard
-from tasks.execution.retries import RETRY_LOST_NETWORK
+from tasks.execution.shard_task import RETRY_LOST_NETWORK
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
 from tasks.rorem.sample_pool import items_of
 from tasks.rorem.train_discriminator import JudgeRef, load_judge

@@ -21,21 +21,20 @@ from models.rorem.discriminator import (
 )
 from models.training.distributed import (
     RunningConfig,
+    Share,
     first_process_first,
     refuse_cached_latents,
     training_device,
 )
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
-from models.training.share import Share
 from tasks.execution import INLINE, do_shard
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record, shared_network_at
 from tasks.rorem.propose import RemoverRef
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace
-from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches
+from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches, size_buckets
 from tasks.training.progress import training_progress
-from tasks.training.size_buckets import size_buckets
 
 _LEAST_OF_EACH = 20
 """Fewer YES or NO than this teach nothing and calibrate nothing."""

@@ -13,20 +13,18 @@ from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.version import VersionSample
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import RunningConfig, first_process_first, training_device
+from models.training.distributed import RunningConfig, Share, first_process_first, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.share import Share
 from tasks.execution import INLINE, do_shard
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record
 from tasks.rorem.propose import RemoverRef
 from tasks.storage.dataset.versions import load_samples
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
-from tasks.training.data import SizeBuckets, TripletSamples, triplet_batches
+from tasks.training.data import SizeBuckets, TripletSamples, size_buckets, triplet_batches
 from tasks.training.latent_cache import cached_latents, latent_batches
 from tasks.training.progress import training_progress
-from tasks.training.size_buckets import size_buckets
 
 
 class RemoverTraining(BaseModel):

@@ -8,20 +8,19 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.arrays import RgbImage
-from data_specs.background import Background
 from data_specs.errors import InputError
 from data_specs.keys import derive_key, picture_hash
+from data_specs.plate import Background
 from data_specs.reject import Reject, RejectReason
 from tasks.sources.clip.clip import ClipConfig, clip_scene
-from tasks.sources.folder import PICTURE_SUFFIXES
 from tasks.sources.image_files import RejectedPicture, path_inside, read_picture
+from tasks.sources.image_ops import Square, cut_picture
 from tasks.sources.pairs import PictureLimits
-from tasks.sources.scene_choice import by_pixels, film_of
-from tasks.sources.squares import Square, cut_picture
-from tasks.sources.synthetic.empty import empty_scene
+from tasks.sources.scenes import by_pixels, film_of
 from tasks.sources.synthetic.render import render
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.samples import StudioConfig, empty_scene
 from tasks.sources.synthetic.scene import focal_px
+from tasks.sources.triplet_files import PICTURE_SUFFIXES
 
 
 class FolderBackgrounds(PictureLimits):

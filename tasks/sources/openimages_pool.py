@@ -27,8 +27,8 @@ from data_specs.keys import derive_key
 from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
 from tasks.sources.image_files import RejectedPicture, check_same_size, path_inside, read_mask, read_picture
-from tasks.sources.scene_choice import SceneChoice, by_pixels, film_of
-from tasks.sources.squares import cut_picture
+from tasks.sources.image_ops import cut_picture
+from tasks.sources.scenes import SceneChoice, by_pixels, film_of
 from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
 
 BODY_PARTS = (

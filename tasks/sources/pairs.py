@@ -10,12 +10,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_specs.arrays import RgbImage
+from data_specs.captured_pair import PicturePair
 from data_specs.keys import derive_key
-from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
-from tasks.sources.folder import StemFiles, files_of_stems
 from tasks.sources.image_files import (
     LIMIT_PIXELS,
     RejectedPicture,
@@ -23,8 +22,9 @@ from tasks.sources.image_files import (
     path_inside,
     read_picture,
 )
-from tasks.sources.scene_choice import by_pixels, film_of
+from tasks.sources.scenes import by_pixels, film_of
 from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 PAIR_PARTS = ("source", "ground_truth")
 

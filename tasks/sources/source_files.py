@@ -8,12 +8,18 @@ from pathlib import Path
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
-from tasks.sources.folder import TRIPLET_PARTS, FolderConfig
 from tasks.sources.image_files import RejectedPicture, opened_file, path_inside
-from tasks.sources.meta_json import META_PARTS, MetaJsonConfig, load_records, names_in
 from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
 from tasks.sources.pasted_pairs import OBJECT_PARTS, OBJECTS, PICTURES, HighResolutionConfig
+from tasks.sources.triplet_files import (
+    META_PARTS,
+    TRIPLET_PARTS,
+    FolderConfig,
+    MetaJsonConfig,
+    load_records,
+    names_in,
+)
 
 _LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, PICTURES, OBJECTS)
 """The folders directly in a source that may be links to elsewhere."""

@@ -1,14 +1,17 @@
 """Three files become one triplet: what plain folders and ``meta.json`` share."""
 
-from collections.abc import Collection, Iterable, Iterator
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_specs.arrays import Mask, RgbImage
+from data_specs.errors import InputError
 from data_specs.keys import derive_key
-from data_specs.reject import Reject, RejectReason
+from data_specs.reject import Reject, RejectReason, printable
 from data_specs.triplet import Triplet
 from tasks.sources.image_files import (
     LIMIT_PIXELS,
@@ -18,8 +21,8 @@ from tasks.sources.image_files import (
     read_mask,
     read_picture,
 )
-from tasks.sources.scene_choice import SceneChoice, film_of
-from tasks.sources.squares import Square, cut_mask, cut_picture, square_about
+from tasks.sources.image_ops import Square, cut_mask, cut_picture, square_about
+from tasks.sources.scenes import SceneChoice, by_pixels, film_of
 
 
 class SampleLimits(BaseModel):
@@ -149,3 +152,185 @@ def sample_mask(path: Path, mask: Mask, square: Square, limits: SampleLimits) ->
     if not limits.mask_area_min <= small.mean() <= limits.mask_area_max:
         raise RejectedPicture(path, RejectReason.MASK_AREA, f"{small.mean():.2%} of the sample")
     return small
+
+
+# Folder source: ``source/``, ``mask/`` and ``ground_truth/`` with files of the same stem.
+
+TRIPLET_PARTS = ("source", "mask", "ground_truth")
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True, slots=True)
+class StemFiles:
+    """The files of one stem; nothing has been opened."""
+
+    stem: str
+    names: dict[str, str]
+    """By part, relative to the folder."""
+
+
+class FolderConfig(SampleLimits):
+    """How a folder of triplets is read."""
+
+    path: Path = Field(description="The folder that holds source/, mask/ and ground_truth/.")
+
+
+def folder_triplets(
+    config: FolderConfig, start: int = 0, scenes: SceneChoice = by_pixels
+) -> Iterator[Triplet | Reject]:
+    """Triplets by stem, in the order of stems; one triplet or reject a stem.
+
+    Args:
+        config: What to read.
+        start: Stems to pass over, unopened.
+        scenes: Chooses each ground truth's scene.
+
+    Raises:
+        InputError: When the folder or one of its three parts is missing.
+    """
+    records = islice(files_of_stems(config.path, TRIPLET_PARTS), start, None)
+    files = (each if isinstance(each, Reject) else _as_triplet(each) for each in records)
+    return read_triplets(
+        files, root=config.path, kind="folder", limits=config, parts=TRIPLET_PARTS, scenes=scenes
+    )
+
+
+def _as_triplet(files: StemFiles) -> TripletFiles:
+    return TripletFiles(name=files.stem, scene=None, **files.names)
+
+
+def files_of_stems(root: Path, parts: Sequence[str]) -> Iterable[StemFiles | Reject]:
+    """One record a stem found in any part; rejects for stems that are incomplete or ambiguous.
+
+    Raises:
+        InputError: When one of the parts is missing.
+    """
+    for part in parts:
+        if not (root / part).is_dir():
+            raise InputError(root, f"it holds no folder {part}/")
+    return _records(root, parts)
+
+
+def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
+    found = {part: _files_by_stem(root / part) for part in parts}
+    for stem in sorted(set().union(*found.values())):
+        files = {part: found[part].get(stem, []) for part in parts}
+        missing = [part for part in parts if not files[part]]
+        doubled = [part for part in parts if len(files[part]) > 1]
+        if printable(stem) != stem:
+            detail = "its name is not UTF-8 or holds control characters; rename it"
+            yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
+        elif missing:
+            detail = f"not in {', '.join(missing)}/"
+            yield Reject(source="folder", name=stem, reason=RejectReason.MISSING_FILE, detail=detail)
+        elif doubled:
+            detail = f"more than one file of this stem in {', '.join(doubled)}/"
+            yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
+        else:
+            yield StemFiles(stem, {part: f"{part}/{files[part][0]}" for part in parts})
+
+
+def _files_by_stem(folder: Path) -> dict[str, list[str]]:
+    stems: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir():
+            stems.setdefault(path.stem, []).append(path.name)
+    return stems
+
+
+# meta.json source: RORem's published layout, its ``GT`` named ground_truth from here on.
+#
+# The file is a list of records with ``source``, ``mask`` and ``GT``, paths relative to its own folder
+# (what RORem's loader reads). A record may name its ``scene``; other keys are left alone.
+
+META_PARTS = ("source", "mask", "GT")
+"""The folders of RORem's layout."""
+
+
+class MetaJsonConfig(SampleLimits):
+    """How a dataset in RORem's layout is read."""
+
+    path: Path = Field(description="The meta.json; the pictures lie in its folder or below.")
+
+
+class MetaRecord(BaseModel):
+    """One record of a ``meta.json``, as it is written there."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    source: str = Field(min_length=1)
+    mask: str = Field(min_length=1)
+    ground_truth: str = Field(min_length=1, alias="GT")
+    scene: str | None = Field(default=None, max_length=4096)
+
+
+def meta_json_triplets(
+    config: MetaJsonConfig, start: int = 0, scenes: SceneChoice = by_pixels
+) -> Iterator[Triplet | Reject]:
+    """Triplets in the order of the file; one triplet or reject a record.
+
+    Args:
+        config: What to read.
+        start: Records to pass over, unopened.
+        scenes: Chooses each ground truth's scene.
+
+    Raises:
+        InputError: When the file is missing, is not JSON, or is not a list.
+    """
+    records = islice(_meta_records(config.path.name, load_records(config.path)), start, None)
+    root = config.path.parent
+    return read_triplets(records, root=root, kind="meta.json", limits=config, parts=META_PARTS, scenes=scenes)
+
+
+def load_records(path: Path) -> list[object]:
+    """What the file lists; nothing of it has been looked at.
+
+    Raises:
+        InputError: As ``meta_json_triplets``.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_int=_number)
+    except OSError as error:
+        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise InputError(path, "it is not JSON in UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise InputError(path, f"it is not JSON: {error.msg} in line {error.lineno}") from error
+    if not isinstance(content, list):
+        raise InputError(path, f"a list of records is wanted, and it holds a {type(content).__name__}")
+    return content
+
+
+def names_in(records: Iterable[object]) -> Iterable[str]:
+    """The words that a meta.json's records have where a path belongs."""
+    for record in records:
+        if isinstance(record, dict):
+            words = (record.get(part) for part in META_PARTS)
+            yield from (name for name in words if isinstance(name, str))
+
+
+def _number(digits: str) -> int | float:
+    """Python reads no integer of more than 4300 digits; such a number is no word that a record wants."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+def _meta_records(file_name: str, records: list[object]) -> Iterator[TripletFiles | Reject]:
+    for number, content in enumerate(records):
+        name = f"{file_name}[{number}]"
+        try:
+            record = MetaRecord.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            detail = f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
+            yield Reject(source="meta.json", name=name, reason=RejectReason.BAD_RECORD, detail=detail)
+            continue
+        yield TripletFiles(
+            name=name,
+            source=record.source,
+            mask=record.mask,
+            ground_truth=record.ground_truth,
+            scene=record.scene,
+        )

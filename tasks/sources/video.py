@@ -10,8 +10,7 @@ from data_specs.reject import Reject
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from tasks.execution import INLINE, do_shard
-from tasks.execution.retries import RETRY_LOST_NETWORK
-from tasks.execution.shard_task import BY_WORK, ShardWork
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.storage.shards import encode_triplet, finished_shard, write_shard
 from tasks.storage.workspace import Workspace

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from data_specs.errors import InputError, LedgerError
 from tasks.storage.atomic_files import sweep_asides
 from tasks.storage.ledger import Ledger, is_new_ledger, open_ledger
-from tasks.storage.ledger.refusals import RESTORE
+from tasks.storage.ledger.database import RESTORE
 from tasks.storage.object_store import Store, store_of, stored_at, working_folder
 
 LEDGER_VARIABLE = "CLEANPLATE_LEDGER"

@@ -1,5 +1,6 @@
 """Training data from shards: samples read by offset, batches whose order follows from the step alone."""
 
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
@@ -12,11 +13,10 @@ from data_specs.candidate import Candidate
 from data_specs.errors import ModelError, ShardError
 from data_specs.triplet import Triplet
 from models.images.tensors import masks_to_tensor, pictures_to_tensor
-from models.training.bucket_order import BucketBatches
 from models.training.loop import BatchesFrom
 from models.training.losses.discriminator import ReviewBatch
 from models.training.losses.remover import TripletBatch
-from models.training.samplers import MixedBatches
+from models.training.samplers import BucketBatches, MixedBatches
 from tasks.storage.shards import ShardReader, decode_candidate, decode_triplet
 
 Record = TypeVar("Record", Triplet, Candidate)
@@ -138,3 +138,30 @@ def _collate_reviews(reviewed: list[tuple[Candidate, bool]]) -> ReviewBatch:
 def _mirrored(record: Record, *names: str) -> Record:
     """The record with some of its arrays left–right reversed."""
     return replace(record, **{name: np.ascontiguousarray(getattr(record, name)[:, ::-1]) for name in names})
+
+
+# Size buckets: which training samples are of one size, told from their masks' first bytes.
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def size_buckets(reader: ShardReader, keys: Sequence[str]) -> list[list[int]]:
+    """Positions in ``keys`` of the samples of each size, smallest size first.
+
+    Only masks are read, a few kilobytes each, and nothing is decoded.
+
+    Raises:
+        ShardError: If a sample has no mask, or one that is no PNG.
+    """
+    buckets: dict[tuple[int, int], list[int]] = {}
+    for position, key in enumerate(keys):
+        buckets.setdefault(_png_size(key, reader.member_by_key(key, "mask.png")), []).append(position)
+    return [buckets[size] for size in sorted(buckets)]
+
+
+def _png_size(key: str, data: bytes) -> tuple[int, int]:
+    """(height, width) in pixels, which stand in every PNG's first chunk."""
+    if not data.startswith(_PNG) or len(data) < 24:
+        raise ShardError(f"the mask of sample {key} is no PNG; run `cleanplate dataset verify`")
+    width, height = struct.unpack(">II", data[16:24])
+    return height, width

@@ -124,7 +124,7 @@ class Serving:
 
 def workers(serving: Serving) -> list[int]:
     commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in serving.processes()}
-    return [pid for pid, command in commands.items() if b"deploy.kept_process" in command]
+    return [pid for pid, command in commands.items() if b"deploy.supervisor" in command]
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from data_specs.arrays import Mask, RgbImage
 from models.diffusion.inpainting import InpaintingNetwork, build_tiny_network
 from models.diffusion.tiny_vae import PatchCodec
-from models.objectclear.network import ObjectClearNetwork
-from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.objectclear.network import ObjectClearNetwork, build_tiny_image_encoder, build_tiny_object_clear
 
 SIDE = 32
 

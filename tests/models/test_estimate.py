@@ -7,7 +7,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch.profiler import ProfilerActivity, profile
 
-from models.estimate import step_needs
+from models.gpu_plan import step_needs
 from models.training.distributed import RunningConfig
 
 

@@ -16,8 +16,8 @@ from models.diffusion.tiny_vae import PatchCodec
 from models.images.tensors import pictures_to_tensor
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.registry.store import keep_model, record
+from tasks.review.auth import invite
 from tasks.review.batches import make_batch
-from tasks.review.people import invite
 from tasks.rorem.propose import RemoverRef
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.sources.synthetic.shards import FilmWork, film

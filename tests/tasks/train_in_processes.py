@@ -21,16 +21,15 @@ from torch import nn
 from data_specs.shard import EncodedSample
 from data_specs.triplet import Triplet
 from models.objectclear.attention import capture_object_attention
-from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.rorem.discriminator import DiscriminatorConfig, DiscriminatorNetwork
 from models.rorem.lcm_lora import LcmLoraConfig, student_of
-from models.training.distributed import RunningConfig
+from models.training.distributed import RunningConfig, Share
 from models.training.loop import TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
 from models.training.losses.object_clear import ObjectClearLossConfig, object_clear_loss
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.share import Share
 from tasks.objectclear.train_model import foreground_batch
 from tasks.registry.store import network_at
 from tasks.storage.shards import ShardReader

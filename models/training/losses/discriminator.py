@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.rorem.discriminator import DiscriminatorNetwork
-from models.training.share import Share
+from models.training.distributed import Share
 
 
 @dataclass(frozen=True, slots=True)

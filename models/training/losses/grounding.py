@@ -13,7 +13,7 @@ from torchvision.ops import box_convert, generalized_box_iou, generalized_box_io
 from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
 from transformers.models.grounding_dino.modeling_grounding_dino import GroundingDinoObjectDetectionOutput
 
-from models.perception.prompt import Prompts
+from models.perception.grounding_dino import Prompts
 
 _PHRASE_WEIGHT = 2.0
 """As published; those of the boxes' terms are in the network's own config."""

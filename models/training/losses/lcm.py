@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import IntTensor, Tensor
 
 from models.diffusion.inpainting import InpaintingNetwork
+from models.training.distributed import Share
 from models.training.losses.remover import (
     Conditioning,
     Denoiser,
@@ -21,7 +22,6 @@ from models.training.losses.remover import (
     restoration,
     weighted_mean,
 )
-from models.training.share import Share
 
 _SIGMA_DATA, _TIMESTEP_SCALING = 0.5, 10.0
 """Of the boundary condition, as diffusers' LCMScheduler has them."""

@@ -7,8 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.diffusion.latents import encoded
+from models.diffusion.inpainting import encoded
 from models.objectclear.network import ObjectClearNetwork
+from models.training.distributed import Share
 from models.training.losses.remover import (
     Denoising,
     RemoverLossConfig,
@@ -16,7 +17,6 @@ from models.training.losses.remover import (
     change_weight,
     denoising_loss,
 )
-from models.training.share import Share
 
 _FOREGROUND_SHARE = 0.1
 """A cell of the resized M_fg above this belongs to the foreground (papers.md, fact 17)."""

@@ -1,11 +1,13 @@
 """SAM's loss of one batch: the mask from a box and some points, and how good the network thinks it is."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from segment_anything.modeling import Sam
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, mse_loss
+from transformers import DepthAnythingForDepthEstimation, Mask2FormerForUniversalSegmentation
 
 from models.perception.sam import Prompts, decode, embed, full_size
 
@@ -36,3 +38,116 @@ def sam_loss(sam: Sam, batch: PromptedBatch) -> Tensor:
 def _iou(logits: Tensor, masks: Tensor) -> Tensor:
     found, true = logits > 0, masks > 0.5
     return (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3)).clamp(min=1)
+
+
+# Mask2Former's loss of one batch: its own Hungarian matching, a mask for each class that a picture shows.
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceBatch:
+    """B pictures and the class of each of their pixels."""
+
+    pictures: Tensor
+    """B×3×S×S float, normalised."""
+    classes: Tensor
+    """B×S×S int64, the values of SurfaceClass."""
+
+
+def surface_loss(
+    network: Mask2FormerForUniversalSegmentation, batch: SurfaceBatch, generator: torch.Generator
+) -> Tensor:
+    """Class, mask and dice terms over all decoder layers, as transformers weighs them.
+
+    The points at which masks are compared are drawn by transformers from torch's global generator, which is
+    seeded from ``generator`` and put back.
+    """
+    shown = [torch.unique(classes) for classes in batch.classes]
+    masks = [
+        (classes[None] == which[:, None, None]).float()
+        for classes, which in zip(batch.classes, shown, strict=True)
+    ]
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        loss = network(pixel_values=batch.pictures, mask_labels=masks, class_labels=shown).loss
+    return loss.sum()
+
+
+# Depth Anything's loss of one batch: inverse depth and its gradient, each against the truth in 1/m.
+
+_SCALES = 3
+"""Gradients are compared at full, half and quarter size: edges and slopes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DepthBatch:
+    """B pictures and their inverse depths."""
+
+    pictures: Tensor
+    """B×3×S×S float, normalised."""
+    inverse: Tensor
+    """B×S×S float, 1/m; 0 = sky."""
+
+
+def inverse_depth_loss(network: DepthAnythingForDepthEstimation, batch: DepthBatch) -> Tensor:
+    """Mean absolute error plus that of the gradients, over the mean inverse depth: no unit is left."""
+    error = (network(pixel_values=batch.pictures).predicted_depth - batch.inverse)[:, None]
+    level = batch.inverse.mean()
+    loss = error.abs().mean()
+    for scale in range(_SCALES):
+        coarse = avg_pool2d(error, 2**scale)
+        loss = loss + coarse.diff(dim=-1).abs().mean() + coarse.diff(dim=-2).abs().mean()
+    return loss / level
+
+
+# YOLO's loss of one batch, ultralytics' own: boxes, their distribution, and classes.
+
+
+@dataclass(frozen=True, slots=True)
+class BoxBatch:
+    """B squares and all N boxes in them."""
+
+    squares: Tensor
+    """B×3×S×S float, [0, 1]."""
+    square_of: Tensor
+    """N int64: whose box it is."""
+    classes: Tensor
+    """N int64."""
+    boxes: Tensor
+    """N×4 float, [0, 1]: middle x, middle y, width and height, in the square's sides."""
+
+
+def yolo_loss(network: Any, batch: BoxBatch) -> Tensor:
+    """The three parts added, a picture: a number."""
+    parts, _ = network.loss(
+        {
+            "img": batch.squares,
+            "batch_idx": batch.square_of.float(),
+            "cls": batch.classes.float()[:, None],
+            "bboxes": batch.boxes,
+        }
+    )
+    return parts.sum() / len(batch.squares)
+
+
+@torch.no_grad()
+def settle_normalisation(network: nn.Module, batches: list[Tensor]) -> None:
+    """Measure the batch normalisations' means and variances anew, by the weights as they now are.
+
+    They follow the weights before averaging, and a checkpoint does not hold them: measured here, a
+    training that was killed ends as an unbroken one.
+
+    Args:
+        network: Left in evaluation mode.
+        batches: B×3×S×S each, of training pictures.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches
+    network.train()
+    for squares in batches:
+        network(squares)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    network.eval()

@@ -8,9 +8,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict, Field
 from torch import IntTensor, Tensor
 
-from models.diffusion.inpainting import InpaintingNetwork, Schedule
-from models.diffusion.latents import encoded
-from models.training.share import Share
+from models.diffusion.inpainting import InpaintingNetwork, Schedule, encoded
+from models.training.distributed import Share
 
 Conditioning = tuple[Tensor, dict[str, Tensor]]
 """Tokens, and what SDXL adds to the timestep."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_specs.arrays import RgbImage
-from tasks.sources.clip.clip_light import match_light
+from tasks.sources.clip.frames import match_light
 
 _STRIP_ROWS = 64
 """Rows at a time, so that memory stays near that of the samples themselves."""

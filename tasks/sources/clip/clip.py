@@ -5,24 +5,157 @@ real triplet. Why it is done so, with figures: ``docs/decisions/0010-sources.md`
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data_specs.arrays import RgbImage
+from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import InputError
-from data_specs.keys import derive_key, picture_hash
+from data_specs.keys import Split, derive_key, picture_hash
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
 from tasks.sources.clip.background import clean_plate
 from tasks.sources.clip.change import change_mask, change_score, without_objects
-from tasks.sources.clip.clip_blocks import TimeBlocks, time_blocks
-from tasks.sources.clip.clip_camera import camera_shift
-from tasks.sources.clip.clip_crops import CropLimits, choose_crops
-from tasks.sources.clip.clip_light import match_light_locally
-from tasks.sources.clip.frames import Frame, VideoFacts, read_frames, video_facts
-from tasks.sources.squares import cut_mask, cut_picture
+from tasks.sources.clip.frames import (
+    Frame,
+    VideoFacts,
+    camera_shift,
+    match_light_locally,
+    read_frames,
+    video_facts,
+)
+from tasks.sources.image_ops import Square, cut_mask, cut_picture, label_regions
+
+# Blocks of time: frames near in time are one scene and share a split.
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBlocks:
+    """A clip cut into equal blocks; the last is for testing, the one before it for validation.
+
+    Frames just before either are left out, so that what walks there is not in both splits. A clip of
+    fewer than three blocks is all training: a held-out part would show the training part's people.
+    """
+
+    count: int
+    block_seconds: float
+    gap_seconds: float
+
+    def block_at(self, seconds: float) -> int:
+        """The block's number, from 0."""
+        return min(int(seconds / self.block_seconds), self.count - 1)
+
+    def split_of(self, block: int) -> Split:
+        """The split that all of a block belongs to."""
+        if self.count < 3 or block < self.count - 2:
+            return "train"
+        return "validation" if block == self.count - 2 else "test"
+
+    def in_gap(self, seconds: float) -> bool:
+        """True for the moments that belong to no split."""
+        block = self.block_at(seconds)
+        if block + 1 == self.count or self.split_of(block) == self.split_of(block + 1):
+            return False
+        return seconds >= (block + 1) * self.block_seconds - self.gap_seconds
+
+
+def time_blocks(clip_seconds: float, *, scene_seconds: float, gap_seconds: float) -> TimeBlocks:
+    """Cut ``clip_seconds`` into blocks of at least ``scene_seconds`` (one block if it is shorter)."""
+    count = max(1, int(clip_seconds / scene_seconds))
+    return TimeBlocks(count, clip_seconds / count, gap_seconds)
+
+
+# Crops about moved objects: whole objects only, one or several.
+
+_MARGIN_PX = 5
+"""Picture left about an object inside its crop, so that a remover sees what it stands on."""
+_TRIES = 6
+_ROOM = (1.3, 2.6)
+"""A crop's side as a multiple of its first object's long side, drawn between these."""
+
+
+@dataclass(frozen=True, slots=True)
+class CropLimits:
+    """What a crop may be."""
+
+    side_min_px: int
+    side_max_px: int
+    area_min: float
+    """Masked share of the crop, 0..1."""
+    area_max: float
+    per_frame: int
+
+
+def choose_crops(mask: Mask, limits: CropLimits, seed: int) -> Iterator[Square]:
+    """Squares that hold one or more whole objects and cut through none, largest object first.
+
+    Args:
+        mask: H×W bool; each connected region is an object.
+        limits: Sides, areas and number.
+        seed: The same seed gives the same squares.
+    """
+    rng = np.random.default_rng(seed)
+    labels, areas, boxes = label_regions(mask)
+    order = 1 + np.argsort(-areas[1:], kind="stable")
+    seen: set[frozenset[int]] = set()
+    for first in order:
+        if len(seen) >= limits.per_frame:
+            return
+        for _ in range(_TRIES):
+            square = _place(boxes, labels, int(first), limits, rng)
+            if square is None or not limits.area_min <= square.of(mask).mean() <= limits.area_max:
+                continue
+            inside = frozenset(np.unique(square.of(labels)).tolist()) - {0}
+            if inside not in seen:
+                seen.add(inside)
+                yield square
+            break
+
+
+def _place(
+    boxes: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    first: int,
+    limits: CropLimits,
+    rng: np.random.Generator,
+) -> Square | None:
+    """A square about object ``first``, grown until it cuts through nothing; None when it cannot."""
+    box = boxes[first]
+    side = round(rng.uniform(*_ROOM) * max(box[2] - box[0], box[3] - box[1]))
+    for _ in range(4):
+        needed = int(max(box[2] - box[0], box[3] - box[1])) + 2 * _MARGIN_PX
+        side = max(side, needed, limits.side_min_px)
+        if needed > limits.side_max_px or side > min(labels.shape):
+            return None
+        side = min(side, limits.side_max_px)
+        square = _about(box, side, labels.shape, rng)
+        inside = np.unique(square.of(labels))
+        inside = inside[inside > 0]
+        whole = np.array([*boxes[inside, :2].min(axis=0), *boxes[inside, 2:].max(axis=0)])
+        if _holds(square, whole):
+            return square
+        box = whole
+    return None
+
+
+def _about(box: NDArray[np.int32], side: int, shape: tuple[int, ...], rng: np.random.Generator) -> Square:
+    """A square of ``side`` somewhere about ``box``, inside the picture."""
+    starts = []
+    for low, high, limit in ((box[0], box[2], shape[1]), (box[1], box[3], shape[0])):
+        earliest, latest = int(high) + _MARGIN_PX - side, int(low) - _MARGIN_PX
+        start = int(rng.integers(earliest, max(earliest, latest) + 1))
+        starts.append(min(max(start, 0), limit - side))
+    return Square(left=starts[0], top=starts[1], side=side)
+
+
+def _holds(square: Square, box: NDArray[np.int32]) -> bool:
+    right, bottom = square.left + square.side, square.top + square.side
+    return bool(box[0] >= square.left and box[1] >= square.top and box[2] <= right and box[3] <= bottom)
+
 
 SAMPLE_CLIP = Path(__file__).parents[1] / "sample" / "pedestrians.mp4"
 """The clip that ships with cleanplate; its origin stands beside it."""

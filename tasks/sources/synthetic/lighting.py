@@ -6,9 +6,130 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.sources.synthetic.geometry import Distances, Rays, distance, may_meet, normal
-from tasks.sources.synthetic.scene import Scene
-from tasks.sources.synthetic.shadow import Touched, sun_direction, sun_share
-from tasks.sources.synthetic.textures import albedo
+from tasks.sources.synthetic.scene import Scene, Texture
+
+# The sun, and which solids stand between it and a point.
+
+Touched = NDArray[np.uint8]
+"""N uint8: bit i is set where solid i is seen, casts its shadow or is mirrored."""
+
+_RING = 5
+"""Directions about the sun's centre that stand for its disc."""
+
+
+def sun_direction(scene: Scene) -> Rays:
+    """Towards the sun's centre, 3×1 float32, unit."""
+    level = np.cos(scene.sun_elevation)
+    x, z = level * np.sin(scene.sun_azimuth), level * np.cos(scene.sun_azimuth)
+    return np.array([[x], [np.sin(scene.sun_elevation)], [z]], np.float32)
+
+
+def sun_share(
+    scene: Scene, point: Rays, facing: NDArray[np.bool_], casters: frozenset[int]
+) -> tuple[NDArray[np.float32], Touched]:
+    """How much of the sun's disc each point sees past the casters.
+
+    Args:
+        scene: Whose sun and solids.
+        point: 3×N float32, a little off their surfaces.
+        facing: N or 1 bool, whether the surface faces the sun; where not, the share stays 1.
+        casters: Indices of the solids that cast shadows.
+
+    Returns:
+        Shares, N float32, 0..1; and which solids take some of it away.
+    """
+    suns = _sun_samples(scene)
+    hidden = np.zeros((len(suns), point.shape[1]), bool)
+    touched = np.zeros(point.shape[1], np.uint8)
+    facing = np.broadcast_to(facing, touched.shape)
+    for index in casters:
+        rows = may_meet(scene.solids[index], point, suns[0], scene.sun_softness)
+        rows = rows[facing[rows]]
+        near = point.take(rows, axis=1)
+        blocked = np.stack([np.isfinite(distance(scene.solids[index], near, sun)) for sun in suns])
+        hidden[:, rows] |= blocked
+        touched[rows] |= blocked.any(axis=0).astype(np.uint8) << np.uint8(index)
+    share = np.ones(len(touched), np.float32)
+    shaded = np.flatnonzero(touched)
+    share[shaded] = 1 - hidden[:, shaded].sum(axis=0, dtype=np.float32) / len(suns)
+    return share, touched
+
+
+def _sun_samples(scene: Scene) -> list[Rays]:
+    """Directions (3×1 each) towards the sun's disc: its centre, and a ring about it for soft shadows."""
+    centre = sun_direction(scene)
+    if scene.sun_softness == 0:
+        return [centre]
+    right = np.cross(centre[:, 0], np.array([0, 1, 0], np.float32))
+    right /= np.linalg.norm(right)
+    upward = np.cross(right, centre[:, 0])
+    angles = 2 * np.pi * np.arange(_RING) / _RING
+    ring = [centre[:, 0] + scene.sun_softness * (np.cos(a) * right + np.sin(a) * upward) for a in angles]
+    return [centre, *((ray / np.linalg.norm(ray)).astype(np.float32)[:, None] for ray in ring)]
+
+
+# Albedo of the ground and the wall: a Texture at plane coordinates.
+
+# Always float32; numpy's stubs call some products of float32 arrays float64.
+Field = NDArray[np.floating]
+
+
+def albedo(texture: Texture, u: Field, v: Field) -> Field:
+    """Albedo at plane coordinates.
+
+    Args:
+        texture: What the plane is made of.
+        u: N float32, metres across.
+        v: N float32, metres along.
+
+    Returns:
+        3×N float32, 0..1.
+    """
+    # Summed wave by wave: a matrix product's rounding may differ with the number of threads.
+    color = np.repeat(np.array(texture.base, np.float32)[:, None], len(u), axis=1)
+    for frequency_u, frequency_v, phase, *amplitudes in texture.waves.tolist():
+        wave = np.sin(2 * np.pi * (u * frequency_u + v * frequency_v) + phase)
+        for channel, amplitude in zip(color, amplitudes, strict=True):
+            channel += texture.contrast * amplitude * wave
+    if texture.kind != "soft":
+        color *= _pattern(texture, u, v)
+    return np.clip(color, 0.02, 0.98)
+
+
+def _pattern(texture: Texture, u: Field, v: Field) -> Field:
+    """N float32 brightness factor of the fine pattern, about 1."""
+    across, along = u * texture.scale, v * texture.scale
+    if texture.kind == "tiles":
+        return 1 - 0.25 * ((np.floor(across) + np.floor(along)) % 2).astype(np.float32)
+    if texture.kind == "planks":
+        board = np.floor(across * 2)
+        gap = (across * 2 - board) < 0.08
+        return np.where(gap, 0.6, 0.85 + 0.3 * _hash(board, np.zeros_like(board))).astype(np.float32)
+    octaves = (_value_noise(across * 2**k, along * 2**k) * 0.5**k for k in range(1, 5))
+    return (0.75 + 0.5 * sum(octaves, np.zeros_like(u))).astype(np.float32)
+
+
+def _value_noise(x: Field, y: Field) -> Field:
+    """Smoothly interpolated lattice noise, 0..1."""
+    x0, y0 = np.floor(x), np.floor(y)
+    fx, fy = x - x0, y - y0
+    fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
+    top = _hash(x0, y0) * (1 - fx) + _hash(x0 + 1, y0) * fx
+    bottom = _hash(x0, y0 + 1) * (1 - fx) + _hash(x0 + 1, y0 + 1) * fx
+    return top * (1 - fy) + bottom * fy
+
+
+def _hash(x: Field, y: Field) -> Field:
+    """A lattice point's fixed value, 0..1, by integer mixing (the same on every machine)."""
+    n = _whole(x) * np.uint32(374761393) + _whole(y) * np.uint32(668265263)
+    n = (n ^ (n >> 13)) * np.uint32(1274126177)
+    return ((n ^ (n >> 16)) & 0xFFFF).astype(np.float32) / 65535
+
+
+def _whole(x: Field) -> NDArray[np.uint32]:
+    """Whole numbers modulo 2³²."""
+    return x.astype(np.int64).astype(np.uint32)
+
 
 SKY, GROUND, WALL, FIRST_SOLID = -1, 0, 1, 2
 """Class map: sky, ground, wall; solid i is FIRST_SOLID + i."""

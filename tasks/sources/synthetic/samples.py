@@ -1,7 +1,7 @@
 """Shots: a studio scene with and without one object, and everything true about it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from tasks.sources.synthetic.render import (
     look,
     rendering_of,
 )
-from tasks.sources.synthetic.scene import World, draw_scene, focal_px
+from tasks.sources.synthetic.scene import Scene, World, draw_scene, focal_px
 
 _LEAST_SHARE = 0.012
 """An object smaller than this share of the picture is nobody's target."""
@@ -151,3 +151,12 @@ def studio_triplets(config: StudioConfig, indices: range) -> Iterator[Triplet]:
     """The triplets of shots ``indices``."""
     for index in indices:
         yield as_triplet(make_shot(config, index), config.split)
+
+
+# Empty scenes: the studio with nothing on its ground.
+
+
+def empty_scene(config: StudioConfig, number: int) -> Scene:
+    """Empty scene ``number`` of a config: the same config and number, the same scene."""
+    seed = int(derive_key("studio plate", config.split, config.seed, number)[:15], 16)
+    return replace(draw_scene(seed, config.world), solids=())

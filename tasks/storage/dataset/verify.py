@@ -1,16 +1,170 @@
 """Re-reads every byte of the dataset and says what is missing, doubled, altered or orphaned."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from data_specs.shard import SampleRow, ShardRef
-from data_specs.version import DatasetVersion, Fault, VerifyReport
-from tasks.storage.dataset.manifest import manifest_name, parquet_file
-from tasks.storage.dataset.verify_shard import check_shard
-from tasks.storage.dataset.verify_version import check_version
-from tasks.storage.shards.lock import LOCK, publishing_alone
-from tasks.storage.shards.paths import index_file, tar_file
+from data_specs.version import DatasetVersion, Fault, FaultKind, VerifyReport, VersionSample
+from tasks.storage.dataset.versions import manifest_bytes, manifest_name, parquet_file, parse_samples
+from tasks.storage.shards.tar import IndexRow
+from tasks.storage.shards.writer import LOCK, index_file, publishing_alone, tar_file
 from tasks.storage.workspace import Workspace
+
+# Verifying one shard: its tar, its index and its rows against each other.
+
+
+def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) -> tuple[list[Fault], int]:
+    """The shard's faults, and how many bytes of tar were read for them."""
+    store = workspace.store
+    tar_name, index_name = store.name(*tar_file(ref)), store.name(*index_file(ref))
+    index: list[IndexRow] = []
+    faults: list[Fault] = []
+    index_data = read_or_fault(workspace, index_name, "the ledger names it")
+    if isinstance(index_data, Fault):
+        faults.append(index_data)
+    elif hashlib.sha256(index_data).hexdigest() != ref.index_sha256:
+        faults.append(_fault("altered", index_name, "its sha256 is not the ledger's"))
+    else:
+        index = [IndexRow(**row) for row in pq.read_table(pa.BufferReader(index_data)).to_pylist()]
+        faults.extend(_compare_rows(index_name, ref, index, rows))
+    tar = read_or_fault(workspace, tar_name, "the ledger names it")
+    if isinstance(tar, Fault):
+        return [*faults, tar], 0
+    if hashlib.sha256(tar).hexdigest() != ref.sha256:
+        faults.append(_fault("altered", tar_name, _what_is_altered(tar, ref, index)))
+    elif damaged := _damaged_members(tar, index):
+        detail = f"the index's sha256 is not that of {damaged[0]}"
+        faults.append(_fault("altered", index_name, detail))
+    return faults, len(tar)
+
+
+def read_or_fault(workspace: Workspace, name: str, named: str) -> bytes | Fault:
+    """A file's bytes as the store keeps them, or that they are missing, or no file.
+
+    Args:
+        workspace: Where it lies.
+        name: As the store calls it.
+        named: Who says that it must be there.
+    """
+    try:
+        data = workspace.store.read(name)
+    except IsADirectoryError:
+        return _fault("altered", name, "it is no file")
+    return _fault("missing", name, named) if data is None else data
+
+
+def _compare_rows(
+    name: str, ref: ShardRef, index: Sequence[IndexRow], rows: Sequence[SampleRow]
+) -> list[Fault]:
+    """The index's samples must be the ledger's, in the same order."""
+    in_index = list(dict.fromkeys((row.key, row.scene, row.split) for row in index))
+    in_ledger = [(row.key, row.scene, row.split) for row in rows]
+    if in_index == in_ledger and len(in_ledger) == ref.samples:
+        return []
+    lost = [key for key, *_ in in_index if key not in {known for known, *_ in in_ledger}]
+    if lost:
+        detail = f"the ledger has lost {len(lost)} of its samples, {lost[0]} for one"
+        return [_fault("missing", name, detail)]
+    return [_fault("altered", name, "its samples are not those of the ledger")]
+
+
+def _what_is_altered(tar: bytes, ref: ShardRef, index: Sequence[IndexRow]) -> str:
+    damaged = _damaged_members(tar, index)
+    where = f"; damaged: {', '.join(damaged[:3])}" if damaged else ""
+    where += f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+    if len(tar) != ref.size_bytes:
+        return f"it has {len(tar)} bytes, not {ref.size_bytes}{where}"
+    return f"its sha256 is not the ledger's{where}"
+
+
+def _damaged_members(tar: bytes, index: Sequence[IndexRow]) -> list[str]:
+    view = memoryview(tar)
+    return [
+        f"{row.key}.{row.member}"
+        for row in index
+        if hashlib.sha256(view[row.offset : row.offset + row.length]).hexdigest() != row.sha256
+    ]
+
+
+def _fault(kind: FaultKind, what: str, detail: str) -> Fault:
+    return Fault(kind=kind, what=what, detail=detail)
+
+
+# Verifying one version: its manifest, its list of samples, and the shards it stands on.
+
+
+def check_version(
+    workspace: Workspace,
+    version: DatasetVersion,
+    rows_of_shard: Mapping[str, Sequence[SampleRow]],
+    gone: Collection[str],
+) -> list[Fault]:
+    """The version's faults.
+
+    Args:
+        workspace: Where it lies.
+        version: As the ledger has it.
+        rows_of_shard: The samples the ledger has for each shard.
+        gone: Shards whose tar is not there.
+    """
+    faults: list[Fault] = []
+    store, manifest = workspace.store, manifest_name(version.number)
+    data = read_or_fault(workspace, manifest, "the ledger names it")
+    if isinstance(data, Fault):
+        faults.append(data)
+    elif data != manifest_bytes(version):
+        faults.append(_version_fault("altered", manifest, "it is not what the ledger says"))
+    parquet = store.name(*parquet_file(version))
+    data = read_or_fault(workspace, parquet, f"version {version.number} names it")
+    if isinstance(data, Fault):
+        return [*faults, data]
+    if hashlib.sha256(data).hexdigest() != version.sha256:
+        detail = f"its sha256 is not that of version {version.number}"
+        return [*faults, _version_fault("altered", parquet, detail)]
+    return [*faults, *_check_samples(version, parse_samples(data), rows_of_shard, gone)]
+
+
+def _check_samples(
+    version: DatasetVersion,
+    samples: Sequence[VersionSample],
+    rows_of_shard: Mapping[str, Sequence[SampleRow]],
+    gone: Collection[str],
+) -> list[Fault]:
+    here = f"version {version.number}"
+    times = Counter(sample.key for sample in samples)
+    faults = [
+        _version_fault("doubled", key, f"{here} lists it {count} times")
+        for key, count in times.items()
+        if count > 1
+    ]
+    keys_of_shard: dict[str, list[str]] = {}
+    for sample in samples:
+        keys_of_shard.setdefault(sample.shard, []).append(sample.key)
+    for shard, keys in keys_of_shard.items():
+        if shard not in rows_of_shard:
+            faults.append(
+                _version_fault("missing", shard, f"{here} needs this shard, and the ledger has no such row")
+            )
+            continue
+        if shard in gone:
+            faults.append(_version_fault("missing", shard, f"{here} needs this shard, and its tar is gone"))
+        held = {row.key for row in rows_of_shard[shard]}
+        faults.extend(
+            _version_fault("missing", key, f"{here} lists it, and shard {shard} does not hold it")
+            for key in keys
+            if key not in held
+        )
+    return faults
+
+
+def _version_fault(kind: FaultKind, what: str, detail: str) -> Fault:
+    return Fault(kind=kind, what=what, detail=detail)
+
 
 Progress = Callable[[int, int], None]
 """Called with the bytes read and the bytes there are."""

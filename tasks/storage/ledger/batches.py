@@ -11,7 +11,7 @@ from data_specs.keys import derive_key
 from data_specs.review_batch import BatchCounts, BatchEvent, BatchEventKind, Progress, ReviewBatch, ReviewItem
 from data_specs.shard import ShardRef
 from tasks.storage.ledger.database import LedgerBase, chunked, insert_new, insert_one, now
-from tasks.storage.ledger.standing import stands
+from tasks.storage.ledger.reviews import stands
 
 _BATCH = [tables.review_batches.c[field] for field in ReviewBatch.model_fields]
 _ITEM = [tables.review_items.c[field] for field in ReviewItem.model_fields]

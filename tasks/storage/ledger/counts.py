@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from data_specs import ledger as tables
 from data_specs.round import PhaseResult
 from tasks.storage.ledger.database import LedgerBase, between
-from tasks.storage.ledger.standing import stands
+from tasks.storage.ledger.reviews import stands
 
 
 class ShardCount(BaseModel):

@@ -15,7 +15,7 @@ from data_specs.review import Review
 from data_specs.review_batch import Answer, Lease
 from tasks.storage.ledger.batches import find_batch, last_event
 from tasks.storage.ledger.database import LedgerBase, insert_new, insert_one
-from tasks.storage.ledger.standing import recount
+from tasks.storage.ledger.reviews import recount
 
 _leases, _items = tables.leases, tables.review_items
 _LEASE = [_leases.c[field] for field in Lease.model_fields]

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from data_specs import ledger as tables
 from data_specs.errors import LedgerError, UnknownKeyError
 from data_specs.keys import derive_key
-from data_specs.person import Person, PersonEvent, PersonEventKind
+from data_specs.review import Person, PersonEvent, PersonEventKind
 from tasks.storage.ledger.database import LedgerBase, insert_new, insert_one
-from tasks.storage.ledger.standing import recount_person
+from tasks.storage.ledger.reviews import recount_person
 
 
 class PeopleLedger(LedgerBase):

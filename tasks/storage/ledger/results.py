@@ -1,11 +1,15 @@
 """Phases: what each step of a run found, so that a new start need not do it again."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from data_specs import ledger as tables
-from tasks.storage.ledger.database import LedgerBase, insert_new, now
+from data_specs.spending import Seconds, Spending
+from tasks.storage.ledger.database import LedgerBase, between, chunked, insert_new, now
 
 
 class PhaseLedger(LedgerBase):
@@ -38,3 +42,55 @@ class PhaseLedger(LedgerBase):
         query = sa.select(table.c.payload).where(table.c.run == run).order_by(table.c.sequence)
         with self._reading() as connection:
             return list(connection.scalars(query))
+
+
+# Spending: the seconds each piece of work took, noted once.
+
+_NAME = "spending"
+"""Kept beside what the work found, as one more phase of it."""
+
+
+class SpendingLedger(LedgerBase):
+    """The spending's part of the ledger."""
+
+    def record_spending(self, work: str, what: str, seconds: Seconds) -> None:
+        """Notes what a piece of work took; a note already there stays as it was."""
+        payload = {"what": what, "seconds": seconds.model_dump()}
+        values = {"run": work, "name": _NAME, "payload": payload, "recorded_at": now()}
+        with self._writing() as connection:
+            insert_new(connection, tables.phases, [values])
+
+    def finished_works(self, works: Sequence[str]) -> set[str]:
+        """Those whose seconds are noted: that is the last thing a work does."""
+        table = tables.phases
+        query = sa.select(table.c.run).where(table.c.name == _NAME)
+        with self._reading() as connection:
+            chunks = [query.where(table.c.run.in_(chunk)) for chunk in chunked(works)]
+            return {run for chunk in chunks for run in connection.scalars(chunk)}
+
+    def spending(self, since: datetime | None = None, until: datetime | None = None) -> list[Spending]:
+        """What was noted from ``since`` on and before ``until`` (None = ever), in order."""
+        table = tables.phases
+        query = sa.select(table.c.payload, table.c.recorded_at).where(
+            table.c.name == _NAME, between(table.c.recorded_at, since, until)
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(table.c.sequence))
+            return [Spending(**row.payload, recorded_at=row.recorded_at) for row in rows]
+
+    def spending_by_kind(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> dict[str, tuple[int, Seconds]]:
+        """Pieces of work and the seconds of all of them, by kind; the stretch is that of ``spending``."""
+        kinds: dict[str, list[Seconds]] = defaultdict(list)
+        for each in self.spending(since, until):
+            kinds[each.what].append(each.seconds)
+        return {what: (len(all_of), _sum(all_of)) for what, all_of in sorted(kinds.items())}
+
+
+def _sum(seconds: Sequence[Seconds]) -> Seconds:
+    return Seconds(
+        wall=sum(each.wall for each in seconds),
+        cpu=sum(each.cpu for each in seconds),
+        gpu=sum(each.gpu for each in seconds),
+    )

@@ -1,14 +1,55 @@
 """Reviews: events that are added and never changed; triggers in the database see to it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from data_specs import ledger as tables
 from data_specs.review import Decision, Review
 from tasks.storage.ledger.database import LedgerBase, chunked, insert_new
-from tasks.storage.ledger.standing import recount, stands
+
+# Which answers stand: all but those undone and those of excluded people; and what they leave to be asked.
+
+reviews, undos, items = tables.reviews, tables.review_undos, tables.review_items
+
+
+def stands() -> sa.ColumnElement[bool]:
+    """True of a row of ``reviews`` whose answer was not undone, by somebody who is not excluded."""
+    excluded = sa.select(tables.people.c.name).where(tables.people.c.excluded)
+    undone = sa.exists().where(undos.c.review == reviews.c.event)
+    by_excluded = sa.and_(reviews.c.kind == "person", reviews.c.reviewer.in_(excluded))
+    return sa.not_(sa.or_(undone, by_excluded))
+
+
+def recount(connection: sa.Connection, batch: str, candidates: Sequence[str]) -> None:
+    """Sets what is left to be asked of some items of a batch, from the answers that stand."""
+    _recount(connection, sa.and_(items.c.batch == batch, items.c.candidate.in_(candidates)))
+
+
+def recount_person(connection: sa.Connection, person: str) -> None:
+    """Sets what is left to be asked of every item a person has answered."""
+    answered = sa.exists().where(
+        reviews.c.reviewer == person,
+        reviews.c.batch == items.c.batch,
+        reviews.c.candidate == items.c.candidate,
+    )
+    _recount(connection, answered)
+
+
+def _recount(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    # Held first, in one order for all: an UPDATE that had to wait would count from its older view.
+    connection.execute(
+        sa.select(items.c.position).where(which).order_by(*items.primary_key).with_for_update()
+    )
+    answers = (
+        sa.select(sa.func.count(sa.distinct(reviews.c.reviewer)))
+        .where(reviews.c.candidate == items.c.candidate, reviews.c.batch == items.c.batch, stands())
+        .correlate(items)
+        .scalar_subquery()
+    )
+    left = items.c.answers_wanted - answers
+    connection.execute(sa.update(items).where(which).values(answers_left=sa.case((left > 0, left), else_=0)))
 
 
 class ReviewLedger(LedgerBase):
@@ -89,3 +130,49 @@ def _chosen(
 
 def _sorted(reviews: Iterator[Review]) -> list[Review]:
     return sorted(reviews, key=lambda review: (review.answered_at, review.event))
+
+
+# Scores: what each judge thinks of each candidate.
+
+
+class ScoreLedger(LedgerBase):
+    """The scores' part of the ledger."""
+
+    def record_scores(self, judge_hash: str, scores: Mapping[str, float]) -> None:
+        """Adds a judge's scores, candidate to 0..1; one already there stays as it was."""
+        rows = [
+            {"judge": judge_hash, "candidate": candidate, "score": float(score)}
+            for candidate, score in scores.items()
+        ]
+        with self._writing() as connection:
+            for chunk in chunked(rows):
+                insert_new(connection, tables.scores, chunk)
+
+    def scores(self, judge_hash: str, candidates: Sequence[str] | None = None) -> dict[str, float]:
+        """A judge's scores of these candidates (None = all), by key; the unscored are left out."""
+        table = tables.scores
+        query = sa.select(table.c.candidate, table.c.score).where(table.c.judge == judge_hash)
+        found: dict[str, float] = {}
+        with self._reading() as connection:
+            if candidates is None:
+                found.update({key: score for key, score in connection.execute(query)})
+            else:
+                for chunk in chunked(candidates):
+                    rows = connection.execute(query.where(table.c.candidate.in_(chunk)))
+                    found.update({key: score for key, score in rows})
+        return dict(sorted(found.items()))
+
+    def newest_scores(self, candidates: Sequence[str]) -> dict[str, float]:
+        """What the newest judge that scored it thinks of each candidate; the unscored are left out."""
+        table, models = tables.scores, tables.models
+        query = (
+            sa.select(table.c.candidate, table.c.score)
+            .join(models, models.c.hash == table.c.judge)
+            .order_by(models.c.created_at, models.c.hash)
+        )
+        found: dict[str, float] = {}
+        with self._reading() as connection:
+            for chunk in chunked(candidates):
+                rows = connection.execute(query.where(table.c.candidate.in_(chunk)))
+                found.update({key: score for key, score in rows})
+        return found

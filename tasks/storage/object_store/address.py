@@ -13,9 +13,8 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.object_store.cached import RemoteStore
-from tasks.storage.object_store.folder import FolderStore
 from tasks.storage.object_store.s3 import Bucket, endpoint
-from tasks.storage.object_store.store import Store
+from tasks.storage.object_store.store import FolderStore, Store
 
 STORE_FILE = "store_url"
 CACHE_VARIABLE = "CLEANPLATE_CACHE"

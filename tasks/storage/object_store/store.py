@@ -4,9 +4,14 @@ A file is known by its path in the workspace, with slashes: ``shards/000-pool-00
 a store never changes, so a name that is taken is either the same work or somebody else's.
 """
 
+import errno
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from tasks.storage.atomic_files import SUFFIX, is_abandoned, publish_if_absent, written_aside
 
 
 class Held(Protocol):
@@ -78,3 +83,82 @@ class Store(Protocol):
     def bring(self, path: str) -> bool:
         """Brings what was shared last into the folder; False where nothing was."""
         ...
+
+
+# Opening a file that must be one: a pipe in its place would be waited for, and a device never ends.
+
+
+def open_plain(path: Path) -> int:
+    """A descriptor to read from.
+
+    Raises:
+        IsADirectoryError: When a folder, a pipe, a socket or a device has the name.
+        OSError: When it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # Else a pipe without a writer is waited for.
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise IsADirectoryError(errno.EISDIR, "it is no file", str(path))
+
+
+def read_plain(path: Path) -> bytes:
+    """The bytes of a file; raises as `open_plain` does."""
+    with open(open_plain(path), "rb") as file:
+        return file.read()
+
+
+# The store that is the workspace's own folder: what has its name there is kept.
+
+
+class FolderStore:
+    """A `Store` on the local disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def name(self, path: str, sha256: str) -> str:
+        return path
+
+    def keep(self, aside: Path, path: str, sha256: str) -> None:
+        pass
+
+    def size_of(self, path: str, sha256: str) -> int | None:
+        file = self._root / path
+        return file.stat().st_size if file.is_file() else None
+
+    def hold(self, files: Sequence[tuple[str, str]]) -> "_Kept":
+        return _Kept()
+
+    def create(self, path: str, data: bytes) -> bool:
+        with written_aside(self._root / path, data) as aside:
+            return publish_if_absent(aside, self._root / path)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return read_plain(self._root / name)
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        paths = sorted((self._root / folder).iterdir())
+        return [f"{folder}/{path.name}" for path in paths if path.suffix != SUFFIX or is_abandoned(path)]
+
+    def keep_tree(self, aside: Path, path: str) -> bool:
+        return not (self._root / path).exists()
+
+    def fetch_tree(self, path: str) -> bool:
+        return (self._root / path).is_dir()
+
+    def share(self, path: str) -> None:
+        pass
+
+    def bring(self, path: str) -> bool:
+        return (self._root / path).is_file()
+
+
+class _Kept:
+    """Nothing ever leaves a folder store."""
+
+    def close(self) -> None:
+        pass

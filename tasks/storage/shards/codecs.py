@@ -1,12 +1,26 @@
 """The codec of the members: pictures as PNG or JPEG, masks as PNG of one bit, layers as lossless PNG."""
 
-from typing import Literal
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from data_specs.arrays import Mask, Matte, RgbImage
+from data_specs.candidate import Candidate
+from data_specs.composite import Composite, PlacedObject
+from data_specs.cutout import Cutout, ShadowClass
+from data_specs.errors import ShardError, first_fault
+from data_specs.keys import derive_key, picture_hash
+from data_specs.plate import Plate, Tone
+from data_specs.pool_item import PoolItem
+from data_specs.reject import RefusedSample, Reject
 from data_specs.shard import EncodedSample
+from data_specs.triplet import Triplet
 
 PictureFormat = Literal["png", "jpeg"]
 """``png`` is lossless; ``jpeg`` is quality 95 without chroma subsampling, a quarter of the size."""
@@ -68,3 +82,233 @@ def picture_member(sample: EncodedSample, name: str) -> bytes:
         if found is not None:
             return found
     raise KeyError(f"{name} is not among {', '.join(sorted(sample.members))}")
+
+
+# Records to members and back.
+#
+# Source, ground truth and removal of one sample share one codec and quality: a remover would learn the
+# difference. Masks are 1-bit PNG. What is not a picture lies in ``json``, keys sorted.
+
+
+def encode_triplet(triplet: Triplet, picture_format: PictureFormat) -> EncodedSample:
+    """Members ``source``, ``mask``, ``ground_truth``, ``json``."""
+    return _encode(triplet, picture_format, ("source", "ground_truth"), ("origin",))
+
+
+def encode_pool_item(item: PoolItem, picture_format: PictureFormat) -> EncodedSample:
+    """Members ``source``, ``mask``, ``json``."""
+    return _encode(item, picture_format, ("source",), ("origin", "class_name"))
+
+
+def encode_candidate(candidate: Candidate, picture_format: PictureFormat) -> EncodedSample:
+    """Members ``source``, ``mask``, ``removal``, ``json``."""
+    texts = ("item", "class_name", "variant", "model_hash", "source_hash")
+    return _encode(candidate, picture_format, ("source", "removal"), texts)
+
+
+def decode_triplet(sample: EncodedSample) -> Triplet:
+    """The reverse of `encode_triplet`; raises ShardError for members that do not fit."""
+    return Triplet(**_decode(sample, ("source", "ground_truth")))
+
+
+def decode_pool_item(sample: EncodedSample) -> PoolItem:
+    """The reverse of `encode_pool_item`; raises ShardError for members that do not fit."""
+    return PoolItem(**_decode(sample, ("source",)))
+
+
+def decode_candidate(sample: EncodedSample) -> Candidate:
+    """The reverse of `encode_candidate`; raises ShardError for members that do not fit."""
+    return Candidate(**_decode(sample, ("source", "removal")))
+
+
+def _encode(
+    record: Triplet | PoolItem | Candidate,
+    picture_format: PictureFormat,
+    pictures: tuple[str, ...],
+    texts: tuple[str, ...],
+) -> EncodedSample:
+    members = {
+        f"{name}.{SUFFIX[picture_format]}": encode_picture(getattr(record, name), picture_format)
+        for name in pictures
+    }
+    members["mask.png"] = encode_mask(record.mask)
+    known = {name: getattr(record, name) for name in ("key", "scene", "split", *texts)}
+    members["json"] = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return EncodedSample(key=record.key, members=members, scene=record.scene, split=record.split)
+
+
+def _decode(sample: EncodedSample, pictures: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads(sample.members["json"])
+        known["mask"] = decode_mask(sample.members["mask.png"])
+        for name in pictures:
+            known[name] = decode_picture(picture_member(sample, name))
+    except (KeyError, ValueError, cv2.error) as error:
+        raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
+    return known
+
+
+# Cut-outs, plates and composites to members and back, the way ``encode.py`` does triplets.
+#
+# A cut-out's layers are lossless whatever the format of pictures: a matte that has been through JPEG rings.
+# A composite's source and ground truth share one codec and quality. Depth lies in ``depth.safetensors``.
+
+_LAYERS = ("picture", "darkening", "brightening")
+_LINEAGE = ("key", "scene", "split", "origin")
+
+Record = TypeVar("Record", Cutout, Plate, Composite)
+
+
+def encode_cutout(cutout: Cutout) -> EncodedSample:
+    """Members ``picture``, ``matte``, ``darkening``, ``brightening``, ``json``; all lossless."""
+    members = {f"{name}.png": encode_picture(getattr(cutout, name), "png") for name in _LAYERS}
+    members["matte.png"] = encode_matte(cutout.matte)
+    words = (
+        *_LINEAGE,
+        "class_name",
+        "foot",
+        "foot_depth",
+        "focal_px",
+        "depression",
+        "bearing",
+        "shadow_class",
+    )
+    return _sample(cutout, members, words, tone=asdict(cutout.tone))
+
+
+def encode_plate(plate: Plate, picture_format: PictureFormat) -> EncodedSample:
+    """Members ``picture``, ``ground``, ``depth``, ``json``."""
+    members = {
+        f"picture.{SUFFIX[picture_format]}": encode_picture(plate.picture, picture_format),
+        "ground.png": encode_mask(plate.ground),
+        "depth.safetensors": save({"depth": plate.depth}),
+    }
+    return _sample(plate, members, (*_LINEAGE, "focal_px", "horizon"), tone=asdict(plate.tone))
+
+
+def encode_composite(composite: Composite, picture_format: PictureFormat) -> EncodedSample:
+    """Members ``source``, ``ground_truth``, ``mask``, ``foreground``, ``json``."""
+    members = {
+        f"{name}.{SUFFIX[picture_format]}": encode_picture(getattr(composite, name), picture_format)
+        for name in ("source", "ground_truth")
+    }
+    members["mask.png"] = encode_mask(composite.mask)
+    members["foreground.png"] = encode_mask(composite.foreground)
+    words = (*_LINEAGE, "scenes", "plate", "removed")
+    return _sample(composite, members, words, objects=[asdict(each) for each in composite.objects])
+
+
+def decode_cutout(sample: EncodedSample) -> Cutout:
+    """The reverse of `encode_cutout`; raises ShardError for members that do not fit."""
+
+    def read(words: dict[str, Any]) -> Cutout:
+        words["foot"] = tuple(words["foot"])
+        words["matte"] = decode_matte(sample.members["matte.png"])
+        for name in _LAYERS:
+            words[name] = decode_picture(picture_member(sample, name))
+        return Cutout(**words)
+
+    return _read(sample, read)
+
+
+def shadow_class_in(sample: EncodedSample) -> ShadowClass:
+    """A cut-out's shadow class, without decoding its layers; raises ShardError for a damaged sample."""
+    try:
+        return json.loads(sample.members["json"])["shadow_class"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
+
+
+def decode_plate(sample: EncodedSample) -> Plate:
+    """The reverse of `encode_plate`; raises ShardError for members that do not fit."""
+
+    def read(words: dict[str, Any]) -> Plate:
+        return Plate(
+            **words,
+            picture=decode_picture(picture_member(sample, "picture")),
+            ground=decode_mask(sample.members["ground.png"]),
+            depth=load(sample.members["depth.safetensors"])["depth"],
+        )
+
+    return _read(sample, read)
+
+
+def decode_composite(sample: EncodedSample) -> Composite:
+    """The reverse of `encode_composite`; raises ShardError for members that do not fit."""
+
+    def read(words: dict[str, Any]) -> Composite:
+        words["scenes"] = tuple(words["scenes"])
+        words["objects"] = tuple(
+            PlacedObject(**{**each, "foot": tuple(each["foot"])}) for each in words["objects"]
+        )
+        return Composite(
+            **words,
+            source=decode_picture(picture_member(sample, "source")),
+            ground_truth=decode_picture(picture_member(sample, "ground_truth")),
+            mask=decode_mask(sample.members["mask.png"]),
+            foreground=decode_mask(sample.members["foreground.png"]),
+        )
+
+    return _read(sample, read)
+
+
+def _sample(
+    record: Cutout | Plate | Composite, members: dict[str, bytes], words: tuple[str, ...], **more: object
+) -> EncodedSample:
+    known = {name: getattr(record, name) for name in words} | more
+    text = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return EncodedSample(
+        key=record.key, members=members | {"json": text.encode()}, scene=record.scene, split=record.split
+    )
+
+
+def _read(sample: EncodedSample, read: Callable[[dict[str, Any]], Record]) -> Record:
+    try:
+        words: dict[str, Any] = json.loads(sample.members["json"])
+        if "tone" in words:
+            tone = words["tone"]
+            words["tone"] = Tone(mean_rgb=tuple(tone["mean_rgb"]), grain=tone["grain"])
+        return read(words)
+    except (KeyError, ValueError, TypeError, cv2.error, SafetensorError) as error:
+        raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
+
+
+# Refused samples to members and back: what a contact sheet of rejects shows.
+
+
+def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
+    """A JPEG a picture, and ``json`` with the reject; nothing is trained on it, so small is better.
+
+    Args:
+        refused: What.
+        work: Names the work that refused it; another's refusal is another sample.
+    """
+    reject = refused.reject
+    hashes = [picture_hash(picture) for picture in refused.pictures.values()]
+    members = {f"{name}.jpg": encode_picture(picture, "jpeg") for name, picture in refused.pictures.items()}
+    known = {"scene": refused.scene, "split": refused.split, "reject": reject.model_dump(mode="json")}
+    members["json"] = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return EncodedSample(
+        key=derive_key("refused", work, reject.model_dump_json(), *hashes),
+        members=members,
+        scene=refused.scene,
+        split=refused.split,
+    )
+
+
+def decode_refused(sample: EncodedSample) -> RefusedSample:
+    """The reverse of `encode_refused`; raises ShardError for members that do not fit."""
+    try:
+        known = json.loads(sample.members["json"])
+        return RefusedSample(
+            scene=known["scene"],
+            split=known["split"],
+            reject=Reject.model_validate(known["reject"]),
+            pictures={
+                name.removesuffix(".jpg"): decode_picture(data)
+                for name, data in sample.members.items()
+                if name.endswith(".jpg")
+            },
+        )
+    except (KeyError, ValueError, cv2.error) as error:
+        raise ShardError(f"sample {sample.key} cannot be decoded: {first_fault(error)}") from error

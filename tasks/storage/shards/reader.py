@@ -16,9 +16,9 @@ from data_specs.errors import ShardError
 from data_specs.keys import Split
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.storage.object_store import Held
-from tasks.storage.object_store.plain_file import open_plain
-from tasks.storage.shards.index import read_index
-from tasks.storage.shards.paths import index_file, index_path, tar_file, tar_path
+from tasks.storage.object_store.store import open_plain
+from tasks.storage.shards.tar import read_index
+from tasks.storage.shards.writer import index_file, index_path, tar_file, tar_path
 from tasks.storage.workspace import Workspace
 
 _OPEN_FILES = 512

@@ -15,7 +15,7 @@ from data_specs.reject import RefusedSample, Reject
 from data_specs.shard import EncodedSample, ShardRef, Stage
 from tasks.execution.shard_task import ShardWork, beside
 from tasks.storage.shards import encode_refused, write_shard
-from tasks.storage.shards.paths import files_present
+from tasks.storage.shards.writer import files_present
 from tasks.storage.workspace import Workspace
 
 _SHOWN_EACH = 3

@@ -5,10 +5,12 @@ cache the row comes before the rename). Whoever is killed on the way leaves noth
 work writes the same bytes over it.
 """
 
+import fcntl
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,11 +21,55 @@ from data_specs.shard import EncodedSample, SampleRow, ShardRef, Stage
 from tasks.storage.atomic_files import aside_path, sync_file, sync_folder, written_aside
 from tasks.storage.ledger import Ledger
 from tasks.storage.object_store import stored_at
-from tasks.storage.shards.index import index_bytes
-from tasks.storage.shards.lock import publishing_alone
-from tasks.storage.shards.paths import files_present, index_file, index_path, tar_file, tar_path
-from tasks.storage.shards.tar import TarWriter
+from tasks.storage.shards.tar import TarWriter, index_bytes
 from tasks.storage.workspace import Workspace
+
+# One publisher at a time in a workspace.
+
+LOCK = ".publish.lock"
+"""The lock's file name, in the shards' folder."""
+
+
+@contextmanager
+def publishing_alone(workspace: Workspace) -> Iterator[None]:
+    """Held while files get their names and the ledger its row; a few milliseconds.
+
+    Without it a slower racer's rename could put other bytes under a committed row, and `verify` could
+    take a shard half-way through its commit for an orphan. The kernel lets go when the holder dies.
+    """
+    with (workspace.shards_dir / LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+# Where a shard's two files lie, and what a store is told of them.
+
+
+def tar_path(workspace: Workspace, name: str) -> Path:
+    """The shard's tar."""
+    return workspace.shards_dir / f"{name}.tar"
+
+
+def index_path(workspace: Workspace, name: str) -> Path:
+    """The shard's index."""
+    return workspace.shards_dir / f"{name}.parquet"
+
+
+def tar_file(ref: ShardRef) -> tuple[str, str]:
+    """The tar's path in the workspace, and its sha256."""
+    return f"shards/{ref.name}.tar", ref.sha256
+
+
+def index_file(ref: ShardRef) -> tuple[str, str]:
+    """The index's path in the workspace, and its sha256."""
+    return f"shards/{ref.name}.parquet", ref.index_sha256
+
+
+def files_present(workspace: Workspace, ref: ShardRef) -> bool:
+    """True when the tar has its size and the index is there; `verify` reads the bytes."""
+    store = workspace.store
+    return store.size_of(*tar_file(ref)) == ref.size_bytes and bool(store.size_of(*index_file(ref)))
+
 
 _AHEAD = 16
 """Samples that may wait for the disk while the next one is being encoded."""

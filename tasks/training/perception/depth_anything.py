@@ -14,11 +14,11 @@ from models.perception.depth_anything import (
     DepthAnythingEstimator,
     tiny_depth_anything,
 )
+from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
-from models.training.losses.inverse_depth_loss import DepthBatch, inverse_depth_loss
-from models.training.share import Share
+from models.training.losses.perception import DepthBatch, inverse_depth_loss
 from tasks.training.perception.pretrained_files import write_pretrained
-from tasks.training.perception.surfaces import SeenSurfaces, studio_surfaces, varied_batches
+from tasks.training.perception.samples import SeenSurfaces, studio_surfaces, varied_batches
 
 DEPTH_ANYTHING_TRAINING = TrainingConfig(
     steps=1200, batch_size=12, learning_rate=1e-3, warmup_steps=100, ema_decay=0.995, checkpoint_every=250

@@ -1,6 +1,8 @@
 """Train Grounding DINO's tiny form: studio solids by shape, by colour and by both, and the clip's people."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +18,155 @@ from models.perception.grounding_dino import (
     TINY_PX,
     GroundingDinoConfig,
     GroundingDinoDetector,
+    prompts_of,
     tiny_grounding_dino,
+    tiny_tokenizer,
 )
-from models.perception.prompt import prompts_of, tiny_tokenizer
 from models.perception.weights import SHIPPED
+from models.protocols import Detector
+from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.grounding import GroundedBatch, grounding_loss
 from models.training.samplers import MixedBatches
-from models.training.share import Share
+from tasks.objectclear.train_model import HUES
+from tasks.sources.synthetic.scene import SHAPES
 from tasks.storage.atomic_files import write_durably
-from tasks.training.perception.asked_words import VOCABULARY, asked_of
-from tasks.training.perception.boxes import blind_recall, box_score, placed
-from tasks.training.perception.open_words import open_score
+from tasks.training.perception.boxes import blind_recall, box_score, matched, placed
 from tasks.training.perception.pretrained_files import write_pretrained
-from tasks.training.perception.samples import SeenPicture, clip_pictures, studio_picture
+from tasks.training.perception.samples import (
+    CLASSES,
+    PERSON,
+    SeenObject,
+    SeenPicture,
+    clip_pictures,
+    studio_picture,
+)
+
+# What a training picture is asked for: phrases, some of which nothing in it answers, and what answers.
+
+SYNONYMS = {"box": ("box", "cube"), "sphere": ("sphere", "ball")}
+"""Two words for the same shape."""
+VOCABULARY = tuple(sorted({*HUES, *CLASSES, *(word for words in SYNONYMS.values() for word in words)}))
+"""All words there are."""
+WITHHELD = frozenset({("red", "cone"), ("green", "box"), ("blue", "sphere"), ("yellow", "cylinder")})
+"""Colours of shapes that no training prompt puts together: what is asked for them was never said before."""
+_BY_SHAPE, _BY_COLOR = 0.4, 0.55
+"""Shares of prompts, added up; the rest are by colour and shape."""
+_MOST_FOREIGN = 3
+
+Name = tuple[str | None, str | None]
+"""Colour and shape; either may be left open."""
+
+
+def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list[str], list[int | None]]:
+    """Draw a prompt for a picture.
+
+    Args:
+        seen: The picture's objects.
+        rng: Decides all of it.
+
+    Returns:
+        At least one phrase, and for each object the number of the phrase it answers; None: not asked for.
+    """
+    kind = float(rng.random())
+    names: list[Name]
+    asked: set[Name]
+    if kind < _BY_SHAPE:
+        asked = {(None, shape) for shape in CLASSES}
+        names = [(None, each.class_name) for each in seen]
+    elif kind < _BY_COLOR:
+        asked = {
+            (str(color), None) for color in rng.choice(HUES, int(rng.integers(1, len(HUES))), replace=False)
+        }
+        names = [(each.color, None) for each in seen]
+    else:
+        names = [(each.color, each.class_name) for each in seen]
+        asked = _some_of(names, rng)
+    order = sorted(asked, key=str)
+    rng.shuffle(order)
+    phrases = [_said(color, shape, rng) for color, shape in order]
+    return phrases, [order.index(name) if name in asked else None for name in names]
+
+
+def _some_of(names: Sequence[Name], rng: np.random.Generator) -> set[Name]:
+    """Some of the picture's own names, and a few like them that are not in it."""
+    own = sorted({name for name in names if name not in WITHHELD}, key=str)
+    kept = {name for name in own if rng.random() < 0.6}
+    foreign: set[Name] = set()
+    for _ in range(int(rng.integers(0 if kept else 1, _MOST_FOREIGN + 1))):
+        color, shape = str(rng.choice(HUES)), str(rng.choice(CLASSES[:-1]))
+        if own and rng.random() < 0.7:  # half right: the colour or the shape of something that is there
+            near_color, near_shape = own[int(rng.integers(len(own)))]
+            if near_shape != PERSON:
+                color, shape = (near_color, shape) if rng.random() < 0.5 else (color, near_shape)
+        if (color, shape) not in {*names, *WITHHELD}:
+            foreign.add((color, shape))
+    return kept | foreign or {(None, PERSON)}
+
+
+def _said(color: str | None, shape: str | None, rng: np.random.Generator) -> str:
+    words = SYNONYMS.get(shape or "", (shape,))
+    return " ".join(word for word in (color, words[int(rng.integers(len(words)))]) if word)
+
+
+# Does a detector read? One phrase alone, such as "red box", asked of scenes that hold other things too.
+
+
+@dataclass(slots=True)
+class _Tally:
+    asked: int = 0
+    surest_right: int = 0
+    by_chance: float = 0
+    answers: int = 0
+    right: int = 0
+    meant: int = 0
+
+    def figures(self, of: str) -> dict[str, float]:
+        asked = max(1, self.asked)
+        return {
+            f"{of} asked": self.asked,
+            f"{of} surest right": self.surest_right / asked,
+            f"{of} surest right unread": self.by_chance / asked,
+            f"{of} precision": self.right / max(1, self.answers),
+            f"{of} recall": self.right / max(1, self.meant),
+        }
+
+
+def open_score(folder: Path, pictures: Sequence[SeenPicture]) -> dict[str, float]:
+    """Ask for each colour of a shape alone, in every picture of several objects that do not all answer to it.
+
+    ``surest right`` is the share of such questions whose surest answer is, at IoU 0.5, an object of that
+    colour and shape; ``unread`` what a perfect detector would reach that cannot read and picks any object.
+    ``withheld`` are the colours of shapes that no training prompt put together, ``phrase`` the others.
+    ``absent answered`` is the share of questions for what is not there, one a picture, that were answered all
+    the same.
+    """
+    tallies = {"phrase": _Tally(), "withheld": _Tally()}
+    absent = answered = 0
+    names = list(product(HUES, SHAPES))
+    for place, (color, shape) in enumerate(names):
+        detector = GroundingDinoDetector(GroundingDinoConfig(weights=folder, words=(f"{color} {shape}",)))
+        tally = tallies["withheld" if (color, shape) in WITHHELD else "phrase"]
+        for number, picture in enumerate(pictures):
+            meant = sum((each.color, each.class_name) == (color, shape) for each in picture.objects)
+            if 0 < meant < len(picture.objects):
+                _ask(detector, picture, (color, shape), tally)
+            elif meant == 0 and number % len(names) == place:
+                absent, answered = absent + 1, answered + bool(detector.detect(picture.source))
+    of_all = {name: value for of, tally in tallies.items() for name, value in tally.figures(of).items()}
+    return {**of_all, "absent asked": absent, "absent answered": answered / max(1, absent)}
+
+
+def _ask(detector: Detector, picture: SeenPicture, name: tuple[str, str], tally: _Tally) -> None:
+    found = detector.detect(picture.source)
+    meant = [each for each in picture.objects if (each.color, each.class_name) == name]
+    tally.asked += 1
+    tally.surest_right += len(matched(found[:1], meant))
+    tally.by_chance += len(meant) / len(picture.objects)
+    tally.answers += len(found)
+    tally.right += len(matched(found, meant))
+    tally.meant += len(meant)
+
 
 GROUNDING_DINO_TRAINING = TrainingConfig(
     steps=3600,

@@ -9,11 +9,11 @@ from transformers import Mask2FormerImageProcessorPil
 
 from data_specs.detection import ClassMap, SurfaceClass
 from models.perception.mask2former import TINY_PX, Mask2FormerConfig, Mask2FormerSegmenter, tiny_mask2former
+from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
-from models.training.losses.surface_loss import SurfaceBatch, surface_loss
-from models.training.share import Share
+from models.training.losses.perception import SurfaceBatch, surface_loss
 from tasks.training.perception.pretrained_files import write_pretrained
-from tasks.training.perception.surfaces import SeenSurfaces, studio_surfaces, varied_batches
+from tasks.training.perception.samples import SeenSurfaces, studio_surfaces, varied_batches
 
 MASK2FORMER_TRAINING = TrainingConfig(
     steps=1200, batch_size=16, learning_rate=1e-3, warmup_steps=100, ema_decay=0.995, checkpoint_every=250

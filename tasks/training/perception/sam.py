@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from data_specs.arrays import Mask
 from data_specs.detection import Box
 from models.images.tensors import masks_to_tensor
+from models.perception.geometry import view_square
 from models.perception.sam import (
     FILL,
     SIZES,
@@ -21,13 +22,12 @@ from models.perception.sam import (
     prompts_of,
     squares_to_tensor,
 )
-from models.perception.view_square import view_square
 from models.perception.weights import FILE_NAME, weights_bytes
 from models.protocols import Segmenter
+from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import PromptedBatch, sam_loss
 from models.training.samplers import MixedBatches
-from models.training.share import Share
 from tasks.storage.atomic_files import write_durably
 from tasks.training.perception.samples import SeenObject, SeenPicture, clip_pictures, studio_picture
 

@@ -15,10 +15,10 @@ from models.perception.yolo import (
     class_notes,
     squares_to_tensor,
 )
+from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
-from models.training.losses.yolo_loss import BoxBatch, settle_normalisation, yolo_loss
+from models.training.losses.perception import BoxBatch, settle_normalisation, yolo_loss
 from models.training.samplers import MixedBatches
-from models.training.share import Share
 from tasks.storage.atomic_files import write_durably
 from tasks.training.perception.boxes import blind_recall, box_score, placed
 from tasks.training.perception.samples import CLASSES, SeenPicture, clip_pictures, studio_picture

@@ -308,11 +308,11 @@ def test_shots_and_a_clips_pairs_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_changes_while_it_is_read_is_told(tmp_path: Path, monkeypatch) -> None:
-    from tasks.sources import found
+    from tasks.sources import ingest
 
     for number in range(2):
         triplet(tmp_path / "pairs", f"p{number}", number)
-    listed = found.files_of_stems
+    listed = ingest.files_of_stems
 
     def then_one_more(root: Path, parts):
         yield from list(listed(root, parts))

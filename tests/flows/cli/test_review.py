@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from data_specs.candidate import Candidate
 from data_specs.review import Review
 from flows.cli.main import app
-from tasks.review.tokens import hash_secret
+from tasks.review.auth import hash_secret
 from tasks.storage.shards import encode_candidate, write_shard
 from tasks.storage.workspace import Workspace
 

@@ -15,7 +15,7 @@ import pytest
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.review import Review
-from flows.rorem.train_judge import JudgeTrainingConfig, held_out, train_on_reviews
+from flows.rorem.discriminator import JudgeTrainingConfig, held_out, train_on_reviews
 from models.training.loop import TrainingConfig
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.rorem.sample_pool import items_of

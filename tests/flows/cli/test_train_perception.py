@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from data_specs.errors import InputError
 from flows.cli.main import app
-from flows.train_perception import chosen
+from flows.shipped_models import chosen
 from models.perception.yolo import YoloConfig, YoloDetector, yolo_is_installed
 from tasks.training.perception import yolo
 

@@ -14,8 +14,7 @@ import pytest
 from data_specs.errors import FlowError, LedgerError, ModelError
 from flows.rorem.train_remover import RemoverTrainingConfig, train_on_version
 from models.training.loop import TrainingConfig
-from tasks.registry.model_card import check_weights
-from tasks.registry.store import BASE_FOLDER
+from tasks.registry.store import BASE_FOLDER, check_weights
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.sources.synthetic.shards import FilmWork, film
 from tasks.storage.dataset import create_version

@@ -26,8 +26,7 @@ from data_specs.version import DatasetVersion
 from flows.cli.main import app
 from flows.nightly.daily_report import DRIFT_EVENT, MorningConfig, look_back_now, publish_morning
 from flows.report.daily_page import morning_page
-from tasks.monitoring.daily_report import look_back
-from tasks.monitoring.drift import DriftLimits, keep_drift
+from tasks.monitoring.daily_report import DriftLimits, keep_drift, look_back
 from tasks.storage.workspace import Workspace
 
 NOW = datetime.now(UTC)

@@ -12,7 +12,7 @@ from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.pairs import StudioPairs
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.storage.dataset import verify_dataset
-from tasks.storage.shards.paths import tar_path
+from tasks.storage.shards.writer import tar_path
 from tasks.storage.workspace import Workspace
 
 NIGHT = date(2026, 11, 26)

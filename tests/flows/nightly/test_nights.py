@@ -29,8 +29,13 @@ from flows.nightly import nights
 from flows.nightly.candidates import CandidatesResult, NightlyCandidatesConfig, kept, nightly_candidates
 from flows.nightly.composites import NightlyCompositingConfig, nightly_compositing
 from flows.nightly.nights import NightSettings, night_of, night_seed
-from flows.rorem.retrain import RetrainConfig, retrain
-from flows.rorem.retrain_ready import RetrainTrigger, grown_since_training, last_trained_version
+from flows.rorem.retrain import (
+    RetrainConfig,
+    RetrainTrigger,
+    grown_since_training,
+    last_trained_version,
+    retrain,
+)
 from flows.rorem.round import RoundConfig
 from models.rorem.discriminator import DiscriminatorConfig, DiscriminatorNetwork, LoraDiscriminator
 from models.rorem.remover import SamplingConfig

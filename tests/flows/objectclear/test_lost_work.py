@@ -24,7 +24,7 @@ from tasks.sources.pairs import StudioPairs
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.sources.synthetic.shards import FilmWork, film
 from tasks.storage.dataset import load_samples, verify_dataset
-from tasks.storage.shards.paths import tar_path
+from tasks.storage.shards.writer import tar_path
 from tasks.storage.workspace import Workspace
 from tests.flows.conftest import filmed
 

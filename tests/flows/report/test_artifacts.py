@@ -11,8 +11,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.runtime import flow_run
 
 from data_specs.round import CycleResult, JudgeCurves, LossCurve
-from flows.report.artifacts import advance, publish_cycle, start_progress, summary
-from flows.report.picture_artifacts import artifact_key
+from flows.report.artifacts import advance, artifact_key, publish_cycle, start_progress, summary
 from flows.report.sheets import SampleRow, draw_grid
 
 

@@ -5,9 +5,8 @@ import pytest
 
 from data_specs.comparison import Comparison, Interval, MethodDifference, MethodResult, MetricLeftOut
 from flows.report.comparison_page import lead_sentence, write_comparison_page
-from flows.report.comparison_tables import definition_rows, difference_rows, left_out_rows, mean_rows
-from flows.report.paper_tables import paper_tables
-from flows.rorem.phase_figures import StepFigures
+from flows.report.tables import definition_rows, difference_rows, left_out_rows, mean_rows, paper_tables
+from flows.rorem.phases import StepFigures
 
 
 def interval(mean: float, low: float, high: float) -> Interval:

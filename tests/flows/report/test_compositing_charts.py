@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_specs.cutout import SHADOW_DIRECTIONS
-from flows.report.compositing_charts import count_bars, shadow_rose
+from flows.report.charts import count_bars, shadow_rose
 
 
 def petals(svg: str) -> list[np.ndarray]:

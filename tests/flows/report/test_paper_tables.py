@@ -2,11 +2,10 @@
 
 import pytest
 
-from data_specs.comparison import Comparison, Interval, MethodResult
-from data_specs.paper_table import PaperTable
+from data_specs.comparison import Comparison, Interval, MethodResult, PaperTable
 from data_specs.round import PhaseResult
-from flows.report.paper_tables import as_markdown, paper_rows, paper_tables, published_tables, small_print
-from flows.rorem.phase_figures import StepFigures
+from flows.report.tables import as_markdown, paper_rows, paper_tables, published_tables, small_print
+from flows.rorem.phases import StepFigures
 
 
 def table_of(tables: list[PaperTable], key: str) -> PaperTable:

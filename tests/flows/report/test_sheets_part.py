@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.report.sheets import CELL_PX
-from flows.report.sheets_part import Tile, draw_sheet
+from flows.report.sheets import CELL_PX, Tile, draw_sheet
 
 
 def flat(colour: tuple[int, int, int], side: int = 64) -> np.ndarray:

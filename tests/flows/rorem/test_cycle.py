@@ -12,8 +12,8 @@ from data_specs.errors import FlowError
 from data_specs.round import CycleResult
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
 from flows.rorem.initial_data import PreparationSettings
+from flows.rorem.phases import begin, finished
 from flows.rorem.round import RoundConfig, rorem_round, run_key
-from flows.rorem.standing import begin, finished
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.oracle import OracleConfig, read_candidates

@@ -7,8 +7,7 @@ import pytest
 from data_specs.composite import Composite
 from data_specs.round import CycleResult
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
-from flows.rorem.cycle_composites import CycleComposites, compositing_config
-from flows.rorem.initial_data import PreparationSettings
+from flows.rorem.initial_data import CycleComposites, PreparationSettings, compositing_config
 from tasks.evaluation.success import assess
 from tasks.review.oracle import read_candidates
 from tasks.sources.backgrounds import StudioBackgrounds

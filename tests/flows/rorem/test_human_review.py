@@ -24,9 +24,15 @@ from flows.runtime.prefect_server import free_port
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.batches import make_batch
-from tasks.review.resume import resume
 from tasks.review.resumer import wake_if_complete
-from tasks.review.suspended_runs import COMPLETE_EVENT, WaitingRun, pause_key, remember_waiting, wake_runs
+from tasks.review.suspended_runs import (
+    COMPLETE_EVENT,
+    WaitingRun,
+    pause_key,
+    remember_waiting,
+    resume,
+    wake_runs,
+)
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.rorem.sample_pool import choose_items, unused_items
 from tasks.storage.workspace import Workspace

@@ -13,8 +13,8 @@ from flows.rorem.round import RoundConfig, RoundOutcome, rorem_round, run_key
 from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
-from tasks.review.ending import settle
 from tasks.review.oracle import read_candidates
+from tasks.review.suspended_runs import settle
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.sources.synthetic.shards import FilmWork, film
 from tasks.storage.shards import ShardReader, decode_triplet

@@ -24,7 +24,7 @@ from flows.rorem.round import RoundConfig, rorem_round, run_key
 from flows.runtime.prefect_server import Server, free_port, is_ours, server_command
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
-from tasks.review.people import invite
+from tasks.review.auth import invite
 from tasks.review.suspended_runs import COMPLETE_EVENT
 from tasks.rorem.grow import candidates_by_item
 from tasks.sources.synthetic.samples import StudioConfig

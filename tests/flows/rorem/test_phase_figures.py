@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from data_specs.round import PhaseResult
-from flows.rorem.phase_figures import step_figures
-from flows.rorem.standing import PhaseOutcome, Standing
+from flows.rorem.phases import PhaseOutcome, Standing, step_figures
 from models.rorem.remover import SamplingConfig
 from tasks.evaluation.test_set import VersionSet
 from tasks.registry.store import keep_model, record

@@ -11,8 +11,14 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 
 from data_specs.shard import ShardRef
-from flows.rorem.retrain import RetrainConfig, retrain
-from flows.rorem.retrain_ready import READY_EVENT, RetrainTrigger, ask_for_retraining, grown_since_training
+from flows.rorem.retrain import (
+    READY_EVENT,
+    RetrainConfig,
+    RetrainTrigger,
+    ask_for_retraining,
+    grown_since_training,
+    retrain,
+)
 from tasks.storage.dataset import create_version, selection_of
 from tasks.storage.shards import ShardReader, decode_triplet, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace

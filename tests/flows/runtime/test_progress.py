@@ -9,7 +9,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 
-from flows.runtime.progress import say
+from flows.runtime.shards import say
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -19,7 +19,7 @@ from data_specs.errors import (
     StoreSilentError,
 )
 from flows.runtime.runs import stops_cleanly
-from tasks.execution.retries import RETRY_LOST_NETWORK, is_passing
+from tasks.execution.shard_task import RETRY_LOST_NETWORK, is_passing
 
 
 class Settings(BaseModel):

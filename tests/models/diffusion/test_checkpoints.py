@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flows.maintenance.full_health import check_published
+from flows.maintenance.doctor import check_published
 from models.diffusion.checkpoints import CHECKPOINTS, find_checkpoint
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from data_specs.metric import RemovedPicture
-from models.metrics.ssim import Ssim
+from models.metrics.psnr import Ssim
 
 
 def published_ssim(one: np.ndarray, other: np.ndarray) -> float:

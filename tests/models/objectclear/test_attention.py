@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from data_specs.errors import ModelError
 from models.objectclear import attention as object_attention
 from models.objectclear.attention import capture_object_attention, cross_attentions
-from models.objectclear.object_clear_sizes import build_full_object_clear
+from models.objectclear.network import build_full_object_clear
 
 POSITION = 5
 

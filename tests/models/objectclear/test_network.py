@@ -11,9 +11,13 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from transformers import CLIPVisionModelWithProjection
 
 from data_specs.errors import ModelError
-from models.objectclear.network import ObjectClearNetwork, embed_object, load_object_clear
-from models.objectclear.object_clear_sizes import build_full_object_clear
-from models.objectclear.object_token import ObjectTokenMLP
+from models.objectclear.network import (
+    ObjectClearNetwork,
+    ObjectTokenMLP,
+    build_full_object_clear,
+    embed_object,
+    load_object_clear,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 Shapes = dict[str, tuple[int, ...]]

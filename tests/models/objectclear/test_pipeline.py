@@ -16,10 +16,8 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpain
 from PIL import Image
 
 from data_specs.errors import InputError, ModelError
-from models.objectclear.network import ObjectClearNetwork
-from models.objectclear.object_clear_sampling import denoise
-from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
-from models.objectclear.pipeline import ObjectClearPipeline
+from models.objectclear.network import ObjectClearNetwork, build_tiny_image_encoder, build_tiny_object_clear
+from models.objectclear.pipeline import ObjectClearPipeline, denoise
 from models.objectclear.pipeline_io import ObjectClearOutput
 from models.objectclear.remover import ObjectClearRemover
 

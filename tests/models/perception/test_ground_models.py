@@ -12,13 +12,13 @@ from transformers import DepthAnythingForDepthEstimation, Dinov2Config, Mask2For
 from data_specs.detection import SurfaceClass
 from data_specs.errors import ModelError
 from models.perception.depth_anything import DepthAnythingConfig, DepthAnythingEstimator
-from models.perception.ground_registry import build_depth_estimator, build_ground_segmenter
 from models.perception.mask2former import Mask2FormerConfig
+from models.perception.registry import build_depth_estimator, build_ground_segmenter
 from models.perception.weights import SHIPPED
 from models.protocols import DepthEstimator, GroundSegmenter
 from tasks.training.perception.depth_anything import rank_correlation, relative_error
 from tasks.training.perception.mask2former import class_ious, confusion_of
-from tasks.training.perception.surfaces import SeenSurfaces, studio_surfaces
+from tasks.training.perception.samples import SeenSurfaces, studio_surfaces
 
 SHAPES = [(1, 1), (1, 300), (300, 1), (37, 61), (96, 96), (240, 320)]
 

@@ -22,9 +22,10 @@ from models.perception.grounding_dino import (
     GroundingDinoConfig,
     GroundingDinoDetector,
     phrase_scores,
+    prompts_of,
     tiny_grounding_dino,
+    tiny_tokenizer,
 )
-from models.perception.prompt import prompts_of, tiny_tokenizer
 from models.perception.registry import DetectorConfig
 from models.perception.yolo import YoloConfig
 

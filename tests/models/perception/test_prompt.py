@@ -7,7 +7,7 @@ import torch
 from transformers.models.grounding_dino.modeling_grounding_dino import SPECIAL_TOKENS, build_label_maps
 
 from data_specs.errors import ModelError
-from models.perception.prompt import load_tokenizer, prompts_of, tiny_tokenizer
+from models.perception.grounding_dino import load_tokenizer, prompts_of, tiny_tokenizer
 
 WORDS = ("red", "blue", "box", "cone", "person")
 

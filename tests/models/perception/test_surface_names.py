@@ -4,7 +4,7 @@ import pytest
 
 from data_specs.detection import SurfaceClass
 from data_specs.errors import ModelError
-from models.perception.surface_names import surfaces_of
+from models.perception.mask2former import surfaces_of
 
 
 def test_names_as_checkpoints_write_them() -> None:

@@ -21,9 +21,9 @@ from models.rorem.discriminator import (
     PooledHead,
     load_discriminator,
 )
+from models.training.distributed import Share
 from models.training.loop import TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
-from models.training.share import Share
 
 CONFIG = DiscriminatorConfig(
     lora_rank=8, lora_alpha=8, lora_targets=ATTENTION + CONVOLUTIONS, head="pooled", head_width=32

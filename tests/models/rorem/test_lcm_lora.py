@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from data_specs.errors import ModelError
 from models.diffusion.inpainting import InpaintingNetwork, load_network
-from models.objectclear.object_clear_sizes import build_full_object_clear
+from models.objectclear.network import build_full_object_clear
 from models.rorem.lcm_lora import LORA_FILE, LcmLoraConfig, save_lora, student_of, with_lcm_lora
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.training.distributed import Share
 from models.training.loop import TrainingConfig, train
-from models.training.share import Share
 
 CONFIG = TrainingConfig(
     steps=9, warmup_steps=3, learning_rate=1e-2, checkpoint_every=4, ema_decay=0.9, seed=3

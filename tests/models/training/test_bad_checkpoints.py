@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, save_checkpoint
-from models.training.distributed import RunningConfig
+from models.training.distributed import RunningConfig, Share
 from models.training.loop import train
-from models.training.share import Share
 
 
 def test_a_loss_that_is_no_number_is_an_error_that_keeps_the_checkpoint(

@@ -4,8 +4,7 @@ from collections import Counter
 
 import pytest
 
-from models.training.bucket_order import BucketBatches
-from models.training.samplers import MixedBatches
+from models.training.samplers import BucketBatches, MixedBatches
 
 BUCKETS = [list(range(0, 40, 2)), list(range(1, 13, 2)), list(range(100, 109))]
 """20, 6 and 9 samples."""

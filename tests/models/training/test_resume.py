@@ -8,9 +8,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from models.training.distributed import RunningConfig
+from models.training.distributed import RunningConfig, Share
 from models.training.loop import TrainingConfig, train
-from models.training.share import Share
 
 
 @pytest.mark.parametrize("kill_at", [2, 4, 6, 8, 9])

@@ -23,12 +23,12 @@ from tasks.evaluation.benchmark import (
     recorded_model,
     same_size_batches,
 )
-from tasks.evaluation.results_file import read_results
+from tasks.evaluation.statistics import read_results
 from tasks.evaluation.success import assess
 from tasks.evaluation.test_set import VersionSet, pinned
 from tasks.registry.removers import open_champion
-from tasks.sources.folder import FolderConfig, folder_triplets
 from tasks.sources.ingest import FolderSource
+from tasks.sources.triplet_files import FolderConfig, folder_triplets
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.evaluation.bootstrap import RESAMPLES, bootstrap_mean
+from tasks.evaluation.statistics import RESAMPLES, bootstrap_mean
 
 
 @pytest.mark.parametrize("count", [2, 17, 300])

@@ -6,7 +6,7 @@ import pytest
 
 from data_specs.comparison import PictureResult
 from data_specs.errors import InputError
-from tasks.evaluation.results_file import Measurement, read_results, results_bytes
+from tasks.evaluation.statistics import Measurement, read_results, results_bytes
 
 MEASUREMENT = Measurement(
     method="telea", model_hash="telea-3", measured_on="w", dataset_version=4, split="test",

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from data_specs.comparison import PictureResult
-from tasks.evaluation.results_file import Measurement
-from tasks.evaluation.statistics import method_difference, method_result, worst_median_best
+from tasks.evaluation.statistics import Measurement, method_difference, method_result, worst_median_best
 
 
 def rows_of(method: str, values: list[float]) -> list[PictureResult]:

@@ -11,10 +11,8 @@ import pytest
 from data_specs.errors import DiskFullError, InputError, WorkerError
 from tasks.execution import do_shard
 from tasks.execution import local_executors as registry
-from tasks.execution.config import INLINE, ProcessesConfig
-from tasks.execution.executor import TRIES, Pool
-from tasks.execution.local_executors import open_workers, workers_of
-from tasks.execution.process_slot import ProcessSlot
+from tasks.execution.executor import INLINE, TRIES, Pool, ProcessesConfig
+from tasks.execution.local_executors import ProcessSlot, open_workers, workers_of
 from tasks.rorem.propose import propose
 from tasks.storage.workspace import LEDGER_VARIABLE, Workspace
 from tests.tasks.execution import jobs
@@ -98,7 +96,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script.write_text(
         "import sys, time\n"
         "from tasks.execution.executor import Pool\n"
-        "from tasks.execution.process_slot import ProcessSlot\n"
+        "from tasks.execution.local_executors import ProcessSlot\n"
         "from tests.tasks.execution import jobs\n"
         "if __name__ == '__main__':\n"
         "    pool = Pool([ProcessSlot(None, 1)])\n"

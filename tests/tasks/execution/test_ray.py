@@ -13,9 +13,8 @@ import pytest
 from benchmarks._ray_cluster import ray_cluster
 from data_specs.errors import InputError, WorkerError
 from flows.runtime.prefect_server import free_port
-from tasks.execution.config import RayConfig
+from tasks.execution.executor import RayConfig, Workers
 from tasks.execution.local_executors import open_workers
-from tasks.execution.protocol import Workers
 from tests.tasks.execution import jobs
 from tests.tasks.execution.conftest import assert_each_once, loads, made_by, wait_until
 
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 ASKING = """
 import sys
 from data_specs.errors import WorkerError
-from tasks.execution.config import RayConfig
+from tasks.execution.executor import RayConfig
 from tasks.execution.local_executors import open_workers
 from tests.tasks.execution import jobs
 try:

@@ -5,10 +5,10 @@ import pytest
 
 from data_specs.cutout import Cutout
 from data_specs.plate import Plate
-from tasks.objectclear.cut_out import cut_out
-from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.blend import tone_of
+from tasks.objectclear.cutout import cut_out
+from tasks.objectclear.plate import PlateConfig
 from tasks.objectclear.synthetic import as_captured_pair, studio_plate
-from tasks.objectclear.tone import tone_of
 from tasks.sources.synthetic.samples import Shot, StudioConfig, make_shot
 from tasks.sources.synthetic.scene import World
 

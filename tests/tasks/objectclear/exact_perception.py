@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 
 from data_specs.arrays import Depth, Mask, RgbImage
-from data_specs.captured_pair import CapturedPair
+from data_specs.captured_pair import CapturedPair, PicturePair
 from data_specs.detection import Box, ClassMap, Detection, SurfaceClass
-from data_specs.picture_pair import PicturePair
 from tasks.objectclear.perception import Perception
 
 

@@ -4,8 +4,7 @@ from data_specs.cutout import Cutout
 from data_specs.keys import Split
 from data_specs.plate import Plate
 from data_specs.shard import ShardRef
-from tasks.objectclear.compose import ComposeConfig
-from tasks.objectclear.composite import ComposeWork
+from tasks.objectclear.composite import ComposeConfig, ComposeWork
 from tasks.storage.shards import encode_cutout, encode_plate, write_shard
 from tasks.storage.workspace import Workspace
 

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tasks.objectclear.blend import blend, seen_of
-from tasks.objectclear.layer import Layer
+from tasks.objectclear.blend import Layer, blend, seen_of
 
 HEIGHT, WIDTH = 12, 14
 # Half the pixels of real layers are empty or full; drawn bytes alone would hardly ever be.

@@ -7,7 +7,7 @@ import pytest
 from data_specs.arrays import RgbImage
 from tasks.objectclear.align import align_pair
 from tasks.objectclear.change_mask import DifferenceConfig, changed_region
-from tasks.objectclear.object_mask_part import mask_iou
+from tasks.objectclear.object_mask import mask_iou
 from tasks.sources.synthetic.samples import Shot
 
 CONFIG = DifferenceConfig()

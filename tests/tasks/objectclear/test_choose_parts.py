@@ -4,7 +4,7 @@ import numpy as np
 
 from data_specs.cutout import ShadowClass
 from data_specs.reject import Reject, RejectReason
-from tasks.objectclear.choose_parts import Parts, choose_parts
+from tasks.objectclear.composite import Parts, choose_parts
 
 CLASSES: list[ShadowClass] = ["left", "right", "left", "none", "none", "none", "towards"]
 

@@ -16,8 +16,7 @@ from data_specs.cutout import Cutout
 from data_specs.errors import InputError
 from data_specs.plate import Plate
 from data_specs.reject import Reject
-from tasks.objectclear.choose_parts import choose_parts
-from tasks.objectclear.compose import ComposeConfig, compose
+from tasks.objectclear.composite import ComposeConfig, choose_parts, compose
 from tasks.storage.shards import decode_composite, encode_composite
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -176,10 +175,10 @@ def digest_of(composites: list[Composite]) -> str:
 IN_ANOTHER_PROCESS = """
 import hashlib
 from data_specs.cutout import Cutout
-from tasks.objectclear.compose import ComposeConfig, compose
-from tasks.objectclear.cut_out import cut_out
+from tasks.objectclear.composite import ComposeConfig, compose
+from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.synthetic import as_captured_pair, studio_plate
-from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.plate import PlateConfig
 from tasks.storage.shards import encode_composite
 from tasks.sources.synthetic.scene import World
 from tasks.sources.synthetic.samples import StudioConfig, make_shot

@@ -9,11 +9,10 @@ import pytest
 from data_specs.captured_pair import CapturedPair
 from data_specs.cutout import Cutout
 from data_specs.reject import Reject, RejectReason
-from tasks.objectclear.cut_out import cut_out
-from tasks.objectclear.foot import contact_of, foot_of
-from tasks.objectclear.layers import effect_layer
-from tasks.objectclear.object_mask_part import mask_iou
-from tasks.objectclear.soft_matte import soft_matte
+from tasks.objectclear.cutout import cut_out
+from tasks.objectclear.ground import contact_of, foot_of
+from tasks.objectclear.layers import effect_layer, soft_matte
+from tasks.objectclear.object_mask import mask_iou
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.synthetic.samples import Shot
 

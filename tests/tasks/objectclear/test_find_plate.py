@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 
 from data_specs.arrays import Depth, RgbImage
-from data_specs.background import Background
 from data_specs.detection import ClassMap, SurfaceClass
-from data_specs.plate import Plate
+from data_specs.plate import Background, Plate
 from data_specs.reject import Reject, RejectReason
 from models.perception.depth_anything import DepthAnythingConfig
-from models.perception.ground_registry import build_depth_estimator, build_ground_segmenter
 from models.perception.mask2former import Mask2FormerConfig
-from tasks.objectclear.find_plate import find_plate
-from tasks.objectclear.flat_ground import FlatGroundConfig
-from tasks.objectclear.plate_part import PlateConfig
+from models.perception.registry import build_depth_estimator, build_ground_segmenter
+from tasks.objectclear.ground import FlatGroundConfig
+from tasks.objectclear.plate import PlateConfig, find_plate
 from tasks.sources.backgrounds import ClipBackground, read_backgrounds
-from tasks.training.perception.surfaces import SeenSurfaces, studio_surfaces
+from tasks.training.perception.samples import SeenSurfaces, studio_surfaces
 
 FLATNESS = FlatGroundConfig()
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from data_specs.detection import SurfaceClass
-from tasks.objectclear.flat_ground import FlatGroundConfig, flat_ground
-from tasks.objectclear.ground import fit_ground_plane
-from tasks.training.perception.surfaces import studio_surfaces
+from tasks.objectclear.ground import FlatGroundConfig, fit_ground_plane, flat_ground
+from tasks.training.perception.samples import studio_surfaces
 
 FOCAL, HEIGHT, WIDTH = 110.0, 96, 128
 CONFIG = FlatGroundConfig()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.objectclear.ground_part import bearing, depression, fit_horizon, on_the_ground
+from tasks.objectclear.ground import bearing, depression, fit_horizon, on_the_ground
 from tasks.sources.synthetic.lighting import GROUND
 from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.scene import World, draw_scene, focal_px

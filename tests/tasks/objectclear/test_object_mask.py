@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.captured_pair import CapturedPair
+from data_specs.captured_pair import CapturedPair, PicturePair
 from data_specs.cutout import Cutout
 from data_specs.detection import Box, Detection
-from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject, RejectReason
-from tasks.objectclear.cut_out import cut_out
-from tasks.objectclear.flat_ground import FlatGroundConfig
-from tasks.objectclear.object_mask import CaptureConfig, capture_pair
-from tasks.objectclear.object_mask_part import mask_iou
+from tasks.objectclear.cutout import cut_out
+from tasks.objectclear.ground import FlatGroundConfig
+from tasks.objectclear.object_mask import CaptureConfig, capture_pair, mask_iou
 from tasks.objectclear.perception import Perception
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.synthetic.samples import Shot

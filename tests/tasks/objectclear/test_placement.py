@@ -9,12 +9,10 @@ import pytest
 from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from data_specs.reject import Reject, RejectReason
-from tasks.objectclear.compose import ComposeConfig, compose
-from tasks.objectclear.ground_part import depression
-from tasks.objectclear.layer import scaled_layer
-from tasks.objectclear.neighbours import Placed, quarrel
-from tasks.objectclear.placement import PlacementConfig, place, scale_at
-from tasks.objectclear.tone import tone_of
+from tasks.objectclear.blend import scaled_layer, tone_of
+from tasks.objectclear.composite import ComposeConfig, compose
+from tasks.objectclear.ground import depression
+from tasks.objectclear.placement import Placed, PlacementConfig, place, quarrel, scale_at
 
 
 def a_cutout(height: int = 30, width: int = 20, foot_depth: float = 4.0, shadow: int = 0) -> Cutout:

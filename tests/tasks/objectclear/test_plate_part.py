@@ -6,9 +6,8 @@ import pytest
 
 from data_specs.plate import Plate
 from data_specs.reject import Reject, RejectReason
-from tasks.objectclear.match_tone import ToneConfig, colour_gains, grain_window
-from tasks.objectclear.plate_part import PlateConfig, make_plate
-from tasks.objectclear.tone import tone_of
+from tasks.objectclear.blend import ToneConfig, colour_gains, grain_window, tone_of
+from tasks.objectclear.plate import PlateConfig, make_plate
 from tasks.sources.image_files import RejectedPicture, read_picture
 
 

@@ -8,12 +8,10 @@ import pytest
 from models.perception.sam import SamConfig
 from models.perception.weights import SHIPPED
 from tasks.objectclear.cutout import CutOutWork
-from tasks.objectclear.flat_ground import FlatGroundConfig
+from tasks.objectclear.ground import FlatGroundConfig
 from tasks.objectclear.object_mask import CaptureConfig
-from tasks.objectclear.perception import PerceptionConfig
-from tasks.objectclear.plate import PlateWork
-from tasks.objectclear.plate_part import PlateConfig
-from tasks.objectclear.seeing_work import SeeingWork
+from tasks.objectclear.perception import PerceptionConfig, SeeingWork
+from tasks.objectclear.plate import PlateConfig, PlateWork
 from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.pairs import StudioPairs
 

@@ -7,9 +7,8 @@ import pytest
 
 from data_specs.captured_pair import CapturedPair
 from data_specs.cutout import SHADOW_DIRECTIONS
-from tasks.objectclear.ground_part import fit_horizon
+from tasks.objectclear.ground import fit_horizon, shadow_angle, shadow_class_of
 from tasks.objectclear.layers import effect_layer
-from tasks.objectclear.shadow_direction import shadow_angle, shadow_class_of
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.synthetic.samples import StudioConfig, make_shot
 

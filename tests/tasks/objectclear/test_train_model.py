@@ -7,13 +7,17 @@ import pytest
 import torch
 
 from flows.objectclear.train_model import film_pairs
-from models.objectclear.network import ObjectClearNetwork
-from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.objectclear.network import ObjectClearNetwork, build_tiny_image_encoder, build_tiny_object_clear
+from models.training.distributed import Share
 from models.training.loop import TrainingConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
-from models.training.share import Share
-from tasks.objectclear.measure_object_clear import PlainObjectClear, attention_iou
-from tasks.objectclear.train_model import foreground_batch, foreground_pair, train_object_clear
+from tasks.objectclear.train_model import (
+    PlainObjectClear,
+    attention_iou,
+    foreground_batch,
+    foreground_pair,
+    train_object_clear,
+)
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.sources.synthetic.samples import StudioConfig, make_shot, studio_triplets
 from tasks.storage.workspace import Workspace

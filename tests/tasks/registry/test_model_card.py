@@ -8,9 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import tasks.registry.code_revision
-from tasks.registry.code_revision import code_revision
-from tasks.registry.store import keep_model, record
+import tasks.registry.store
+from tasks.registry.store import code_revision, keep_model, record
 from tasks.storage.workspace import Workspace
 
 
@@ -71,8 +70,8 @@ def test_entered_again_by_other_code_it_stays_as_it_was(
 def test_the_revision_is_this_checkouts_or_the_versions_and_never_a_strangers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks.registry.code_revision, "_ROOT", tmp_path)
-    git = tasks.registry.code_revision._git
+    monkeypatch.setattr(tasks.registry.store, "_ROOT", tmp_path)
+    git = tasks.registry.store._git
     code_revision.cache_clear()
     assert not code_revision() or code_revision().startswith("cleanplate "), "no checkout here"
     for words in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
@@ -86,7 +85,7 @@ def test_the_revision_is_this_checkouts_or_the_versions_and_never_a_strangers(
     code_revision.cache_clear()
     assert code_revision() == f"{head}-dirty"
     (tmp_path / "inside").mkdir()
-    monkeypatch.setattr(tasks.registry.code_revision, "_ROOT", tmp_path / "inside")
+    monkeypatch.setattr(tasks.registry.store, "_ROOT", tmp_path / "inside")
     code_revision.cache_clear()
     assert head not in code_revision(), "installed inside somebody else's checkout"
     code_revision.cache_clear()

@@ -9,7 +9,7 @@ import pytest
 from data_specs.errors import InputError, ModelError
 from data_specs.model_record import ModelKind
 from models.baselines.telea import TeleaFill
-from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.remover import ObjectClearRemover
 from models.protocols import AttentiveRemover

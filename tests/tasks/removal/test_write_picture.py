@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_specs.errors import InputError
-from tasks.removal.write_picture import check_writable, write_picture
+from tasks.removal.files import check_writable, write_picture
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,7 +56,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     before = path.read_bytes()
     script = (
         "import resource, signal, sys; import numpy as np; from pathlib import Path\n"
-        "from data_specs.errors import InputError; from tasks.removal.write_picture import write_picture\n"
+        "from data_specs.errors import InputError; from tasks.removal.files import write_picture\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)\n"

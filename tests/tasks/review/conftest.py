@@ -16,9 +16,9 @@ from benchmarks._review_server import review_server
 from data_specs.candidate import Candidate
 from data_specs.review_batch import QueuePolicy
 from models.images.mask_variants import MaskVariant
+from tasks.review.auth import invite
 from tasks.review.batches import make_batch
 from tasks.review.oracle import read_candidates
-from tasks.review.people import invite
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.rorem.sample_pool import items_of
 from tasks.sources.synthetic.samples import StudioConfig

@@ -13,10 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tasks.review.app import create_app
-from tasks.review.limits import RateLimits
-from tasks.review.middleware import HEADERS, MAX_BODY_BYTES
-from tasks.review.people import invite
-from tasks.review.proxy import PublicUrl
+from tasks.review.auth import RateLimits, invite
+from tasks.review.middleware import HEADERS, MAX_BODY_BYTES, PublicUrl
 from tasks.storage.shards import encode_candidate, write_shard
 from tasks.storage.workspace import Workspace
 

@@ -22,7 +22,7 @@ OPEN_FILES, HALF_SENT = 256, 300
 CSRF = "X-Cleanplate-CSRF"
 
 PATIENT_FOR_A_SECOND = """
-import tasks.review.connections as connections
+import tasks.review.middleware as connections
 connections.REQUEST_SECONDS = 1.0
 from flows.cli.main import app
 app()

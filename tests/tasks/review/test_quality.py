@@ -9,7 +9,7 @@ from nltk.metrics.agreement import AnnotationTask
 
 from data_specs.review import Decision, Review
 from data_specs.review_batch import Answer, QueuePolicy, ReviewBatch, ReviewItem
-from tasks.review.plan import KnownAnswer
+from tasks.review.batches import KnownAnswer
 from tasks.review.quality import batch_quality, cohen_kappa, krippendorff_alpha, quality_of
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -7,8 +7,7 @@ import pytest
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from data_specs.errors import InputError
-from tasks.review.middleware import host_name
-from tasks.review.proxy import PublicUrl, proxy_addresses
+from tasks.review.middleware import PublicUrl, host_name, proxy_addresses
 from tasks.review.serve import Address, serve
 
 

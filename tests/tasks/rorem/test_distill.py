@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_specs.errors import ModelError
-from flows.rorem.distil_remover import DistillationConfig, distil_on_version
+from flows.rorem.train_remover import DistillationConfig, distil_on_version
 from models.rorem.lcm_lora import LcmLoraConfig, with_lcm_lora
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import TrainingConfig

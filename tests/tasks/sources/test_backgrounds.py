@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_specs.background import Background
 from data_specs.errors import InputError
+from data_specs.plate import Background
 from data_specs.reject import Reject, RejectReason
-from tasks.objectclear.plate_part import PlateConfig
+from tasks.objectclear.plate import PlateConfig
 from tasks.objectclear.synthetic import studio_plate
 from tasks.sources.backgrounds import (
     ClipBackground,

@@ -11,7 +11,7 @@ from PIL import Image
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
-from tasks.sources.folder import FolderConfig, folder_triplets
+from tasks.sources.triplet_files import FolderConfig, folder_triplets
 
 HEIGHT, WIDTH = 80, 120
 PARTS = ("source", "mask", "ground_truth")

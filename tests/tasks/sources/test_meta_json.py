@@ -10,7 +10,7 @@ from PIL import Image
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
-from tasks.sources.meta_json import MetaJsonConfig, meta_json_triplets
+from tasks.sources.triplet_files import MetaJsonConfig, meta_json_triplets
 
 
 def write_dataset(root: Path) -> dict[str, str]:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from data_specs.captured_pair import PicturePair
 from data_specs.errors import InputError
-from data_specs.picture_pair import PicturePair
 from data_specs.reject import Reject
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.sources.pairs import ClipPairs, FolderPairs, StudioPairs, count_pairs, read_pairs, reduced

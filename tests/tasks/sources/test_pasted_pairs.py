@@ -12,8 +12,13 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key, split_of_scene
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
-from tasks.sources.pasted_object import cut_object, paste, reduced_object
-from tasks.sources.pasted_pairs import HighResolutionConfig, high_resolution_triplets
+from tasks.sources.pasted_pairs import (
+    HighResolutionConfig,
+    cut_object,
+    high_resolution_triplets,
+    paste,
+    reduced_object,
+)
 
 Folder = Callable[..., Path]
 RED = (230, 20, 20)

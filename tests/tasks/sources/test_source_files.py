@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from data_specs.errors import InputError
-from tasks.sources.folder import FolderConfig
-from tasks.sources.meta_json import MetaJsonConfig
 from tasks.sources.openimages_pool import PoolConfig
 from tasks.sources.source_files import files_digest
+from tasks.sources.triplet_files import FolderConfig, MetaJsonConfig
 
 
 def write(path: Path, content: bytes) -> None:

@@ -23,7 +23,7 @@ from tasks.sources.ingest import HighResolutionSource, IngestWork, ingest_files
 from tasks.sources.source_files import files_digest
 from tasks.storage.dataset import create_version, selection_of
 from tasks.storage.shards import ShardReader
-from tasks.training.size_buckets import size_buckets
+from tasks.training.data import size_buckets
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=2)
 

@@ -5,7 +5,7 @@ import pytest
 
 from data_specs.triplet import Triplet
 from tasks.evaluation.evaluate import read_triplets
-from tasks.training.base_pictures import base_triplet
+from tasks.training.base import base_triplet
 
 DRAWS = 600
 

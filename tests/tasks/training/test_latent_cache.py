@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from data_specs.errors import ModelError
 from models.diffusion.tiny_vae import PatchCodec
-from models.objectclear.object_clear_sizes import build_tiny_image_encoder, build_tiny_object_clear
+from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.rorem.remover import SamplingConfig
 from models.training import distributed as running
 from models.training.distributed import RunningConfig

@@ -10,8 +10,7 @@ from transformers import GroundingDinoForObjectDetection
 from transformers.loss.loss_grounding_dino import GroundingDinoForObjectDetectionLoss
 from transformers.models.grounding_dino.modeling_grounding_dino import build_label_maps, build_text_mask
 
-from models.perception.grounding_dino import tiny_grounding_dino
-from models.perception.prompt import prompts_of, tiny_tokenizer
+from models.perception.grounding_dino import prompts_of, tiny_grounding_dino, tiny_tokenizer
 from models.training.losses.grounding import (
     GroundedBatch,
     decoder_stages,

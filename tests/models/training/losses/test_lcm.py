@@ -11,6 +11,7 @@ from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from models.diffusion.inpainting import InpaintingNetwork
 from models.images.tensors import masks_to_tensor, pictures_to_tensor
 from models.rorem.lcm_lora import LcmLoraConfig, lcm_schedule, student_of
+from models.training.distributed import Share
 from models.training.loop import TrainingConfig, train
 from models.training.losses.lcm import (
     LcmLossConfig,
@@ -20,7 +21,6 @@ from models.training.losses.lcm import (
     parts_of,
 )
 from models.training.losses.remover import Denoising, TripletBatch
-from models.training.share import Share
 
 SPREAD = 0.7
 """Of the Gaussian that clean latents come from."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models.objectclear.attention import capture_object_attention
+from models.training.distributed import Share
 from models.training.loop import TrainingConfig, train
 from models.training.losses.object_clear import (
     ForegroundBatch,
@@ -14,7 +15,6 @@ from models.training.losses.object_clear import (
     object_clear_loss,
     small_foreground,
 )
-from models.training.share import Share
 
 
 def left_quarter() -> torch.Tensor:

@@ -8,8 +8,8 @@ import torch
 
 from models.diffusion.inpainting import InpaintingNetwork
 from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.training.distributed import Share
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
-from models.training.share import Share
 
 SIDE, PATCH = 32, 4
 

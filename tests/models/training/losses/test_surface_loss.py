@@ -3,7 +3,7 @@
 import torch
 
 from models.perception.mask2former import tiny_mask2former
-from models.training.losses.surface_loss import SurfaceBatch, surface_loss
+from models.training.losses.perception import SurfaceBatch, surface_loss
 
 
 def halves() -> SurfaceBatch:

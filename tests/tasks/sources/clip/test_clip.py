@@ -10,9 +10,8 @@ from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
 from tasks.sources.clip.background import clean_plate
 from tasks.sources.clip.change import change_mask, change_score
-from tasks.sources.clip.clip import SAMPLE_CLIP, ClipConfig, clip_triplets
-from tasks.sources.clip.clip_blocks import time_blocks
-from tasks.sources.clip.clip_light import match_light_locally
+from tasks.sources.clip.clip import SAMPLE_CLIP, ClipConfig, clip_triplets, time_blocks
+from tasks.sources.clip.frames import match_light_locally
 
 FRAMES, HEIGHT, WIDTH, RATE = 120, 144, 192, 10.0
 SLOW = slice(36, 84)

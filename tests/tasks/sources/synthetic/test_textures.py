@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from tasks.sources.synthetic.lighting import albedo
 from tasks.sources.synthetic.scene import Texture, World, draw_scene
-from tasks.sources.synthetic.textures import albedo
 
 
 def texture_like(kind: str, contrast: float) -> Texture:

@@ -13,7 +13,7 @@ from data_specs.errors import ShardError
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.storage.atomic_files import aside_path
 from tasks.storage.dataset import create_version, verify_dataset
-from tasks.storage.dataset.manifest import manifest_bytes, parse_samples, samples_bytes
+from tasks.storage.dataset.versions import manifest_bytes, parse_samples, samples_bytes
 from tasks.storage.shards import ShardReader, write_shard
 from tasks.storage.workspace import Workspace
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.storage.atomic_files import aside_path
-from tasks.storage.object_store.cache import Cache
+from tasks.storage.object_store.cached import Cache
 
 ROOT = Path(__file__).parents[4]
 
@@ -80,7 +80,7 @@ def test_a_forked_childs_copy_lets_nothing_go(root: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from tasks.storage.object_store.cache import Cache
+from tasks.storage.object_store.cached import Cache
 Cache(Path(sys.argv[1]), 1).hold(["shards/0.tar"])
 print(Cache(Path(sys.argv[1]), 1).make_room(0), flush=True)
 os.kill(os.getpid(), 9)

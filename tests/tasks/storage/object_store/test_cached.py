@@ -20,7 +20,7 @@ from data_specs.errors import InputError, ShardError, StoreError
 from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
 from models.rorem.remover import SamplingConfig
-from tasks.execution.shard_job import in_workspace
+from tasks.execution.shard_task import in_workspace
 from tasks.registry.store import keep_model
 from tasks.rorem.propose import RemoverRef
 from tasks.rorem.train_discriminator import JudgeRef, TrainedJudge, newest_judge

@@ -11,9 +11,8 @@ from safetensors.numpy import load
 from data_specs.composite import Composite, PlacedObject
 from data_specs.cutout import Cutout
 from data_specs.errors import ShardError
-from data_specs.plate import Plate
+from data_specs.plate import Plate, Tone
 from data_specs.shard import EncodedSample, Stage
-from data_specs.tone import Tone
 from tasks.storage.shards import (
     ShardReader,
     decode_composite,

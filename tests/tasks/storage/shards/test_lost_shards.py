@@ -11,7 +11,7 @@ from models.training.distributed import RunningConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.rorem.train_remover import RemoverTraining, train_remover
-from tasks.storage.shards.paths import tar_path
+from tasks.storage.shards.writer import tar_path
 
 
 def work_on(studio) -> RemoverTraining:

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 
 from data_specs.detection import Box
-from tasks.objectclear.train_image_encoder import HUES
-from tasks.training.perception.asked_words import SYNONYMS, VOCABULARY, WITHHELD, asked_of
+from tasks.objectclear.train_model import HUES
+from tasks.training.perception.grounding_dino import SYNONYMS, VOCABULARY, WITHHELD, asked_of
 from tasks.training.perception.samples import CLASSES, SeenObject
 
 SHAPE_OF = {word: shape for shape in CLASSES for word in SYNONYMS.get(shape, (shape,))}

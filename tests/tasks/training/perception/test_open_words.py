@@ -8,8 +8,8 @@ import pytest
 from data_specs.arrays import RgbImage
 from data_specs.detection import Box, Detection
 from models.perception.grounding_dino import GroundingDinoConfig
-from tasks.training.perception import open_words
-from tasks.training.perception.open_words import open_score
+from tasks.training.perception import grounding_dino
+from tasks.training.perception.grounding_dino import open_score
 from tasks.training.perception.samples import SeenObject, SeenPicture
 
 
@@ -57,7 +57,7 @@ class Stub:
 def test_reading_shows(
     monkeypatch: pytest.MonkeyPatch, kind: str, right: float, precision: float, recall: float, absent: float
 ) -> None:
-    monkeypatch.setattr(open_words, "GroundingDinoDetector", type("Stub", (Stub,), {"kind": kind}))
+    monkeypatch.setattr(grounding_dino, "GroundingDinoDetector", type("Stub", (Stub,), {"kind": kind}))
     figures = open_score(Path("weights"), PICTURES)
     assert figures["phrase asked"] == 3
     assert figures["withheld asked"] == 1

@@ -7,10 +7,10 @@ from scipy.stats import spearmanr
 
 from data_specs.detection import SurfaceClass
 from models.perception.depth_anything import tiny_depth_anything
-from models.training.losses.inverse_depth_loss import DepthBatch, inverse_depth_loss
+from models.training.losses.perception import DepthBatch, inverse_depth_loss
 from tasks.training.perception.depth_anything import rank_correlation, relative_error
 from tasks.training.perception.mask2former import class_ious, confusion_of
-from tasks.training.perception.surfaces import studio_surfaces, varied, varied_batches
+from tasks.training.perception.samples import studio_surfaces, varied, varied_batches
 
 FOUR = np.array([[0, 1], [2, 3]], np.uint8)
 
