@@ -13,8 +13,8 @@ from data_specs.shard import EncodedSample
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.composite import ComposeConfig, Parts, choose_parts, compose
 from tasks.objectclear.cutout import cut_out
-from tasks.objectclear.plate import PlateConfig
-from tasks.objectclear.synthetic import as_captured_pair, studio_plate
+from tasks.objectclear.plate import PlateConfig, studio_plate
+from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.synthetic.samples import StudioConfig, make_shot
 from tasks.sources.synthetic.scene import World
 from tasks.storage.shards import decode_cutout, decode_plate, encode_cutout, encode_plate

@@ -23,6 +23,7 @@ from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.triplet import Triplet
 from data_specs.version import DatasetVersion
+from data_specs.work import RemoverRef
 from flows.objectclear.train_model import film_pairs, unseen_pairs
 from models.diffusion.inpainting import InpaintingNetwork
 from models.profiles import PROFILES
@@ -34,7 +35,6 @@ from models.training.losses.lcm import LcmLossConfig
 from tasks.evaluation.evaluate import evaluate
 from tasks.registry.store import BASE_FOLDER, keep_model, network_at
 from tasks.rorem.distill import Distillation, distil_remover
-from tasks.rorem.propose import RemoverRef
 from tasks.rorem.train_remover import RemoverTraining, train_remover
 from tasks.storage.dataset.versions import create_version
 from tasks.storage.workspace import Workspace

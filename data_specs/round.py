@@ -1,6 +1,6 @@
 """What a cycle reports: a row for each phase, a row for each judge (RORem, table 1)."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,17 @@ class PhaseResult(BaseModel):
     reason: str
     """Why it was promoted or not, in one sentence."""
     seconds: float = Field(ge=0)
+
+
+class StepFigures(NamedTuple):
+    """What a cycle's steps found on their own test pictures."""
+
+    results: list[PhaseResult]
+    """In order."""
+    psnr: dict[str, float]
+    """Step's name → whole-picture dB of the remover in charge after it; absent where it was not measured."""
+    measured_on: str
+    """Those pictures, for people; empty where no step has a PSNR."""
 
 
 class JudgeResult(BaseModel):

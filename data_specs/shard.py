@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import Split
 
+PictureFormat = Literal["png", "jpeg"]
+"""``png`` is lossless; ``jpeg`` is quality 95 without chroma subsampling, a quarter of the size."""
+
+
 Stage = Literal[
     "triplets", "pool", "truth", "candidates", "grown", "cutouts", "plates", "composites", "refused"
 ]

@@ -19,9 +19,10 @@ from data_specs.errors import FlowError, InputError, ShardError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
+from data_specs.work import ShardWork
 from flows.runtime.runs import stops_cleanly
 from flows.runtime.shards import anew, say_lost
-from tasks.execution.shard_task import ShardWork, lost_works
+from tasks.execution.shard_task import lost_works
 from tasks.sources.clip.clip import ClipConfig
 from tasks.sources.ingest import (
     Cursor,

@@ -15,8 +15,7 @@ from data_specs.comparison import (
 )
 from data_specs.compositing import CompositingResult
 from data_specs.metric import MetricSpec
-from data_specs.round import ClipResult, JudgeResult, PhaseResult
-from flows.rorem.phases import StepFigures
+from data_specs.round import ClipResult, JudgeResult, PhaseResult, StepFigures
 from models.metrics.registry import all_specs
 
 Row = dict[str, str]

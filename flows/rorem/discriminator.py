@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
+from data_specs.work import RemoverRef
 from flows.report.artifacts import publish_judge
 from flows.rorem.config import RoundSettings
 from flows.rorem.human_review import Asked, ReviewPhase, review
@@ -19,10 +20,10 @@ from models.rorem.remover import InpaintingRemover
 from models.training.distributed import RunningConfig
 from models.training.loop import Progress, TrainingConfig
 from tasks.registry.store import network_at
-from tasks.rorem.propose import RemoverRef
-from tasks.rorem.sample_pool import choose_items, fresh_items, items_of
+from tasks.rorem.sample_pool import choose_items, fresh_items
 from tasks.rorem.score import JudgeMeasure, good_by_truth, lacking_truth, measure_judge
 from tasks.rorem.train_discriminator import JudgeTraining, TrainedJudge, train_discriminator, train_judge
+from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace
 

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.model_record import ModelRecord
-from data_specs.round import PhaseKind, PhaseResult
+from data_specs.round import PhaseKind, PhaseResult, StepFigures
 from data_specs.shard import FIRST_INDEX, ShardRef
+from data_specs.work import RemoverRef
 from flows.rorem.config import RoundSettings
 from flows.runtime.shards import over_shards, say
 from models.images.mask_variants import MaskVariant
@@ -20,7 +21,7 @@ from tasks.evaluation.evaluate import Evaluation, evaluate_remover
 from tasks.evaluation.test_set import EvaluationSet, VersionSet
 from tasks.registry.champions import promote
 from tasks.rorem.grow import GrowWork, grow_shard
-from tasks.rorem.propose import ProposeWork, RemoverRef, propose_shard
+from tasks.rorem.propose import ProposeWork, propose_shard
 from tasks.rorem.train_remover import RemoverTraining, retrain
 from tasks.storage.dataset.versions import create_version, selection_of
 from tasks.storage.ledger import Ledger
@@ -314,17 +315,6 @@ def phase_result(
 # The steps of a workspace's cycles as RORem's table 1 has them, with the PSNR that was measured beside.
 
 _STEPS = ("base model", "initialisation", "human %", "automation %")
-
-
-class StepFigures(NamedTuple):
-    """What a cycle's steps found on their own test pictures."""
-
-    results: list[PhaseResult]
-    """In order."""
-    psnr: dict[str, float]
-    """Step's name → whole-picture dB of the remover in charge after it; absent where it was not measured."""
-    measured_on: str
-    """Those pictures, for people; empty where no step has a PSNR."""
 
 
 def step_figures(pictures: EvaluationSet) -> StepFigures:

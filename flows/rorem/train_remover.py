@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
 from data_specs.version import DatasetVersion
+from data_specs.work import RemoverRef
 from models.profiles import PROFILES, ProfileName
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig
@@ -15,7 +16,6 @@ from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.registry.store import check_weights, network_at
 from tasks.rorem.distill import Distillation, distil_remover
-from tasks.rorem.propose import RemoverRef
 from tasks.rorem.train_remover import RemoverTraining, Trained, train_remover
 from tasks.storage.workspace import Workspace
 

@@ -1,4 +1,6 @@
-"""A Prefect server that asks for a password and answers no other site: `python -m flows.runtime.server_process`.
+"""A Prefect server that asks for a password and answers no other site.
+
+Run: `python -m flows.runtime.server_process`.
 
 Prefect's own `prefect server start` answers every web page that is open on this machine.
 """

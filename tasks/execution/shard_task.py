@@ -9,7 +9,7 @@ from prefect import Task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from data_specs.errors import StoreLostError, StoreSilentError, WorkerError
 from data_specs.keys import derive_key
@@ -17,29 +17,10 @@ from data_specs.shard import ShardRef
 from tasks.execution.executor import InlineConfig, WorkersConfig
 from tasks.execution.local_executors import workers_of
 from tasks.storage.object_store import working_folder
-from tasks.storage.shards import PictureFormat
 from tasks.storage.shards.writer import files_present
 from tasks.storage.workspace import LEDGER_VARIABLE, Workspace
 
-CODE_VERSION = 2
-"""Raise it when the same work would give other bytes than before."""
-
 _BESIDE: tuple[Literal["truth", "refused"], ...] = ("truth", "refused")
-
-
-class ShardWork(BaseModel):
-    """What every shard's work states; each stage adds its own inputs."""
-
-    model_config = ConfigDict(frozen=True)
-
-    round: int = Field(ge=0)
-    index: int = Field(ge=0)
-    picture_format: PictureFormat = "png"
-
-    @property
-    def digest(self) -> str:
-        """Names the work by all its inputs and the code's version."""
-        return derive_key(type(self).__name__, CODE_VERSION, self.model_dump_json())
 
 
 def beside(digest: str, what: Literal["truth", "refused"]) -> str:

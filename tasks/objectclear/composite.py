@@ -16,8 +16,9 @@ from data_specs.keys import Split, derive_key
 from data_specs.plate import Plate
 from data_specs.reject import RefusedSample, Reject, RejectReason
 from data_specs.shard import ShardRef
+from data_specs.work import ShardWork
 from tasks.execution import INLINE, WorkersConfig, do_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.objectclear.blend import ToneConfig, blend, match_tone, seen_of
 from tasks.objectclear.placement import Placed, PlacementConfig, far_to_near, place
 from tasks.storage.shards import ShardReader, decode_cutout, decode_plate, encode_composite, shadow_class_in

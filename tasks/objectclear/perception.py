@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
+from data_specs.work import CODE_VERSION, ShardWork
 from models.metrics.backbones import folder_fingerprint
 from models.perception.registry import (
     DepthEstimatorConfig,
@@ -21,7 +22,6 @@ from models.perception.registry import (
     default_detector,
 )
 from models.protocols import DepthEstimator, Detector, GroundSegmenter, Segmenter
-from tasks.execution.shard_task import CODE_VERSION, ShardWork
 from tasks.objectclear.ground import FlatGroundConfig
 
 

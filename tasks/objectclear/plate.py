@@ -18,7 +18,7 @@ from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.ground import FlatGroundConfig, fit_horizon, flat_ground
 from tasks.objectclear.perception import Perception, SeeingWork, load_perception
-from tasks.objectclear.synthetic import studio_plate
+from tasks.objectclear.synthetic import _ground
 from tasks.sources.backgrounds import (
     BackgroundSource,
     StudioBackgrounds,
@@ -26,6 +26,9 @@ from tasks.sources.backgrounds import (
     read_backgrounds,
     studio_background,
 )
+from tasks.sources.synthetic.render import render
+from tasks.sources.synthetic.samples import StudioConfig, along_axis, empty_scene
+from tasks.sources.synthetic.scene import focal_px
 from tasks.storage.shards import encode_plate
 from tasks.storage.shards.result import Harvest, Kept, harvest
 from tasks.storage.workspace import Workspace
@@ -106,6 +109,23 @@ def make_plate(
         focal_px=focal_px,
         horizon=fit_horizon(depth, known),
         tone=tone_of(picture),
+    )
+
+
+def studio_plate(config: StudioConfig, number: int, limits: PlateConfig) -> Plate | Reject:
+    """Plate ``number`` of a config: a scene with nothing on its ground."""
+    scene = empty_scene(config, number)
+    rendering = render(scene, config.size_px)
+    focal = focal_px(scene, config.size_px)
+    return make_plate(
+        limits,
+        scene=derive_key("studio scene", scene.seed, config.world.model_dump_json()),
+        split=config.split,
+        origin=f"studio plate:{config.split}/{config.seed}/{number}",
+        picture=rendering.picture,
+        ground=_ground(rendering.classes, config.size_px),
+        depth=along_axis(rendering.depth, focal),
+        focal_px=focal,
     )
 
 

@@ -2,16 +2,11 @@
 
 import numpy as np
 
-from data_specs.arrays import Depth, Region
+from data_specs.arrays import Region
 from data_specs.captured_pair import CapturedPair
-from data_specs.keys import Split, derive_key
-from data_specs.plate import Plate
-from data_specs.reject import Reject
-from tasks.objectclear.plate import PlateConfig, make_plate
+from data_specs.keys import Split
 from tasks.sources.synthetic.lighting import GROUND, Classes
-from tasks.sources.synthetic.render import render
-from tasks.sources.synthetic.samples import Shot, StudioConfig, empty_scene
-from tasks.sources.synthetic.scene import focal_px
+from tasks.sources.synthetic.samples import Shot, along_axis
 
 
 def as_captured_pair(shot: Shot, split: Split) -> CapturedPair:
@@ -32,30 +27,7 @@ def as_captured_pair(shot: Shot, split: Split) -> CapturedPair:
     )
 
 
-def studio_plate(config: StudioConfig, number: int, limits: PlateConfig) -> Plate | Reject:
-    """Plate ``number`` of a config: a scene with nothing on its ground."""
-    scene = empty_scene(config, number)
-    rendering = render(scene, config.size_px)
-    focal = focal_px(scene, config.size_px)
-    return make_plate(
-        limits,
-        scene=derive_key("studio scene", scene.seed, config.world.model_dump_json()),
-        split=config.split,
-        origin=f"studio plate:{config.split}/{config.seed}/{number}",
-        picture=rendering.picture,
-        ground=_ground(rendering.classes, config.size_px),
-        depth=along_axis(rendering.depth, focal),
-        focal_px=focal,
-    )
-
-
 def _ground(classes: Classes, size_px: int) -> Region:
     """S×S bool: True where all of a pixel shows ground."""
     step = len(classes) // size_px
     return (classes == GROUND).reshape(size_px, step, size_px, step).all(axis=(1, 3))
-
-
-def along_axis(depth: Depth, focal: float) -> Depth:
-    """Depth along the view axis from the studio's depth along the ray."""
-    steps = (np.arange(len(depth), dtype=np.float32) + 0.5 - len(depth) / 2) / np.float32(focal)
-    return (depth / np.sqrt(1 + steps[None, :] ** 2 + steps[:, None] ** 2)).astype(np.float32)

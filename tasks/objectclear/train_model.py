@@ -31,7 +31,7 @@ from models.training.losses.object_clear import (
 )
 from models.training.samplers import MixedBatches
 from tasks.evaluation.success import changed_region
-from tasks.sources.synthetic.samples import Shot
+from tasks.sources.synthetic.samples import HUES, Shot
 from tasks.sources.synthetic.scene import SHAPES
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
@@ -109,8 +109,6 @@ def foreground_pair(triplet: Triplet) -> ForegroundPair:
 
 
 # Train the tiny image encoder that stands where CLIP stands: to name a studio object's shape and colour.
-
-HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

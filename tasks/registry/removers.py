@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from data_specs.errors import InputError, ModelError
 from data_specs.model_record import ModelRecord
+from data_specs.work import RemoverRef
 from models.baselines.telea import TeleaFill
 from models.diffusion.inpainting import InpaintingNetwork
 from models.objectclear.pipeline import ObjectClearPipeline
@@ -13,8 +15,19 @@ from models.objectclear.remover import ObjectClearRemover
 from models.protocols import RemovalModel
 from models.rorem.any_size import AnySizeRemover, short_side_of
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from tasks.registry.store import BASE_FOLDER, WEIGHTS_FOLDER, network_at
+from tasks.registry.store import BASE_FOLDER, WEIGHTS_FOLDER, network_at, shared_network_at
 from tasks.storage.workspace import Workspace
+
+
+def load_remover(workspace: Workspace, ref: RemoverRef) -> InpaintingRemover:
+    """The remover a ref names; loaded and fingerprinted once a process."""
+    return _remover_at(workspace.fetched(ref.folder), ref.sampling.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
+    return InpaintingRemover(shared_network_at(folder), SamplingConfig.model_validate_json(sampling_json))
+
 
 NAMES = ("object-clear", "rorem", "telea")
 """Names that ``open_remover`` knows beside folders."""

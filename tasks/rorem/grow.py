@@ -9,8 +9,9 @@ from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
 from data_specs.triplet import Triplet
+from data_specs.work import ShardWork
 from tasks.execution import INLINE, do_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.storage.shards import ShardReader, decode_candidate, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 

@@ -1,36 +1,21 @@
 """Propose: the current remover edits pool pictures (RORem, stages 2 and 3)."""
 
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
 
 from prefect import task
-from pydantic import BaseModel, ConfigDict
 
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, picture_hash
 from data_specs.pool_item import PoolItem
 from data_specs.shard import EncodedSample, ShardRef
+from data_specs.work import RemoverRef, ShardWork
 from models.images.mask_variants import MaskVariant, widen
 from models.protocols import RemovalModel
-from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.execution import INLINE, WorkersConfig, do_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork
-from tasks.registry.store import shared_network_at
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.registry.removers import load_remover
 from tasks.storage.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
 from tasks.storage.workspace import Workspace
-
-
-class RemoverRef(BaseModel):
-    """A remover by name and place; weights do not travel between tasks."""
-
-    model_config = ConfigDict(frozen=True)
-
-    hash: str
-    """Of weights and sampling."""
-    folder: str
-    """Relative to the workspace; absolute for the shipped base."""
-    sampling: SamplingConfig
 
 
 class ProposeWork(ShardWork):
@@ -43,16 +28,6 @@ class ProposeWork(ShardWork):
     """Keys of the items to edit."""
     variants: tuple[MaskVariant, ...]
     remover: RemoverRef
-
-
-def load_remover(workspace: Workspace, ref: RemoverRef) -> InpaintingRemover:
-    """The remover a ref names; loaded and fingerprinted once a process."""
-    return _remover_at(workspace.fetched(ref.folder), ref.sampling.model_dump_json())
-
-
-@lru_cache(maxsize=4)
-def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
-    return InpaintingRemover(shared_network_at(folder), SamplingConfig.model_validate_json(sampling_json))
 
 
 def propose_candidates(

@@ -7,8 +7,7 @@ from prefect import task
 from prefect.runtime import task_run
 
 from data_specs.errors import FlowError
-from data_specs.keys import Split, derive_key
-from data_specs.shard import ShardRef
+from data_specs.keys import derive_key
 from tasks.storage.ledger.shards import MEASURING
 from tasks.storage.workspace import Workspace
 
@@ -83,9 +82,3 @@ def _draw(workspace: Workspace, phase: str, items: Sequence[str], count: int, se
 def unused_items(workspace: Workspace) -> list[str]:
     """Keys of the pool's training items that no phase has drawn, in the shards' order."""
     return workspace.ledger().undrawn_items()
-
-
-def items_of(workspace: Workspace, refs: Sequence[ShardRef], split: Split | None = None) -> list[str]:
-    """Keys of the samples of some shards that are of a split (None = any), in order."""
-    held = workspace.ledger().samples_in([ref.name for ref in refs], split)
-    return [row.key for ref in refs for row in held[ref.name]]

@@ -15,8 +15,8 @@ from models.rorem.calibration import area_under_curve, calibration_error, reliab
 from tasks.execution import INLINE, WorkersConfig, do_shard
 from tasks.execution.shard_task import RETRY_LOST_NETWORK
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
-from tasks.rorem.sample_pool import items_of
 from tasks.rorem.train_discriminator import JudgeRef, load_judge
+from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 
 

@@ -12,6 +12,7 @@ from data_specs.candidate import Candidate
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
+from data_specs.work import RemoverRef
 from models.rorem.calibration import fit_platt
 from models.rorem.discriminator import (
     DiscriminatorConfig,
@@ -30,7 +31,6 @@ from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from tasks.execution import INLINE, do_shard
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record, shared_network_at
-from tasks.rorem.propose import RemoverRef
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace
 from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches, size_buckets

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.version import VersionSample
+from data_specs.work import RemoverRef
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.distributed import RunningConfig, Share, first_process_first, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.execution import INLINE, do_shard
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record
-from tasks.rorem.propose import RemoverRef
 from tasks.storage.dataset.versions import load_samples
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace

@@ -16,8 +16,9 @@ from data_specs.pool_item import PoolItem
 from data_specs.reject import IgnoredReason, Reject, RejectReason, printable
 from data_specs.shard import EncodedSample, ShardRef, Stage
 from data_specs.triplet import Triplet
+from data_specs.work import CODE_VERSION, ShardWork
 from tasks.execution import INLINE, do_shard
-from tasks.execution.shard_task import BY_WORK, CODE_VERSION, RETRY_LOST_NETWORK, ShardWork
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.sources.backgrounds import FolderBackgrounds, pictures_in
 from tasks.sources.openimages_pool import (
     POOL_PARTS,
@@ -229,8 +230,8 @@ def ingest_shard(workspace: Workspace, work: IngestWork) -> Intake:
 
 # All that lies in a source, counted without opening it: nothing there is left out without a word.
 #
-# One is found for each record (a triplet, a pair, a picture, a row), and one for each file that is no part of a
-# record. So what is found is what is kept, refused and ignored together.
+# One is found for each record (a triplet, a pair, a picture, a row), and one for each file that is no part
+# of a record. So what is found is what is kept, refused and ignored together.
 
 FilesConfig = (
     FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | FolderPairs | FolderBackgrounds

@@ -9,8 +9,9 @@ from data_specs.errors import InputError
 from data_specs.reject import Reject
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
+from data_specs.work import ShardWork
 from tasks.execution import INLINE, do_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.storage.shards import encode_triplet, finished_shard, write_shard
 from tasks.storage.workspace import Workspace

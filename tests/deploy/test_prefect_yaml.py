@@ -36,12 +36,13 @@ def written() -> PrefectYamlModel:
 
 def test_every_flow_has_a_deployment() -> None:
     flows = set()
-    for path in (ROOT / "flows").glob("*.py"):
+    for path in (ROOT / "flows").rglob("*.py"):
         for node in ast.parse(path.read_text()).body:
             marks = node.decorator_list if isinstance(node, ast.FunctionDef) else []
             if any(isinstance(each, ast.Call) and getattr(each.func, "id", "") == "flow" for each in marks):
                 assert isinstance(node, ast.FunctionDef)
-                flows.add(f"flows.{path.stem}.{node.name}")
+                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                flows.add(f"{module}.{node.name}")
     assert len(flows) >= 10
     assert {deployment.entrypoint for deployment in written().deployments} == flows
 
@@ -94,11 +95,14 @@ def fires(cron: str, first: datetime, days: int) -> list[datetime]:
     ("sunday", "offsets"),
     [(datetime(2026, 10, 25), [2, 2, 2, 1, 1]), (datetime(2027, 3, 28), [1, 1, 1, 2, 2])],
 )
-@pytest.mark.parametrize(("flow", "clock"), [("compositing", "01:30"), ("candidates", "03:30")])
+@pytest.mark.parametrize(
+    ("flow", "clock"),
+    [("composites.nightly_compositing", "01:30"), ("candidates.nightly_candidates", "03:30")],
+)
 def test_a_night_comes_once_and_at_its_hour_around_both_clock_changes(
     sunday: datetime, offsets: list[int], flow: str, clock: str
 ) -> None:
-    cron = crons()[f"flows.nightly_{flow}.nightly_{flow}"].cron
+    cron = crons()[f"flows.nightly.{flow}"].cron
     assert cron is not None
     first = (sunday - timedelta(days=2)).replace(tzinfo=ZoneInfo(ZONE))
     found = [moment.astimezone(ZoneInfo(ZONE)) for moment in fires(cron, first, 5)]
@@ -106,7 +110,7 @@ def test_a_night_comes_once_and_at_its_hour_around_both_clock_changes(
         f"{first.date() + timedelta(days=day)} {clock}" for day in range(5)
     ]
     # The clock changes between 01:30 and 03:30 of the Sunday, the third of these days.
-    hours = offsets if flow == "compositing" else [*offsets[:2], offsets[3], *offsets[3:]]
+    hours = offsets if flow == "composites.nightly_compositing" else [*offsets[:2], offsets[3], *offsets[3:]]
     assert [moment.utcoffset() for moment in found] == [timedelta(hours=hour) for hour in hours]
 
 

@@ -11,6 +11,7 @@ import pytest
 from data_specs.candidate import Candidate
 from data_specs.keys import Split, derive_key
 from data_specs.review_batch import QueuePolicy
+from data_specs.work import RemoverRef
 from models.diffusion.inpainting import build_tiny_network
 from models.diffusion.tiny_vae import PatchCodec
 from models.images.tensors import pictures_to_tensor
@@ -18,7 +19,6 @@ from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.registry.store import keep_model, record
 from tasks.review.auth import invite
 from tasks.review.batches import make_batch
-from tasks.rorem.propose import RemoverRef
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.sources.synthetic.shards import FilmWork, film
 from tasks.storage.dataset import create_version

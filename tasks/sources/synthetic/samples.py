@@ -23,6 +23,16 @@ from tasks.sources.synthetic.render import (
 )
 from tasks.sources.synthetic.scene import Scene, World, draw_scene, focal_px
 
+
+def along_axis(depth: Depth, focal: float) -> Depth:
+    """Depth along the view axis from the studio's depth along the ray."""
+    steps = (np.arange(len(depth), dtype=np.float32) + 0.5 - len(depth) / 2) / np.float32(focal)
+    return (depth / np.sqrt(1 + steps[None, :] ** 2 + steps[:, None] ** 2)).astype(np.float32)
+
+
+HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
+
+
 _LEAST_SHARE = 0.012
 """An object smaller than this share of the picture is nobody's target."""
 _EFFECT_LEVELS = 6

@@ -8,8 +8,9 @@ from prefect import task
 from pydantic import Field
 
 from data_specs.shard import EncodedSample, ShardRef
+from data_specs.work import ShardWork
 from tasks.execution import INLINE, do_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, ShardWork, beside
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, beside
 from tasks.sources.synthetic.samples import Shot, StudioConfig, as_pool_item, as_triplet, make_shot
 from tasks.storage.shards import encode_pool_item, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace

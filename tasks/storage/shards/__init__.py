@@ -1,7 +1,7 @@
 """Shards: encoding samples, writing tars exactly once, reading any sample by its offset."""
 
+from data_specs.shard import PictureFormat
 from tasks.storage.shards.codecs import (
-    PictureFormat,
     decode_candidate,
     decode_composite,
     decode_cutout,

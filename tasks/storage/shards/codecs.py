@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -19,11 +19,8 @@ from data_specs.keys import derive_key, picture_hash
 from data_specs.plate import Plate, Tone
 from data_specs.pool_item import PoolItem
 from data_specs.reject import RefusedSample, Reject
-from data_specs.shard import EncodedSample
+from data_specs.shard import EncodedSample, PictureFormat
 from data_specs.triplet import Triplet
-
-PictureFormat = Literal["png", "jpeg"]
-"""``png`` is lossless; ``jpeg`` is quality 95 without chroma subsampling, a quarter of the size."""
 
 SUFFIX = {"png": "png", "jpeg": "jpg"}
 _SETTINGS = {

@@ -28,7 +28,7 @@ from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.grounding import GroundedBatch, grounding_loss
 from models.training.samplers import MixedBatches
-from tasks.objectclear.train_model import HUES
+from tasks.sources.synthetic.samples import HUES
 from tasks.sources.synthetic.scene import SHAPES
 from tasks.storage.atomic_files import write_durably
 from tasks.training.perception.boxes import blind_recall, box_score, matched, placed

@@ -15,12 +15,11 @@ from data_specs.keys import Split, derive_key
 from data_specs.triplet import Triplet
 from models.training.augmentation import jittered
 from models.training.samplers import MixedBatches
-from tasks.objectclear.synthetic import along_axis
-from tasks.objectclear.train_model import HUES
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.sources.image_ops import label_regions
 from tasks.sources.synthetic.lighting import GROUND, SKY, WALL, Classes
 from tasks.sources.synthetic.render import all_solids, coverage, expose, look, render, rendering_of
+from tasks.sources.synthetic.samples import HUES, along_axis
 from tasks.sources.synthetic.scene import SHAPES, Scene, World, draw_scene, focal_px
 
 PERSON = "person"

@@ -318,7 +318,7 @@ def test_a_folder_that_changes_while_it_is_read_is_told(tmp_path: Path, monkeypa
         yield from list(listed(root, parts))
         triplet(tmp_path / "pairs", "late", 9)
 
-    monkeypatch.setattr(found, "files_of_stems", then_one_more)
+    monkeypatch.setattr(ingest, "files_of_stems", then_one_more)
     result = CliRunner().invoke(
         app,
         ["ingest", "folder", str(tmp_path / "pairs"), "--size-px", "32", "--workspace", str(tmp_path / "w")],

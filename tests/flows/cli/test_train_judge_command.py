@@ -18,7 +18,7 @@ from data_specs.review import Review
 from flows.rorem.discriminator import JudgeTrainingConfig, held_out, train_on_reviews
 from models.training.loop import TrainingConfig
 from tasks.rorem.propose import ProposeWork, propose
-from tasks.rorem.sample_pool import items_of
+from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
 

@@ -17,13 +17,13 @@ from flows.runtime.shards import over_shards
 from tasks.execution import INLINE
 from tasks.execution.shard_task import lost_works
 from tasks.rorem.propose import ProposeWork, propose_shard
-from tasks.rorem.sample_pool import items_of
 from tasks.sources.backgrounds import StudioBackgrounds
 from tasks.sources.ingest import FolderSource
 from tasks.sources.pairs import StudioPairs
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.sources.synthetic.shards import FilmWork, film
 from tasks.storage.dataset import load_samples, verify_dataset
+from tasks.storage.pool import items_of
 from tasks.storage.shards.writer import tar_path
 from tasks.storage.workspace import Workspace
 from tests.flows.conftest import filmed

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from data_specs.comparison import Comparison, Interval, MethodDifference, MethodResult, MetricLeftOut
+from data_specs.round import StepFigures
 from flows.report.comparison_page import lead_sentence, write_comparison_page
 from flows.report.tables import definition_rows, difference_rows, left_out_rows, mean_rows, paper_tables
-from flows.rorem.phases import StepFigures
 
 
 def interval(mean: float, low: float, high: float) -> Interval:

@@ -3,9 +3,8 @@
 import pytest
 
 from data_specs.comparison import Comparison, Interval, MethodResult, PaperTable
-from data_specs.round import PhaseResult
+from data_specs.round import PhaseResult, StepFigures
 from flows.report.tables import as_markdown, paper_rows, paper_tables, published_tables, small_print
-from flows.rorem.phases import StepFigures
 
 
 def table_of(tables: list[PaperTable], key: str) -> PaperTable:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from data_specs.round import PhaseResult
+from data_specs.work import RemoverRef
 from flows.rorem.phases import PhaseOutcome, Standing, step_figures
 from models.rorem.remover import SamplingConfig
 from tasks.evaluation.test_set import VersionSet
 from tasks.registry.store import keep_model, record
-from tasks.rorem.propose import RemoverRef
 from tasks.sources.ingest import FolderSource
 from tasks.storage.workspace import Workspace
 

@@ -14,7 +14,7 @@ from flows.runtime.shards import over_shards
 from tasks.execution import INLINE, ProcessesConfig, WorkersConfig, workers_of
 from tasks.execution.executor import Pool
 from tasks.rorem.propose import ProposeWork, propose_shard
-from tasks.rorem.sample_pool import items_of
+from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 from tests.flows.conftest import filmed
 

@@ -11,9 +11,9 @@ import pytest
 from data_specs.shard import ShardRef
 from tasks.execution import WorkersConfig, do_shard
 from tasks.rorem.propose import ProposeWork
-from tasks.rorem.sample_pool import items_of
 from tasks.sources.synthetic.shards import film
 from tasks.storage.dataset import verify_dataset
+from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 from tests.tasks.conftest import film_work
 from tests.tasks.execution.jobs import propose_counted

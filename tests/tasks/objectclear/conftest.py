@@ -7,8 +7,8 @@ from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.cutout import cut_out
-from tasks.objectclear.plate import PlateConfig
-from tasks.objectclear.synthetic import as_captured_pair, studio_plate
+from tasks.objectclear.plate import PlateConfig, studio_plate
+from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.synthetic.samples import Shot, StudioConfig, make_shot
 from tasks.sources.synthetic.scene import World
 

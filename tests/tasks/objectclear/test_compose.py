@@ -177,7 +177,8 @@ import hashlib
 from data_specs.cutout import Cutout
 from tasks.objectclear.composite import ComposeConfig, compose
 from tasks.objectclear.cutout import cut_out
-from tasks.objectclear.synthetic import as_captured_pair, studio_plate
+from tasks.objectclear.plate import studio_plate
+from tasks.objectclear.synthetic import as_captured_pair
 from tasks.objectclear.plate import PlateConfig
 from tasks.storage.shards import encode_composite
 from tasks.sources.synthetic.scene import World

@@ -3,8 +3,8 @@
 import numpy as np
 
 from models.training.loop import TrainingConfig
-from tasks.objectclear.train_model import HUES, NamedObject, named_object, train_image_encoder
-from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.objectclear.train_model import NamedObject, named_object, train_image_encoder
+from tasks.sources.synthetic.samples import HUES, StudioConfig, make_shot
 from tasks.sources.synthetic.scene import SHAPES
 
 

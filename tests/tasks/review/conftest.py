@@ -20,9 +20,9 @@ from tasks.review.auth import invite
 from tasks.review.batches import make_batch
 from tasks.review.oracle import read_candidates
 from tasks.rorem.propose import ProposeWork, propose
-from tasks.rorem.sample_pool import items_of
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 
 CHROMIUM_ARGUMENTS = [

@@ -12,10 +12,9 @@ from models.rorem.lcm_lora import LcmLoraConfig, with_lcm_lora
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
-from tasks.registry.removers import open_remover
+from tasks.registry.removers import load_remover, open_remover
 from tasks.registry.store import network_at
 from tasks.rorem.distill import LORA_FOLDER, Distillation, distil_remover
-from tasks.rorem.propose import load_remover
 
 CONFIG = TrainingConfig(steps=4, batch_size=4, warmup_steps=1, checkpoint_every=2)
 

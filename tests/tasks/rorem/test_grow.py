@@ -16,7 +16,7 @@ from tasks.rorem.grow import (
     one_of_each,
 )
 from tasks.rorem.propose import ProposeWork, propose
-from tasks.rorem.sample_pool import items_of
+from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader, decode_triplet
 
 ITEMS = {"x": ["c", "b", "a"], "y": ["d"], "z": ["f", "e"]}

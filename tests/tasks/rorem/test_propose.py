@@ -9,9 +9,10 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.keys import derive_key, picture_hash
 from data_specs.pool_item import PoolItem
 from models.images.mask_variants import MaskVariant, widen
+from tasks.registry.removers import load_remover
 from tasks.review.oracle import read_candidates
-from tasks.rorem.propose import ProposeWork, load_remover, propose, propose_candidates
-from tasks.rorem.sample_pool import items_of
+from tasks.rorem.propose import ProposeWork, propose, propose_candidates
+from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader, decode_pool_item
 
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "right")

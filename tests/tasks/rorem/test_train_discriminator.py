@@ -14,11 +14,11 @@ from models.rorem.discriminator import DiscriminatorConfig
 from models.training.loop import TrainingConfig
 from tasks.review.oracle import read_candidates
 from tasks.rorem.propose import ProposeWork, propose
-from tasks.rorem.sample_pool import items_of
 from tasks.rorem.score import ScoreWork, score_all, score_shard
 from tasks.rorem.train_discriminator import JudgeTraining, load_judge, split_answers, train_judge
 from tasks.sources.synthetic.samples import StudioConfig
 from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.storage.pool import items_of
 
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "left")
 TRAINING = TrainingConfig(steps=4, batch_size=6, warmup_steps=1, checkpoint_every=2)

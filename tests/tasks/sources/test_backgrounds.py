@@ -9,8 +9,7 @@ import pytest
 from data_specs.errors import InputError
 from data_specs.plate import Background
 from data_specs.reject import Reject, RejectReason
-from tasks.objectclear.plate import PlateConfig
-from tasks.objectclear.synthetic import studio_plate
+from tasks.objectclear.plate import PlateConfig, studio_plate
 from tasks.sources.backgrounds import (
     ClipBackground,
     FolderBackgrounds,

@@ -8,7 +8,7 @@ import pytest
 
 from data_specs.reject import RefusedSample, Reject, RejectReason
 from data_specs.shard import EncodedSample
-from tasks.execution.shard_task import ShardWork
+from data_specs.work import ShardWork
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.shards import ShardReader, decode_refused
 from tasks.storage.shards.result import Harvest, Kept, harvest

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from data_specs.detection import Box
-from tasks.objectclear.train_model import HUES
+from tasks.sources.synthetic.samples import HUES
 from tasks.training.perception.grounding_dino import SYNONYMS, VOCABULARY, WITHHELD, asked_of
 from tasks.training.perception.samples import CLASSES, SeenObject
 
