@@ -13,15 +13,17 @@ from data_specs.shard import EncodedSample
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.composite import ComposeConfig, Parts, choose_parts, compose
 from tasks.objectclear.cutout import cut_out
-from tasks.objectclear.plate import PlateConfig, studio_plate
+from tasks.objectclear.plate import PlateConfig, synthetic_plate
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
 from tasks.sources.synthetic.scene import World
 from tasks.storage.shards import decode_cutout, decode_plate, encode_cutout, encode_plate
 
-STUDIO = StudioConfig(world=World(grounds="mixed", gloss_share=0.1, max_objects=2), size_px=512, seed=3)
+SYNTHETIC = SyntheticConfig(
+    world=World(grounds="mixed", gloss_fraction=0.1, max_objects=2), size_px=512, seed=3
+)
 CONFIG = ComposeConfig(seed=1)
-TWO_SHARE = 0.5
+TWO_FRACTION = 0.5
 _GRAIN = 2.0
 """Levels of grain on the plates: without it they would cost the codec less than photographs do."""
 
@@ -37,10 +39,10 @@ class Stock:
     def parts_of(self, draw: int) -> Parts | Reject:
         """Which parts a draw gets."""
         rng = np.random.default_rng([CONFIG.seed, draw])
-        return choose_parts(rng, len(self.plates), self.classes, TWO_SHARE)
+        return choose_parts(rng, len(self.plates), self.classes, TWO_FRACTION)
 
     def decoded(self, parts: Parts) -> tuple[Plate, list[Cutout]]:
-        """The parts as pictures."""
+        """The parts as images."""
         return decode_plate(self.plates[parts.plate]), [
             decode_cutout(self.cutouts[number]) for number in parts.cutouts
         ]
@@ -54,7 +56,7 @@ class Stock:
 
 def make_stock(plates: int = 16, shots: int = 60) -> Stock:
     """Films the studio and cuts out what it shows."""
-    made = [cut_out(as_captured_pair(make_shot(STUDIO, number), "train")) for number in range(shots)]
+    made = [cut_out(as_captured_pair(make_shot(SYNTHETIC, number), "train")) for number in range(shots)]
     cutouts = [each for each in made if isinstance(each, Cutout)]
     return Stock(
         plates=[encode_plate(plate, "jpeg") for plate in _grainy_plates(plates)],
@@ -66,8 +68,8 @@ def make_stock(plates: int = 16, shots: int = 60) -> Stock:
 def _grainy_plates(count: int) -> Iterator[Plate]:
     noise = np.random.default_rng(0)
     for number in range(count):
-        plate = studio_plate(STUDIO, number, PlateConfig())
+        plate = synthetic_plate(SYNTHETIC, number, PlateConfig())
         if isinstance(plate, Plate):
-            grainy = plate.picture + noise.normal(0, _GRAIN, plate.picture.shape)
-            picture = np.rint(grainy.clip(0, 255)).astype(np.uint8)
-            yield replace(plate, picture=picture, tone=tone_of(picture))
+            grainy = plate.image + noise.normal(0, _GRAIN, plate.image.shape)
+            image = np.rint(grainy.clip(0, 255)).astype(np.uint8)
+            yield replace(plate, image=image, tone=tone_of(image))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LEAST_STORE_BYTES = 80_000_000
+_MIN_STORE_BYTES = 80_000_000
 _STOP_SECONDS = 30
 
 
@@ -61,7 +61,7 @@ def main(folder: str, cpus: int) -> None:
         address="local",
         num_cpus=cpus,
         num_gpus=0,
-        object_store_memory=_LEAST_STORE_BYTES,
+        object_store_memory=_MIN_STORE_BYTES,
         include_dashboard=False,
         log_to_driver=False,
         _temp_dir=folder,

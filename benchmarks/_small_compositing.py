@@ -9,24 +9,24 @@ from pathlib import Path
 from benchmarks._small_cycle import AT_WORK
 from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
 from flows.runtime.prefect_server import local_prefect
-from tasks.sources.backgrounds import StudioBackgrounds
-from tasks.sources.pairs import StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.backgrounds import SyntheticBackgrounds
+from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
 
-_STUDIO = StudioConfig(size_px=128, seed=6)
+_SYNTHETIC = SyntheticConfig(size_px=128, seed=6)
 
 
 def small_compositing(folder: Path) -> CompositingConfig:
     """Every stage has several shards, and every stage refuses something."""
     return CompositingConfig(
         workspace=folder,
-        pairs=(StudioPairs(studio=_STUDIO, shots=240),),
-        backgrounds=(StudioBackgrounds(studio=_STUDIO, scenes=120),),
+        pairs=(SyntheticPairs(studio=_SYNTHETIC, shots=240),),
+        backgrounds=(SyntheticBackgrounds(studio=_SYNTHETIC, scenes=120),),
         draws=900,
         shard_pairs=40,
         shard_backgrounds=20,
         shard_draws=150,
-        to_pool=True,
+        add_to_pool=True,
     )
 
 

@@ -24,13 +24,13 @@ def small_cycle(folder: Path) -> CycleConfig:
         human_items=60,
         automation_items=60,
         calibration_items=40,
-        judge_test_items=40,
+        discriminator_test_items=40,
         shard_items=20,
-        keep_above=0.1,
+        score_threshold=0.1,
         preparation=PreparationSettings(initial_pairs=60, validation_pairs=40, test_pairs=40),
         initialisation=TrainingConfig(steps=20, learning_rate=6e-4, checkpoint_every=2),
         retraining=TrainingConfig(steps=12, learning_rate=4e-4, checkpoint_every=2),
-        judge_training=TrainingConfig(steps=12, batch_size=32, checkpoint_every=2),
+        discriminator_training=TrainingConfig(steps=12, batch_size=32, checkpoint_every=2),
         composites=CycleComposites(pairs=30, backgrounds=10, draws=40),
     )
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from benchmarks._small_compositing import run_small, small_compositing
 from flows.objectclear.compositing import CompositingConfig
-from tasks.sources.backgrounds import StudioBackgrounds
-from tasks.sources.pairs import StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.backgrounds import SyntheticBackgrounds
+from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
 
-_STUDIO = StudioConfig(size_px=128, seed=6)
+_SYNTHETIC = SyntheticConfig(size_px=128, seed=6)
 
 
 def small_seeing(folder: Path) -> CompositingConfig:
-    """As ``small_compositing``, fewer of everything, and nothing of the pictures is known."""
+    """As ``small_compositing``, fewer of everything, and nothing of the images is known."""
     sources = {
-        "pairs": (StudioPairs(studio=_STUDIO, shots=60, known=False),),
-        "backgrounds": (StudioBackgrounds(studio=_STUDIO, scenes=30, known=False),),
+        "pairs": (SyntheticPairs(studio=_SYNTHETIC, shots=60, known=False),),
+        "backgrounds": (SyntheticBackgrounds(studio=_SYNTHETIC, scenes=30, known=False),),
     }
     parts = {"draws": 120, "shard_pairs": 10, "shard_backgrounds": 10, "shard_draws": 30}
     return small_compositing(folder).model_copy(update={**sources, **parts})

@@ -93,7 +93,7 @@ class Case:
 
 
 def tiny() -> Case:
-    """The shipped tiny U-Net's shapes, 16 pictures of 64 px."""
+    """The shipped tiny U-Net's shapes, 16 images of 64 px."""
     network = build_tiny_object_clear(network_at(BASE_FOLDER), build_tiny_image_encoder(0), 0)
     latents, hidden = torch.randn(16, 17, 16, 16), torch.randn(16, 7, 32)
     added = {"text_embeds": torch.randn(16, 32), "time_ids": torch.ones(16, 6)}

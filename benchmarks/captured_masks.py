@@ -1,7 +1,7 @@
 """Masks of captured pairs by the shipped perception, in unseen studio pairs. Asked for: ratio >= 0.85.
 
 The ratio is the median IoU of M_o on clean pairs; M_fg (asked for: 0.80) and worn pairs stand beside it.
-A worn pair's pictures differ by up to 10 % of exposure and 2 px; each has gone through noise and JPEG.
+A worn pair's images differ by up to 10 % of exposure and 2 px; each has gone through noise and JPEG.
 Run: python -m benchmarks.captured_masks [--pairs 200] [--size 128] [--json]
 """
 
@@ -18,13 +18,13 @@ from rich.table import Table
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from data_specs.arrays import Mask, RgbImage
-from data_specs.captured_pair import CapturedPair, PicturePair
+from data_specs.captured_pair import CapturedPair, ImagePair
 from tasks.objectclear.ground import FlatGroundConfig
 from tasks.objectclear.object_mask import CaptureConfig, capture_pair, mask_iou
 from tasks.objectclear.perception import Perception, PerceptionConfig, load_perception
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.pairs import StudioPairs, read_pairs
-from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.sources.pairs import SyntheticPairs, read_pairs
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
 
 _SEED = 970
 """Shots that nothing in the project trains on."""
@@ -36,17 +36,17 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels")
+    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--json", action="store_true", dest="as_json")
     asked = parser.parse_args()
-    studio = StudioConfig(size_px=asked.size, seed=_SEED, split="test")
+    studio = SyntheticConfig(size_px=asked.size, seed=_SEED, split="test")
     truths = [as_captured_pair(make_shot(studio, number), "test") for number in range(asked.pairs)]
-    read = read_pairs(StudioPairs(studio=studio, shots=asked.pairs))
-    pictures = [pair for pair in read if isinstance(pair, PicturePair)]
+    read = read_pairs(SyntheticPairs(studio=studio, shots=asked.pairs))
+    images = [pair for pair in read if isinstance(pair, ImagePair)]
     perception = load_perception(PerceptionConfig())
     rows = {
-        "clean": measured(pictures, truths, perception, 0),
-        "worn": measured([worn(pair, n) for n, pair in enumerate(pictures)], truths, perception, _SHIFT_PX),
+        "clean": measured(images, truths, perception, 0),
+        "worn": measured([worn(pair, n) for n, pair in enumerate(images)], truths, perception, _SHIFT_PX),
     }
     figures = {"ratio": rows["clean"]["M_o"], **rows, "pairs": asked.pairs, "machine": machine()}
     if asked.as_json:
@@ -59,12 +59,10 @@ def main() -> None:
     Console().print(table)
 
 
-def measured(
-    pictures: list[PicturePair], truths: list[CapturedPair], perception: Perception, left: int
-) -> dict:
+def measured(images: list[ImagePair], truths: list[CapturedPair], perception: Perception, left: int) -> dict:
     """Median IoUs of the pairs that are taken, and why the others are not; ``left`` columns are cut off."""
     objects, foregrounds, refused = [], [], Counter()
-    for pair, truth in zip(pictures, truths, strict=True):
+    for pair, truth in zip(images, truths, strict=True):
         found = capture_pair(pair, perception, CaptureConfig(), FlatGroundConfig())
         if not isinstance(found, CapturedPair):
             refused[str(found.reason.value)] += 1
@@ -85,7 +83,7 @@ def foreground(pair: CapturedPair) -> Mask:
     return pair.effect | (pair.matte > 0)
 
 
-def worn(pair: PicturePair, seed: int) -> PicturePair:
+def worn(pair: ImagePair, seed: int) -> ImagePair:
     """As two exposures of a shaken camera give it; the ground truth lies two columns to the left."""
     rng = np.random.default_rng(seed)
     return replace(
@@ -95,8 +93,8 @@ def worn(pair: PicturePair, seed: int) -> PicturePair:
     )
 
 
-def _photographed(picture: RgbImage, gain: float, rng: np.random.Generator) -> RgbImage:
-    lit = np.clip(picture * gain + rng.normal(0, 1, picture.shape), 0, 255)
+def _photographed(image: RgbImage, gain: float, rng: np.random.Generator) -> RgbImage:
+    lit = np.clip(image * gain + rng.normal(0, 1, image.shape), 0, 255)
     data = cv2.imencode(".jpg", np.rint(lit[..., ::-1]).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
 

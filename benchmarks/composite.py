@@ -71,15 +71,15 @@ def main() -> None:
     report("compositing", seconds, len(known), figures, arguments.as_json)
 
 
-def _figures(seconds: dict[str, list[float]], pictures: int, samples: int, draws: int) -> dict[str, Any]:
-    rates = [pictures / each for each in seconds["composing"]]
+def _figures(seconds: dict[str, list[float]], images: int, samples: int, draws: int) -> dict[str, Any]:
+    rates = [images / each for each in seconds["composing"]]
     return {
         "ratio": statistics.median(rates) / GOAL,
         "ratio_low": min(rates) / GOAL,
         "ratio_high": max(rates) / GOAL,
         "goal": GOAL,
-        "samples_per_composite": samples / pictures,
-        "draws_refused": draws - pictures,
+        "samples_per_composite": samples / images,
+        "draws_refused": draws - images,
         "machine": machine(),
     }
 
@@ -96,9 +96,9 @@ def _encode(composites: Sequence[Composite]) -> None:
 
 
 def _by_numpy(plate: Plate, cutouts: Sequence[Cutout], composites: Sequence[Composite]) -> list[Composite]:
-    """The same pictures as a first draft would make them: whole frames, float32, the formula as it stands."""
+    """The same images as a first draft would make them: whole frames, float32, the formula as it stands."""
     frames = [_full_frame(plate, cutouts, placed) for placed in composites[0].objects]
-    source = _blended(plate.picture, frames)
+    source = _blended(plate.image, frames)
     out = []
     for composite in composites:
         rest = frames[: composite.removed] + frames[composite.removed + 1 :]
@@ -114,7 +114,7 @@ def _by_numpy(plate: Plate, cutouts: Sequence[Cutout], composites: Sequence[Comp
                 source=source,
                 mask=seen >= 0.5,
                 foreground=touched & (hidden > 0),
-                ground_truth=_blended(plate.picture, rest),
+                ground_truth=_blended(plate.image, rest),
             )
         )
     return out
@@ -127,23 +127,23 @@ def _full_frame(plate: Plate, cutouts: Sequence[Cutout], placed: PlacedObject) -
     matte = np.repeat(cutout.matte[..., None], 3, axis=2)
     small = [
         cv2.resize(part.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        for part in (cutout.picture * (matte / 255), matte / 255, cutout.darkening / 255, cutout.brightening)
+        for part in (cutout.image * (matte / 255), matte / 255, cutout.darkening / 255, cutout.brightening)
     ]
     row, column = foot_of(small[1][..., 0] >= 0.5)
     top, left = placed.foot[0] - row, placed.foot[1] - column
-    frames = [np.zeros(plate.picture.shape, np.float32) for _ in small]
+    frames = [np.zeros(plate.image.shape, np.float32) for _ in small]
     for frame, part in zip(frames, small, strict=True):
         frame[top : top + height, left : left + width] = part
     return frames
 
 
 def _blended(plate: RgbImage, frames: Sequence[Sequence[NDArray[np.float32]]]) -> RgbImage:
-    picture, taken = plate.astype(np.float32), np.zeros(plate.shape, np.float32)
+    image, taken = plate.astype(np.float32), np.zeros(plate.shape, np.float32)
     for colour, matte, darkening, brightening in frames:
         light = np.minimum(1, (1 - darkening) / np.maximum(1 - taken, 1e-3))
         taken = np.maximum(taken, darkening) * (1 - matte)
-        picture = colour + (1 - matte) * (picture * light + brightening)
-    return np.rint(picture.clip(0, 255)).astype(np.uint8)
+        image = colour + (1 - matte) * (image * light + brightening)
+    return np.rint(image.clip(0, 255)).astype(np.uint8)
 
 
 def _memory(stock: Stock, wanted: int) -> dict[str, Any]:

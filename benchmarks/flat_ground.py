@@ -26,7 +26,7 @@ from models.perception.registry import (
 )
 from tasks.objectclear.ground import FlatGroundConfig
 from tasks.objectclear.plate import PlateConfig, find_plate
-from tasks.training.perception.samples import SeenSurfaces, studio_surfaces
+from tasks.training.perception.samples import SeenSurfaces, synthetic_surfaces
 
 GOAL = 0.95
 
@@ -36,10 +36,10 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=300)
-    parser.add_argument("--size", type=int, default=192, help="side of the pictures in pixels")
+    parser.add_argument("--size", type=int, default=192, help="side of the images in pixels")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
-    scenes = [studio_surfaces(index, "measure", arguments.size) for index in range(arguments.scenes)]
+    scenes = [synthetic_surfaces(index, "measure", arguments.size) for index in range(arguments.scenes)]
     figures = {**measured(scenes), "goal": GOAL, "machine": machine()}
     if arguments.as_json:
         print(json.dumps(figures))
@@ -61,7 +61,7 @@ def measured(scenes: list[SeenSurfaces]) -> dict[str, float | int]:
     worst = 1.0
     for seen in scenes:
         truth = seen.classes == SurfaceClass.GROUND
-        alone.add(segmenter.classify(seen.picture) == SurfaceClass.GROUND, truth)
+        alone.add(segmenter.classify(seen.image) == SurfaceClass.GROUND, truth)
         made = find_plate(
             segmenter,
             estimator,
@@ -70,14 +70,14 @@ def measured(scenes: list[SeenSurfaces]) -> dict[str, float | int]:
             scene="measured",
             split="test",
             origin="studio",
-            picture=seen.picture,
+            image=seen.image,
             focal_px=seen.focal_px,
         )
         if isinstance(made, Plate):
             flat.add(made.ground, truth)
             worst = min(worst, float(truth[made.ground].mean()))
             if made.horizon is not None:
-                off.append(abs(made.horizon - seen.horizon) / len(seen.picture))
+                off.append(abs(made.horizon - seen.horizon) / len(seen.image))
         else:
             flat.add(np.zeros_like(truth), truth)
     return {
@@ -86,26 +86,26 @@ def measured(scenes: list[SeenSurfaces]) -> dict[str, float | int]:
         "recall": flat.right / flat.true,
         "precision_of_classes_alone": alone.right / alone.found,
         "recall_of_classes_alone": alone.right / alone.true,
-        "plates": flat.pictures,
-        "refused": len(scenes) - flat.pictures,
-        "plates_without_horizon": flat.pictures - len(off),
+        "plates": flat.images,
+        "refused": len(scenes) - flat.images,
+        "plates_without_horizon": flat.images - len(off),
         "horizon_off_median_heights": float(np.median(off)),
         "horizon_off_90th_percentile_heights": float(np.quantile(off, 0.9)),
     }
 
 
 class Counted:
-    """Pixels found, true and both, over pictures."""
+    """Pixels found, true and both, over images."""
 
     def __init__(self) -> None:
-        self.found = self.true = self.right = self.pictures = 0
+        self.found = self.true = self.right = self.images = 0
 
     def add(self, found: Region, truth: Region) -> None:
-        """One more picture, which counts only if something was found in it."""
+        """One more image, which counts only if something was found in it."""
         self.found += int(found.sum())
         self.true += int(truth.sum())
         self.right += int((found & truth).sum())
-        self.pictures += bool(found.any())
+        self.images += bool(found.any())
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from flows.runtime.prefect_server import local_prefect
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film, film_shard
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film, render_shard
 from tasks.storage.workspace import Workspace
 
 GOAL = 1.05
@@ -30,10 +30,10 @@ FLOW, LOOP = "flow over shards", "plain loop"
 
 
 @flow(name="film-shards")
-def film_shards(workspace: Workspace, works: Sequence[FilmWork]) -> None:
+def film_shards(workspace: Workspace, works: Sequence[RenderWork]) -> None:
     """A task run a shard, one after the other, as the cycle does it."""
     for work in works:
-        film_shard(workspace, work)
+        render_shard(workspace, work)
 
 
 @ends_in_time
@@ -62,17 +62,22 @@ def main() -> None:
     report("a flow's cost", seconds, arguments.shards, figures, arguments.as_json)
 
 
-def works(shots: int, shards: int) -> list[FilmWork]:
+def works(shots: int, shards: int) -> list[RenderWork]:
     """Shards of real work, each of shots of its own."""
     return [
-        FilmWork(
-            round=0, index=number, stage="triplets", studio=StudioConfig(), first=number * shots, count=shots
+        RenderWork(
+            round=0,
+            index=number,
+            stage="triplets",
+            studio=SyntheticConfig(),
+            first=number * shots,
+            count=shots,
         )
         for number in range(shards)
     ]
 
 
-def _measure(folder: Path, shards: Sequence[FilmWork], runs: int) -> dict[str, list[float]]:
+def _measure(folder: Path, shards: Sequence[RenderWork], runs: int) -> dict[str, list[float]]:
     numbers = itertools.count()
 
     def fresh() -> Workspace:

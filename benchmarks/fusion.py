@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    source, generated, attention = _pictures()
+    source, generated, attention = _images()
 
     def ours(form: FusionForm) -> RgbImage:
         region = attended_region(scaled_attention(attention), SIDE_PX, SIDE_PX)
@@ -76,8 +76,8 @@ def plain_fusion(source: RgbImage, generated: RgbImage, attention: NDArray[np.fl
     return np.clip(np.round(weight * generated + (1 - weight) * outside), 0, 255).astype(np.uint8)
 
 
-def _low(picture: RgbImage) -> NDArray[np.float64]:
-    low = picture.astype(np.float64)
+def _low(image: RgbImage) -> NDArray[np.float64]:
+    low = image.astype(np.float64)
     for level in range(LEVELS):
         step = 2**level
         kernel = np.zeros((2 * step + 1, 2 * step + 1))
@@ -86,8 +86,8 @@ def _low(picture: RgbImage) -> NDArray[np.float64]:
     return low
 
 
-def _pictures() -> tuple[RgbImage, RgbImage, NDArray[np.float32]]:
-    """Two grainy pictures that differ everywhere, and attention on a ninth of them."""
+def _images() -> tuple[RgbImage, RgbImage, NDArray[np.float32]]:
+    """Two grainy images that differ everywhere, and attention on a ninth of them."""
     rng = np.random.default_rng(0)
     soft = cv2.resize(rng.integers(0, 256, (24, 24, 3), np.uint8), (SIDE_PX, SIDE_PX))
     source, generated = (

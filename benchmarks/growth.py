@@ -1,4 +1,4 @@
-"""Does growth pay, and does the judge? RORem's cycle against its controls, over several seeds.
+"""Does growth pay, and does the discriminator? RORem's cycle against its controls, over several seeds.
 
 Arms, all from one initial remover a seed and with the same training steps: ``judged`` (RORem), ``nothing``
 (no growth), ``unjudged`` (people's YES, then whatever the remover makes), ``everything`` (nobody judges).
@@ -78,7 +78,7 @@ def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
         "gain": last.success_rate - initial.success_rate,
         "kept": sum(phase.kept for phase in result.phases[2:]),
         "phases": [phase.model_dump(mode="json") for phase in result.phases],
-        "judges": [judge.model_dump(mode="json") for judge in result.judges],
+        "discriminators": [discriminator.model_dump(mode="json") for discriminator in result.discriminators],
         "clip": [entry.model_dump(mode="json") for entry in result.clip],
         "seconds": result.seconds,
     }

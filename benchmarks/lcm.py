@@ -24,7 +24,7 @@ from data_specs.assessment import QualityConfig
 from data_specs.triplet import Triplet
 from data_specs.version import DatasetVersion
 from data_specs.work import RemoverRef
-from flows.objectclear.train_model import film_pairs, unseen_pairs
+from flows.objectclear.train_model import render_pairs, unseen_pairs
 from models.diffusion.inpainting import InpaintingNetwork
 from models.profiles import PROFILES
 from models.rorem.lcm_lora import LcmLoraConfig, lcm_schedule
@@ -98,7 +98,7 @@ def distilled(
 def measured(
     network: InpaintingNetwork, sampling: SamplingConfig, unseen: Sequence[Triplet]
 ) -> dict[str, Any]:
-    """Success with its interval, dB, and seconds a picture with measuring's own share in them."""
+    """Success with its interval, dB, and seconds an image with measuring's own share in them."""
     remover = InpaintingRemover(network.to(training_device()), sampling)
     evaluate(remover, unseen[:32], QualityConfig())  # a device's first pass is slow
     began = time.perf_counter()
@@ -159,7 +159,7 @@ def main() -> None:
     figures: dict[str, Any] = {"asked": {**vars(asked), "workspace": None}, "machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(asked.workspace or folder)
-        shards = film_pairs(workspace, asked.pairs)
+        shards = render_pairs(workspace, asked.pairs)
         selection = [(ref, None) for ref in shards]
         version = workspace.ledger().current_version() or create_version(workspace, selection, None, "pairs")
         unseen = unseen_pairs(asked.tested)

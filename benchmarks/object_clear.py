@@ -25,8 +25,8 @@ from data_specs.triplet import Triplet
 from flows.objectclear.train_model import (
     ObjectClearConfig,
     checkpoint_of,
-    film_pairs,
     made_image_encoder,
+    render_pairs,
     unseen_pairs,
 )
 from models.objectclear.network import build_tiny_object_clear
@@ -87,7 +87,9 @@ def object_mask_only(
 ) -> Figures:
     """RORem's remover, trained from the same base on the same pairs."""
     network = network_at(BASE_FOLDER)
-    loss = RemoverLossConfig(change_weight=config.loss.change_weight, noisy_share=config.loss.noisy_share)
+    loss = RemoverLossConfig(
+        change_weight=config.loss.change_weight, noisy_fraction=config.loss.noisy_fraction
+    )
 
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
         return remover_loss(network, batch, loss, share)
@@ -103,7 +105,7 @@ def object_mask_only(
 def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspace) -> Figures:
     """Both ways with every seed; ``ratio`` is the gain in dB inside M_fg, median over the seeds."""
     encoder, naming = made_image_encoder(config, workspace, told)
-    shards, unseen = film_pairs(workspace, config.pairs), unseen_pairs(config.tested)
+    shards, unseen = render_pairs(workspace, config.pairs), unseen_pairs(config.tested)
     rows: list[Figures] = []
     for seed in seeds:
         training: TrainingConfig = config.training.model_copy(update={"seed": seed})

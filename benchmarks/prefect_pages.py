@@ -1,4 +1,4 @@
-"""Pictures of Prefect's pages for docs/prefect.md: a served workspace with real runs, in a Chromium offline.
+"""Images of Prefect's pages for docs/prefect.md: a served workspace with real runs, in a Chromium offline.
 
 Serves a new workspace, has its deployments do a small cycle, a night, a retraining and a round that waits for
 people, and photographs the pages. Prints what the pages complained of.
@@ -69,12 +69,15 @@ def served(workspace: Path) -> Iterator[Server]:
 def fill(server: Server, workspace: Path) -> dict[str, UUID]:
     """The runs to be seen, by deployment, each when it has ended or waits."""
     cycle = small_cycle(workspace).model_dump(mode="json")
-    sizes = {name: cycle[name] for name in ("retraining", "judge_training", "shard_items", "keep_above")}
-    few = {"human_items": 20, "automation_items": 20, "calibration_items": 20, "judge_test_items": 20}
+    sizes = {
+        name: cycle[name]
+        for name in ("retraining", "discriminator_training", "shard_items", "score_threshold")
+    }
+    few = {"human_items": 20, "automation_items": 20, "calibration_items": 20, "discriminator_test_items": 20}
     wanted: dict[str, dict[str, Any]] = {
         "rorem-cycle/by-hand": cycle,
         "nightly-compositing/nightly": {},
-        "nightly-candidates/nightly": {"items": 60, "shard_items": 20, "keep_above": 0.1},
+        "nightly-candidates/nightly": {"items": 60, "shard_items": 20, "score_threshold": 0.1},
         "retrain/retrain": {"training": cycle["retraining"]},
         "rorem-round/by-hand": {**sizes, **few, "round": 2, "people": {}},
     }

@@ -137,12 +137,12 @@ def _open_batch(workspace: Workspace, answers: int) -> None:
     ref = write_shard(
         workspace, stage="candidates", round=1, index=0, input_digest=f"load {count}", samples=samples
     )
-    policy = QueuePolicy(overlap_people=_PEOPLE_A_SHARED_ITEM, overlap_share=_SHARED, lease_seconds=60)
+    policy = QueuePolicy(overlap_people=_PEOPLE_A_SHARED_ITEM, overlap_fraction=_SHARED, lease_seconds=60)
     make_batch(workspace, _BATCH, [ref], policy)
 
 
 def _candidate(noise: np.random.Generator, number: int) -> Candidate:
-    picture = noise.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    image = noise.integers(0, 256, (32, 32, 3), dtype=np.uint8)
     mask = np.zeros((32, 32), bool)
     mask[8:20, 10:22] = True
     return Candidate(
@@ -154,9 +154,9 @@ def _candidate(noise: np.random.Generator, number: int) -> Candidate:
         variant="tight",
         model_hash="none",
         source_hash=f"{number}",
-        source=picture,
+        source=image,
         mask=mask,
-        removal=picture,
+        removal=image,
     )
 
 

@@ -1,4 +1,4 @@
-"""From the key press to the next picture on screen, and the page's weight. Asked for: ratio <= 1.
+"""From the key press to the next image on screen, and the page's weight. Asked for: ratio <= 1.
 
 A real Chromium drives the real server over 512 px candidates. ``ratio`` is the median of the answers,
 in ms, ÷ 100; the clock starts with the key event's own time and stops after the frame that shows the next
@@ -17,12 +17,12 @@ from pathlib import Path
 from playwright.sync_api import Page, Response, sync_playwright
 from rich.console import Console
 
+from benchmarks._images import image_like
 from benchmarks._machine import machine
-from benchmarks._pictures import picture_like
 from benchmarks._processes import ends_in_time
 from benchmarks._review_server import review_server
 from data_specs.candidate import Candidate
-from data_specs.keys import derive_key, picture_hash
+from data_specs.keys import derive_key, image_hash
 from data_specs.review_batch import QueuePolicy
 from tasks.review.auth import invite
 from tasks.review.batches import make_batch
@@ -75,7 +75,7 @@ def main() -> None:
         "machine": machine(),
     }
     if arguments.as_json:
-        print(json.dumps({**figures, "title": "key press to next picture"}, indent=2))
+        print(json.dumps({**figures, "title": "key press to next image"}, indent=2))
         return
     for name, value in figures.items():
         Console().print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
@@ -91,12 +91,12 @@ def fill(workspace: Workspace, count: int) -> None:
         input_digest="review page",
         samples=(encode_candidate(candidate, "jpeg") for candidate in candidates(count)),
     )
-    make_batch(workspace, "page", [ref], QueuePolicy(overlap_share=0))
+    make_batch(workspace, "page", [ref], QueuePolicy(overlap_fraction=0))
 
 
 def candidates(count: int) -> Iterator[Candidate]:
     """Removals that are the ground truth."""
-    for triplet in picture_like(count, SIDE_PX):
+    for triplet in image_like(count, SIDE_PX):
         yield Candidate(
             key=derive_key("review page", triplet.key),
             item=triplet.key,
@@ -105,7 +105,7 @@ def candidates(count: int) -> Iterator[Candidate]:
             class_name="thing",
             variant="tight",
             model_hash="none",
-            source_hash=picture_hash(triplet.source),
+            source_hash=image_hash(triplet.source),
             source=triplet.source,
             mask=triplet.mask,
             removal=triplet.ground_truth,
@@ -113,14 +113,14 @@ def candidates(count: int) -> Iterator[Candidate]:
 
 
 def measure(url: str, token: str, answers: int) -> tuple[list[float], int]:
-    """Milliseconds of each answer, and the bytes of all the page's files but pictures."""
+    """Milliseconds of each answer, and the bytes of all the page's files but images."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("there is no Chromium on PATH; on Debian: apt-get install chromium")
     sizes: dict[str, int] = {}
 
     def weigh(response: Response) -> None:
-        if not {"/pictures/", "/examples/", "/api/"} & {f"/{part}/" for part in response.url.split("/")}:
+        if not {"/images/", "/examples/", "/api/"} & {f"/{part}/" for part in response.url.split("/")}:
             sizes[response.url] = len(response.body())
 
     with sync_playwright() as playwright:
@@ -140,7 +140,7 @@ def measure(url: str, token: str, answers: int) -> tuple[list[float], int]:
 
 
 def _answer(page: Page, answers: int) -> list[float]:
-    """Half a second a picture, faster than anybody looks."""
+    """Half a second an image, faster than anybody looks."""
     page.evaluate(_CLOCK)
     for number in range(answers):
         page.wait_for_timeout(500)

@@ -13,7 +13,7 @@ import cv2
 import webdataset as wds
 
 from benchmarks._alternate import alternate, ratio_of, report
-from benchmarks._pictures import picture_like
+from benchmarks._images import image_like
 from benchmarks._processes import ends_in_time
 from data_specs.shard import EncodedSample
 from tasks.storage.shards import ShardReader, decode_triplet, encode_triplet, write_shard
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    encoded = [encode_triplet(triplet, "jpeg") for triplet in picture_like(arguments.samples)]
+    encoded = [encode_triplet(triplet, "jpeg") for triplet in image_like(arguments.samples)]
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".shard_read-") as folder:
         workspace = Workspace.open(folder)
         _write(workspace, encoded)

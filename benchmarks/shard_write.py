@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from benchmarks._alternate import alternate, ratio_of, report
-from benchmarks._pictures import picture_like
+from benchmarks._images import image_like
 from benchmarks._processes import ends_in_time
 from tasks.storage.shards import encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
@@ -29,9 +29,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    pictures = picture_like(min(arguments.samples, 64))
+    images = image_like(min(arguments.samples, 64))
     triplets = [
-        replace(pictures[number % len(pictures)], key=f"sample-{number:05d}")
+        replace(images[number % len(images)], key=f"sample-{number:05d}")
         for number in range(arguments.samples)
     ]
     numbers = itertools.count()

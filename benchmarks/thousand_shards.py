@@ -36,9 +36,9 @@ from flows.runtime.timely_end import descendants
 from tasks.objectclear.composite import compose_draws
 from tasks.objectclear.cutout import cut_out_pairs
 from tasks.objectclear.plate import find_plates
-from tasks.sources.backgrounds import StudioBackgrounds
-from tasks.sources.pairs import StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.backgrounds import SyntheticBackgrounds
+from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.prefect_password import make_password
 from tasks.storage.workspace import Workspace
 
@@ -47,7 +47,7 @@ SETTLED = 200
 """Shards after which everything is imported and every pool is filled."""
 _EVERY = 50
 _LOOK_SECONDS = 0.1
-_STUDIO = StudioConfig(size_px=64, seed=8)
+_SYNTHETIC = SyntheticConfig(size_px=64, seed=8)
 
 
 class Sample(NamedTuple):
@@ -89,8 +89,8 @@ def tiny(place: Path, shards: int) -> CompositingConfig:
     """Few cut-outs and plates of one split, then shards of four draws each."""
     return CompositingConfig(
         workspace=place,
-        pairs=(StudioPairs(studio=_STUDIO, shots=40),),
-        backgrounds=(StudioBackgrounds(studio=_STUDIO, scenes=20),),
+        pairs=(SyntheticPairs(studio=_SYNTHETIC, shots=40),),
+        backgrounds=(SyntheticBackgrounds(studio=_SYNTHETIC, scenes=20),),
         draws=4 * shards,
         shard_draws=4,
     )

@@ -28,9 +28,9 @@ def main() -> None:
     torch.set_num_threads(1)
     begin = network_at(BASE_FOLDER)
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.rand(2, asked.batch, 3, 64, 64, generator=generator) * 2 - 1
+    images = torch.rand(2, asked.batch, 3, 64, 64, generator=generator) * 2 - 1
     mask = (torch.rand(asked.batch, 1, 64, 64, generator=generator) < 0.2).float()
-    batch = TripletBatch(pictures[0], mask, pictures[1])
+    batch = TripletBatch(images[0], mask, images[1])
 
     def batches(start: int, stop: int, _parts: Sequence[slice]) -> Iterator[TripletBatch]:
         yield from [batch] * (stop - start)

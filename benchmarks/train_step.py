@@ -29,9 +29,9 @@ def main() -> None:
     config = TrainingConfig(steps=asked.steps, schedule="constant", warmup_steps=0)
     begin = network_at(BASE_FOLDER)
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.rand(2, config.batch_size, 3, 64, 64, generator=generator) * 2 - 1
+    images = torch.rand(2, config.batch_size, 3, 64, 64, generator=generator) * 2 - 1
     mask = (torch.rand(config.batch_size, 1, 64, 64, generator=generator) < 0.2).float()
-    batch = TripletBatch(pictures[0], mask, pictures[1])
+    batch = TripletBatch(images[0], mask, images[1])
 
     def batches(start: int, stop: int, _parts: Sequence[slice]) -> Iterator[TripletBatch]:
         yield from [batch] * (stop - start)

@@ -1,4 +1,4 @@
-"""The pictures' shapes, dtypes and ranges, named once.
+"""The images' shapes, dtypes and ranges, named once.
 
 Legend: H rows, W columns, N items. Every function of the product speaks these and no others.
 """

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 class QualityConfig(BaseModel):
     """When a removal is a success: nothing left of object or effect, nothing painted in, no seam.
 
-    Lengths and areas scale with the picture, so that one statement holds at any size.
+    Lengths and areas scale with the image, so that one statement holds at any size.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    blur_share: float = Field(
+    blur_fraction: float = Field(
         default=1 / 64,
         gt=0,
         le=0.1,
@@ -25,14 +25,14 @@ class QualityConfig(BaseModel):
         le=255,
         description="Grey levels by which a blurred pixel must differ to be a residual.",
     )
-    residual_share: float = Field(
+    residual_fraction: float = Field(
         default=0.003,
         gt=0,
         le=1,
-        description="Largest connected residual near the object, share of the picture.",
+        description="Largest connected residual near the object, share of the image.",
     )
-    background_share: float = Field(
-        default=0.01, gt=0, le=1, description="Largest connected residual elsewhere, share of the picture."
+    background_fraction: float = Field(
+        default=0.01, gt=0, le=1, description="Largest connected residual elsewhere, share of the image."
     )
     effect_levels: float = Field(
         default=6,

@@ -1,4 +1,4 @@
-"""A captured pair: one fixed camera's picture with and without an object, and what is known of both."""
+"""A captured pair: one fixed camera's image with and without an object, and what is known of both."""
 
 from dataclasses import dataclass
 
@@ -31,11 +31,11 @@ class CapturedPair:
     """Focal length in pixels."""
 
 
-# A picture pair: one fixed camera's picture with and without an object, of which nothing else is known.
+# An image pair: one fixed camera's image with and without an object, of which nothing else is known.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PicturePair:
+class ImagePair:
     """What perception makes a ``CapturedPair`` of, or a ``Reject`` (ObjectClear's captured pairs)."""
 
     key: str

@@ -1,4 +1,4 @@
-"""A comparison: several methods measured on the same pictures."""
+"""A comparison: several methods measured on the same images."""
 
 import math
 from collections.abc import Mapping
@@ -49,9 +49,9 @@ class PaperTable(BaseModel):
     source: str
     """Paper and table; of figures known at second hand only, so it says."""
     published_on: str
-    """The pictures that the published figures are of."""
+    """The images that the published figures are of."""
     measured_on: str = ""
-    """The pictures that ours are of; empty where there is none of ours."""
+    """The images that ours are of; empty where there is none of ours."""
     first: str
     """Heading of the first column."""
     columns: list[PaperColumn]
@@ -59,14 +59,14 @@ class PaperTable(BaseModel):
 
 
 class Interval(BaseModel):
-    """A mean and where it may lie: 95 % percentile bootstrap over pictures."""
+    """A mean and where it may lie: 95 % percentile bootstrap over images."""
 
     model_config = ConfigDict(frozen=True)
 
     mean: float
     low: float
     high: float
-    pictures: int
+    images: int
     """How many the mean is of; a metric can be undefined for some."""
 
 
@@ -82,8 +82,8 @@ class MetricLeftOut(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class PictureResult:
-    """One row of a results file: one method on one picture."""
+class ImageResult:
+    """One row of a results file: one method on one image."""
 
     key: str
     """The triplet's."""
@@ -91,7 +91,7 @@ class PictureResult:
     origin: str
     method: str
     values: Mapping[MetricName, float]
-    """NaN where the metric is undefined for the picture (a null in the file)."""
+    """NaN where the metric is undefined for the image (a null in the file)."""
     success: bool
     """Nothing left of object or effect, no seam, as the cycle judges it (``QualityConfig``)."""
     seconds: float
@@ -109,23 +109,23 @@ class MethodResult(BaseModel):
 
     method: str
     model_hash: str
-    pictures: int
+    images: int
     means: dict[MetricName, Interval]
-    """A metric that is undefined for every picture is absent."""
+    """A metric that is undefined for every image is absent."""
     success_rate: float
     """0..1."""
-    seconds_per_picture: float
+    seconds_per_image: float
 
 
 class MethodDifference(BaseModel):
-    """How a method differs from the first, picture by picture."""
+    """How a method differs from the first, image by image."""
 
     model_config = ConfigDict(frozen=True)
 
     method: str
     baseline: str
     differences: dict[MetricName, Interval]
-    """Of method − baseline, on the pictures where both are defined."""
+    """Of method − baseline, on the images where both are defined."""
 
 
 class Comparison(BaseModel):
@@ -134,7 +134,7 @@ class Comparison(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     measured_on: str
-    """The pictures, for people: ``workspace, dataset version 3, test split``."""
+    """The images, for people: ``workspace, dataset version 3, test split``."""
     dataset_version: int | None
     """None for a folder of triplets."""
     methods: list[MethodResult]
@@ -142,10 +142,10 @@ class Comparison(BaseModel):
     differences: list[MethodDifference]
     left_out: list[MetricLeftOut]
     rejects: dict[str, int]
-    """Pictures of a folder that were refused, by reason."""
+    """Images of a folder that were refused, by reason."""
     results: str
-    """The Parquet file with a row a picture and method."""
+    """The Parquet file with a row an image and method."""
     report: str
-    """The HTML page with tables and pictures."""
+    """The HTML page with tables and images."""
     paper_tables: list[PaperTable] = []
     """The papers' tables with ours beside; empty where they were not asked for."""

@@ -23,9 +23,9 @@ class PlacedObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Composite:
-    """One removable object of one composed picture (ObjectClear: input, ground truth, M_o, M_fg).
+    """One removable object of one composed image (ObjectClear: input, ground truth, M_o, M_fg).
 
-    A picture with two objects gives two composites with one source; each removes one and keeps the other.
+    An image with two objects gives two composites with one source; each removes one and keeps the other.
     """
 
     key: str
@@ -39,7 +39,7 @@ class Composite:
     plate: str
     """The plate's key."""
     objects: tuple[PlacedObject, ...]
-    """All objects of the picture, far to near: a later one may hide part of an earlier one."""
+    """All objects of the image, far to near: a later one may hide part of an earlier one."""
     removed: int
     """Which of ``objects`` is to be removed."""
     source: RgbImage
@@ -47,6 +47,6 @@ class Composite:
     mask: Mask
     """H×W bool, M_o: True where most of the pixel shows the object that is to be removed."""
     foreground: Mask
-    """H×W bool, M_fg: True wherever that object or its effect touches the picture; holds M_o."""
+    """H×W bool, M_fg: True wherever that object or its effect touches the image; holds M_o."""
     ground_truth: RgbImage
     """H×W×3 uint8, without that object and its effect; equals the source outside M_fg."""

@@ -18,7 +18,7 @@ class StageResult(BaseModel):
     rejects: dict[str, int]
     """By reason, most first."""
     ignored: dict[str, int] = {}
-    """Files below the sources' folders that are no picture to read, by reason."""
+    """Files below the sources' folders that are no image to read, by reason."""
     tallies: dict[str, dict[str, int]]
     """Of the kept samples: by heading (``shadow class``, ``object area`` …) and value."""
 

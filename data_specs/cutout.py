@@ -38,7 +38,7 @@ away from the camera on the ground, angles grow to the right (clockwise seen fro
 class Cutout:
     """One object's layer: h rows, w columns, the box of object and effect.
 
-    Over a plate P it gives matte·picture + (1 − matte)·(P·(1 − darkening) + brightening).
+    Over a plate P it gives matte·image + (1 − matte)·(P·(1 − darkening) + brightening).
     """
 
     key: str
@@ -47,7 +47,7 @@ class Cutout:
     split: Split
     origin: str
     class_name: str
-    picture: RgbImage
+    image: RgbImage
     """h×w×3 uint8, the object's own colours, freed of what shone through its edge; 0 off the object."""
     matte: Matte
     """h×w uint8, the object's soft mask."""

@@ -1,4 +1,4 @@
-"""What perception finds: an object's box with its class, and the classes a picture's pixels can have."""
+"""What perception finds: an object's box with its class, and the classes an image's pixels can have."""
 
 from dataclasses import dataclass
 from enum import IntEnum

@@ -41,9 +41,9 @@ def _bytes_of(part: object) -> bytes:
     raise TypeError(f"a key cannot be derived from a {type(part).__name__}")
 
 
-def picture_hash(picture: NDArray[np.generic]) -> str:
-    """The key of a picture's or mask's pixels (shape and dtype count)."""
-    return derive_key("picture", np.asarray(picture))
+def image_hash(image: NDArray[np.generic]) -> str:
+    """The key of an image's or mask's pixels (shape and dtype count)."""
+    return derive_key("picture", np.asarray(image))
 
 
 def split_of_scene(scene: str, *, validation: float = 0.1, test: float = 0.1) -> Split:

@@ -70,11 +70,11 @@ samples = sa.Table(
     sa.Column("split", sa.String(16), nullable=False),
 )
 
-scene_pictures = sa.Table(
-    "scene_pictures",
+scene_images = sa.Table(
+    "scene_images",
     metadata,
     _sequence(),
-    sa.Column("picture", sa.String(20), nullable=False, unique=True),
+    sa.Column("image", sa.String(20), nullable=False, unique=True),
     sa.Column("scene", sa.String(160), nullable=False),
     sa.Column("split", sa.String(16), nullable=False),
     sa.Column("lineage", sa.String(20), nullable=True, index=True),
@@ -121,7 +121,7 @@ reviews = sa.Table(
 scores = sa.Table(
     "scores",
     metadata,
-    sa.Column("judge", sa.String(64), primary_key=True),
+    sa.Column("judge", sa.String(64), key="discriminator", primary_key=True),
     sa.Column("candidate", sa.String(80), primary_key=True),
     sa.Column("score", sa.Double, nullable=False),
 )

@@ -35,8 +35,8 @@ class MetricSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RemovedPicture:
-    """One removal beside all that it is measured against; every picture of one size."""
+class RemovedImage:
+    """One removal beside all that it is measured against; every image of one size."""
 
     source: RgbImage
     """H×W×3 uint8, with the object."""

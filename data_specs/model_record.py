@@ -34,7 +34,7 @@ class ModelRecord(BaseModel):
 
 
 class ModelMeasurement(BaseModel):
-    """What a model was found to do on some pictures. Events; they are added, never changed."""
+    """What a model was found to do on some images. Events; they are added, never changed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class ModelMeasurement(BaseModel):
     measured_on: str
     """For people: ``validation split, studio:``."""
     dataset_version: int | None
-    """Whose pictures they were; None where no version was asked for."""
+    """Whose images they were; None where no version was asked for."""
     values: dict[str, float]
     """By name: ``success_rate`` 0..1, ``psnr`` dB …"""
     measured_at: AwareDatetime

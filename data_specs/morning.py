@@ -62,7 +62,7 @@ class Drift(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     what: Literal["keep rate", "score"]
-    """``keep rate``: kept of tested items. ``score``: the judge's mean against the people's share of YES."""
+    """``keep rate``: kept of tested items. ``score``: the discriminator's mean against people's YES."""
     phase: str
     """``automation 2`` …"""
     against: str
@@ -71,7 +71,7 @@ class Drift(BaseModel):
     """What the phase is held against."""
     found: float = Field(ge=0, le=1)
     error: float = Field(ge=0)
-    """Standard error of their difference; a picture's candidates rise and fall together and count as one."""
+    """Standard error of their difference; an image's candidates rise and fall together and count as one."""
     limit: float
     """How far apart they may be."""
 
@@ -86,7 +86,7 @@ class Drift(BaseModel):
         return self.gap > self.limit and self.gap > 1.96 * self.error
 
 
-class Morning(BaseModel):
+class DailyReport(BaseModel):
     """All of it."""
 
     model_config = ConfigDict(frozen=True)

@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from data_specs.arrays import Depth, Region, RgbImage
 from data_specs.keys import Split
 
-# A background: a picture that may become a plate, of which nothing is known yet.
+# A background: an image that may become a plate, of which nothing is known yet.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Background:
-    """What perception makes a ``Plate`` of, or a ``Reject`` (ObjectClear: downloaded pictures)."""
+    """What perception makes a ``Plate`` of, or a ``Reject`` (ObjectClear: downloaded images)."""
 
     scene: str
     split: Split
     origin: str
-    picture: RgbImage
+    image: RgbImage
     """H×W×3 uint8."""
     focal_px: float
     """Focal length in pixels; a guess where the camera is not known."""
 
 
-# Tone: a picture's colour and grain as a whole, by which a cut-out is matched to a plate.
+# Tone: an image's colour and grain as a whole, by which a cut-out is matched to a plate.
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class Tone:
 class Plate:
     """One background (ObjectClear: flat ground, and the depth that sets the scale).
 
-    A picture that cannot be one becomes a ``Reject`` with its reason.
+    An image that cannot be one becomes a ``Reject`` with its reason.
     """
 
     key: str
     scene: str
     split: Split
     origin: str
-    picture: RgbImage
+    image: RgbImage
     """H×W×3 uint8."""
     ground: Region
     """H×W bool, True on flat ground."""

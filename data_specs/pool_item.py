@@ -1,4 +1,4 @@
-"""A pool item: an unlabelled picture with an object somebody might want gone."""
+"""A pool item: an unlabelled image with an object somebody might want gone."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from data_specs.keys import Split
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PoolItem:
-    """One picture of the pool with one instance mask (RORem, stages 2 and 3: OpenImages)."""
+    """One image of the pool with one instance mask (RORem, stages 2 and 3: OpenImages)."""
 
     key: str
     scene: str

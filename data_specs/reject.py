@@ -13,9 +13,9 @@ from data_specs.keys import Split
 class RejectReason(StrEnum):
     """Why a sample was refused at the edge. The value is what people read."""
 
-    UNREADABLE = "unreadable picture"
-    TRUNCATED = "truncated picture"
-    DAMAGED = "damaged picture"
+    UNREADABLE = "unreadable image"
+    TRUNCATED = "truncated image"
+    DAMAGED = "damaged image"
     NOT_8_BIT = "not 8 bits a channel"
     NOT_RGB = "not RGB or grey"
     ROTATED_BY_EXIF = "EXIF orientation differs from the mask's"
@@ -23,7 +23,7 @@ class RejectReason(StrEnum):
     TOO_SMALL = "smaller than the sample size"
     SIZE_MISMATCH = "sizes of source, mask and ground truth differ"
     MASK_EMPTY = "mask is empty"
-    MASK_FULL = "mask covers the whole picture"
+    MASK_FULL = "mask covers the whole image"
     MASK_AREA = "mask area outside the limits"
     MISSING_FILE = "file is missing"
     OUTSIDE_FOLDER = "path leads outside its folder"
@@ -34,7 +34,7 @@ class RejectReason(StrEnum):
     NO_CHANGE = "nothing moved"
     DUPLICATE = "already in the dataset"
     TWO_SPLITS = "near scenes of two splits"
-    CUT_BY_BORDER = "object or effect is cut by the picture's border"
+    CUT_BY_BORDER = "object or effect is cut by the image's border"
     LIGHT_UNTOLD = "shadow's direction cannot be told"
     NO_GROUND = "no flat ground"
     NOT_FLAT = "ground is not flat"
@@ -67,7 +67,7 @@ class IgnoredReason(StrEnum):
     NO_FILE = "pipe, socket or device"
     UNNAMED = "no record names it"
     OBJECT = "object to paste, no sample of its own"
-    LONELY_OBJECT = "object without its picture or its mask"
+    LONELY_OBJECT = "object without its image or its mask"
     EMPTY_LINE = "empty line"
 
 
@@ -98,10 +98,10 @@ class Reject(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RefusedSample:
-    """A reject with the pictures it was refused for, so that people can see what is being lost."""
+    """A reject with the images it was refused for, so that people can see what is being lost."""
 
     scene: str
     split: Split
     reject: Reject
-    pictures: Mapping[str, RgbImage]
-    """By name (``source``, ``ground_truth``, ``picture`` …), each H×W×3 uint8."""
+    images: Mapping[str, RgbImage]
+    """By name (``source``, ``ground_truth``, ``image`` …), each H×W×3 uint8."""

@@ -20,21 +20,21 @@ class QueuePolicy(BaseModel):
     overlap_people: int = Field(
         default=2, ge=1, le=20, description="How many people answer an item that is shared, and a gold one."
     )
-    overlap_share: float = Field(
+    overlap_fraction: float = Field(
         default=0.05,
         ge=0,
         le=1,
         description="Share of the items that are shared; the others want one answer.",
     )
-    gold_share: float = Field(
+    gold_fraction: float = Field(
         default=0.0, ge=0, le=0.5, description="Items with known answers mixed in, as a share of the others."
     )
     order: QueueOrder = Field(
         default="random",
-        description="random: in a random order. uncertain: nearest the judge's 0.5 first. "
-        "mixed: mixed_share of the items nearest 0.5, spread among the others.",
+        description="random: in a random order. uncertain: nearest the discriminator's 0.5 first. "
+        "mixed: mixed_fraction of the items nearest 0.5, spread among the others.",
     )
-    mixed_share: float = Field(
+    mixed_fraction: float = Field(
         default=0.5, ge=0, le=1, description="Where order is mixed: the share taken by nearness to 0.5."
     )
     lease_seconds: int = Field(

@@ -1,4 +1,4 @@
-"""What a cycle reports: a row for each phase, a row for each judge (RORem, table 1)."""
+"""What a cycle reports: a row for each phase, a row for each discriminator (RORem, table 1)."""
 
 from typing import Literal, NamedTuple
 
@@ -38,18 +38,18 @@ class PhaseResult(BaseModel):
     seconds: float = Field(ge=0)
 
 
-class StepFigures(NamedTuple):
-    """What a cycle's steps found on their own test pictures."""
+class StepMeasures(NamedTuple):
+    """What a cycle's steps found on their own test images."""
 
     results: list[PhaseResult]
     """In order."""
     psnr: dict[str, float]
-    """Step's name → whole-picture dB of the remover in charge after it; absent where it was not measured."""
+    """Step's name → whole-image dB of the remover in charge after it; absent where it was not measured."""
     measured_on: str
-    """Those pictures, for people; empty where no step has a PSNR."""
+    """Those images, for people; empty where no step has a PSNR."""
 
 
-class JudgeResult(BaseModel):
+class DiscriminatorResult(BaseModel):
     """How far the discriminator can be trusted, on fresh items it was not trained on."""
 
     model_config = ConfigDict(frozen=True)
@@ -68,7 +68,7 @@ class JudgeResult(BaseModel):
     calibration_error: float = Field(ge=0, le=1)
     """Expected calibration error over ten equal-width bins."""
     success_gap: float = Field(ge=0, le=1)
-    """|judge's success rate − reviewer's| on the same fresh items."""
+    """|discriminator's success rate − reviewer's| on the same fresh items."""
 
 
 class ReliabilityBin(BaseModel):
@@ -83,8 +83,8 @@ class ReliabilityBin(BaseModel):
     success_rate: float
 
 
-class JudgeCurves(BaseModel):
-    """What the report draws of one judge."""
+class DiscriminatorCurves(BaseModel):
+    """What the report draws of one discriminator."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -135,7 +135,7 @@ class CycleResult(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     phases: list[PhaseResult]
-    judges: list[JudgeResult]
+    discriminators: list[DiscriminatorResult]
     clip: list[ClipResult]
     dataset: DatasetSummary
     rejects: dict[str, int]

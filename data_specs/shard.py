@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import Split
 
-PictureFormat = Literal["png", "jpeg"]
+ImageFormat = Literal["png", "jpeg"]
 """``png`` is lossless; ``jpeg`` is quality 95 without chroma subsampling, a quarter of the size."""
 
 
@@ -18,7 +18,7 @@ Stage = Literal[
 source knows it (read by the oracle and by tests only); ``candidates`` removals awaiting judgement;
 ``grown`` candidates that became triplets; ``cutouts`` objects with their effects; ``plates``
 backgrounds; ``composites`` cut-outs on plates, a sample for each removable object; ``refused`` rejects
-with their pictures, for people to look at."""
+with their images, for people to look at."""
 
 
 FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000, "night": 4000}
@@ -50,7 +50,7 @@ class SampleRow:
 
 
 class ShardRef(BaseModel):
-    """What tasks hand each other instead of pictures."""
+    """What tasks hand each other instead of images."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""A triplet: the picture with the object, a mask of the object, the picture without it."""
+"""A triplet: the image with the object, a mask of the object, the image without it."""
 
 from dataclasses import dataclass
 

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
 from models.rorem.remover import SamplingConfig
-from tasks.storage.shards import PictureFormat
+from tasks.storage.shards import ImageFormat
 
 
 class RemoverRef(BaseModel):
@@ -30,7 +30,7 @@ class ShardWork(BaseModel):
 
     round: int = Field(ge=0)
     index: int = Field(ge=0)
-    picture_format: PictureFormat = "png"
+    image_format: ImageFormat = "png"
 
     @property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Evaluate removers: every method on the same pictures, metrics with intervals, and pictures to look at."""
+"""Evaluate removers: every method on the same images, metrics with intervals, and images to look at."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_specs.arrays import RgbImage
 from data_specs.assessment import QualityConfig
-from data_specs.comparison import Comparison, PictureResult
+from data_specs.comparison import Comparison, ImageResult
 from data_specs.errors import InputError
 from data_specs.metric import MetricName
 from data_specs.triplet import Triplet
@@ -17,8 +17,8 @@ from flows.report.artifacts import artifact_key, publish_comparison
 from flows.report.comparison_page import write_comparison_page
 from flows.report.sheets import MethodsRow, draw_methods
 from flows.report.tables import as_markdown, paper_tables
-from flows.rorem.phases import step_figures
-from flows.runtime.runs import run_name, stops_cleanly
+from flows.rorem.phases import step_measures
+from flows.runtime.runs import fail_cleanly, run_name
 from models.metrics.registry import MetricConfig
 from tasks.evaluation.benchmark import (
     MeasureWork,
@@ -44,35 +44,35 @@ from tasks.storage.atomic_files import write_durably
 from tasks.storage.object_store import working_folder
 from tasks.storage.workspace import Workspace
 
-# Sample grids of an evaluation: worst, median and best pictures of each method, as all methods left them.
+# Sample grids of an evaluation: worst, median and best images of each method, as all methods left them.
 
 RANKED_BY: MetricName = "psnr_fg"
 """Inside object and effects: the part a removal is there for, and always measured."""
 
-Rows = Mapping[str, Sequence[PictureResult]]
+Rows = Mapping[str, Sequence[ImageResult]]
 """Each method's rows, by its label."""
 
 
 def method_grids(
-    methods: Sequence[str], pictures: EvaluationSet, rows: Rows, rows_each: int
+    methods: Sequence[str], images: EvaluationSet, rows: Rows, rows_each: int
 ) -> dict[str, bytes]:
     """A grid a method: heading to PNG.
 
-    The few pictures shown are removed from once more; removals are not kept while measuring.
+    The few images shown are removed from once more; removals are not kept while measuring.
 
     Args:
         methods: As ``tasks.evaluation.benchmark.method_remover`` knows them.
-        pictures: The pinned set.
+        images: The pinned set.
         rows: What was measured.
-        rows_each: How many worst, median and best pictures; 0 for no grids.
+        rows_each: How many worst, median and best images; 0 for no grids.
     """
     if rows_each == 0:
         return {}
     chosen = {method: worst_median_best(found, RANKED_BY, rows_each) for method, found in rows.items()}
     keys = {row.key for parts in chosen.values() for part in parts.values() for row in part}
-    triplets = {t.key: t for t in read_set(pictures) if isinstance(t, Triplet) and t.key in keys}
+    triplets = {t.key: t for t in read_set(images) if isinstance(t, Triplet) and t.key in keys}
     removals = {
-        method_label(method): _removals(method, pictures, list(triplets.values())) for method in methods
+        method_label(method): _removals(method, images, list(triplets.values())) for method in methods
     }
     figures = {
         method: {row.key: f"{row.values[RANKED_BY]:.1f} dB" for row in found}
@@ -91,8 +91,8 @@ def method_grids(
     }
 
 
-def _removals(method: str, pictures: EvaluationSet, triplets: Sequence[Triplet]) -> dict[str, RgbImage]:
-    remover = method_remover(method, pictures)
+def _removals(method: str, images: EvaluationSet, triplets: Sequence[Triplet]) -> dict[str, RgbImage]:
+    remover = method_remover(method, images)
     return {
         triplet.key: removal
         for batch in same_size_batches(triplets)
@@ -118,11 +118,11 @@ def _row(
 
 
 class EvaluateConfig(BaseModel):
-    """Which methods are measured, on which pictures, and where the results go."""
+    """Which methods are measured, on which images, and where the results go."""
 
     model_config = ConfigDict(frozen=True)
 
-    pictures: EvaluationSet = Field(default=VersionSet(), description="What the methods are measured on.")
+    images: EvaluationSet = Field(default=VersionSet(), description="What the methods are measured on.")
     methods: tuple[str, ...] = Field(
         default=("telea", "rorem"),
         min_length=1,
@@ -133,12 +133,10 @@ class EvaluateConfig(BaseModel):
     quality: QualityConfig = Field(
         default=QualityConfig(), description="Its effect_levels say which changed pixels are effect (M_fg)."
     )
-    out: Path = Field(default=Path("evaluation"), description="The folder for results, page and pictures.")
-    seed: int = Field(
-        default=0, ge=0, description="Of the bootstrap; a picture's noise follows from its key."
-    )
+    out: Path = Field(default=Path("evaluation"), description="The folder for results, page and images.")
+    seed: int = Field(default=0, ge=0, description="Of the bootstrap; an image's noise follows from its key.")
     grid_rows: int = Field(
-        default=2, ge=0, le=20, description="Worst, median and best pictures to show of each method."
+        default=2, ge=0, le=20, description="Worst, median and best images to show of each method."
     )
     table: bool = Field(
         default=False,
@@ -155,37 +153,37 @@ class EvaluateConfig(BaseModel):
 
 def _name(config: EvaluateConfig) -> str:
     """``evaluate telea, champion on version 7``."""
-    chosen = pinned(config.pictures)
+    chosen = pinned(config.images)
     where = f"version {chosen.version}" if isinstance(chosen, VersionSet) else chosen.path.name
     return f"evaluate {', '.join(map(method_label, config.methods))} on {where}"
 
 
 @flow(name="evaluate", flow_run_name=run_name(EvaluateConfig, _name))
-@stops_cleanly
+@fail_cleanly
 def evaluate(config: EvaluateConfig) -> Comparison:
     """Measure each method, a task run each; compare; write results, page and grids into ``out``.
 
-    Run again it measures only what is new: another method, other pictures, another metric.
+    Run again it measures only what is new: another method, other images, another metric.
 
     Raises:
-        InputError: If the pictures, the weights' folder or a method are not there, or ``out`` is no folder.
+        InputError: If the images, the weights' folder or a method are not there, or ``out`` is no folder.
         FlowError: If there is nothing to measure on.
         ModelError: If a method's or a metric's weights cannot be used.
     """
     out = results_folder(config)
-    pictures = pinned(config.pictures)
+    images = pinned(config.images)
     _, left_out = loaded_metrics(config.metrics.weights)
     measurements: list[Measurement] = []
-    rows: dict[str, list[PictureResult]] = {}
+    rows: dict[str, list[ImageResult]] = {}
     for method in config.methods:
-        work = MeasureWork(method=method, pictures=pictures, metrics=config.metrics, quality=config.quality)
+        work = MeasureWork(method=method, images=images, metrics=config.metrics, quality=config.quality)
         (measurement,), found = read_results(measure_method(work, out))
         measurements.append(measurement)
         rows[measurement.method] = found
     first = measurements[0]
     baseline = rows[first.method]
     comparison = Comparison(
-        measured_on=set_words(pictures),
+        measured_on=set_words(images),
         dataset_version=first.dataset_version,
         methods=[method_result(each, rows[each.method], config.seed) for each in measurements],
         differences=[
@@ -197,42 +195,42 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         report=str(out / "report.html"),
     )
     if config.table:
-        tables = paper_tables(comparison, step_figures(pictures))
+        tables = paper_tables(comparison, step_measures(images))
         comparison = comparison.model_copy(update={"paper_tables": tables})
         write_durably(out / "paper-tables.md", as_markdown(tables).encode())
-    grids = method_grids(config.methods, pictures, rows, config.grid_rows)
+    grids = method_grids(config.methods, images, rows, config.grid_rows)
     every_row = [row for found in rows.values() for row in found]
     write_durably(out / "results.parquet", results_bytes(measurements, every_row))
     for heading, png in grids.items():
         write_durably(out / f"{artifact_key(heading)}.png", png)
     write_comparison_page(out / "report.html", comparison, grids)
     write_durably(out / "comparison.json", comparison.model_dump_json(indent=2).encode() + b"\n")
-    share_results(out, pictures)
+    share_results(out, images)
     publish_comparison(comparison, grids)
-    _remember(config.methods, pictures, comparison)
+    _remember(config.methods, images, comparison)
     return comparison
 
 
-def share_results(out: Path, pictures: VersionSet | FolderSource) -> None:
-    """Results that lie in the pictures' workspace are kept where it is kept."""
-    if not isinstance(pictures, VersionSet):
+def share_results(out: Path, images: VersionSet | FolderSource) -> None:
+    """Results that lie in the images' workspace are kept where it is kept."""
+    if not isinstance(images, VersionSet):
         return
-    workspace = Workspace(pictures.workspace)
+    workspace = Workspace(images.workspace)
     root = workspace.root.resolve()
     if out.is_relative_to(root):
         for path in sorted(each for each in out.rglob("*") if each.is_file()):
             workspace.store.share(path.relative_to(root).as_posix())
 
 
-def _remember(methods: Sequence[str], pictures: VersionSet | FolderSource, comparison: Comparison) -> None:
+def _remember(methods: Sequence[str], images: VersionSet | FolderSource, comparison: Comparison) -> None:
     """What was found of a workspace's own models joins their cards."""
     for method, found in zip(methods, comparison.methods, strict=True):
-        model = recorded_model(method, pictures)
-        if model is not None and isinstance(pictures, VersionSet):
+        model = recorded_model(method, images)
+        if model is not None and isinstance(images, VersionSet):
             means = {name: interval.mean for name, interval in found.means.items()}
-            where = f"{pictures.split} split, {pictures.origin or 'all'}"
-            ledger = Workspace(pictures.workspace).ledger()
-            ledger.record_measurement(model.hash, where, pictures.version, means)
+            where = f"{images.split} split, {images.origin or 'all'}"
+            ledger = Workspace(images.workspace).ledger()
+            ledger.record_measurement(model.hash, where, images.version, means)
 
 
 def results_folder(config: EvaluateConfig) -> Path:
@@ -241,9 +239,9 @@ def results_folder(config: EvaluateConfig) -> Path:
     Raises:
         InputError: If it cannot be a folder.
     """
-    out, pictures = config.out, config.pictures
-    if isinstance(pictures, VersionSet) and out.is_relative_to(pictures.workspace):
-        out = working_folder(pictures.workspace) / out.relative_to(pictures.workspace)
+    out, images = config.out, config.images
+    if isinstance(images, VersionSet) and out.is_relative_to(images.workspace):
+        out = working_folder(images.workspace) / out.relative_to(images.workspace)
     out = out.expanduser().resolve()
     try:
         out.mkdir(parents=True, exist_ok=True)

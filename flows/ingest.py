@@ -20,7 +20,7 @@ from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
 from data_specs.work import ShardWork
-from flows.runtime.runs import stops_cleanly
+from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import anew, say_lost
 from tasks.execution.shard_task import lost_works
 from tasks.sources.clip.clip import ClipConfig
@@ -38,11 +38,11 @@ from tasks.sources.ingest import (
     ingest_shard,
 )
 from tasks.sources.source_files import files_digest
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film_shard
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, render_shard
 from tasks.sources.video import capture_shard, capture_work
 from tasks.storage.dataset import create_version, load_samples, selection_of
-from tasks.storage.shards import PictureFormat
+from tasks.storage.shards import ImageFormat
 from tasks.storage.workspace import Workspace
 
 # Ingesting as the terminal shows it: shards, samples and rejects so far.
@@ -76,13 +76,13 @@ class ClipSource(ClipConfig):
     kind: Literal["clip"] = "clip"
 
 
-class StudioSource(BaseModel):
+class SyntheticSource(BaseModel):
     """Shots of the studio."""
 
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["studio"] = "studio"
-    studio: StudioConfig = Field(default=StudioConfig(), description="What is filmed.")
+    studio: SyntheticConfig = Field(default=SyntheticConfig(), description="What is filmed.")
     shots: int = Field(default=1000, ge=1, le=10_000_000, description="How many.")
     stage: Literal["triplets", "pool"] = Field(
         default="triplets",
@@ -90,7 +90,7 @@ class StudioSource(BaseModel):
     )
 
 
-Source = ClipSource | FolderSource | MetaJsonSource | PoolSource | HighResolutionSource | StudioSource
+Source = ClipSource | FolderSource | MetaJsonSource | PoolSource | HighResolutionSource | SyntheticSource
 
 
 class IngestConfig(BaseModel):
@@ -108,7 +108,7 @@ class IngestConfig(BaseModel):
         le=100_000,
         description="Samples a shard; a clip is one shard. Choose it so that a shard is 10–30 s of work.",
     )
-    picture_format: PictureFormat = Field(
+    image_format: ImageFormat = Field(
         default="png", description="png: lossless; jpeg: quality 95, a quarter of the size."
     )
 
@@ -122,7 +122,7 @@ class IngestResult(BaseModel):
     samples: int
     by_split: dict[str, int]
     found: int
-    """Records (triplets, rows, pictures, shots) and other files: kept + refused + ignored."""
+    """Records (triplets, rows, images, shots) and other files: kept + refused + ignored."""
     kept: int
     """Records that are samples."""
     refused: int
@@ -152,7 +152,7 @@ class _Gathered:
 
 
 @flow(name="ingest", flow_run_name="ingest {config.source.kind}")
-@stops_cleanly
+@fail_cleanly
 def ingest(config: IngestConfig) -> IngestResult:
     """Read the source into shards, a task run each; name a new dataset version where triplets came in.
 
@@ -184,7 +184,7 @@ def ingest(config: IngestConfig) -> IngestResult:
         version=version,
     )
     _publish(config, result)
-    records = config.source.shots if isinstance(config.source, StudioSource) else found and found.records
+    records = config.source.shots if isinstance(config.source, SyntheticSource) else found and found.records
     if records is not None and records != result.kept + result.refused:
         fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
         raise FlowError(f"{fault}: it changed while it was read; ingest it again")
@@ -234,9 +234,9 @@ def _task_runs(
     source = config.source
     if isinstance(source, ClipSource):
         yield _clip_run(config, workspace, source, again)
-    elif isinstance(source, StudioSource):
+    elif isinstance(source, SyntheticSource):
         for work in _studio_works(config, source):
-            yield work, _as_needed(film_shard, work, again)(workspace, work), {}
+            yield work, _as_needed(render_shard, work, again)(workspace, work), {}
     else:
         yield from _file_runs(config, workspace, source, again)
 
@@ -248,7 +248,7 @@ def _as_needed(task: Task[..., Result], work: ShardWork, again: set[str]) -> Tas
 def _clip_run(
     config: IngestConfig, workspace: Workspace, source: ClipSource, again: set[str]
 ) -> tuple[ShardWork, ShardRef, Mapping[str, int]]:
-    work = capture_work(source, index=0).model_copy(update={"picture_format": config.picture_format})
+    work = capture_work(source, index=0).model_copy(update={"image_format": config.image_format})
     ref = _as_needed(capture_shard, work, again)(workspace, work)
     name = source.path.name
     of_clip = (
@@ -259,12 +259,12 @@ def _clip_run(
     return work, ref, Counter(of_clip)
 
 
-def _studio_works(config: IngestConfig, source: StudioSource) -> Iterator[FilmWork]:
+def _studio_works(config: IngestConfig, source: SyntheticSource) -> Iterator[RenderWork]:
     for index, first in enumerate(range(0, source.shots, config.shard_samples)):
-        yield FilmWork(
+        yield RenderWork(
             round=0,
             index=index,
-            picture_format=config.picture_format,
+            image_format=config.image_format,
             stage=source.stage,
             studio=source.studio,
             first=first,
@@ -280,7 +280,7 @@ def _file_runs(
         work = IngestWork(
             round=0,
             index=index,
-            picture_format=config.picture_format,
+            image_format=config.image_format,
             source=source,
             files_digest=digest,
             shard_samples=config.shard_samples,

@@ -1,4 +1,4 @@
-"""Make the shipped base again: pictures with objects, holes to fill, and the better part of an hour."""
+"""Make the shipped base again: images with objects, holes to fill, and the better part of an hour."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ from models.diffusion.inpainting import InpaintingNetwork
 from models.perception.yolo import NO_YOLO, yolo_is_installed
 from models.training.loop import Progress, TrainingConfig
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
-from tasks.sources.synthetic.samples import StudioConfig, studio_triplets
+from tasks.sources.synthetic.samples import SyntheticConfig, synthetic_triplets
 from tasks.sources.synthetic.scene import World
 from tasks.storage.atomic_files import aside_path, sync_folder, write_durably
 from tasks.training.base import train_base
 from tasks.training.perception.trainers import TRAINERS, Trainer
 
-_STUDIO_SEED = 900
+_SYNTHETIC_SEED = 900
 """Scenes of the base; cycles use other seeds."""
 
 
@@ -27,11 +27,11 @@ class BaseConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    studio_pictures: int = Field(
-        default=4500, ge=1, description="Studio pictures with their objects in place."
+    synthetic_images: int = Field(
+        default=4500, ge=1, description="Studio images with their objects in place."
     )
     clip_repeats: int = Field(
-        default=3, ge=0, description="How often the clip's training pictures are counted beside them."
+        default=3, ge=0, description="How often the clip's training images are counted beside them."
     )
     training: TrainingConfig = Field(
         default=TrainingConfig(
@@ -53,16 +53,16 @@ def make_base(
 ) -> InpaintingNetwork:
     """Film, fit the codec, train; goes on from the checkpoint after a kill.
 
-    Only training pictures are looked at: the clip's validation and test blocks stay unseen.
+    Only training images are looked at: the clip's validation and test blocks stay unseen.
     """
-    told(f"filming {config.studio_pictures} studio pictures")
-    studio = StudioConfig(world=World(), seed=_STUDIO_SEED)
-    pictures = list(studio_triplets(studio, range(config.studio_pictures)))
+    told(f"filming {config.synthetic_images} studio images")
+    studio = SyntheticConfig(world=World(), seed=_SYNTHETIC_SEED)
+    images = list(synthetic_triplets(studio, range(config.synthetic_images)))
     told("reading the sample clip")
     found = [item for item in clip_triplets(ClipConfig()) if isinstance(item, Triplet)]
-    pictures += [item for item in found if item.split == "train"] * config.clip_repeats
-    told(f"training on {len(pictures)} pictures")
-    return train_base(pictures, config.training, checkpoint=checkpoint, progress=progress)
+    images += [item for item in found if item.split == "train"] * config.clip_repeats
+    told(f"training on {len(images)} images")
+    return train_base(images, config.training, checkpoint=checkpoint, progress=progress)
 
 
 # Make perception's tiny weights again: each model trained, measured, and given a card.

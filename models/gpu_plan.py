@@ -62,7 +62,7 @@ def step_needs(
     Args:
         module: Holds the parameters, on "meta"; those with ``requires_grad`` are trained. Not for use
             afterwards.
-        loss: One pass of it on ``samples_at_once`` samples.
+        loss: One pass of it on ``micro_batch_size`` samples.
         running: Precision, optimizer, gradient checkpointing.
         frozen_bytes: Of parts that ``module`` does not hold.
         accumulated: Whether a step takes several passes.
@@ -162,9 +162,9 @@ def _high(part: nn.GroupNorm | nn.LayerNorm, x: Tensor) -> Tensor:
 
 
 _SIZE_PX = 512
-_USED_SHARE = 0.1
+_USED_FRACTION = 0.1
 """Of a GPU's greatest rate: .095 was seen on an H200 (remover, 8 samples at once, eager; docs/log.md)."""
-_FREE_SHARE = 0.92
+_FREE_FRACTION = 0.92
 """Of a GPU's memory; the rest goes to CUDA itself and to gaps."""
 
 
@@ -197,21 +197,25 @@ class TrainingPlan(NamedTuple):
 
     def fits(self, gpu: Gpu) -> bool:
         """Whether a process's memory has room on it."""
-        return self.needs.total <= _FREE_SHARE * gpu.memory_gb * 1e9
+        return self.needs.total <= _FREE_FRACTION * gpu.memory_gb * 1e9
 
     def hours(self, gpu: Gpu, count: int) -> float:
         """On ``count`` such GPUs, if they are kept as busy as is usual."""
-        at_once = self.running.samples_at_once or self.training.batch_size
+        at_once = self.running.micro_batch_size or self.training.batch_size
         passes = self.training.batch_size / at_once
         return (
-            self.training.steps * passes * self.needs.flops / (count * _USED_SHARE * gpu.tflops * 1e12) / 3600
+            self.training.steps
+            * passes
+            * self.needs.flops
+            / (count * _USED_FRACTION * gpu.tflops * 1e12)
+            / 3600
         )
 
     def told(self, gpu: Gpu, count: int) -> dict[str, Any]:
         """The plan in figures, for people and machines."""
         return {
             "name": self.name,
-            **self.running.model_dump(include={"samples_at_once", "optimizer", "gradient_checkpointing"}),
+            **self.running.model_dump(include={"micro_batch_size", "optimizer", "gradient_checkpointing"}),
             "memory_gb": self.needs.total / 1e9,
             "fits": self.fits(gpu),
             "hours": self.hours(gpu, count),
@@ -220,7 +224,7 @@ class TrainingPlan(NamedTuple):
 
 
 def full_plans(profile: Profile) -> list[TrainingPlan]:
-    """The remover in three ways, the judge and ObjectClear, all by the profile's settings.
+    """The remover in three ways, the discriminator and ObjectClear, all by the profile's settings.
 
     Half a minute of walking (see ``step_needs``) over the losses themselves, on "meta".
     """
@@ -231,7 +235,7 @@ def full_plans(profile: Profile) -> list[TrainingPlan]:
         ("remover", running, profile.remover, _remover),
         ("remover", small, profile.remover, _remover),
         ("remover", plain, profile.remover, _remover),
-        ("judge", running, profile.judge, _judge),
+        ("discriminator", running, profile.discriminator, _discriminator),
         ("object-clear", running, profile.object_clear, _object_clear),
     ]
     return [TrainingPlan(name, way, training, needs(profile, way)) for name, way, training, needs in ways]
@@ -248,17 +252,17 @@ def _remover(profile: Profile, running: RunningConfig) -> StepNeeds:
     return step_needs(network.unet, loss, running, _bytes(network.vae), accumulated)
 
 
-def _judge(profile: Profile, running: RunningConfig) -> StepNeeds:
+def _discriminator(profile: Profile, running: RunningConfig) -> StepNeeds:
     network = _full_network()
     with torch.device("meta"):
-        module = DiscriminatorNetwork(network, profile.judge_shape, seed=0)
+        module = DiscriminatorNetwork(network, profile.discriminator_shape, seed=0)
     source, removal, mask = _batch(running)
 
     def loss() -> Tensor:
         label = torch.zeros(len(source), device="meta")
         return discriminator_loss(module, ReviewBatch(source, mask, removal, label), _share())
 
-    accumulated = _accumulated(profile.judge, running)
+    accumulated = _accumulated(profile.discriminator, running)
     return step_needs(module, loss, running, _bytes(network.vae, network.unet), accumulated)
 
 
@@ -286,15 +290,15 @@ def _full_network() -> InpaintingNetwork:
 
 
 def _batch(running: RunningConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Two pictures B×3×512×512 and a mask B×1×512×512, of one pass."""
-    count = running.samples_at_once or 1
-    pictures = torch.zeros(count, 3, _SIZE_PX, _SIZE_PX, device="meta")
-    return pictures, pictures, pictures[:, :1]
+    """Two images B×3×512×512 and a mask B×1×512×512, of one pass."""
+    count = running.micro_batch_size or 1
+    images = torch.zeros(count, 3, _SIZE_PX, _SIZE_PX, device="meta")
+    return images, images, images[:, :1]
 
 
 def _accumulated(training: TrainingConfig, running: RunningConfig) -> bool:
     """Whether one GPU takes several passes a step; more GPUs may take one, and need a little less."""
-    return running.samples_at_once is not None and running.samples_at_once < training.batch_size
+    return running.micro_batch_size is not None and running.micro_batch_size < training.batch_size
 
 
 def _share() -> Share:

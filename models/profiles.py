@@ -28,8 +28,8 @@ class Profile(BaseModel):
     retraining: TrainingConfig
     """Of the remover after each phase of a round."""
     retraining_loss: RemoverLossConfig
-    judge_shape: DiscriminatorConfig
-    judge: TrainingConfig
+    discriminator_shape: DiscriminatorConfig
+    discriminator: TrainingConfig
     sampling: SamplingConfig
     distillation: TrainingConfig
     distillation_loss: LcmLossConfig
@@ -51,15 +51,15 @@ _FULL_REMOVER = TrainingConfig(
 PROFILES: dict[ProfileName, Profile] = {
     "tiny": Profile(
         remover=TrainingConfig(steps=150, batch_size=8, learning_rate=6e-4),
-        remover_loss=RemoverLossConfig(change_weight=3, noisy_share=0.5),
+        remover_loss=RemoverLossConfig(change_weight=3, noisy_fraction=0.5),
         object_clear=TrainingConfig(steps=5500, learning_rate=1e-3, checkpoint_every=50),
-        object_clear_loss=ObjectClearLossConfig(change_weight=3, noisy_share=0.5, mask_loss_weight=0.1),
+        object_clear_loss=ObjectClearLossConfig(change_weight=3, noisy_fraction=0.5, mask_loss_weight=0.1),
         retraining=TrainingConfig(steps=140, batch_size=8, learning_rate=5e-4),
-        retraining_loss=RemoverLossConfig(change_weight=5, noisy_share=0.5),
-        judge_shape=DiscriminatorConfig(
+        retraining_loss=RemoverLossConfig(change_weight=5, noisy_fraction=0.5),
+        discriminator_shape=DiscriminatorConfig(
             lora_rank=16, lora_alpha=16, lora_targets=ATTENTION + CONVOLUTIONS, head="pooled", head_width=64
         ),
-        judge=TrainingConfig(steps=400, batch_size=16, learning_rate=1e-3, ema_decay=0.98),
+        discriminator=TrainingConfig(steps=400, batch_size=16, learning_rate=1e-3, ema_decay=0.98),
         # The tiny network predicts the clean latent: two steps succeed as often as four, at half the cost.
         sampling=SamplingConfig(steps=2),
         # The tiny networks have never seen a blank prompt, so they are not guided.
@@ -86,8 +86,8 @@ PROFILES: dict[ProfileName, Profile] = {
         # What a round's retraining took is NOT PUBLISHED: as the first.
         retraining=_FULL_REMOVER,
         retraining_loss=RemoverLossConfig(),
-        judge_shape=DiscriminatorConfig(),
-        judge=TrainingConfig(
+        discriminator_shape=DiscriminatorConfig(),
+        discriminator=TrainingConfig(
             steps=15_000,
             batch_size=256,
             learning_rate=1e-5,
@@ -111,7 +111,7 @@ PROFILES: dict[ProfileName, Profile] = {
         lora=LcmLoraConfig(),
         distilled_sampling=SamplingConfig(steps=4, batch_size=8),
         running=RunningConfig(
-            samples_at_once=4,
+            micro_batch_size=4,
             precision="bfloat16",
             gradient_checkpointing=True,
             loader_workers=4,

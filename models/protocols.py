@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from data_specs.arrays import Alpha, Depth, Mask, RgbImage
 from data_specs.detection import Box, ClassMap, Detection
-from data_specs.metric import MetricSpec, RemovedPicture
+from data_specs.metric import MetricSpec, RemovedImage
 
 
 class RemovalModel(Protocol):
@@ -19,10 +19,10 @@ class RemovalModel(Protocol):
     def remove(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
-        """Remove one object from each picture.
+        """Remove one object from each image.
 
         Args:
-            sources: N pictures H×W×3 uint8, of any sizes.
+            sources: N images H×W×3 uint8, of any sizes.
             masks: N masks H×W bool, True = remove.
             seeds: N seeds; the same seed gives the same removal in a batch of the same size.
 
@@ -64,7 +64,7 @@ class Discriminator(Protocol):
         """Probability of success of each removal.
 
         Args:
-            sources: N pictures H×W×3 uint8, of any sizes.
+            sources: N images H×W×3 uint8, of any sizes.
             masks: N tight masks H×W bool.
             removals: N results H×W×3 uint8.
 
@@ -87,11 +87,11 @@ class Metric(Protocol):
         """Names settings and weights; equal fingerprints give equal numbers."""
         ...
 
-    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
-        """Measure N pictures of one size.
+    def measure(self, images: Sequence[RemovedImage]) -> list[float]:
+        """Measure N images of one size.
 
         Returns:
-            N numbers in ``spec.unit``; NaN where the metric is undefined for a picture.
+            N numbers in ``spec.unit``; NaN where the metric is undefined for an image.
         """
         ...
 
@@ -105,7 +105,7 @@ class Detector(Protocol):
         ...
 
     def detect(self, source: RgbImage) -> list[Detection]:
-        """Find objects in H×W×3 uint8; surest first, boxes inside the picture."""
+        """Find objects in H×W×3 uint8; surest first, boxes inside the image."""
         ...
 
 
@@ -155,5 +155,5 @@ class DepthEstimator(Protocol):
         ...
 
     def estimate(self, source: RgbImage) -> Depth:
-        """Depth of each pixel of H×W×3 uint8, in one unit for all pictures; H×W float32, inf = sky."""
+        """Depth of each pixel of H×W×3 uint8, in one unit for all images; H×W float32, inf = sky."""
         ...

@@ -48,12 +48,14 @@ def compose_command(
     backgrounds: BackgroundsOption = None,
     draws: Annotated[
         int | None,
-        typer.Option(min=1, max=LARGEST, help="Pictures to try to compose; 300 if nothing else is said."),
+        typer.Option(min=1, max=LARGEST, help="Images to try to compose; 300 if nothing else is said."),
     ] = None,
     size_px: Annotated[
         int, typer.Option("--size-px", min=64, max=2048, help="Side of the composites.")
     ] = 512,
-    to_pool: Annotated[bool, typer.Option("--to-pool", help="Let rounds draw the composites, too.")] = False,
+    add_to_pool: Annotated[
+        bool, typer.Option("--to-pool", help="Let rounds draw the composites, too.")
+    ] = False,
     export: Annotated[
         Path | None, typer.Option(help="Then write them here as parquet in OBER's layout.", file_okay=False)
     ] = None,
@@ -75,8 +77,8 @@ def compose_command(
     named: dict[str, Any] = {"workspace": workspace}
     if draws is not None:
         named["draws"] = draws
-    if to_pool:
-        named["to_pool"] = True
+    if add_to_pool:
+        named["add_to_pool"] = True
     if config is None:
         named |= {
             part: [{"kind": "studio", "studio": {"size_px": size_px}}] for part in ("pairs", "backgrounds")

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_specs.round import ClipResult, CycleResult, JudgeResult, PhaseResult
+from data_specs.round import ClipResult, CycleResult, DiscriminatorResult, PhaseResult
 from flows.cli.options import (
     DEFAULT_WORKSPACE,
     LARGEST,
@@ -24,7 +24,7 @@ from flows.cli.options import (
 from flows.cli.train import (
     ProcessesOption,
     in_processes,
-    train_judge_command,
+    train_discriminator_command,
     train_lcm_command,
     train_perception_command,
     train_remover_command,
@@ -126,7 +126,7 @@ def _train() -> None:
 
 
 train_app.command("remover")(train_remover_command)
-train_app.command("judge")(train_judge_command)
+train_app.command("discriminator")(train_discriminator_command)
 train_app.command("lcm")(train_lcm_command)
 train_app.command("perception")(train_perception_command)
 
@@ -234,10 +234,10 @@ def print_result(result: CycleResult) -> None:
     print_phases(result.phases)
     console = Console(highlight=False)
     console.print(wording.success_sentence(result.phases) + "\n")
-    if result.judges:
-        _print_judges(result.judges)
-        for judge in result.judges:
-            console.print(wording.judge_sentence(judge))
+    if result.discriminators:
+        _print_discriminators(result.discriminators)
+        for discriminator in result.discriminators:
+            console.print(wording.discriminator_sentence(discriminator))
         console.print()
     if result.clip:
         _print_clip(result.clip)
@@ -265,20 +265,20 @@ def print_phases(phases: Sequence[PhaseResult]) -> None:
     Console(highlight=False).print("* inside object and effect / outside")
 
 
-def _print_judges(judges: Sequence[JudgeResult]) -> None:
+def _print_discriminators(discriminators: Sequence[DiscriminatorResult]) -> None:
     table = _table(
         "Judges", "round", "reviews", "precision", "base rate", "recall", "AUC", "cal. error", "gap"
     )
-    for judge in judges:
+    for discriminator in discriminators:
         table.add_row(
-            str(judge.round),
-            str(judge.reviewed),
-            "–" if judge.precision is None else f"{judge.precision:.1%}",
-            f"{judge.base_rate:.1%}",
-            f"{judge.recall:.1%}",
-            f"{judge.auc:.3f}",
-            f"{judge.calibration_error:.3f}",
-            f"{judge.success_gap:.1%}",
+            str(discriminator.round),
+            str(discriminator.reviewed),
+            "–" if discriminator.precision is None else f"{discriminator.precision:.1%}",
+            f"{discriminator.base_rate:.1%}",
+            f"{discriminator.recall:.1%}",
+            f"{discriminator.auc:.3f}",
+            f"{discriminator.calibration_error:.3f}",
+            f"{discriminator.success_gap:.1%}",
         )
     Console().print(table)
 

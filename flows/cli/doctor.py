@@ -74,7 +74,7 @@ def doctor_command(
             room = "fits" if need["fits"] else "does not fit"
             console.print(
                 f"{need['name']}, {need['optimizer']}, gradient checkpointing {again}, "
-                f"{need['samples_at_once']} samples at once: {need['memory_gb']:.1f} GB ({room} {gpu}), "
+                f"{need['micro_batch_size']} samples at once: {need['memory_gb']:.1f} GB ({room} {gpu}), "
                 f"about {need['hours']:.0f} hours on {gpus}",
                 soft_wrap=True,
             )

@@ -1,4 +1,4 @@
-"""`cleanplate evaluate`: removers on pictures whose truth is known."""
+"""`cleanplate evaluate`: removers on images whose truth is known."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,7 +63,7 @@ def evaluate_command(
         ),
     ] = None,
     grid_rows: Annotated[
-        int, typer.Option(min=0, max=20, help="Worst, median and best pictures to show of each method.")
+        int, typer.Option(min=0, max=20, help="Worst, median and best images to show of each method.")
     ] = 2,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of the bootstrap intervals.")] = 0,
     table: Annotated[
@@ -80,7 +80,7 @@ def evaluate_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure removers on pictures whose truth is known: PSNR, SSIM, LPIPS, CLIP, DINO, ReMOVE.
+    """Measure removers on images whose truth is known: PSNR, SSIM, LPIPS, CLIP, DINO, ReMOVE.
 
     Metrics whose weights are not here are left out, and said to be. What was measured once into the same
     folder is not measured again.
@@ -92,15 +92,15 @@ def evaluate_command(
     Example: cleanplate evaluate --triplets ./pairs --size-px 512 --metric-weights ./weights --json
     """
     if triplets is None:
-        pictures: dict[str, Any] = {
+        images: dict[str, Any] = {
             "kind": "version", "workspace": workspace, "version": version, "split": split, "origin": origin,
         }  # fmt: skip
     else:
         if version is not None or origin or split != "test":
             raise typer.BadParameter("--version, --split and --origin choose from a workspace, not a folder")
-        pictures = {"kind": "folder", "path": triplets, "size_px": size_px}
+        images = {"kind": "folder", "path": triplets, "size_px": size_px}
     values = {
-        "pictures": pictures,
+        "images": images,
         "metrics": {"weights": metric_weights},
         "grid_rows": grid_rows,
         "seed": seed,
@@ -125,7 +125,7 @@ def _run(values: dict[str, Any], as_json: bool) -> None:
         first = error.errors()[0]
         where = str(first["loc"][-1]) if first["loc"] else "settings"
         raise typer.BadParameter(f"{where}: {first['msg']}") from error
-    pinned(config.pictures)  # What is not there is said before a server starts.
+    pinned(config.images)  # What is not there is said before a server starts.
     with local_prefect(config.out.expanduser().resolve() / "prefect") as hint:
         comparison = evaluate(config)
     if as_json:
@@ -146,7 +146,7 @@ def print_comparison(comparison: Comparison) -> None:
     for start in range(0, len(methods), _METHODS_A_TABLE):
         _print_rows("Mean [95 % interval]", mean_rows(methods[start : start + _METHODS_A_TABLE]))
     for start in range(0, len(differences), _METHODS_A_TABLE):
-        title = f"Difference from {comparison.methods[0].method}, picture by picture"
+        title = f"Difference from {comparison.methods[0].method}, image by image"
         _print_rows(title, difference_rows(differences[start : start + _METHODS_A_TABLE]))
     for table in comparison.paper_tables:
         _print_rows(table.title, paper_rows(table))

@@ -23,7 +23,7 @@ ingest_app = typer.Typer(
     help=(
         "Bring samples into the workspace. What is refused is kept with its reason; the rest goes on.\n\n"
         "At the end, found = kept + refused + ignored. One is found for each record (a triplet, a row, a "
-        "picture, a shot), and one for each other file below the folder: those are ignored, with the reason."
+        "image, a shot), and one for each other file below the folder: those are ignored, with the reason."
     ),
     no_args_is_help=True,
 )
@@ -31,7 +31,7 @@ ingest_app = typer.Typer(
 SizeOption = Annotated[int, typer.Option("--size-px", min=16, max=2048, help="Side of the square samples.")]
 ShardOption = Annotated[int, typer.Option("--shard-samples", min=1, max=100_000, help="Samples a shard.")]
 FormatOption = Annotated[
-    str, typer.Option("--picture-format", help="png (lossless) or jpeg (quality 95, a quarter of the size).")
+    str, typer.Option("--image-format", help="png (lossless) or jpeg (quality 95, a quarter of the size).")
 ]
 MaskMinOption = Annotated[
     float, typer.Option("--mask-area-min", min=0, max=1, help="Smallest masked share of a sample.")
@@ -64,7 +64,7 @@ def clip_command(
     crop_max_px: Annotated[int, typer.Option(min=16, max=4096, help="Largest side of a crop.")] = 192,
     frame_step: Annotated[int, typer.Option(min=1, max=1000, help="Use every n-th frame.")] = 2,
     crops_per_frame: Annotated[int, typer.Option(min=1, max=100, help="At most this many of a frame.")] = 4,
-    picture_format: FormatOption = "png",
+    image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,7 +81,7 @@ def clip_command(
         "crops_per_frame": crops_per_frame,
         **({} if path is None else {"path": path}),
     }
-    _run({"workspace": workspace, "source": source, "picture_format": picture_format}, as_json)
+    _run({"workspace": workspace, "source": source, "image_format": image_format}, as_json)
 
 
 @ingest_app.command("folder")
@@ -96,10 +96,10 @@ def folder_command(
     size_px: SizeOption = 64,
     mask_area_min: MaskMinOption = 0.005,
     mask_area_max: MaskMaxOption = 0.6,
-    validation_share: ValidationOption = 0.1,
+    validation_fraction: ValidationOption = 0.1,
     test_share: TestOption = 0.1,
     shard_samples: ShardOption = 500,
-    picture_format: FormatOption = "png",
+    image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -110,9 +110,9 @@ def folder_command(
 
     Example: cleanplate ingest folder ./pairs --size-px 512 --workspace ./workspace
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_share, test_share)
+    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_share)
     source = {"kind": "folder", "path": path, **limits}
-    _run(_config(source, shard_samples, picture_format, workspace), as_json)
+    _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 
 @ingest_app.command("meta-json")
@@ -124,16 +124,16 @@ def meta_json_command(
             exists=True,
             dir_okay=False,
             callback=no_pipe,
-            help="The meta.json; the pictures lie in its folder or below.",
+            help="The meta.json; the images lie in its folder or below.",
         ),
     ],
     size_px: SizeOption = 64,
     mask_area_min: MaskMinOption = 0.005,
     mask_area_max: MaskMaxOption = 0.6,
-    validation_share: ValidationOption = 0.1,
+    validation_fraction: ValidationOption = 0.1,
     test_share: TestOption = 0.1,
     shard_samples: ShardOption = 500,
-    picture_format: FormatOption = "png",
+    image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -144,9 +144,9 @@ def meta_json_command(
 
     Example: cleanplate ingest meta-json ./RORem/meta.json --size-px 512
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_share, test_share)
+    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_share)
     source = {"kind": "meta_json", "path": path, **limits}
-    _run(_config(source, shard_samples, picture_format, workspace), as_json)
+    _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 
 @ingest_app.command("pool")
@@ -173,26 +173,26 @@ def pool_command(
     size_px: SizeOption = 64,
     mask_area_min: MaskMinOption = 0.005,
     mask_area_max: MaskMaxOption = 0.6,
-    validation_share: ValidationOption = 0.1,
+    validation_fraction: ValidationOption = 0.1,
     test_share: TestOption = 0.1,
     shard_samples: ShardOption = 500,
-    picture_format: FormatOption = "png",
+    image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Unlabelled pictures with instance masks and classes, in OpenImages' layout.
+    """Unlabelled images with instance masks and classes, in OpenImages' layout.
 
     The folders images/ and masks/ may be links to elsewhere. A link inside them that leads out is refused.
 
     Example: cleanplate ingest pool ./openimages --class-cap 500 --exclude Person --exclude Hat
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_share, test_share)
+    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_share)
     source = {"kind": "pool", "path": path, "class_cap": class_cap, **limits}
     if classes_csv:
         source["classes_csv"] = classes_csv
     if exclude:
         source["excluded_classes"] = tuple(exclude)
-    _run(_config(source, shard_samples, picture_format, workspace), as_json)
+    _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 
 @ingest_app.command("high-resolution")
@@ -201,7 +201,7 @@ def high_resolution_command(
     path: Annotated[
         Path,
         typer.Argument(
-            exists=True, file_okay=False, help="The folder with pictures/, objects/source/ and objects/mask/."
+            exists=True, file_okay=False, help="The folder with images/, objects/source/ and objects/mask/."
         ),
     ],
     size_px: Annotated[
@@ -213,16 +213,16 @@ def high_resolution_command(
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST, help="Another seed, other objects at other places.")
     ] = 0,
-    validation_share: ValidationOption = 0.1,
+    validation_fraction: ValidationOption = 0.1,
     test_share: TestOption = 0.1,
     shard_samples: ShardOption = 500,
-    picture_format: FormatOption = "png",
+    image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Photographs without the object, as DIV2K and Flickr2K have them, and objects to paste on them.
 
-    A picture gets the largest side it fills; `cleanplate train remover` takes each batch of one side.
+    An image gets the largest side it fills; `cleanplate train remover` takes each batch of one side.
 
     Example: cleanplate ingest high-resolution ./div2k --size-px 512 --size-px 1024
     """
@@ -232,16 +232,16 @@ def high_resolution_command(
         "object_area_min": object_area_min,
         "object_area_max": object_area_max,
         "seed": seed,
-        "validation_share": validation_share,
+        "validation_fraction": validation_fraction,
         "test_share": test_share,
         **({"sizes_px": tuple(size_px)} if size_px else {}),
     }
-    _run(_config(source, shard_samples, picture_format, workspace), as_json)
+    _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 
 @ingest_app.command("studio")
 @clear_errors
-def studio_command(
+def synthetic_command(
     shots: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many shots.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes.")] = 0,
     split: Annotated[
@@ -250,7 +250,7 @@ def studio_command(
     stage: Annotated[str, typer.Option(help="triplets, or pool (the truth is kept apart).")] = "triplets",
     size_px: SizeOption = 64,
     shard_samples: ShardOption = 500,
-    picture_format: FormatOption = "png",
+    image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -260,29 +260,27 @@ def studio_command(
     """
     studio = {"seed": seed, "split": split, "size_px": size_px}
     source = {"kind": "studio", "studio": studio, "shots": shots, "stage": stage}
-    _run(_config(source, shard_samples, picture_format, workspace), as_json)
+    _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 
 def _limits(
-    size_px: int, mask_area_min: float, mask_area_max: float, validation_share: float, test_share: float
+    size_px: int, mask_area_min: float, mask_area_max: float, validation_fraction: float, test_share: float
 ) -> dict[str, Any]:
     return {
         "size_px": size_px,
         "mask_area_min": mask_area_min,
         "mask_area_max": mask_area_max,
-        "validation_share": validation_share,
+        "validation_fraction": validation_fraction,
         "test_share": test_share,
     }
 
 
-def _config(
-    source: dict[str, Any], shard_samples: int, picture_format: str, workspace: Path
-) -> dict[str, Any]:
+def _config(source: dict[str, Any], shard_samples: int, image_format: str, workspace: Path) -> dict[str, Any]:
     return {
         "workspace": workspace,
         "source": source,
         "shard_samples": shard_samples,
-        "picture_format": picture_format,
+        "image_format": image_format,
     }
 
 

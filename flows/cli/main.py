@@ -72,7 +72,7 @@ COMMANDS = (
         "train", "flows.cli.cycle:train_app", "Train a remover, or the models that are made beforehand."
     ),
     LazyCommand(
-        "ingest", "flows.cli.ingest:ingest_app", "Bring in pairs and pictures: a clip, folders, a pool."
+        "ingest", "flows.cli.ingest:ingest_app", "Bring in pairs and images: a clip, folders, a pool."
     ),
     LazyCommand(
         "compose",
@@ -89,9 +89,9 @@ COMMANDS = (
     LazyCommand(
         "evaluate",
         "flows.cli.evaluate:evaluate_app",
-        "Measure removers on pictures whose truth is known.",
+        "Measure removers on images whose truth is known.",
     ),
-    LazyCommand("remove", "flows.cli.remove:remove_app", "Remove objects from your own pictures."),
+    LazyCommand("remove", "flows.cli.remove:remove_app", "Remove objects from your own images."),
     LazyCommand("morning", "flows.cli.report:morning_app", "Say what the night brought and what it cost."),
     LazyCommand("metrics", "flows.cli.report:metrics_app", "Print what the ledger knows, for Prometheus."),
     # Named only, never imported from here: the room `deploy` stands on this one.

@@ -111,7 +111,7 @@ def promote_command(
 ) -> None:
     """Make a model the champion of its kind, once its weights are found to be those that were made.
 
-    Example: cleanplate model promote 3fa9 --reason "better on our own pictures"
+    Example: cleanplate model promote 3fa9 --reason "better on our own images"
     """
     from tasks.registry.champions import promote_now
 

@@ -1,4 +1,4 @@
-"""`cleanplate remove`: pictures and masks in, removals out."""
+"""`cleanplate remove`: images and masks in, removals out."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,13 +25,11 @@ remove_app = typer.Typer(name="remove")
 @remove_app.command()
 @clear_errors
 def remove_command(
-    source: Annotated[Path, typer.Argument(help="A picture (JPEG or PNG), or a folder of pictures.")],
+    source: Annotated[Path, typer.Argument(help="An image (JPEG or PNG), or a folder of images.")],
     mask: Annotated[list[Path], typer.Argument(help="Its mask or masks; folders for a folder.")],
     out: Annotated[
         Path,
-        typer.Option(
-            "--out", "-o", help="The picture to write, .png keeps the rest to the bit; or a folder."
-        ),
+        typer.Option("--out", "-o", help="The image to write, .png keeps the rest to the bit; or a folder."),
     ],
     model: Annotated[
         str | None,
@@ -62,12 +60,12 @@ def remove_command(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove objects from your own pictures, and leave the rest as it is.
+    """Remove objects from your own images, and leave the rest as it is.
 
-    A mask is white where the object is, and as large as its picture.
+    A mask is white where the object is, and as large as its image.
     Several masks are removed one after another.
 
-    In folders, pictures and masks go together by name: street.jpg with
+    In folders, images and masks go together by name: street.jpg with
     street.png, or with street.1.png, street.2.png and so on.
 
     What is refused is listed with its reason, the rest is written, and the
@@ -88,7 +86,7 @@ def remove_command(
 
     if workspace is not None and model is not None and is_remover_folder_or_name(model):
         raise typer.BadParameter("with --workspace, --model takes a hash of its models, four digits or more")
-    # Weights of a few MB are there at once; only pictures are worth a bar.
+    # Weights of a few MB are there at once; only images are worth a bar.
     disable_progress_bar()
     matched = match_files(source, mask, out)
     opened = _opened(model, workspace, steps)
@@ -115,7 +113,7 @@ def _opened(model: str | None, workspace: Path | None, steps: int | None) -> "Op
 def _remove_folder(
     matched: "Sequence[RemovalFiles | Reject]", opened: "OpenedRemover", seed: int, extras: "RemovalExtras"
 ) -> "tuple[list[RemovalReport], list[tuple[str, str]]]":
-    """Every picture that can be done; the others' names with a sentence each."""
+    """Every image that can be done; the others' names with a sentence each."""
     from tasks.removal.remove import remove_from_files
 
     reports: list[RemovalReport] = []
@@ -165,7 +163,7 @@ def _say(words: str, style: str = "") -> None:
 
 @contextmanager
 def _bar(total: int) -> Iterator[Progress]:
-    """Pictures done, on standard error; nothing where that is no terminal."""
+    """Images done, on standard error; nothing where that is no terminal."""
     columns = (TextColumn("removing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         bar.add_task("removing", total=total)

@@ -42,11 +42,11 @@ def morning_command(
 
     Example: cleanplate morning --hours 12 --cpu-hour 0.04 --gpu-hour 2.50
     """
-    from flows.nightly.daily_report import MorningConfig, look_back_now
-    from flows.report.daily_page import morning_page
+    from flows.nightly.daily_report import DailyReportConfig, look_back_now
+    from flows.report.daily_page import daily_page
     from tasks.storage.workspace import Workspace
 
-    settings = configured(MorningConfig, config, {"workspace": workspace, "hours": hours})
+    settings = configured(DailyReportConfig, config, {"workspace": workspace, "hours": hours})
     named = {"cpu_hour": cpu_hour, "gpu_hour": gpu_hour}
     prices = settings.prices.model_copy(update={name: p for name, p in named.items() if p is not None})
     place = Workspace.existing(settings.workspace)
@@ -56,7 +56,7 @@ def morning_command(
         alarms = [each.model_dump(mode="json") for each in found.drifts if each.alarm]
         print_json({**found.model_dump(mode="json"), **totals, "alarms": alarms})
         return
-    Console().print(Markdown(morning_page(found)))
+    Console().print(Markdown(daily_page(found)))
 
 
 # `cleanplate metrics`: what the ledger knows, for Prometheus.

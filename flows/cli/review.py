@@ -151,7 +151,7 @@ exchange_app = typer.Typer()
 @exchange_app.command("export")
 @clear_errors
 def export_command(
-    out: Annotated[Path, typer.Argument(help="The folder to write; its pictures lie in `pictures`.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write; its images lie in `images`.")],
     kind: Annotated[ExchangeFormat, typer.Option("--format", help="For which tool.")] = "label-studio",
     batch: Annotated[
         str | None, typer.Option(help="A review batch's candidates; by default all for training.")
@@ -159,7 +159,7 @@ def export_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write candidates and their pictures for another tool; done again it writes the same files.
+    """Write candidates and their images for another tool; done again it writes the same files.
 
     Label Studio: make a project with config.xml, start it with
     LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=OUT,
@@ -237,13 +237,15 @@ def open_command(
     overlap_people: Annotated[int, typer.Option(max=LARGEST, help="People who answer a shared item.")] = (
         _POLICY.overlap_people
     ),
-    overlap_share: Annotated[float, typer.Option(help="Share of the items that are shared.")] = (
-        _POLICY.overlap_share
+    overlap_fraction: Annotated[float, typer.Option(help="Share of the items that are shared.")] = (
+        _POLICY.overlap_fraction
     ),
-    gold_share: Annotated[float, typer.Option(help="Items of known answers mixed in.")] = _POLICY.gold_share,
+    gold_fraction: Annotated[
+        float, typer.Option(help="Items of known answers mixed in.")
+    ] = _POLICY.gold_fraction,
     order: Annotated[QueueOrder, typer.Option(help="What comes first.")] = _POLICY.order,
-    mixed_share: Annotated[float, typer.Option(help="With mixed: the share by nearness to 0.5.")] = (
-        _POLICY.mixed_share
+    mixed_fraction: Annotated[float, typer.Option(help="With mixed: the share by nearness to 0.5.")] = (
+        _POLICY.mixed_fraction
     ),
     lease_seconds: Annotated[
         int, typer.Option(max=LARGEST, help="How long an item is kept for a person.")
@@ -262,10 +264,10 @@ def open_command(
     policy = _checked(
         {
             "overlap_people": overlap_people,
-            "overlap_share": overlap_share,
-            "gold_share": gold_share,
+            "overlap_fraction": overlap_fraction,
+            "gold_fraction": gold_fraction,
             "order": order,
-            "mixed_share": mixed_share,
+            "mixed_fraction": mixed_fraction,
             "lease_seconds": lease_seconds,
             "seed": seed,
         }
@@ -322,7 +324,7 @@ def serve_command(
     """
     from tasks.review.app import create_app
     from tasks.review.middleware import PublicUrl, proxy_addresses
-    from tasks.review.resumer import Waker
+    from tasks.review.resumer import Resumer
     from tasks.review.serve import Address, serve
 
     address = Address(
@@ -338,7 +340,7 @@ def serve_command(
     place = existing_workspace(workspace)
     if batch is not None:
         place.ledger().batch(batch)
-    with Waker(place) as waker:
+    with Resumer(place) as waker:
         app = create_app(
             place,
             batch=batch,

@@ -210,11 +210,11 @@ def train_remover_command(
         typer.echo(f"trained {trained.remover.hash}; it lies in {workspace / trained.remover.folder}")
 
 
-# `cleanplate train judge`: a judge on all that was reviewed, in one process or in many.
+# `cleanplate train discriminator`: a discriminator on all that was reviewed, in one process or in many.
 
 
 @clear_errors
-def train_judge_command(
+def train_discriminator_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     profile: ProfileOption = "tiny",
     backbone: Annotated[
@@ -225,24 +225,27 @@ def train_judge_command(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a judge on all reviews and calibrate it on items held out; killed, it goes on when started again.
+    """Train a discriminator on all reviews and calibrate it on items held out.
 
-    Example: cleanplate train judge --profile full --backbone sdxl-inpainting --processes 8
+    Killed, it goes on when started again.
+
+
+    Example: cleanplate train discriminator --profile full --backbone sdxl-inpainting --processes 8
     """
     if in_processes(processes, sys.argv[1:]):
         return
-    from flows.rorem.discriminator import JudgeTrainingConfig, train_on_reviews
+    from flows.rorem.discriminator import DiscriminatorTrainingConfig, train_on_reviews
     from models.training.distributed import is_first_process
 
     named = {"workspace": workspace, "profile": profile, "backbone": backbone}
     with training_bar() as (_, step):
-        trained = train_on_reviews(configured(JudgeTrainingConfig, config, named), step)
+        trained = train_on_reviews(configured(DiscriminatorTrainingConfig, config, named), step)
     if not is_first_process():
         return
     if as_json:
         print_json(trained.model_dump(mode="json"))
     else:
-        reviewed, ref = trained.reviewed, trained.judge
+        reviewed, ref = trained.reviewed, trained.discriminator
         typer.echo(f"trained {ref.hash} on {reviewed} reviews; it lies in {workspace / ref.folder}")
 
 

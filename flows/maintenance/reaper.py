@@ -38,7 +38,7 @@ from flows.runtime.shards import say
 
 TAG = "cleanplate"
 """Of every deployment that may be restarted."""
-KEEPER_TAG = "cleanplate-keeper"
+MAINTENANCE_TAG = "cleanplate-keeper"
 """Of the reaper's own: a dead one is buried and not brought back, since the schedule starts the next."""
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _PAGE = 200
@@ -189,7 +189,7 @@ def reaper(config: ReaperConfig) -> ReaperReport:
 
 def _running(client: SyncPrefectClient) -> list[FlowRun]:
     """Ours that run, other reapers too."""
-    reapers = runs_in(client, StateType.RUNNING, tag=KEEPER_TAG)
+    reapers = runs_in(client, StateType.RUNNING, tag=MAINTENANCE_TAG)
     others = [run for run in reapers if str(run.id) != flow_run.get_id()]
     return runs_in(client, StateType.RUNNING) + others
 
@@ -201,7 +201,7 @@ def _silence(config: ReaperConfig) -> str:
 def _lost_on_the_way(client: SyncPrefectClient, config: ReaperConfig) -> list[FlowRun]:
     """Pending runs whose worker died before it had started them."""
     now, limit = datetime.now(UTC), timedelta(seconds=config.pending_seconds)
-    pending = runs_in(client, StateType.PENDING) + runs_in(client, StateType.PENDING, tag=KEEPER_TAG)
+    pending = runs_in(client, StateType.PENDING) + runs_in(client, StateType.PENDING, tag=MAINTENANCE_TAG)
     late = [run for run in pending if age(run, now) > limit]
     why = f"its worker never started it: pending for more than {config.pending_seconds} s"
     return [run for run in late if declare_crashed(client, run, why)]

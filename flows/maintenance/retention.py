@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.maintenance.reaper import TAG
-from flows.runtime.runs import stops_cleanly
+from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
 from tasks.storage.workspace import Workspace
 
@@ -57,7 +57,7 @@ class RetentionResult(BaseModel):
 
 
 @flow(name="retention", flow_run_name="retention")
-@stops_cleanly
+@fail_cleanly
 def retention(config: RetentionConfig) -> RetentionResult:
     """Delete ended runs and abandoned checkpoints that are older than the settings say."""
     workspace = Workspace.open(config.workspace)

@@ -1,4 +1,4 @@
-"""Nightly candidates: the remover in charge edits unused pool items, the newest judge keeps the good ones."""
+"""Nightly candidates: the champion edits unused pool items, the newest discriminator keeps the good ones."""
 
 from datetime import date
 
@@ -10,10 +10,10 @@ from data_specs.errors import FlowError
 from data_specs.shard import ShardRef
 from flows.nightly.nights import NightSettings, close_night, done_before, night_of, night_run_name
 from flows.rorem.config import RoundSettings, ShardItems, Workers
-from flows.rorem.phases import Standing, begin, grow_version, propose_over_shards
+from flows.rorem.phases import PhaseStart, begin, grow_version, propose_over_shards
 from flows.rorem.retrain import RetrainTrigger, ask_for_retraining
-from flows.runtime.runs import stops_cleanly
-from flows.runtime.shards import over_shards, say
+from flows.runtime.runs import fail_cleanly
+from flows.runtime.shards import map_shards, say
 from models.images.mask_variants import MaskVariant
 from models.profiles import PROFILES
 from models.rorem.remover import SamplingConfig
@@ -21,7 +21,7 @@ from tasks.execution import INLINE
 from tasks.rorem.grow import accepted_by_score, candidates_by_item
 from tasks.rorem.sample_pool import choose_items, unused_items
 from tasks.rorem.score import ScoreWork, score_shard
-from tasks.rorem.train_discriminator import JudgeRef, newest_judge
+from tasks.rorem.train_discriminator import DiscriminatorRef, newest_discriminator
 from tasks.storage.workspace import Workspace
 
 WORK = "nightly candidates"
@@ -39,7 +39,7 @@ class NightlyCandidatesConfig(NightSettings):
         min_length=1,
         description="Mask variants: one candidate each for every item.",
     )
-    keep_above: float = Field(
+    score_threshold: float = Field(
         default=0.9,
         ge=0,
         le=1,
@@ -65,14 +65,14 @@ class CandidatesResult(BaseModel):
     candidates: int
     accepted: int
     """Items of which a candidate joined the dataset."""
-    judge: str | None
-    """Hash of the judge; None where none is trained yet, and the candidates wait for people."""
+    discriminator: str | None
+    """Hash of the discriminator; None where none is trained yet, and the candidates wait for people."""
     version: int
     """The dataset version after the night."""
 
 
 @flow(name="nightly-candidates", flow_run_name=night_run_name("candidates", NightlyCandidatesConfig))
-@stops_cleanly
+@fail_cleanly
 def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
     """Choose, propose, judge, grow; then ask for a retraining where enough has joined since the last.
 
@@ -104,15 +104,15 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
         workers=config.workers,
     )
     refs = propose_over_shards(settings, workspace, 0, "night", items, start.remover, phase=phase)
-    judge = _judge(workspace, phase)
-    keys = [] if judge is None or not refs else kept(config, workspace, refs, judge, phase)
+    discriminator = _discriminator(workspace, phase)
+    keys = [] if discriminator is None or not refs else kept(config, workspace, refs, discriminator, phase)
     version = grow_version(workspace, 0, "night", refs, keys, _parent(workspace, phase, start), phase)
     result = CandidatesResult(
         night=night,
         items=len(items),
         candidates=sum(ref.samples for ref in refs),
         accepted=len(keys),
-        judge=None if judge is None else judge.hash,
+        discriminator=None if discriminator is None else discriminator.hash,
         version=version,
     )
     _publish(result)
@@ -120,28 +120,35 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
     return result
 
 
-def _judge(workspace: Workspace, phase: str) -> JudgeRef | None:
-    """The newest judge when the night's candidates were first judged; the same one after a kill."""
+def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
+    """The newest discriminator when the night's candidates were first judged; the same one after a kill."""
     name, ledger = f"{phase}: judge", workspace.ledger()
-    newest = newest_judge(workspace)
-    ledger.record_phase(WORK, name, {"judge": None if newest is None else newest.model_dump(mode="json")})
+    newest = newest_discriminator(workspace)
+    chosen = None if newest is None else newest.model_dump(mode="json")
+    ledger.record_phase(WORK, name, {"discriminator": chosen})
     known = ledger.phase(WORK, name)
     assert known is not None, "it was just recorded"
-    return None if known["judge"] is None else JudgeRef.model_validate(known["judge"])
+    return None if known["discriminator"] is None else DiscriminatorRef.model_validate(known["discriminator"])
 
 
 def kept(
-    config: NightlyCandidatesConfig, workspace: Workspace, refs: list[ShardRef], judge: JudgeRef, phase: str
+    config: NightlyCandidatesConfig,
+    workspace: Workspace,
+    refs: list[ShardRef],
+    discriminator: DiscriminatorRef,
+    phase: str,
 ) -> list[str]:
-    """Keys of the best candidate of each item, where the judge scores it high enough."""
-    works = [ScoreWork(ref=ref, judge=judge) for ref in refs]
-    over_shards(score_shard, workspace, works, config.workers, f"scores of {phase}")
+    """Keys of the best candidate of each item, where the discriminator scores it high enough."""
+    works = [ScoreWork(ref=ref, discriminator=discriminator) for ref in refs]
+    map_shards(score_shard, workspace, works, config.workers, f"scores of {phase}")
     return accepted_by_score(
-        candidates_by_item(workspace, refs), workspace.ledger().scores(judge.hash), config.keep_above
+        candidates_by_item(workspace, refs),
+        workspace.ledger().scores(discriminator.hash),
+        config.score_threshold,
     )
 
 
-def _parent(workspace: Workspace, phase: str, start: Standing) -> int:
+def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:
     """The version to grow: the current one, which a round may have grown since the night began."""
     name, ledger = f"{phase}: parent", workspace.ledger()
     current = ledger.current_version()
@@ -153,7 +160,11 @@ def _parent(workspace: Workspace, phase: str, start: Standing) -> int:
 
 def _publish(result: CandidatesResult) -> None:
     """The night's table and its sentence."""
-    judged = "no judge is trained yet, so they wait for people" if result.judge is None else "judged"
+    judged = (
+        "no discriminator is trained yet, so they wait for people"
+        if result.discriminator is None
+        else "judged"
+    )
     sentence = (
         f"night {result.night}: {result.candidates} candidates of {result.items} items, {judged}; "
         f"{result.accepted} joined, dataset version {result.version}"

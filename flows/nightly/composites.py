@@ -1,4 +1,4 @@
-"""Nightly compositing: each night new composites of the pictures there are, into the pool."""
+"""Nightly compositing: each night new composites of the images there are, into the pool."""
 
 from prefect import flow
 from pydantic import Field
@@ -6,7 +6,7 @@ from pydantic import Field
 from data_specs.compositing import CompositingResult
 from flows.nightly.nights import NightSettings, close_night, done_before, night_of, night_run_name, night_seed
 from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
-from flows.runtime.runs import stops_cleanly
+from flows.runtime.runs import fail_cleanly
 from tasks.storage.workspace import Workspace
 
 WORK = "nightly compositing"
@@ -15,7 +15,7 @@ WORK = "nightly compositing"
 class NightlyCompositingConfig(CompositingConfig, NightSettings):
     """Which night, what its composites are made of, and where they go."""
 
-    to_pool: bool = Field(
+    add_to_pool: bool = Field(
         default=True,
         description="Composites become pool items, for nights and rounds to draw; their truth is kept apart.",
     )
@@ -25,7 +25,7 @@ class NightlyCompositingConfig(CompositingConfig, NightSettings):
     name="nightly-compositing",
     flow_run_name=night_run_name("compositing", NightlyCompositingConfig),
 )
-@stops_cleanly
+@fail_cleanly
 def nightly_compositing(config: NightlyCompositingConfig) -> CompositingResult:
     """Compose the night's draws; cut-outs and plates of earlier nights are not made again.
 

@@ -10,9 +10,9 @@ from prefect.events import emit_event
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
-from data_specs.morning import Drift, Morning, Prices
-from flows.report.daily_page import drift_sentence, morning_page, sentences
-from flows.runtime.runs import stops_cleanly
+from data_specs.morning import DailyReport, Drift, Prices
+from flows.report.daily_page import daily_page, drift_sentence, sentences
+from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
 from tasks.monitoring.daily_report import DriftLimits, look_back
 from tasks.storage.workspace import Workspace
@@ -21,7 +21,7 @@ DRIFT_EVENT = "round.drifted"
 """Emitted for each alarm; an automation may call somebody."""
 
 
-class MorningSettings(BaseModel):
+class DailyReportSettings(BaseModel):
     """What a morning's page covers and when it alarms; the nightly flows have it in their forms too."""
 
     model_config = ConfigDict(frozen=True)
@@ -33,33 +33,33 @@ class MorningSettings(BaseModel):
     )
 
 
-class MorningConfig(MorningSettings):
+class DailyReportConfig(DailyReportSettings):
     """How far to look back, what an hour costs, and when to alarm."""
 
     workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
 
 
 @flow(name="morning", flow_run_name="morning of {config.hours:g} hours")
-@stops_cleanly
-def morning(config: MorningConfig) -> Morning:
+@fail_cleanly
+def morning(config: DailyReportConfig) -> DailyReport:
     """Look back, show it as one page, and raise an alarm where a round has drifted."""
     workspace = Workspace.existing(config.workspace)
     found = look_back_now(workspace, config)
-    publish_morning(workspace, found)
+    publish_daily_report(workspace, found)
     return found
 
 
-def look_back_now(workspace: Workspace, settings: MorningSettings) -> Morning:
+def look_back_now(workspace: Workspace, settings: DailyReportSettings) -> DailyReport:
     """The last hours up to this moment."""
     until = datetime.now(UTC)
     since = until - timedelta(hours=settings.hours)
     return look_back(workspace, since, until, settings.prices, settings.limits)
 
 
-def publish_morning(workspace: Workspace, found: Morning) -> None:
+def publish_daily_report(workspace: Workspace, found: DailyReport) -> None:
     """The page as an artifact of the flow run this is called in, and an event for each alarm."""
     create_markdown_artifact(
-        morning_page(found), key="morning", description=" ".join(sentences(found)).replace("**", "")
+        daily_page(found), key="morning", description=" ".join(sentences(found)).replace("**", "")
     )
     for drift in found.drifts:
         if drift.alarm:

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_specs.keys import derive_key
-from flows.nightly.daily_report import MorningSettings, look_back_now, publish_morning
+from flows.nightly.daily_report import DailyReportSettings, look_back_now, publish_daily_report
 from flows.runtime.runs import run_name
 from flows.runtime.shards import say
 from tasks.storage.workspace import Workspace
@@ -32,8 +32,8 @@ class NightSettings(BaseModel):
         default=None,
         description="The night to do; None: the date on which the run was due. A night is done once.",
     )
-    morning: MorningSettings = Field(
-        default=MorningSettings(), description="The page that the night ends with: hours, prices, limits."
+    morning: DailyReportSettings = Field(
+        default=DailyReportSettings(), description="The page that the night ends with: hours, prices, limits."
     )
 
     @field_validator("zone")
@@ -76,7 +76,7 @@ def close_night(
 
     A night killed in between shows its page once more; one that is recorded never does again.
     """
-    publish_morning(workspace, look_back_now(workspace, settings.morning))
+    publish_daily_report(workspace, look_back_now(workspace, settings.morning))
     workspace.ledger().record_phase(work, night.isoformat(), result.model_dump(mode="json"))
 
 

@@ -12,8 +12,8 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split
 from data_specs.shard import ShardRef
 from flows.report.compositing_artifacts import publish_compositing
-from flows.runtime.runs import stops_cleanly
-from flows.runtime.shards import over_shards, say
+from flows.runtime.runs import fail_cleanly
+from flows.runtime.shards import map_shards, say
 from models.perception.registry import detector_words
 from tasks.execution import INLINE, WorkersConfig
 from tasks.objectclear.composite import ComposeConfig, ComposeWork, compose_shard
@@ -23,12 +23,12 @@ from tasks.objectclear.object_mask import CaptureConfig
 from tasks.objectclear.perception import PerceptionConfig
 from tasks.objectclear.plate import PlateConfig, PlateWork, plate_shard
 from tasks.objectclear.pool import PoolCompositesWork, pool_composites_shard
-from tasks.sources.backgrounds import BackgroundSource, StudioBackgrounds, count_backgrounds
+from tasks.sources.backgrounds import BackgroundSource, SyntheticBackgrounds, count_backgrounds
 from tasks.sources.ingest import FilesConfig, find_all
-from tasks.sources.pairs import PairSource, StudioPairs, count_pairs
-from tasks.sources.source_files import pictures_digest
-from tasks.storage.shards import PictureFormat
-from tasks.storage.shards.result import Harvest
+from tasks.sources.pairs import PairSource, SyntheticPairs, count_pairs
+from tasks.sources.source_files import images_digest
+from tasks.storage.shards import ImageFormat
+from tasks.storage.shards.result import ShardResult
 from tasks.storage.workspace import Workspace
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -45,20 +45,20 @@ class CompositingConfig(BaseModel):
         default=Path("workspace"), description="The folder with the ledger and the shards."
     )
     pairs: tuple[PairSource, ...] = Field(
-        default=(StudioPairs(),),
+        default=(SyntheticPairs(),),
         min_length=1,
-        description="Where pictures with and without an object come from.",
+        description="Where images with and without an object come from.",
     )
     backgrounds: tuple[BackgroundSource, ...] = Field(
-        default=(StudioBackgrounds(),), min_length=1, description="Where pictures to stand on come from."
+        default=(SyntheticBackgrounds(),), min_length=1, description="Where images to stand on come from."
     )
     draws: int = Field(
         default=300,
         ge=1,
         le=100_000_000,
-        description="Pictures to try to compose (ObjectClear: 10,000 made), shared out among the splits.",
+        description="Images to try to compose (ObjectClear: 10,000 made), shared out among the splits.",
     )
-    two_share: float = Field(
+    two_object_probability: float = Field(
         default=0.5, ge=0, le=1, description="Share of the draws with two objects (ObjectClear: one or two)."
     )
     shard_pairs: int = Field(
@@ -66,10 +66,10 @@ class CompositingConfig(BaseModel):
     )
     shard_backgrounds: int = Field(default=100, ge=1, le=100_000, description="Backgrounds a shard.")
     shard_draws: int = Field(default=500, ge=1, le=100_000, description="Draws a shard.")
-    picture_format: PictureFormat = Field(
+    image_format: ImageFormat = Field(
         default="jpeg", description="Of plates and composites; cut-outs are always lossless."
     )
-    to_pool: bool = Field(
+    add_to_pool: bool = Field(
         default=False,
         description="Composites become pool items too, for rounds to draw; their truth stays apart.",
     )
@@ -89,7 +89,7 @@ class CompositingConfig(BaseModel):
 
 
 @flow(name="objectclear-compositing", flow_run_name="compositing, {config.draws} draws")
-@stops_cleanly
+@fail_cleanly
 def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     """Cut out, find plates, compose; a task run a shard. Run again after a kill it goes on where it stood.
 
@@ -103,12 +103,12 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     ignored = {"cut-outs": _ignored(config.pairs), "plates": _ignored(config.backgrounds)}
     if any(work.sees for work in cuts):
         say(detector_words(config.perception.detector))
-    cut = over_shards(cut_out_shard, workspace, cuts, workers, "cut-outs")
-    found = over_shards(plate_shard, workspace, grounds, workers, "plates")
+    cut = map_shards(cut_out_shard, workspace, cuts, workers, "cut-outs")
+    found = map_shards(plate_shard, workspace, grounds, workers, "plates")
     works = list(compose_works(config, workspace, _shards(cut), _shards(found)))
-    composed = over_shards(compose_shard, workspace, works, workers, "composites")
-    pooled = _pool(config, workspace, _shards(composed)) if config.to_pool else []
-    gathered: dict[CompositingStage, list[Harvest]] = {
+    composed = map_shards(compose_shard, workspace, works, workers, "composites")
+    pooled = _pool(config, workspace, _shards(composed)) if config.add_to_pool else []
+    gathered: dict[CompositingStage, list[ShardResult]] = {
         "cut-outs": cut,
         "plates": found,
         "composites": composed,
@@ -132,12 +132,12 @@ def cut_out_works(config: CompositingConfig) -> Iterator[CutOutWork]:
     """The pairs in parts; a clip, which only reading tells the length of, is one part."""
     index = 0
     for source in config.pairs:
-        count, digest = count_pairs(source), pictures_digest(source)
+        count, digest = count_pairs(source), images_digest(source)
         for first in range(0, 1 if count is None else count, config.shard_pairs):
             yield CutOutWork(
                 round=0,
                 index=index,
-                picture_format=config.picture_format,
+                image_format=config.image_format,
                 source=source,
                 files_digest=digest,
                 first=first,
@@ -153,12 +153,12 @@ def plate_works(config: CompositingConfig) -> Iterator[PlateWork]:
     """The backgrounds in parts."""
     index = 0
     for source in config.backgrounds:
-        count, digest = count_backgrounds(source), pictures_digest(source)
+        count, digest = count_backgrounds(source), images_digest(source)
         for first in range(0, count, config.shard_backgrounds):
             yield PlateWork(
                 round=0,
                 index=index,
-                picture_format=config.picture_format,
+                image_format=config.image_format,
                 source=source,
                 files_digest=digest,
                 first=first,
@@ -185,13 +185,13 @@ def compose_works(
             yield ComposeWork(
                 round=0,
                 index=index,
-                picture_format=config.picture_format,
+                image_format=config.image_format,
                 split=split,
                 cutouts=tuple(cutouts),
                 plates=tuple(plates),
                 first=first,
                 count=min(config.shard_draws, draws - first),
-                two_share=config.two_share,
+                two_object_probability=config.two_object_probability,
                 compose=config.compose,
             )
             index += 1
@@ -206,14 +206,14 @@ def by_split(workspace: Workspace, refs: Sequence[ShardRef]) -> Counter[str]:
 def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[ShardRef]) -> list[ShardRef]:
     works = [
         PoolCompositesWork(
-            round=0, index=_POOL_INDEX + number, picture_format=config.picture_format, composites=ref
+            round=0, index=_POOL_INDEX + number, image_format=config.image_format, composites=ref
         )
         for number, ref in enumerate(composites)
     ]
-    return over_shards(pool_composites_shard, workspace, works, None, "pool items")
+    return map_shards(pool_composites_shard, workspace, works, None, "pool items")
 
 
-def _shards(harvests: Sequence[Harvest]) -> list[ShardRef]:
+def _shards(harvests: Sequence[ShardResult]) -> list[ShardRef]:
     return [each.shard for each in harvests if each.shard is not None]
 
 
@@ -237,7 +237,7 @@ def _check_sum(stage: StageResult, works: Sequence[CutOutWork | PlateWork]) -> N
 
 
 def _stage_result(
-    workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest], ignored: dict[str, int]
+    workspace: Workspace, stage: CompositingStage, harvests: Sequence[ShardResult], ignored: dict[str, int]
 ) -> StageResult:
     rejects: Counter[str] = Counter()
     tallies: dict[str, Counter[str]] = {}
@@ -265,7 +265,5 @@ def _why_none(result: CompositingResult) -> str:
         if not stage.kept:
             most = next(iter(stage.rejects.items()), None)
             why = f" ({most[1]}× {most[0]})" if most else ""
-            return (
-                f"compositing made no {stage.stage}{why}; look at the refused samples, or give more pictures"
-            )
+            return f"compositing made no {stage.stage}{why}; look at the refused samples, or give more images"
     raise AssertionError("every stage kept something")

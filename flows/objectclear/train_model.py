@@ -26,8 +26,8 @@ from tasks.objectclear.train_model import (
     train_object_clear,
 )
 from tasks.registry.store import BASE_FOLDER, drop_checkpoint, keep_model, network_at
-from tasks.sources.synthetic.samples import StudioConfig, make_shot, studio_triplets
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot, synthetic_triplets
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.workspace import Workspace
 
 _ENCODER_SEED, _UNSEEN_OBJECTS_SEED = 930, 931
@@ -105,7 +105,7 @@ def make_object_clear(
     encoder, naming = made_image_encoder(config, workspace, progress)
     told(f"filming {config.pairs} pairs")
     with first_process_first():
-        shards = film_pairs(workspace, config.pairs)
+        shards = render_pairs(workspace, config.pairs)
     network = build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
     unseen = unseen_pairs(config.tested)
     before = attention_iou(PlainObjectClear(network), unseen) if is_first_process() else 0.0
@@ -164,14 +164,14 @@ def made_image_encoder(
     return encoder, score
 
 
-def film_pairs(workspace: Workspace, count: int) -> list[ShardRef]:
+def render_pairs(workspace: Workspace, count: int) -> list[ShardRef]:
     """The first ``count`` training pairs as shards; those already there are not filmed again."""
-    studio = StudioConfig(seed=_TRAINING_SEED)
+    studio = SyntheticConfig(seed=_TRAINING_SEED)
     starts = range(0, count, _SHARD)
     return [
         film(
             workspace,
-            FilmWork(
+            RenderWork(
                 round=0, index=i, stage="triplets", studio=studio, first=s, count=min(_SHARD, count - s)
             ),
         )
@@ -181,8 +181,8 @@ def film_pairs(workspace: Workspace, count: int) -> list[ShardRef]:
 
 def unseen_pairs(count: int) -> list[Triplet]:
     """Pairs of scenes that no training here sees."""
-    return list(studio_triplets(StudioConfig(seed=_UNSEEN_SEED, split="test"), range(count)))
+    return list(synthetic_triplets(SyntheticConfig(seed=_UNSEEN_SEED, split="test"), range(count)))
 
 
 def _named(seed: int, count: int) -> list[NamedObject]:
-    return [named_object(make_shot(StudioConfig(seed=seed), number)) for number in range(count)]
+    return [named_object(make_shot(SyntheticConfig(seed=seed), number)) for number in range(count)]

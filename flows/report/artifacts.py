@@ -17,12 +17,12 @@ from prefect.artifacts import (
 )
 
 from data_specs.comparison import Comparison
-from data_specs.round import CycleResult, JudgeCurves, JudgeResult, LossCurve, PhaseResult
+from data_specs.round import CycleResult, DiscriminatorCurves, DiscriminatorResult, LossCurve, PhaseResult
 from flows.report import charts, svg, tables, wording
 from flows.report import sheets as grids
 from flows.report.tables import as_markdown
 
-# Pictures in Prefect: a sample grid, a chart; apart from the other artifacts, which know every model.
+# Images in Prefect: a sample grid, a chart; apart from the other artifacts, which know every model.
 #
 # Call these inside a synchronous flow or task run, which the artifacts then belong to.
 
@@ -55,13 +55,17 @@ def publish_phases(phases: Sequence[PhaseResult]) -> None:
     publish_chart("keep-rate-by-round", charts.keep_rate_by_round(phases), "Keep rate by round")
 
 
-def publish_judge(judge: JudgeResult, curves: JudgeCurves) -> None:
+def publish_discriminator(discriminator: DiscriminatorResult, curves: DiscriminatorCurves) -> None:
     """One judge: its row, its scores with the 0.9 line, its reliability."""
-    key = f"judge-{judge.round}"
-    create_table_artifact(tables.judge_rows([judge]), key=key, description=wording.judge_sentence(judge))
-    publish_chart(f"{key}-scores", charts.score_histogram(curves), f"Scores of judge {judge.round}")
+    key = f"judge-{discriminator.round}"
+    create_table_artifact(
+        tables.discriminator_rows([discriminator]),
+        key=key,
+        description=wording.discriminator_sentence(discriminator),
+    )
+    publish_chart(f"{key}-scores", charts.score_histogram(curves), f"Scores of judge {discriminator.round}")
     publish_chart(
-        f"{key}-reliability", charts.reliability_curve(curves), f"Reliability of judge {judge.round}"
+        f"{key}-reliability", charts.reliability_curve(curves), f"Reliability of judge {discriminator.round}"
     )
 
 
@@ -72,15 +76,15 @@ def publish_loss(curve: LossCurve) -> None:
 
 def publish_cycle(
     result: CycleResult,
-    curves: Sequence[JudgeCurves],
+    curves: Sequence[DiscriminatorCurves],
     losses: Sequence[LossCurve],
     sample_grids: Mapping[str, bytes],
 ) -> None:
     """Everything the report shows, as artifacts of the cycle's own run."""
     publish_phases(result.phases)
     by_round = {one.round: one for one in curves}
-    for judge in result.judges:
-        publish_judge(judge, by_round[judge.round])
+    for discriminator in result.discriminators:
+        publish_discriminator(discriminator, by_round[discriminator.round])
     for curve in losses:
         publish_loss(curve)
     for heading, png in sample_grids.items():
@@ -105,7 +109,7 @@ def publish_comparison(comparison: Comparison, method_grids: Mapping[str, bytes]
         create_table_artifact(
             tables.difference_rows(comparison.differences),
             key="metric-differences",
-            description=f"Difference from {comparison.methods[0].method}, picture by picture",
+            description=f"Difference from {comparison.methods[0].method}, image by image",
         )
     if comparison.left_out:
         create_table_artifact(
@@ -125,7 +129,7 @@ def summary(result: CycleResult) -> str:
     data = result.dataset
     said = [
         wording.success_sentence(result.phases),
-        *map(wording.judge_sentence, result.judges),
+        *map(wording.discriminator_sentence, result.discriminators),
         wording.clip_sentence(result.clip),
         *([wording.pooled_sentence(result.composites)] if result.composites else []),
         f"Dataset version {data.version} holds {data.samples:,} samples in {data.shards:,} shards.",

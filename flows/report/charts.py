@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_specs.cutout import SHADOW_DIRECTIONS
-from data_specs.round import JudgeCurves, LossCurve, PhaseResult
+from data_specs.round import DiscriminatorCurves, LossCurve, PhaseResult
 from flows.report.svg import Axis, bar, chart, dot, line, polyline, share_grid, spread, text
 
 THRESHOLD = 0.9
@@ -47,7 +47,7 @@ def _column(phase: PhaseResult, y: Axis, middle: float, width: float) -> list[st
 
 
 def keep_rate_by_round(phases: Sequence[PhaseResult]) -> str:
-    """Share of judged candidates that was kept, by round: the reviewer's beside the judge's. Shows drift."""
+    """Kept fraction of candidates by round: the reviewer's beside the discriminator's. Shows drift."""
     rates = {
         kind: [phase.kept / phase.tested for phase in phases if phase.kind == kind and phase.tested]
         for kind in ("human", "automation")
@@ -76,7 +76,7 @@ def keep_rate_by_round(phases: Sequence[PhaseResult]) -> str:
     return chart(560, 300, f"Keep rate by round: {said}.", marks)
 
 
-def score_histogram(curves: JudgeCurves) -> str:
+def score_histogram(curves: DiscriminatorCurves) -> str:
     """Scores of fresh candidates: truly good ones upwards, bad ones downwards, the 0.9 line between."""
     good, bad = (
         np.histogram(np.asarray(scores, np.float64), bins=_BINS, range=(0, 1))[0]
@@ -113,8 +113,8 @@ def score_histogram(curves: JudgeCurves) -> str:
     return chart(560, 300, f"Scores of judge {curves.round}: {said}.", marks)
 
 
-def reliability_curve(curves: JudgeCurves) -> str:
-    """What the judge says against what is true, a point a bin; on the diagonal 0.9 means 0.9."""
+def reliability_curve(curves: DiscriminatorCurves) -> str:
+    """What the discriminator says against what is true, a point a bin; on the diagonal 0.9 means 0.9."""
     x, y = Axis(0, 1, 48, 544), Axis(0, 1, 262, 22)
     bins = [one for one in curves.reliability if one.count]
     most = max((one.count for one in bins), default=1)

@@ -1,4 +1,4 @@
-"""The page of an evaluation: tables and pictures in one HTML file that asks nothing of any network."""
+"""The page of an evaluation: tables and images in one HTML file that asks nothing of any network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ def write_comparison_page(path: Path, comparison: Comparison, sample_grids: Mapp
 
 
 def lead_sentence(comparison: Comparison) -> str:
-    """Who was measured on how many pictures."""
-    count = comparison.methods[0].pictures
+    """Who was measured on how many images."""
+    count = comparison.methods[0].images
     names = ", ".join(method.method for method in comparison.methods)
-    return f"{names}: {count:,} picture{'s' if count != 1 else ''} each, means with 95% bootstrap intervals."
+    return f"{names}: {count:,} image{'s' if count != 1 else ''} each, means with 95% bootstrap intervals."

@@ -19,21 +19,23 @@ from flows.report.sheets import Tile, draw_sheet, outlined
 from tasks.objectclear.composite import SIZE_CLASSES
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.shards import ShardReader, decode_composite, decode_cutout, decode_plate, decode_refused
-from tasks.storage.shards.result import Harvest
+from tasks.storage.shards.result import ShardResult
 from tasks.storage.workspace import Workspace
 
 _TILES = 24
 _IN_A_REPORT = ("composites accepted", "composites refused")
 _SHOWS: dict[CompositingStage, str] = {
     "cut-outs": "each layer on its capture's mean colour",
-    "plates": "the picture, and its flat ground tinted",
+    "plates": "the image, and its flat ground tinted",
     "composites": "source, ground truth, and the object to remove outlined with its effect tinted",
 }
 _EFFECT_COLOUR = (255, 176, 0)
 
 
 def publish_compositing(
-    workspace: Workspace, result: CompositingResult, harvests: Mapping[CompositingStage, Sequence[Harvest]]
+    workspace: Workspace,
+    result: CompositingResult,
+    harvests: Mapping[CompositingStage, Sequence[ShardResult]],
 ) -> None:
     """The run's table, charts and contact sheets; the sheets also as PNG in the workspace's reports."""
     create_table_artifact(
@@ -45,7 +47,7 @@ def publish_compositing(
     for heading in ("object area", "object and effect area"):
         if heading in tallies:
             bars = count_bars(f"Composites by {heading}", tallies[heading], SIZE_CLASSES)
-            publish_chart(heading, bars, f"Composites by {heading}, as a share of the picture")
+            publish_chart(heading, bars, f"Composites by {heading}, as a share of the image")
     for stage, of_stage in harvests.items():
         _publish_stage(workspace, stage, of_stage)
 
@@ -65,7 +67,7 @@ def _sheet_path(heading: str) -> str:
     return f"reports/compositing/{artifact_key(heading)}.png"
 
 
-def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequence[Harvest]) -> None:
+def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequence[ShardResult]) -> None:
     kept = _first(workspace, [each.shard for each in harvests], _TILES)
     refused = _first(workspace, [each.refused for each in harvests], _TILES)
     tiles = [_tile_of(stage, sample) for sample in kept]
@@ -107,24 +109,24 @@ def cutout_tile(cutout: Cutout) -> Tile:
     ground = np.asarray(cutout.tone.mean_rgb, np.float32)
     matte = cutout.matte[..., None].astype(np.float32) / 255
     lit = ground * (1 - cutout.darkening / np.float32(255)) + cutout.brightening
-    shown = matte * cutout.picture + (1 - matte) * lit
+    shown = matte * cutout.image + (1 - matte) * lit
     return Tile(
         [np.clip(shown, 0, 255).astype(np.uint8)], f"{cutout.class_name}; shadow {cutout.shadow_class}"
     )
 
 
 def plate_tile(plate: Plate) -> Tile:
-    """The picture, and the same with its ground tinted."""
+    """The image, and the same with its ground tinted."""
     horizon = "no horizon" if plate.horizon is None else f"horizon at row {plate.horizon:.0f}"
-    return Tile([plate.picture, outlined(plate.picture, plate.ground)], f"{plate.origin}; {horizon}")
+    return Tile([plate.image, outlined(plate.image, plate.ground)], f"{plate.origin}; {horizon}")
 
 
 def composite_tile(composite: Composite) -> Tile:
     """The source, the ground truth, and M_fg with M_o in it."""
     removed = composite.objects[composite.removed]
-    pictures = [composite.source, composite.ground_truth, both_masks(composite)]
+    images = [composite.source, composite.ground_truth, both_masks(composite)]
     return Tile(
-        pictures,
+        images,
         f"{removed.class_name}, {composite.removed + 1} of {len(composite.objects)}; shadow "
         f"{removed.shadow_class}; {composite.split}",
     )
@@ -135,15 +137,15 @@ def both_masks(composite: Composite) -> RgbImage:
     return outlined(tinted(composite.source, composite.foreground & ~composite.mask), composite.mask)
 
 
-def tinted(picture: RgbImage, region: Mask) -> RgbImage:
+def tinted(image: RgbImage, region: Mask) -> RgbImage:
     """H×W×3 uint8, half of a region's colour an amber."""
-    amber = (picture * 0.5 + np.array(_EFFECT_COLOUR) * 0.5).astype(np.uint8)
-    return np.where(region[..., None], amber, picture)
+    amber = (image * 0.5 + np.array(_EFFECT_COLOUR) * 0.5).astype(np.uint8)
+    return np.where(region[..., None], amber, image)
 
 
 def refused_tile(refused: RefusedSample) -> Tile:
     """What was refused, and why."""
     reject = refused.reject
     # Backwards by name: the source before the ground truth, the plate before the cut-outs.
-    pictures = [refused.pictures[name] for name in sorted(refused.pictures, reverse=True)]
-    return Tile(pictures[:2], f"{reject.reason.value}: {reject.detail}")
+    images = [refused.images[name] for name in sorted(refused.images, reverse=True)]
+    return Tile(images[:2], f"{reject.reason.value}: {reject.detail}")

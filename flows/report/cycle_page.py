@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from data_specs.round import CycleResult, JudgeCurves, LossCurve
+from data_specs.round import CycleResult, DiscriminatorCurves, LossCurve
 from flows.report import charts, tables, wording
 from flows.report import sheets as grids
 from flows.report.svg import STYLE
@@ -35,7 +35,7 @@ class Figure:
 def write_report(
     path: Path,
     result: CycleResult,
-    curves: Sequence[JudgeCurves],
+    curves: Sequence[DiscriminatorCurves],
     losses: Sequence[LossCurve],
     sample_grids: Mapping[str, bytes],
     sheets: Mapping[str, bytes],
@@ -53,7 +53,7 @@ def write_report(
 
 def render_report(
     result: CycleResult,
-    curves: Sequence[JudgeCurves],
+    curves: Sequence[DiscriminatorCurves],
     losses: Sequence[LossCurve],
     sample_grids: Mapping[str, bytes],
     sheets: Mapping[str, bytes],
@@ -70,9 +70,11 @@ def render_report(
         success_chart=Markup(charts.success_by_phase(result.phases)),
         keep_chart=Markup(charts.keep_rate_by_round(result.phases)),
         phases=tables.phase_rows(result.phases),
-        judges=tables.judge_rows(result.judges),
-        judge_sentences=[wording.judge_sentence(judge) for judge in result.judges],
-        judge_charts=[
+        discriminators=tables.discriminator_rows(result.discriminators),
+        discriminator_sentences=[
+            wording.discriminator_sentence(discriminator) for discriminator in result.discriminators
+        ],
+        discriminator_charts=[
             (one.round, Markup(charts.score_histogram(one)), Markup(charts.reliability_curve(one)))
             for one in curves
         ],

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from data_specs.morning import Drift, Morning
+from data_specs.morning import DailyReport, Drift
 from flows.report.tables import Row
 
 
-def morning_page(morning: Morning) -> str:
+def daily_page(morning: DailyReport) -> str:
     """What ran, what was kept and refused, how long, at what cost, how the dataset grew; alarms first."""
     parts = [
         f"# {morning.since:%Y-%m-%d %H:%M} to {morning.until:%Y-%m-%d %H:%M} UTC",
@@ -21,7 +21,7 @@ def morning_page(morning: Morning) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def sentences(morning: Morning) -> list[str]:
+def sentences(morning: DailyReport) -> list[str]:
     """The few that matter most; alarms before all."""
     said = [f"**Alarm**: {drift_sentence(drift)}" for drift in morning.drifts if drift.alarm]
     if not (morning.work or morning.shards or morning.phases):
@@ -35,7 +35,7 @@ def sentences(morning: Morning) -> list[str]:
     return said if morning.versions else [*said, "The dataset did not grow."]
 
 
-def _cost_words(morning: Morning) -> str:
+def _cost_words(morning: DailyReport) -> str:
     if not morning.cost and any(each.seconds.cpu or each.seconds.gpu for each in morning.work):
         return "at no cost, because no hour has a price here yet"
     price = morning.cost_per_accepted
@@ -51,7 +51,7 @@ def drift_sentence(drift: Drift) -> str:
     )
 
 
-def work_rows(morning: Morning) -> list[Row]:
+def work_rows(morning: DailyReport) -> list[Row]:
     """A row a kind of work, dearest first."""
     return [
         {
@@ -66,7 +66,7 @@ def work_rows(morning: Morning) -> list[Row]:
     ]
 
 
-def phase_rows(morning: Morning) -> list[Row]:
+def phase_rows(morning: DailyReport) -> list[Row]:
     """A row a phase."""
     return [
         {

@@ -14,7 +14,7 @@ from flows.rorem.phases import PhaseOutcome
 from tasks.evaluation.evaluate import read_triplets, removals_of
 from tasks.registry.removers import load_remover
 from tasks.review.oracle import read_candidates, read_truths
-from tasks.rorem.train_discriminator import JudgeRef
+from tasks.rorem.train_discriminator import DiscriminatorRef
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
@@ -28,24 +28,24 @@ def publish_phase_samples(
     outcome: PhaseOutcome,
     refs: Sequence[ShardRef],
     kept: Sequence[str],
-    judge: JudgeRef | None,
+    discriminator: DiscriminatorRef | None,
 ) -> None:
     """Draw the phase's grids, into Prefect and into the workspace's reports."""
     name = outcome.result.name
     publish_removals(settings, workspace, name, outcome.standing.remover)
     if refs:
-        rows = _candidate_rows(workspace, refs[0], set(kept), judge)
+        rows = _candidate_rows(workspace, refs[0], set(kept), discriminator)
         _publish(workspace, f"{name}: candidates kept and refused", draw_grid(rows))
 
 
 def publish_removals(settings: RoundSettings, workspace: Workspace, name: str, remover: RemoverRef) -> None:
-    """The same test pictures after every phase, so that the eye can follow them."""
+    """The same test images after every phase, so that the eye can follow them."""
     refs = workspace.ledger().shards(stage="triplets")
     rows = [
-        *_removal_rows(workspace, refs, settings.evaluation_origin, remover, _ROWS - 2),
+        *_removal_rows(workspace, refs, settings.evaluation_source, remover, _ROWS - 2),
         *_removal_rows(workspace, refs, "clip:", remover, 2),
     ]
-    _publish(workspace, f"{name}: test pictures", draw_grid(rows))
+    _publish(workspace, f"{name}: test images", draw_grid(rows))
 
 
 def grid_path(heading: str) -> str:
@@ -57,7 +57,7 @@ def read_grids(workspace: Workspace, names: Sequence[str]) -> dict[str, bytes]:
     """The grids of some phases, by heading, in the phases' order."""
     found: dict[str, bytes] = {}
     for name in names:
-        for heading in (f"{name}: test pictures", f"{name}: candidates kept and refused"):
+        for heading in (f"{name}: test images", f"{name}: candidates kept and refused"):
             path = grid_path(heading)
             if workspace.store.bring(path):
                 found[heading] = (workspace.root / path).read_bytes()
@@ -94,7 +94,7 @@ def _row(triplet: Triplet, removal: RgbImage) -> SampleRow:
 
 
 def _candidate_rows(
-    workspace: Workspace, ref: ShardRef, kept: set[str], judge: JudgeRef | None
+    workspace: Workspace, ref: ShardRef, kept: set[str], discriminator: DiscriminatorRef | None
 ) -> list[SampleRow]:
     """Half kept, half refused, from the phase's first shard."""
     candidates = read_candidates(workspace, ref)
@@ -104,7 +104,7 @@ def _candidate_rows(
     truth_shards = workspace.ledger().shards(stage="truth")
     known = {c.item for c in shown}.intersection(items_of(workspace, truth_shards))
     truths = read_truths(workspace, truth_shards, known)
-    scores = workspace.ledger().scores(judge.hash, [c.key for c in shown]) if judge else {}
+    scores = workspace.ledger().scores(discriminator.hash, [c.key for c in shown]) if discriminator else {}
     return [_candidate_row(c, truths, scores, c.key in kept) for c in shown]
 
 

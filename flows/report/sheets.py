@@ -15,7 +15,7 @@ CELL_PX = 128
 _GAP, _HEAD, _SIDE = 10, 34, 164
 _CAPTION_LETTERS, _SMALL_LETTERS, _HEADING_LETTERS = 15, 21, 13
 _FIGURE = 20
-"""Height of the line of figures below the pictures of several methods."""
+"""Height of the line of figures below the images of several methods."""
 _MASK_COLOUR = (255, 64, 96)
 # A grey that reads on white and on black alike: the grid's ground is transparent.
 _INK = (122, 130, 139)
@@ -27,7 +27,7 @@ class SampleRow:
     """One item of a grid.
 
     ``source`` and ``removal`` are H×W×3 uint8 RGB, ``mask`` is H×W bool, ``ground_truth`` like the source
-    or None where nobody knows it, ``score`` in [0, 1] or None where no judge was asked.
+    or None where nobody knows it, ``score`` in [0, 1] or None where no discriminator was asked.
     """
 
     source: RgbImage
@@ -40,7 +40,7 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class MethodsRow:
-    """One picture as several methods left it.
+    """One image as several methods left it.
 
     ``source``, each of ``removals`` and ``ground_truth`` are H×W×3 uint8 RGB, ``mask`` is H×W bool;
     ``figures`` has a short word a removal.
@@ -52,14 +52,14 @@ class MethodsRow:
     ground_truth: RgbImage
     figures: Sequence[str]
     rank: str
-    """One word beside the picture, above ``caption``."""
+    """One word beside the image, above ``caption``."""
     caption: str
 
 
 def draw_grid(rows: Sequence[SampleRow]) -> bytes:
-    """A PNG with one line of pictures a row under column headings, on a transparent ground.
+    """A PNG with one line of images a row under column headings, on a transparent ground.
 
-    Pictures are enlarged by whole factors to at most 128 px, larger ones reduced to 128 px.
+    Images are enlarged by whole factors to at most 128 px, larger ones reduced to 128 px.
     """
     width = 4 * (CELL_PX + _GAP) + _SIDE
     canvas = np.zeros((_HEAD + len(rows) * (CELL_PX + _GAP), width, 4), np.uint8)
@@ -71,9 +71,9 @@ def draw_grid(rows: Sequence[SampleRow]) -> bytes:
 
 
 def draw_methods(rows: Sequence[MethodsRow], methods: Sequence[str]) -> bytes:
-    """A PNG with one line of pictures a row, a column a method, and each removal's figure below it.
+    """A PNG with one line of images a row, a column a method, and each removal's figure below it.
 
-    Pictures are fitted as ``draw_grid`` fits them.
+    Images are fitted as ``draw_grid`` fits them.
     """
     columns = 3 + len(methods)
     height = _HEAD + len(rows) * (CELL_PX + _FIGURE + _GAP)
@@ -82,9 +82,9 @@ def draw_methods(rows: Sequence[MethodsRow], methods: Sequence[str]) -> bytes:
         write_words(canvas, _shortened(heading), (column * (CELL_PX + _GAP), 22), size_px=18, weight=500)
     for index, row in enumerate(rows):
         top = _HEAD + index * (CELL_PX + _FIGURE + _GAP)
-        pictures = (row.source, outlined(row.source, row.mask), *row.removals, row.ground_truth)
-        for column, picture in enumerate(pictures):
-            paste(canvas, fitted(picture), (column * (CELL_PX + _GAP), top))
+        images = (row.source, outlined(row.source, row.mask), *row.removals, row.ground_truth)
+        for column, image in enumerate(images):
+            paste(canvas, fitted(image), (column * (CELL_PX + _GAP), top))
         for column, figure in enumerate(row.figures, start=2):
             write_words(canvas, figure, (column * (CELL_PX + _GAP), top + CELL_PX + 16), size_px=15)
         left = columns * (CELL_PX + _GAP)
@@ -100,20 +100,20 @@ def data_uri(png: bytes) -> str:
 
 
 def outlined(source: RgbImage, mask: Mask) -> RgbImage:
-    """A cell's picture of the source with the mask tinted and outlined; up to 128×128×3 uint8."""
-    picture = fitted(source)
-    height, width = picture.shape[:2]
+    """A cell's image of the source with the mask tinted and outlined; up to 128×128×3 uint8."""
+    image = fitted(source)
+    height, width = image.shape[:2]
     large = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    tint = (picture * 0.65 + np.array(_MASK_COLOUR) * 0.35).astype(np.uint8)
-    picture = np.where(large[..., None] > 0, tint, picture)
+    tint = (image * 0.65 + np.array(_MASK_COLOUR) * 0.35).astype(np.uint8)
+    image = np.where(large[..., None] > 0, tint, image)
     edges, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.ascontiguousarray(picture), edges, -1, _MASK_COLOUR, 2).astype(np.uint8)
+    return cv2.drawContours(np.ascontiguousarray(image), edges, -1, _MASK_COLOUR, 2).astype(np.uint8)
 
 
 def _draw_row(canvas: NDArray[np.uint8], row: SampleRow, top: int) -> None:
-    pictures = (fitted(row.source), outlined(row.source, row.mask), fitted(row.removal))
-    for column, picture in enumerate(pictures):
-        paste(canvas, picture, (column * (CELL_PX + _GAP), top))
+    images = (fitted(row.source), outlined(row.source, row.mask), fitted(row.removal))
+    for column, image in enumerate(images):
+        paste(canvas, image, (column * (CELL_PX + _GAP), top))
     left = 3 * (CELL_PX + _GAP)
     if row.ground_truth is None:
         write_words(canvas, "not known", (left, top + 24), size_px=18)
@@ -140,7 +140,7 @@ def as_png(canvas: NDArray[np.uint8]) -> bytes:
 
 
 def fitted(image: RgbImage) -> RgbImage:
-    """A cell's picture: enlarged by a whole factor to at most 128 px, or reduced to 128 px."""
+    """A cell's image: enlarged by a whole factor to at most 128 px, or reduced to 128 px."""
     longest = max(image.shape[:2])
     if longest > CELL_PX:
         share = CELL_PX / longest
@@ -149,11 +149,11 @@ def fitted(image: RgbImage) -> RgbImage:
     return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
-def paste(canvas: NDArray[np.uint8], picture: RgbImage, corner: tuple[int, int]) -> None:
-    """Lays an opaque picture with its left upper corner (left, top) on a canvas."""
+def paste(canvas: NDArray[np.uint8], image: RgbImage, corner: tuple[int, int]) -> None:
+    """Lays an opaque image with its left upper corner (left, top) on a canvas."""
     left, top = corner
-    height, width = picture.shape[:2]
-    canvas[top : top + height, left : left + width, :3] = picture
+    height, width = image.shape[:2]
+    canvas[top : top + height, left : left + width, :3] = image
     canvas[top : top + height, left : left + width, 3] = 255
 
 
@@ -168,26 +168,26 @@ def write_words(
     canvas[inked, 3] = coverage[inked, 0]
 
 
-# Contact sheets: many small pictures with a few words below each, as one PNG.
+# Contact sheets: many small images with a few words below each, as one PNG.
 
 _SHEET_GAP, _LINE = 10, 18
-_MOST_LINES = 3
+_MAX_LINES = 3
 _WIDTH_PX = 1150
 _LETTERS_A_CELL = 15
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Some pictures of one sample side by side, and what is said of it."""
+    """Some images of one sample side by side, and what is said of it."""
 
-    pictures: Sequence[RgbImage]
+    images: Sequence[RgbImage]
     """Each H×W×3 uint8; at least one."""
     caption: str
 
 
 def draw_sheet(tiles: Sequence[Tile]) -> bytes:
-    """A PNG with the tiles in rows, on a transparent ground; pictures are fitted as ``grids`` fits them."""
-    widest = max(len(tile.pictures) for tile in tiles)
+    """A PNG with the tiles in rows, on a transparent ground; images are fitted as ``grids`` fits them."""
+    widest = max(len(tile.images) for tile in tiles)
     words = [_wrapped(tile.caption, widest * _LETTERS_A_CELL) for tile in tiles]
     tile_width = widest * (CELL_PX + _SHEET_GAP) + _SHEET_GAP
     row_height = CELL_PX + max(map(len, words)) * _LINE + 2 * _SHEET_GAP
@@ -196,12 +196,12 @@ def draw_sheet(tiles: Sequence[Tile]) -> bytes:
     canvas = np.zeros((rows * row_height, columns * tile_width, 4), np.uint8)
     for number, (tile, lines) in enumerate(zip(tiles, words, strict=True)):
         top, left = (number // columns) * row_height, (number % columns) * tile_width
-        for place, picture in enumerate(tile.pictures):
-            paste(canvas, fitted(picture), (left + place * (CELL_PX + _SHEET_GAP), top))
+        for place, image in enumerate(tile.images):
+            paste(canvas, fitted(image), (left + place * (CELL_PX + _SHEET_GAP), top))
         for line, said in enumerate(lines):
             write_words(canvas, said, (left, top + CELL_PX + 16 + line * _LINE), size_px=15)
     return as_png(canvas)
 
 
 def _wrapped(caption: str, letters: int) -> list[str]:
-    return textwrap.wrap(caption, letters, max_lines=_MOST_LINES, placeholder=" …")
+    return textwrap.wrap(caption, letters, max_lines=_MAX_LINES, placeholder=" …")

@@ -15,7 +15,7 @@ from data_specs.comparison import (
 )
 from data_specs.compositing import CompositingResult
 from data_specs.metric import MetricSpec
-from data_specs.round import ClipResult, JudgeResult, PhaseResult, StepFigures
+from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult, StepMeasures
 from models.metrics.registry import all_specs
 
 Row = dict[str, str]
@@ -48,21 +48,23 @@ def phase_rows(phases: Sequence[PhaseResult]) -> list[Row]:
     ]
 
 
-def judge_rows(judges: Sequence[JudgeResult]) -> list[Row]:
+def discriminator_rows(discriminators: Sequence[DiscriminatorResult]) -> list[Row]:
     """How far each round's judge can be trusted, on fresh items."""
     return [
         {
-            "judge of": f"round {judge.round}",
-            "reviews learnt from": f"{judge.reviewed:,}",
-            "fresh items": f"{judge.tested:,}",
-            "precision above 0.9": "kept none" if judge.precision is None else f"{judge.precision:.1%}",
-            "base rate": f"{judge.base_rate:.1%}",
-            "recall": f"{judge.recall:.1%}",
-            "AUC": f"{judge.auc:.3f}",
-            "calibration error": f"{judge.calibration_error:.3f}",
-            "success gap, points": f"{100 * judge.success_gap:.1f}",
+            "judge of": f"round {discriminator.round}",
+            "reviews learnt from": f"{discriminator.reviewed:,}",
+            "fresh items": f"{discriminator.tested:,}",
+            "precision above 0.9": "kept none"
+            if discriminator.precision is None
+            else f"{discriminator.precision:.1%}",
+            "base rate": f"{discriminator.base_rate:.1%}",
+            "recall": f"{discriminator.recall:.1%}",
+            "AUC": f"{discriminator.auc:.3f}",
+            "calibration error": f"{discriminator.calibration_error:.3f}",
+            "success gap, points": f"{100 * discriminator.success_gap:.1f}",
         }
-        for judge in judges
+        for discriminator in discriminators
     ]
 
 
@@ -152,7 +154,7 @@ def mean_words(spec: MetricSpec, interval: Interval | None) -> str:
 
 
 def difference_words(spec: MetricSpec, interval: Interval | None) -> str:
-    """``+1.20 [+0.90, +1.50]``; a dash where there is no picture to compare on."""
+    """``+1.20 [+0.90, +1.50]``; a dash where there is no image to compare on."""
     return "–" if interval is None else _words(spec, interval, "+")
 
 
@@ -180,13 +182,13 @@ def published_tables() -> list[PaperTable]:
     return [PaperTable.model_validate(each) for each in json.loads(PUBLISHED_FILE.read_text("utf-8"))]
 
 
-def paper_tables(comparison: Comparison, steps: StepFigures) -> list[PaperTable]:
+def paper_tables(comparison: Comparison, steps: StepMeasures) -> list[PaperTable]:
     """Every table with our rows: the steps of this workspace's cycles, or the methods measured here."""
     tables = []
     for table in published_tables():
         if table.key == ROUNDS:
             rows = [_phase_row(phase, steps.psnr) for phase in steps.results]
-            measured_on = (steps.measured_on or "the test pictures of its own cycle") if rows else ""
+            measured_on = (steps.measured_on or "the test images of its own cycle") if rows else ""
         else:
             rows = [_method_row(method, table.columns) for method in comparison.methods]
             measured_on = comparison.measured_on
@@ -206,7 +208,7 @@ def _phase_row(phase: PhaseResult, psnr: Mapping[str, float]) -> PaperRow:
 def _method_row(method: MethodResult, columns: Sequence[PaperColumn]) -> PaperRow:
     known = {name: interval.mean for name, interval in method.means.items()}
     known_here: dict[str, float] = {name: mean for name, mean in known.items() if name not in _NOT_COMPARABLE}
-    known_here |= {"success": 100 * method.success_rate, "seconds": method.seconds_per_picture}
+    known_here |= {"success": 100 * method.success_rate, "seconds": method.seconds_per_image}
     numbers = {}
     for column in columns:
         if column.name in known_here:
@@ -233,11 +235,11 @@ def paper_rows(table: PaperTable) -> list[Row]:
 
 
 def small_print(table: PaperTable) -> list[str]:
-    """What must be known to read a table: sources, pictures, and what keeps the two kinds of row apart."""
+    """What must be known to read a table: sources, images, and what keeps the two kinds of row apart."""
     said = [f"Published figures: {table.source}; on {table.published_on}."]
     if table.measured_on:
         said.append(
-            f"Ours: on {table.measured_on}. These are other pictures, so the two kinds of row say nothing "
+            f"Ours: on {table.measured_on}. These are other images, so the two kinds of row say nothing "
             "of each other."
         )
         said += [f"{column.heading}: {column.note}." for column in table.columns if column.note]

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from data_specs.compositing import CompositingResult, PooledComposites
-from data_specs.round import ClipResult, JudgeResult, PhaseResult
+from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult
 
 RIGHT_AT_LEAST = 0.9
 """Kept results should be right this often; RORem keeps what is scored above 0.9."""
 
 GAP_AT_MOST = 0.03
-"""The judge's success rate should lie this near to the reviewer's (RORem: 3 points)."""
+"""The discriminator's success rate should lie this near to the reviewer's (RORem: 3 points)."""
 
 
 def first_and_last(phases: Sequence[PhaseResult]) -> tuple[PhaseResult, PhaseResult] | None:
@@ -41,16 +41,20 @@ def success_sentence(phases: Sequence[PhaseResult]) -> str:
     )
 
 
-def judge_sentence(judge: JudgeResult) -> str:
-    """Whether one judge can be trusted to keep candidates alone."""
-    if judge.precision is None:
-        return f"Judge {judge.round} scored none of {judge.tested:,} fresh candidates above 0.9."
-    right = "as wanted" if judge.precision >= RIGHT_AT_LEAST else "below the 90% wanted"
-    near = "within" if judge.success_gap <= GAP_AT_MOST else "not within"
+def discriminator_sentence(discriminator: DiscriminatorResult) -> str:
+    """Whether one discriminator can be trusted to keep candidates alone."""
+    if discriminator.precision is None:
+        return (
+            f"Judge {discriminator.round} scored none of {discriminator.tested:,} fresh candidates above 0.9."
+        )
+    right = "as wanted" if discriminator.precision >= RIGHT_AT_LEAST else "below the 90% wanted"
+    near = "within" if discriminator.success_gap <= GAP_AT_MOST else "not within"
     return (
-        f"Judge {judge.round}: {judge.precision:.1%} of what it keeps is right ({right}; "
-        f"{judge.base_rate:.1%} of all are), and it finds {judge.recall:.1%} of what is right; "
-        f"its success lies {100 * judge.success_gap:.1f} points from the reviewer's, {near} the 3 wanted."
+        f"Judge {discriminator.round}: {discriminator.precision:.1%} of what it keeps is right ({right}; "
+        f"{discriminator.base_rate:.1%} of all are), "
+        f"and it finds {discriminator.recall:.1%} of what is right; "
+        f"its success lies {100 * discriminator.success_gap:.1f} points from the reviewer's, "
+        f"{near} the 3 wanted."
     )
 
 

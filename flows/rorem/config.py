@@ -53,7 +53,7 @@ class RoundSettings(BaseModel):
         min_length=1,
         description="Mask variants: one candidate each for every item.",
     )
-    keep_above: float = Field(
+    score_threshold: float = Field(
         default=0.9,
         ge=0,
         le=1,
@@ -78,21 +78,25 @@ class RoundSettings(BaseModel):
         default=_TINY.retraining, description="Of the remover, after each phase."
     )
     loss: RemoverLossConfig = Field(default=_TINY.retraining_loss, description="Of the remover's training.")
-    judge: DiscriminatorConfig = Field(default=_TINY.judge_shape, description="The discriminator's shape.")
-    judge_training: TrainingConfig = Field(
-        default=_TINY.judge,
+    discriminator: DiscriminatorConfig = Field(
+        default=_TINY.discriminator_shape, description="The discriminator's shape."
+    )
+    discriminator_training: TrainingConfig = Field(
+        default=_TINY.discriminator,
         description="Of the discriminator, after each human phase.",
     )
     calibration_items: int = Field(
         default=300,
         ge=20,
         description="Unused items reviewed after a human phase's retraining, one candidate each: they "
-        "calibrate the judge on the remover it will judge, and join nothing.",
+        "calibrate the discriminator on the remover it will judge, and join nothing.",
     )
-    judge_test_items: int = Field(
-        default=500, ge=1, description="Fresh items on which each judge is measured; they train nothing."
+    discriminator_test_items: int = Field(
+        default=500,
+        ge=1,
+        description="Fresh items on which each discriminator is measured; they train nothing.",
     )
-    evaluation_origin: str = Field(
+    evaluation_source: str = Field(
         default="studio:",
         description="Success is measured on test triplets whose origin starts so; empty = on all.",
     )

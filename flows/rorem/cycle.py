@@ -19,7 +19,7 @@ from flows.report.compositing_artifacts import read_sheets
 from flows.report.cycle_page import write_report
 from flows.report.phase_grids import publish_removals, read_grids
 from flows.rorem.config import RoundSettings
-from flows.rorem.discriminator import JudgeOutcome
+from flows.rorem.discriminator import DiscriminatorOutcome
 from flows.rorem.initial_data import (
     CycleComposites,
     PreparationSettings,
@@ -37,7 +37,7 @@ from flows.rorem.phases import (
     train_and_compare,
 )
 from flows.rorem.round import RoundConfig, RoundOutcome, rorem_round
-from flows.runtime.runs import stops_cleanly
+from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
 from models.baselines.telea import TeleaFill
 from models.profiles import PROFILES
@@ -71,7 +71,7 @@ class CycleConfig(RoundSettings, CycleLength):
 
 
 @flow(name="rorem-cycle", flow_run_name="cycle to round {config.rounds}")
-@stops_cleanly
+@fail_cleanly
 def rorem_cycle(config: CycleConfig) -> CycleResult:
     """Prepare, compose, initialise, run the rounds, report; after a kill it goes on where it stood."""
     began = time.monotonic()
@@ -80,14 +80,14 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
     composed = _compose(config)
     settings = RoundConfig.model_validate(config.model_dump(include=set(RoundSettings.model_fields)))
     outcomes = [base_phase(config, settings, workspace), initial_phase(config, settings, workspace)]
-    judges: dict[int, JudgeOutcome] = {}
+    discriminators: dict[int, DiscriminatorOutcome] = {}
     # Prefect suspends no subflow: where people are waited for, the rounds are part of the cycle's own run.
     play = rorem_round if config.people is None else rorem_round.fn
     for number in range(1, config.rounds + 1):
         done: RoundOutcome = play(settings.model_copy(update={"round": number}))
         outcomes += [done.human, done.automation]
-        judges |= {number: done.judge} if done.judge else {}
-    return _report(config, workspace, outcomes, judges, composed, began)
+        discriminators |= {number: done.discriminator} if done.discriminator else {}
+    return _report(config, workspace, outcomes, discriminators, composed, began)
 
 
 def _compose(config: CycleConfig) -> CompositingResult | None:
@@ -102,7 +102,7 @@ def _compose(config: CycleConfig) -> CompositingResult | None:
 
 def start_key(config: CycleConfig) -> str:
     """Names the phases before the first round by what decides them: arms that differ in growth share them."""
-    decides = {"seed", "preparation", "initialisation", "sampling", "loss", "reviewer", "evaluation_origin"}
+    decides = {"seed", "preparation", "initialisation", "sampling", "loss", "reviewer", "evaluation_source"}
     return derive_key("rorem start", config.model_dump_json(include=decides))
 
 
@@ -160,7 +160,7 @@ def _report(
     config: CycleConfig,
     workspace: Workspace,
     outcomes: Sequence[PhaseOutcome],
-    judges: Mapping[int, JudgeOutcome],
+    discriminators: Mapping[int, DiscriminatorOutcome],
     composed: CompositingResult | None,
     began: float,
 ) -> CycleResult:
@@ -168,10 +168,10 @@ def _report(
     initial, final = outcomes[1].standing, outcomes[-1].standing
     assert final.version is not None, "a cycle has a dataset version"
     version = workspace.ledger().version(final.version)
-    measures = [judge.measured for judge in judges.values() if judge.measured]
+    measures = [discriminator.measured for discriminator in discriminators.values() if discriminator.measured]
     result = CycleResult(
         phases=[outcome.result for outcome in outcomes],
-        judges=[measure.result for measure in measures],
+        discriminators=[measure.result for measure in measures],
         clip=clip_results(workspace, {"initialisation": initial.remover, "final": final.remover}),
         dataset=DatasetSummary(version=version.number, samples=version.samples, shards=version.shards),
         rejects=workspace.ledger().reject_counts(),
@@ -181,7 +181,10 @@ def _report(
     )
     curves = [measure.curves for measure in measures]
     losses = [thinned(o.result.name, o.losses) for o in outcomes if o.losses]
-    losses += [thinned(f"judge {number}", judge.trained.losses) for number, judge in judges.items()]
+    losses += [
+        thinned(f"judge {number}", discriminator.trained.losses)
+        for number, discriminator in discriminators.items()
+    ]
     grids = read_grids(workspace, [outcome.result.name for outcome in outcomes])
     publish_cycle(result, curves, losses, grids)
     settings = config.model_dump(mode="json", exclude={"workspace"})

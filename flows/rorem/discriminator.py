@@ -9,10 +9,10 @@ from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.work import RemoverRef
-from flows.report.artifacts import publish_judge
+from flows.report.artifacts import publish_discriminator
 from flows.rorem.config import RoundSettings
-from flows.rorem.human_review import Asked, ReviewPhase, review
-from flows.rorem.phases import Standing, as_remover, propose_in_turn, seeded
+from flows.rorem.human_review import ReviewPhase, ReviewRequest, review
+from flows.rorem.phases import PhaseStart, as_remover, propose_in_turn, seeded
 from flows.runtime.shards import say
 from models.profiles import PROFILES, ProfileName
 from models.rorem.discriminator import DiscriminatorConfig
@@ -21,29 +21,34 @@ from models.training.distributed import RunningConfig
 from models.training.loop import Progress, TrainingConfig
 from tasks.registry.store import network_at
 from tasks.rorem.sample_pool import choose_items, fresh_items
-from tasks.rorem.score import JudgeMeasure, good_by_truth, lacking_truth, measure_judge
-from tasks.rorem.train_discriminator import JudgeTraining, TrainedJudge, train_discriminator, train_judge
+from tasks.rorem.score import DiscriminatorMeasure, good_by_truth, measure_discriminator, without_ground_truth
+from tasks.rorem.train_discriminator import (
+    DiscriminatorTraining,
+    TrainedDiscriminator,
+    train_discriminator,
+    train_from_reviews,
+)
 from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace
 
 
-class JudgeOutcome(BaseModel):
+class DiscriminatorOutcome(BaseModel):
     """The round's judge: where it lies, and how far it can be trusted."""
 
     model_config = ConfigDict(frozen=True)
 
-    trained: TrainedJudge
-    measured: JudgeMeasure | None
+    trained: TrainedDiscriminator
+    measured: DiscriminatorMeasure | None
     """None where the fresh items' truth is unknown and people answered no fresh candidate."""
 
 
-def judge_phase(
-    config: RoundSettings, workspace: Workspace, run: str, round: int, standing: Standing
-) -> JudgeOutcome | None:
+def discriminator_phase(
+    config: RoundSettings, workspace: Workspace, run: str, round: int, standing: PhaseStart
+) -> DiscriminatorOutcome | None:
     """Train the discriminator on all reviews so far, calibrate it, and measure it on fresh items.
 
-    The reviews that calibrate are of what the remover makes now, which is what the judge will judge.
+    The reviews that calibrate are of what the remover makes now, which is what the discriminator will judge.
     Fresh candidates whose item's truth nobody knows are shown to people too, in the same batch, and their
     answers, which train nothing, are what it is measured against.
 
@@ -53,29 +58,31 @@ def judge_phase(
     name = f"judge {round}"
     known = workspace.ledger().phase(run, name)
     if known is not None:
-        return JudgeOutcome.model_validate(known)
+        return DiscriminatorOutcome.model_validate(known)
     held_out = choose_items(workspace, f"{run} calibration {round}", config.calibration_items, config.seed)
     propose = partial(propose_in_turn, config, workspace, round, "calibration", remover=standing.remover)
-    unseen = fresh_items(workspace, run, round, config.judge_test_items, config.seed)
+    unseen = fresh_items(workspace, run, round, config.discriminator_test_items, config.seed)
     fresh = propose_in_turn(config, workspace, round, "fresh", unseen, standing.remover)
     truth = workspace.ledger().shards(stage="truth")
-    beside = lacking_truth(workspace, fresh, truth)
+    beside = without_ground_truth(workspace, fresh, truth)
     phase = ReviewPhase("calibration", round)
-    asked = review(config, workspace, run, phase, Asked(held_out, propose(items=held_out)), propose, beside)
+    asked = review(
+        config, workspace, run, phase, ReviewRequest(held_out, propose(items=held_out)), propose, beside
+    )
     if asked.abandoned:
         return None
     base = workspace.ledger().model(workspace.ledger().promotions("remover")[0].hash)
-    work = JudgeTraining(
+    work = DiscriminatorTraining(
         name=name,
         backbone=as_remover(base, config.sampling),
         candidates=tuple(reviewed_shards(workspace, round)),
-        judge=config.judge,
-        training=seeded(config.judge_training, config.seed, name),
+        discriminator=config.discriminator,
+        training=seeded(config.discriminator_training, config.seed, name),
         held_out_items=tuple(asked.items),
     )
     trained = train_discriminator(workspace, work)
     good = _good_by_people(workspace, beside) | good_by_truth(workspace, fresh, truth, config.reviewer)
-    outcome = JudgeOutcome(
+    outcome = DiscriminatorOutcome(
         trained=trained, measured=_measured(config, workspace, round, trained, fresh, good)
     )
     workspace.ledger().record_phase(run, name, outcome.model_dump(mode="json"))
@@ -86,17 +93,17 @@ def _measured(
     config: RoundSettings,
     workspace: Workspace,
     round: int,
-    trained: TrainedJudge,
+    trained: TrainedDiscriminator,
     fresh: list[ShardRef],
     good: dict[str, bool],
-) -> JudgeMeasure | None:
+) -> DiscriminatorMeasure | None:
     if not good:
         say(f"judge {round} is not measured: nobody answered a fresh candidate, and no truth is known")
         return None
-    measured = measure_judge(
-        workspace, tuple(fresh), good, trained.judge, config.keep_above, round, trained.reviewed
+    measured = measure_discriminator(
+        workspace, tuple(fresh), good, trained.discriminator, config.score_threshold, round, trained.reviewed
     )
-    publish_judge(measured.result, measured.curves)
+    publish_discriminator(measured.result, measured.curves)
     return measured
 
 
@@ -121,11 +128,11 @@ def reviewed_shards(workspace: Workspace, round: int | None = None) -> list[Shar
     return [ref for ref in shards if not decided.keys().isdisjoint(keys[ref.name])]
 
 
-# Train a judge on all that was reviewed, in as many processes as there are: RORem's, at any size.
+# Train a discriminator on all that was reviewed, in as many processes as there are: RORem's, at any size.
 
 
-class JudgeTrainingConfig(BaseModel):
-    """What a judge is trained from and how; what is left out is the profile's."""
+class DiscriminatorTrainingConfig(BaseModel):
+    """What a discriminator is trained from and how; what is left out is the profile's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -134,15 +141,17 @@ class JudgeTrainingConfig(BaseModel):
     backbone: Path | None = Field(
         default=None, description="A network's folder to judge with; None: the workspace's first remover."
     )
-    judge: DiscriminatorConfig | None = Field(default=None, description="The discriminator's shape.")
+    discriminator: DiscriminatorConfig | None = Field(default=None, description="The discriminator's shape.")
     training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
     running: RunningConfig | None = Field(default=None, description="How it runs on these machines.")
-    held_out_share: float = Field(
+    held_out_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="Of the reviewed items: they calibrate and do not train."
     )
 
 
-def train_on_reviews(config: JudgeTrainingConfig, progress: Progress | None = None) -> TrainedJudge:
+def train_on_reviews(
+    config: DiscriminatorTrainingConfig, progress: Progress | None = None
+) -> TrainedDiscriminator:
     """Train, calibrate, keep the weights and enter them in the ledger.
 
     Raises:
@@ -152,16 +161,16 @@ def train_on_reviews(config: JudgeTrainingConfig, progress: Progress | None = No
     shards = reviewed_shards(workspace)
     if not shards:
         raise FlowError(f"{config.workspace}: nothing is reviewed; run `cleanplate round 1`, or review first")
-    training = config.training or profile.judge
-    work = JudgeTraining(
+    training = config.training or profile.discriminator
+    work = DiscriminatorTraining(
         name="judge on all reviews",
         backbone=_backbone(workspace, config),
         candidates=tuple(shards),
-        judge=config.judge or profile.judge_shape,
+        discriminator=config.discriminator or profile.discriminator_shape,
         training=training,
-        held_out_items=held_out(_items(workspace, shards), config.held_out_share, training.seed),
+        held_out_items=held_out(_items(workspace, shards), config.held_out_fraction, training.seed),
     )
-    return train_judge(workspace, work, progress, config.running or profile.running)
+    return train_from_reviews(workspace, work, progress, config.running or profile.running)
 
 
 def held_out(items: list[str], share: float, seed: int) -> tuple[str, ...]:
@@ -174,7 +183,7 @@ def _items(workspace: Workspace, shards: list[ShardRef]) -> list[str]:
         return sorted({decode_candidate(sample).item for sample in reader})
 
 
-def _backbone(workspace: Workspace, config: JudgeTrainingConfig) -> RemoverRef:
+def _backbone(workspace: Workspace, config: DiscriminatorTrainingConfig) -> RemoverRef:
     sampling = PROFILES[config.profile].sampling
     if config.backbone is not None:
         folder = config.backbone.absolute()

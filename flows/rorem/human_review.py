@@ -39,7 +39,7 @@ class PeopleDecision(RunInput):
 
 @dataclass(frozen=True, slots=True)
 class ReviewPhase:
-    """What people are asked for: a human phase, or the calibration of a judge."""
+    """What people are asked for: a human phase, or the calibration of a discriminator."""
 
     kind: Literal["human", "calibration"]
     round: int
@@ -55,7 +55,7 @@ class ReviewPhase:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReviewRequest:
     """What a phase asked people about, extensions too."""
 
     items: list[str]
@@ -126,11 +126,11 @@ def review(
     workspace: Workspace,
     run: str,
     phase: ReviewPhase,
-    asked: Asked,
+    asked: ReviewRequest,
     propose: Propose,
     beside: Sequence[ShardRef] = (),
     decide: Decide = suspended,
-) -> Asked:
+) -> ReviewRequest:
     """Every candidate is answered into the ledger: by the oracle at once, by people once they have.
 
     Args:
@@ -165,7 +165,7 @@ def review(
             more = choose_items(workspace, draw, wanted, config.seed)
         refs = propose(items=more, after=len(asked.refs))
         extend_batch(workspace, batch, tuple(refs))
-        asked = Asked([*asked.items, *more], [*asked.refs, *refs])
+        asked = ReviewRequest([*asked.items, *more], [*asked.refs, *refs])
     raise AssertionError("count() has no end")
 
 

@@ -12,24 +12,24 @@ from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef
 from flows.objectclear.compositing import CompositingConfig
 from flows.rorem.config import RoundSettings
-from flows.runtime.shards import over_shards, say
+from flows.runtime.shards import map_shards, say
 from models.rorem.remover import InpaintingRemover
 from tasks.objectclear.composite import ComposeConfig
 from tasks.objectclear.plate import PlateConfig
 from tasks.registry.champions import promote
 from tasks.registry.store import BASE_FOLDER, keep_model, network_at, record
-from tasks.sources.backgrounds import StudioBackgrounds
+from tasks.sources.backgrounds import SyntheticBackgrounds
 from tasks.sources.clip.clip import ClipConfig
-from tasks.sources.pairs import StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.scene import World
-from tasks.sources.synthetic.shards import FilmWork, film_shard
+from tasks.sources.synthetic.shards import RenderWork, render_shard
 from tasks.sources.video import capture_shard, capture_work
 from tasks.storage.dataset import load_samples
 from tasks.storage.dataset.versions import create_version
 from tasks.storage.workspace import Workspace
 
-_SHOTS_A_SHARD = 500
+_SAMPLES_A_SHARD = 500
 
 
 class PreparationSettings(BaseModel):
@@ -38,8 +38,8 @@ class PreparationSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     clip: ClipConfig = Field(default=ClipConfig(), description="The fixed-camera clip that pairs come from.")
-    world: World = Field(default=World(), description="What the studio's pictures are like.")
-    size_px: int = Field(default=64, ge=16, le=2048, description="Side of all pictures.")
+    world: World = Field(default=World(), description="What the studio's images are like.")
+    size_px: int = Field(default=64, ge=16, le=2048, description="Side of all images.")
     initial_pairs: int = Field(
         default=500, ge=1, description="Studio pairs whose object is pasted, without shadow (MULAN-like)."
     )
@@ -53,13 +53,17 @@ def prepare(
     """Write every shard of the preparation, the first dataset version, and the base as first champion.
 
     Each step is harmless when repeated. Initial pairs: the clip's, and studio pairs without shadows. The
-    pool's pictures have shadows: what growth can teach is that they go too.
+    pool's images have shadows: what growth can teach is that they go too.
     """
     say("preparing: the clip's pairs, studio pairs, the pool")
     clip = _capture(workspace, preparation.clip)
-    pasted = _film(workspace, preparation, settings.seed, "train", preparation.initial_pairs, copy_paste=True)
-    _film(workspace, preparation, settings.seed, "validation", preparation.validation_pairs, copy_paste=False)
-    _film(workspace, preparation, settings.seed, "test", preparation.test_pairs, copy_paste=False)
+    pasted = _render(
+        workspace, preparation, settings.seed, "train", preparation.initial_pairs, copy_paste=True
+    )
+    _render(
+        workspace, preparation, settings.seed, "validation", preparation.validation_pairs, copy_paste=False
+    )
+    _render(workspace, preparation, settings.seed, "test", preparation.test_pairs, copy_paste=False)
     _fill_pool(workspace, preparation, settings, rounds)
     if workspace.ledger().current_version() is None:
         selection = [(ref, None) for ref in (*clip, *pasted)]
@@ -70,7 +74,7 @@ def prepare(
 def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
     """The clip's shard; a clip that gives nothing is told of and left out, and the cycle goes on."""
     try:
-        return over_shards(capture_shard, workspace, [capture_work(clip, index=0)], None, "clip")
+        return map_shards(capture_shard, workspace, [capture_work(clip, index=0)], None, "clip")
     except InputError as error:
         say(f"going on without the clip: {error}")
         return []
@@ -82,11 +86,13 @@ def _fill_pool(
     """Enough unlabelled items for every phase, and fresh ones to measure the judges on."""
     wanted = rounds * (settings.human_items + settings.calibration_items + settings.automation_items)
     if wanted and settings.growth != "nothing":
-        _film_pool(workspace, preparation, settings.seed, "train", wanted)
-        _film_pool(workspace, preparation, settings.seed, "validation", rounds * settings.judge_test_items)
+        _render_pool(workspace, preparation, settings.seed, "train", wanted)
+        _render_pool(
+            workspace, preparation, settings.seed, "validation", rounds * settings.discriminator_test_items
+        )
 
 
-def _film(
+def _render(
     workspace: Workspace,
     preparation: PreparationSettings,
     seed: int,
@@ -96,40 +102,40 @@ def _film(
     copy_paste: bool,
 ) -> list[ShardRef]:
     """Triplets of the studio: pasted ones to start from, real-looking ones to be measured on."""
-    studio = _studio(preparation, split, seed, "pairs", copy_paste=copy_paste)
+    studio = _synthetic(preparation, split, seed, "pairs", copy_paste=copy_paste)
     # The clip's shard is number 0; splits keep apart by hundreds.
     first_index = {"train": 1, "validation": 101, "test": 201}[split]
     works = [
-        FilmWork(
+        RenderWork(
             round=0, index=first_index + number, stage="triplets", studio=studio, first=first, count=size
         )
         for number, (first, size) in enumerate(_parts(count))
     ]
-    return over_shards(film_shard, workspace, works, None, f"studio pairs, {split}")
+    return map_shards(render_shard, workspace, works, None, f"studio pairs, {split}")
 
 
-def _film_pool(
+def _render_pool(
     workspace: Workspace, preparation: PreparationSettings, seed: int, split: Split, count: int
 ) -> None:
-    studio = _studio(preparation, split, seed, "pool", copy_paste=False)
+    studio = _synthetic(preparation, split, seed, "pool", copy_paste=False)
     first_index = 0 if split == "train" else 101
     works = [
-        FilmWork(round=0, index=first_index + number, stage="pool", studio=studio, first=first, count=size)
+        RenderWork(round=0, index=first_index + number, stage="pool", studio=studio, first=first, count=size)
         for number, (first, size) in enumerate(_parts(count))
     ]
-    over_shards(film_shard, workspace, works, None, f"pool, {split}")
+    map_shards(render_shard, workspace, works, None, f"pool, {split}")
 
 
-def _studio(
+def _synthetic(
     preparation: PreparationSettings,
     split: Split,
     seed: int,
     use: Literal["pairs", "pool"],
     *,
     copy_paste: bool,
-) -> StudioConfig:
+) -> SyntheticConfig:
     """Pairs and pool are of one world and never of one scene."""
-    return StudioConfig(
+    return SyntheticConfig(
         world=preparation.world,
         size_px=preparation.size_px,
         seed=2 * seed + (use == "pool"),
@@ -140,8 +146,8 @@ def _studio(
 
 def _parts(count: int) -> list[tuple[int, int]]:
     """(first, size) of each shard."""
-    starts = range(0, count, _SHOTS_A_SHARD)
-    return [(first, min(_SHOTS_A_SHARD, count - first)) for first in starts]
+    starts = range(0, count, _SAMPLES_A_SHARD)
+    return [(first, min(_SAMPLES_A_SHARD, count - first)) for first in starts]
 
 
 def _enter_base(workspace: Workspace, settings: RoundSettings) -> None:
@@ -180,7 +186,7 @@ class CycleComposites(BaseModel):
 
     pairs: int = Field(default=160, ge=1, le=100_000, description="Studio pairs that objects are cut out of.")
     backgrounds: int = Field(default=40, ge=1, le=100_000, description="Empty studio scenes to stand on.")
-    draws: int = Field(default=200, ge=1, le=100_000, description="Pictures to try to compose.")
+    draws: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
 
 
 def compositing_config(
@@ -189,17 +195,17 @@ def compositing_config(
     """The run's settings: train scenes of the cycle's world that neither its pairs nor its pool show."""
     # The preparation's seeds are small numbers; this one is apart from them all.
     apart = int(derive_key("cycle composites", seed)[:12], 16)
-    plates = StudioConfig(world=preparation.world, size_px=preparation.size_px, seed=apart)
+    plates = SyntheticConfig(world=preparation.world, size_px=preparation.size_px, seed=apart)
     captures = plates.model_copy(update={"size_px": _CAPTURED_LARGER * preparation.size_px})
     return CompositingConfig(
         workspace=folder,
-        pairs=(StudioPairs(studio=captures, shots=sizes.pairs),),
-        backgrounds=(StudioBackgrounds(studio=plates, scenes=sizes.backgrounds),),
+        pairs=(SyntheticPairs(studio=captures, shots=sizes.pairs),),
+        backgrounds=(SyntheticBackgrounds(studio=plates, scenes=sizes.backgrounds),),
         draws=sizes.draws,
-        picture_format="png",
-        to_pool=True,
+        image_format="png",
+        add_to_pool=True,
         # What is exactly known needs no least size to be seen well.
-        plates=PlateConfig(least_side_px=preparation.size_px),
+        plates=PlateConfig(min_side_px=preparation.size_px),
         compose=ComposeConfig(seed=seed),
     )
 

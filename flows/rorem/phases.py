@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.model_record import ModelRecord
-from data_specs.round import PhaseKind, PhaseResult, StepFigures
+from data_specs.round import PhaseKind, PhaseResult, StepMeasures
 from data_specs.shard import FIRST_INDEX, ShardRef
 from data_specs.work import RemoverRef
 from flows.rorem.config import RoundSettings
-from flows.runtime.shards import over_shards, say
+from flows.runtime.shards import map_shards, say
 from models.images.mask_variants import MaskVariant
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
@@ -30,7 +30,7 @@ from tasks.storage.workspace import Workspace
 # Where a phase starts from: the remover in charge and the dataset version, remembered once it began.
 
 
-class Standing(BaseModel):
+class PhaseStart(BaseModel):
     """A champion and a dataset version."""
 
     model_config = ConfigDict(frozen=True)
@@ -45,7 +45,7 @@ class PhaseOutcome(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     result: PhaseResult
-    standing: Standing
+    standing: PhaseStart
     losses: list[float]
 
     def because(self, reason: str) -> Self:
@@ -59,7 +59,7 @@ def as_remover(entry: ModelRecord, sampling: SamplingConfig) -> RemoverRef:
     return RemoverRef(hash=entry.hash, folder=entry.path, sampling=sampling)
 
 
-def begin(workspace: Workspace, run: str, phase: str, sampling: SamplingConfig) -> Standing:
+def begin(workspace: Workspace, run: str, phase: str, sampling: SamplingConfig) -> PhaseStart:
     """Where the phase starts. Asked again after a kill it gives the same answer, whatever came since.
 
     Raises:
@@ -71,9 +71,9 @@ def begin(workspace: Workspace, run: str, phase: str, sampling: SamplingConfig) 
     if champion is None:
         raise FlowError("this workspace has no remover yet; run `cleanplate cycle` first")
     current = ledger.current_version()
-    now = Standing(remover=as_remover(champion, sampling), version=current.number if current else None)
+    now = PhaseStart(remover=as_remover(champion, sampling), version=current.number if current else None)
     ledger.record_phase(run, name, now.model_dump(mode="json"))
-    return Standing.model_validate(ledger.phase(run, name))
+    return PhaseStart.model_validate(ledger.phase(run, name))
 
 
 def finished(workspace: Workspace, run: str, phase: str) -> PhaseOutcome | None:
@@ -123,7 +123,7 @@ def propose_over_shards(
         )
         for number, start in enumerate(starts)
     ]
-    return over_shards(propose_shard, workspace, works, settings.workers, f"candidates of {phase}")
+    return map_shards(propose_shard, workspace, works, settings.workers, f"candidates of {phase}")
 
 
 def propose_in_turn(
@@ -155,7 +155,7 @@ def propose_in_turn(
         if items[number::kinds]
     ]
     what = f"{kind} candidates of judge {round}"
-    return over_shards(propose_shard, workspace, works, settings.workers, what)
+    return map_shards(propose_shard, workspace, works, settings.workers, what)
 
 
 def _propose_work(
@@ -202,7 +202,7 @@ def grow_version(
         candidates=tuple(candidates),
         accepted=tuple(keys),
     )
-    [ref] = over_shards(grow_shard, workspace, [work], None, f"growth of {phase}")
+    [ref] = map_shards(grow_shard, workspace, [work], None, f"growth of {phase}")
     note = f"{phase}: {len(keys)} accepted candidates"
     return create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note).number
 
@@ -212,7 +212,7 @@ def train_and_compare(
     workspace: Workspace,
     kind: PhaseKind,
     name: str,
-    start: Standing,
+    start: PhaseStart,
     version: int,
     tested: int,
     kept: int,
@@ -245,7 +245,7 @@ def train_and_compare(
         reason=reason, seconds=time.monotonic() - began,
     )  # fmt: skip
     return PhaseOutcome(
-        result=result, standing=Standing(remover=remover, version=version), losses=trained.losses
+        result=result, standing=PhaseStart(remover=remover, version=version), losses=trained.losses
     )
 
 
@@ -261,7 +261,7 @@ def measure_on(
     refs = tuple(workspace.ledger().shards(stage="triplets"))
     if not refs:
         raise FlowError("the workspace has no triplets to evaluate on; run `cleanplate ingest` first")
-    origin = settings.evaluation_origin
+    origin = settings.evaluation_source
     found = evaluate_remover(workspace, name, remover, refs, split, settings.reviewer.quality, origin)
     figures = {"success_rate": found.success_rate}
     figures |= {"psnr_effect": found.psnr_effect, "psnr_background": found.psnr_background}
@@ -317,15 +317,15 @@ def phase_result(
 _STEPS = ("base model", "initialisation", "human %", "automation %")
 
 
-def step_figures(pictures: EvaluationSet) -> StepFigures:
+def step_measures(images: EvaluationSet) -> StepMeasures:
     """The finished steps; where several cycles ran in the workspace, the newest of each name.
 
     Args:
-        pictures: Pinned; a folder of triplets knows of no cycle.
+        images: Pinned; a folder of triplets knows of no cycle.
     """
-    if not isinstance(pictures, VersionSet):
-        return StepFigures([], {}, "")
-    ledger = Workspace(pictures.workspace).ledger()
+    if not isinstance(images, VersionSet):
+        return StepMeasures([], {}, "")
+    ledger = Workspace(images.workspace).ledger()
     outcomes = [PhaseOutcome.model_validate(each) for each in ledger.phases_like(*_STEPS) if "result" in each]
     steps = {outcome.result.name: outcome for outcome in outcomes}
     psnr: dict[str, float] = {}
@@ -334,7 +334,7 @@ def step_figures(pictures: EvaluationSet) -> StepFigures:
         for measured_on, number in _psnr_of(ledger, step):
             psnr[name] = number
             places.append(measured_on)
-    return StepFigures([step.result for step in steps.values()], psnr, ", ".join(dict.fromkeys(places)))
+    return StepMeasures([step.result for step in steps.values()], psnr, ", ".join(dict.fromkeys(places)))
 
 
 def _psnr_of(ledger: Ledger, step: PhaseOutcome) -> list[tuple[str, float]]:

@@ -14,7 +14,7 @@ from data_specs.keys import derive_key
 from data_specs.version import DatasetVersion
 from flows.rorem.config import RoundSettings
 from flows.rorem.phases import PhaseOutcome, begin, finish, finished, train_and_compare
-from flows.runtime.runs import run_name, start_once, stops_cleanly
+from flows.runtime.runs import fail_cleanly, run_name, start_once
 from flows.runtime.shards import say
 from models.profiles import PROFILES
 from models.rorem.remover import SamplingConfig
@@ -120,7 +120,7 @@ class RetrainConfig(BaseModel):
     loss: RemoverLossConfig = Field(default=_TINY.retraining_loss, description="How one batch is weighed.")
     sampling: SamplingConfig = Field(default=_TINY.sampling, description="How removals are sampled.")
     quality: QualityConfig = Field(default=QualityConfig(), description="What counts as a success.")
-    evaluation_origin: str = Field(
+    evaluation_source: str = Field(
         default="",
         description="Success is measured on triplets whose origin starts so (studio:, clip:); empty: all.",
     )
@@ -131,7 +131,7 @@ def _name(config: RetrainConfig) -> str:
 
 
 @flow(name="retrain", flow_run_name=run_name(RetrainConfig, _name))
-@stops_cleanly
+@fail_cleanly
 def retrain(config: RetrainConfig) -> PhaseOutcome:
     """Train, compare with the remover in charge on validation pairs, promote the better; then evaluate.
 
@@ -174,14 +174,14 @@ def _settings(config: RetrainConfig) -> RoundSettings:
         loss=config.loss,
         sampling=config.sampling,
         reviewer=OracleConfig(quality=config.quality),
-        evaluation_origin=config.evaluation_origin,
+        evaluation_source=config.evaluation_source,
     )
 
 
 def _ask_for_evaluation(workspace: Workspace, version: DatasetVersion) -> None:
     """Each retraining is followed by one evaluation of the remover then in charge, on the cpu pool."""
     changes = {
-        "pictures": {"kind": "version", "workspace": workspace.address, "version": version.number},
+        "images": {"kind": "version", "workspace": workspace.address, "version": version.number},
         "methods": ["telea", "champion"],
         "out": f"{workspace.address}/reports/evaluation-version-{version.number}",
     }

@@ -13,8 +13,8 @@ from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from flows.report.phase_grids import publish_phase_samples
 from flows.rorem.config import RoundSettings
-from flows.rorem.discriminator import JudgeOutcome, judge_phase
-from flows.rorem.human_review import Asked, ReviewPhase, review
+from flows.rorem.discriminator import DiscriminatorOutcome, discriminator_phase
+from flows.rorem.human_review import ReviewPhase, ReviewRequest, review
 from flows.rorem.phases import (
     PhaseOutcome,
     begin,
@@ -24,9 +24,9 @@ from flows.rorem.phases import (
     propose_over_shards,
     train_and_compare,
 )
-from flows.runtime.runs import stops_cleanly
-from flows.runtime.shards import over_shards
-from tasks.rorem.grow import accepted_by_review, accepted_by_score, candidates_by_item, one_of_each
+from flows.runtime.runs import fail_cleanly
+from flows.runtime.shards import map_shards
+from tasks.rorem.grow import accepted_by_review, accepted_by_score, candidates_by_item, first_candidates
 from tasks.rorem.sample_pool import choose_items
 from tasks.rorem.score import ScoreWork, score_shard
 from tasks.storage.workspace import Workspace
@@ -41,33 +41,33 @@ class RoundNumber(BaseModel):
 
 
 class RoundConfig(RoundSettings, RoundNumber):
-    """Which round, how many items people and the judge get, and how the models are trained."""
+    """Which round, how many items people and the discriminator get, and how the models are trained."""
 
 
 class RoundOutcome(BaseModel):
-    """A round's two phases and its judge; controls without judgement have none, nor has who abandoned it."""
+    """A round's two phases and its discriminator: None for controls, and where the review was abandoned."""
 
     model_config = ConfigDict(frozen=True)
 
     human: PhaseOutcome
     automation: PhaseOutcome
-    judge: JudgeOutcome | None
+    discriminator: DiscriminatorOutcome | None
 
 
 @flow(name="rorem-round", flow_run_name="round {config.round}")
-@stops_cleanly
+@fail_cleanly
 def rorem_round(config: RoundConfig) -> RoundOutcome:
-    """Choose, propose, review, judge, grow, retrain, compare: by people first, then by the judge.
+    """Choose, propose, review, judge, grow, retrain, compare: by people first, then by the discriminator.
 
     Run again after a kill it goes on where it stood; run again after its end it changes nothing.
     """
     workspace = Workspace.open(config.workspace)
     human = human_phase(config, workspace)
-    judge = None
+    discriminator = None
     if config.growth == "judged":
-        judge = judge_phase(config, workspace, run_key(config), config.round, human.standing)
-    automation = automation_phase(config, workspace, judge)
-    return RoundOutcome(human=human, automation=automation, judge=judge)
+        discriminator = discriminator_phase(config, workspace, run_key(config), config.round, human.standing)
+    automation = automation_phase(config, workspace, discriminator)
+    return RoundOutcome(human=human, automation=automation, discriminator=discriminator)
 
 
 def run_key(config: RoundConfig) -> str:
@@ -82,9 +82,11 @@ def human_phase(config: RoundConfig, workspace: Workspace) -> PhaseOutcome:
     return _phase(config, workspace, "human", config.human_items, None)
 
 
-def automation_phase(config: RoundConfig, workspace: Workspace, judge: JudgeOutcome | None) -> PhaseOutcome:
-    """The judge scores candidates of unused items; each item's best joins if above the threshold."""
-    return _phase(config, workspace, "automation", config.automation_items, judge)
+def automation_phase(
+    config: RoundConfig, workspace: Workspace, discriminator: DiscriminatorOutcome | None
+) -> PhaseOutcome:
+    """The discriminator scores candidates of unused items; each item's best joins if above the threshold."""
+    return _phase(config, workspace, "automation", config.automation_items, discriminator)
 
 
 def _phase(
@@ -92,7 +94,7 @@ def _phase(
     workspace: Workspace,
     kind: Literal["human", "automation"],
     count: int,
-    judge: JudgeOutcome | None,
+    discriminator: DiscriminatorOutcome | None,
 ) -> PhaseOutcome:
     """Choose, propose, accept, grow, retrain, compare; the ledger's record of it comes last."""
     run, name, began = run_key(config), f"{kind} {config.round}", time.monotonic()
@@ -102,31 +104,38 @@ def _phase(
     start = begin(workspace, run, name, config.sampling)
     if start.version is None:
         raise FlowError("this workspace has no dataset version yet; run `cleanplate cycle` first")
-    asked = Asked([], [])
-    if config.growth != "nothing" and not _lacks_judge(config, kind, judge):
+    asked = ReviewRequest([], [])
+    if config.growth != "nothing" and not _lacks_discriminator(config, kind, discriminator):
         items = choose_items(workspace, f"{run} {name}", count, config.seed)
         propose = partial(propose_over_shards, config, workspace, config.round, kind, remover=start.remover)
-        asked = Asked(items, propose(items=items))
+        asked = ReviewRequest(items, propose(items=items))
         if kind == "human" and config.growth in ("judged", "unjudged"):
             asked = review(config, workspace, run, ReviewPhase(kind, config.round), asked, propose)
-    keys = [] if asked.abandoned else _accepted(config, workspace, kind, asked.refs, judge)
+    keys = [] if asked.abandoned else _accepted(config, workspace, kind, asked.refs, discriminator)
     version = grow_version(workspace, config.round, kind, asked.refs, keys, start.version)
     outcome = train_and_compare(
         config, workspace, kind, name, start, version, tested=len(asked.items), kept=len(keys), began=began
     )
     if asked.abandoned:
         outcome = outcome.because("its review was abandoned, so nothing grew")
-    if _lacks_judge(config, kind, judge):
-        outcome = outcome.because("the review that calibrates the judge was abandoned, so nothing grew")
+    if _lacks_discriminator(config, kind, discriminator):
+        outcome = outcome.because(
+            "the review that calibrates the discriminator was abandoned, so nothing grew"
+        )
     publish_phase_samples(
-        config, workspace, outcome, asked.refs, keys, judge.trained.judge if judge else None
+        config,
+        workspace,
+        outcome,
+        asked.refs,
+        keys,
+        discriminator.trained.discriminator if discriminator else None,
     )
     return finish(workspace, run, outcome)
 
 
-def _lacks_judge(config: RoundConfig, kind: str, judge: JudgeOutcome | None) -> bool:
-    """Whether the phase wants a judge and the round has none."""
-    return kind == "automation" and config.growth == "judged" and judge is None
+def _lacks_discriminator(config: RoundConfig, kind: str, discriminator: DiscriminatorOutcome | None) -> bool:
+    """Whether the phase wants a discriminator and the round has none."""
+    return kind == "automation" and config.growth == "judged" and discriminator is None
 
 
 def _accepted(
@@ -134,7 +143,7 @@ def _accepted(
     workspace: Workspace,
     kind: Literal["human", "automation"],
     refs: Sequence[ShardRef],
-    judge: JudgeOutcome | None,
+    discriminator: DiscriminatorOutcome | None,
 ) -> list[str]:
     """Keys of the candidates that join the dataset."""
     if not refs:
@@ -142,12 +151,14 @@ def _accepted(
     items = candidates_by_item(workspace, refs)
     ledger = workspace.ledger()
     if config.growth == "everything" or (config.growth == "unjudged" and kind == "automation"):
-        return one_of_each(items)
+        return first_candidates(items)
     if kind == "human":
         asked = [key for keys in items.values() for key in keys]
         decided = ledger.decisions(asked)
         return accepted_by_review(items, {key for key, decision in decided.items() if decision == "yes"})
-    assert judge is not None, "an automated phase with judged growth has a judge"
-    works = [ScoreWork(ref=ref, judge=judge.trained.judge) for ref in refs]
-    over_shards(score_shard, workspace, works, config.workers, f"scores of {kind} {config.round}")
-    return accepted_by_score(items, ledger.scores(judge.trained.judge.hash), config.keep_above)
+    assert discriminator is not None, "an automated phase with judged growth has a discriminator"
+    works = [ScoreWork(ref=ref, discriminator=discriminator.trained.discriminator) for ref in refs]
+    map_shards(score_shard, workspace, works, config.workers, f"scores of {kind} {config.round}")
+    return accepted_by_score(
+        items, ledger.scores(discriminator.trained.discriminator.hash), config.score_threshold
+    )

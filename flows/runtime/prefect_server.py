@@ -30,7 +30,7 @@ _STOP_SECONDS = 15
 _DRAIN_SECONDS = 30
 _DRAIN_SECONDS_HURRIED = 3
 """When a signal ends us, or the disk is full, which the server answers with errors."""
-_LEAST_BYTES = 16_000_000
+_MIN_BYTES = 16_000_000
 """Free disk at the start; the database of a new server has 2 MB, and 4 MB of changes beside it."""
 
 
@@ -182,8 +182,8 @@ def _page(api_url: str) -> str:
 @contextmanager
 def _own_server(home: Path) -> Iterator[Server]:
     """A server on a free port, its database and its log in ``home``."""
-    if free_bytes(home) < _LEAST_BYTES:
-        raise disk_full(home, _LEAST_BYTES)
+    if free_bytes(home) < _MIN_BYTES:
+        raise disk_full(home, _MIN_BYTES)
     password, port = stated_password() or make_password(home), free_port()
     log = home / "server.log"
     with log.open("ab") as output:

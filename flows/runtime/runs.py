@@ -24,7 +24,7 @@ Config = TypeVar("Config", bound=BaseModel)
 Result = TypeVar("Result")
 
 
-def stops_cleanly(function: Callable[[Config], Result]) -> Callable[[Config], Result]:
+def fail_cleanly(function: Callable[[Config], Result]) -> Callable[[Config], Result]:
     """The flow's function with the two kinds of end; goes between ``@flow`` and the function.
 
     Who calls the flow gets its result or the error, as without it.

@@ -38,7 +38,7 @@ def tracked(items: Sequence[Item], what: str) -> Iterable[Item]:
 Result = TypeVar("Result")
 
 
-def over_shards(
+def map_shards(
     task: Task[..., Result],
     workspace: Workspace,
     works: Sequence[Any],

@@ -79,7 +79,7 @@ class InpaintingNetwork:
         return fingerprint_of(tensors, [self.unet.config, self.vae.config, self.scheduler.config])
 
     def condition(self, count: int, size_px: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """SDXL's conditioning for ``count`` pictures: text tokens, and pooled text with the size ids.
+        """SDXL's conditioning for ``count`` images: text tokens, and pooled text with the size ids.
 
         The ids are (original size, crop corner, target size), each (height, width), as in SDXL.
         """
@@ -174,13 +174,13 @@ def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
     return InpaintingNetwork(unet=unet, vae=codec, scheduler=scheduler, prompt=prompt)
 
 
-# Pictures as the networks' codec sees them: encoded in float32, scaled as the U-Net takes them.
+# Images as the networks' codec sees them: encoded in float32, scaled as the U-Net takes them.
 
 
 @torch.no_grad()
-def encoded(vae: Any, *pictures: Tensor) -> tuple[Tensor, ...]:
+def encoded(vae: Any, *images: Tensor) -> tuple[Tensor, ...]:
     """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them; float32 in any autocast."""
     scale = vae.config["scaling_factor"]
-    kind = pictures[0].device.type
+    kind = images[0].device.type
     with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
-        return tuple(vae.encode(each).latent_dist.mode() * scale for each in pictures)
+        return tuple(vae.encode(each).latent_dist.mode() * scale for each in images)

@@ -1,7 +1,7 @@
 """A linear patch codec that stands where SDXL's VAE stands, with its encode/decode shape.
 
 Each P×P×3 patch becomes k numbers: its coordinates along the k leading principal components of
-picture patches (PCA, so no linear codec of that size loses less). Closed form, no training steps.
+image patches (PCA, so no linear codec of that size loses less). Closed form, no training steps.
 """
 
 from typing import cast
@@ -47,16 +47,16 @@ class PatchCodec(ModelMixin, ConfigMixin):
         self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
 
     @torch.no_grad()
-    def fit(self, pictures: Tensor) -> "PatchCodec":
+    def fit(self, images: Tensor) -> "PatchCodec":
         """Find the components.
 
         Args:
-            pictures: B×3×H×W float, [-1, 1].
+            images: B×3×H×W float, [-1, 1].
 
         Returns:
             Itself.
         """
-        patches = self._patches(pictures).permute(0, 2, 3, 1).reshape(-1, len(cast(Tensor, self.mean)))
+        patches = self._patches(images).permute(0, 2, 3, 1).reshape(-1, len(cast(Tensor, self.mean)))
         mean = patches.mean(0)
         values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T.double()))
         keep = self.config["latent_channels"]
@@ -80,10 +80,10 @@ class PatchCodec(ModelMixin, ConfigMixin):
     def decode(self, z: Tensor, return_dict: bool = True, generator: object = None) -> DecoderOutput | tuple:
         """B×k×h×w → B×3×h·P×w·P in [-1, 1], not clipped."""
         flat = torch.einsum("ck,bkhw->bchw", cast(Tensor, self.synthesis), z)
-        picture = torch.nn.functional.pixel_shuffle(
+        image = torch.nn.functional.pixel_shuffle(
             flat + cast(Tensor, self.mean)[:, None, None], self.config["patch"]
         )
-        return DecoderOutput(sample=picture) if return_dict else (picture,)
+        return DecoderOutput(sample=image) if return_dict else (image,)
 
     def _patches(self, x: Tensor) -> Tensor:
         return torch.nn.functional.pixel_unshuffle(x, self.config["patch"])

@@ -1,6 +1,6 @@
-"""Attention-guided fusion: the generated picture where the model attended, the original elsewhere.
+"""Attention-guided fusion: the generated image where the model attended, the original elsewhere.
 
-ObjectClear's last step (papers.md, fact 19), which states its lengths for pictures whose short side is
+ObjectClear's last step (papers.md, fact 19), which states its lengths for images whose short side is
 512 px; ``FusionLengths.at`` scales them. Why there is a second form: ``docs/decisions/0040-removal.md``.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_specs.arrays import Alpha, Mask, RgbImage
 
 FusionForm = Literal["banded", "paper"]
-"""``paper``: outside the weight the whole picture takes the generated one's low frequencies (fact 19).
+"""``paper``: outside the weight the whole image takes the generated one's low frequencies (fact 19).
 ``banded``: only a band about the weight does, from what lies outside the weight, fading to nothing."""
 
 Change = NDArray[np.float32]
@@ -23,7 +23,7 @@ Change = NDArray[np.float32]
 ATTENTION_THRESHOLD = 0.5
 """Of the map scaled to 0..1 (fact 19)."""
 _STATED_FOR_PX = 512
-_LEAST_SHARE = 1e-3
+_MIN_FRACTION = 1e-3
 """Where less than this of a neighbourhood lies outside the weight, nothing is known of its colours."""
 
 
@@ -43,7 +43,7 @@ class FusionLengths:
 
     @classmethod
     def at(cls, short_side_px: int) -> Self:
-        """The lengths for another short side: the same shares of the picture, at least a pixel."""
+        """The lengths for another short side: the same shares of the image, at least a pixel."""
         scale = short_side_px / _STATED_FOR_PX
         plain = cls()
         return cls(
@@ -83,11 +83,11 @@ def attended_region(attention: Alpha, height: int, width: int) -> Mask:
 
 
 def blend_weight(region: Mask, lengths: FusionLengths) -> Alpha:
-    """The share of the generated picture: the region dilated and blurred, but 1 inside the region.
+    """The share of the generated image: the region dilated and blurred, but 1 inside the region.
 
     Args:
         region: H×W bool.
-        lengths: Those of the picture's size.
+        lengths: Those of the image's size.
 
     Returns:
         H×W float32, [0, 1].
@@ -124,7 +124,7 @@ def fused_change(
         source: H×W×3 uint8.
         generated: H×W×3 uint8.
         weight: H×W float32, [0, 1], from ``blend_weight``.
-        lengths: Those of the picture's size.
+        lengths: Those of the image's size.
         form: See ``FusionForm``. With ``banded`` the change is exactly 0 from ``band_px`` beyond the
             weight on.
     """
@@ -149,12 +149,12 @@ def fuse(
     lengths: FusionLengths,
     form: FusionForm = "banded",
 ) -> RgbImage:
-    """The fused picture, H×W×3 uint8; arguments as ``fused_change``'s."""
+    """The fused image, H×W×3 uint8; arguments as ``fused_change``'s."""
     return add_change(source, fused_change(source, generated, weight, lengths, form))
 
 
 def add_change(source: RgbImage, change: Change) -> RgbImage:
-    """The changed picture, rounded and clipped: H×W×3 uint8, the original to the bit where change is 0."""
+    """The changed image, rounded and clipped: H×W×3 uint8, the original to the bit where change is 0."""
     return np.asarray(cv2.add(source, change, dtype=cv2.CV_8U), np.uint8)
 
 
@@ -191,12 +191,12 @@ def _banded_change(difference: Change, weight: Alpha, lengths: FusionLengths) ->
     low = low_frequencies(difference * outside[..., None], lengths.low_px)
     distance = cv2.distanceTransform((weight == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     fade = np.clip(1 - distance / lengths.band_px, 0, 1)
-    share_of_low = np.where(share > _LEAST_SHARE, outside * fade / np.maximum(share, _LEAST_SHARE), 0)
+    share_of_low = np.where(share > _MIN_FRACTION, outside * fade / np.maximum(share, _MIN_FRACTION), 0)
     return weight[..., None] * difference + share_of_low[..., None] * low
 
 
 def _box_about(region: Mask, margin_px: int) -> tuple[slice, slice] | None:
-    """The rows and columns that hold a region with a margin, within the picture; None if it is empty."""
+    """The rows and columns that hold a region with a margin, within the image; None if it is empty."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if not len(rows):
         return None

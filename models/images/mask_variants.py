@@ -1,4 +1,4 @@
-"""Mask variants: several candidates a picture, each from the mask widened another way.
+"""Mask variants: several candidates an image, each from the mask widened another way.
 
 RORem dilates the mask before removal (papers.md, fact 8); a skirt towards either side reaches where a
 shadow would fall. The candidate is stored with the TIGHT mask, so that the kept ones teach what the
@@ -13,7 +13,7 @@ import numpy as np
 from data_specs.arrays import Mask
 
 MaskVariant = Literal["tight", "dilated", "left", "right"]
-_DILATION_SHARE = 20 / 512
+_DILATION_FRACTION = 20 / 512
 """RORem's default, 20 px at 512."""
 
 
@@ -30,7 +30,7 @@ def widen(mask: Mask, variant: MaskVariant) -> Mask:
     """
     if variant == "tight":
         return mask
-    reach = max(1, round(_DILATION_SHARE * mask.shape[0]))
+    reach = max(1, round(_DILATION_FRACTION * mask.shape[0]))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     wide = cv2.dilate(mask.astype(np.uint8), kernel)
     if variant != "dilated" and mask.any():

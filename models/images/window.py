@@ -1,4 +1,4 @@
-"""Pictures of any size: where a network looks, and how what it changed comes back at full resolution.
+"""Images of any size: where a network looks, and how what it changed comes back at full resolution.
 
 A network works at a short side of its own (512 px for SDXL's kin), sides multiples of 16 (papers.md,
 fact 20). It is shown the object's neighbourhood, so that a small object in a 4,000 px photo is not a few
@@ -17,7 +17,7 @@ SIDE_MULTIPLE_PX = 16
 """Work sides are multiples of this (fact 20)."""
 _CONTEXT = 2.5
 """Side of the neighbourhood over the longer side of the object's box; NOT PUBLISHED."""
-_GREATEST_WORK_AREA = 4
+_MAX_WORK_AREA = 4
 """In squares of the short side: longer windows are reduced further, so that memory has a bound."""
 _SEAM_WORK_PX = 2
 """The object's own detail goes this far beyond its mask: edges are soft in photos."""
@@ -25,12 +25,12 @@ _SEAM_WORK_PX = 2
 
 @dataclass(frozen=True, slots=True)
 class WorkWindow:
-    """A part of a picture and the size at which a network sees it."""
+    """A part of an image and the size at which a network sees it."""
 
     top: int
     left: int
     height: int
-    """Rows of the part, in the picture's pixels."""
+    """Rows of the part, in the image's pixels."""
     width: int
     work_height: int
     """Rows the network sees, a multiple of 16."""
@@ -51,7 +51,7 @@ def choose_window(mask: Mask, short_side_px: int) -> WorkWindow:
     """The object's neighbourhood, at the network's short side.
 
     A square about the mask's box, of 2.5 times its longer side and at least ``short_side_px``, moved and cut
-    to lie within the picture: the whole picture where that is small or the object large.
+    to lie within the image: the whole image where that is small or the object large.
 
     Args:
         mask: H×W bool, not empty.
@@ -61,7 +61,7 @@ def choose_window(mask: Mask, short_side_px: int) -> WorkWindow:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     longer = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
     side = max(short_side_px, round(_CONTEXT * longer))
-    # A picture hardly larger than the neighbourhood is shown whole, as it is in training.
+    # An image hardly larger than the neighbourhood is shown whole, as it is in training.
     tall, broad = (length if length <= 1.25 * side else side for length in (height, width))
     return WorkWindow(
         top=_start((rows[0] + rows[-1] + 1) / 2, tall, height),
@@ -72,14 +72,14 @@ def choose_window(mask: Mask, short_side_px: int) -> WorkWindow:
     )
 
 
-def whole_picture(height: int, width: int, work_height: int, work_width: int) -> WorkWindow:
-    """A window that shows all of a height × width picture at a size of the caller's choice."""
+def whole_image(height: int, width: int, work_height: int, work_width: int) -> WorkWindow:
+    """A window that shows all of a height × width image at a size of the caller's choice."""
     return WorkWindow(0, 0, height, width, work_height, work_width)
 
 
-def show_picture(picture: RgbImage, window: WorkWindow) -> RgbImage:
-    """The part of a picture that the window shows, at work size: h×w×3 uint8."""
-    shown = _resized(picture[window.box], window.work_height, window.work_width, cv2.INTER_CUBIC)
+def show_image(image: RgbImage, window: WorkWindow) -> RgbImage:
+    """The part of an image that the window shows, at work size: h×w×3 uint8."""
+    shown = _resized(image[window.box], window.work_height, window.work_width, cv2.INTER_CUBIC)
     return np.asarray(shown, np.uint8)
 
 
@@ -90,14 +90,14 @@ def show_mask(mask: Mask, window: WorkWindow) -> Mask:
 
 
 def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow) -> RgbImage:
-    """Apply a change found at work size to the whole picture.
+    """Apply a change found at work size to the whole image.
 
-    The change is resized and added, so that the picture keeps its own detail where a shadow or a cast
+    The change is resized and added, so that the image keeps its own detail where a shadow or a cast
     goes. Where the mask is (softly, 2 work pixels beyond it) the source gives way to what the network
     saw of it first: the detail there is the object's, which goes as well.
 
     Args:
-        source: H×W×3 uint8, the whole picture.
+        source: H×W×3 uint8, the whole image.
         mask: H×W bool, the object.
         change: h×w×3 float32 grey levels at work size.
         window: The one that was shown.
@@ -111,7 +111,7 @@ def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow)
         removal[window.box] = add_change(part, change)
         return removal
     returned = _returned(change, window)
-    seen = _returned(show_picture(source, window), window)
+    seen = _returned(show_image(source, window), window)
     share = _detail_that_goes(show_mask(mask, window), window)
     share *= (returned != 0).any(axis=2)
     returned += share[..., None] * (seen - part)
@@ -120,7 +120,7 @@ def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow)
 
 
 def spread_map(values: Alpha, window: WorkWindow, whole: Alpha) -> None:
-    """Put a map of the window's part, of any resolution, where it belongs in the whole picture's, in place.
+    """Put a map of the window's part, of any resolution, where it belongs in the whole image's, in place.
 
     Args:
         values: h×w float32.
@@ -137,7 +137,7 @@ def _start(centre: float, length: int, whole: int) -> int:
 
 
 def _work_size(height: int, width: int, short_side_px: int) -> dict[str, int]:
-    area = _GREATEST_WORK_AREA * short_side_px**2
+    area = _MAX_WORK_AREA * short_side_px**2
     scale = min(short_side_px / min(height, width), (area / (height * width)) ** 0.5)
     sides = (
         max(1, round(length * scale / SIDE_MULTIPLE_PX)) * SIDE_MULTIPLE_PX for length in (height, width)

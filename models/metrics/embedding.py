@@ -10,7 +10,7 @@ from transformers import AutoConfig, CLIPVisionModelWithProjection, Dinov2Model,
 
 from data_specs.arrays import RgbImage
 from data_specs.errors import ModelError
-from data_specs.metric import MetricSpec, RemovedPicture
+from data_specs.metric import MetricSpec, RemovedImage
 from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
 
 _DINO_CLASSES = {"dinov2": Dinov2Model, "vit": ViTModel}
@@ -22,7 +22,7 @@ CLIP = MetricSpec(
     "",
     "higher",
     3,
-    "Cosine of the CLIP image embeddings of removal and ground truth (1 = the same picture to CLIP); "
+    "Cosine of the CLIP image embeddings of removal and ground truth (1 = the same image to CLIP); "
     "RORem's column of 22 to 23 is on another scale and no match for it.",
 )
 DINO = MetricSpec(
@@ -42,12 +42,12 @@ class EmbeddingSimilarity:
     spec: MetricSpec
     fingerprint: str
     embed: Callable[[Sequence[RgbImage]], Tensor]
-    """N pictures H×W×3 uint8 → N×D float."""
+    """N images H×W×3 uint8 → N×D float."""
 
-    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+    def measure(self, images: Sequence[RemovedImage]) -> list[float]:
         """See ``Metric.measure``."""
-        removals = self.embed([picture.removal for picture in pictures])
-        truths = self.embed([picture.ground_truth for picture in pictures])
+        removals = self.embed([image.removal for image in images])
+        truths = self.embed([image.ground_truth for image in images])
         return torch.nn.functional.cosine_similarity(removals.double(), truths.double()).tolist()
 
 
@@ -60,8 +60,8 @@ def clip_similarity(folder: Path) -> EmbeddingSimilarity:
     model, prepare = load_backbone(CLIPVisionModelWithProjection, folder), load_preparation(folder)
 
     @torch.no_grad()
-    def embed(pictures: Sequence[RgbImage]) -> Tensor:
-        return model(pixel_values=prepare(list(pictures), return_tensors="pt")["pixel_values"]).image_embeds
+    def embed(images: Sequence[RgbImage]) -> Tensor:
+        return model(pixel_values=prepare(list(images), return_tensors="pt")["pixel_values"]).image_embeds
 
     return EmbeddingSimilarity(CLIP, folder_fingerprint(folder), embed)
 
@@ -83,8 +83,8 @@ def dino_similarity(folder: Path) -> EmbeddingSimilarity:
     prepare = load_preparation(folder)
 
     @torch.no_grad()
-    def embed(pictures: Sequence[RgbImage]) -> Tensor:
-        pixels = prepare(list(pictures), return_tensors="pt")["pixel_values"]
+    def embed(images: Sequence[RgbImage]) -> Tensor:
+        pixels = prepare(list(images), return_tensors="pt")["pixel_values"]
         return model(pixel_values=pixels).last_hidden_state[:, 0]
 
     return EmbeddingSimilarity(DINO, folder_fingerprint(folder), embed)

@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
-from data_specs.metric import MetricSpec, RemovedPicture
-from models.images.tensors import pictures_to_tensor
+from data_specs.metric import MetricSpec, RemovedImage
+from models.images.tensors import images_to_tensor
 from models.metrics.backbones import folder_fingerprint
 
 FILE_NAME = "lpips_alex.safetensors"
 _CHANNELS = (64, 192, 384, 256, 256)
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""ImageNet's mean and deviation for pictures in -1 to 1, as LPIPS states them."""
+"""ImageNet's mean and deviation for images in -1 to 1, as LPIPS states them."""
 
 
 class AlexLpips(nn.Module):
@@ -51,10 +51,10 @@ class AlexLpips(nn.Module):
             distances = distances + head((_unit(here) - _unit(there)) ** 2).mean(dim=(1, 2, 3))
         return distances
 
-    def _maps(self, pictures: Tensor) -> list[Tensor]:
+    def _maps(self, images: Tensor) -> list[Tensor]:
         """The output of each ReLU."""
         shift, scale = (torch.tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))
-        flow, maps = (pictures - shift) / scale, []
+        flow, maps = (images - shift) / scale, []
         for layer in self.features:
             flow = layer(flow)
             if isinstance(layer, nn.ReLU):
@@ -99,8 +99,8 @@ class Lpips:
         self._network.eval().requires_grad_(False)
         self.fingerprint = folder_fingerprint(folder)
 
-    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
-        """See ``Metric.measure``. Pictures must be at least 31 px a side."""
-        removals = pictures_to_tensor([picture.removal for picture in pictures])
-        truths = pictures_to_tensor([picture.ground_truth for picture in pictures])
+    def measure(self, images: Sequence[RemovedImage]) -> list[float]:
+        """See ``Metric.measure``. Images must be at least 31 px a side."""
+        removals = images_to_tensor([image.removal for image in images])
+        truths = images_to_tensor([image.ground_truth for image in images])
         return self._network(removals, truths).tolist()

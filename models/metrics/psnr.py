@@ -1,4 +1,4 @@
-"""PSNR: whole picture, inside object and effect, and the background outside them."""
+"""PSNR: whole image, inside object and effect, and the background outside them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,10 +9,10 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.metric import MetricSpec, RemovedPicture
+from data_specs.metric import MetricSpec, RemovedImage
 
 CEILING_DB = 60.0
-"""dB for pictures that are equal, since a mean cannot hold infinity."""
+"""dB for images that are equal, since a mean cannot hold infinity."""
 
 
 def psnr(one: RgbImage, other: RgbImage, where: Mask) -> float:
@@ -26,10 +26,10 @@ def psnr(one: RgbImage, other: RgbImage, where: Mask) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Psnr:
-    """A Metric: dB of 8-bit levels (peak 255) over a region of the picture."""
+    """A Metric: dB of 8-bit levels (peak 255) over a region of the image."""
 
     spec: MetricSpec
-    region: Callable[[RemovedPicture], Mask]
+    region: Callable[[RemovedImage], Mask]
     """H×W bool; PSNR of an empty region is undefined."""
 
     @property
@@ -37,30 +37,26 @@ class Psnr:
         """Its name and ceiling; there are no weights."""
         return f"{self.spec.name} {CEILING_DB}"
 
-    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+    def measure(self, images: Sequence[RemovedImage]) -> list[float]:
         """See ``Metric.measure``."""
-        regions = [self.region(picture) for picture in pictures]
+        regions = [self.region(image) for image in images]
         return [
-            psnr(picture.removal, picture.ground_truth, region) if region.any() else math.nan
-            for picture, region in zip(pictures, regions, strict=True)
+            psnr(image.removal, image.ground_truth, region) if region.any() else math.nan
+            for image, region in zip(images, regions, strict=True)
         ]
 
 
 def psnr_metrics() -> list[Psnr]:
     """The three of the papers' tables (papers.md, facts 9 and 21)."""
-    whole = f"Removal against ground truth, whole picture; equal pictures count as {CEILING_DB:g} dB."
+    whole = f"Removal against ground truth, whole image; equal images count as {CEILING_DB:g} dB."
     inside = "The same inside M_fg: the object and its effects."
     background = "The same outside M_fg, which a removal must leave as it was."
     return [
-        Psnr(
-            MetricSpec("psnr", "PSNR", "dB", "higher", 2, whole), lambda picture: np.ones_like(picture.mask)
-        ),
-        Psnr(
-            MetricSpec("psnr_fg", "PSNR-FG", "dB", "higher", 2, inside), lambda picture: picture.effect_region
-        ),
+        Psnr(MetricSpec("psnr", "PSNR", "dB", "higher", 2, whole), lambda image: np.ones_like(image.mask)),
+        Psnr(MetricSpec("psnr_fg", "PSNR-FG", "dB", "higher", 2, inside), lambda image: image.effect_region),
         Psnr(
             MetricSpec("psnr_bg", "PSNR-BG", "dB", "higher", 2, background),
-            lambda picture: ~picture.effect_region,
+            lambda image: ~image.effect_region,
         ),
     ]
 
@@ -71,7 +67,7 @@ def psnr_metrics() -> list[Psnr]:
 class Ssim:
     """A Metric: Wang et al. 2004, Gaussian window 11×11 px of σ 1.5, mean over the three channels.
 
-    torchmetrics mirrors the picture at its border; the authors' own program leaves 5 px of it out.
+    torchmetrics mirrors the image at its border; the authors' own program leaves 5 px of it out.
     """
 
     spec = MetricSpec(
@@ -84,11 +80,11 @@ class Ssim:
     )
     fingerprint = "ssim 11 1.5 255"
 
-    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
-        """See ``Metric.measure``. Pictures must be at least 11 px a side."""
+    def measure(self, images: Sequence[RemovedImage]) -> list[float]:
+        """See ``Metric.measure``. Images must be at least 11 px a side."""
         similarity = structural_similarity_index_measure(
-            _levels([picture.removal for picture in pictures]),
-            _levels([picture.ground_truth for picture in pictures]),
+            _levels([image.removal for image in images]),
+            _levels([image.ground_truth for image in images]),
             gaussian_kernel=True,
             sigma=1.5,
             kernel_size=11,
@@ -99,6 +95,6 @@ class Ssim:
         return [float(value) for value in similarity]
 
 
-def _levels(pictures: Sequence[RgbImage]) -> torch.Tensor:
-    """N pictures H×W×3 uint8 → N×3×H×W float64, 0 to 255: variances of flat parts cancel in float32."""
-    return torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float64))
+def _levels(images: Sequence[RgbImage]) -> torch.Tensor:
+    """N images H×W×3 uint8 → N×3×H×W float64, 0 to 255: variances of flat parts cancel in float32."""
+    return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).astype(np.float64))

@@ -19,10 +19,10 @@ from torch import Tensor
 from transformers import SamVisionModel
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.metric import MetricSpec, RemovedPicture
+from data_specs.metric import MetricSpec, RemovedImage
 from models.metrics.backbones import folder_fingerprint, load_backbone
 
-_MARGIN_SHARE = 16 / 512
+_MARGIN_FRACTION = 16 / 512
 """Border about the region's box, share of the short side: the authors' 16 px at the papers' 512."""
 _INSIDE = 0.5
 """A feature's cell is inside when the region covers this much of it (NOT PUBLISHED; the rest is outside)."""
@@ -30,7 +30,7 @@ _MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """What SAM subtracts from and divides its levels by."""
 
 Encoder = Callable[[Sequence[RgbImage]], Tensor]
-"""N square pictures uint8 of any sizes → N×D×h×w float features."""
+"""N square images uint8 of any sizes → N×D×h×w float features."""
 
 REMOVE = MetricSpec(
     "remove",
@@ -59,11 +59,11 @@ class Remove:
     fingerprint: str
     spec: MetricSpec = REMOVE
 
-    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+    def measure(self, images: Sequence[RemovedImage]) -> list[float]:
         """See ``Metric.measure``."""
-        boxes = [square_box(picture.mask) for picture in pictures]
-        features = self.encode([p.removal[box] for p, box in zip(pictures, boxes, strict=True)])
-        regions = [p.mask[box] for p, box in zip(pictures, boxes, strict=True)]
+        boxes = [square_box(image.mask) for image in images]
+        features = self.encode([p.removal[box] for p, box in zip(images, boxes, strict=True)])
+        regions = [p.mask[box] for p, box in zip(images, boxes, strict=True)]
         return [region_cosine(one, one, region) for one, region in zip(features, regions, strict=True)]
 
 
@@ -75,17 +75,17 @@ class RemovePlus:
     fingerprint: str
     spec: MetricSpec = REMOVE_PLUS
 
-    def measure(self, pictures: Sequence[RemovedPicture]) -> list[float]:
+    def measure(self, images: Sequence[RemovedImage]) -> list[float]:
         """See ``Metric.measure``."""
-        boxes = [square_box(picture.effect_region) for picture in pictures]
-        removals = self.encode([p.removal[box] for p, box in zip(pictures, boxes, strict=True)])
-        sources = self.encode([p.source[box] for p, box in zip(pictures, boxes, strict=True)])
-        regions = [p.effect_region[box] for p, box in zip(pictures, boxes, strict=True)]
+        boxes = [square_box(image.effect_region) for image in images]
+        removals = self.encode([p.removal[box] for p, box in zip(images, boxes, strict=True)])
+        sources = self.encode([p.source[box] for p, box in zip(images, boxes, strict=True)])
+        regions = [p.effect_region[box] for p, box in zip(images, boxes, strict=True)]
         return [region_cosine(*found) for found in zip(removals, sources, regions, strict=True)]
 
 
 def square_box(region: Mask) -> tuple[slice, slice]:
-    """The smallest square about a region and its margin, moved into the picture, cut where it is larger.
+    """The smallest square about a region and its margin, moved into the image, cut where it is larger.
 
     Args:
         region: H×W bool, not empty.
@@ -94,7 +94,7 @@ def square_box(region: Mask) -> tuple[slice, slice]:
         Rows and columns.
     """
     height, width = region.shape
-    margin = max(1, round(_MARGIN_SHARE * min(height, width)))
+    margin = max(1, round(_MARGIN_FRACTION * min(height, width)))
     left, top, box_width, box_height = cv2.boundingRect(region.astype(np.uint8))
     side = min(max(box_width, box_height) + 2 * margin, height, width)
     top = min(max(top + box_height // 2 - side // 2, 0), height - side)
@@ -135,18 +135,16 @@ def remove_metrics(folder: Path) -> tuple[Remove, RemovePlus]:
     size_px = cast(int, model.config.image_size)
 
     @torch.no_grad()
-    def encode(pictures: Sequence[RgbImage]) -> Tensor:
-        # One by one: at full size a picture's attention alone takes a gigabyte.
-        return torch.cat(
-            [model(pixel_values=_prepared(each, size_px)).last_hidden_state for each in pictures]
-        )
+    def encode(images: Sequence[RgbImage]) -> Tensor:
+        # One by one: at full size an image's attention alone takes a gigabyte.
+        return torch.cat([model(pixel_values=_prepared(each, size_px)).last_hidden_state for each in images])
 
     name = folder_fingerprint(folder)
     return Remove(encode, name), RemovePlus(encode, name)
 
 
-def _prepared(picture: RgbImage, size_px: int) -> Tensor:
-    """A square picture as SAM takes it: 1×3×size×size float32."""
-    resized = cv2.resize(picture, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+def _prepared(image: RgbImage, size_px: int) -> Tensor:
+    """A square image as SAM takes it: 1×3×size×size float32."""
+    resized = cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     scaled = (resized - np.array(_MEAN, np.float32)) / np.array(_DEVIATION, np.float32)
     return torch.from_numpy(scaled.transpose(2, 0, 1)[None])

@@ -25,7 +25,7 @@ from data_specs.errors import ModelError
 Layers = Literal["all", "first"]
 """``all``: every cross-attention, as the mask loss wants; ``first``: the one that guides the fusion."""
 
-_NO_SHARE = -1e4
+_NO_FRACTION = -1e4
 """Of this the softmax makes exactly 0, scaled or not; half precision holds it. Diffusers masks by it."""
 
 
@@ -115,10 +115,10 @@ class _ObjectAttention:
         projected = to_q(hidden_states), to_k(encoder_hidden_states), to_v(encoder_hidden_states)
         query, key, value = (part.view(*part.shape[:2], attn.heads, -1) for part in projected)
         if attention_mask is not None:
-            pictures, words = key.shape[:2]
-            attention_mask = attn.prepare_attention_mask(attention_mask, words, pictures)
-            attention_mask = pad(attention_mask, (0, _added_words(key)), value=_NO_SHARE)
-            attention_mask = attention_mask.unflatten(0, (pictures, attn.heads))
+            images, words = key.shape[:2]
+            attention_mask = attn.prepare_attention_mask(attention_mask, words, images)
+            attention_mask = pad(attention_mask, (0, _added_words(key)), value=_NO_FRACTION)
+            attention_mask = attention_mask.unflatten(0, (images, attn.heads))
         attended = scaled_dot_product_attention(
             torch.cat([query, self._channels.filled(query, query.shape[:3], 1)], -1).transpose(1, 2),
             self._channels.with_keys(key).transpose(1, 2),
@@ -171,7 +171,7 @@ class _Channels:
 
     def with_keys(self, key: Tensor) -> Tensor:
         """B×T×H×d → B×(T + added)×H×(d + added): beside words 0, and far below beside padding."""
-        return self._with("keys", key, object_token=0, padding=_NO_SHARE)
+        return self._with("keys", key, object_token=0, padding=_NO_FRACTION)
 
     def with_values(self, value: Tensor) -> Tensor:
         """B×T×H×d → B×(T + added)×H×(d + added): beside the object token 1, and 0 beside the others."""
@@ -180,12 +180,12 @@ class _Channels:
     def _with(self, kind: str, words: Tensor, object_token: float, padding: float) -> Tensor:
         made_for = (kind, words.shape, words.dtype, words.device)
         if made_for not in self._of_words:
-            pictures, count, heads, width = words.shape
+            images, count, heads, width = words.shape
             if not 0 <= self._position < count:
                 raise ModelError(f"no word is number {self._position} in a prompt of {count}")
-            beside = words.new_zeros(pictures, count, heads, _added_channels(words))
+            beside = words.new_zeros(images, count, heads, _added_channels(words))
             beside[:, self._position, :, 0] = object_token
-            below = words.new_zeros(pictures, _added_words(words), heads, width + _added_channels(words))
+            below = words.new_zeros(images, _added_words(words), heads, width + _added_channels(words))
             below[..., width] = padding
             self._of_words[made_for] = beside, below
         beside, below = self._of_words[made_for]

@@ -1,4 +1,4 @@
-"""ObjectClear's network: SDXL-inpainting that sees the whole picture, and a prompt that shows the object.
+"""ObjectClear's network: SDXL-inpainting that sees the whole image, and a prompt that shows the object.
 
 A folder holds ``unet/``, ``vae/``, ``scheduler/``, ``image_encoder/`` and ``object_token/`` in diffusers'
 layout and ``prompt.safetensors``, the cached embedding of the constant prompt (papers.md, fact 16).
@@ -125,7 +125,7 @@ class ObjectClearNetwork:
         return fingerprint_of(tensors, configs)
 
     def condition(self, source: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """SDXL's conditioning for each picture and its object.
+        """SDXL's conditioning for each image and its object.
 
         Args:
             source: B×3×H×W float, [-1, 1].
@@ -149,7 +149,7 @@ class ObjectClearNetwork:
 
 @torch.no_grad()
 def embed_object(encoder: CLIPVisionModelWithProjection, source: Tensor, mask: Tensor) -> Tensor:
-    """The frozen encoder's view of mask × source, resized and normalised as CLIP's pictures are.
+    """The frozen encoder's view of mask × source, resized and normalised as CLIP's images are.
 
     Args:
         encoder: CLIP's image side, any size.

@@ -1,4 +1,4 @@
-"""ObjectClear as a diffusers pipeline: pictures of any size in, the object and its effect removed."""
+"""ObjectClear as a diffusers pipeline: images of any size in, the object and its effect removed."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -14,28 +14,28 @@ from torch import Tensor
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError, ModelError
 from models.images.fusion import FusionForm, attended_region, scaled_attention
-from models.images.tensors import masks_to_tensor, pictures_to_tensor, tensor_to_pictures
-from models.images.window import SIDE_MULTIPLE_PX, WorkWindow, choose_window, spread_map, whole_picture
+from models.images.tensors import images_to_tensor, masks_to_tensor, tensor_to_images
+from models.images.window import SIDE_MULTIPLE_PX, WorkWindow, choose_window, spread_map, whole_image
 from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import ObjectClearNetwork, load_object_clear
 from models.objectclear.pipeline_io import (
     Generators,
+    ImageInput,
     LatentSpace,
     MaskInput,
     ObjectClearOutput,
     OutputType,
-    PictureInput,
-    ShownPicture,
+    ShownImage,
+    as_images,
     as_masks,
     as_output,
-    as_pictures,
-    show_pictures,
+    show_images,
 )
 from models.rorem.any_size import fused_at_full_size, short_side_of
 
 # ObjectClear's sampling loop: from noise to a clean latent, and where the object token was attended to.
 #
-# The loop of diffusers' SDXL inpainting with the full picture in place of the masked one
+# The loop of diffusers' SDXL inpainting with the full image in place of the masked one
 # (papers.md, fact 16).
 
 OnStep = Callable[[int, Tensor, Tensor], Tensor]
@@ -52,7 +52,7 @@ def denoise(
     guidance_scale: float,
     on_step: OnStep,
 ) -> tuple[Tensor, Tensor]:
-    """Remove one object from each picture of a batch.
+    """Remove one object from each image of a batch.
 
     Args:
         network: Its schedule is set to the steps.
@@ -197,7 +197,7 @@ class ObjectClearPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        image: PictureInput,
+        image: ImageInput,
         mask_image: MaskInput,
         height: int | None = None,
         width: int | None = None,
@@ -211,24 +211,24 @@ class ObjectClearPipeline(DiffusionPipeline):
         attention_guided_fusion: bool = True,
         fusion_form: FusionForm = "banded",
     ) -> ObjectClearOutput | tuple[Any, list[Alpha]]:
-        """Remove one object from each picture.
+        """Remove one object from each image.
 
         Args:
-            image: A picture or a batch: PIL, numpy H×W×3 (uint8, or float [0, 1]), tensors 3×H×W [0, 1].
-            mask_image: As many masks of the pictures' sizes, above half = remove.
-            height: Rows at which the whole picture is shown to the network, with ``width``; without them it
-                is shown the object's neighbourhood. The result has the picture's own size either way.
+            image: An image or a batch: PIL, numpy H×W×3 (uint8, or float [0, 1]), tensors 3×H×W [0, 1].
+            mask_image: As many masks of the images' sizes, above half = remove.
+            height: Rows at which the whole image is shown to the network, with ``width``; without them it
+                is shown the object's neighbourhood. The result has the image's own size either way.
             width: Columns, as ``height``.
             num_inference_steps: Default: the configured (20 in fact 20).
             guidance_scale: Default: the configured (2.5); at 1 and below no unconditional pass is run.
-            generator: Of the noise: one for all pictures in turn, or one for each.
+            generator: Of the noise: one for all images in turn, or one for each.
             output_type: ``pil``, ``np`` (B×H×W×3 float [0, 1]), ``pt`` (B×3×H×W float [0, 1]) or ``uint8``
                 (a list of H×W×3, as the rest of the project speaks).
             return_dict: False gives the tuple (images, attention).
             callback_on_step_end: Called as diffusers does, with (pipeline, step, timestep, tensors).
-                Pictures shown at different sizes are denoised, and called for, one size after the other.
+                Images shown at different sizes are denoised, and called for, one size after the other.
             callback_on_step_end_tensor_inputs: Which tensors it gets: ``latents``.
-            attention_guided_fusion: False: the generated picture as it is, wherever the network looked.
+            attention_guided_fusion: False: the generated image as it is, wherever the network looked.
             fusion_form: ``banded`` leaves all but a band about the change to the bit; ``paper`` is fact 19's.
 
         Raises:
@@ -237,20 +237,20 @@ class ObjectClearPipeline(DiffusionPipeline):
         on_step = self._on_step(callback_on_step_end, callback_on_step_end_tensor_inputs)
         steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
         guidance = self.config["guidance_scale"] if guidance_scale is None else guidance_scale
-        pictures = as_pictures(image)
-        masks = as_masks(mask_image, pictures)
-        removals: list[RgbImage] = list(pictures)
+        input_images = as_images(image)
+        masks = as_masks(mask_image, input_images)
+        removals: list[RgbImage] = list(input_images)
         attention = [np.zeros(mask.shape, np.float32) for mask in masks]
-        for group in self._show(pictures, masks, _work_size(height, width), generator):
+        for group in self._show(input_images, masks, _work_size(height, width), generator):
             generated, maps = self._generate(group, steps, guidance, on_step)
-            for one, picture, attended in zip(group, generated, maps, strict=True):
+            for one, input_image, attended in zip(group, generated, maps, strict=True):
                 region = np.ones_like(one.mask)
                 if attention_guided_fusion:
                     # What the user marked is taken too, whether the network attended to it or not.
                     region = one.mask | attended_region(attended, *one.mask.shape)
-                source, mask = pictures[one.index], masks[one.index]
+                source, mask = input_images[one.index], masks[one.index]
                 removals[one.index] = fused_at_full_size(
-                    source, mask, one.window, picture, region, fusion_form
+                    source, mask, one.window, input_image, region, fusion_form
                 )
                 spread_map(attended, one.window, attention[one.index])
         self.maybe_free_model_hooks()
@@ -277,27 +277,27 @@ class ObjectClearPipeline(DiffusionPipeline):
 
     def _show(
         self,
-        pictures: Sequence[RgbImage],
+        input_images: Sequence[RgbImage],
         masks: Sequence[Mask],
         work_size: tuple[int, int] | None,
         generator: Generators,
-    ) -> list[list[ShownPicture]]:
+    ) -> list[list[ShownImage]]:
         def window_of(mask: Mask) -> WorkWindow:
             if work_size is not None:
-                return whole_picture(mask.shape[0], mask.shape[1], *work_size)
+                return whole_image(mask.shape[0], mask.shape[1], *work_size)
             return choose_window(mask, self.short_side_px)
 
         factor = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
         channels = self.unet.config["out_channels"]
         space = LatentSpace(channels, factor, self._execution_device, self.unet.dtype)
-        return show_pictures(pictures, masks, window_of, space, generator)
+        return show_images(input_images, masks, window_of, space, generator)
 
     def _generate(
-        self, group: Sequence[ShownPicture], steps: int, guidance_scale: float, on_step: OnStep
+        self, group: Sequence[ShownImage], steps: int, guidance_scale: float, on_step: OnStep
     ) -> tuple[list[RgbImage], list[Alpha]]:
-        """What the network makes of pictures of one size, and where it attended (h×w, its own range)."""
+        """What the network makes of images of one size, and where it attended (h×w, its own range)."""
         noise = torch.cat([one.noise for one in group])
-        source = pictures_to_tensor([one.picture for one in group]).to(noise)
+        source = images_to_tensor([one.image for one in group]).to(noise)
         mask = masks_to_tensor([one.mask for one in group]).to(noise)
         # diffusers' decorator hides the method's parameters from type checkers.
         with cast(Any, self).progress_bar(total=steps) as bar:
@@ -308,7 +308,7 @@ class ObjectClearPipeline(DiffusionPipeline):
 
             generated, attention = denoise(self.network, source, mask, noise, steps, guidance_scale, counted)
         maps = [scaled_attention(heads) for heads in attention.float().cpu().numpy()]
-        return tensor_to_pictures(generated), maps
+        return tensor_to_images(generated), maps
 
 
 def _settings_in(folder: Path) -> dict[str, Any]:

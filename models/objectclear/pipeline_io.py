@@ -14,11 +14,11 @@ from torch import Generator, Tensor
 
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError
-from models.images.window import WorkWindow, show_mask, show_picture
+from models.images.window import WorkWindow, show_image, show_mask
 
-PictureInput: TypeAlias = Image.Image | NDArray[Any] | Tensor | Sequence[Any]
-"""One picture or a batch of them; a sequence holds pictures of one kind."""
-MaskInput: TypeAlias = PictureInput
+ImageInput: TypeAlias = Image.Image | NDArray[Any] | Tensor | Sequence[Any]
+"""One image or a batch of them; a sequence holds images of one kind."""
+MaskInput: TypeAlias = ImageInput
 OutputType = Literal["pil", "np", "pt", "uint8"]
 
 
@@ -27,63 +27,63 @@ class ObjectClearOutput(BaseOutput):
     """What the pipeline returns."""
 
     images: Any
-    """As the call's ``output_type`` says, at the pictures' own sizes."""
+    """As the call's ``output_type`` says, at the images' own sizes."""
     attention: list[Alpha]
-    """Of each picture, H×W float32, [0, 1]: the object token's; 0 where the network did not look."""
+    """Of each image, H×W float32, [0, 1]: the object token's; 0 where the network did not look."""
 
 
-def as_pictures(given: PictureInput) -> list[RgbImage]:
-    """Pictures as H×W×3 uint8.
+def as_images(given: ImageInput) -> list[RgbImage]:
+    """Images as H×W×3 uint8.
 
     Args:
         given: PIL (RGB or grey), numpy H×W×3 or B×H×W×3 (uint8, or float [0, 1]), tensors 3×H×W or B×3×H×W
             [0, 1], or a sequence of such.
 
     Raises:
-        InputError: If a picture is none of these.
+        InputError: If an image is none of these.
     """
     return [_levels(each, "image", 3) for each in _one_by_one(given, 3)]
 
 
-def as_masks(given: MaskInput, pictures: Sequence[RgbImage]) -> list[Mask]:
-    """One mask a picture, H×W bool, True above half.
+def as_masks(given: MaskInput, images: Sequence[RgbImage]) -> list[Mask]:
+    """One mask an image, H×W bool, True above half.
 
     Args:
-        given: As ``as_pictures`` takes them; bool, H×W, and one channel in place of three pass too.
-        pictures: H×W×3 uint8.
+        given: As ``as_images`` takes them; bool, H×W, and one channel in place of three pass too.
+        images: H×W×3 uint8.
 
     Raises:
-        InputError: If their number or a size differs from the pictures', or a mask is empty.
+        InputError: If their number or a size differs from the images', or a mask is empty.
     """
     masks = [_levels(each, "mask_image", 1) > 127 for each in _one_by_one(given, 1)]
-    if len(masks) != len(pictures):
-        raise InputError("mask_image", f"{len(masks)} masks for {len(pictures)} pictures")
-    for mask, picture in zip(masks, pictures, strict=True):
-        if mask.shape != picture.shape[:2]:
-            raise InputError("mask_image", f"a mask of {mask.shape} for a picture of {picture.shape[:2]}")
+    if len(masks) != len(images):
+        raise InputError("mask_image", f"{len(masks)} masks for {len(images)} images")
+    for mask, image in zip(masks, images, strict=True):
+        if mask.shape != image.shape[:2]:
+            raise InputError("mask_image", f"a mask of {mask.shape} for an image of {image.shape[:2]}")
         if not mask.any():
             raise InputError("mask_image", "a mask is empty; True or white marks what is to go")
     return masks
 
 
-def as_output(pictures: Sequence[RgbImage], kind: OutputType) -> Any:
-    """Pictures H×W×3 uint8 as the user wants them.
+def as_output(images: Sequence[RgbImage], kind: OutputType) -> Any:
+    """Images H×W×3 uint8 as the user wants them.
 
     Args:
-        pictures: N of them.
-        kind: ``pil`` or ``uint8``: a list of pictures; ``np``: N×H×W×3 float [0, 1]; ``pt``: N×3×H×W
+        images: N of them.
+        kind: ``pil`` or ``uint8``: a list of images; ``np``: N×H×W×3 float [0, 1]; ``pt``: N×3×H×W
             float [0, 1]; a list of such where sizes differ.
 
     Raises:
         InputError: If the kind is unknown.
     """
     if kind == "pil":
-        return [Image.fromarray(picture) for picture in pictures]
+        return [Image.fromarray(image) for image in images]
     if kind == "uint8":
-        return list(pictures)
+        return list(images)
     if kind not in ("np", "pt"):
         raise InputError("output_type", f"{kind}: pil, np, pt and uint8 are known")
-    floats = [picture.astype(np.float32) / 255 for picture in pictures]
+    floats = [image.astype(np.float32) / 255 for image in images]
     if kind == "pt":
         tensors = [torch.from_numpy(np.ascontiguousarray(each.transpose(2, 0, 1))) for each in floats]
         return torch.stack(tensors) if len({each.shape for each in tensors}) == 1 else tensors
@@ -91,7 +91,7 @@ def as_output(pictures: Sequence[RgbImage], kind: OutputType) -> Any:
 
 
 def _one_by_one(given: Any, channels: int) -> list[Any]:
-    """The pictures of a batch, each still as it was given."""
+    """The images of a batch, each still as it was given."""
     if isinstance(given, Image.Image):
         return [given]
     if isinstance(given, (np.ndarray, Tensor)):
@@ -106,42 +106,42 @@ def _is_batch_of_flat(given: Any) -> bool:
     return channel not in (1, 3)
 
 
-def _levels(picture: Any, name: str, channels: int) -> NDArray[np.uint8]:
-    """One picture as uint8: H×W×3, or H×W for one channel."""
-    if isinstance(picture, Image.Image):
-        if "A" in picture.mode:
+def _levels(image: Any, name: str, channels: int) -> NDArray[np.uint8]:
+    """One image as uint8: H×W×3, or H×W for one channel."""
+    if isinstance(image, Image.Image):
+        if "A" in image.mode:
             raise InputError(name, "has transparent pixels; flatten it first")
-        return np.asarray(picture.convert("RGB" if channels == 3 else "L"), np.uint8)
-    if isinstance(picture, Tensor):
-        array = picture.detach().float().cpu().numpy()
+        return np.asarray(image.convert("RGB" if channels == 3 else "L"), np.uint8)
+    if isinstance(image, Tensor):
+        array = image.detach().float().cpu().numpy()
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     else:
-        array = np.asarray(picture)
+        array = np.asarray(image)
     if channels == 1 and array.ndim == 3:
         array = array[..., 0]
     if array.ndim != (3 if channels == 3 else 2) or (channels == 3 and array.shape[2] != 3):
-        raise InputError(name, f"an array of {array.shape} is no picture of {channels} channels")
+        raise InputError(name, f"an array of {array.shape} is no image of {channels} channels")
     if array.dtype == np.uint8:
         return array
     if array.dtype != np.bool_ and (array.min() < 0 or array.max() > 1):
-        raise InputError(name, f"floats of {array.min():.3g}..{array.max():.3g}; pictures are within 0..1")
+        raise InputError(name, f"floats of {array.min():.3g}..{array.max():.3g}; images are within 0..1")
     return np.round(array.astype(np.float32) * 255).astype(np.uint8)
 
 
-# Pictures as a latent network sees them: window, work size and first noise, those of one size together.
+# Images as a latent network sees them: window, work size and first noise, those of one size together.
 
 Generators = Generator | list[Generator] | None
-"""Of the noise, as diffusers takes them: one for all pictures in turn, one for each, or torch's own."""
+"""Of the noise, as diffusers takes them: one for all images in turn, one for each, or torch's own."""
 
 
 @dataclass(frozen=True, slots=True)
-class ShownPicture:
-    """One picture as the network sees it."""
+class ShownImage:
+    """One image as the network sees it."""
 
     index: int
     """Its place in the batch it came from."""
     window: WorkWindow
-    picture: RgbImage
+    image: RgbImage
     """h×w×3 uint8, at work size."""
     mask: Mask
     """h×w bool."""
@@ -160,29 +160,29 @@ class LatentSpace:
     dtype: torch.dtype
 
 
-def show_pictures(
-    pictures: Sequence[RgbImage],
+def show_images(
+    images: Sequence[RgbImage],
     masks: Sequence[Mask],
     window_of: Callable[[Mask], WorkWindow],
     space: LatentSpace,
     generator: Generators,
-) -> list[list[ShownPicture]]:
-    """Groups of one work size; the noise is drawn in the pictures' order all the same.
+) -> list[list[ShownImage]]:
+    """Groups of one work size; the noise is drawn in the images' order all the same.
 
     Args:
-        pictures: N of H×W×3 uint8.
+        images: N of H×W×3 uint8.
         masks: N of H×W bool.
-        window_of: Chooses a picture's window by its mask.
+        window_of: Chooses an image's window by its mask.
         space: Of the latents.
         generator: See ``Generators``.
 
     Raises:
-        InputError: If there are more or fewer generators than pictures.
+        InputError: If there are more or fewer generators than images.
     """
-    if isinstance(generator, list) and len(generator) != len(pictures):
-        raise InputError("generator", f"{len(generator)} generators for {len(pictures)} pictures")
-    groups: dict[torch.Size, list[ShownPicture]] = {}
-    for index, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+    if isinstance(generator, list) and len(generator) != len(images):
+        raise InputError("generator", f"{len(generator)} generators for {len(images)} images")
+    groups: dict[torch.Size, list[ShownImage]] = {}
+    for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
         window = window_of(mask)
         noise = randn_tensor(
             (1, space.channels, window.work_height // space.factor, window.work_width // space.factor),
@@ -190,6 +190,6 @@ def show_pictures(
             device=space.device,
             dtype=space.dtype,
         )
-        shown = ShownPicture(index, window, show_picture(picture, window), show_mask(mask, window), noise)
+        shown = ShownImage(index, window, show_image(image, window), show_mask(mask, window), noise)
         groups.setdefault(noise.shape, []).append(shown)
     return list(groups.values())

@@ -13,13 +13,13 @@ from models.objectclear.pipeline_io import ObjectClearOutput
 
 @dataclass(slots=True)
 class ObjectClearRemover:
-    """A RemovalModel and an AttentiveRemover, for pictures of any size."""
+    """A RemovalModel and an AttentiveRemover, for images of any size."""
 
     pipeline: ObjectClearPipeline
     steps: int | None = None
     """None: the pipeline's own."""
     batch_size: int = 32
-    """Pictures a forward pass."""
+    """Images a forward pass."""
     _hash: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class ObjectClearRemover:
     def remove(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
-        """See ``RemovalModel.remove``; the pictures may differ in size."""
+        """See ``RemovalModel.remove``; the images may differ in size."""
         removals: list[RgbImage] = []
         for start in range(0, len(sources), self.batch_size):
             part = slice(start, start + self.batch_size)

@@ -39,7 +39,7 @@ class DepthAnythingConfig(BaseModel):
 
 
 class DepthAnythingEstimator:
-    """A DepthEstimator in metres along the view axis, for pictures of any size.
+    """A DepthEstimator in metres along the view axis, for images of any size.
 
     The tiny model tells inverse depth, which ends at 0 where the sky begins. A published metric model tells
     depth up to its farthest (20 m indoors, 80 m outdoors) and knows no sky: none of its depths is inf.

@@ -1,4 +1,4 @@
-"""Letterbox: a picture of any size in a network's square, and boxes back from there."""
+"""Letterbox: an image of any size in a network's square, and boxes back from there."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,19 +13,19 @@ from data_specs.detection import Box
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Letterbox:
-    """A picture scaled into the upper left of a square, what is left over filled with one colour."""
+    """An image scaled into the upper left of a square, what is left over filled with one colour."""
 
     square: RgbImage
     """S×S×3 uint8."""
     across: float
-    """Pixels of the square a pixel of the picture, along rows; ``down`` along columns."""
+    """Pixels of the square a pixel of the image, along rows; ``down`` along columns."""
     down: float
     height: int
-    """Of the picture."""
+    """Of the image."""
     width: int
 
-    def box_in_picture(self, left: float, top: float, right: float, bottom: float) -> Box | None:
-        """A box of the square in the picture's pixels, cut at its edges; None if nothing is left."""
+    def box_in_image(self, left: float, top: float, right: float, bottom: float) -> Box | None:
+        """A box of the square in the image's pixels, cut at its edges; None if nothing is left."""
         box = Box(
             left=min(max(left / self.across, 0.0), self.width),
             top=min(max(top / self.down, 0.0), self.height),
@@ -36,7 +36,7 @@ class Letterbox:
 
 
 def letterbox(source: RgbImage, side_px: int, fill: tuple[int, int, int]) -> Letterbox:
-    """Scale H×W×3 uint8 so that its longer side is ``side_px``; a thin picture keeps one pixel."""
+    """Scale H×W×3 uint8 so that its longer side is ``side_px``; a thin image keeps one pixel."""
     height, width = source.shape[:2]
     scale = side_px / max(height, width)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
@@ -46,33 +46,33 @@ def letterbox(source: RgbImage, side_px: int, fill: tuple[int, int, int]) -> Let
     return Letterbox(square, new_width / width, new_height / height, height, width)
 
 
-# The square about a box that a small network looks at: cut out of a picture, and drawn back into it.
+# The square about a box that a small network looks at: cut out of an image, and drawn back into it.
 
 Level = TypeVar("Level", np.uint8, np.float32)
 
-_LEAST_EXTENT_PX = 8
+_MIN_EXTENT_PX = 8
 """A square this small shows an object of a few pixels, with some of what lies about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViewSquare:
-    """A square in a picture's pixels; it may reach beyond the picture."""
+    """A square in an image's pixels; it may reach beyond the image."""
 
     left: int
     top: int
     extent: int
     """Its side."""
 
-    def cut(self, picture: NDArray[Level], side_px: int, fill: tuple[int, ...]) -> NDArray[Level]:
+    def cut(self, image: NDArray[Level], side_px: int, fill: tuple[int, ...]) -> NDArray[Level]:
         """What it shows of an H×W×C array, as ``side_px``×``side_px``×C (without C = 1, as cv2 has it)."""
-        view = np.full((self.extent, self.extent, picture.shape[2]), fill, picture.dtype)
-        inside, seen = self._shared(picture.shape)
-        view[seen] = picture[inside]
+        view = np.full((self.extent, self.extent, image.shape[2]), fill, image.dtype)
+        inside, seen = self._shared(image.shape)
+        view[seen] = image[inside]
         how = cv2.INTER_AREA if self.extent > side_px else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(view, (side_px, side_px), interpolation=how), picture.dtype)
+        return np.asarray(cv2.resize(view, (side_px, side_px), interpolation=how), image.dtype)
 
     def drawn(self, logits: NDArray[np.float32], shape: tuple[int, ...]) -> Mask:
-        """S×S logits as a mask H×W bool of the whole picture."""
+        """S×S logits as a mask H×W bool of the whole image."""
         found = cv2.resize(logits, (self.extent, self.extent), interpolation=cv2.INTER_LINEAR) > 0
         mask = np.zeros(shape[:2], bool)
         inside, seen = self._shared(shape)
@@ -80,7 +80,7 @@ class ViewSquare:
         return mask
 
     def _shared(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """What square and picture share: as rows and columns of the picture, and of the square."""
+        """What square and image share: as rows and columns of the image, and of the square."""
         (inner_rows, rows), (inner_columns, columns) = (
             _shared_run(first, self.extent, length)
             for first, length in ((self.top, shape[0]), (self.left, shape[1]))
@@ -90,7 +90,7 @@ class ViewSquare:
 
 def view_square(box: Box, zoom: float) -> ViewSquare:
     """The square of ``zoom`` longer sides about a box's middle."""
-    extent = max(_LEAST_EXTENT_PX, round(zoom * max(box.right - box.left, box.bottom - box.top)))
+    extent = max(_MIN_EXTENT_PX, round(zoom * max(box.right - box.left, box.bottom - box.top)))
     return ViewSquare(
         left=round((box.left + box.right - extent) / 2),
         top=round((box.top + box.bottom - extent) / 2),

@@ -75,13 +75,13 @@ def tiny_tokenizer(words: Iterable[str]) -> BertTokenizer:
     return BertTokenizer(vocab=dict(places), do_lower_case=True)
 
 
-def prompts_of(asked: Sequence[Sequence[str]], tokenizer: Any, most_tokens: int = 256) -> Prompts:
-    """Each picture's phrases as one prompt.
+def prompts_of(asked: Sequence[Sequence[str]], tokenizer: Any, max_tokens: int = 256) -> Prompts:
+    """Each image's phrases as one prompt.
 
     Args:
-        asked: For each picture at least one phrase, of one word or more.
+        asked: For each image at least one phrase, of one word or more.
         tokenizer: BERT's, whole or tiny.
-        most_tokens: Longest prompt that the network reads.
+        max_tokens: Longest prompt that the network reads.
 
     Raises:
         ModelError: If a word is not in the vocabulary, or the prompt is too long.
@@ -100,8 +100,8 @@ def prompts_of(asked: Sequence[Sequence[str]], tokenizer: Any, most_tokens: int 
         lines.append([*line, end])
         owners.append([*owner, -1])
     longest = max(map(len, lines))
-    if longest > most_tokens:
-        raise ModelError(f"the words make {longest} tokens, the detector reads {most_tokens}; ask for fewer")
+    if longest > max_tokens:
+        raise ModelError(f"the words make {longest} tokens, the detector reads {max_tokens}; ask for fewer")
     tokens, owned = (
         torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
         for rows, fill in ((lines, _PLACES["[PAD]"]), (owners, -1))
@@ -130,8 +130,8 @@ class GroundingDinoConfig(BaseModel):
         min_length=1,
         description="What to look for, one or more words each, such as red box; no full stop in them.",
     )
-    least_score: float = Field(default=0.15, ge=0, le=1, description="Less sure is not found.")
-    most_overlap: float = Field(
+    min_score: float = Field(default=0.15, ge=0, le=1, description="Less sure is not found.")
+    max_overlap: float = Field(
         default=0.6,
         ge=0,
         le=1,
@@ -150,7 +150,7 @@ class GroundingDinoConfig(BaseModel):
 
 
 class GroundingDinoDetector:
-    """A Detector, for pictures of any size."""
+    """A Detector, for images of any size."""
 
     def __init__(self, config: GroundingDinoConfig) -> None:
         """Load.
@@ -184,13 +184,13 @@ class GroundingDinoDetector:
         edges = torch.tensor([[0, 0, 0, 0], [width, height, width, height]])
         boxes = box_convert(found.pred_boxes[0], "cxcywh", "xyxy") * scale
         boxes = boxes.clamp(edges[0], edges[1])
-        shows = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & (scores >= self._config.least_score)
+        shows = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & (scores >= self._config.min_score)
         boxes, scores, phrases = boxes[shows], scores[shows], phrases[shows]
         return [
             Detection(
                 Box(*boxes[place].tolist()), self._config.words[int(phrases[place])], float(scores[place])
             )
-            for place in nms(boxes, scores, self._config.most_overlap).tolist()
+            for place in nms(boxes, scores, self._config.max_overlap).tolist()
         ]
 
 

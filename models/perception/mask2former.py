@@ -76,7 +76,7 @@ class Mask2FormerConfig(BaseModel):
 
 
 class Mask2FormerSegmenter:
-    """A GroundSegmenter, for pictures of any size."""
+    """A GroundSegmenter, for images of any size."""
 
     def __init__(self, config: Mask2FormerConfig) -> None:
         """Load.

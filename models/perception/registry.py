@@ -44,7 +44,7 @@ def build_segmenter(config: SegmenterConfig) -> Segmenter:
     return SamSegmenter(config)
 
 
-# From a config to what tells a picture's surfaces and depth.
+# From a config to what tells an image's surfaces and depth.
 
 GroundSegmenterConfig = Mask2FormerConfig
 """A union, told apart by ``kind``, once there is a second."""

@@ -48,7 +48,7 @@ class SamSizes:
     decoder_heads: int
     decoder_mlp: int
     zoom: float | None
-    """The square about a box that the encoder is shown, in the box's longer sides; None = the picture."""
+    """The square about a box that the encoder is shown, in the box's longer sides; None = the image."""
 
 
 SIZES: dict[SamSize, SamSizes] = {
@@ -84,7 +84,7 @@ class Prompts:
 
 
 class SamSegmenter:
-    """A Segmenter, for pictures and boxes of any size."""
+    """A Segmenter, for images and boxes of any size."""
 
     def __init__(self, config: SamConfig) -> None:
         """Build and load.
@@ -107,7 +107,7 @@ class SamSegmenter:
     def segment(
         self, source: RgbImage, boxes: Sequence[Box], points: Sequence[Sequence[Point]] = ()
     ) -> list[Mask]:
-        """See ``Segmenter.segment``; nothing beyond the picture is in a mask."""
+        """See ``Segmenter.segment``; nothing beyond the image is in a mask."""
         asked = [(box, list(points[number]) if points else []) for number, box in enumerate(boxes)]
         if self._sizes.zoom is None:
             return self._on_whole(source, asked)
@@ -115,7 +115,7 @@ class SamSegmenter:
 
     @torch.inference_mode()
     def _on_whole(self, source: RgbImage, asked: Sequence[tuple[Box, list[Point]]]) -> list[Mask]:
-        """One look at the whole picture, as published."""
+        """One look at the whole image, as published."""
         if not asked:
             return []
         shown = letterbox(source, self._sizes.image_px, FILL)
@@ -149,7 +149,7 @@ class SamSegmenter:
 def prompt_in_view(
     view: ViewSquare, side_px: int, box: Box, points: Sequence[Point]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A picture's box (4) and points (k×2) in the pixels of a view of ``side_px``."""
+    """An image's box (4) and points (k×2) in the pixels of a view of ``side_px``."""
     corner, scale = np.array([view.left, view.top], np.float64), side_px / view.extent
     return (_edges(box) - np.tile(corner, 2)) * scale, (_array(points) - corner) * scale
 
@@ -194,7 +194,7 @@ def embed(sam: Sam, squares: Tensor) -> Tensor:
 
 
 def decode(sam: Sam, embeddings: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
-    """One mask for each of B boxes, each on a picture of its own.
+    """One mask for each of B boxes, each on an image of its own.
 
     Args:
         sam: The network.
@@ -206,7 +206,7 @@ def decode(sam: Sam, embeddings: Tensor, prompts: Prompts) -> tuple[Tensor, Tens
     """
     points = (prompts.points, prompts.labels) if prompts.points.shape[1] else None
     sparse, dense = sam.prompt_encoder(points=points, boxes=prompts.boxes, masks=None)
-    # SAM's decoder repeats one picture for all prompts; pictures that differ go in with the dense prompt,
+    # SAM's decoder repeats one image for all prompts; images that differ go in with the dense prompt,
     # to which it adds that one.
     return sam.mask_decoder(
         image_embeddings=torch.zeros_like(embeddings[:1]),
@@ -223,7 +223,7 @@ def full_size(logits: Tensor, side_px: int) -> Tensor:
 
 
 def squares_to_tensor(squares: Sequence[RgbImage]) -> Tensor:
-    """B pictures H×W×3 uint8 of one size → B×3×H×W float, [0, 255]: SAM takes levels."""
+    """B images H×W×3 uint8 of one size → B×3×H×W float, [0, 255]: SAM takes levels."""
     return torch.from_numpy(np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32))
 
 

@@ -36,7 +36,7 @@ YoloSize = Literal["tiny", "n", "s", "m", "l", "x"]
 NO_YOLO = "ultralytics is not installed; `pip install 'cleanplate[yolo]'` brings it (AGPL-3.0)"
 
 FILL = (114, 114, 114)
-"""YOLO's grey about a letterboxed picture."""
+"""YOLO's grey about a letterboxed image."""
 STRIDE_PX = 32
 """A network's square is a multiple of this."""
 _TINY_SCALE = (0.5, 0.125, 1024)
@@ -65,10 +65,10 @@ class YoloConfig(BaseModel):
         ge=STRIDE_PX,
         le=4096,
         multiple_of=STRIDE_PX,
-        description="Side of the square that a picture is scaled into; 640 for the published ones.",
+        description="Side of the square that an image is scaled into; 640 for the published ones.",
     )
-    least_score: float = Field(default=0.25, ge=0, le=1, description="Less sure is not found.")
-    most_overlap: float = Field(
+    min_score: float = Field(default=0.25, ge=0, le=1, description="Less sure is not found.")
+    max_overlap: float = Field(
         default=0.6,
         ge=0,
         le=1,
@@ -77,7 +77,7 @@ class YoloConfig(BaseModel):
 
 
 class YoloDetector:
-    """A Detector, for pictures of any size."""
+    """A Detector, for images of any size."""
 
     def __init__(self, config: YoloConfig) -> None:
         """Build and load; the classes are those that the weights' notes name.
@@ -104,11 +104,11 @@ class YoloDetector:
         found = self._network(squares_to_tensor([shown.square]))[0][0].T
         boxes = box_convert(found[:, :4], "cxcywh", "xyxy")
         scores, classes = found[:, 4:].max(dim=1)
-        sure = scores >= self._config.least_score
+        sure = scores >= self._config.min_score
         boxes, scores, classes = boxes[sure], scores[sure], classes[sure]
         detections: list[Detection] = []
-        for place in nms(boxes, scores, self._config.most_overlap).tolist():
-            box = shown.box_in_picture(*boxes[place].tolist())
+        for place in nms(boxes, scores, self._config.max_overlap).tolist():
+            box = shown.box_in_image(*boxes[place].tolist())
             if box is not None:
                 name = self.class_names[int(classes[place])]
                 detections.append(Detection(box, name, float(scores[place])))
@@ -170,7 +170,7 @@ def _detection_model() -> tuple[type["DetectionModel"], dict[str, Any]]:
 def _others_functions_kept() -> Iterator[None]:
     """Inside, an import may replace functions of PIL, OpenCV and torch; afterwards they are as before.
 
-    ultralytics does: with its ``Image.open`` a damaged picture starts pip to install another decoder.
+    ultralytics does: with its ``Image.open`` a damaged image starts pip to install another decoder.
     """
     kept = [(owner, name, getattr(owner, name)) for owner, names in _REPLACED for name in names]
     try:

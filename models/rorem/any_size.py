@@ -1,4 +1,4 @@
-"""A remover of one size made to work on pictures of any size: window, removal, fusion, and back."""
+"""A remover of one size made to work on images of any size: window, removal, fusion, and back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.keys import derive_key
 from models.images.fusion import FusionForm, FusionLengths, blend_weight, fused_change
 from models.images.mask_variants import widen
-from models.images.window import WorkWindow, bring_back, choose_window, show_mask, show_picture
+from models.images.window import WorkWindow, bring_back, choose_window, show_image, show_mask
 from models.protocols import RemovalModel
 
 _SHORT_SIDE_PX = 512
@@ -34,7 +34,7 @@ class AnySizeRemover:
     def remove(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
-        """See ``RemovalModel.remove``; the pictures may differ in size."""
+        """See ``RemovalModel.remove``; the images may differ in size."""
         return [
             self._remove_one(source, mask, seed)
             for source, mask, seed in zip(sources, masks, seeds, strict=True)
@@ -43,7 +43,7 @@ class AnySizeRemover:
     def _remove_one(self, source: RgbImage, mask: Mask, seed: int) -> RgbImage:
         window = choose_window(mask, self.short_side_px)
         region = widen(show_mask(mask, window), "dilated")
-        generated = self.remover.remove([show_picture(source, window)], [region], [seed])[0]
+        generated = self.remover.remove([show_image(source, window)], [region], [seed])[0]
         return fused_at_full_size(source, mask, window, generated, region)
 
 
@@ -66,20 +66,20 @@ def fused_at_full_size(
     region: Mask,
     form: FusionForm = "banded",
 ) -> RgbImage:
-    """Fuse what was generated at work size with the picture it was generated from.
+    """Fuse what was generated at work size with the image it was generated from.
 
     Args:
-        source: H×W×3 uint8, the whole picture.
+        source: H×W×3 uint8, the whole image.
         mask: H×W bool, the object.
         window: What was shown of it.
         generated: h×w×3 uint8, at work size.
-        region: h×w bool, where the generated picture is taken.
+        region: h×w bool, where the generated image is taken.
         form: See ``models.images.fusion.FusionForm``; ``paper`` reaches to the window's border.
 
     Returns:
         H×W×3 uint8.
     """
     lengths = FusionLengths.at(min(window.work_height, window.work_width))
-    shown = show_picture(source, window)
+    shown = show_image(source, window)
     change = fused_change(shown, generated, blend_weight(region, lengths), lengths, form)
     return bring_back(source, mask, change, window)

@@ -16,7 +16,7 @@ def fit_platt(logits: Sequence[float], labels: Sequence[bool]) -> tuple[float, f
     set does not give certainty. The slope is kept positive: calibration must not turn the order round.
 
     Args:
-        logits: N uncalibrated logits of reviews the judge was not trained on.
+        logits: N uncalibrated logits of reviews the discriminator was not trained on.
         labels: N answers, True = YES.
 
     Returns:

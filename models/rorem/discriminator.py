@@ -23,7 +23,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import ModelError, first_fault
 from data_specs.keys import derive_key
 from models.diffusion.inpainting import InpaintingNetwork, encoded
-from models.images.tensors import masks_to_tensor, pictures_to_tensor, places_by_size
+from models.images.tensors import images_to_tensor, indices_by_size, masks_to_tensor
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """The paper's LoRA targets."""
@@ -31,7 +31,7 @@ CONVOLUTIONS = ("conv1", "conv2", "conv_in", "conv_shortcut", "downsamplers.0.co
 
 
 class DiscriminatorConfig(BaseModel):
-    """The judge's shape. The paper's: rank 4, alpha 4, attention only, conv head (papers.md, fact 5)."""
+    """The discriminator's shape. The paper's: rank 4, alpha 4, attention only, conv head (fact 5)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -116,9 +116,9 @@ class DiscriminatorNetwork(nn.Module):
             self.head = head(channels, config.head_width)
         self._network = (network,)  # a tuple hides it from nn.Module: its weights are not ours
 
-    def latent(self, pictures: Tensor) -> Tensor:
-        """Scaled latents B×k×h×w of pictures B×3×H×W float in [-1, 1]."""
-        return encoded(self._network[0].vae, pictures)[0]
+    def latent(self, images: Tensor) -> Tensor:
+        """Scaled latents B×k×h×w of images B×3×H×W float in [-1, 1]."""
+        return encoded(self._network[0].vae, images)[0]
 
     def forward(self, source: Tensor, mask: Tensor, removal: Tensor) -> Tensor:
         """Logits, B float.
@@ -192,7 +192,7 @@ class LoraDiscriminator:
         """
         self.network.eval()
         found: dict[int, float] = {}
-        for places in places_by_size(sources):
+        for places in indices_by_size(sources):
             logits = self._logits_of_one_size(
                 [sources[place] for place in places],
                 [masks[place] for place in places],
@@ -216,8 +216,8 @@ class LoraDiscriminator:
             found += self.network.verdict(before, mask, self._latent(removals[part], device)).tolist()
         return found
 
-    def _latent(self, pictures: Sequence[RgbImage], device: torch.device) -> Tensor:
-        return self.network.latent(pictures_to_tensor(pictures).to(device))
+    def _latent(self, images: Sequence[RgbImage], device: torch.device) -> Tensor:
+        return self.network.latent(images_to_tensor(images).to(device))
 
     def save(self, folder: Path) -> None:
         """Write LoRA, head, calibration and config; the backbone is the base's, and stays there."""
@@ -229,15 +229,15 @@ class LoraDiscriminator:
         (folder / "judge.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
 
 
-def _distinct(pictures: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
-    """The pictures that differ, in the order of their first, and which of them each one is."""
+def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
+    """The images that differ, in the order of their first, and which of them each one is."""
     firsts: list[RgbImage] = []
     known: dict[bytes, int] = {}
     place: list[int] = []
-    for picture in pictures:
-        number = known.setdefault(picture.tobytes(), len(firsts))
+    for image in images:
+        number = known.setdefault(image.tobytes(), len(firsts))
         if number == len(firsts):
-            firsts.append(picture)
+            firsts.append(image)
         place.append(number)
     return firsts, place
 
@@ -251,11 +251,13 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
     try:
         facts = json.loads((folder / "judge.json").read_text())
         config = DiscriminatorConfig.model_validate(facts["config"])
-        judge = DiscriminatorNetwork(network, config, seed=0)
+        discriminator = DiscriminatorNetwork(network, config, seed=0)
         tensors = load_file(folder / "judge.safetensors")
-        if set(tensors) != set(judge.trained_state()):
-            raise ModelError(f"{folder}: this judge was trained on another backbone")
-        judge.load_state_dict(tensors, strict=False)
-        return LoraDiscriminator(judge, config, slope=float(facts["slope"]), offset=float(facts["offset"]))
+        if set(tensors) != set(discriminator.trained_state()):
+            raise ModelError(f"{folder}: this discriminator was trained on another backbone")
+        discriminator.load_state_dict(tensors, strict=False)
+        return LoraDiscriminator(
+            discriminator, config, slope=float(facts["slope"]), offset=float(facts["offset"])
+        )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: not a usable judge ({first_fault(error)})") from error

@@ -16,7 +16,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
 from models.diffusion.inpainting import InpaintingNetwork
-from models.images.tensors import masks_to_tensor, pictures_to_tensor, places_by_size, tensor_to_pictures
+from models.images.tensors import images_to_tensor, indices_by_size, masks_to_tensor, tensor_to_images
 
 
 class SamplingConfig(BaseModel):
@@ -28,7 +28,7 @@ class SamplingConfig(BaseModel):
     strength: float = Field(
         default=1.0, gt=0, le=1, description="1 starts from noise; RORem's 0.99 leaves a trace of the source."
     )
-    batch_size: int = Field(default=32, ge=1, description="Pictures a forward pass.")
+    batch_size: int = Field(default=32, ge=1, description="Images a forward pass.")
 
     @model_validator(mode="after")
     def _leaves_a_step(self) -> Self:
@@ -59,13 +59,13 @@ class InpaintingRemover:
         """See ``RemovalModel.remove``."""
         removals: dict[int, RgbImage] = {}
         device = self.network.unet.device
-        for places in places_by_size(sources):
+        for places in indices_by_size(sources):
             for start in range(0, len(places), self.config.batch_size):
                 part = places[start : start + self.config.batch_size]
-                source = pictures_to_tensor([sources[place] for place in part]).to(device)
+                source = images_to_tensor([sources[place] for place in part]).to(device)
                 mask = masks_to_tensor([masks[place] for place in part]).to(device)
                 result = self.sample(source, mask, [seeds[place] for place in part])
-                removals.update(zip(part, tensor_to_pictures(result), strict=True))
+                removals.update(zip(part, tensor_to_images(result), strict=True))
         return [removals[place] for place in range(len(sources))]
 
     @torch.no_grad()

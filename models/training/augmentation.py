@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from data_specs.arrays import Mask, RgbImage
 
 _PAPER_SIDE = 512
-_DILATE_SHARE = 0.67
+_DILATE_FRACTION = 0.67
 _KERNELS = ((0.005, 5), (0.02, 8), (0.05, 12), (0.1, 17), (0.25, 23), (1.0, 30))
-"""Largest mask area as a share of the picture, and the greatest kernel side at 512 px."""
-_GREATEST_HUE = 15 / 256
+"""Largest mask area as a share of the image, and the greatest kernel side at 512 px."""
+_MAX_HUE = 15 / 256
 """Of the whole circle."""
 
 
@@ -47,40 +47,40 @@ def augmented(pair: ForegroundPair, size_px: int, rng: np.random.Generator) -> F
 
 def reshaped_mask(mask: Mask, rng: np.random.Generator) -> Mask:
     """H×W bool: in 67 % of cases dilated, in half of the rest eroded; never eroded to nothing."""
-    side = int(rng.integers(1, greatest_kernel(mask) + 1))
+    side = int(rng.integers(1, max_kernel(mask) + 1))
     kernel = np.ones((side, side), np.uint8)
     chance, pixels = rng.random(), mask.astype(np.uint8)
-    if chance < _DILATE_SHARE:
+    if chance < _DILATE_FRACTION:
         return cv2.dilate(pixels, kernel) > 0
-    if chance < (1 + _DILATE_SHARE) / 2:
+    if chance < (1 + _DILATE_FRACTION) / 2:
         eroded = cv2.erode(pixels, kernel) > 0
         return eroded if eroded.any() else mask
     return mask
 
 
-def greatest_kernel(mask: Mask) -> int:
+def max_kernel(mask: Mask) -> int:
     """Pixels, by the mask's area; the paper's table at 512 px, in proportion at any other side."""
     area = mask.mean()
     side = next(side for limit, side in _KERNELS if area <= limit)
     return max(1, round(side * min(mask.shape) / _PAPER_SIDE))
 
 
-def jittered(pictures: tuple[RgbImage, RgbImage], rng: np.random.Generator) -> tuple[RgbImage, RgbImage]:
-    """Brightness, contrast and saturation ×0.8–1.2, hue ±15/256: the same on both H×W×3 uint8 pictures.
+def jittered(images: tuple[RgbImage, RgbImage], rng: np.random.Generator) -> tuple[RgbImage, RgbImage]:
+    """Brightness, contrast and saturation ×0.8–1.2, hue ±15/256: the same on both H×W×3 uint8 images.
 
     Contrast turns about the first one's mean grey in both, so that what is equal in both stays equal.
     """
     brightness, contrast, saturation = (np.float32(rng.uniform(0.8, 1.2)) for _ in range(3))
-    turn = rng.uniform(-_GREATEST_HUE, _GREATEST_HUE) * 360
-    scaled = (each.astype(np.float32) / 255 * brightness for each in pictures)
+    turn = rng.uniform(-_MAX_HUE, _MAX_HUE) * 360
+    scaled = (each.astype(np.float32) / 255 * brightness for each in images)
     bright = [np.clip(each, 0, 1).astype(np.float32) for each in scaled]
     pivot = _grey(bright[0]).mean()
     found = []
     for each in bright:
-        picture = np.clip((each - pivot) * contrast + pivot, 0, 1)
-        grey = _grey(picture)[..., None]
-        picture = np.clip((picture - grey) * saturation + grey, 0, 1).astype(np.float32)
-        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+        image = np.clip((each - pivot) * contrast + pivot, 0, 1)
+        grey = _grey(image)[..., None]
+        image = np.clip((image - grey) * saturation + grey, 0, 1).astype(np.float32)
+        hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0] + turn) % 360
         found.append(np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8))
     return found[0], found[1]
@@ -112,5 +112,5 @@ def _arrays(pair: ForegroundPair) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     return pair.source, pair.ground_truth, pair.mask, pair.foreground
 
 
-def _grey(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    return picture @ np.array([0.299, 0.587, 0.114], np.float32)
+def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return image @ np.array([0.299, 0.587, 0.114], np.float32)

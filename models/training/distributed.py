@@ -109,7 +109,7 @@ class RunningConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    samples_at_once: int | None = Field(
+    micro_batch_size: int | None = Field(
         default=None,
         ge=1,
         description="Samples a process takes through the network at once; gradients of the rest of its share "
@@ -136,7 +136,7 @@ class RunningConfig(BaseModel):
     )
     cache_latents: bool = Field(
         default=False,
-        description="Encode the pictures once, into the workspace, where they come again but for a flip: the "
+        description="Encode the images once, into the workspace, where they come again but for a flip: the "
         "remover's. Pays from the second epoch on.",
     )
     loader_workers: int = Field(
@@ -156,7 +156,7 @@ def is_first_process() -> bool:
 
 
 def refuse_cached_latents(running: RunningConfig, reason: str) -> None:
-    """For a training whose pictures are never the same twice.
+    """For a training whose images are never the same twice.
 
     Raises:
         ModelError: If it is to cache latents.
@@ -165,10 +165,10 @@ def refuse_cached_latents(running: RunningConfig, reason: str) -> None:
         raise ModelError(f"cache_latents cannot be used here: {reason}; set it to false")
 
 
-def moved_to(batch: Any, device: torch.device) -> Any:
+def to_device(batch: Any, device: torch.device) -> Any:
     """A tensor, or a record of tensors, on the device; anything else as it is."""
     if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(batch, **{e.name: moved_to(getattr(batch, e.name), device) for e in fields(batch)})
+        return replace(batch, **{e.name: to_device(getattr(batch, e.name), device) for e in fields(batch)})
     return batch.to(device) if isinstance(batch, Tensor) else batch
 
 
@@ -238,11 +238,11 @@ def share_numbers(batch_size: int, accelerator: Accelerator, running: RunningCon
     """
     processes, rank = accelerator.num_processes, accelerator.process_index
     own, left = divmod(batch_size, processes)
-    at_once = own if running.samples_at_once is None else min(own, running.samples_at_once)
+    at_once = own if running.micro_batch_size is None else min(own, running.micro_batch_size)
     if left or own % at_once:
         raise ModelError(
             f"a batch of {batch_size} does not split evenly over {processes} processes with "
-            f"{running.samples_at_once or own} samples at once; choose another number of either"
+            f"{running.micro_batch_size or own} samples at once; choose another number of either"
         )
     passes = own // at_once
     return [number * processes + rank for number in range(passes)], passes * processes

@@ -19,8 +19,8 @@ from models.training.distributed import (
     build_optimizer,
     checkpoint_gradients,
     compile_blocks,
-    moved_to,
     share_numbers,
+    to_device,
     way_back,
 )
 
@@ -161,7 +161,7 @@ def _step(
     for share in shares:
         with accelerator.accumulate(model):
             with accelerator.autocast():
-                loss = model(moved_to(next(batches), accelerator.device), share)
+                loss = model(to_device(next(batches), accelerator.device), share)
             accelerator.backward(loss)
             losses.append(loss.detach())
             if accelerator.sync_gradients:

@@ -1,4 +1,4 @@
-"""Measure: one method on every picture of a set, a row a picture (papers.md, facts 9 and 21)."""
+"""Measure: one method on every image of a set, a row an image (papers.md, facts 9 and 21)."""
 
 import re
 import time
@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_specs.assessment import QualityConfig
-from data_specs.comparison import MetricLeftOut, PictureResult
+from data_specs.comparison import ImageResult, MetricLeftOut
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
-from data_specs.metric import RemovedPicture
+from data_specs.metric import RemovedImage
 from data_specs.model_record import ModelRecord
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
@@ -33,7 +33,7 @@ from tasks.storage.workspace import Workspace
 CHAMPION = "champion"
 """The method that is a workspace's own best remover."""
 _BATCH = 32
-"""Pictures removed and measured at once; a method's noise depends on it, so it is no setting."""
+"""Images removed and measured at once; a method's noise depends on it, so it is no setting."""
 _CODE_VERSION = 2
 """Raise it when the same work would give other numbers than before."""
 
@@ -45,33 +45,33 @@ class MeasureWork(BaseModel):
 
     method: str
     """As ``method_remover`` knows it."""
-    pictures: EvaluationSet
+    images: EvaluationSet
     """Pinned."""
     metrics: MetricConfig
     quality: QualityConfig
 
 
 def measure(work: MeasureWork, out: Path, progress: Callable[[int], None] = lambda _: None) -> Path:
-    """Remove from every picture and measure; what was measured before is not measured again.
+    """Remove from every image and measure; what was measured before is not measured again.
 
     Args:
         work: What to measure.
         out: The folder whose ``measured/`` keeps a file a method.
-        progress: Told how many pictures are done.
+        progress: Told how many images are done.
 
     Returns:
         The method's results file, named by all that its numbers depend on.
 
     Raises:
-        FlowError: If the set holds no picture.
+        FlowError: If the set holds no image.
         InputError: If there is no such method.
         ModelError: If weights cannot be used.
     """
-    remover = method_remover(work.method, work.pictures)
+    remover = method_remover(work.method, work.images)
     metrics, _ = loaded_metrics(work.metrics.weights)
     stated = [work.quality.model_dump_json(), *(f"{m.spec.name} {m.fingerprint}" for m in metrics)]
     digest = derive_key(
-        "measure", _CODE_VERSION, work.method, remover.model_hash, set_digest(work.pictures), *stated
+        "measure", _CODE_VERSION, work.method, remover.model_hash, set_digest(work.images), *stated
     )
     name = re.sub(r"[^a-z0-9]+", "-", method_label(work.method).lower()).strip("-")
     path = out / "measured" / f"{name}-{digest}.parquet"
@@ -80,8 +80,8 @@ def measure(work: MeasureWork, out: Path, progress: Callable[[int], None] = lamb
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_asides(path.parent)
     rejects: Counter[str] = Counter()
-    triplets = _without_rejects(read_set(work.pictures), rejects)
-    rows: list[PictureResult] = []
+    triplets = _without_rejects(read_set(work.images), rejects)
+    rows: list[ImageResult] = []
     for batch in measured_batches(work.method, remover, triplets, metrics, work.quality):
         rows += batch
         progress(len(rows))
@@ -95,32 +95,32 @@ def method_label(method: str) -> str:
     return Path(method).name
 
 
-def method_remover(method: str, pictures: EvaluationSet) -> RemovalModel:
+def method_remover(method: str, images: EvaluationSet) -> RemovalModel:
     """The remover of a method, as `cleanplate remove` would use it.
 
     Args:
         method: ``champion``, a model's hash, or what ``tasks.registry.removers.open_remover`` knows:
             a name or a folder.
-        pictures: A workspace's, if the champion or a model of that workspace is meant.
+        images: A workspace's, if the champion or a model of that workspace is meant.
 
     Raises:
         InputError: If there is no such method, or no workspace with a champion.
         ModelError: If its weights cannot be used.
     """
     if method == CHAMPION:
-        if not isinstance(pictures, VersionSet):
+        if not isinstance(images, VersionSet):
             raise InputError(CHAMPION, "a folder of triplets has no champion; name the folder of a model")
-        return open_champion(pictures.workspace, steps=None).remover
-    if is_remover_folder_or_name(method) or not isinstance(pictures, VersionSet):
+        return open_champion(images.workspace, steps=None).remover
+    if is_remover_folder_or_name(method) or not isinstance(images, VersionSet):
         return open_remover(method, steps=None).remover
-    return open_recorded(pictures.workspace, method, steps=None).remover
+    return open_recorded(images.workspace, method, steps=None).remover
 
 
-def recorded_model(method: str, pictures: EvaluationSet) -> ModelRecord | None:
+def recorded_model(method: str, images: EvaluationSet) -> ModelRecord | None:
     """The workspace's model that a method is; None for what ships and for folders."""
-    if not isinstance(pictures, VersionSet):
+    if not isinstance(images, VersionSet):
         return None
-    ledger = Workspace(pictures.workspace).ledger()
+    ledger = Workspace(images.workspace).ledger()
     if method == CHAMPION:
         return ledger.champion("remover")
     return None if is_remover_folder_or_name(method) else ledger.model_named(method)
@@ -138,14 +138,14 @@ def measured_batches(
     triplets: Iterable[Triplet],
     metrics: Sequence[Metric],
     quality: QualityConfig,
-) -> Iterator[list[PictureResult]]:
-    """The rows of some pictures at a time, in the triplets' order."""
+) -> Iterator[list[ImageResult]]:
+    """The rows of some images at a time, in the triplets' order."""
     for batch in same_size_batches(triplets):
         began = time.perf_counter()
         removals = removals_of(remover, batch)
         seconds = (time.perf_counter() - began) / len(batch)
-        pictures = [
-            RemovedPicture(
+        images = [
+            RemovedImage(
                 source=t.source,
                 mask=t.mask,
                 effect_region=changed_region(t.source, t.mask, t.ground_truth, quality),
@@ -154,9 +154,9 @@ def measured_batches(
             )
             for t, removal in zip(batch, removals, strict=True)
         ]
-        columns = {metric.spec.name: metric.measure(pictures) for metric in metrics}
+        columns = {metric.spec.name: metric.measure(images) for metric in metrics}
         yield [
-            PictureResult(
+            ImageResult(
                 key=triplet.key,
                 scene=triplet.scene,
                 origin=triplet.origin,
@@ -172,7 +172,7 @@ def measured_batches(
 
 
 def same_size_batches(triplets: Iterable[Triplet]) -> Iterator[list[Triplet]]:
-    """Up to 32 triplets at a time in their order; a picture of another size begins a new batch."""
+    """Up to 32 triplets at a time in their order; an image of another size begins a new batch."""
     batch: list[Triplet] = []
     for triplet in triplets:
         if batch and (len(batch) == _BATCH or triplet.source.shape != batch[0].source.shape):
@@ -195,11 +195,11 @@ def _without_rejects(found: Iterable[Triplet | Reject], rejects: Counter[str]) -
 def _measurement(
     work: MeasureWork, remover: RemovalModel, metrics: Sequence[Metric], rejects: Counter[str]
 ) -> Measurement:
-    version = work.pictures if isinstance(work.pictures, VersionSet) else None
+    version = work.images if isinstance(work.images, VersionSet) else None
     return Measurement(
         method=method_label(work.method),
         model_hash=remover.model_hash,
-        measured_on=set_words(work.pictures),
+        measured_on=set_words(work.images),
         dataset_version=version.version if version else None,
         split=version.split if version else None,
         metrics={metric.spec.name: metric.fingerprint for metric in metrics},
@@ -214,7 +214,7 @@ def measure_method(work: MeasureWork, out: Path) -> Path:
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}: {task.completed} pictures"),
+        TextColumn("{task.description}: {task.completed} images"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:

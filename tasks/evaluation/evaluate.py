@@ -38,7 +38,7 @@ class Evaluation(BaseModel):
     passed: list[bool]
     """Of each triplet in order, for paired comparison."""
     psnr: float | None = None
-    """Whole-picture dB, mean; None in evaluations recorded before it was measured."""
+    """Whole-image dB, mean; None in evaluations recorded before it was measured."""
 
     @property
     def success_rate(self) -> float:

@@ -1,4 +1,4 @@
-"""Compare methods measured on the same pictures: means with intervals, and differences picture by picture."""
+"""Compare methods measured on the same images: means with intervals, and differences image by image."""
 
 import json
 import math
@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from data_specs.comparison import Interval, MethodDifference, MethodResult, PictureResult
+from data_specs.comparison import ImageResult, Interval, MethodDifference, MethodResult
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.metric import MetricName
 
-# Bootstrap intervals: how far a mean over pictures would move with other pictures of the same kind.
+# Bootstrap intervals: how far a mean over images would move with other images of the same kind.
 
 RESAMPLES = 2000
 
@@ -24,10 +24,10 @@ RESAMPLES = 2000
 def bootstrap_mean(values: Sequence[float], seed: int, resamples: int = RESAMPLES) -> Interval:
     """The mean and its 95 % percentile bootstrap interval (Efron 1979).
 
-    Pictures count as independent. Neighbouring frames of one clip are not: there the interval is too narrow.
+    Images count as independent. Neighbouring frames of one clip are not: there the interval is too narrow.
 
     Args:
-        values: N ≥ 1 numbers without NaN, one a picture.
+        values: N ≥ 1 numbers without NaN, one an image.
         seed: Of the resampling; the same seed gives the same interval.
         resamples: How many means of N values, drawn with replacement.
     """
@@ -36,10 +36,10 @@ def bootstrap_mean(values: Sequence[float], seed: int, resamples: int = RESAMPLE
     count = len(numbers)
     means = [numbers[chance.integers(0, count, count)].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(mean=float(numbers.mean()), low=float(low), high=float(high), pictures=count)
+    return Interval(mean=float(numbers.mean()), low=float(low), high=float(high), images=count)
 
 
-# A results file: Parquet, one row a picture and method, with all that the numbers depend on beside them.
+# A results file: Parquet, one row an image and method, with all that the numbers depend on beside them.
 
 _METADATA = b"cleanplate"
 _TEXTS = ("key", "scene", "origin", "method")
@@ -61,10 +61,10 @@ class Measurement(BaseModel):
     effect_levels: float
     """Grey levels from which on a change counts as effect (M_fg)."""
     rejects: dict[str, int]
-    """Pictures of a folder that were refused, by reason."""
+    """Images of a folder that were refused, by reason."""
 
 
-def results_bytes(measurements: Sequence[Measurement], rows: Sequence[PictureResult]) -> bytes:
+def results_bytes(measurements: Sequence[Measurement], rows: Sequence[ImageResult]) -> bytes:
     """The rows as a Parquet file; the same rows give the same bytes. An undefined value is a null.
 
     Args:
@@ -87,7 +87,7 @@ def results_bytes(measurements: Sequence[Measurement], rows: Sequence[PictureRes
     return cast("bytes", sink.getvalue().to_pybytes())
 
 
-def read_results(path: Path) -> tuple[list[Measurement], list[PictureResult]]:
+def read_results(path: Path) -> tuple[list[Measurement], list[ImageResult]]:
     """The reverse of ``results_bytes``.
 
     Raises:
@@ -103,20 +103,20 @@ def read_results(path: Path) -> tuple[list[Measurement], list[PictureResult]]:
     return measurements, rows
 
 
-def _row(values: dict[str, Any], metrics: Sequence[MetricName]) -> PictureResult:
+def _row(values: dict[str, Any], metrics: Sequence[MetricName]) -> ImageResult:
     numbers: dict[MetricName, float] = {
         metric: math.nan if values[metric] is None else values[metric] for metric in metrics
     }
     facts = {name: values[name] for name in (*_TEXTS, "success", "seconds")}
-    return PictureResult(**facts, values=numbers)
+    return ImageResult(**facts, values=numbers)
 
 
-def method_result(measurement: Measurement, rows: Sequence[PictureResult], seed: int) -> MethodResult:
-    """A method's means, each over the pictures where the metric is defined.
+def method_result(measurement: Measurement, rows: Sequence[ImageResult], seed: int) -> MethodResult:
+    """A method's means, each over the images where the metric is defined.
 
     Args:
         measurement: Whose rows they are.
-        rows: One a picture.
+        rows: One an image.
         seed: Of the intervals.
     """
     means = {}
@@ -127,21 +127,21 @@ def method_result(measurement: Measurement, rows: Sequence[PictureResult], seed:
     return MethodResult(
         method=measurement.method,
         model_hash=measurement.model_hash,
-        pictures=len(rows),
+        images=len(rows),
         means=means,
         success_rate=sum(row.success for row in rows) / len(rows),
-        seconds_per_picture=sum(row.seconds for row in rows) / len(rows),
+        seconds_per_image=sum(row.seconds for row in rows) / len(rows),
     )
 
 
 def method_difference(
-    rows: Sequence[PictureResult], baseline: Sequence[PictureResult], seed: int
+    rows: Sequence[ImageResult], baseline: Sequence[ImageResult], seed: int
 ) -> MethodDifference:
-    """A method minus the baseline, picture by picture, so that hard pictures do not blur the difference.
+    """A method minus the baseline, image by image, so that hard images do not blur the difference.
 
     Args:
         rows: The method's.
-        baseline: The other's, of the same pictures in any order.
+        baseline: The other's, of the same images in any order.
         seed: Of the intervals.
     """
     known = {row.key: row for row in baseline}
@@ -159,8 +159,8 @@ def method_difference(
 
 
 def worst_median_best(
-    rows: Sequence[PictureResult], metric: MetricName, count: int
-) -> dict[str, list[PictureResult]]:
+    rows: Sequence[ImageResult], metric: MetricName, count: int
+) -> dict[str, list[ImageResult]]:
     """Rows to look at: ``count`` of the worst, of those about the median, and of the best.
 
     Args:

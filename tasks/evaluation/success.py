@@ -10,7 +10,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import Assessment, QualityConfig
 from models.metrics.psnr import psnr
 
-_NEAR_SHARE = 3 / 64
+_NEAR_FRACTION = 3 / 64
 """What lies this close to object and effect is judged with them (share of the side)."""
 
 
@@ -27,17 +27,17 @@ def assess(
         quality: When it is a success.
     """
     changed = changed_region(source, mask, ground_truth, quality)
-    near = _widened(changed, round(_NEAR_SHARE * mask.shape[0]))
-    sigma = quality.blur_share * mask.shape[0]
+    near = _widened(changed, round(_NEAR_FRACTION * mask.shape[0]))
+    sigma = quality.blur_fraction * mask.shape[0]
     residual = (
         np.abs(_blurred(removal, sigma) - _blurred(ground_truth, sigma)).max(axis=2) > quality.residual_levels
     )
     residual_px, spot = _largest(residual & near)
     background_px, _ = _largest(residual & ~near)
     reason = ""
-    if residual_px >= quality.residual_share * mask.size:
+    if residual_px >= quality.residual_fraction * mask.size:
         reason = "left-over" if (spot & _widened(mask, 1)).sum() * 2 >= residual_px else "effect left"
-    elif background_px >= quality.background_share * mask.size:
+    elif background_px >= quality.background_fraction * mask.size:
         reason = "seam"
     return Assessment(
         success=not reason,
@@ -50,7 +50,7 @@ def assess(
 
 
 def changed_region(source: RgbImage, mask: Mask, ground_truth: RgbImage, quality: QualityConfig) -> Mask:
-    """H×W bool: the object and its effect, where the removal must change the picture."""
+    """H×W bool: the object and its effect, where the removal must change the image."""
     difference = np.abs(source.astype(np.int16) - ground_truth).max(axis=2)
     return mask | (difference >= quality.effect_levels)
 
@@ -74,8 +74,8 @@ def mean_psnr(assessments: Sequence[Assessment]) -> tuple[float, float]:
     )
 
 
-def _blurred(picture: RgbImage, sigma: float) -> NDArray[np.float32]:
-    return np.asarray(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma), np.float32)
+def _blurred(image: RgbImage, sigma: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma), np.float32)
 
 
 def _widened(mask: Mask, pixels: int) -> Mask:

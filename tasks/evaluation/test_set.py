@@ -1,4 +1,4 @@
-"""The pictures a remover is measured on: a split of a dataset version, or a folder of triplets."""
+"""The images a remover is measured on: a split of a dataset version, or a folder of triplets."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -57,7 +57,7 @@ def pinned(chosen: VersionSet | FolderSource) -> VersionSet | FolderSource:
 
 
 def set_digest(chosen: VersionSet | FolderSource) -> str:
-    """Names the pictures of a pinned set by what they are, not by where they lie.
+    """Names the images of a pinned set by what they are, not by where they lie.
 
     Raises:
         InputError: When a folder is not there.

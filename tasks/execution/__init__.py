@@ -1,12 +1,12 @@
 """Workers: where a shard's work is done; here, in processes of this machine, or in Ray's actors on many.
 
 A worker is given a function and its arguments by name and place; it reads and writes the shards itself, so
-no picture travels. It loads weights when it first needs them and keeps them.
+no image travels. It loads weights when it first needs them and keeps them.
 """
 
 from tasks.execution.executor import INLINE, InlineConfig, ProcessesConfig, RayConfig, WorkersConfig
 from tasks.execution.local_executors import workers_of
-from tasks.execution.shard_task import do_shard
+from tasks.execution.shard_task import run_shard
 
 __all__ = [
     "INLINE",
@@ -14,6 +14,6 @@ __all__ = [
     "ProcessesConfig",
     "RayConfig",
     "WorkersConfig",
-    "do_shard",
+    "run_shard",
     "workers_of",
 ]

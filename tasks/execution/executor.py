@@ -54,7 +54,7 @@ class RayConfig(BaseModel):
         description="Of the cluster's head, such as 127.0.0.1:6379; auto finds the one on this machine.",
     )
     count: int = Field(default=2, ge=1, le=1024, description="Actors; as many as the cluster has GPUs.")
-    gpus_each: float = Field(
+    gpus_per_worker: float = Field(
         default=0, ge=0, le=64, description="GPUs that Ray sets aside for each actor: 1 where there are any."
     )
 

@@ -97,14 +97,15 @@ class RaySlot:
         _end_others(f"shard-worker-{self._number}-", own)
         deadline = time.monotonic() + _ROOM_SECONDS
         while True:
-            actor = _start(own, self._config.gpus_each)
+            actor = _start(own, self._config.gpus_per_worker)
             try:
                 ray.get(actor.open.remote(), timeout=max(1.0, deadline - time.monotonic()))
                 return actor
             except GetTimeoutError as late:
                 raise WorkerError(
                     f"Ray at {self._config.address} has had no room for worker {self._number} (1 CPU, "
-                    f"{self._config.gpus_each:g} GPU) for {_ROOM_SECONDS} s; ask for fewer, or add machines"
+                    f"{self._config.gpus_per_worker:g} GPU) for {_ROOM_SECONDS} s; "
+                    "ask for fewer, or add machines"
                 ) from late
             except RayActorError as dead:
                 # For a moment after its death an actor still holds its name; one that never began is another.

@@ -117,7 +117,7 @@ def in_workspace(address: str, ledger: str, function: Callable[..., Result], *ar
     return function(Workspace.existing(address), *arguments)
 
 
-def do_shard(
+def run_shard(
     workers: WorkersConfig,
     workspace: Workspace,
     what: str,
@@ -133,7 +133,7 @@ def do_shard(
         what: The kind of work, under which its seconds are counted.
         digest: Names the work: done again after a kill, its seconds count once, as they were first noted.
         function: Plain, importable, harmless when done twice; writes its shard itself.
-        arguments: Small: refs and configs, no pictures.
+        arguments: Small: refs and configs, no images.
 
     Raises:
         WorkerError: When no worker can be had, each one that tried has died, or it has another ledger.

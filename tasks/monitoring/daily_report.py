@@ -6,7 +6,7 @@ from math import sqrt
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.morning import Drift, Morning, NewShards, NewVersion, Prices, WorkDone
+from data_specs.morning import DailyReport, Drift, NewShards, NewVersion, Prices, WorkDone
 from data_specs.round import PhaseResult
 from data_specs.shard import FIRST_INDEX
 from data_specs.version import DatasetVersion
@@ -34,7 +34,10 @@ class DriftLimits(BaseModel):
         description="Kept of tested items, automated against the one before; RORem's fell by 5 and by 12.",
     )
     score: float = Field(
-        default=0.1, ge=0, le=1, description="The judge's mean score against the people's share of YES."
+        default=0.1,
+        ge=0,
+        le=1,
+        description="The discriminator's mean score against the people's share of YES.",
     )
 
 
@@ -76,7 +79,7 @@ def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
 def _score_drift(
     ledger: Ledger, number: int, phase: PhaseResult, people: PhaseResult, limit: float
 ) -> list[Drift]:
-    """One; none where nobody answered, or no judge scored."""
+    """One; none where nobody answered, or no discriminator scored."""
     answers = ledger.answers_in_shards(FIRST_INDEX["human"], FIRST_INDEX["automation"], number)
     told = answers["yes"] + answers["no"]
     scores = ledger.newest_scores_in_shards(FIRST_INDEX["automation"], FIRST_INDEX["calibration"], number)
@@ -103,13 +106,13 @@ _ACCEPTED = ("triplets", "grown", "composites")
 
 def look_back(
     workspace: Workspace, since: datetime, until: datetime, prices: Prices, limits: DriftLimits
-) -> Morning:
+) -> DailyReport:
     """What happened from ``since`` on and before ``until``, times with a zone."""
     ledger = workspace.ledger()
     phases = ledger.phase_results(since, until)
     shards = ledger.shard_counts(since, until)
     reviews = ledger.review_counts(since, until)
-    return Morning(
+    return DailyReport(
         since=since,
         until=until,
         phases=phases,

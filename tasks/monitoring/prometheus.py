@@ -70,11 +70,11 @@ def _judgement(ledger: Ledger) -> Iterator[Metric]:
     reviews = _gauge("reviews", "Answers that stand.", "reviewer", "decision")
     for (kind, decision), count in ledger.review_counts().items():
         reviews.add_metric([kind, decision], count)
-    scores = _counter("scores", "Candidates scored.", "judge")
-    mean = _gauge("score_mean", "Mean of a judge's scores, 0 to 1.", "judge")
-    for judge, count in ledger.score_counts().items():
-        scores.add_metric([judge], count.count)
-        mean.add_metric([judge], count.mean)
+    scores = _counter("scores", "Candidates scored.", "discriminator")
+    mean = _gauge("score_mean", "Mean of a discriminator's scores, 0 to 1.", "discriminator")
+    for discriminator, count in ledger.score_counts().items():
+        scores.add_metric([discriminator], count.count)
+        mean.add_metric([discriminator], count.mean)
     yield from (reviews, scores, mean)
 
 

@@ -11,7 +11,7 @@ from tasks.sources.clip.frames import camera_shift, match_light
 
 _STILL_PX = 0.1
 """A smaller shift is the estimate's own error: resampling would blur more than it mends."""
-_SURE_SHARE = 0.95
+_SURE_FRACTION = 0.95
 """Of the difference: a shift is believed only where it leaves less than this of it."""
 _STEPS = 6
 _BLUR_PX = 1.5
@@ -23,7 +23,7 @@ Shift = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedPair:
-    """The part that both pictures show; h and w are smaller than H and W by at most the shift."""
+    """The part that both images show; h and w are smaller than H and W by at most the shift."""
 
     source: RgbImage
     """h×w×3 uint8, untouched but for its border."""
@@ -49,7 +49,7 @@ def align_pair(source: RgbImage, ground_truth: RgbImage) -> AlignedPair:
         key=lambda s: _left(source, ground_truth, s),
     )
     unmoved = _left(source, ground_truth, (0.0, 0.0))
-    if np.hypot(*shift) < _STILL_PX or _left(source, ground_truth, shift) > _SURE_SHARE * unmoved:
+    if np.hypot(*shift) < _STILL_PX or _left(source, ground_truth, shift) > _SURE_FRACTION * unmoved:
         return AlignedPair(source, match_light(ground_truth, source), (0.0, 0.0))
     inner = _common(shift, *source.shape[:2])
     moved = np.ascontiguousarray(_moved(ground_truth, shift)[inner])
@@ -84,8 +84,8 @@ def _step(source: RgbImage, ground_truth: RgbImage, shift: Shift) -> Shift:
     return float(right / longest), float(down / longest)
 
 
-def _smooth_grey(picture: RgbImage) -> NDArray[np.float32]:
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+def _smooth_grey(image: RgbImage) -> NDArray[np.float32]:
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(grey, (0, 0), _BLUR_PX), np.float32)
 
 
@@ -99,10 +99,10 @@ def _difference(source: RgbImage, ground_truth: RgbImage, shift: Shift) -> np.nd
     return np.asarray(cv2.absdiff(source, lit), np.float32).mean(axis=2)
 
 
-def _moved(picture: RgbImage, shift: Shift) -> RgbImage:
+def _moved(image: RgbImage, shift: Shift) -> RgbImage:
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
-    size = (picture.shape[1], picture.shape[0])
-    moved = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    size = (image.shape[1], image.shape[0])
+    moved = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.uint8)
 
 

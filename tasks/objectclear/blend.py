@@ -67,7 +67,7 @@ def scaled_layer(cutout: Cutout, scale: float, foot: tuple[int, int]) -> Layer |
     """
     three = cv2.merge([cutout.matte] * 3)
     parts = [
-        cv2.multiply(cutout.picture, three, scale=1 / 255),
+        cv2.multiply(cutout.image, three, scale=1 / 255),
         cutout.matte,
         cutout.darkening,
         cutout.brightening,
@@ -106,12 +106,12 @@ def blend(plate: RgbImage, layers: Sequence[Layer]) -> RgbImage:
         layers: Far to near, each wholly inside the plate.
 
     Returns:
-        H×W×3 uint8, a new picture; where no layer has its support it equals the plate.
+        H×W×3 uint8, a new image; where no layer has its support it equals the plate.
     """
-    picture = plate.copy()
+    image = plate.copy()
     taken = np.zeros_like(plate) if len(layers) > 1 else None
     for layer in layers:
-        there = picture[layer.window]
+        there = image[layer.window]
         through = cv2.bitwise_not(cv2.merge([layer.matte] * 3))
         light = cv2.bitwise_not(layer.darkening)
         if taken is not None:
@@ -122,11 +122,11 @@ def blend(plate: RgbImage, layers: Sequence[Layer]) -> RgbImage:
             deeper = cv2.max(before, layer.darkening)
             taken[layer.window] = cv2.multiply(deeper, through, scale=1 / 255)
         lit = cv2.add(cv2.multiply(there, light, scale=1 / 255), layer.brightening)
-        picture[layer.window] = cv2.add(layer.colour, cv2.multiply(lit, through, scale=1 / 255))
-    return picture
+        image[layer.window] = cv2.add(layer.colour, cv2.multiply(lit, through, scale=1 / 255))
+    return image
 
 
-def seen_of(layers: Sequence[Layer], size: tuple[int, int]) -> list[tuple[Mask, Region]]:
+def visible_masks(layers: Sequence[Layer], size: tuple[int, int]) -> list[tuple[Mask, Region]]:
     """What is seen of each layer.
 
     Args:
@@ -135,7 +135,7 @@ def seen_of(layers: Sequence[Layer], size: tuple[int, int]) -> list[tuple[Mask, 
 
     Returns:
         For each layer M_o, H×W bool: where it shows by half or more; and M_fg, H×W bool: where it may
-        change the picture at all. M_o lies in M_fg.
+        change the image at all. M_o lies in M_fg.
     """
     through: Matte = np.full(size, 255, np.uint8)
     seen: list[tuple[Mask, Region]] = []
@@ -178,7 +178,7 @@ def match_tone(
     Args:
         layer: As `scaled_layer` gave it.
         scale: Its scale, which has made the capture's own grain finer.
-        captured: Tone of the picture it was cut from.
+        captured: Tone of the image it was cut from.
         plate: Tone of the plate.
         config: How far to go.
         rng: Chooses which part of the grain it gets.
@@ -220,23 +220,23 @@ def _grain() -> NDArray[np.float32]:
     return np.random.default_rng(0x6241).standard_normal((_GRAIN_SIDE, _GRAIN_SIDE), np.float32)
 
 
-# Tone: a picture's mean colour, and the grain its camera left on it.
+# Tone: an image's mean colour, and the grain its camera left on it.
 
 _LAPLACE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _SIGMA_OF_MEDIAN = 1.4826 / 6
 """A normal's σ over its median absolute value, and the filter's own gain (its root square sum is 6)."""
 
 
-def tone_of(picture: RgbImage) -> Tone:
-    """A picture's tone.
+def tone_of(image: RgbImage) -> Tone:
+    """An image's tone.
 
     Grain is told from a filter that is blind to slopes and straight edges (Immerkær 1996), by the median,
     which texture moves less than the mean.
 
     Args:
-        picture: H×W×3 uint8.
+        image: H×W×3 uint8.
     """
-    red, green, blue, _ = cv2.mean(picture)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    red, green, blue, _ = cv2.mean(image)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     fine = np.abs(cv2.filter2D(grey, cv2.CV_32F, _LAPLACE))
     return Tone(mean_rgb=(red, green, blue), grain=float(np.median(fine)) * _SIGMA_OF_MEDIAN)

@@ -1,4 +1,4 @@
-"""What differs between a pair's pictures: the object and all it does to its surroundings (fact 11)."""
+"""What differs between a pair's images: the object and all it does to its surroundings (fact 11)."""
 
 import cv2
 import numpy as np
@@ -32,28 +32,28 @@ class DifferenceConfig(BaseModel):
         default=5,
         ge=0,
         le=100,
-        description="Neither counts below so many times the picture's median difference, its noise.",
+        description="Neither counts below so many times the image's median difference, its noise.",
     )
     rim_levels: float = Field(
         default=5, ge=0, le=255, description="Grey levels by which a pixel at a region's rim must differ."
     )
-    rim_share: float = Field(
+    rim_fraction: float = Field(
         default=0.15,
         ge=0,
         le=1,
         description="Of the greatest difference beside it: JPEG rings by as much about an edge.",
     )
-    least_area_share: float = Field(
+    min_area_fraction: float = Field(
         default=0.003,
         ge=0,
         le=1,
-        description="Of the picture: smaller regions are dropped (OSOR: 2,000 px, 0.0076 of 512×512).",
+        description="Of the image: smaller regions are dropped (OSOR: 2,000 px, 0.0076 of 512×512).",
     )
-    hole_share: float = Field(
+    hole_fraction: float = Field(
         default=0.0019,
         ge=0,
         le=1,
-        description="Of the picture: holes up to this are filled (OSOR: 500 px of 512×512).",
+        description="Of the image: holes up to this are filled (OSOR: 500 px of 512×512).",
     )
 
 
@@ -61,7 +61,7 @@ def changed_region(source: RgbImage, ground_truth: RgbImage, config: DifferenceC
     """Where an aligned pair differs in luminance, chroma or gradient.
 
     Hysteresis: weak change where it hangs together with strong; then closing, holes filled, crumbs dropped.
-    What counts rises with the picture's own noise, or JPEG's would hang together with everything.
+    What counts rises with the image's own noise, or JPEG's would hang together with everything.
 
     Args:
         source: H×W×3 uint8.
@@ -79,9 +79,9 @@ def changed_region(source: RgbImage, ground_truth: RgbImage, config: DifferenceC
     )
     held = regions_holding(cv2.bitwise_or(weak, strong), strong)
     closed = cv2.morphologyEx(held, cv2.MORPH_CLOSE, disc(max(1, round(len(score) / 180))))
-    filled = fill_holes(closed, config.hole_share * closed.size)
+    filled = fill_holes(closed, config.hole_fraction * closed.size)
     trimmed = _trimmed(filled, source, ground_truth, config)
-    return drop_small(trimmed, config.least_area_share * closed.size)
+    return drop_small(trimmed, config.min_area_fraction * closed.size)
 
 
 def _trimmed(region: MatLike, source: RgbImage, ground_truth: RgbImage, config: DifferenceConfig) -> MatLike:
@@ -89,7 +89,7 @@ def _trimmed(region: MatLike, source: RgbImage, ground_truth: RgbImage, config: 
     difference = cv2.absdiff(source, ground_truth).max(axis=2)
     level = max(config.rim_levels, _RIM_ABOVE_NOISE * float(np.median(difference)))
     beside = cv2.dilate(difference, disc(_RIM_PX)).astype(np.float32)
-    differs = difference >= np.maximum(level, config.rim_share * beside)
+    differs = difference >= np.maximum(level, config.rim_fraction * beside)
     core = cv2.erode(region, disc(_RIM_PX))
     kept = cv2.bitwise_or(core, cv2.bitwise_and(region, differs.astype(np.uint8)))
     return cv2.morphologyEx(kept, cv2.MORPH_OPEN, disc(1))

@@ -17,12 +17,12 @@ from data_specs.plate import Plate
 from data_specs.reject import RefusedSample, Reject, RejectReason
 from data_specs.shard import ShardRef
 from data_specs.work import ShardWork
-from tasks.execution import INLINE, WorkersConfig, do_shard
+from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
-from tasks.objectclear.blend import ToneConfig, blend, match_tone, seen_of
+from tasks.objectclear.blend import ToneConfig, blend, match_tone, visible_masks
 from tasks.objectclear.placement import Placed, PlacementConfig, far_to_near, place
 from tasks.storage.shards import ShardReader, decode_cutout, decode_plate, encode_composite, shadow_class_in
-from tasks.storage.shards.result import Harvest, Kept, harvest
+from tasks.storage.shards.result import Kept, ShardResult, harvest
 from tasks.storage.workspace import Workspace
 
 # Compose: cut-outs on a plate become composites, one for each object that can be removed.
@@ -41,7 +41,7 @@ class ComposeConfig(BaseModel):
 def compose(
     config: ComposeConfig, draw: int, plate: Plate, cutouts: Sequence[Cutout]
 ) -> list[Composite] | Reject:
-    """One picture, with the truth about each of its objects (ObjectClear, fact 15).
+    """One image, with the truth about each of its objects (ObjectClear, fact 15).
 
     Args:
         config: Settings; with the draw's number and the parts they decide every byte.
@@ -91,8 +91,8 @@ def _composites(
     layers = [
         match_tone(each.layer, each.scale, each.cutout.tone, plate.tone, config.tone, rng) for each in placed
     ]
-    source = blend(plate.picture, layers)
-    seen = seen_of(layers, plate.ground.shape)
+    source = blend(plate.image, layers)
+    seen = visible_masks(layers, plate.ground.shape)
     objects = tuple(
         PlacedObject(
             cutout=each.cutout.key,
@@ -119,7 +119,7 @@ def _composites(
             source=source,
             mask=mask,
             foreground=foreground,
-            ground_truth=blend(plate.picture, layers[:removed] + layers[removed + 1 :]),
+            ground_truth=blend(plate.image, layers[:removed] + layers[removed + 1 :]),
         )
         for removed, (mask, foreground) in enumerate(seen)
     ]
@@ -137,7 +137,7 @@ class Parts:
 
 
 def choose_parts(
-    rng: np.random.Generator, plates: int, classes: Sequence[ShadowClass], two_share: float
+    rng: np.random.Generator, plates: int, classes: Sequence[ShadowClass], two_object_probability: float
 ) -> Parts | Reject:
     """A plate and one or two cut-outs whose shadows fall alike (ObjectClear, facts 13 and 15).
 
@@ -145,14 +145,14 @@ def choose_parts(
         rng: Draws.
         plates: How many plates there are.
         classes: The shadow class of every cut-out.
-        two_share: Share of draws with two cut-outs, 0..1.
+        two_object_probability: Share of draws with two cut-outs, 0..1.
 
     Returns:
         The parts; or NO_PARTNER where two are to stand together and no other cut-out has the first one's
         class. Such a draw is refused, not made with one, or rare lights would never be seen in pairs.
     """
     plate, first = int(rng.integers(plates)), int(rng.integers(len(classes)))
-    if rng.random() >= two_share:
+    if rng.random() >= two_object_probability:
         return Parts(plate, (first,))
     partners = [number for number, each in enumerate(classes) if each == classes[first] and number != first]
     if not partners:
@@ -176,11 +176,11 @@ class ComposeWork(ShardWork):
     first: int = Field(ge=0)
     count: int = Field(ge=1)
     """Draws, from ``first``."""
-    two_share: float = Field(ge=0, le=1)
+    two_object_probability: float = Field(ge=0, le=1)
     compose: ComposeConfig
 
 
-def compose_draws(workspace: Workspace, work: ComposeWork) -> Harvest:
+def compose_draws(workspace: Workspace, work: ComposeWork) -> ShardResult:
     """Compose each draw; one that finds no place or no partner is refused with its reason."""
     return harvest(workspace, work, "composites", _found(workspace, work))
 
@@ -196,7 +196,7 @@ class _Stock:
         self.classes: list[ShadowClass] = [shadow_class_in(cutouts[place]) for place in cutout_places]
         self.plates = len(plate_places)
 
-        # Not methods: a cache of one's own methods is a circle, and its pictures would outlive the shard
+        # Not methods: a cache of one's own methods is a circle, and its images would outlive the shard
         # until Python looks for circles.
         @lru_cache(_AT_HAND)
         def plate(number: int) -> Plate:
@@ -224,7 +224,7 @@ def _found(workspace: Workspace, work: ComposeWork) -> Iterator[Kept | RefusedSa
 
 def _composed(work: ComposeWork, draw: int, stock: _Stock) -> Iterator[Kept | RefusedSample | Reject]:
     rng = np.random.default_rng([work.compose.seed, draw])
-    parts = choose_parts(rng, stock.plates, stock.classes, work.two_share)
+    parts = choose_parts(rng, stock.plates, stock.classes, work.two_object_probability)
     if isinstance(parts, Reject):
         yield parts.model_copy(update={"name": f"draw {draw} of {work.split}: {parts.name}"})
         return
@@ -232,18 +232,18 @@ def _composed(work: ComposeWork, draw: int, stock: _Stock) -> Iterator[Kept | Re
     made = compose(work.compose, draw, plate, [stock.cutout(number) for number in parts.cutouts])
     if isinstance(made, Reject):
         yield RefusedSample(
-            scene=plate.scene, split=plate.split, reject=made, pictures=_pictures(plate, parts, stock)
+            scene=plate.scene, split=plate.split, reject=made, images=_images(plate, parts, stock)
         )
         return
     for composite in made:
         own = replace(composite, key=derive_key("composite of", work.digest, composite.key))
-        yield Kept(encode_composite(own, work.picture_format), _tally(own, len(made)))
+        yield Kept(encode_composite(own, work.image_format), _tally(own, len(made)))
 
 
-def _pictures(plate: Plate, parts: Parts, stock: _Stock) -> dict[str, np.ndarray]:
+def _images(plate: Plate, parts: Parts, stock: _Stock) -> dict[str, np.ndarray]:
     """The plate, and the objects that found no place on it."""
-    objects = {f"cutout_{place}": stock.cutout(number).picture for place, number in enumerate(parts.cutouts)}
-    return {"picture": plate.picture, **objects}
+    objects = {f"cutout_{place}": stock.cutout(number).image for place, number in enumerate(parts.cutouts)}
+    return {"image": plate.image, **objects}
 
 
 def _tally(composite: Composite, objects: int) -> dict[str, str]:
@@ -255,7 +255,7 @@ def _tally(composite: Composite, objects: int) -> dict[str, str]:
 
 
 SIZE_BOUNDS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
-"""Shares of the picture that part the classes of size; each is twice the one before."""
+"""Shares of the image that part the classes of size; each is twice the one before."""
 SIZE_CLASSES: tuple[str, ...] = (
     f"under {SIZE_BOUNDS[0]:.2%}",
     *(f"{low:.2%} to {high:.2%}" for low, high in zip(SIZE_BOUNDS, SIZE_BOUNDS[1:], strict=False)),
@@ -264,7 +264,7 @@ SIZE_CLASSES: tuple[str, ...] = (
 
 
 def size_class(share: float) -> str:
-    """The class of a share of the picture, 0..1."""
+    """The class of a share of the image, 0..1."""
     return SIZE_CLASSES[int(np.searchsorted(SIZE_BOUNDS, share, side="right"))]
 
 
@@ -275,6 +275,6 @@ def size_class(share: float) -> str:
     cache_policy=BY_WORK,
     **RETRY_LOST_NETWORK,
 )
-def compose_shard(workspace: Workspace, work: ComposeWork, workers: WorkersConfig = INLINE) -> Harvest:
+def compose_shard(workspace: Workspace, work: ComposeWork, workers: WorkersConfig = INLINE) -> ShardResult:
     """One shard of composites."""
-    return do_shard(workers, workspace, "compose", work.digest, compose_draws, work)
+    return run_shard(workers, workspace, "compose", work.digest, compose_draws, work)

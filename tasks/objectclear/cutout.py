@@ -9,11 +9,11 @@ from prefect import task
 from pydantic import Field
 
 from data_specs.arrays import Mask, Region
-from data_specs.captured_pair import CapturedPair, PicturePair
+from data_specs.captured_pair import CapturedPair, ImagePair
 from data_specs.cutout import Cutout, ShadowClass
 from data_specs.keys import derive_key
 from data_specs.reject import RefusedSample, Reject, RejectReason
-from tasks.execution import INLINE, WorkersConfig, do_shard
+from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.ground import bearing, depression, fit_horizon, foot_of, shadow_angle, shadow_class_of
@@ -21,15 +21,15 @@ from tasks.objectclear.layers import effect_layer, object_colours
 from tasks.objectclear.object_mask import CaptureConfig, capture_pair
 from tasks.objectclear.perception import Perception, SeeingWork, load_perception
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.pairs import PairSource, StudioPairs, numbers_of, read_pairs
+from tasks.sources.pairs import PairSource, SyntheticPairs, numbers_of, read_pairs
 from tasks.sources.synthetic.samples import make_shot
 from tasks.storage.shards import encode_cutout
-from tasks.storage.shards.result import Harvest, Kept, harvest
+from tasks.storage.shards.result import Kept, ShardResult, harvest
 from tasks.storage.workspace import Workspace
 
 # Cut out: a captured pair becomes an object with its effect, or a reject (ObjectClear, facts 12 and 13).
 
-_OFF_GROUND_SHARE = 0.05
+_OFF_GROUND_FRACTION = 0.05
 """Of the effect: a shadow that climbs a wall cannot lie on another's floor."""
 
 
@@ -58,7 +58,7 @@ def cut_out(pair: CapturedPair) -> Cutout | Reject:
         split=pair.split,
         origin=pair.origin,
         class_name=pair.class_name,
-        picture=colours[box],
+        image=colours[box],
         matte=pair.matte[box],
         darkening=darkening[box],
         brightening=brightening[box],
@@ -77,9 +77,9 @@ def _fault(pair: CapturedPair, mask: Mask) -> Reject | None:
     if not mask.any():
         return _reject(pair, RejectReason.MASK_EMPTY, "no pixel is covered by half")
     if _touches_border(pair.effect | (pair.matte > 0)):
-        return _reject(pair, RejectReason.CUT_BY_BORDER, "the rest of it is not in the picture")
+        return _reject(pair, RejectReason.CUT_BY_BORDER, "the rest of it is not in the image")
     off_ground = float((pair.effect & ~pair.ground).sum()) / max(1, int(pair.effect.sum()))
-    if off_ground > _OFF_GROUND_SHARE:
+    if off_ground > _OFF_GROUND_FRACTION:
         return _reject(pair, RejectReason.EFFECT_OFF_GROUND, f"{off_ground:.0%} of it")
     foot_depth = _foot_depth(pair, mask, foot_of(mask)[0])
     if not 0 < foot_depth < float("inf"):
@@ -116,11 +116,13 @@ class CutOutWork(SeeingWork):
     @property
     def sees(self) -> bool:
         """See ``SeeingWork.sees``."""
-        return not (isinstance(self.source, StudioPairs) and self.source.known)
+        return not (isinstance(self.source, SyntheticPairs) and self.source.known)
 
 
-def cut_out_pairs(workspace: Workspace, work: CutOutWork, perception: Perception | None = None) -> Harvest:
-    """See, mask and cut out; a pair that fails is refused with its reason and its pictures.
+def cut_out_pairs(
+    workspace: Workspace, work: CutOutWork, perception: Perception | None = None
+) -> ShardResult:
+    """See, mask and cut out; a pair that fails is refused with its reason and its images.
 
     Args:
         workspace: Where to.
@@ -144,10 +146,10 @@ def cut_out_pairs(workspace: Workspace, work: CutOutWork, perception: Perception
 
 def _captured(
     work: CutOutWork, perception: Perception | None
-) -> Iterator[tuple[PicturePair | CapturedPair | None, CapturedPair | Reject]]:
+) -> Iterator[tuple[ImagePair | CapturedPair | None, CapturedPair | Reject]]:
     """Each pair, where it could be read, and what is known of it then."""
     source = work.source
-    if isinstance(source, StudioPairs) and source.known:
+    if isinstance(source, SyntheticPairs) and source.known:
         for number in numbers_of(source, work.first, work.count):
             shot = as_captured_pair(make_shot(source.studio, number), source.studio.split)
             # Another work may cut the same object, and its cut-out is another sample.
@@ -162,9 +164,9 @@ def _captured(
             yield pair, capture_pair(pair, seeing, work.capture, work.flatness)
 
 
-def _refused(pair: PicturePair | CapturedPair, reject: Reject) -> RefusedSample:
-    pictures = {"source": pair.source, "ground_truth": pair.ground_truth}
-    return RefusedSample(scene=pair.scene, split=pair.split, reject=reject, pictures=pictures)
+def _refused(pair: ImagePair | CapturedPair, reject: Reject) -> RefusedSample:
+    images = {"source": pair.source, "ground_truth": pair.ground_truth}
+    return RefusedSample(scene=pair.scene, split=pair.split, reject=reject, images=images)
 
 
 @task(
@@ -174,6 +176,6 @@ def _refused(pair: PicturePair | CapturedPair, reject: Reject) -> RefusedSample:
     cache_policy=BY_WORK,
     **RETRY_LOST_NETWORK,
 )
-def cut_out_shard(workspace: Workspace, work: CutOutWork, workers: WorkersConfig = INLINE) -> Harvest:
+def cut_out_shard(workspace: Workspace, work: CutOutWork, workers: WorkersConfig = INLINE) -> ShardResult:
     """One shard of cut-outs."""
-    return do_shard(workers, workspace, "cut out", work.digest, cut_out_pairs, work)
+    return run_shard(workers, workspace, "cut out", work.digest, cut_out_pairs, work)

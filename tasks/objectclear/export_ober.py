@@ -1,7 +1,7 @@
 """Export composites in OBER's parquet layout, as Hugging Face `datasets` reads it (papers.md, fact 15).
 
-Columns: ``input``, ``gt``, ``object_mask``, ``object_effect_mask`` (pictures), ``subset``, ``split`` (words).
-The pictures' bytes are the shards' own; nothing is encoded again.
+Columns: ``input``, ``gt``, ``object_mask``, ``object_effect_mask`` (images), ``subset``, ``split`` (words).
+The images' bytes are the shards' own; nothing is encoded again.
 """
 
 import json
@@ -17,20 +17,20 @@ from data_specs.keys import Split
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.storage.atomic_files import aside_path, sync_file, sync_folder
 from tasks.storage.shards import ShardReader
-from tasks.storage.shards.codecs import picture_member
+from tasks.storage.shards.codecs import image_member
 from tasks.storage.workspace import Workspace
 
 SUBSET = "simulated"
-_PICTURES = {
+_IMAGES = {
     "input": "source",
     "gt": "ground_truth",
     "object_mask": "mask",
     "object_effect_mask": "foreground",
 }
 _WORDS = ("subset", "split")
-_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ROW_GROUP = 100
-"""Rows the `datasets` viewer reads at once: a group of 512 px pictures is some 100 MB."""
+"""Rows the `datasets` viewer reads at once: a group of 512 px images is some 100 MB."""
 
 
 def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -> dict[str, int]:
@@ -64,9 +64,9 @@ def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -
 
 
 def ober_schema() -> pa.Schema:
-    """The columns, with the metadata by which `datasets` takes the structs for pictures."""
-    fields = [*((name, _PICTURE) for name in _PICTURES), *((name, pa.string()) for name in _WORDS)]
-    features: dict[str, Any] = {name: {"_type": "Image"} for name in _PICTURES}
+    """The columns, with the metadata by which `datasets` takes the structs for images."""
+    fields = [*((name, _IMAGE) for name in _IMAGES), *((name, pa.string()) for name in _WORDS)]
+    features: dict[str, Any] = {name: {"_type": "Image"} for name in _IMAGES}
     features |= {name: {"dtype": "string", "_type": "Value"} for name in _WORDS}
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
@@ -81,12 +81,12 @@ def _places(workspace: Workspace, shards: Sequence[ShardRef]) -> dict[Split, lis
 
 
 def _row(sample: EncodedSample, split: Split) -> dict[str, Any]:
-    pictures: dict[str, Any] = {}
-    for column, name in _PICTURES.items():
-        data = picture_member(sample, name)
+    images: dict[str, Any] = {}
+    for column, name in _IMAGES.items():
+        data = image_member(sample, name)
         suffix = "png" if data.startswith(b"\x89PNG") else "jpg"
-        pictures[column] = {"bytes": data, "path": f"{sample.key}_{column}.{suffix}"}
-    return {**pictures, "subset": SUBSET, "split": split}
+        images[column] = {"bytes": data, "path": f"{sample.key}_{column}.{suffix}"}
+    return {**images, "subset": SUBSET, "split": split}
 
 
 def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:

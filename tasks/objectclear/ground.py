@@ -12,14 +12,14 @@ from data_specs.cutout import SHADOW_DIRECTIONS, ShadowClass
 from data_specs.detection import ClassMap, SurfaceClass
 from tasks.sources.image_ops import label_regions
 
-_MOST_PIXELS = 1500
+_MAX_PIXELS = 1500
 """Pixels that are looked at for a fit: spread evenly, they tell as much as all."""
 _TRIES = 300
 """Planes through three pixels to try; with half the pixels on the ground, one in eight is the ground."""
 _REFITS = 3
 _NEAR = 0.9
 """The quantile of inverse depth that stands for the near ground: a few wild pixels do not move it."""
-_LEAST_VOLUME = 1e-6
+_MIN_VOLUME = 1e-6
 """Of three pixels' directions; less is nearly one line, and its plane anything."""
 
 FloatMap = NDArray[np.float64]
@@ -38,7 +38,7 @@ class GroundPlane:
 
     @property
     def pitch(self) -> float:
-        """Radians between it and the picture's own plane: 0 = a wall straight ahead, or a floor below."""
+        """Radians between it and the image's own plane: 0 = a wall straight ahead, or a floor below."""
         return float(np.arctan2(np.hypot(self.right, self.down), abs(self.ahead)))
 
     @property
@@ -66,8 +66,8 @@ def fit_ground_plane(
     focal_px: float,
     *,
     tolerance: float,
-    least_pitch: float,
-    most_roll: float,
+    min_pitch: float,
+    max_roll: float,
 ) -> GroundPlane | None:
     """The plane that most pixels agree on, among planes that can be ground; the same inputs, the same plane.
 
@@ -76,14 +76,14 @@ def fit_ground_plane(
         among: H×W bool, pixels of known depth, > 0 and finite.
         focal_px: Focal length in pixels.
         tolerance: How far inverse depth may be off, as ``off_plane`` tells it.
-        least_pitch: Radians; see ``GroundPlane.pitch``.
-        most_roll: Radians; see ``GroundPlane.roll``.
+        min_pitch: Radians; see ``GroundPlane.pitch``.
+        max_roll: Radians; see ``GroundPlane.roll``.
 
     Returns:
         The plane; None if no three of the pixels span one that can be ground.
     """
     places = np.flatnonzero(among)
-    places = places[:: max(1, len(places) // _MOST_PIXELS)]
+    places = places[:: max(1, len(places) // _MAX_PIXELS)]
     if len(places) < 3:
         return None
     y, x = directions(depth.shape, focal_px)
@@ -91,7 +91,7 @@ def fit_ground_plane(
     seen = np.stack([x[0, columns], y[rows, 0], np.ones(len(places))], axis=1)
     inverse = 1 / depth.ravel()[places].astype(np.float64)
     planes = _planes_through_three(seen, inverse)
-    planes = planes[[_can_be_ground(GroundPlane(*plane), least_pitch, most_roll) for plane in planes]]
+    planes = planes[[_can_be_ground(GroundPlane(*plane), min_pitch, max_roll) for plane in planes]]
     if not len(planes):
         return None
     # Closeness counts, not only being within the tolerance: a plane aslant between wall and floor is near
@@ -101,7 +101,7 @@ def fit_ground_plane(
     for _ in range(_REFITS):
         on_it = off_plane(inverse, seen @ best) <= tolerance
         refit = np.linalg.lstsq(seen[on_it], inverse[on_it], rcond=None)[0]
-        if not _can_be_ground(GroundPlane(*refit), least_pitch, most_roll):
+        if not _can_be_ground(GroundPlane(*refit), min_pitch, max_roll):
             break
         best = refit
     return GroundPlane(*(float(number) for number in best))
@@ -127,13 +127,13 @@ def _planes_through_three(seen: FloatMap, inverse: FloatMap) -> FloatMap:
     """N×3: planes through threes of P pixels, P×3 directions and P inverse depths."""
     threes = np.random.default_rng(0).integers(0, len(seen), (_TRIES, 3))
     corners = seen[threes]
-    wide = np.abs(np.linalg.det(corners)) > _LEAST_VOLUME
+    wide = np.abs(np.linalg.det(corners)) > _MIN_VOLUME
     solved = np.linalg.solve(corners[wide], inverse[threes[wide]][..., None])[..., 0]
     return np.asarray(solved, np.float64)
 
 
-def _can_be_ground(plane: GroundPlane, least_pitch: float, most_roll: float) -> bool:
-    return plane.pitch >= least_pitch and plane.roll <= most_roll
+def _can_be_ground(plane: GroundPlane, min_pitch: float, max_roll: float) -> bool:
+    return plane.pitch >= min_pitch and plane.roll <= max_roll
 
 
 # Flat ground: where the classes say ground and the depth is that of one plane (papers.md fact 14).
@@ -158,18 +158,18 @@ class FlatGroundConfig(BaseModel):
         gt=0,
         description="How far inverse depth's slope may be off the plane's; 1 is the slope of a wall.",
     )
-    least_pitch_deg: float = Field(
+    min_pitch_deg: float = Field(
         default=20,
         ge=0,
         lt=90,
         description="A plane seen more head-on is a wall, or a floor without horizon.",
     )
-    most_roll_deg: float = Field(default=20, gt=0, le=90, description="A plane that leans more is a slope.")
-    least_island_share: float = Field(
+    max_roll_deg: float = Field(default=20, gt=0, le=90, description="A plane that leans more is a slope.")
+    min_island_fraction: float = Field(
         default=0.01,
         ge=0,
         lt=1,
-        description="A piece of ground smaller than this share of the picture is dropped.",
+        description="A piece of ground smaller than this share of the image is dropped.",
     )
 
 
@@ -191,8 +191,8 @@ def flat_ground(classes: ClassMap, depth: Depth, focal_px: float, config: FlatGr
         ground,
         focal_px,
         tolerance=config.depth_tolerance,
-        least_pitch=float(np.radians(config.least_pitch_deg)),
-        most_roll=float(np.radians(config.most_roll_deg)),
+        min_pitch=float(np.radians(config.min_pitch_deg)),
+        max_roll=float(np.radians(config.max_roll_deg)),
     )
     if plane is None:
         return np.zeros_like(ground)
@@ -204,11 +204,11 @@ def flat_ground(classes: ClassMap, depth: Depth, focal_px: float, config: FlatGr
     off[ground] = inverse - on_plane
     flat = _slope(off) <= config.slope_tolerance * _slope_of(plane, focal_px)
     flat[ground] &= off_plane(inverse, on_plane) <= config.depth_tolerance
-    return _large_pieces(ground & flat, config.least_island_share)
+    return _large_pieces(ground & flat, config.min_island_fraction)
 
 
 def _slope(field: NDArray[np.float64]) -> NDArray[np.float64]:
-    """H×W, at least 0: change a pixel of a field, over a window that grows with the picture."""
+    """H×W, at least 0: change a pixel of a field, over a window that grows with the image."""
     side = max(1, min(field.shape) // _WINDOWS_A_SIDE) | 1
     smooth = np.asarray(cv2.blur(field, (side, side)))
     across, down = (cv2.Sobel(smooth, cv2.CV_64F, dx, 1 - dx, ksize=3, scale=1 / 8) for dx in (1, 0))
@@ -219,18 +219,18 @@ def _slope_of(plane: GroundPlane, focal_px: float) -> float:
     return float(np.hypot(plane.right, plane.down)) / focal_px
 
 
-def _large_pieces(region: Region, least_share: float) -> Region:
+def _large_pieces(region: Region, min_fraction: float) -> Region:
     labels, areas, _ = label_regions(region, connectivity=4)
-    large = areas >= least_share * region.size
+    large = areas >= min_fraction * region.size
     large[0] = False
     return large[labels]
 
 
 # The ground's geometry: its horizon from depth, and where on it a pixel lies.
 
-_LEAST_ROWS = 8
+_MIN_ROWS = 8
 """Ground of fewer rows says nothing about how depth grows."""
-_LEAST_FALL = 0.05
+_MIN_FALL = 0.05
 """Share by which the inverse of depth must fall over the ground's rows; a floor seen from above has none."""
 
 Points = NDArray[np.float64]
@@ -247,24 +247,24 @@ def fit_horizon(depth: Depth, ground: Region) -> float | None:
         ground: H×W bool.
 
     Returns:
-        A row, from the top, often outside the picture; None where the ground shows too few rows or its
+        A row, from the top, often outside the image; None where the ground shows too few rows or its
         depth does not grow upwards.
     """
     rows = np.flatnonzero(ground.any(axis=1))
-    if len(rows) < _LEAST_ROWS:
+    if len(rows) < _MIN_ROWS:
         return None
     shown = ground[rows]
     inverse = np.where(shown, 1 / np.maximum(depth[rows], np.float32(1e-6)), 0)
     heights = inverse.sum(axis=1, dtype=np.float64) / shown.sum(axis=1)
     slope, offset = np.polyfit(rows, heights, 1, w=np.sqrt(shown.sum(axis=1)))
-    if slope * (rows[-1] - rows[0]) <= _LEAST_FALL * heights.max():
+    if slope * (rows[-1] - rows[0]) <= _MIN_FALL * heights.max():
         return None
     horizon = float(-offset / slope)
     return horizon if horizon < rows[-1] else None
 
 
 def depression(row: float, horizon: float, focal_px: float, height_px: int) -> float:
-    """Radians below the horizon at which an upright camera sees a row; its axis is the picture's middle."""
+    """Radians below the horizon at which an upright camera sees a row; its axis is the image's middle."""
     middle = (height_px - 1) / 2
     return float(np.arctan((row - middle) / focal_px) - np.arctan((horizon - middle) / focal_px))
 
@@ -274,7 +274,7 @@ def bearing(column: float, focal_px: float, width_px: int) -> float:
     return float(np.arctan((column - (width_px - 1) / 2) / focal_px))
 
 
-def on_the_ground(
+def to_ground_plane(
     rows: NDArray[np.number],
     columns: NDArray[np.number],
     horizon: float,
@@ -288,7 +288,7 @@ def on_the_ground(
         columns: N columns.
         horizon: As from `fit_horizon`.
         focal_px: Focal length in pixels.
-        size: The picture's height and width.
+        size: The image's height and width.
 
     Returns:
         2×N float64: to the right, and away from the camera.
@@ -302,7 +302,7 @@ def on_the_ground(
 
 # The foot: where an object touches the ground.
 
-_BASE_SHARE = 0.1
+_BASE_FRACTION = 0.1
 """Of the object's height: its lowest part, which is as wide as its base."""
 
 
@@ -330,12 +330,12 @@ def contact_of(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def _base(mask: Mask, rows: NDArray[np.intp]) -> Mask:
     """The rows of the base, the last of them the object's lowest."""
     tall = rows[-1] + 1 - rows[0]
-    return mask[rows[-1] + 1 - max(1, round(_BASE_SHARE * tall)) : rows[-1] + 1]
+    return mask[rows[-1] + 1 - max(1, round(_BASE_FRACTION * tall)) : rows[-1] + 1]
 
 
 # The shadow's direction on the ground, as one of eight classes or none (ObjectClear, fact 13).
 
-LEAST_SHARE = 0.01
+MIN_FRACTION = 0.01
 """A darkened patch of ground smaller than this share of the object is no shadow."""
 _DARK = 12
 """Darkening, of 255, from which ground counts as in shadow."""
@@ -355,7 +355,7 @@ def shadow_angle(
     """Where a shadow falls, seen from above.
 
     The paper does not publish its estimator. This one looks along the line from the middle of the object's
-    base to the middle of its shadow, both on the ground (`on_the_ground`); each pixel weighs as much as the
+    base to the middle of its shadow, both on the ground (`to_ground_plane`); each pixel weighs as much as the
     ground it shows, and as it is dark.
 
     Args:
@@ -371,10 +371,10 @@ def shadow_angle(
     dark = darkening.min(axis=2)
     shadow = (dark >= _DARK) & ground & ~mask
     shadow[: max(0, int(horizon) + 2)] = False
-    if shadow.sum() < LEAST_SHARE * mask.sum():
+    if shadow.sum() < MIN_FRACTION * mask.sum():
         return None
     rows, columns = np.nonzero(shadow)
-    points = on_the_ground(rows, columns, horizon, focal_px, mask.shape)
+    points = to_ground_plane(rows, columns, horizon, focal_px, mask.shape)
     # Seen from above, a pixel covers ground as the cube of its distance.
     weights = dark[rows, columns] * (points[1] ** 3)
     middle = (points * weights).sum(axis=1) / weights.sum()
@@ -385,6 +385,6 @@ def shadow_angle(
 def base_middle(mask: Mask, horizon: float, focal_px: float) -> Points:
     """The middle of an object's base on the ground: to the right and away, in heights of the camera."""
     row, (left, right) = base_of(mask)
-    ends = on_the_ground(np.full(2, row), np.array([left, right]), horizon, focal_px, mask.shape)
+    ends = to_ground_plane(np.full(2, row), np.array([left, right]), horizon, focal_px, mask.shape)
     half_width = (ends[0, 1] - ends[0, 0]) / 2
     return np.array([ends[0].mean(), ends[1, 0] + _BEHIND * half_width])

@@ -1,4 +1,4 @@
-"""The effect layer: what an object does to the light of its surroundings, apart from the picture."""
+"""The effect layer: what an object does to the light of its surroundings, apart from the image."""
 
 import cv2
 import numpy as np
@@ -83,7 +83,7 @@ _TELLING = 20.0
 """Levels by which object and background must differ for the pixel to tell its share."""
 _EVEN = 0.2
 """Shares nearer to one half than this are put on the mask's side of it."""
-_LEAST_INSIDE, _MOST_OUTSIDE = np.float32(128 / 255), np.float32(127 / 255)
+_MIN_INSIDE, _MAX_OUTSIDE = np.float32(128 / 255), np.float32(127 / 255)
 
 
 def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
@@ -118,7 +118,7 @@ def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
 
 def _sided(share: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
     """H×W: shares about one half, on the side of it that the mask says."""
-    sided = np.where(mask, np.maximum(share, _LEAST_INSIDE), np.minimum(share, _MOST_OUTSIDE))
+    sided = np.where(mask, np.maximum(share, _MIN_INSIDE), np.minimum(share, _MAX_OUTSIDE))
     return np.where(np.abs(share - 0.5) < _EVEN, sided, share)
 
 

@@ -1,4 +1,4 @@
-"""Captured masks: a pair of plain pictures becomes a captured pair, or a reject (ObjectClear, fact 11)."""
+"""Captured masks: a pair of plain images becomes a captured pair, or a reject (ObjectClear, fact 11)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.arrays import Mask, Region, RgbImage
-from data_specs.captured_pair import CapturedPair, PicturePair
+from data_specs.captured_pair import CapturedPair, ImagePair
 from data_specs.detection import Box, Detection
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
@@ -22,7 +22,7 @@ from tasks.sources.image_ops import disc, fill_holes, label_regions
 
 # The object's mask: what a detector finds and a segmenter cuts, held against what changed (facts 11, 23).
 
-_HOLE_SHARE = 0.2
+_HOLE_FRACTION = 0.2
 """Of the object: where it happens to look like what it hides it did not change, and is object all the same.
 Larger holes are seen through."""
 
@@ -32,8 +32,8 @@ class MatchConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    least_score: float = Field(default=0.1, ge=0, le=1, description="Less sure detections are not looked at.")
-    least_iou: float = Field(
+    min_score: float = Field(default=0.1, ge=0, le=1, description="Less sure detections are not looked at.")
+    min_iou: float = Field(
         default=0.2,
         ge=0,
         le=1,
@@ -42,16 +42,16 @@ class MatchConfig(BaseModel):
     rival_score: float = Field(
         default=0.25, ge=0, le=1, description="Objects at least so sure must not have changed beside it."
     )
-    rival_share: float = Field(
+    rival_fraction: float = Field(
         default=0.25, gt=0, le=1, description="Of the object's area: less than this is a part or a speck."
     )
-    least_changed_share: float = Field(
+    min_changed_fraction: float = Field(
         default=0.6, ge=0, le=1, description="Of the object's mask: what stayed as it was is not the object."
     )
-    most_regions: int = Field(
+    max_regions: int = Field(
         default=4, ge=1, le=1000, description="More changed regions than this are no pair (OSOR: 4)."
     )
-    unexplained_share: float = Field(
+    unexplained_fraction: float = Field(
         default=0.2,
         ge=0,
         le=1,
@@ -93,10 +93,10 @@ def find_object(
     changed = [
         (mask_iou(mask, region), each, mask)
         for each, mask in zip(found, masks, strict=True)
-        if mask.any() and (mask & region).sum() >= config.least_changed_share * mask.sum()
+        if mask.any() and (mask & region).sum() >= config.min_changed_fraction * mask.sum()
     ]
     best = max(changed, key=lambda one: one[0], default=None)
-    if best is None or best[0] < config.least_iou:
+    if best is None or best[0] < config.min_iou:
         return None
     sure = [mask for _, each, mask in changed if each.score >= config.rival_score]
     joined = _joined(best[1].class_name, best[2], region, sure, config)
@@ -108,7 +108,7 @@ def find_object(
 def _is_rival(detection: Detection, mask: Mask, found: FoundObject, config: MatchConfig) -> bool:
     """Whether this is another object: sure, large enough, and for the most part off the found one."""
     apart = int((mask & found.region & ~found.mask).sum())
-    large = apart >= config.rival_share * found.mask.sum()
+    large = apart >= config.rival_fraction * found.mask.sum()
     return detection.score >= config.rival_score and large and 2 * apart > mask.sum()
 
 
@@ -120,10 +120,10 @@ def mask_iou(first: Mask, second: Mask) -> float:
 
 def _may_match(detection: Detection, region: Region, config: MatchConfig) -> bool:
     """Whether a box is worth a mask: sure enough, and changed as an object that half fills it would be."""
-    if detection.score < config.least_score:
+    if detection.score < config.min_score:
         return False
     inside = region[_rows_and_columns(detection.box)]
-    return inside.size > 0 and bool(inside.mean() >= config.least_changed_share / 2)
+    return inside.size > 0 and bool(inside.mean() >= config.min_changed_fraction / 2)
 
 
 def _rows_and_columns(box: Box) -> tuple[slice, slice]:
@@ -143,15 +143,15 @@ def _joined(
     foreground = kept[labels] & region
     parts = [labels == number for number in np.flatnonzero(~kept)[1:]]
     unexplained = sum(int(part.sum()) for part in parts if not _explained(part, sure, config))
-    if unexplained > config.unexplained_share * region.sum():
+    if unexplained > config.unexplained_fraction * region.sum():
         return None
-    whole = fill_holes(mask.astype(np.uint8), _HOLE_SHARE * float(mask.sum())) > 0
+    whole = fill_holes(mask.astype(np.uint8), _HOLE_FRACTION * float(mask.sum())) > 0
     return FoundObject(class_name, whole, foreground | whole)
 
 
 def _explained(part: Region, sure: Sequence[Mask], config: MatchConfig) -> bool:
     """Whether one of the objects that are sure is what changed here: somebody else who walked through."""
-    return any(mask_iou(mask, part) >= config.least_iou for mask in sure)
+    return any(mask_iou(mask, part) >= config.min_iou for mask in sure)
 
 
 class CaptureConfig(BaseModel):
@@ -159,17 +159,17 @@ class CaptureConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    least_side_px: int = Field(default=64, ge=16, description="Pairs with a shorter side are refused.")
-    greatest_shift_share: float = Field(
+    min_side_px: int = Field(default=64, ge=16, description="Pairs with a shorter side are refused.")
+    max_shift_fraction: float = Field(
         default=0.03,
         ge=0,
         le=0.5,
         description="Of the shorter side: a camera that moved farther did not stand still.",
     )
-    greatest_change_share: float = Field(
-        default=0.5, gt=0, le=1, description="Of the picture: when more has changed, it is not one object."
+    max_change_fraction: float = Field(
+        default=0.5, gt=0, le=1, description="Of the image: when more has changed, it is not one object."
     )
-    greatest_median_levels: float = Field(
+    max_median_levels: float = Field(
         default=10,
         gt=0,
         le=255,
@@ -180,11 +180,11 @@ class CaptureConfig(BaseModel):
 
 
 def capture_pair(
-    pair: PicturePair, perception: Perception, config: CaptureConfig, flatness: FlatGroundConfig
+    pair: ImagePair, perception: Perception, config: CaptureConfig, flatness: FlatGroundConfig
 ) -> CapturedPair | Reject:
     """Masks, ground and depth of a pair.
 
-    M_o is what the detector finds and the segmenter cuts where the pictures differ; M_e is what else differs
+    M_o is what the detector finds and the segmenter cuts where the images differ; M_e is what else differs
     and hangs together with it. Ground and depth are seen without the object, so that its foot has the
     ground's depth.
 
@@ -197,45 +197,45 @@ def capture_pair(
         return fault
     aligned = align_pair(pair.source, pair.ground_truth)
     moved, side = float(np.hypot(*aligned.shift)), min(pair.source.shape[:2])
-    if moved > config.greatest_shift_share * side:
+    if moved > config.max_shift_fraction * side:
         return _reject(pair, RejectReason.CAMERA_MOVED, f"by {moved:.1f} px")
     levels = float(np.median(cv2.absdiff(aligned.source, aligned.ground_truth).max(axis=2)))
-    if levels > config.greatest_median_levels:
-        return _reject(pair, RejectReason.CAMERA_MOVED, f"half of the picture differs by {levels:.0f} levels")
+    if levels > config.max_median_levels:
+        return _reject(pair, RejectReason.CAMERA_MOVED, f"half of the image differs by {levels:.0f} levels")
     region = changed_region(aligned.source, aligned.ground_truth, config.difference)
     fault = _region_fault(pair, region, config)
     if fault is not None:
         return fault
     found = find_object(aligned.source, region, perception.detector, perception.segmenter, config.match)
     if found is None:
-        return _reject(pair, RejectReason.UNEXPLAINED, f"{region.mean():.1%} of the picture changed")
+        return _reject(pair, RejectReason.UNEXPLAINED, f"{region.mean():.1%} of the image changed")
     return _captured(pair, aligned, found, perception, settings=(config, flatness))
 
 
-def _size_fault(pair: PicturePair, config: CaptureConfig) -> Reject | None:
+def _size_fault(pair: ImagePair, config: CaptureConfig) -> Reject | None:
     size, other = pair.source.shape[:2], pair.ground_truth.shape[:2]
     if size != other:
         detail = f"source {size[1]}×{size[0]}, ground truth {other[1]}×{other[0]}"
         return _reject(pair, RejectReason.SIZE_MISMATCH, detail)
-    if min(size) < config.least_side_px:
-        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.least_side_px} px"
+    if min(size) < config.min_side_px:
+        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
         return _reject(pair, RejectReason.TOO_SMALL, detail)
     return None
 
 
-def _region_fault(pair: PicturePair, region: Region, config: CaptureConfig) -> Reject | None:
+def _region_fault(pair: ImagePair, region: Region, config: CaptureConfig) -> Reject | None:
     share, count = float(region.mean()), len(label_regions(region)[1]) - 1
     if not count:
-        return _reject(pair, RejectReason.NO_CHANGE, "the pictures are alike")
-    if share > config.greatest_change_share:
-        return _reject(pair, RejectReason.CAMERA_MOVED, f"{share:.0%} of the picture changed at once")
-    if count > config.match.most_regions:
+        return _reject(pair, RejectReason.NO_CHANGE, "the images are alike")
+    if share > config.max_change_fraction:
+        return _reject(pair, RejectReason.CAMERA_MOVED, f"{share:.0%} of the image changed at once")
+    if count > config.match.max_regions:
         return _reject(pair, RejectReason.MANY_CHANGES, f"{count} regions")
     return None
 
 
 def _captured(
-    pair: PicturePair,
+    pair: ImagePair,
     aligned: AlignedPair,
     found: FoundObject,
     perception: Perception,
@@ -265,5 +265,5 @@ def _captured(
     )
 
 
-def _reject(pair: PicturePair, reason: RejectReason, detail: str) -> Reject:
+def _reject(pair: ImagePair, reason: RejectReason, detail: str) -> Reject:
     return Reject(source="capture pair", name=pair.origin, reason=reason, detail=detail)

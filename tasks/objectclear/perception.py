@@ -96,7 +96,7 @@ class SeeingWork(ShardWork):
     """What cutting out pairs and finding plates have in common."""
 
     files_digest: str = ""
-    """Of the source's files: other pictures under the same names are other work."""
+    """Of the source's files: other images under the same names are other work."""
     first: int = Field(default=0, ge=0)
     flatness: FlatGroundConfig
     perception: PerceptionConfig

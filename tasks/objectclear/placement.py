@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from data_specs.reject import RejectReason
-from tasks.objectclear.blend import Layer, scaled_layer, seen_of
+from tasks.objectclear.blend import Layer, scaled_layer, visible_masks
 from tasks.objectclear.ground import base_of, bearing, contact_of, depression
 
 # Neighbours: may two objects stand as they do?
@@ -37,8 +37,8 @@ def far_to_near(placed: Sequence[Placed]) -> list[Placed]:
     return sorted(placed, key=lambda each: (-each.depth, each.foot))
 
 
-def quarrel(
-    new: Placed, others: Sequence[Placed], plate: Plate, greatest_overlap: float
+def placement_conflict(
+    new: Placed, others: Sequence[Placed], plate: Plate, max_overlap: float
 ) -> RejectReason | None:
     """Why an object cannot stand beside the others: OVERLAP, IN_SHADOW, or None.
 
@@ -46,11 +46,11 @@ def quarrel(
         new: The object.
         others: Those that stand already.
         plate: Under them.
-        greatest_overlap: Share of an object that another may hide.
+        max_overlap: Share of an object that another may hide.
     """
     for other in others:
         far, near = far_to_near([new, other])
-        if _meet(far, near, plate.focal_px) or _hidden_share(far, near, plate) > greatest_overlap:
+        if _meet(far, near, plate.focal_px) or _hidden_fraction(far, near, plate) > max_overlap:
             return RejectReason.OVERLAP
         if _stands_in_shadow(near, far.layer):
             return RejectReason.IN_SHADOW
@@ -70,9 +70,9 @@ def _half_width(placed: Placed, focal_px: float) -> float:
     return (right + 1 - left) / 2 * placed.depth / focal_px
 
 
-def _hidden_share(far: Placed, near: Placed, plate: Plate) -> float:
+def _hidden_fraction(far: Placed, near: Placed, plate: Plate) -> float:
     """Share of the farther object that the nearer one hides."""
-    (seen, _), _ = seen_of([far.layer, near.layer], plate.ground.shape)
+    (seen, _), _ = visible_masks([far.layer, near.layer], plate.ground.shape)
     whole = int(far.layer.mask.sum())
     return 1 - int(seen.sum()) / whole
 
@@ -98,25 +98,25 @@ class PlacementConfig(BaseModel):
     tries: int = Field(
         default=60, ge=1, le=1000, description="Places drawn for one cut-out before it is refused."
     )
-    border_share: float = Field(
+    border_fraction: float = Field(
         default=0.02,
         ge=0,
         lt=0.5,
         description="Of the shorter side: how far object and effect keep from the border.",
     )
-    greatest_scale: float = Field(
+    max_scale: float = Field(
         default=1.0, gt=0, le=4, description="Above 1, cut-outs may be enlarged, which blurs them."
     )
-    least_height_share: float = Field(
-        default=0.06, ge=0, le=1, description="Of the picture's height: the smallest object."
+    min_height_fraction: float = Field(
+        default=0.06, ge=0, le=1, description="Of the image's height: the smallest object."
     )
-    nearer_share: float = Field(
+    nearer_fraction: float = Field(
         default=0.02,
         ge=0,
         le=1,
         description="Share of the object before which the plate may have something nearer.",
     )
-    off_ground_share: float = Field(
+    off_ground_fraction: float = Field(
         default=0.03, ge=0, le=1, description="Share of the effect that may lie off the ground."
     )
     view_degrees: float = Field(
@@ -133,7 +133,7 @@ class PlacementConfig(BaseModel):
         description="By how much the place may lie farther to a side than where the cut-out was captured: "
         "upright things lean outwards at the sides, and shadows turn.",
     )
-    greatest_overlap: float = Field(
+    max_overlap: float = Field(
         default=0.4,
         ge=0,
         le=1,
@@ -167,7 +167,7 @@ def place(
     for pixel in ground[rng.integers(0, len(ground), config.tries)].tolist():
         found = _try(plate, cutout, divmod(pixel, width), config)
         if isinstance(found, Placed):
-            fault = quarrel(found, others, plate, config.greatest_overlap)
+            fault = placement_conflict(found, others, plate, config.max_overlap)
             if fault is None:
                 return found
             found = fault
@@ -218,10 +218,10 @@ def _view_fault(
 def _size_fault(plate: Plate, cutout: Cutout, scale: float, config: PlacementConfig) -> RejectReason | None:
     if any(scale * side > most for side, most in zip(cutout.matte.shape, plate.ground.shape, strict=True)):
         return RejectReason.LARGER_THAN_PLATE
-    if scale > config.greatest_scale:
+    if scale > config.max_scale:
         return RejectReason.ENLARGED
     rows = int((cutout.matte >= 128).any(axis=1).sum())
-    small = scale * rows < config.least_height_share * len(plate.ground)
+    small = scale * rows < config.min_height_fraction * len(plate.ground)
     return RejectReason.TOO_FAR if small else None
 
 
@@ -229,7 +229,7 @@ def _border_fault(
     plate: Plate, top: float, left: float, sides: Sequence[float], config: PlacementConfig
 ) -> RejectReason | None:
     height, width = plate.ground.shape
-    margin = config.border_share * min(height, width)
+    margin = config.border_fraction * min(height, width)
     room = (top, left, height - top - sides[0], width - left - sides[1])
     return RejectReason.OVER_BORDER if min(room) < margin else None
 
@@ -240,9 +240,9 @@ def _ground_fault(plate: Plate, layer: Layer, depth: float, config: PlacementCon
     if not ground[contact_of(layer.mask)].all():
         return RejectReason.OFF_GROUND
     nearer = plate.depth[layer.window] < (1 - _DEPTH_SLACK) * depth
-    if (nearer & layer.mask).sum() > config.nearer_share * layer.mask.sum():
+    if (nearer & layer.mask).sum() > config.nearer_fraction * layer.mask.sum():
         return RejectReason.HIDDEN
     effect = layer.support & (layer.matte == 0)
-    if (effect & ~ground).sum() > config.off_ground_share * effect.sum():
+    if (effect & ~ground).sum() > config.off_ground_fraction * effect.sum():
         return RejectReason.EFFECT_OFF_GROUND
     return None

@@ -13,7 +13,7 @@ from data_specs.keys import Split, derive_key
 from data_specs.plate import Background, Plate
 from data_specs.reject import RefusedSample, Reject, RejectReason
 from models.protocols import DepthEstimator, GroundSegmenter
-from tasks.execution import INLINE, WorkersConfig, do_shard
+from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.ground import FlatGroundConfig, fit_horizon, flat_ground
@@ -21,36 +21,36 @@ from tasks.objectclear.perception import Perception, SeeingWork, load_perception
 from tasks.objectclear.synthetic import _ground
 from tasks.sources.backgrounds import (
     BackgroundSource,
-    StudioBackgrounds,
+    SyntheticBackgrounds,
     numbers_of,
     read_backgrounds,
-    studio_background,
+    synthetic_background,
 )
 from tasks.sources.synthetic.render import render
-from tasks.sources.synthetic.samples import StudioConfig, along_axis, empty_scene
+from tasks.sources.synthetic.samples import SyntheticConfig, along_axis, empty_scene
 from tasks.sources.synthetic.scene import focal_px
 from tasks.storage.shards import encode_plate
-from tasks.storage.shards.result import Harvest, Kept, harvest
+from tasks.storage.shards.result import Kept, ShardResult, harvest
 from tasks.storage.workspace import Workspace
 
-# Plates: a picture with its ground and depth becomes a background, or a reject (ObjectClear, fact 14).
+# Plates: an image with its ground and depth becomes a background, or a reject (ObjectClear, fact 14).
 
 
 class PlateConfig(BaseModel):
-    """Which pictures can be plates. The paper publishes no limits; these are ours."""
+    """Which images can be plates. The paper publishes no limits; these are ours."""
 
     model_config = ConfigDict(frozen=True)
 
-    least_side_px: int = Field(default=64, ge=16, description="A picture with a shorter side is refused.")
-    least_ground_share: float = Field(
-        default=0.05, ge=0, le=1, description="Least share of the picture that is flat ground."
+    min_side_px: int = Field(default=64, ge=16, description="An image with a shorter side is refused.")
+    min_ground_fraction: float = Field(
+        default=0.05, ge=0, le=1, description="Least share of the image that is flat ground."
     )
-    least_agreement: float = Field(
+    min_agreement: float = Field(
         default=0.97,
         ge=0,
         le=1,
-        description="Least share of the picture in which the model that tells the surfaces says the same of "
-        "its mirror image; below, the picture is unlike what it learnt. The tiny model's limit.",
+        description="Least share of the image in which the model that tells the surfaces says the same of "
+        "its mirror image; below, the image is unlike what it learnt. The tiny model's limit.",
     )
 
 
@@ -60,19 +60,19 @@ def make_plate(
     scene: str,
     split: Split,
     origin: str,
-    picture: RgbImage,
+    image: RgbImage,
     ground: Region,
     depth: Depth,
     focal_px: float,
 ) -> Plate | Reject:
-    """A plate from a picture and what is known of its ground.
+    """A plate from an image and what is known of its ground.
 
     Args:
         config: What is asked of it.
         scene: Its lineage.
         split: The split of its scene.
         origin: Where it came from, for people.
-        picture: H×W×3 uint8, as ``tasks.sources.image_files.read_picture`` gives it.
+        image: H×W×3 uint8, as ``tasks.sources.image_files.read_picture`` gives it.
         ground: H×W bool.
         depth: H×W float32, in the unit of the captured pairs; not above 0 where unknown.
         focal_px: Focal length in pixels.
@@ -85,34 +85,34 @@ def make_plate(
     def refused(reason: RejectReason, detail: str) -> Reject:
         return Reject(source="plate", name=origin, reason=reason, detail=detail)
 
-    size = picture.shape[:2]
+    size = image.shape[:2]
     if ground.shape != size or depth.shape != size:
-        detail = f"picture {size}, ground {ground.shape}, depth {depth.shape}"
+        detail = f"image {size}, ground {ground.shape}, depth {depth.shape}"
         return refused(RejectReason.SIZE_MISMATCH, detail)
-    if min(size) < config.least_side_px:
-        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.least_side_px} px"
+    if min(size) < config.min_side_px:
+        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
         return refused(RejectReason.TOO_SMALL, detail)
-    least = max(1, config.least_ground_share * ground.size)
+    least = max(1, config.min_ground_fraction * ground.size)
     if ground.sum() < least:
-        return refused(RejectReason.NO_GROUND, f"{ground.mean():.1%} of the picture")
+        return refused(RejectReason.NO_GROUND, f"{ground.mean():.1%} of the image")
     known = ground & np.isfinite(depth) & (depth > 0)
     if known.sum() < least:
         return refused(RejectReason.NO_SCALE, "the ground's depth is unknown")
     return Plate(
-        key=derive_key("plate", picture, known, depth, focal_px),
+        key=derive_key("plate", image, known, depth, focal_px),
         scene=scene,
         split=split,
         origin=origin,
-        picture=picture,
+        image=image,
         ground=known,
         depth=depth,
         focal_px=focal_px,
         horizon=fit_horizon(depth, known),
-        tone=tone_of(picture),
+        tone=tone_of(image),
     )
 
 
-def studio_plate(config: StudioConfig, number: int, limits: PlateConfig) -> Plate | Reject:
+def synthetic_plate(config: SyntheticConfig, number: int, limits: PlateConfig) -> Plate | Reject:
     """Plate ``number`` of a config: a scene with nothing on its ground."""
     scene = empty_scene(config, number)
     rendering = render(scene, config.size_px)
@@ -122,32 +122,32 @@ def studio_plate(config: StudioConfig, number: int, limits: PlateConfig) -> Plat
         scene=derive_key("studio scene", scene.seed, config.world.model_dump_json()),
         split=config.split,
         origin=f"studio plate:{config.split}/{config.seed}/{number}",
-        picture=rendering.picture,
+        image=rendering.image,
         ground=_ground(rendering.classes, config.size_px),
         depth=along_axis(rendering.depth, focal),
         focal_px=focal,
     )
 
 
-# Mirror agreement: does a model see the same surfaces in a picture and in its mirror image?
+# Mirror agreement: does a model see the same surfaces in an image and in its mirror image?
 
 
-def mirror_agreement(segmenter: GroundSegmenter, picture: RgbImage, classes: ClassMap) -> float:
+def mirror_agreement(segmenter: GroundSegmenter, image: RgbImage, classes: ClassMap) -> float:
     """The share of pixels whose class stays when left and right are exchanged, 0..1.
 
-    No surface turns into another in a mirror. A model that learnt on pictures like this one hardly wavers;
+    No surface turns into another in a mirror. A model that learnt on images like this one hardly wavers;
     shown what it does not know, it guesses, and guesses otherwise.
 
     Args:
         segmenter: The model.
-        picture: H×W×3 uint8.
-        classes: H×W uint8, what the model said of the picture as it is.
+        image: H×W×3 uint8.
+        classes: H×W uint8, what the model said of the image as it is.
     """
-    mirrored = segmenter.classify(np.ascontiguousarray(picture[:, ::-1]))
+    mirrored = segmenter.classify(np.ascontiguousarray(image[:, ::-1]))
     return float((mirrored[:, ::-1] == classes).mean())
 
 
-# Find a plate: a picture's surfaces and depth, the flat ground in them, and so a plate or a reject.
+# Find a plate: an image's surfaces and depth, the flat ground in them, and so a plate or a reject.
 
 
 def find_plate(
@@ -159,10 +159,10 @@ def find_plate(
     scene: str,
     split: Split,
     origin: str,
-    picture: RgbImage,
+    image: RgbImage,
     focal_px: float,
 ) -> Plate | Reject:
-    """A plate from a picture of which nothing is known.
+    """A plate from an image of which nothing is known.
 
     Args:
         segmenter: Tells the surfaces.
@@ -172,7 +172,7 @@ def find_plate(
         scene: Its lineage.
         split: The split of its scene.
         origin: Where it came from, for people.
-        picture: H×W×3 uint8.
+        image: H×W×3 uint8.
         focal_px: Focal length in pixels.
 
     Returns:
@@ -180,23 +180,23 @@ def find_plate(
         of two minds, NOT_FLAT where there is enough ground, but too little of it is flat by its depth, or
         whatever ``make_plate`` refuses.
     """
-    classes = segmenter.classify(picture)
-    agreement = mirror_agreement(segmenter, picture, classes)
-    if agreement < limits.least_agreement:
+    classes = segmenter.classify(image)
+    agreement = mirror_agreement(segmenter, image, classes)
+    if agreement < limits.min_agreement:
         detail = f"mirrored, {1 - agreement:.1%} of it is taken for another surface"
         return Reject(source="plate", name=origin, reason=RejectReason.UNFAMILIAR, detail=detail)
-    depth = np.where(classes == SurfaceClass.SKY, np.float32(np.inf), estimator.estimate(picture))
+    depth = np.where(classes == SurfaceClass.SKY, np.float32(np.inf), estimator.estimate(image))
     ground = flat_ground(classes, depth, focal_px, flatness)
     shown, flat = float((classes == SurfaceClass.GROUND).mean()), float(ground.mean())
-    if flat < limits.least_ground_share <= shown:
-        detail = f"{shown:.1%} of the picture is ground, {flat:.1%} flat ground"
+    if flat < limits.min_ground_fraction <= shown:
+        detail = f"{shown:.1%} of the image is ground, {flat:.1%} flat ground"
         return Reject(source="plate", name=origin, reason=RejectReason.NOT_FLAT, detail=detail)
     return make_plate(
         limits,
         scene=scene,
         split=split,
         origin=origin,
-        picture=picture,
+        image=image,
         ground=ground,
         depth=depth,
         focal_px=focal_px,
@@ -213,11 +213,11 @@ class PlateWork(SeeingWork):
     @property
     def sees(self) -> bool:
         """See ``SeeingWork.sees``."""
-        return not (isinstance(self.source, StudioBackgrounds) and self.source.known)
+        return not (isinstance(self.source, SyntheticBackgrounds) and self.source.known)
 
 
-def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | None = None) -> Harvest:
-    """Tell the ground of each background; what cannot be a plate is refused with its reason and picture.
+def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | None = None) -> ShardResult:
+    """Tell the ground of each background; what cannot be a plate is refused with its reason and image.
 
     Args:
         workspace: Where to.
@@ -230,7 +230,7 @@ def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | 
             if not isinstance(made, Reject):
                 # Other settings may find the same plate again, and it is another work's sample then.
                 own = replace(made, key=derive_key("plate of", work.digest, made.key))
-                yield Kept(encode_plate(own, work.picture_format))
+                yield Kept(encode_plate(own, work.image_format))
             elif background is None:
                 yield made
             else:
@@ -244,9 +244,12 @@ def _plates(
 ) -> Iterator[tuple[Background | None, Plate | Reject]]:
     """Each background, where it could be read, and what became of it."""
     source = work.source
-    if isinstance(source, StudioBackgrounds) and source.known:
+    if isinstance(source, SyntheticBackgrounds) and source.known:
         for number in numbers_of(source, work.first, work.count):
-            yield studio_background(source.studio, number), studio_plate(source.studio, number, work.limits)
+            yield (
+                synthetic_background(source.studio, number),
+                synthetic_plate(source.studio, number, work.limits),
+            )
         return
     seeing = perception or load_perception(work.perception)
     for background in read_backgrounds(source, work.first, work.count):
@@ -257,8 +260,8 @@ def _plates(
 
 
 def _refused(background: Background, reject: Reject) -> RefusedSample:
-    pictures = {"picture": background.picture}
-    return RefusedSample(scene=background.scene, split=background.split, reject=reject, pictures=pictures)
+    images = {"image": background.image}
+    return RefusedSample(scene=background.scene, split=background.split, reject=reject, images=images)
 
 
 def _plate(background: Background, work: PlateWork, perception: Perception) -> Plate | Reject:
@@ -270,7 +273,7 @@ def _plate(background: Background, work: PlateWork, perception: Perception) -> P
         scene=background.scene,
         split=background.split,
         origin=background.origin,
-        picture=background.picture,
+        image=background.image,
         focal_px=background.focal_px,
     )
 
@@ -282,6 +285,6 @@ def _plate(background: Background, work: PlateWork, perception: Perception) -> P
     cache_policy=BY_WORK,
     **RETRY_LOST_NETWORK,
 )
-def plate_shard(workspace: Workspace, work: PlateWork, workers: WorkersConfig = INLINE) -> Harvest:
+def plate_shard(workspace: Workspace, work: PlateWork, workers: WorkersConfig = INLINE) -> ShardResult:
     """One shard of plates."""
-    return do_shard(workers, workspace, "find plates", work.digest, find_plates, work)
+    return run_shard(workers, workspace, "find plates", work.digest, find_plates, work)

@@ -1,4 +1,4 @@
-"""Pool composites: composed pictures become pool items, their truth kept apart as the studio's is."""
+"""Pool composites: composed images become pool items, their truth kept apart as the studio's is."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from data_specs.pool_item import PoolItem
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
-from tasks.execution import INLINE, do_shard
+from tasks.execution import INLINE, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, beside
 from tasks.storage.shards import ShardReader, decode_composite, encode_pool_item, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
@@ -30,9 +30,9 @@ def pool_composites(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
     with ShardReader(workspace, [work.composites]) as reader:
         made = [decode_composite(reader[place]) for place in range(len(reader))]
     write = partial(write_shard, workspace, round=work.round, index=work.index)
-    truths = (encode_triplet(as_triplet(each), work.picture_format) for each in made)
+    truths = (encode_triplet(as_triplet(each), work.image_format) for each in made)
     write(stage="truth", input_digest=beside(work.digest, "truth"), samples=truths)
-    items = (encode_pool_item(as_pool_item(each), work.picture_format) for each in made)
+    items = (encode_pool_item(as_pool_item(each), work.image_format) for each in made)
     return write(stage="pool", input_digest=work.digest, samples=items)
 
 
@@ -50,7 +50,7 @@ def as_triplet(composite: Composite) -> Triplet:
 
 
 def as_pool_item(composite: Composite) -> PoolItem:
-    """The composite as an unlabelled picture: its ground truth stays behind."""
+    """The composite as an unlabelled image: its ground truth stays behind."""
     return PoolItem(
         key=composite.key,
         scene=composite.scene,
@@ -71,4 +71,4 @@ def as_pool_item(composite: Composite) -> PoolItem:
 )
 def pool_composites_shard(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
     """One shard of pool items."""
-    return do_shard(INLINE, workspace, "pool composites", work.digest, pool_composites, work)
+    return run_shard(INLINE, workspace, "pool composites", work.digest, pool_composites, work)

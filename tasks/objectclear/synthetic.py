@@ -6,10 +6,10 @@ from data_specs.arrays import Region
 from data_specs.captured_pair import CapturedPair
 from data_specs.keys import Split
 from tasks.sources.synthetic.lighting import GROUND, Classes
-from tasks.sources.synthetic.samples import Shot, along_axis
+from tasks.sources.synthetic.samples import SyntheticSample, along_axis
 
 
-def as_captured_pair(shot: Shot, split: Split) -> CapturedPair:
+def as_captured_pair(shot: SyntheticSample, split: Split) -> CapturedPair:
     """A shot as a captured pair; its depth is in metres."""
     return CapturedPair(
         key=shot.key,

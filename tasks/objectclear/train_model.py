@@ -15,12 +15,18 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import QualityConfig
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from models.images.tensors import masks_to_tensor, pictures_to_tensor, tensor_to_pictures
+from models.images.tensors import images_to_tensor, masks_to_tensor, tensor_to_images
 from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import ObjectClearNetwork, build_tiny_image_encoder
 from models.objectclear.pipeline import denoise
 from models.training.augmentation import ForegroundPair, augmented
-from models.training.distributed import RunningConfig, Share, moved_to, refuse_cached_latents, training_device
+from models.training.distributed import (
+    RunningConfig,
+    Share,
+    refuse_cached_latents,
+    to_device,
+    training_device,
+)
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.image_encoder import NamedBatch, ObjectNamer, naming_accuracy, naming_loss
 from models.training.losses.object_clear import (
@@ -31,7 +37,7 @@ from models.training.losses.object_clear import (
 )
 from models.training.samplers import MixedBatches
 from tasks.evaluation.success import changed_region
-from tasks.sources.synthetic.samples import HUES, Shot
+from tasks.sources.synthetic.samples import HUES, SyntheticSample
 from tasks.sources.synthetic.scene import SHAPES
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
@@ -71,7 +77,7 @@ def train_object_clear(
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
     def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
-        batch = moved_to(foreground_batch(triplets, share), device)
+        batch = to_device(foreground_batch(triplets, share), device)
         return object_clear_loss(network, batch, loss, share, maps)
 
     with (
@@ -95,9 +101,9 @@ def foreground_batch(triplets: Sequence[Triplet], share: Share) -> ForegroundBat
         for triplet, seed in zip(triplets, seeds, strict=True)
     ]
     return ForegroundBatch(
-        source=pictures_to_tensor([p.source for p in pairs]),
+        source=images_to_tensor([p.source for p in pairs]),
         mask=masks_to_tensor([p.mask for p in pairs]),
-        ground_truth=pictures_to_tensor([p.ground_truth for p in pairs]),
+        ground_truth=images_to_tensor([p.ground_truth for p in pairs]),
         foreground=masks_to_tensor([p.foreground for p in pairs]),
     )
 
@@ -133,8 +139,8 @@ class NamingScore(NamedTuple):
     color_by_chance: float
 
 
-def named_object(shot: Shot) -> NamedObject:
-    """The shot's object, its colour read off the picture."""
+def named_object(shot: SyntheticSample) -> NamedObject:
+    """The shot's object, its colour read off the image."""
     red, green, blue = shot.source[shot.mask].mean(axis=0) / 255
     hue = colorsys.rgb_to_hsv(float(red), float(green), float(blue))[0]
     return NamedObject(
@@ -189,7 +195,7 @@ def _score(namer: ObjectNamer, batch: NamedBatch) -> NamingScore:
 def _collated(draws: Sequence[tuple[NamedObject, bool]]) -> NamedBatch:
     step = {True: -1, False: 1}
     return NamedBatch(
-        source=pictures_to_tensor([each.source[:, :: step[flip]] for each, flip in draws]),
+        source=images_to_tensor([each.source[:, :: step[flip]] for each, flip in draws]),
         mask=masks_to_tensor([each.mask[:, :: step[flip]] for each, flip in draws]),
         shape=torch.tensor([each.shape for each, _ in draws]),
         color=torch.tensor([each.color for each, _ in draws]),
@@ -221,8 +227,8 @@ class PlainObjectClear:
         """See ``RemovalModel.remove``."""
         return [
             removal
-            for pictures, _ in self._sampled(sources, masks, seeds)
-            for removal in tensor_to_pictures(pictures)
+            for images, _ in self._sampled(sources, masks, seeds)
+            for removal in tensor_to_images(images)
         ]
 
     def attention(self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]) -> Tensor:
@@ -241,7 +247,7 @@ class PlainObjectClear:
             device = self.network.unet.device
             source, mask = (
                 tensor.to(device)
-                for tensor in (pictures_to_tensor(sources[part]), masks_to_tensor(masks[part]))
+                for tensor in (images_to_tensor(sources[part]), masks_to_tensor(masks[part]))
             )
             shape = self.network.vae.encode(source[:1]).latent_dist.mode().shape[1:]
             noise = torch.stack(

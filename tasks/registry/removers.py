@@ -41,7 +41,7 @@ _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 @dataclass(frozen=True, slots=True)
 class OpenedRemover:
-    """A remover for pictures of any size, and what it is in words."""
+    """A remover for images of any size, and what it is in words."""
 
     remover: RemovalModel
     title: str

@@ -1,4 +1,4 @@
-"""Which masks belong to which picture, and where each removal goes: by arguments, or by stems in folders."""
+"""Which masks belong to which image, and where each removal goes: by arguments, or by stems in folders."""
 
 import os
 import re
@@ -14,20 +14,20 @@ from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 from tasks.storage.atomic_files import write_durably
 
-# Writing a picture where a user asked for it: whole or not at all, and a clear sentence if it cannot be.
+# Writing an image where a user asked for it: whole or not at all, and a clear sentence if it cannot be.
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _JPEG_QUALITY = 95
 
 
 def check_writable(path: Path) -> None:
-    """Make the folder of a picture that is to be written, and see that it can be written there.
+    """Make the folder of an image that is to be written, and see that it can be written there.
 
     Raises:
         InputError: If the name ends in no suffix of PNG or JPEG, or nothing can be written there.
     """
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise InputError(path, "pictures are written as PNG or JPEG; end the name in .png or .jpg")
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise InputError(path, "images are written as PNG or JPEG; end the name in .png or .jpg")
     if path.is_dir():
         raise InputError(path, "is a folder; name a file in it")
     try:
@@ -38,8 +38,8 @@ def check_writable(path: Path) -> None:
         raise InputError(path, "nothing can be written in this folder; choose another or change its rights")
 
 
-def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a picture by its name's suffix, aside first, replacing what was there.
+def write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write an image by its name's suffix, aside first, replacing what was there.
 
     Args:
         path: Ends in .png (to the bit) or .jpg (quality 95).
@@ -67,30 +67,30 @@ _NUMBERED = re.compile(r"(?P<stem>.+)\.(?P<number>\d+)")
 
 @dataclass(frozen=True, slots=True)
 class RemovalFiles:
-    """One picture, its masks in the order of removal, and the file to write."""
+    """One image, its masks in the order of removal, and the file to write."""
 
     source: Path
     masks: tuple[Path, ...]
     out: Path
 
     def beside(self, kind: str) -> Path:
-        """A further picture's file beside the removal: ``out.png`` → ``out.compare.png``."""
+        """A further image's file beside the removal: ``out.png`` → ``out.compare.png``."""
         return self.out.with_name(f"{self.out.stem}.{kind}.png")
 
 
 def match_files(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalFiles | Reject]:
-    """Match pictures with masks; nothing is opened.
+    """Match images with masks; nothing is opened.
 
-    A mask folder gives a picture ``STEM.jpg`` the masks ``STEM.png``, ``STEM.1.png``, ``STEM.2.png`` …, by
+    A mask folder gives an image ``STEM.jpg`` the masks ``STEM.png``, ``STEM.1.png``, ``STEM.2.png`` …, by
     number. Several mask arguments follow each other.
 
     Args:
-        source: A picture, or a folder of pictures.
-        masks: Files or folders for a picture, folders for a folder.
-        out: A picture's name, or a folder (made if it is missing) for ``STEM.png``.
+        source: An image, or a folder of images.
+        masks: Files or folders for an image, folders for a folder.
+        out: An image's name, or a folder (made if it is missing) for ``STEM.png``.
 
     Returns:
-        In the order of stems; a reject for each stem that lacks its picture or its mask.
+        In the order of stems; a reject for each stem that lacks its image or its mask.
 
     Raises:
         InputError: If an argument does not exist, or does not go with the others.
@@ -99,19 +99,19 @@ def match_files(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalF
         if not path.exists():
             raise InputError(path, "there is no such file or folder")
     if not source.is_dir():
-        return [_for_one_picture(source, masks, out)]
+        return [_for_one_image(source, masks, out)]
     for path in masks:
         if not path.is_dir():
             raise InputError(path, f"is a file, but {source} is a folder; give a folder of masks")
     folders = [path.resolve() for path in (source, *masks, out)]
     if len(set(folders)) < len(folders):
-        raise InputError(out, "pictures, masks and removals must lie in different folders")
+        raise InputError(out, "images, masks and removals must lie in different folders")
     if out.exists() and not out.is_dir():
         raise InputError(out, f"is a file, but {source} is a folder; name a folder")
     return _for_a_folder(source, masks, out)
 
 
-def _for_one_picture(source: Path, masks: Sequence[Path], out: Path) -> RemovalFiles:
+def _for_one_image(source: Path, masks: Sequence[Path], out: Path) -> RemovalFiles:
     found: list[Path] = []
     for path in masks:
         belonging = _masks_by_stem(path, {source.stem}).get(source.stem, []) if path.is_dir() else [path]
@@ -127,30 +127,30 @@ def _for_one_picture(source: Path, masks: Sequence[Path], out: Path) -> RemovalF
 
 
 def _for_a_folder(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalFiles | Reject]:
-    pictures: dict[str, list[Path]] = {}
-    for path in _pictures_in(source):
-        pictures.setdefault(path.stem, []).append(path)
+    images: dict[str, list[Path]] = {}
+    for path in _images_in(source):
+        images.setdefault(path.stem, []).append(path)
     by_stem: dict[str, list[Path]] = {}
     for folder in masks:
-        for stem, found in _masks_by_stem(folder, set(pictures)).items():
+        for stem, found in _masks_by_stem(folder, set(images)).items():
             by_stem.setdefault(stem, []).extend(found)
     matched: list[RemovalFiles | Reject] = []
-    for stem in sorted(set(pictures) | set(by_stem)):
-        if stem not in pictures:
-            matched.append(_reject(stem, RejectReason.MISSING_FILE, "a mask without a picture"))
+    for stem in sorted(set(images) | set(by_stem)):
+        if stem not in images:
+            matched.append(_reject(stem, RejectReason.MISSING_FILE, "a mask without an image"))
         elif stem not in by_stem:
-            matched.append(_reject(stem, RejectReason.MISSING_FILE, "a picture without a mask"))
-        elif len(pictures[stem]) > 1:
-            matched.append(_reject(stem, RejectReason.BAD_RECORD, "more than one picture of this stem"))
+            matched.append(_reject(stem, RejectReason.MISSING_FILE, "an image without a mask"))
+        elif len(images[stem]) > 1:
+            matched.append(_reject(stem, RejectReason.BAD_RECORD, "more than one image of this stem"))
         else:
-            matched.append(RemovalFiles(pictures[stem][0], tuple(by_stem[stem]), out / f"{stem}.png"))
+            matched.append(RemovalFiles(images[stem][0], tuple(by_stem[stem]), out / f"{stem}.png"))
     return matched
 
 
 def _masks_by_stem(folder: Path, stems: set[str]) -> dict[str, list[Path]]:
-    """Masks by the picture they belong to: the plain name first, then by number."""
+    """Masks by the image they belong to: the plain name first, then by number."""
     numbered: dict[str, list[tuple[int, Path]]] = {}
-    for path in _pictures_in(folder):
+    for path in _images_in(folder):
         match = _NUMBERED.fullmatch(path.stem)
         if match and path.stem not in stems:
             numbered.setdefault(match["stem"], []).append((int(match["number"]), path))
@@ -159,8 +159,8 @@ def _masks_by_stem(folder: Path, stems: set[str]) -> dict[str, list[Path]]:
     return {stem: [path for _, path in sorted(found)] for stem, found in numbered.items()}
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURE_SUFFIXES]
+def _images_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _reject(stem: str, reason: RejectReason, detail: str) -> Reject:

@@ -1,4 +1,4 @@
-"""Remove: one picture's objects, mask after mask, from file to file."""
+"""Remove: one image's objects, mask after mask, from file to file."""
 
 import time
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError
 from data_specs.reject import RejectReason
 from models.protocols import AttentiveRemover, RemovalModel
-from tasks.removal.files import RemovalFiles, check_writable, write_picture
-from tasks.sources.image_files import RejectedPicture, check_same_size, read_picture, read_soft_mask
+from tasks.removal.files import RemovalFiles, check_writable, write_image
+from tasks.sources.image_files import RejectedImage, check_same_size, read_image, read_soft_mask
 
-LEAST_SIDE_PX = 16
+MIN_SIDE_PX = 16
 """Below this there is no neighbourhood to remove anything into."""
-_SOFT_SHARE = 0.01
+_SOFT_FRACTION = 0.01
 """Grey pixels for each marked one from which on a mask counts as soft."""
 _GAP_PX = 8
 
@@ -64,13 +64,13 @@ def remove_from_files(
     """Read, remove, write. The removal's own file comes last, so that it stands for all of them.
 
     Args:
-        files: The picture, its masks in order (each sees what the ones before it removed), the output.
-        remover: Takes pictures of any size.
+        files: The image, its masks in order (each sees what the ones before it removed), the output.
+        remover: Takes images of any size.
         seed: Of the noise, the same for each mask.
         extras: What else to write; see ``check_extras``.
 
     Raises:
-        RejectedPicture: If the picture or a mask is refused; nothing is written then.
+        RejectedImage: If the image or a mask is refused; nothing is written then.
         InputError: If the output cannot be written.
     """
     began = time.monotonic()
@@ -80,10 +80,10 @@ def remove_from_files(
     masks, notes = _read_masks(files.masks, source.shape[:2])
     removal, attention = _remove_all(source, masks, remover, seed, extras)
     if attention is not None:
-        write_picture(files.beside("attention"), np.round(attention * 255).astype(np.uint8))
+        write_image(files.beside("attention"), np.round(attention * 255).astype(np.uint8))
     if extras.compare:
-        write_picture(files.beside("compare"), side_by_side(source, removal))
-    write_picture(files.out, removal)
+        write_image(files.beside("compare"), side_by_side(source, removal))
+    write_image(files.out, removal)
     return RemovalReport(
         source=files.source,
         masks=files.masks,
@@ -97,7 +97,7 @@ def remove_from_files(
 
 
 def side_by_side(before: RgbImage, after: RgbImage) -> RgbImage:
-    """Two pictures H×W×3 uint8 with a white gap of 8 px: H×(2W + 8)×3."""
+    """Two images H×W×3 uint8 with a white gap of 8 px: H×(2W + 8)×3."""
     gap = np.full((before.shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.concatenate([before, gap, after], axis=1)
 
@@ -108,11 +108,11 @@ def _beside(files: RemovalFiles, extras: RemovalExtras) -> tuple[Path, ...]:
 
 
 def _read_source(path: Path) -> RgbImage:
-    source = read_picture(path)
+    source = read_image(path)
     height, width = source.shape[:2]
-    if min(height, width) < LEAST_SIDE_PX:
-        detail = f"{width}×{height}, a removal needs {LEAST_SIDE_PX} pixels a side"
-        raise RejectedPicture(path, RejectReason.TOO_SMALL, detail)
+    if min(height, width) < MIN_SIDE_PX:
+        detail = f"{width}×{height}, a removal needs {MIN_SIDE_PX} pixels a side"
+        raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
     return source
 
 
@@ -124,7 +124,7 @@ def _read_masks(paths: tuple[Path, ...], size: tuple[int, int]) -> tuple[list[Ma
         mask, softness = read_soft_mask(path)
         check_same_size(path, mask.shape, size)
         masks.append(mask)
-        if softness > _SOFT_SHARE:
+        if softness > _SOFT_FRACTION:
             notes.append(f"{path}: a soft mask; what is brighter than half grey is removed")
     return masks, tuple(notes)
 

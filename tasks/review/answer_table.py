@@ -49,7 +49,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class _Row(BaseModel):
-    """An answered row. The pictures' columns are for people; nothing in them is opened."""
+    """An answered row. The images' columns are for people; nothing in them is opened."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""The review server's routes: each asks who it is, hands on, and gives JSON, a picture or a page's file."""
+"""The review server's routes: each asks who it is, hands on, and gives JSON, an image or a page's file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from tasks.review.auth import RateLimits, Sessions, csrf_of
 from tasks.review.errors import Refusal, status_of
 from tasks.review.middleware import Guard, PublicUrl
 from tasks.review.quality import batch_quality
-from tasks.review.service import AnswerBody, Desk, LeaseBody, PictureName, ReviewPictures, UndoBody
+from tasks.review.service import AnswerBody, ImageName, LeaseBody, ReviewImages, ReviewService, UndoBody
 from tasks.review.static_files import PageFile, PageFiles
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
@@ -81,10 +81,10 @@ def create_app(
         when_complete: Called with a batch's name after the answer that was its last one wanted.
     """
     ledger, pages = workspace.ledger(keep_connections=True), PageFiles()
-    pictures = ReviewPictures(workspace, ledger)
+    images = ReviewImages(workspace, ledger)
     prefix = public_url.prefix if public_url else ""
     sessions = Sessions(ledger, limits or RateLimits(), secure, prefix)
-    desk = Desk(ledger, pictures, batch, pages.version, when_complete)
+    desk = ReviewService(ledger, images, batch, pages.version, when_complete)
     # A redirect would name this server's own scheme and host; behind a proxy the browser knows others.
     app = FastAPI(
         title="cleanplate review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
@@ -92,7 +92,7 @@ def create_app(
     _add_refusals(app)
     _add_api(app, sessions, desk)
     _add_quality(app, sessions, desk, ledger, pages.version)
-    _add_files(app, sessions, pages, pictures)
+    _add_files(app, sessions, pages, images)
     return Guard(app, hosts, public_url)
 
 
@@ -117,7 +117,7 @@ def _add_refusals(app: FastAPI) -> None:
         )
 
 
-def _add_api(app: FastAPI, sessions: Sessions, desk: Desk) -> None:
+def _add_api(app: FastAPI, sessions: Sessions, desk: ReviewService) -> None:
     asking = Depends(sessions.asking)
 
     @app.post("/api/session")
@@ -146,7 +146,7 @@ def _add_api(app: FastAPI, sessions: Sessions, desk: Desk) -> None:
         return desk.undo(person, body)
 
 
-def _add_quality(app: FastAPI, sessions: Sessions, desk: Desk, ledger: Ledger, version: str) -> None:
+def _add_quality(app: FastAPI, sessions: Sessions, desk: ReviewService, ledger: Ledger, version: str) -> None:
     signed_in = [Depends(sessions.asking)]
 
     @app.get("/api/quality", dependencies=signed_in)
@@ -161,7 +161,7 @@ def _add_quality(app: FastAPI, sessions: Sessions, desk: Desk, ledger: Ledger, v
         return HTMLResponse(quality_page(ledger, desk.judged_batch(), version))
 
 
-def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, pictures: ReviewPictures) -> None:
+def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, images: ReviewImages) -> None:
     @app.get("/")
     def index() -> Response:
         return _file(pages.index)
@@ -173,9 +173,9 @@ def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, pictures: Rev
             raise Refusal(404, "the page has no such file; load the page again")
         return _file(found, "public, max-age=31536000, immutable" if versioned else "no-cache")
 
-    @app.get("/pictures/{candidate}/{name}.png", dependencies=[Depends(sessions.person)])
-    def picture(request: Request, candidate: str, name: PictureName) -> Response:
-        found = pictures.picture(candidate, name)
+    @app.get("/images/{candidate}/{name}.png", dependencies=[Depends(sessions.person)])
+    def image(request: Request, candidate: str, name: ImageName) -> Response:
+        found = images.image(candidate, name)
         headers = {"ETag": found.etag, "Cache-Control": FOR_GOOD}
         if request.headers.get("if-none-match") == found.etag:
             return Response(status_code=304, headers=headers)

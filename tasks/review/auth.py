@@ -40,7 +40,7 @@ def csrf_of(session: str) -> str:
 SIGN_INS = "10 per minute"
 """By one address; right tokens count too."""
 REQUESTS = "1200 per minute"
-"""By one person: 20 a second, pictures not counted."""
+"""By one person: 20 a second, images not counted."""
 
 
 class RateLimits:

@@ -33,12 +33,12 @@ def plan_items(
     Args:
         candidates: Their keys.
         policy: What is wanted.
-        scores: The judge's, 0..1; a candidate without one counts as 0.5, nothing being known of it.
+        scores: The discriminator's, 0..1; a candidate without one counts as 0.5, nothing being known of it.
         gold: Candidates with known answers to choose from; one that is gold is asked as gold only.
     """
-    chosen = _draw(list(gold), round(policy.gold_share * len(candidates)), "gold", policy.seed)
+    chosen = _draw(list(gold), round(policy.gold_fraction * len(candidates)), "gold", policy.seed)
     plain = [key for key in candidates if key not in chosen]
-    shared = _draw(plain, round(policy.overlap_share * len(plain)), "shared", policy.seed)
+    shared = _draw(plain, round(policy.overlap_fraction * len(plain)), "shared", policy.seed)
     items = [
         ReviewItem(candidate=key, answers_wanted=policy.overlap_people if key in shared else 1)
         for key in _ordered(plain, policy, scores)
@@ -58,7 +58,7 @@ def _ordered(keys: Sequence[str], policy: QueuePolicy, scores: Mapping[str, floa
     by_need = sorted(at_random, key=lambda key: abs(scores.get(key, 0.5) - 0.5))
     if policy.order == "uncertain":
         return by_need
-    needed = by_need[: round(policy.mixed_share * len(keys))]
+    needed = by_need[: round(policy.mixed_fraction * len(keys))]
     others = [key for key in at_random if key not in set(needed)]
     return [key for _, key in sorted([*_spread(needed), *_spread(others)], key=_place)]
 
@@ -125,7 +125,7 @@ def known_answers(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, K
 def _plan(workspace: Workspace, refs: Sequence[ShardRef], policy: QueuePolicy) -> list[ReviewItem]:
     ledger, candidates = workspace.ledger(), items_of(workspace, refs, "train")
     scores = {} if policy.order == "random" else ledger.newest_scores(candidates)
-    gold = known_answers(workspace, refs) if policy.gold_share > 0 else {}
+    gold = known_answers(workspace, refs) if policy.gold_fraction > 0 else {}
     return plan_items(candidates, policy, scores, gold)
 
 
@@ -134,7 +134,7 @@ def _unanimous(workspace: Workspace, besides: set[str]) -> dict[str, KnownAnswer
     votes: dict[str, dict[str, KnownAnswer]] = defaultdict(dict)
     for batch in ledger.batches():
         gold = {item.candidate for item in ledger.batch_items(batch.name) if item.gold}
-        for review in ledger.standing_reviews(batch.name):
+        for review in ledger.valid_reviews(batch.name):
             if review.candidate not in gold | besides and review.decision != "skip":
                 votes[review.candidate][review.reviewer] = review.decision
     return {
@@ -152,7 +152,7 @@ def _from_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, Kno
         shown = read_candidates(workspace, ref)
         candidates = [each for each in shown if each.item in known and each.split == "train"]
         oracle = oracle_for(workspace, OracleConfig(), truth, candidates)
-        found.update({each.key: "yes" if oracle.truly_good(each) else "no" for each in candidates})
+        found.update({each.key: "yes" if oracle.is_success(each) else "no" for each in candidates})
     return found
 
 

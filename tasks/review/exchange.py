@@ -1,4 +1,4 @@
-"""Teams with a tool of their own: candidates out with their pictures, answers in, twice without harm."""
+"""Teams with a tool of their own: candidates out with their images, answers in, twice without harm."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ class ExportReport(BaseModel):
     answers: int
     """Already in the ledger; Label Studio is given none of them."""
     files: list[str]
-    """To bring into the tool, relative to the folder; the pictures lie in ``pictures``."""
+    """To bring into the tool, relative to the folder; the images lie in ``images``."""
 
 
 class ImportReport(BaseModel):
@@ -62,10 +62,10 @@ def export_candidates(
     for review in workspace.ledger().reviews():
         reviews[review.candidate].append(review)
     try:
-        (out / "pictures").mkdir(parents=True, exist_ok=True)
+        (out / "images").mkdir(parents=True, exist_ok=True)
         rows = [_written(out, sample) for sample in _samples(workspace, refs, keys)]
         answered = [each for row in rows for each in answer_rows(row, reviews[row["candidate"]])]
-        # The lists come last: where they are, every picture they name is.
+        # The lists come last: where they are, every image they name is.
         if kind == "label-studio":
             files = {"config.xml": label_config().encode(), "tasks.json": tasks_json(rows).encode()}
         elif kind == "csv":
@@ -147,12 +147,12 @@ def _samples(
 
 
 def _written(out: Path, sample: EncodedSample) -> dict[str, str]:
-    """A candidate's columns, its pictures written as they lie in the shard."""
+    """A candidate's columns, its images written as they lie in the shard."""
     candidate = decode_candidate(sample)
     row = {"candidate": candidate.key, "class_name": candidate.class_name, "variant": candidate.variant}
     for member, data in sample.members.items():
         if member != "json":
-            name = f"pictures/{sample.key}.{member}"
+            name = f"images/{sample.key}.{member}"
             (out / name).write_bytes(data)
             row[member.partition(".")[0]] = name
     return row

@@ -1,6 +1,6 @@
 """Label Studio: its labelling config, its tasks out, its annotations in.
 
-A task's pictures are files beside it, named from the folder that is served
+A task's images are files beside it, named from the folder that is served
 (``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``). Nothing that comes back is taken for a path.
 """
 
@@ -60,12 +60,12 @@ class _Task(BaseModel):
 
 
 def label_config() -> str:
-    """The labelling config of a project, XML: three pictures side by side, YES, NO or skip, a reason."""
+    """The labelling config of a project, XML: three images side by side, YES, NO or skip, a reason."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Header", value=QUESTION)
-    pictures = ElementTree.SubElement(view, "View", style="display: flex; gap: 1em")
+    images = ElementTree.SubElement(view, "View", style="display: flex; gap: 1em")
     for name in ("source", "mask", "removal"):
-        ElementTree.SubElement(pictures, "Image", name=name, value=f"${name}")
+        ElementTree.SubElement(images, "Image", name=name, value=f"${name}")
     decision = ElementTree.SubElement(
         view,
         "Choices",
@@ -91,11 +91,11 @@ def tasks_json(rows: Sequence[Mapping[str, str]]) -> str:
     """Tasks to import into a project, one a candidate.
 
     Args:
-        rows: ``candidate``, ``class_name``, ``variant`` and the pictures ``source``, ``mask``, ``removal``.
+        rows: ``candidate``, ``class_name``, ``variant`` and the images ``source``, ``mask``, ``removal``.
     """
-    pictures = ("source", "mask", "removal")
+    images = ("source", "mask", "removal")
     tasks = [
-        {"data": {**row, **{name: f"/data/local-files/?d={row[name]}" for name in pictures}}} for row in rows
+        {"data": {**row, **{name: f"/data/local-files/?d={row[name]}" for name in images}}} for row in rows
     ]
     return json.dumps(tasks, indent=1) + "\n"
 

@@ -1,4 +1,4 @@
-"""Make the guide's example pictures: `python -m tasks.review.make_examples MODEL_FOLDER`.
+"""Make the guide's example images: `python -m tasks.review.make_examples MODEL_FOLDER`.
 
 Real candidates of a trained remover (``models/HASH`` of a demo's workspace) and of the shipped base, on
 studio scenes nobody trains on, judged by exact truth. Of each kind the clearest one is taken, by the rules
@@ -21,7 +21,7 @@ from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.evaluation.success import assess
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.rorem.propose import propose_candidates
-from tasks.sources.synthetic.samples import Shot, StudioConfig, as_pool_item, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, as_pool_item, make_shot
 from tasks.sources.synthetic.scene import World
 
 EXAMPLES_DIR = Path(__file__).parent / "static" / "examples"
@@ -36,7 +36,7 @@ class Judged:
     """A candidate beside the truth about it."""
 
     candidate: Candidate
-    shot: Shot
+    shot: SyntheticSample
     found: Assessment
 
     @property
@@ -106,7 +106,7 @@ RULES: dict[str, Rule] = {
 def judged_candidates(remover: InpaintingRemover) -> Iterator[Judged]:
     """Every candidate of the scenes, with its truth."""
     for world in _WORLDS:
-        config = StudioConfig(world=world, seed=77, split="validation")
+        config = SyntheticConfig(world=world, seed=77, split="validation")
         shots = {shot.key: shot for shot in (make_shot(config, index) for index in range(_SHOTS))}
         items = [as_pool_item(shot, "validation") for shot in shots.values()]
         for candidate in propose_candidates(items, remover, ("tight", "dilated", "left", "right")):
@@ -120,8 +120,8 @@ def strip(candidate: Candidate) -> RgbImage:
     height, width = candidate.mask.shape
     size = (3 * width, 3 * height)
     source, removal = (
-        cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-        for picture in (candidate.source, candidate.removal)
+        cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+        for image in (candidate.source, candidate.removal)
     )
     mask = cv2.resize(candidate.mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -129,9 +129,9 @@ def strip(candidate: Candidate) -> RgbImage:
     return np.asarray(np.hstack([source, removal]), np.uint8)
 
 
-def _grain(picture: RgbImage) -> NDArray[np.float32]:
+def _grain(image: RgbImage) -> NDArray[np.float32]:
     """H×W float32, what a small blur takes away, in grey levels."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.5))
 
 
@@ -142,7 +142,7 @@ def _border(mask: Mask) -> Mask:
 
 def main() -> None:
     """The command line of this file."""
-    parser = argparse.ArgumentParser(description="Make the review guide's example pictures.")
+    parser = argparse.ArgumentParser(description="Make the review guide's example images.")
     parser.add_argument("model", type=Path, help="folder of a trained remover, models/HASH of a workspace")
     model = parser.parse_args().model
     cv2.setNumThreads(1)
@@ -153,8 +153,8 @@ def main() -> None:
         best = max((one for one in judged if one.candidate.item not in taken), key=rule)
         taken.add(best.candidate.item)
         path = EXAMPLES_DIR / f"{name}.jpg"
-        picture = cv2.cvtColor(strip(best.candidate), cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        image = cv2.cvtColor(strip(best.candidate), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
         print(f"{path.name}: {path.stat().st_size / 1e3:.1f} kB, {rule(best):.1f}")
 
 

@@ -24,19 +24,19 @@ from data_specs.errors import InputError
 
 REQUEST_SECONDS = 20.0
 """From a request's first byte, or the connection's start, to its last byte."""
-_MOST_CONNECTIONS = 2000
-_MOST_WAITING = 128
+_MAX_CONNECTIONS = 2000
+_MAX_WAITING = 128
 
 
-def most_connections() -> int:
+def max_connections() -> int:
     """How many may be open at once: half of the files that the process may open; the ledger wants some."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST_CONNECTIONS if allowed == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, allowed // 2)
+    return _MAX_CONNECTIONS if allowed == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS, allowed // 2)
 
 
-def most_waiting() -> int:
+def max_waiting() -> int:
     """How many the system may hold back before they are accepted, all of them at once."""
-    return min(_MOST_WAITING, most_connections() // 4)
+    return min(_MAX_WAITING, max_connections() // 4)
 
 
 class TimedProtocol(H11Protocol):
@@ -49,7 +49,7 @@ class TimedProtocol(H11Protocol):
         """A client is there: its first request is awaited."""
         super().connection_made(transport)
         self._start_clock()
-        if len(self.connections) > most_connections():
+        if len(self.connections) > max_connections():
             self._drop_slowest()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -44,7 +44,7 @@ class Oracle:
         """YES on a success, NO with the reason otherwise; stored as the oracle's, never as a person's."""
         return [self._answer(candidate) for candidate in candidates]
 
-    def truly_good(self, candidate: Candidate) -> bool:
+    def is_success(self, candidate: Candidate) -> bool:
         """The answer without human error."""
         return not self._fault(candidate)
 

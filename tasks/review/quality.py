@@ -12,13 +12,13 @@ from data_specs.review_quality import PairAgreement, PersonQuality, QualityFlag,
 from tasks.review.batches import KnownAnswer
 from tasks.storage.ledger import Ledger
 
-LEAST_ANSWERS = 20
+MIN_ANSWERS = 20
 """Nobody is flagged on fewer; of gold, a quarter of them."""
 TOO_FAST_S = 0.7
-"""Median seconds below which nobody has seen two pictures."""
+"""Median seconds below which nobody has seen two images."""
 ALIKE = 0.97
 """Share of one decision from which on a person says always the same."""
-LEAST_RIGHT = 0.7
+MIN_RIGHT = 0.7
 """Accuracy on gold below which a person is often wrong."""
 
 Votes = Mapping[str, Mapping[str, Decision]]
@@ -139,10 +139,10 @@ def _person(
 
 
 def _flags(counts: Counter[str], seconds: float | None, known: int, right: int) -> Iterable[QualityFlag]:
-    if counts.total() >= LEAST_ANSWERS:
+    if counts.total() >= MIN_ANSWERS:
         if seconds is not None and seconds < TOO_FAST_S:
             yield "answers too fast"
         if max(counts.values()) >= ALIKE * counts.total():
             yield "always says the same"
-    if known >= LEAST_ANSWERS / 4 and right < LEAST_RIGHT * known:
+    if known >= MIN_ANSWERS / 4 and right < MIN_RIGHT * known:
         yield "often wrong on gold"

@@ -14,7 +14,7 @@ _FIRST_SECONDS = 0.5
 _LONGEST_SECONDS = 30.0
 
 
-class Waker:
+class Resumer:
     """A thread that asks again until it is heard; nothing is kept here that a restart would lose.
 
     A batch may be complete before its run has suspended, or while Prefect is away.

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from data_specs.errors import InputError
-from tasks.review.middleware import PublicUrl, TimedProtocol, most_waiting
+from tasks.review.middleware import PublicUrl, TimedProtocol, max_waiting
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -95,7 +95,7 @@ def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
         app,
         http=TimedProtocol,
         ws="none",
-        backlog=most_waiting(),
+        backlog=max_waiting(),
         # Not "warning": every broken request would be a line, and anybody can send a million.
         log_level="error",
         access_log=False,

@@ -21,17 +21,17 @@ from tasks.storage.ledger import Ledger
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace
 
-# Pictures of the candidates under review: found by key in the ledger, read from their shard's tar.
+# Images of the candidates under review: found by key in the ledger, read from their shard's tar.
 
-PictureName = Literal["source", "mask", "removal"]
+ImageName = Literal["source", "mask", "removal"]
 
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 _REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture as it lies in the shard."""
+class Image:
+    """An image as it lies in the shard."""
 
     content: bytes
     media_type: str
@@ -40,7 +40,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the page must know of a candidate before its pictures come."""
+    """What the page must know of a candidate before its images come."""
 
     class_name: str
     width: int
@@ -49,7 +49,7 @@ class Description:
     """x0, y0, x1, y1 in pixels; x1 and y1 lie just beyond the mask."""
 
 
-class ReviewPictures:
+class ReviewImages:
     """Reads candidates that some batch asks about, and no others; safe in many threads."""
 
     def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
@@ -59,8 +59,8 @@ class ReviewPictures:
         self._lock = threading.Lock()
         self.describe = lru_cache(_REMEMBERED)(self._describe)
 
-    def picture(self, candidate: str, name: PictureName) -> Picture:
-        """One picture.
+    def image(self, candidate: str, name: ImageName) -> Image:
+        """One image.
 
         Raises:
             UnknownKeyError: When no batch asks about this candidate.
@@ -70,8 +70,8 @@ class ReviewPictures:
         for suffix, media_type in _MEDIA_TYPES.items():
             content = members.get(f"{name}.{suffix}")
             if content is not None:
-                return Picture(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-        raise UnknownKeyError(f"candidate {candidate} has no picture {name}")
+                return Image(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        raise UnknownKeyError(f"candidate {candidate} has no image {name}")
 
     def _describe(self, candidate: str) -> Description:
         decoded = decode_candidate(self._sample(candidate))
@@ -114,20 +114,20 @@ class UndoBody(BaseModel):
     event: str = Field(pattern=r"^[0-9a-f]{20}$")
 
 
-class Desk:
+class ReviewService:
     """One server's review work."""
 
     def __init__(
         self,
         ledger: Ledger,
-        pictures: ReviewPictures,
+        images: ReviewImages,
         batch: str | None,
         page_version: str,
         when_complete: Callable[[str], None],
     ) -> None:
         """``batch``: the one to ask about; None = all that want answers."""
         self._ledger = ledger
-        self._pictures = pictures
+        self._images = images
         self._batch = batch
         self._page_version = page_version
         self._when_complete = when_complete
@@ -192,7 +192,7 @@ class Desk:
         return {"answers": progress.answers, "per_minute": round(progress.per_minute, 1)}, progress.left
 
     def _item(self, lease: Lease) -> dict[str, Any]:
-        seen = self._pictures.describe(lease.candidate)
+        seen = self._images.describe(lease.candidate)
         names: tuple[Literal["source", "mask", "removal"], ...] = ("source", "mask", "removal")
         return {
             "lease": lease.lease,
@@ -202,5 +202,5 @@ class Desk:
             "width": seen.width,
             "height": seen.height,
             "mask_box": list(seen.mask_box),
-            "pictures": {name: f"pictures/{lease.candidate}/{name}.png" for name in names},
+            "images": {name: f"images/{lease.candidate}/{name}.png" for name in names},
         }

@@ -152,7 +152,7 @@ def settle(workspace: "Workspace", batch: str, ending: Ending, reason: str = "")
         UnknownKeyError: When there is no such batch.
     """
     if batch_ending(workspace, batch) is None:
-        workspace.ledger().settle_batch(batch, _EVENTS[ending], reason)
+        workspace.ledger().close_batch(batch, _EVENTS[ending], reason)
 
 
 def batch_ending(workspace: "Workspace", batch: str) -> Ending | None:

@@ -10,7 +10,7 @@ from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
 from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
-from tasks.execution import INLINE, do_shard
+from tasks.execution import INLINE, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.storage.shards import ShardReader, decode_candidate, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
@@ -44,7 +44,7 @@ def accepted_by_score(
     return [key for key in best if scores[key] > above]
 
 
-def one_of_each(items: Mapping[str, Sequence[str]]) -> list[str]:
+def first_candidates(items: Mapping[str, Sequence[str]]) -> list[str]:
     """One candidate of each item whatever its quality: growth without anybody's judgement."""
     return [min(keys) for keys in items.values()]
 
@@ -79,7 +79,7 @@ def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
         with ShardReader(workspace, work.candidates) as reader:
             for key in work.accepted:
                 triplet = grown_triplet(decode_candidate(reader.by_key(key)))
-                yield encode_triplet(triplet, work.picture_format)
+                yield encode_triplet(triplet, work.image_format)
 
     return write_shard(
         workspace,
@@ -100,4 +100,4 @@ def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
 )
 def grow_shard(workspace: Workspace, work: GrowWork) -> ShardRef:
     """One shard of grown triplets."""
-    return do_shard(INLINE, workspace, "grow", work.digest, grow, work)
+    return run_shard(INLINE, workspace, "grow", work.digest, grow, work)

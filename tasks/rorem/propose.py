@@ -1,17 +1,17 @@
-"""Propose: the current remover edits pool pictures (RORem, stages 2 and 3)."""
+"""Propose: the current remover edits pool images (RORem, stages 2 and 3)."""
 
 from collections.abc import Iterator
 
 from prefect import task
 
 from data_specs.candidate import Candidate
-from data_specs.keys import derive_key, picture_hash
+from data_specs.keys import derive_key, image_hash
 from data_specs.pool_item import PoolItem
 from data_specs.shard import EncodedSample, ShardRef
 from data_specs.work import RemoverRef, ShardWork
 from models.images.mask_variants import MaskVariant, widen
 from models.protocols import RemovalModel
-from tasks.execution import INLINE, WorkersConfig, do_shard
+from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.registry.removers import load_remover
 from tasks.storage.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
@@ -35,7 +35,7 @@ def propose_candidates(
 ) -> Iterator[Candidate]:
     """Every item edited once for each mask variant, the items in order, their variants together.
 
-    A candidate carries its model's and its picture's hash; its key and its noise follow from them.
+    A candidate carries its model's and its image's hash; its key and its noise follow from them.
     """
     keys = [
         [derive_key("candidate", item.key, remover.model_hash, variant) for variant in variants]
@@ -59,7 +59,7 @@ def propose_candidates(
                 class_name=item.class_name,
                 variant=variant,
                 model_hash=remover.model_hash,
-                source_hash=picture_hash(item.source),
+                source_hash=image_hash(item.source),
                 source=item.source,
                 mask=item.mask,
                 removal=removals[number][place],
@@ -73,7 +73,7 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
         with ShardReader(workspace, work.pool) as reader:
             items = [decode_pool_item(reader.by_key(key)) for key in work.items]
         for candidate in propose_candidates(items, load_remover(workspace, work.remover), work.variants):
-            yield encode_candidate(candidate, work.picture_format)
+            yield encode_candidate(candidate, work.image_format)
 
     return write_shard(
         workspace,
@@ -94,4 +94,4 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
 )
 def propose_shard(workspace: Workspace, work: ProposeWork, workers: WorkersConfig = INLINE) -> ShardRef:
     """One shard of candidates, made by a worker."""
-    return do_shard(workers, workspace, "propose", work.digest, propose, work)
+    return run_shard(workers, workspace, "propose", work.digest, propose, work)

@@ -40,14 +40,13 @@ def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> lis
     unused = unused_items(workspace)
     if len(unused) < count:
         raise FlowError(
-            f"the pool has {len(unused)} unused items and {words_of(phase)} needs {count}; "
-            "ingest more pictures"
+            f"the pool has {len(unused)} unused items and {words_of(phase)} needs {count}; ingest more images"
         )
     return _draw(workspace, phase, unused, count, seed)
 
 
 def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: int) -> list[str]:
-    """Keys of the items on which a round's judge is measured: no judge learns from them or their scenes.
+    """Keys of the items that measure a round's discriminator: none learns from them or their scenes.
 
     Validation items, where their truth is known: nobody is asked about those. Elsewhere people's answers are
     the measure, and people are asked about training items only: some are drawn for it, of scenes that no
@@ -67,8 +66,9 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
     apart = ledger.undrawn_items(apart=True)
     if len(apart) < count:
         raise FlowError(
-            f"round {round} needs {count} fresh items to measure its judge on, and the pool has {len(apart)} "
-            "training items of pictures that no phase has used; ingest more pictures"
+            f"round {round} needs {count} fresh items to measure its discriminator on, "
+            f"and the pool has {len(apart)} "
+            "training items of images that no phase has used; ingest more images"
         )
     return _draw(workspace, phase, apart, count, seed)
 

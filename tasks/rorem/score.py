@@ -8,46 +8,46 @@ from pydantic import BaseModel, ConfigDict
 
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
-from data_specs.round import JudgeCurves, JudgeResult
+from data_specs.round import DiscriminatorCurves, DiscriminatorResult
 from data_specs.shard import ShardRef
 from models.protocols import Discriminator
 from models.rorem.calibration import area_under_curve, calibration_error, reliability
-from tasks.execution import INLINE, WorkersConfig, do_shard
+from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import RETRY_LOST_NETWORK
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
-from tasks.rorem.train_discriminator import JudgeRef, load_judge
+from tasks.rorem.train_discriminator import DiscriminatorRef, open_discriminator
 from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 
 
-class JudgeMeasure(BaseModel):
-    """A judge's figures and curves."""
+class DiscriminatorMeasure(BaseModel):
+    """A discriminator's figures and curves."""
 
     model_config = ConfigDict(frozen=True)
 
-    result: JudgeResult
-    curves: JudgeCurves
+    result: DiscriminatorResult
+    curves: DiscriminatorCurves
 
 
-def score_all(judge: Discriminator, candidates: Sequence[Candidate]) -> list[float]:
+def score_all(discriminator: Discriminator, candidates: Sequence[Candidate]) -> list[float]:
     """Calibrated probability of each candidate, 0..1."""
-    return judge.score(
+    return discriminator.score(
         [c.source for c in candidates], [c.mask for c in candidates], [c.removal for c in candidates]
     )
 
 
 class ScoreWork(BaseModel):
-    """A judge's scores of one shard of candidates."""
+    """A discriminator's scores of one shard of candidates."""
 
     model_config = ConfigDict(frozen=True)
 
     ref: ShardRef
-    judge: JudgeRef
+    discriminator: DiscriminatorRef
 
     @property
     def digest(self) -> str:
-        """Names the work by the shard and the judge, wherever its weights lie."""
-        return derive_key("scores", self.ref.name, self.judge.hash)
+        """Names the work by the shard and the discriminator, wherever its weights lie."""
+        return derive_key("scores", self.ref.name, self.discriminator.hash)
 
 
 def score(workspace: Workspace, work: ScoreWork) -> int:
@@ -57,9 +57,9 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
         How many there are.
     """
     candidates = read_candidates(workspace, work.ref)
-    scores = score_all(load_judge(workspace, work.judge), candidates)
+    scores = score_all(open_discriminator(workspace, work.discriminator), candidates)
     workspace.ledger().record_scores(
-        work.judge.hash, dict(zip([c.key for c in candidates], scores, strict=True))
+        work.discriminator.hash, dict(zip([c.key for c in candidates], scores, strict=True))
     )
     return len(scores)
 
@@ -67,24 +67,24 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
 @task(task_run_name="judge {work.ref.name}", **RETRY_LOST_NETWORK)
 def score_shard(workspace: Workspace, work: ScoreWork, workers: WorkersConfig = INLINE) -> int:
     """One shard's scores, given by a worker; how many there are."""
-    return do_shard(workers, workspace, "judge", work.digest, score, work)
+    return run_shard(workers, workspace, "discriminator", work.digest, score, work)
 
 
 def measure(
-    scores: Sequence[float], good: Sequence[bool], keep_above: float, round: int, reviewed: int
-) -> JudgeMeasure:
+    scores: Sequence[float], good: Sequence[bool], score_threshold: float, round: int, reviewed: int
+) -> DiscriminatorMeasure:
     """How far scores can be trusted.
 
     Args:
         scores: N calibrated probabilities of fresh candidates.
         good: N true answers.
-        keep_above: The automated phase's threshold.
+        score_threshold: The automated phase's threshold.
         round: For the report.
-        reviewed: Reviews the judge learnt from, for the report.
+        reviewed: Reviews the discriminator learnt from, for the report.
     """
     values, truth = np.asarray(scores), np.asarray(good, bool)
-    kept = values > keep_above
-    result = JudgeResult(
+    kept = values > score_threshold
+    result = DiscriminatorResult(
         round=round,
         reviewed=reviewed,
         tested=len(values),
@@ -93,19 +93,19 @@ def measure(
         auc=area_under_curve(scores, good),
         base_rate=float(truth.mean()),
         calibration_error=calibration_error(scores, good),
-        # A calibrated judge's success rate is its mean probability, not the share above a threshold.
+        # A calibrated discriminator's success rate is its mean probability, not the share above a threshold.
         success_gap=float(abs(values.mean() - truth.mean())),
     )
-    curves = JudgeCurves(
+    curves = DiscriminatorCurves(
         round=round,
         scores_good=values[truth].tolist(),
         scores_bad=values[~truth].tolist(),
         reliability=reliability(scores, good),
     )
-    return JudgeMeasure(result=result, curves=curves)
+    return DiscriminatorMeasure(result=result, curves=curves)
 
 
-def lacking_truth(
+def without_ground_truth(
     workspace: Workspace, refs: Sequence[ShardRef], truth: Sequence[ShardRef]
 ) -> list[ShardRef]:
     """The shards that hold a candidate of an item whose truth is unknown, as a photograph's is."""
@@ -120,30 +120,30 @@ def good_by_truth(
     known = set(items_of(workspace, truth))
     candidates = [c for ref in refs for c in read_candidates(workspace, ref) if c.item in known]
     knower = oracle_for(workspace, oracle, truth, candidates)
-    return {c.key: knower.truly_good(c) for c in candidates}
+    return {c.key: knower.is_success(c) for c in candidates}
 
 
-@task(task_run_name="measure judge {round}")
-def measure_judge(
+@task(task_run_name="measure discriminator {round}")
+def measure_discriminator(
     workspace: Workspace,
     refs: tuple[ShardRef, ...],
     good: dict[str, bool],
-    judge: JudgeRef,
-    keep_above: float,
+    discriminator: DiscriminatorRef,
+    score_threshold: float,
     round: int,
     reviewed: int,
-) -> JudgeMeasure:
-    """Score fresh candidates of items no judge was trained on, against answers it has not seen.
+) -> DiscriminatorMeasure:
+    """Score fresh candidates of items no discriminator was trained on, against answers it has not seen.
 
     Args:
         workspace: Where the shards lie.
         refs: Shards of the candidates.
         good: Candidate to its answer, from the pool's truth or from people; those without one are left out.
-        judge: The judge.
-        keep_above: The automated phase's threshold.
+        discriminator: The discriminator.
+        score_threshold: The automated phase's threshold.
         round: For the report.
-        reviewed: Reviews the judge learnt from, for the report.
+        reviewed: Reviews the discriminator learnt from, for the report.
     """
     candidates = [c for ref in refs for c in read_candidates(workspace, ref) if c.key in good]
-    scores = score_all(load_judge(workspace, judge), candidates)
-    return measure(scores, [good[c.key] for c in candidates], keep_above, round, reviewed)
+    scores = score_all(open_discriminator(workspace, discriminator), candidates)
+    return measure(scores, [good[c.key] for c in candidates], score_threshold, round, reviewed)

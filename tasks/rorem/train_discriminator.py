@@ -29,19 +29,19 @@ from models.training.distributed import (
 )
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
-from tasks.execution import INLINE, do_shard
+from tasks.execution import INLINE, run_shard
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record, shared_network_at
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace
 from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches, size_buckets
 from tasks.training.progress import training_progress
 
-_LEAST_OF_EACH = 20
+_MIN_OF_EACH = 20
 """Fewer YES or NO than this teach nothing and calibrate nothing."""
 
 
-class JudgeTraining(BaseModel):
-    """All that decides a judge's weights and calibration."""
+class DiscriminatorTraining(BaseModel):
+    """All that decides a discriminator's weights and calibration."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,11 +51,11 @@ class JudgeTraining(BaseModel):
     """The network whose down and mid blocks it borrows."""
     candidates: tuple[ShardRef, ...]
     """Reviewed shards, of all human rounds so far."""
-    judge: DiscriminatorConfig
+    discriminator: DiscriminatorConfig
     training: TrainingConfig
     held_out_items: tuple[str, ...]
     """Pool items whose reviews calibrate and do not train. Best of the remover that will be judged: a
-    better remover than the one a judge learnt from succeeds more often than its scores say."""
+    better remover than the one a discriminator learnt from succeeds more often than its scores say."""
 
     @property
     def digest(self) -> str:
@@ -65,8 +65,8 @@ class JudgeTraining(BaseModel):
         )
 
 
-class JudgeRef(BaseModel):
-    """A judge by name and place."""
+class DiscriminatorRef(BaseModel):
+    """A discriminator by name and place."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,12 +75,12 @@ class JudgeRef(BaseModel):
     backbone: RemoverRef
 
 
-class TrainedJudge(BaseModel):
-    """A trained judge and its loss at each step."""
+class TrainedDiscriminator(BaseModel):
+    """A trained discriminator and its loss at each step."""
 
     model_config = ConfigDict(frozen=True)
 
-    judge: JudgeRef
+    discriminator: DiscriminatorRef
     reviewed: int
     losses: list[float]
 
@@ -88,21 +88,32 @@ class TrainedJudge(BaseModel):
 Answered = list[tuple[Candidate, bool]]
 
 
-def load_judge(workspace: Workspace, ref: JudgeRef) -> LoraDiscriminator:
-    """The judge a ref names, on its backbone; loaded once a process."""
-    return _judge_at(workspace.fetched(ref.folder), workspace.fetched(ref.backbone.folder))
+def open_discriminator(workspace: Workspace, ref: DiscriminatorRef) -> LoraDiscriminator:
+    """The discriminator a ref names, on its backbone; loaded once a process."""
+    return _discriminator_at(workspace.fetched(ref.folder), workspace.fetched(ref.backbone.folder))
 
 
 @lru_cache(maxsize=2)
-def _judge_at(folder: Path, backbone: Path) -> LoraDiscriminator:
+def _discriminator_at(folder: Path, backbone: Path) -> LoraDiscriminator:
     return load_discriminator(folder, shared_network_at(backbone))
 
 
-def newest_judge(workspace: Workspace) -> JudgeRef | None:
-    """The judge trained last whose weights are still there, brought here; None before the first."""
+def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
+    """The discriminator trained last whose weights are still there, brought here; None before the first."""
     trainings = reversed(workspace.ledger().phases("trainings"))
-    judges = (JudgeRef.model_validate(known["judge"]) for known in trainings if "judge" in known)
-    return next((judge for judge in judges if workspace.fetched(judge.folder).is_dir()), None)
+    discriminators = (
+        DiscriminatorRef.model_validate(known["discriminator"])
+        for known in trainings
+        if "discriminator" in known
+    )
+    return next(
+        (
+            discriminator
+            for discriminator in discriminators
+            if workspace.fetched(discriminator.folder).is_dir()
+        ),
+        None,
+    )
 
 
 def split_answers(
@@ -118,12 +129,12 @@ def split_answers(
     return [i for i, h in enumerate(held) if not h], [i for i, h in enumerate(held) if h]
 
 
-def train_judge(
+def train_from_reviews(
     workspace: Workspace,
-    work: JudgeTraining,
+    work: DiscriminatorTraining,
     progress: Progress | None = None,
     running: RunningConfig | None = None,
-) -> TrainedJudge:
+) -> TrainedDiscriminator:
     """Train on the reviews in the ledger; goes on from its checkpoint after a kill.
 
     Raises:
@@ -141,12 +152,12 @@ def train_judge(
         fitting, held = split_answers(answers, set(work.held_out_items))
         if len({answers[i][2] for i in fitting}) < 2 or not held:
             raise FlowError(
-                "too few items are answered to train the judge and to calibrate it; review more items"
+                "too few items are answered to train the discriminator and to calibrate it; review more items"
             )
         running = running or RunningConfig()
-        refuse_cached_latents(running, "the judge draws other colours of a candidate each time")
+        refuse_cached_latents(running, "the discriminator draws other colours of a candidate each time")
         network = network_at(workspace.fetched(work.backbone.folder))
-        module = DiscriminatorNetwork(network, work.judge, work.training.seed)
+        module = DiscriminatorNetwork(network, work.discriminator, work.training.seed)
         network.to(training_device())
         samples, groups = _drawn_from(reader, [answers[i] for i in fitting])
         batches = review_batches(
@@ -161,27 +172,27 @@ def train_judge(
             known = _known(workspace, phase, checkpoint)
             if known is not None:
                 return known
-            judge = LoraDiscriminator(module.to(training_device()), work.judge)
+            discriminator = LoraDiscriminator(module.to(training_device()), work.discriminator)
             _calibrate(
-                judge,
+                discriminator,
                 [decode_candidate(reader.by_key(answers[i][0])) for i in held],
                 [answers[i][2] for i in held],
             )
             for part in (network, module):
                 part.to("cpu")
-            trained = _keep(workspace, work, digest, judge, len(answers), losses)
+            trained = _keep(workspace, work, digest, discriminator, len(answers), losses)
             workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
             drop_checkpoint(checkpoint)
             return trained
 
 
-def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedJudge | None:
+def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedDiscriminator | None:
     """The training as the ledger knows it, if its weights are still there."""
     known = workspace.ledger().phase("trainings", phase)
-    if known is None or not workspace.fetched(known["judge"]["folder"]).is_dir():
+    if known is None or not workspace.fetched(known["discriminator"]["folder"]).is_dir():
         return None
     drop_checkpoint(checkpoint)
-    return TrainedJudge.model_validate(known)
+    return TrainedDiscriminator.model_validate(known)
 
 
 def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, bool]]:
@@ -191,9 +202,9 @@ def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, 
     candidates = (decode_candidate(sample) for sample in reader if sample.split == "train")
     answers = [(c.key, c.item, decided[c.key]) for c in candidates if c.key in decided]
     yes = sum(good for _, _, good in answers)
-    if min(yes, len(answers) - yes) < _LEAST_OF_EACH:
+    if min(yes, len(answers) - yes) < _MIN_OF_EACH:
         raise FlowError(
-            f"the judge needs {_LEAST_OF_EACH} YES and {_LEAST_OF_EACH} NO, and has {yes} and "
+            f"the discriminator needs {_MIN_OF_EACH} YES and {_MIN_OF_EACH} NO, and has {yes} and "
             f"{len(answers) - yes}; review more items"
         )
     return answers
@@ -202,7 +213,7 @@ def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, 
 def _drawn_from(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tuple[ReviewSamples, Groups]:
     """Samples with the YES first, and the two groups every batch is shared between.
 
-    Where pictures are of several sizes, each batch is of one size instead, YES and NO as they come.
+    Where images are of several sizes, each batch is of one size instead, YES and NO as they come.
     """
     ordered = [(key, yes) for wanted in (True, False) for key, _, yes in answers if yes is wanted]
     yes = sum(good for _, good in ordered)
@@ -211,38 +222,40 @@ def _drawn_from(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tu
     return ReviewSamples(reader, ordered), SizeBuckets(sizes) if len(sizes) > 1 else halves
 
 
-def _calibrate(judge: LoraDiscriminator, candidates: list[Candidate], labels: list[bool]) -> None:
-    logits = judge.logits(
+def _calibrate(discriminator: LoraDiscriminator, candidates: list[Candidate], labels: list[bool]) -> None:
+    logits = discriminator.logits(
         [c.source for c in candidates], [c.mask for c in candidates], [c.removal for c in candidates]
     )
-    judge.slope, judge.offset = fit_platt(logits, labels)
+    discriminator.slope, discriminator.offset = fit_platt(logits, labels)
 
 
 def _keep(
     workspace: Workspace,
-    work: JudgeTraining,
+    work: DiscriminatorTraining,
     digest: str,
-    judge: LoraDiscriminator,
+    discriminator: LoraDiscriminator,
     reviewed: int,
     losses: list[float],
-) -> TrainedJudge:
-    folder = keep_model(workspace, digest, judge.save)
+) -> TrainedDiscriminator:
+    folder = keep_model(workspace, digest, discriminator.save)
     entry = record(
         workspace,
         kind="discriminator",
-        model_hash=judge.model_hash,
+        model_hash=discriminator.model_hash,
         folder=folder,
         parent=work.backbone.hash,
         dataset_version=None,
-        metrics={"slope": judge.slope, "offset": judge.offset, "reviewed": float(reviewed)},
-        settings=work.model_dump(mode="json", include={"judge", "training"}),
+        metrics={"slope": discriminator.slope, "offset": discriminator.offset, "reviewed": float(reviewed)},
+        settings=work.model_dump(mode="json", include={"discriminator", "training"}),
     )
-    ref = JudgeRef(hash=entry.hash, folder=entry.path, backbone=work.backbone)
-    return TrainedJudge(judge=ref, reviewed=reviewed, losses=losses)
+    ref = DiscriminatorRef(hash=entry.hash, folder=entry.path, backbone=work.backbone)
+    return TrainedDiscriminator(discriminator=ref, reviewed=reviewed, losses=losses)
 
 
 @task(task_run_name="train {work.name}")
-def train_discriminator(workspace: Workspace, work: JudgeTraining) -> TrainedJudge:
-    """Train and calibrate a judge, with a progress bar here and in Prefect."""
+def train_discriminator(workspace: Workspace, work: DiscriminatorTraining) -> TrainedDiscriminator:
+    """Train and calibrate a discriminator, with a progress bar here and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
-        return do_shard(INLINE, workspace, "train judge", work.digest, train_judge, work, progress)
+        return run_shard(
+            INLINE, workspace, "train discriminator", work.digest, train_from_reviews, work, progress
+        )

@@ -17,7 +17,7 @@ from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.distributed import RunningConfig, Share, first_process_first, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
-from tasks.execution import INLINE, do_shard
+from tasks.execution import INLINE, run_shard
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record
 from tasks.storage.dataset.versions import load_samples
 from tasks.storage.shards import ShardReader
@@ -223,4 +223,4 @@ def keep_trained(
 def retrain(workspace: Workspace, work: RemoverTraining) -> Trained:
     """Fine-tune a remover, with a progress bar here and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
-        return do_shard(INLINE, workspace, "train remover", work.digest, train_remover, work, progress)
+        return run_shard(INLINE, workspace, "train remover", work.digest, train_remover, work, progress)

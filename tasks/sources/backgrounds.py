@@ -9,21 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.arrays import RgbImage
 from data_specs.errors import InputError
-from data_specs.keys import derive_key, picture_hash
+from data_specs.keys import derive_key, image_hash
 from data_specs.plate import Background
 from data_specs.reject import Reject, RejectReason
 from tasks.sources.clip.clip import ClipConfig, clip_scene
-from tasks.sources.image_files import RejectedPicture, path_inside, read_picture
-from tasks.sources.image_ops import Square, cut_picture
-from tasks.sources.pairs import PictureLimits
+from tasks.sources.image_files import RejectedImage, path_inside, read_image
+from tasks.sources.image_ops import Square, cut_image
+from tasks.sources.pairs import ImageLimits
 from tasks.sources.scenes import by_pixels, film_of
 from tasks.sources.synthetic.render import render
-from tasks.sources.synthetic.samples import StudioConfig, empty_scene
+from tasks.sources.synthetic.samples import SyntheticConfig, empty_scene
 from tasks.sources.synthetic.scene import focal_px
-from tasks.sources.triplet_files import PICTURE_SUFFIXES
+from tasks.sources.triplet_files import IMAGE_SUFFIXES
 
 
-class FolderBackgrounds(PictureLimits):
+class FolderBackgrounds(ImageLimits):
     """The JPEG and PNG files of one folder."""
 
     kind: Literal["folder"] = "folder"
@@ -40,16 +40,16 @@ class ClipBackground(BaseModel):
     kind: Literal["clip"] = "clip"
     clip: ClipConfig = Field(default=ClipConfig(), description="How it is read.")
     size_px: int = Field(default=512, ge=64, le=2048, description="Side of the plate.")
-    focal_share: float = Field(default=1.0, gt=0, le=20, description="Focal length over the plate's side.")
+    focal_fraction: float = Field(default=1.0, gt=0, le=20, description="Focal length over the plate's side.")
 
 
-class StudioBackgrounds(BaseModel):
-    """The studio's scenes with nothing on their ground, with what it knows of them or as plain pictures."""
+class SyntheticBackgrounds(BaseModel):
+    """The studio's scenes with nothing on their ground, with what it knows of them or as plain images."""
 
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["studio"] = "studio"
-    studio: StudioConfig = Field(default=StudioConfig(size_px=128), description="What is filmed.")
+    studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
     scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
     known: bool = Field(
         default=True, description="Take the studio's own ground and depth; if not, perception must find them."
@@ -57,7 +57,7 @@ class StudioBackgrounds(BaseModel):
 
 
 BackgroundSource = Annotated[
-    FolderBackgrounds | ClipBackground | StudioBackgrounds, Field(discriminator="kind")
+    FolderBackgrounds | ClipBackground | SyntheticBackgrounds, Field(discriminator="kind")
 ]
 
 
@@ -67,9 +67,9 @@ def count_backgrounds(source: BackgroundSource) -> int:
     Raises:
         InputError: When the folder is missing.
     """
-    if isinstance(source, StudioBackgrounds):
+    if isinstance(source, SyntheticBackgrounds):
         return source.scenes
-    return len(pictures_in(source.path)) if isinstance(source, FolderBackgrounds) else 1
+    return len(images_in(source.path)) if isinstance(source, FolderBackgrounds) else 1
 
 
 def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterator[Background | Reject]:
@@ -78,55 +78,55 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
     Raises:
         InputError: When the source as a whole cannot be read.
     """
-    if isinstance(source, StudioBackgrounds):
-        return (studio_background(source.studio, number) for number in numbers_of(source, first, count))
+    if isinstance(source, SyntheticBackgrounds):
+        return (synthetic_background(source.studio, number) for number in numbers_of(source, first, count))
     if isinstance(source, ClipBackground):
         return islice((_of_clip(each) for each in (source,)), first, first + count)
-    paths = pictures_in(source.path)[first : first + count]
+    paths = images_in(source.path)[first : first + count]
     return (_of_file(path, source) for path in paths)
 
 
-def numbers_of(source: StudioBackgrounds, first: int, count: int) -> range:
+def numbers_of(source: SyntheticBackgrounds, first: int, count: int) -> range:
     """The numbers of scenes ``first`` to ``first + count``, as far as there are so many."""
     return range(first, min(source.scenes, first + count))
 
 
-def middle_square(picture: RgbImage, size_px: int) -> RgbImage:
+def middle_square(image: RgbImage, size_px: int) -> RgbImage:
     """S×S×3 uint8: the largest square in the middle, in its own size where that is smaller."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = min(height, width)
     square = Square(left=(width - side) // 2, top=(height - side) // 2, side=side)
-    return cut_picture(picture, square, min(size_px, side))
+    return cut_image(image, square, min(size_px, side))
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """What is named as a JPEG or PNG there, in order.
 
     Raises:
         InputError: When the folder is missing.
     """
     if not folder.is_dir():
-        raise InputError(folder, "it is no folder; name one that holds pictures")
+        raise InputError(folder, "it is no folder; name one that holds images")
     return [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
     ]
 
 
 def _of_file(path: Path, source: FolderBackgrounds) -> Background | Reject:
     try:
-        whole = read_picture(path_inside(source.path, path.name), limit_pixels=source.limit_pixels)
-    except RejectedPicture as error:
+        whole = read_image(path_inside(source.path, path.name), max_pixels=source.max_pixels)
+    except RejectedImage as error:
         return error.as_reject("backgrounds", path.name)
-    picture = middle_square(whole, source.size_px)
+    image = middle_square(whole, source.size_px)
     scene, split = by_pixels(path, whole, source, film_of("backgrounds", source.path, path.name))
     return Background(
         scene=scene,
         split=split,
         origin=f"folder:{source.path.name}/{path.name}",
-        picture=picture,
-        focal_px=source.focal_share * len(picture) * max(whole.shape[:2]) / min(whole.shape[:2]),
+        image=image,
+        focal_px=source.focal_fraction * len(image) * max(whole.shape[:2]) / min(whole.shape[:2]),
     )
 
 
@@ -136,23 +136,23 @@ def _of_clip(source: ClipBackground) -> Background | Reject:
     if plate is None:
         detail = "its frames show no one scene"
         return Reject(source="backgrounds", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
-    picture = middle_square(plate, source.size_px)
+    image = middle_square(plate, source.size_px)
     return Background(
-        scene=derive_key("clip scene", picture_hash(plate)),
+        scene=derive_key("clip scene", image_hash(plate)),
         split="train",
         origin=f"clip:{name}",
-        picture=picture,
-        focal_px=source.focal_share * len(picture),
+        image=image,
+        focal_px=source.focal_fraction * len(image),
     )
 
 
-def studio_background(config: StudioConfig, number: int) -> Background:
+def synthetic_background(config: SyntheticConfig, number: int) -> Background:
     """Empty scene ``number`` of a config."""
     scene = empty_scene(config, number)
     return Background(
         scene=derive_key("studio scene", scene.seed, config.world.model_dump_json()),
         split=config.split,
         origin=f"studio plate:{config.split}/{config.seed}/{number}",
-        picture=render(scene, config.size_px).picture,
+        image=render(scene, config.size_px).image,
         focal_px=focal_px(scene, config.size_px),
     )

@@ -1,4 +1,4 @@
-"""Pictures and masks parsed at the edge: a file becomes an array, or a named reason why not.
+"""Images and masks parsed at the edge: a file becomes an array, or a named reason why not.
 
 What a header says (size, depth, channels, orientation) is asked of Pillow without decoding a pixel;
 pixels are decoded by simplejpeg, which tells of damage, and cv2 (PNG). Decided here, and why:
@@ -36,8 +36,8 @@ _GREY_MARGIN = 32
 _SIXTEEN_BIT = re.compile(r"^(I|F)")
 
 
-class RejectedPicture(InputError):
-    """One picture is refused; its sample becomes a ``Reject`` and the run goes on.
+class RejectedImage(InputError):
+    """One image is refused; its sample becomes a ``Reject`` and the run goes on.
 
     Args:
         path: The file.
@@ -58,8 +58,8 @@ class RejectedPicture(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFacts:
-    """What a picture's header says; nothing has been decoded."""
+class ImageFacts:
+    """What an image's header says; nothing has been decoded."""
 
     height: int
     width: int
@@ -71,27 +71,27 @@ class PictureFacts:
     """EXIF orientation, 1..8; 1 = upright."""
 
 
-def picture_facts(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> PictureFacts:
-    """Read a picture's header.
+def image_facts(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
+    """Read an image's header.
 
     Raises:
-        RejectedPicture: MISSING_FILE, UNREADABLE or TOO_MANY_PIXELS.
+        RejectedImage: MISSING_FILE, UNREADABLE or TOO_MANY_PIXELS.
     """
     try:
         # No formats beyond these two: each one more is a parser more for hostile files to try.
         with opened_file(path) as file, Image.open(file, formats=("JPEG", "PNG")) as opened:
             width, height = opened.size
             orientation = _orientation(opened)
-            facts = PictureFacts(height, width, opened.mode, str(opened.format), orientation)
+            facts = ImageFacts(height, width, opened.mode, str(opened.format), orientation)
     except Image.DecompressionBombError as error:
-        raise RejectedPicture(path, RejectReason.TOO_MANY_PIXELS, str(error)) from error
+        raise RejectedImage(path, RejectReason.TOO_MANY_PIXELS, str(error)) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, struct.error) as error:
-        raise RejectedPicture(
+        raise RejectedImage(
             path, RejectReason.UNREADABLE, "neither JPEG nor PNG, or its header is broken"
         ) from error
-    if width * height > limit_pixels:
-        raise RejectedPicture(
-            path, RejectReason.TOO_MANY_PIXELS, f"{width}×{height} is over {limit_pixels} pixels"
+    if width * height > max_pixels:
+        raise RejectedImage(
+            path, RejectReason.TOO_MANY_PIXELS, f"{width}×{height} is over {max_pixels} pixels"
         )
     return facts
 
@@ -101,39 +101,39 @@ def opened_file(path: Path) -> Iterator[BufferedReader]:
     """The file, for reading. A pipe or a device is never waited for, also one that takes its place just now.
 
     Raises:
-        RejectedPicture: MISSING_FILE for no regular file, UNREADABLE for one that may not be read.
+        RejectedImage: MISSING_FILE for no regular file, UNREADABLE for one that may not be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except PermissionError as error:
-        raise RejectedPicture(path, RejectReason.UNREADABLE, "permission denied") from error
+        raise RejectedImage(path, RejectReason.UNREADABLE, "permission denied") from error
     except (OSError, ValueError) as error:
-        raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name") from error
+        raise RejectedImage(path, RejectReason.MISSING_FILE, "no regular file of this name") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise RejectedPicture(path, RejectReason.MISSING_FILE, "no regular file of this name")
+        raise RejectedImage(path, RejectReason.MISSING_FILE, "no regular file of this name")
     with os.fdopen(descriptor, "rb") as file:
         yield file
 
 
-def read_picture(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> RgbImage:
+def read_image(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> RgbImage:
     """Read a JPEG or PNG as H×W×3 uint8 RGB, in the orientation in which its pixels are stored.
 
     Grey becomes RGB. An alpha channel is refused unless it is opaque everywhere, since what lies under
-    transparent pixels is nobody's picture. A picture that EXIF turns is refused: viewers would show it
+    transparent pixels is nobody's image. An image that EXIF turns is refused: viewers would show it
     turned while a mask drawn without EXIF is not, and no size test sees a half turn.
 
     Raises:
-        RejectedPicture: MISSING_FILE, UNREADABLE, TOO_MANY_PIXELS, NOT_8_BIT, NOT_RGB,
+        RejectedImage: MISSING_FILE, UNREADABLE, TOO_MANY_PIXELS, NOT_8_BIT, NOT_RGB,
             ROTATED_BY_EXIF, TRUNCATED or DAMAGED.
     """
-    facts = picture_facts(path, limit_pixels=limit_pixels)
+    facts = image_facts(path, max_pixels=max_pixels)
     if _SIXTEEN_BIT.match(facts.mode) or _png_bit_depth(path, facts) == 16:
-        raise RejectedPicture(path, RejectReason.NOT_8_BIT, f"mode {facts.mode}, 16 bits or more a channel")
+        raise RejectedImage(path, RejectReason.NOT_8_BIT, f"mode {facts.mode}, 16 bits or more a channel")
     if facts.mode not in _EIGHT_BIT_MODES:
-        raise RejectedPicture(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
+        raise RejectedImage(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
     if facts.orientation != _UPRIGHT:
-        raise RejectedPicture(
+        raise RejectedImage(
             path, RejectReason.ROTATED_BY_EXIF, f"orientation {facts.orientation}, turn its pixels"
         )
     pixels = _decode(path, facts)
@@ -141,24 +141,24 @@ def read_picture(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> RgbImage:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
     if pixels.shape[2] == 4:
         if pixels[..., 3].min() < 255:
-            raise RejectedPicture(path, RejectReason.NOT_RGB, "it has transparent pixels, flatten it first")
+            raise RejectedImage(path, RejectReason.NOT_RGB, "it has transparent pixels, flatten it first")
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), np.uint8)
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_mask(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> Mask:
+def read_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> Mask:
     """Read a mask as H×W bool: True where the file's grey is above half its range.
 
     Colour files pass when their channels agree (JPEG's rounding aside); 16-bit greys are taken too, since
     a mask has only two levels to lose.
 
     Raises:
-        RejectedPicture: as ``read_picture``, and MASK_EMPTY or MASK_FULL.
+        RejectedImage: as ``read_image``, and MASK_EMPTY or MASK_FULL.
     """
-    return read_soft_mask(path, limit_pixels=limit_pixels)[0]
+    return read_soft_mask(path, max_pixels=max_pixels)[0]
 
 
-def read_soft_mask(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[Mask, float]:
+def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask, float]:
     """Read a mask as ``read_mask`` does, and say how soft the file is.
 
     Returns:
@@ -166,11 +166,11 @@ def read_soft_mask(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[Mas
         pixel marked: 0 for a clean mask.
 
     Raises:
-        RejectedPicture: as ``read_mask``.
+        RejectedImage: as ``read_mask``.
     """
-    facts = picture_facts(path, limit_pixels=limit_pixels)
+    facts = image_facts(path, max_pixels=max_pixels)
     if facts.orientation != _UPRIGHT:
-        raise RejectedPicture(
+        raise RejectedImage(
             path, RejectReason.ROTATED_BY_EXIF, f"orientation {facts.orientation}, turn its pixels"
         )
     levels = _single_channel(path, _decode(path, facts))
@@ -178,9 +178,9 @@ def read_soft_mask(path: Path, *, limit_pixels: int = LIMIT_PIXELS) -> tuple[Mas
     if not mask.any():
         greatest = int(levels.max())
         detail = f"its greatest level is {greatest}, the object is marked by 255" if greatest else ""
-        raise RejectedPicture(path, RejectReason.MASK_EMPTY, detail)
+        raise RejectedImage(path, RejectReason.MASK_EMPTY, detail)
     if mask.all():
-        raise RejectedPicture(path, RejectReason.MASK_FULL)
+        raise RejectedImage(path, RejectReason.MASK_FULL)
     grey = (levels > _GREY_MARGIN) & (levels < 255 - _GREY_MARGIN)
     return mask, float(grey.sum() / mask.sum())
 
@@ -189,11 +189,11 @@ def check_same_size(path: Path, size: tuple[int, int], expected: tuple[int, int]
     """Hold ``path``'s size (rows, columns) against the source's.
 
     Raises:
-        RejectedPicture: SIZE_MISMATCH.
+        RejectedImage: SIZE_MISMATCH.
     """
     if size != expected:
         detail = f"{size[1]}×{size[0]} beside a source of {expected[1]}×{expected[0]}"
-        raise RejectedPicture(path, RejectReason.SIZE_MISMATCH, detail)
+        raise RejectedImage(path, RejectReason.SIZE_MISMATCH, detail)
 
 
 def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Path:
@@ -206,7 +206,7 @@ def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Pat
             not leave the place where it really is.
 
     Raises:
-        RejectedPicture: OUTSIDE_FOLDER when it leaves ``folder`` (by .., an absolute path or a link),
+        RejectedImage: OUTSIDE_FOLDER when it leaves ``folder`` (by .., an absolute path or a link),
             BAD_RECORD when it can name no file.
     """
     try:
@@ -215,10 +215,10 @@ def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Pat
         first = PurePath(relative).parts[:1]
         roots = [folder.resolve(), *((folder / each).resolve() for each in first if each in parts)]
     except (OSError, ValueError, RuntimeError) as error:
-        raise RejectedPicture(repr(relative), RejectReason.BAD_RECORD, "it can name no file") from error
+        raise RejectedImage(repr(relative), RejectReason.BAD_RECORD, "it can name no file") from error
     if not any(resolved.is_relative_to(root) for root in roots):
         detail = f"it leaves {folder.name}; copy the file there, only {_listed(parts)} may be a link"
-        raise RejectedPicture(
+        raise RejectedImage(
             relative, RejectReason.OUTSIDE_FOLDER, detail if parts else f"it leaves {folder.name}"
         )
     return resolved
@@ -236,7 +236,7 @@ def _orientation(opened: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else _UPRIGHT
 
 
-def _png_bit_depth(path: Path, facts: PictureFacts) -> int:
+def _png_bit_depth(path: Path, facts: ImageFacts) -> int:
     """The depth in a PNG's header: Pillow calls 16-bit RGB plain ``RGB``."""
     if facts.format != "PNG":
         return 8
@@ -244,29 +244,29 @@ def _png_bit_depth(path: Path, facts: PictureFacts) -> int:
         return file.read(25)[24]
 
 
-def _decode(path: Path, facts: PictureFacts) -> np.ndarray:
+def _decode(path: Path, facts: ImageFacts) -> np.ndarray:
     """Decode a whole file, never half of one: H×W or H×W×C, blue first."""
     with opened_file(path) as file:
         raw = file.read()
     _check_whole(path, raw, facts.format)
     pixels = _decode_jpeg(path, raw, facts) if facts.format == "JPEG" else _decode_png(path, raw)
     if pixels.shape[:2] != (facts.height, facts.width):
-        raise RejectedPicture(path, RejectReason.UNREADABLE, "header and pixels disagree about the size")
+        raise RejectedImage(path, RejectReason.UNREADABLE, "header and pixels disagree about the size")
     return pixels
 
 
-def _decode_jpeg(path: Path, raw: bytes, facts: PictureFacts) -> np.ndarray:
+def _decode_jpeg(path: Path, raw: bytes, facts: ImageFacts) -> np.ndarray:
     """The same pixels as cv2 gives, which paints what it cannot decode grey and says nothing."""
     if facts.mode not in ("L", "RGB"):
-        raise RejectedPicture(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
+        raise RejectedImage(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(raw, strict=True)
         if (height, width) != (facts.height, facts.width):
-            raise RejectedPicture(path, RejectReason.UNREADABLE, "two headers disagree about the size")
+            raise RejectedImage(path, RejectReason.UNREADABLE, "two headers disagree about the size")
         colours = "GRAY" if facts.mode == "L" else "BGR"
         pixels = simplejpeg.decode_jpeg(raw, colorspace=colours, strict=True)
     except ValueError as error:
-        raise RejectedPicture(path, RejectReason.DAMAGED, str(error)) from error
+        raise RejectedImage(path, RejectReason.DAMAGED, str(error)) from error
     return pixels[..., 0] if facts.mode == "L" else pixels
 
 
@@ -276,20 +276,20 @@ def _decode_png(path: Path, raw: bytes) -> np.ndarray:
             np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
         )
     except cv2.error as error:
-        raise RejectedPicture(path, RejectReason.UNREADABLE, "the decoder refused it") from error
+        raise RejectedImage(path, RejectReason.UNREADABLE, "the decoder refused it") from error
     if pixels is None:
-        raise RejectedPicture(path, RejectReason.UNREADABLE, "the decoder refused it")
+        raise RejectedImage(path, RejectReason.UNREADABLE, "the decoder refused it")
     return pixels
 
 
 def _check_whole(path: Path, raw: bytes, file_format: str) -> None:
     """A cut file is told apart from a damaged one."""
     if file_format == "JPEG" and not _jpeg_is_whole(raw):
-        raise RejectedPicture(path, RejectReason.TRUNCATED, "JPEG without its end marker")
+        raise RejectedImage(path, RejectReason.TRUNCATED, "JPEG without its end marker")
     if file_format == "PNG":
         fault = _png_fault(raw)
         if fault:
-            raise RejectedPicture(path, RejectReason.TRUNCATED, fault)
+            raise RejectedImage(path, RejectReason.TRUNCATED, fault)
 
 
 def _jpeg_is_whole(raw: bytes) -> bool:
@@ -320,12 +320,12 @@ def _single_channel(path: Path, pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.dtype != np.uint8:
-        raise RejectedPicture(path, RejectReason.NOT_8_BIT, f"a mask of {pixels.dtype}")
+        raise RejectedImage(path, RejectReason.NOT_8_BIT, f"a mask of {pixels.dtype}")
     if pixels.ndim == 2:
         return pixels
     colours = pixels[..., :3]
     if int(np.ptp(colours, axis=2).max()) > 16:
-        raise RejectedPicture(
-            path, RejectReason.NOT_RGB, "a coloured picture where a black and white mask should be"
+        raise RejectedImage(
+            path, RejectReason.NOT_RGB, "a coloured image where a black and white mask should be"
         )
     return np.ascontiguousarray(colours[..., 1])

@@ -64,21 +64,21 @@ _COVERED = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """A square inside a picture, in pixels."""
+    """A square inside an image, in pixels."""
 
     left: int
     top: int
     side: int
 
-    def of(self, picture: np.ndarray) -> np.ndarray:
+    def of(self, image: np.ndarray) -> np.ndarray:
         """The part of an H×W or H×W×C array that the square covers."""
-        return picture[self.top : self.top + self.side, self.left : self.left + self.side]
+        return image[self.top : self.top + self.side, self.left : self.left + self.side]
 
 
-def cut_picture(picture: RgbImage, square: Square, size_px: int) -> RgbImage:
+def cut_image(image: RgbImage, square: Square, size_px: int) -> RgbImage:
     """Cut and resize to ``size_px``×``size_px``×3 uint8: by area when smaller, by cubic when larger."""
     how = cv2.INTER_AREA if square.side >= size_px else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(square.of(picture), (size_px, size_px), interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(square.of(image), (size_px, size_px), interpolation=how), np.uint8)
 
 
 def cut_mask(mask: Mask, square: Square, size_px: int) -> Mask:
@@ -89,7 +89,7 @@ def cut_mask(mask: Mask, square: Square, size_px: int) -> Mask:
 
 
 def square_about(mask: Mask) -> Square:
-    """The largest square of the picture that lies about the mask's middle (the whole short side)."""
+    """The largest square of the image that lies about the mask's middle (the whole short side)."""
     height, width = mask.shape
     side = min(height, width)
     left, top, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))

@@ -17,9 +17,9 @@ from data_specs.reject import IgnoredReason, Reject, RejectReason, printable
 from data_specs.shard import EncodedSample, ShardRef, Stage
 from data_specs.triplet import Triplet
 from data_specs.work import CODE_VERSION, ShardWork
-from tasks.execution import INLINE, do_shard
+from tasks.execution import INLINE, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
-from tasks.sources.backgrounds import FolderBackgrounds, pictures_in
+from tasks.sources.backgrounds import FolderBackgrounds, images_in
 from tasks.sources.openimages_pool import (
     POOL_PARTS,
     Instance,
@@ -30,16 +30,16 @@ from tasks.sources.openimages_pool import (
 )
 from tasks.sources.pairs import PAIR_PARTS, FolderPairs
 from tasks.sources.pasted_pairs import (
+    IMAGES,
     OBJECT_PARTS,
     OBJECTS,
-    PICTURES,
     HighResolutionConfig,
     high_resolution_triplets,
 )
 from tasks.sources.scenes import SceneChoice, Scenes, scenes_alone
 from tasks.sources.triplet_files import (
+    IMAGE_SUFFIXES,
     META_PARTS,
-    PICTURE_SUFFIXES,
     TRIPLET_PARTS,
     FolderConfig,
     MetaJsonConfig,
@@ -212,8 +212,8 @@ def _duplicate(sample: Triplet | PoolItem, holder: str) -> Reject:
 
 def _encode(sample: Triplet | PoolItem, work: IngestWork) -> EncodedSample:
     if isinstance(sample, Triplet):
-        return encode_triplet(sample, work.picture_format)
-    return encode_pool_item(sample, work.picture_format)
+        return encode_triplet(sample, work.image_format)
+    return encode_pool_item(sample, work.image_format)
 
 
 @task(
@@ -225,12 +225,12 @@ def _encode(sample: Triplet | PoolItem, work: IngestWork) -> EncodedSample:
 )
 def ingest_shard(workspace: Workspace, work: IngestWork) -> Intake:
     """One shard of a source's files."""
-    return do_shard(INLINE, workspace, "ingest", work.digest, ingest_files, work)
+    return run_shard(INLINE, workspace, "ingest", work.digest, ingest_files, work)
 
 
 # All that lies in a source, counted without opening it: nothing there is left out without a word.
 #
-# One is found for each record (a triplet, a pair, a picture, a row), and one for each file that is no part
+# One is found for each record (a triplet, a pair, an image, a row), and one for each file that is no part
 # of a record. So what is found is what is kept, refused and ignored together.
 
 FilesConfig = (
@@ -263,26 +263,26 @@ def find_all(config: FilesConfig) -> Found:
     if isinstance(config, HighResolutionConfig):
         return _of_high_resolution(config)
     if isinstance(config, FolderBackgrounds):
-        return _found(len(pictures_in(config.path)), config.path, (), _in_parts(("",)))
+        return _found(len(images_in(config.path)), config.path, (), _in_parts(("",)))
     parts = TRIPLET_PARTS if isinstance(config, FolderConfig) else PAIR_PARTS
     records = sum(1 for _ in files_of_stems(config.path, parts))
     return _found(records, config.path, parts, _in_parts(parts))
 
 
-_Judge = Callable[[str], IgnoredReason | None]
+_Discriminator = Callable[[str], IgnoredReason | None]
 """Given a file's path below the source: why it is no part of a record; None for one that is."""
 
 
-def _in_parts(parts: Collection[str]) -> _Judge:
-    def judge(name: str) -> IgnoredReason | None:
+def _in_parts(parts: Collection[str]) -> _Discriminator:
+    def discriminator(name: str) -> IgnoredReason | None:
         if os.path.dirname(name) not in parts:
             return IgnoredReason.ELSEWHERE
-        return None if Path(name).suffix.lower() in PICTURE_SUFFIXES else IgnoredReason.OTHER_FORMAT
+        return None if Path(name).suffix.lower() in IMAGE_SUFFIXES else IgnoredReason.OTHER_FORMAT
 
-    return judge
+    return discriminator
 
 
-def _unless_named(root: Path, names: Iterable[str]) -> _Judge:
+def _unless_named(root: Path, names: Iterable[str]) -> _Discriminator:
     named = {os.path.relpath(os.path.join(root, name), root) for name in names if "\0" not in name}
     return lambda name: None if name in named else IgnoredReason.UNNAMED
 
@@ -311,26 +311,26 @@ def _of_high_resolution(config: HighResolutionConfig) -> Found:
         f"{OBJECTS}/{name}" for each in objects if isinstance(each, StemFiles) for name in each.names.values()
     }
     object_parts = [f"{OBJECTS}/{part}" for part in OBJECT_PARTS]
-    in_parts = _in_parts((PICTURES, *object_parts))
+    in_parts = _in_parts((IMAGES, *object_parts))
 
-    def judge(name: str) -> IgnoredReason | None:
-        if in_parts(name) or os.path.dirname(name) == PICTURES:
+    def discriminator(name: str) -> IgnoredReason | None:
+        if in_parts(name) or os.path.dirname(name) == IMAGES:
             return in_parts(name)
         return IgnoredReason.OBJECT if name in whole else IgnoredReason.LONELY_OBJECT
 
     return _found(
-        len(pictures_in(config.path / PICTURES)),
+        len(images_in(config.path / IMAGES)),
         config.path,
-        (PICTURES, OBJECTS, *object_parts),
-        judge,
+        (IMAGES, OBJECTS, *object_parts),
+        discriminator,
     )
 
 
-def _found(records: int, root: Path, parts: Collection[str], judge: _Judge) -> Found:
+def _found(records: int, root: Path, parts: Collection[str], discriminator: _Discriminator) -> Found:
     """``parts``: The folders that may be links to elsewhere."""
     found = Found(records)
     for name in sorted(_names_below(root, parts)):
-        reason = _fault(root / name) or judge(name)
+        reason = _fault(root / name) or discriminator(name)
         if reason is not None:
             found.ignored[reason.value] += 1
             found.first.setdefault(reason.value, printable(name))
@@ -351,10 +351,10 @@ def _names_below(root: Path, parts: Collection[str]) -> Iterator[str]:
 
 
 def _fault(path: Path) -> IgnoredReason | None:
-    """Why this is no file at all; one that bears a picture's name is a record's all the same."""
+    """Why this is no file at all; one that bears an image's name is a record's all the same."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         return IgnoredReason.LINKED_FOLDER if path.is_dir() else None
-    if stat.S_ISREG(mode) or path.suffix.lower() in PICTURE_SUFFIXES:
+    if stat.S_ISREG(mode) or path.suffix.lower() in IMAGE_SUFFIXES:
         return None
     return IgnoredReason.NO_FILE

@@ -1,4 +1,4 @@
-"""Pool source: unlabelled pictures with instance masks and classes, in OpenImages' layout.
+"""Pool source: unlabelled images with instance masks and classes, in OpenImages' layout.
 
 ::
 
@@ -7,7 +7,7 @@
     folder/<segmentation_csv>          MaskPath, ImageID, LabelName, …
     folder/<classes_csv>               LabelName, DisplayName (OpenImages writes it with or without a header)
 
-RORem leaves out clothes and body parts and takes at most 500 pictures a class. WHICH classes is NOT
+RORem leaves out clothes and body parts and takes at most 500 images a class. WHICH classes is NOT
 PUBLISHED; the list below is ours, and a field of the config.
 """
 
@@ -26,8 +26,8 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
-from tasks.sources.image_files import RejectedPicture, check_same_size, path_inside, read_mask, read_picture
-from tasks.sources.image_ops import cut_picture
+from tasks.sources.image_files import RejectedImage, check_same_size, path_inside, read_image, read_mask
+from tasks.sources.image_ops import cut_image
 from tasks.sources.scenes import SceneChoice, by_pixels, film_of
 from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
 
@@ -143,13 +143,13 @@ def pool_items(
 ) -> Iterator[PoolItem | Reject]:
     """Pool items in an order fixed by their names' hashes, so that a cap takes the same ones every time.
 
-    A refused picture leaves its place in the class to the next one. One item or reject a row.
+    A refused image leaves its place in the class to the next one. One item or reject a row.
 
     Args:
         config: What to read.
         start: Items and rejects to pass over, unopened.
         taken: How many items of each class are among those passed over.
-        scenes: Chooses each picture's scene.
+        scenes: Chooses each image's scene.
 
     Raises:
         InputError: When a CSV is missing or lacks its columns.
@@ -191,7 +191,7 @@ def _items(
         else:
             try:
                 item = _read_item(config, row, class_name, scenes)
-            except RejectedPicture as error:
+            except RejectedImage as error:
                 yield error.as_reject("pool", row.mask_name)
                 continue
             taken[class_name] += 1
@@ -199,16 +199,16 @@ def _items(
 
 
 def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: SceneChoice) -> PoolItem:
-    picture_path = path_inside(config.path / "images", row.image_file)
+    image_path = path_inside(config.path / "images", row.image_file)
     mask_path = path_inside(config.path / "masks", row.mask_file)
-    picture = read_picture(picture_path, limit_pixels=config.limit_pixels)
-    mask = read_mask(mask_path, limit_pixels=config.limit_pixels)
-    mask = _fit_mask(mask_path, mask, picture.shape[:2])
-    square = sample_square(picture_path, picture, mask, config)
-    source = cut_picture(picture, square, config.size_px)
+    image = read_image(image_path, max_pixels=config.max_pixels)
+    mask = read_mask(mask_path, max_pixels=config.max_pixels)
+    mask = _fit_mask(mask_path, mask, image.shape[:2])
+    square = sample_square(image_path, image, mask, config)
+    source = cut_image(image, square, config.size_px)
     small_mask = sample_mask(mask_path, mask, square, config)
     film = film_of("pool", config.path, row.image_file)
-    scene, split = scenes(picture_path, picture, config, film)
+    scene, split = scenes(image_path, image, config, film)
     return PoolItem(
         key=derive_key("pool", source, small_mask, class_name),
         scene=scene,
@@ -221,10 +221,10 @@ def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: Scene
 
 
 def _fit_mask(path: Path, mask: Mask, size: tuple[int, int]) -> Mask:
-    """OpenImages drew its masks on pictures of other sizes: the same shape is enlarged or reduced to fit.
+    """OpenImages drew its masks on images of other sizes: the same shape is enlarged or reduced to fit.
 
     Raises:
-        RejectedPicture: SIZE_MISMATCH when width to height differs by more than 1 %.
+        RejectedImage: SIZE_MISMATCH when width to height differs by more than 1 %.
     """
     (mask_height, mask_width), (height, width) = mask.shape, size
     if abs(mask_width * height / (mask_height * width) - 1) > _ASPECT_TOLERANCE:

@@ -1,4 +1,4 @@
-"""Sources of picture pairs: a folder of them, a clip's triplets, the studio's shots without their truth."""
+"""Sources of image pairs: a folder of them, a clip's triplets, the studio's shots without their truth."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,41 +10,43 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_specs.arrays import RgbImage
-from data_specs.captured_pair import PicturePair
+from data_specs.captured_pair import ImagePair
 from data_specs.keys import derive_key
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.sources.image_files import (
     LIMIT_PIXELS,
-    RejectedPicture,
+    RejectedImage,
     check_same_size,
     path_inside,
-    read_picture,
+    read_image,
 )
 from tasks.sources.scenes import by_pixels, film_of
-from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 PAIR_PARTS = ("source", "ground_truth")
 
 
-class PictureLimits(BaseModel):
-    """What pictures read from files may be, and what is guessed of their camera."""
+class ImageLimits(BaseModel):
+    """What images read from files may be, and what is guessed of their camera."""
 
     model_config = ConfigDict(frozen=True)
 
     path: Path = Field(description="The folder.")
-    limit_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Pictures of more pixels are not decoded."
+    max_pixels: int = Field(
+        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
     )
-    focal_share: float = Field(
+    focal_fraction: float = Field(
         default=1.0,
         gt=0,
         le=20,
         description="Focal length over the longer side, where the camera is not known; 1 is a phone's.",
     )
-    validation_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for validation.")
+    validation_fraction: float = Field(
+        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
+    )
     test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @field_validator("path")
@@ -53,7 +55,7 @@ class PictureLimits(BaseModel):
         return path.expanduser().resolve()
 
 
-class FolderPairs(PictureLimits):
+class FolderPairs(ImageLimits):
     """A folder with source/ and ground_truth/, files of one stem belonging together."""
 
     kind: Literal["folder"] = "folder"
@@ -71,18 +73,18 @@ class ClipPairs(BaseModel):
     clip: ClipConfig = Field(
         default=ClipConfig(size_px=128, crop_min_px=128, crop_max_px=192), description="How it is read."
     )
-    focal_share: float = Field(
+    focal_fraction: float = Field(
         default=4.0, gt=0, le=40, description="Focal length over a crop's side: a crop sees a narrow angle."
     )
 
 
-class StudioPairs(BaseModel):
-    """The studio's shots, with what it knows of them or as plain pictures."""
+class SyntheticPairs(BaseModel):
+    """The studio's shots, with what it knows of them or as plain images."""
 
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["studio"] = "studio"
-    studio: StudioConfig = Field(default=StudioConfig(size_px=128), description="What is filmed.")
+    studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
     shots: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
     known: bool = Field(
         default=True,
@@ -90,7 +92,7 @@ class StudioPairs(BaseModel):
     )
 
 
-PairSource = Annotated[FolderPairs | ClipPairs | StudioPairs, Field(discriminator="kind")]
+PairSource = Annotated[FolderPairs | ClipPairs | SyntheticPairs, Field(discriminator="kind")]
 
 
 def count_pairs(source: PairSource) -> int | None:
@@ -99,20 +101,18 @@ def count_pairs(source: PairSource) -> int | None:
     Raises:
         InputError: When the folder or one of its two parts is missing.
     """
-    if isinstance(source, StudioPairs):
+    if isinstance(source, SyntheticPairs):
         return source.shots
     return len(list(files_of_stems(source.path, PAIR_PARTS))) if isinstance(source, FolderPairs) else None
 
 
-def read_pairs(
-    source: PairSource, first: int = 0, count: int | None = None
-) -> Iterator[PicturePair | Reject]:
+def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> Iterator[ImagePair | Reject]:
     """Pairs ``first`` to ``first + count`` of a source (None: all that follow), rejects among them.
 
     Raises:
         InputError: When the source as a whole cannot be read.
     """
-    if isinstance(source, StudioPairs):
+    if isinstance(source, SyntheticPairs):
         return (_of_shot(source.studio, number) for number in numbers_of(source, first, count))
     stop = None if count is None else first + count
     if isinstance(source, FolderPairs):
@@ -122,23 +122,23 @@ def read_pairs(
     return (each if isinstance(each, Reject) else _of_triplet(each, source) for each in found)
 
 
-def numbers_of(source: StudioPairs, first: int, count: int | None) -> range:
+def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
     """The numbers of shots ``first`` to ``first + count``, as far as there are so many."""
     return range(first, source.shots if count is None else min(source.shots, first + count))
 
 
-def reduced(picture: RgbImage, longer_side_px: int) -> RgbImage:
+def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
     """H×W×3 uint8 whose longer side has at most so many pixels."""
-    share = longer_side_px / max(picture.shape[:2])
+    share = longer_side_px / max(image.shape[:2])
     if share >= 1:
-        return picture
-    height, width = (max(1, round(side * share)) for side in picture.shape[:2])
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return image
+    height, width = (max(1, round(side * share)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _of_shot(config: StudioConfig, number: int) -> PicturePair:
+def _of_shot(config: SyntheticConfig, number: int) -> ImagePair:
     shot = make_shot(config, number)
-    return PicturePair(
+    return ImagePair(
         key=shot.key,
         scene=shot.scene,
         split=config.split,
@@ -149,35 +149,35 @@ def _of_shot(config: StudioConfig, number: int) -> PicturePair:
     )
 
 
-def _of_files(files: StemFiles, source: FolderPairs) -> PicturePair | Reject:
+def _of_files(files: StemFiles, source: FolderPairs) -> ImagePair | Reject:
     try:
         paths = [path_inside(source.path, files.names[part], PAIR_PARTS) for part in PAIR_PARTS]
-        with_object, without = (read_picture(path, limit_pixels=source.limit_pixels) for path in paths)
+        with_object, without = (read_image(path, max_pixels=source.max_pixels) for path in paths)
         check_same_size(paths[1], without.shape[:2], with_object.shape[:2])
-    except RejectedPicture as error:
+    except RejectedImage as error:
         return error.as_reject("pairs", files.stem)
     scene, split = by_pixels(
         paths[1], without, source, film_of("pairs", source.path, files.names["ground_truth"])
     )
     with_object, without = (reduced(each, source.longer_side_px) for each in (with_object, without))
-    return PicturePair(
+    return ImagePair(
         key=derive_key("pair", with_object, without),
         scene=scene,
         split=split,
         origin=f"folder:{source.path.name}/{files.stem}",
         source=with_object,
         ground_truth=without,
-        focal_px=source.focal_share * max(with_object.shape[:2]),
+        focal_px=source.focal_fraction * max(with_object.shape[:2]),
     )
 
 
-def _of_triplet(triplet: Triplet, source: ClipPairs) -> PicturePair:
-    return PicturePair(
+def _of_triplet(triplet: Triplet, source: ClipPairs) -> ImagePair:
+    return ImagePair(
         key=derive_key("pair", triplet.key),
         scene=triplet.scene,
         split=triplet.split,
         origin=triplet.origin,
         source=triplet.source,
         ground_truth=triplet.ground_truth,
-        focal_px=source.focal_share * source.clip.size_px,
+        focal_px=source.focal_fraction * source.clip.size_px,
     )

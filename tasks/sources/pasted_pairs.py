@@ -16,35 +16,35 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError
-from data_specs.keys import Split, derive_key, picture_hash, split_of_scene
+from data_specs.keys import Split, derive_key, image_hash, split_of_scene
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
-from tasks.sources.backgrounds import pictures_in
+from tasks.sources.backgrounds import images_in
 from tasks.sources.image_files import (
     LIMIT_PIXELS,
-    RejectedPicture,
+    RejectedImage,
     check_same_size,
     path_inside,
+    read_image,
     read_mask,
-    read_picture,
 )
-from tasks.sources.image_ops import Square, cut_picture
+from tasks.sources.image_ops import Square, cut_image
 from tasks.sources.scenes import SceneChoice, by_pixels, film_of
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
-# Paste an object on a picture: cut out under its mask, reduced, put down, its edge softened.
+# Paste an object on an image: cut out under its mask, reduced, put down, its edge softened.
 
 _EDGE_SIGMA_PX = 0.7
 """Of the blur of a pasted object's edge; a razor-sharp one would give it away."""
 _MARGIN_PX = 3
 """Room around the object for that blur."""
-_LEAST_ALPHA = 1 / 255
+_MIN_ALPHA = 1 / 255
 """What is fainter is left away, so that the mask holds every pixel that changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutObject:
-    """An object cut out of its picture, with a margin of nothing around it."""
+    """An object cut out of its image, with a margin of nothing around it."""
 
     light: NDArray[np.float32]
     """h×w×3, its grey levels times alpha: so no colour of its old ground comes in when it is resized."""
@@ -52,11 +52,11 @@ class CutObject:
     """h×w float32, [0, 1]."""
 
 
-def cut_object(picture: RgbImage, mask: Mask) -> CutObject:
+def cut_object(image: RgbImage, mask: Mask) -> CutObject:
     """Cut what the mask marks, less a pixel all around, where its old background shines through.
 
     Args:
-        picture: H×W×3 uint8.
+        image: H×W×3 uint8.
         mask: H×W bool, not empty.
     """
     wide = np.pad(mask, _MARGIN_PX).astype(np.uint8)
@@ -67,7 +67,7 @@ def cut_object(picture: RgbImage, mask: Mask) -> CutObject:
     rows = slice(top - _MARGIN_PX, top + height + _MARGIN_PX)
     columns = slice(left - _MARGIN_PX, left + width + _MARGIN_PX)
     alpha = kept[rows, columns].astype(np.float32)
-    return CutObject(np.pad(picture, (room, room, (0, 0)))[rows, columns] * alpha[..., None], alpha)
+    return CutObject(np.pad(image, (room, room, (0, 0)))[rows, columns] * alpha[..., None], alpha)
 
 
 def reduced_object(cut: CutObject, area_px: float) -> CutObject | None:
@@ -93,7 +93,7 @@ def paste(ground: RgbImage, cut: CutObject, top: int, left: int) -> tuple[RgbIma
         left: Likewise.
 
     Returns:
-        The picture with it, H×W×3 uint8, and the mask of what it covers, H×W bool.
+        The image with it, H×W×3 uint8, and the mask of what it covers, H×W bool.
     """
     height, width = cut.alpha.shape
     box = np.s_[top : top + height, left : left + width]
@@ -101,18 +101,18 @@ def paste(ground: RgbImage, cut: CutObject, top: int, left: int) -> tuple[RgbIma
         cv2.GaussianBlur(each, (0, 0), _EDGE_SIGMA_PX, borderType=cv2.BORDER_CONSTANT)
         for each in (cut.light, cut.alpha)
     )
-    picture, mask = ground.copy(), np.zeros(ground.shape[:2], bool)
-    mask[box] = alpha >= _LEAST_ALPHA
+    image, mask = ground.copy(), np.zeros(ground.shape[:2], bool)
+    mask[box] = alpha >= _MIN_ALPHA
     blended = np.round(light + (1 - alpha[..., None]) * ground[box]).clip(0, 255).astype(np.uint8)
-    picture[box] = np.where(mask[box][..., None], blended, ground[box])
-    return picture, mask
+    image[box] = np.where(mask[box][..., None], blended, ground[box])
+    return image, mask
 
 
 KIND = "high_resolution"
-PICTURES, OBJECTS, OBJECT_PARTS = "pictures", "objects", ("source", "mask")
-"""The folder's parts: clean photographs, and objects as pictures with masks."""
+IMAGES, OBJECTS, OBJECT_PARTS = "images", "objects", ("source", "mask")
+"""The folder's parts: clean photographs, and objects as images with masks."""
 _TRIES = 10
-"""Objects tried for a picture (fact 22)."""
+"""Objects tried for an image (fact 22)."""
 
 
 class HighResolutionConfig(BaseModel):
@@ -121,23 +121,25 @@ class HighResolutionConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Path = Field(
-        description="The folder that holds pictures/, and objects/ with source/ and mask/: what is pasted."
+        description="The folder that holds images/, and objects/ with source/ and mask/: what is pasted."
     )
     sizes_px: tuple[int, ...] = Field(
         default=(512, 1024),
         min_length=1,
         max_length=8,
-        description="Sides of the square samples; a picture gets the largest it fills.",
+        description="Sides of the square samples; an image gets the largest it fills.",
     )
     object_area_min: float = Field(
         default=0.02, gt=0, lt=1, description="An object's smallest share of the sample."
     )
     object_area_max: float = Field(default=0.2, gt=0, lt=1, description="Its largest.")
     seed: int = Field(default=0, ge=0, description="Another seed, other objects at other places.")
-    limit_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Pictures of more pixels are not decoded."
+    max_pixels: int = Field(
+        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
     )
-    validation_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for validation.")
+    validation_fraction: float = Field(
+        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
+    )
     test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @model_validator(mode="after")
@@ -152,39 +154,39 @@ class HighResolutionConfig(BaseModel):
 def high_resolution_triplets(
     config: HighResolutionConfig, start: int = 0, scenes: SceneChoice = by_pixels
 ) -> Iterator[Triplet | Reject]:
-    """One triplet or reject a picture, in the order of their names.
+    """One triplet or reject an image, in the order of their names.
 
     Args:
         config: What to read.
-        start: Pictures to pass over, unopened.
-        scenes: Chooses each picture's scene.
+        start: Images to pass over, unopened.
+        scenes: Chooses each image's scene.
 
     Raises:
         InputError: When the folder or one of its parts is missing.
     """
-    pictures = config.path / PICTURES
-    if not pictures.is_dir():
-        raise InputError(config.path, f"it holds no folder {PICTURES}/")
+    images = config.path / IMAGES
+    if not images.is_dir():
+        raise InputError(config.path, f"it holds no folder {IMAGES}/")
     records = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
     objects = [each for each in records if isinstance(each, StemFiles)]
-    for path in islice(pictures_in(pictures), start, None):
+    for path in islice(images_in(images), start, None):
         try:
             yield _triplet(path, objects, config, scenes)
-        except RejectedPicture as error:
+        except RejectedImage as error:
             yield error.as_reject(KIND, path.name)
 
 
 def _triplet(
     path: Path, objects: Sequence[StemFiles], config: HighResolutionConfig, scenes: SceneChoice
 ) -> Triplet:
-    whole = read_picture(
-        path_inside(config.path, f"{PICTURES}/{path.name}", (PICTURES,)), limit_pixels=config.limit_pixels
+    whole = read_image(
+        path_inside(config.path, f"{IMAGES}/{path.name}", (IMAGES,)), max_pixels=config.max_pixels
     )
     size_px = _largest_size(path, whole, config)
-    identity = picture_hash(whole)
+    identity = image_hash(whole)
     scene, split = scenes(path, whole, config, film_of(KIND, config.path, path.name))
     rng = np.random.default_rng(int(derive_key("pasted", identity, config.seed)[:15], 16))
-    ground_truth = cut_picture(whole, _square(whole, rng), size_px)
+    ground_truth = cut_image(whole, _square(whole, rng), size_px)
     stem, cut = _object_that_fits(path, objects, split, size_px, config, rng)
     height, width = cut.alpha.shape
     top, left = (int(rng.integers(0, size_px - side + 1)) for side in (height, width))
@@ -200,18 +202,18 @@ def _triplet(
     )
 
 
-def _largest_size(path: Path, picture: RgbImage, config: HighResolutionConfig) -> int:
-    height, width = picture.shape[:2]
+def _largest_size(path: Path, image: RgbImage, config: HighResolutionConfig) -> int:
+    height, width = image.shape[:2]
     fitting = [size for size in config.sizes_px if size <= min(height, width)]
     if not fitting:
         detail = f"{width}×{height} where {min(config.sizes_px)} is wanted"
-        raise RejectedPicture(path, RejectReason.TOO_SMALL, detail)
+        raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
     return max(fitting)
 
 
-def _square(picture: RgbImage, rng: np.random.Generator) -> Square:
+def _square(image: RgbImage, rng: np.random.Generator) -> Square:
     """The whole short side, anywhere along the long one."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = min(height, width)
     left, top = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
     return Square(left=left, top=top, side=side)
@@ -225,10 +227,10 @@ def _object_that_fits(
     config: HighResolutionConfig,
     rng: np.random.Generator,
 ) -> tuple[str, CutObject]:
-    """An object of the picture's own split, so that none is seen in training and in testing.
+    """An object of the image's own split, so that none is seen in training and in testing.
 
     Raises:
-        RejectedPicture: NO_OBJECT.
+        RejectedImage: NO_OBJECT.
     """
     own = [each for each in objects if _split_of(each, config) == split]
     for place in rng.permutation(len(own))[:_TRIES]:
@@ -237,13 +239,13 @@ def _object_that_fits(
         if cut is not None and max(cut.alpha.shape) <= size_px:
             return own[place].stem, cut
     detail = f"of {len(own)} for the {split} split, none is whole and large enough for {size_px} px"
-    raise RejectedPicture(path, RejectReason.NO_OBJECT, detail)
+    raise RejectedImage(path, RejectReason.NO_OBJECT, detail)
 
 
 def _split_of(files: StemFiles, config: HighResolutionConfig) -> Split:
-    """By the object's name: its picture need not be opened."""
+    """By the object's name: its image need not be opened."""
     scene = derive_key("pasted object", files.stem)
-    return split_of_scene(scene, validation=config.validation_share, test=config.test_share)
+    return split_of_scene(scene, validation=config.validation_fraction, test=config.test_share)
 
 
 def _read_object(files: StemFiles, area_px: float, config: HighResolutionConfig) -> CutObject | None:
@@ -251,11 +253,11 @@ def _read_object(files: StemFiles, area_px: float, config: HighResolutionConfig)
     root = config.path / OBJECTS
     try:
         paths = [path_inside(root, files.names[part], OBJECT_PARTS) for part in OBJECT_PARTS]
-        picture = read_picture(paths[0], limit_pixels=config.limit_pixels)
-        mask = read_mask(paths[1], limit_pixels=config.limit_pixels)
-        check_same_size(paths[1], mask.shape, picture.shape[:2])
-    except RejectedPicture:
+        image = read_image(paths[0], max_pixels=config.max_pixels)
+        mask = read_mask(paths[1], max_pixels=config.max_pixels)
+        check_same_size(paths[1], mask.shape, image.shape[:2])
+    except RejectedImage:
         return None
     if mask[[0, -1]].any() or mask[:, [0, -1]].any():
         return None
-    return reduced_object(cut_object(picture, mask), area_px)
+    return reduced_object(cut_object(image, mask), area_px)

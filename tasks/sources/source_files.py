@@ -8,10 +8,10 @@ from pathlib import Path
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
-from tasks.sources.image_files import RejectedPicture, opened_file, path_inside
+from tasks.sources.image_files import RejectedImage, opened_file, path_inside
 from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
-from tasks.sources.pasted_pairs import OBJECT_PARTS, OBJECTS, PICTURES, HighResolutionConfig
+from tasks.sources.pasted_pairs import IMAGES, OBJECT_PARTS, OBJECTS, HighResolutionConfig
 from tasks.sources.triplet_files import (
     META_PARTS,
     TRIPLET_PARTS,
@@ -21,7 +21,7 @@ from tasks.sources.triplet_files import (
     names_in,
 )
 
-_LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, PICTURES, OBJECTS)
+_LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, IMAGES, OBJECTS)
 """The folders directly in a source that may be links to elsewhere."""
 
 FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig
@@ -40,7 +40,7 @@ def files_digest(config: FileSourceConfig) -> str:
     return derive_key("files", root.name, *facts)
 
 
-def pictures_digest(source: PairSource | BackgroundSource) -> str:
+def images_digest(source: PairSource | BackgroundSource) -> str:
     """A key of the files that a source of pairs or backgrounds would read; empty where it reads none.
 
     Raises:
@@ -67,7 +67,7 @@ def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:
         tables = {root / config.segmentation_csv, classes_path(config)}
         return tables.union(*((root / part).rglob("*") for part in POOL_PARTS))
     if isinstance(config, HighResolutionConfig):
-        parts = (PICTURES, *(f"{OBJECTS}/{part}" for part in OBJECT_PARTS))
+        parts = (IMAGES, *(f"{OBJECTS}/{part}" for part in OBJECT_PARTS))
     else:
         parts = TRIPLET_PARTS
     return {path for part in parts for path in (root / part).glob("*")}
@@ -85,7 +85,7 @@ def _named_in(meta_json: Path, root: Path) -> set[Path]:
 def _is_inside(root: Path, name: str) -> bool:
     try:
         return bool(path_inside(root, name, _LINKED))
-    except RejectedPicture:
+    except RejectedImage:
         return False
 
 
@@ -98,5 +98,5 @@ def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
         with opened_file(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return name, os.fstat(file.fileno()).st_size, digest
-    except (RejectedPicture, OSError):
+    except (RejectedImage, OSError):
         return ()

@@ -15,13 +15,13 @@ from data_specs.reject import Reject, RejectReason, printable
 from data_specs.triplet import Triplet
 from tasks.sources.image_files import (
     LIMIT_PIXELS,
-    RejectedPicture,
+    RejectedImage,
     check_same_size,
     path_inside,
+    read_image,
     read_mask,
-    read_picture,
 )
-from tasks.sources.image_ops import Square, cut_mask, cut_picture, square_about
+from tasks.sources.image_ops import Square, cut_image, cut_mask, square_about
 from tasks.sources.scenes import SceneChoice, by_pixels, film_of
 
 
@@ -33,10 +33,12 @@ class SampleLimits(BaseModel):
     size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square samples, in pixels.")
     mask_area_min: float = Field(default=0.005, ge=0, le=1, description="Smallest masked share of a sample.")
     mask_area_max: float = Field(default=0.6, ge=0, le=1, description="Largest masked share of a sample.")
-    limit_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Pictures of more pixels are not decoded."
+    max_pixels: int = Field(
+        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
     )
-    validation_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for validation.")
+    validation_fraction: float = Field(
+        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
+    )
     test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @model_validator(mode="after")
@@ -85,7 +87,7 @@ def read_triplets(
             continue
         try:
             yield _read_triplet(record, root, kind, limits, parts, scenes)
-        except RejectedPicture as error:
+        except RejectedImage as error:
             yield error.as_reject(kind, record.name)
 
 
@@ -100,14 +102,14 @@ def _read_triplet(
     source_path, mask_path, truth_path = (
         path_inside(root, name, parts) for name in (record.source, record.mask, record.ground_truth)
     )
-    source = read_picture(source_path, limit_pixels=limits.limit_pixels)
-    mask = read_mask(mask_path, limit_pixels=limits.limit_pixels)
+    source = read_image(source_path, max_pixels=limits.max_pixels)
+    mask = read_mask(mask_path, max_pixels=limits.max_pixels)
     check_same_size(mask_path, mask.shape, source.shape[:2])
-    ground_truth = read_picture(truth_path, limit_pixels=limits.limit_pixels)
+    ground_truth = read_image(truth_path, max_pixels=limits.max_pixels)
     check_same_size(truth_path, ground_truth.shape[:2], source.shape[:2])
     square = sample_square(source_path, source, mask, limits)
-    small_source = cut_picture(source, square, limits.size_px)
-    small_truth = cut_picture(ground_truth, square, limits.size_px)
+    small_source = cut_image(source, square, limits.size_px)
+    small_truth = cut_image(ground_truth, square, limits.size_px)
     small_mask = sample_mask(mask_path, mask, square, limits)
     if record.scene is None:
         lineage = film_of(kind, root, record.ground_truth)
@@ -125,16 +127,16 @@ def _read_triplet(
     )
 
 
-def sample_square(path: Path, picture: RgbImage, mask: Mask, limits: SampleLimits) -> Square:
+def sample_square(path: Path, image: RgbImage, mask: Mask, limits: SampleLimits) -> Square:
     """The square about the mask that becomes the sample.
 
     Raises:
-        RejectedPicture: TOO_SMALL, since an enlarged picture teaches blur.
+        RejectedImage: TOO_SMALL, since an enlarged image teaches blur.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if min(height, width) < limits.size_px:
         detail = f"{width}×{height} where {limits.size_px} is wanted"
-        raise RejectedPicture(path, RejectReason.TOO_SMALL, detail)
+        raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
     return square_about(mask)
 
 
@@ -142,22 +144,22 @@ def sample_mask(path: Path, mask: Mask, square: Square, limits: SampleLimits) ->
     """The sample's mask, size_px×size_px bool.
 
     Raises:
-        RejectedPicture: MASK_EMPTY, MASK_FULL or MASK_AREA, once cut and reduced.
+        RejectedImage: MASK_EMPTY, MASK_FULL or MASK_AREA, once cut and reduced.
     """
     small = cut_mask(mask, square, limits.size_px)
     if not small.any():
-        raise RejectedPicture(path, RejectReason.MASK_EMPTY, "once reduced to the sample's size")
+        raise RejectedImage(path, RejectReason.MASK_EMPTY, "once reduced to the sample's size")
     if small.all():
-        raise RejectedPicture(path, RejectReason.MASK_FULL, "once cut to a square")
+        raise RejectedImage(path, RejectReason.MASK_FULL, "once cut to a square")
     if not limits.mask_area_min <= small.mean() <= limits.mask_area_max:
-        raise RejectedPicture(path, RejectReason.MASK_AREA, f"{small.mean():.2%} of the sample")
+        raise RejectedImage(path, RejectReason.MASK_AREA, f"{small.mean():.2%} of the sample")
     return small
 
 
 # Folder source: ``source/``, ``mask/`` and ``ground_truth/`` with files of the same stem.
 
 TRIPLET_PARTS = ("source", "mask", "ground_truth")
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,7 @@ def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
 def _files_by_stem(folder: Path) -> dict[str, list[str]]:
     stems: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir():
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir():
             stems.setdefault(path.stem, []).append(path.name)
     return stems
 
@@ -250,7 +252,7 @@ META_PARTS = ("source", "mask", "GT")
 class MetaJsonConfig(SampleLimits):
     """How a dataset in RORem's layout is read."""
 
-    path: Path = Field(description="The meta.json; the pictures lie in its folder or below.")
+    path: Path = Field(description="The meta.json; the images lie in its folder or below.")
 
 
 class MetaRecord(BaseModel):

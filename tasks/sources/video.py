@@ -10,7 +10,7 @@ from data_specs.reject import Reject
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
-from tasks.execution import INLINE, do_shard
+from tasks.execution import INLINE, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.storage.shards import encode_triplet, finished_shard, write_shard
@@ -60,7 +60,7 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
         round=work.round,
         index=work.index,
         input_digest=work.digest,
-        samples=(encode_triplet(t, work.picture_format) for t in triplets),
+        samples=(encode_triplet(t, work.image_format) for t in triplets),
         rejects=rejects,
     )
 
@@ -74,4 +74,4 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
 )
 def capture_shard(workspace: Workspace, work: CaptureWork) -> ShardRef:
     """One clip's triplets."""
-    return do_shard(INLINE, workspace, "capture", work.digest, capture, work)
+    return run_shard(INLINE, workspace, "capture", work.digest, capture, work)

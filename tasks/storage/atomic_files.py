@@ -148,9 +148,9 @@ def free_bytes(place: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def disk_full(place: Path, least_bytes: int = _FULL_BYTES) -> DiskFullError:
+def disk_full(place: Path, min_bytes: int = _FULL_BYTES) -> DiskFullError:
     """The error that says how much is free, and how much is wanted at least."""
-    free, least = (number / 1e6 for number in (free_bytes(place), least_bytes))
+    free, least = (number / 1e6 for number in (free_bytes(place), min_bytes))
     return DiskFullError(
         place, f"the disk is full, {free:.1f} MB are free and {least:.0f} MB are needed at least"
     )

@@ -12,12 +12,12 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.triplet import Triplet
 from models.diffusion.inpainting import InpaintingNetwork, build_tiny_network
 from models.diffusion.tiny_vae import PatchCodec
-from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.images.tensors import images_to_tensor, masks_to_tensor
 from models.training.distributed import Share, training_device
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 
-# What the base learns from: pictures WITH objects, and random or object-shaped holes to fill.
+# What the base learns from: images WITH objects, and random or object-shaped holes to fill.
 #
 # The base stands where SDXL-inpainting stands: it never sees a clean plate, so it paints well and often
 # paints an object back (RORem table 1: the base succeeds in 7.6 % of cases).
@@ -27,15 +27,15 @@ _OWN_OBJECT, _OTHER_OBJECT, _BOX = 0.2, 0.6, 0.8
 
 
 def base_triplet(triplets: list[Triplet], draw: int, seed: int) -> tuple[RgbImage, Mask]:
-    """Picture and hole number ``draw``.
+    """Image and hole number ``draw``.
 
     Args:
-        triplets: Their sources are the pictures, their masks the object shapes.
+        triplets: Their sources are the images, their masks the object shapes.
         draw: Number of the draw.
         seed: Another seed, other holes.
 
     Returns:
-        H×W×3 uint8 picture with its objects, H×W bool hole.
+        H×W×3 uint8 image with its objects, H×W bool hole.
     """
     rng = np.random.default_rng([seed, draw])
     own = triplets[int(rng.integers(len(triplets)))]
@@ -50,8 +50,8 @@ def base_triplet(triplets: list[Triplet], draw: int, seed: int) -> tuple[RgbImag
     else:
         hole = _strokes(own.mask.shape, rng)
     flip = rng.random() < 0.5
-    picture = own.source[:, ::-1] if flip else own.source
-    return np.ascontiguousarray(picture), np.ascontiguousarray(hole[:, ::-1] if flip else hole)
+    image = own.source[:, ::-1] if flip else own.source
+    return np.ascontiguousarray(image), np.ascontiguousarray(hole[:, ::-1] if flip else hole)
 
 
 def _grown(mask: Mask, pixels: int) -> Mask:
@@ -60,7 +60,7 @@ def _grown(mask: Mask, pixels: int) -> Mask:
 
 
 def _moved(mask: Mask, rng: np.random.Generator) -> Mask:
-    """The shape anywhere in the picture, never wholly outside."""
+    """The shape anywhere in the image, never wholly outside."""
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
     down = int(rng.integers(0, height)) - int(rows.mean())
@@ -86,8 +86,8 @@ def _strokes(shape: tuple[int, ...], rng: np.random.Generator) -> Mask:
     return mask > 0
 
 
-BASE_LOSS = RemoverLossConfig(change_weight=3, noisy_share=0.5)
-_CODEC_PICTURES = 400
+BASE_LOSS = RemoverLossConfig(change_weight=3, noisy_fraction=0.5)
+_CODEC_IMAGES = 400
 
 
 def train_base(
@@ -100,24 +100,24 @@ def train_base(
     """Fit the codec and train the base on the triplets' sources.
 
     Args:
-        triplets: Pictures with objects and the objects' shapes; the ground truths are not looked at.
+        triplets: Images with objects and the objects' shapes; the ground truths are not looked at.
         config: How long, how fast.
         latent_channels: The codec's k.
         checkpoint: Where to keep the state, to go on after a kill.
         progress: Told of every step.
     """
-    step = max(1, len(triplets) // _CODEC_PICTURES)
+    step = max(1, len(triplets) // _CODEC_IMAGES)
     codec = PatchCodec(latent_channels=latent_channels)
-    codec.fit(pictures_to_tensor([t.source for t in triplets[::step]]))
+    codec.fit(images_to_tensor([t.source for t in triplets[::step]]))
     network = build_tiny_network(codec, config.seed)
 
     def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[TripletBatch]:
         for number, part in itertools.product(range(start, stop), parts):
             draws = range(number * config.batch_size, (number + 1) * config.batch_size)[part]
             pairs = [base_triplet(triplets, draw, config.seed) for draw in draws]
-            pictures = pictures_to_tensor([picture for picture, _ in pairs])
+            images = images_to_tensor([image for image, _ in pairs])
             yield TripletBatch(
-                source=pictures, mask=masks_to_tensor([m for _, m in pairs]), ground_truth=pictures
+                source=images, mask=masks_to_tensor([m for _, m in pairs]), ground_truth=images
             )
 
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:

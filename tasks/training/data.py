@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_specs.candidate import Candidate
 from data_specs.errors import ModelError, ShardError
 from data_specs.triplet import Triplet
-from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.images.tensors import images_to_tensor, masks_to_tensor
 from models.training.loop import BatchesFrom
 from models.training.losses.discriminator import ReviewBatch
 from models.training.losses.remover import TripletBatch
@@ -120,17 +120,17 @@ def _plainly(loader: Iterable[Any]) -> Iterator[Any]:
 def collate_triplets(triplets: list[Triplet]) -> TripletBatch:
     """Triplets of one size as tensors."""
     return TripletBatch(
-        source=pictures_to_tensor([t.source for t in triplets]),
+        source=images_to_tensor([t.source for t in triplets]),
         mask=masks_to_tensor([t.mask for t in triplets]),
-        ground_truth=pictures_to_tensor([t.ground_truth for t in triplets]),
+        ground_truth=images_to_tensor([t.ground_truth for t in triplets]),
     )
 
 
 def _collate_reviews(reviewed: list[tuple[Candidate, bool]]) -> ReviewBatch:
     return ReviewBatch(
-        source=pictures_to_tensor([c.source for c, _ in reviewed]),
+        source=images_to_tensor([c.source for c, _ in reviewed]),
         mask=masks_to_tensor([c.mask for c, _ in reviewed]),
-        removal=pictures_to_tensor([c.removal for c, _ in reviewed]),
+        removal=images_to_tensor([c.removal for c, _ in reviewed]),
         label=torch.tensor([float(yes) for _, yes in reviewed]),
     )
 

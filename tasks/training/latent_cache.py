@@ -1,4 +1,4 @@
-"""A remover's training pictures as latents, encoded once: the codec is frozen, and only a flip is drawn.
+"""A remover's training images as latents, encoded once: the codec is frozen, and only a flip is drawn.
 
 `latents/CODEC/` in the workspace holds two files a triplet, as it is and mirrored. A codec of other weights
 or settings has another folder, and a triplet of another shard another file, so nothing there is ever stale.
@@ -17,7 +17,13 @@ from torch.utils.data import Dataset
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
 from models.diffusion.inpainting import fingerprint_of
-from models.training.distributed import every_process_done, moved_to, own_part, own_part_here, training_device
+from models.training.distributed import (
+    every_process_done,
+    own_part,
+    own_part_here,
+    to_device,
+    training_device,
+)
 from models.training.loop import BatchesFrom
 from models.training.losses.remover import LatentBatch, latents_of
 from tasks.storage.atomic_files import sweep_asides, write_durably
@@ -83,7 +89,7 @@ def cached_latents(
 
 
 def _encoded(vae: Any, samples: TripletSamples, draw: tuple[int, bool]) -> bytes:
-    batch = moved_to(collate_triplets([samples[draw]]), training_device())
+    batch = to_device(collate_triplets([samples[draw]]), training_device())
     return save({name: tensor.cpu().contiguous() for name, tensor in _named(latents_of(vae, batch)).items()})
 
 

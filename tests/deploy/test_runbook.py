@@ -81,7 +81,7 @@ def test_the_sentences_quoted_are_said_by_the_code() -> None:
         for path in (ROOT / room).rglob("*.py")
     )
     for said in (
-        "no judge is trained yet, so they wait for people",
+        "no discriminator is trained yet, so they wait for people",
         "the store refuses these credentials",
         "the store has not answered",
         "round.drifted",

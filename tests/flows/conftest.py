@@ -11,8 +11,8 @@ from data_specs.round import (
     ClipResult,
     CycleResult,
     DatasetSummary,
-    JudgeCurves,
-    JudgeResult,
+    DiscriminatorCurves,
+    DiscriminatorResult,
     LossCurve,
     PhaseKind,
     PhaseResult,
@@ -45,7 +45,7 @@ def phase(name: str, kind: PhaseKind, tested: int, kept: int, total: int, rate: 
     )
 
 
-def judge_curves(round_number: int) -> JudgeCurves:
+def discriminator_curves(round_number: int) -> DiscriminatorCurves:
     chance = np.random.default_rng(round_number)
     good, bad = chance.beta(4, 1.3, 260), chance.beta(1.4, 2.6, 240)
     bins = []
@@ -57,7 +57,7 @@ def judge_curves(round_number: int) -> JudgeCurves:
         bins.append(
             ReliabilityBin(low=low, high=low + 0.1, count=count, mean_score=low + 0.05, success_rate=rate)
         )
-    return JudgeCurves(
+    return DiscriminatorCurves(
         round=round_number, scores_good=good.tolist(), scores_bad=bad.tolist(), reliability=bins
     )
 
@@ -73,8 +73,8 @@ def cycle_result() -> CycleResult:
             phase("human 2", "human", 600, 371, 1701, 0.688),
             phase("automation 2", "automation", 1200, 366, 2067, 0.684, promoted=False),
         ],
-        judges=[
-            JudgeResult(
+        discriminators=[
+            DiscriminatorResult(
                 round=1,
                 reviewed=600,
                 tested=500,
@@ -85,7 +85,7 @@ def cycle_result() -> CycleResult:
                 calibration_error=0.031,
                 success_gap=0.018,
             ),
-            JudgeResult(
+            DiscriminatorResult(
                 round=2,
                 reviewed=1200,
                 tested=500,
@@ -103,15 +103,15 @@ def cycle_result() -> CycleResult:
             ClipResult(method="final", triplets=84, psnr_mask=24.05, psnr_background=37.9),
         ],
         dataset=DatasetSummary(version=6, samples=2067, shards=41),
-        rejects={"mask is empty": 3, "picture is 16-bit": 1, "camera moved": 12},
+        rejects={"mask is empty": 3, "image is 16-bit": 1, "camera moved": 12},
         seconds=503.2,
         peak_memory_gb=2.81,
     )
 
 
 @pytest.fixture
-def curves() -> list[JudgeCurves]:
-    return [judge_curves(1), judge_curves(2)]
+def curves() -> list[DiscriminatorCurves]:
+    return [discriminator_curves(1), discriminator_curves(2)]
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def sample_row(seed: int, score: float | None, caption: str) -> SampleRow:
 @pytest.fixture
 def sample_rows() -> list[SampleRow]:
     return [
-        sample_row(1, 0.97, "kept by the judge"),
+        sample_row(1, 0.97, "kept by the discriminator"),
         sample_row(2, 0.61, "not kept: at most 0.9"),
         sample_row(3, None, "reviewed: YES"),
     ]

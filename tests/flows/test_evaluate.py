@@ -32,7 +32,7 @@ def config(tmp_path: Path, write_pair) -> EvaluateConfig:
     (tmp_path / "weights/lpips").mkdir(parents=True)
     save_file(AlexLpips().state_dict(), tmp_path / "weights/lpips" / FILE_NAME)
     return EvaluateConfig(
-        pictures=FolderSource(path=tmp_path / "pairs", size_px=48),
+        images=FolderSource(path=tmp_path / "pairs", size_px=48),
         methods=("telea", "rorem"),
         metrics=MetricConfig(weights=tmp_path / "weights"),
         out=tmp_path / "out",
@@ -88,7 +88,7 @@ def test_a_folder_end_to_end_and_a_second_time(config: EvaluateConfig) -> None:
     for method in ("telea", "rorem"):
         grid = cv2.imread(str(config.out / f"{method}-worst-median-and-best.png"), cv2.IMREAD_UNCHANGED)
         assert grid is not None
-        assert grid.shape[0] > 3 * 128, "a worst, a median and a best picture"
+        assert grid.shape[0] > 3 * 128, "a worst, a median and a best image"
 
     assert_prefect_shows_it(found)
     before = {path: path.read_bytes() for path in config.out.rglob("*") if path.is_file()}

@@ -10,9 +10,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data_specs.errors import InputError
-from flows.ingest import ClipSource, IngestConfig, StudioSource, ingest
+from flows.ingest import ClipSource, IngestConfig, SyntheticSource, ingest
 from tasks.sources.ingest import FolderSource
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import load_samples, rollback, verify_dataset
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace
@@ -41,14 +41,14 @@ REJECTS = {
     "already in the dataset": 1,
     "file is missing": 1,
     "mask is empty": 1,
-    "truncated picture": 1,
+    "truncated image": 1,
 }
 
 
 def test_a_folder_end_to_end_and_a_second_time(tmp_path: Path, pairs: Path) -> None:
     place = tmp_path / "workspace"
     config = IngestConfig(
-        workspace=place, source=FolderSource(path=pairs, size_px=32), shard_samples=3, picture_format="png"
+        workspace=place, source=FolderSource(path=pairs, size_px=32), shard_samples=3, image_format="png"
     )
     result = ingest(config)
     assert (result.samples, result.shards, result.added, result.version) == (4, 2, 4, 1)
@@ -78,7 +78,7 @@ def test_a_folder_end_to_end_and_a_second_time(tmp_path: Path, pairs: Path) -> N
 def test_a_second_source_grows_the_version_and_a_rollback_is_not_forever(tmp_path: Path, pairs: Path) -> None:
     place = tmp_path / "workspace"
     first = ingest(IngestConfig(workspace=place, source=FolderSource(path=pairs, size_px=32)))
-    studio = StudioSource(studio=StudioConfig(size_px=32, split="test"), shots=3)
+    studio = SyntheticSource(studio=SyntheticConfig(size_px=32, split="test"), shots=3)
     config = IngestConfig(workspace=place, source=studio, shard_samples=2)
     second = ingest(config)
     assert (first.version, second.version, second.added, second.shards) == (1, 2, 3, 2)
@@ -94,7 +94,7 @@ def test_a_second_source_grows_the_version_and_a_rollback_is_not_forever(tmp_pat
 
 
 def test_a_pool_makes_no_version(tmp_path: Path) -> None:
-    studio = StudioSource(studio=StudioConfig(size_px=32), shots=2, stage="pool")
+    studio = SyntheticSource(studio=SyntheticConfig(size_px=32), shots=2, stage="pool")
     result = ingest(IngestConfig(workspace=tmp_path, source=studio))
     assert (result.samples, result.added, result.version) == (2, 0, None)
     assert {ref.stage for ref in Workspace.existing(tmp_path).ledger().shards()} == {"pool", "truth"}

@@ -1,4 +1,4 @@
-"""Small untrained networks and soft pictures for the tests of the models."""
+"""Small untrained networks and soft images for the tests of the models."""
 
 from collections.abc import Callable
 from typing import cast
@@ -20,8 +20,8 @@ NetworkBuilder = Callable[..., InpaintingNetwork]
 
 
 @pytest.fixture
-def pictures() -> Callable[[int, int], list[RgbImage]]:
-    """(count, seed) → soft pictures of 32×32."""
+def images() -> Callable[[int, int], list[RgbImage]]:
+    """(count, seed) → soft images of 32×32."""
 
     def draw(count: int, seed: int) -> list[RgbImage]:
         noise = np.random.default_rng(seed).integers(0, 256, (count, 5, 5, 3), np.uint8)
@@ -44,11 +44,11 @@ def boxes() -> Callable[[int], list[Mask]]:
 
 
 @pytest.fixture
-def build_network(pictures: Callable[[int, int], list[RgbImage]]) -> NetworkBuilder:
+def build_network(images: Callable[[int, int], list[RgbImage]]) -> NetworkBuilder:
     """(latent_channels, prediction_type, seed) → an untrained network with 2k + 1 input channels."""
 
     def build(latent_channels: int = 4, prediction_type: str = "sample", seed: int = 0) -> InpaintingNetwork:
-        training = torch.from_numpy(np.stack(pictures(40, 99))).permute(0, 3, 1, 2) / 127.5 - 1
+        training = torch.from_numpy(np.stack(images(40, 99))).permute(0, 3, 1, 2) / 127.5 - 1
         network = build_tiny_network(PatchCodec(latent_channels=latent_channels).fit(training), seed)
         settings = {**network.scheduler.config, "prediction_type": prediction_type}
         network.scheduler = cast(DDIMScheduler, DDIMScheduler.from_config(settings))

@@ -14,21 +14,21 @@ from data_specs.review_batch import QueuePolicy
 from data_specs.work import RemoverRef
 from models.diffusion.inpainting import build_tiny_network
 from models.diffusion.tiny_vae import PatchCodec
-from models.images.tensors import pictures_to_tensor
+from models.images.tensors import images_to_tensor
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.registry.store import keep_model, record
 from tasks.review.auth import invite
 from tasks.review.batches import make_batch
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.dataset import create_version
 from tasks.storage.shards import ShardReader, decode_triplet, encode_candidate, write_shard
 from tasks.storage.workspace import Workspace
 
 
-def film_work(stage, index: int, split: Split, seed: int, count: int) -> FilmWork:
-    studio = StudioConfig(size_px=32, seed=seed, split=split)
-    return FilmWork(round=0, index=index, stage=stage, studio=studio, first=0, count=count)
+def film_work(stage, index: int, split: Split, seed: int, count: int) -> RenderWork:
+    studio = SyntheticConfig(size_px=32, seed=seed, split=split)
+    return RenderWork(round=0, index=index, stage=stage, studio=studio, first=0, count=count)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     version = create_version(workspace, [(refs["pairs"], None)], None, "initial pairs")
     with ShardReader(workspace, [refs["pairs"]]) as reader:
         sources = [decode_triplet(reader[i]).source for i in range(len(reader))]
-    network = build_tiny_network(PatchCodec(8).fit(pictures_to_tensor(sources)), seed=0)
+    network = build_tiny_network(PatchCodec(8).fit(images_to_tensor(sources)), seed=0)
     base = InpaintingRemover(network, SamplingConfig(steps=2))
     folder = keep_model(workspace, "base", network.save)
     entry = record(
@@ -97,7 +97,7 @@ def _asked(folder: Path) -> SimpleNamespace:
     )
     ledger = workspace.ledger()
     tokens = {name: invite(ledger, name) for name in ("ana", "ben")}
-    make_batch(workspace, "b1", [ref], QueuePolicy(overlap_share=0))
+    make_batch(workspace, "b1", [ref], QueuePolicy(overlap_fraction=0))
     return SimpleNamespace(
         workspace=workspace,
         ledger=ledger,

@@ -72,11 +72,11 @@ def folder(filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
     runs = [
         {"name": f"{kind} {count}", "kind": kind, "processes": count}
-        for kind in ("remover", "object_clear", "judge")
+        for kind in ("remover", "object_clear", "discriminator")
         for count in (1, 2)
     ]
     runs += [
-        {"name": "passes", "kind": "judge", "processes": 2, "running": {"samples_at_once": 1}},
+        {"name": "passes", "kind": "discriminator", "processes": 2, "running": {"micro_batch_size": 1}},
         {"name": "killed", "processes": 2, "checkpoint": "c", "kill_at": 5},
         {"name": "resumed 1", "processes": 1, "checkpoint": "d", "copy_of": "c"},
         {"name": "resumed 2", "processes": 2, "checkpoint": "c"},
@@ -118,12 +118,12 @@ def test_every_network_and_every_change_of_hands(filmed, folder: Path) -> None:
     four = {"processes": 4, "running": {"sharding": "fsdp"}}
     runs = [
         {"name": "object_clear in pieces", "kind": "object_clear", "processes": 2, "running": again},
-        {"name": "judge in pieces", "kind": "judge", **SHARDED},
+        {"name": "judge in pieces", "kind": "discriminator", **SHARDED},
         {
             "name": "passes in pieces",
-            "kind": "judge",
+            "kind": "discriminator",
             "processes": 2,
-            "running": {"sharding": "fsdp", "samples_at_once": 1},
+            "running": {"sharding": "fsdp", "micro_batch_size": 1},
         },
         {"name": "killed two", **SHARDED, "checkpoint": "k2", "kill_at": 5},
         {"name": "pieces to two", "processes": 2, "checkpoint": "g", "copy_of": "k2"},
@@ -133,7 +133,7 @@ def test_every_network_and_every_change_of_hands(filmed, folder: Path) -> None:
         {"name": "four in pieces", **four},
     ]
     trained(filmed, folder, *runs)
-    for kind in ("object_clear", "judge"):
+    for kind in ("object_clear", "discriminator"):
         assert_same_curve(folder, f"{kind} 1", f"{kind} in pieces")
     assert_same_curve(folder, "judge 1", "passes in pieces")
     assert_same_curve(folder, "remover 1", "four in pieces")
@@ -168,7 +168,7 @@ def test_what_was_in_pieces_is_whole_afterwards(sharded: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["remover", "object_clear", "judge"])
+@pytest.mark.parametrize("kind", ["remover", "object_clear", "discriminator"])
 def test_two_processes_learn_what_one_learns(folder: Path, kind: str) -> None:
     assert_same_curve(folder, f"{kind} 1", f"{kind} 2")
     both = [json.loads((folder / f"{kind} 2.{rank}.json").read_text()) for rank in (0, 1)]

@@ -38,7 +38,7 @@ from tasks.training.data import TripletSamples, drawn_triplets, triplet_batches
 
 OPEN = ExitStack()
 """What stays open as long as the process."""
-LOSS = {"change_weight": 4, "noisy_share": 0.5}
+LOSS = {"change_weight": 4, "noisy_fraction": 0.5}
 
 
 class ReadLog(ShardReader):
@@ -121,8 +121,10 @@ def object_clear(
     return module, loss_of, drawn_triplets(samples, groups, training.batch_size, training.seed)
 
 
-def judge(workspace: Workspace, run: dict[str, Any], training: TrainingConfig, samples: TripletSamples):
-    """Pairs as reviews: of light pictures the ground truth, YES; of dark ones the source, NO."""
+def discriminator(
+    workspace: Workspace, run: dict[str, Any], training: TrainingConfig, samples: TripletSamples
+):
+    """Pairs as reviews: of light images the ground truth, YES; of dark ones the source, NO."""
     config = DiscriminatorConfig(head="pooled", head_width=16)
     module = DiscriminatorNetwork(network_at(Path(run["network"])), config, seed=0)
 
@@ -148,7 +150,7 @@ def lcm(workspace: Workspace, run: dict[str, Any], training: TrainingConfig, sam
     return student, loss_of, triplet_batches(samples, groups, training.batch_size, training.seed)
 
 
-KINDS = {"remover": remover, "object_clear": object_clear, "judge": judge, "lcm": lcm}
+KINDS = {"remover": remover, "object_clear": object_clear, "discriminator": discriminator, "lcm": lcm}
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

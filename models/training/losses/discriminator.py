@@ -35,7 +35,7 @@ def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch, share:
 
 
 def _jittered(source: Tensor, removal: Tensor, share: Share) -> tuple[Tensor, Tensor]:
-    """Both pictures with their channels in one drawn order, each channel scaled by 0.75 to 1.25."""
+    """Both images with their channels in one drawn order, each channel scaled by 0.75 to 1.25."""
     count = len(source)
     order = share.draw(count, _channel_orders).to(source.device)
     order = order[:, :, None, None].expand(-1, -1, *source.shape[2:])

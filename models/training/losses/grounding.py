@@ -1,6 +1,6 @@
 """Grounding DINO's loss of one batch: phrases and boxes of matched queries, by stages (arXiv 2303.05499).
 
-Not transformers' own, which takes the third picture's words for the second's where their prompts differ, and
+Not transformers' own, which takes the third image's words for the second's where their prompts differ, and
 in two stages judges proposals by the decoder's first queries, with boxes that pass no gradient.
 """
 
@@ -23,28 +23,28 @@ _PROPOSED_BY = 4
 
 @dataclass(frozen=True, slots=True)
 class GroundedBatch:
-    """B pictures, what each is asked for, and the N boxes that answer."""
+    """B images, what each is asked for, and the N boxes that answer."""
 
-    pictures: Tensor
+    images: Tensor
     """B×3×S×S float, normalised."""
     prompts: Prompts
     """B."""
-    picture_of: Tensor
+    image_of: Tensor
     """N int64: whose box it is."""
     phrase_of: Tensor
-    """N int64: which phrase of its picture's it answers."""
+    """N int64: which phrase of its image's it answers."""
     boxes: Tensor
-    """N×4 float, [0, 1]: middle x, middle y, width and height, in the picture's sides."""
+    """N×4 float, [0, 1]: middle x, middle y, width and height, in the image's sides."""
 
 
 def grounding_loss(network: GroundingDinoForObjectDetection, batch: GroundedBatch) -> Tensor:
-    """The losses of all stages added, a picture: a number."""
-    found = network(pixel_values=batch.pictures, **batch.prompts.named())
+    """The losses of all stages added, an image: a number."""
+    found = network(pixel_values=batch.images, **batch.prompts.named())
     proposed = found.enc_outputs_class, found.enc_outputs_coord_logits.sigmoid()
     total = stage_loss(*proposed, batch, network.config, _PROPOSED_BY)
     for logits, boxes in decoder_stages(network, found, batch.prompts):
         total = total + stage_loss(logits, boxes, batch, network.config)
-    return total / len(batch.pictures)
+    return total / len(batch.images)
 
 
 def decoder_stages(
@@ -67,7 +67,7 @@ def decoder_stages(
 def stage_loss(
     logits: Tensor, boxes: Tensor, batch: GroundedBatch, config: GroundingDinoConfig, found_by: int = 1
 ) -> Tensor:
-    """Focal loss of every token, L1 and generalised IoU of matched boxes; summed over pictures.
+    """Focal loss of every token, L1 and generalised IoU of matched boxes; summed over images.
 
     Args:
         logits: B×Q×L, of tokens.
@@ -79,8 +79,8 @@ def stage_loss(
     logits = logits[..., : batch.prompts.tokens.shape[1]]
     wanted = torch.zeros_like(logits)
     found, true = [boxes[0, :0]], [batch.boxes[:0]]
-    for number in batch.picture_of.unique().tolist():
-        own = batch.picture_of == number
+    for number in batch.image_of.unique().tolist():
+        own = batch.image_of == number
         tokens = batch.prompts.phrases[number, batch.phrase_of[own]].to(logits.dtype).repeat(found_by, 1)
         meant = batch.boxes[own].repeat(found_by, 1)
         real = batch.prompts.real[number].bool()
@@ -104,7 +104,7 @@ def stage_loss(
 def matched_queries(
     logits: Tensor, boxes: Tensor, tokens: Tensor, true_boxes: Tensor, config: GroundingDinoConfig
 ) -> tuple[Tensor, Tensor]:
-    """The cheapest pairing of one picture's queries and objects.
+    """The cheapest pairing of one image's queries and objects.
 
     Args:
         logits: Q×T, of real tokens.

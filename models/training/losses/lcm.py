@@ -1,6 +1,6 @@
 """Latent consistency distillation: the loss of one batch (papers.md, fact 7).
 
-A student learns to jump from any point of the teacher's path from noise to picture straight to the path's
+A student learns to jump from any point of the teacher's path from noise to image straight to the path's
 end: its jump from one point must be its jump from the next point, which one step of the teacher's DDIM finds.
 """
 

@@ -1,4 +1,4 @@
-"""ObjectClear's loss of one batch: restore the clean picture, and look at the object and its effect."""
+"""ObjectClear's loss of one batch: restore the clean image, and look at the object and its effect."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from models.training.losses.remover import (
     denoising_loss,
 )
 
-_FOREGROUND_SHARE = 0.1
+_FOREGROUND_FRACTION = 0.1
 """A cell of the resized M_fg above this belongs to the foreground (papers.md, fact 17)."""
 
 
@@ -77,16 +77,16 @@ def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
         foreground: B×1×H×W float, 0 or 1.
 
     Returns:
-        Scalar, 0..2: the mean over pictures, heads and layers, each layer counting once.
+        Scalar, 0..2: the mean over images, heads and layers, each layer counting once.
     """
     alike = dict[torch.Size, list[Tensor]]()
     for attention in maps:
         alike.setdefault(attention.shape, []).append(attention)
     layer_weight = 1 / sum(map(len, alike.values()))
     total = foreground.new_ones(())
-    for (pictures, heads, *size), layers in alike.items():
+    for (images, heads, *size), layers in alike.items():
         inside = small_foreground(foreground, (size[0], size[1]))
-        cells, weight = inside.sum((-2, -1), keepdim=True), layer_weight / (pictures * heads)
+        cells, weight = inside.sum((-2, -1), keepdim=True), layer_weight / (images * heads)
         # Where there is no cell of a kind, it is divided by 0 and not taken.
         weights = torch.where(inside, -weight / cells, weight / (size[0] * size[1] - cells))
         total = total + (torch.stack(layers) * weights).sum()
@@ -98,4 +98,4 @@ def small_foreground(foreground: Tensor, size: tuple[int, int]) -> Tensor:
     small = torch.nn.functional.interpolate(
         foreground, size, mode="bilinear", antialias=True, align_corners=False
     )
-    return small > _FOREGROUND_SHARE
+    return small > _FOREGROUND_FRACTION

@@ -40,14 +40,14 @@ def _iou(logits: Tensor, masks: Tensor) -> Tensor:
     return (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3)).clamp(min=1)
 
 
-# Mask2Former's loss of one batch: its own Hungarian matching, a mask for each class that a picture shows.
+# Mask2Former's loss of one batch: its own Hungarian matching, a mask for each class that an image shows.
 
 
 @dataclass(frozen=True, slots=True)
 class SurfaceBatch:
-    """B pictures and the class of each of their pixels."""
+    """B images and the class of each of their pixels."""
 
-    pictures: Tensor
+    images: Tensor
     """B×3×S×S float, normalised."""
     classes: Tensor
     """B×S×S int64, the values of SurfaceClass."""
@@ -68,7 +68,7 @@ def surface_loss(
     ]
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        loss = network(pixel_values=batch.pictures, mask_labels=masks, class_labels=shown).loss
+        loss = network(pixel_values=batch.images, mask_labels=masks, class_labels=shown).loss
     return loss.sum()
 
 
@@ -80,9 +80,9 @@ _SCALES = 3
 
 @dataclass(frozen=True, slots=True)
 class DepthBatch:
-    """B pictures and their inverse depths."""
+    """B images and their inverse depths."""
 
-    pictures: Tensor
+    images: Tensor
     """B×3×S×S float, normalised."""
     inverse: Tensor
     """B×S×S float, 1/m; 0 = sky."""
@@ -90,7 +90,7 @@ class DepthBatch:
 
 def inverse_depth_loss(network: DepthAnythingForDepthEstimation, batch: DepthBatch) -> Tensor:
     """Mean absolute error plus that of the gradients, over the mean inverse depth: no unit is left."""
-    error = (network(pixel_values=batch.pictures).predicted_depth - batch.inverse)[:, None]
+    error = (network(pixel_values=batch.images).predicted_depth - batch.inverse)[:, None]
     level = batch.inverse.mean()
     loss = error.abs().mean()
     for scale in range(_SCALES):
@@ -117,7 +117,7 @@ class BoxBatch:
 
 
 def yolo_loss(network: Any, batch: BoxBatch) -> Tensor:
-    """The three parts added, a picture: a number."""
+    """The three parts added, an image: a number."""
     parts, _ = network.loss(
         {
             "img": batch.squares,
@@ -138,7 +138,7 @@ def settle_normalisation(network: nn.Module, batches: list[Tensor]) -> None:
 
     Args:
         network: Left in evaluation mode.
-        batches: B×3×S×S each, of training pictures.
+        batches: B×3×S×S each, of training images.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [layer.momentum for layer in layers]

@@ -23,7 +23,7 @@ class RemoverLossConfig(BaseModel):
     change_weight: float = Field(
         default=1.0, ge=1, le=50, description="Weight of latents inside the mask or changed by the removal."
     )
-    noisy_share: float = Field(
+    noisy_fraction: float = Field(
         default=0.0, ge=0, le=1, description="Share of timesteps drawn from the noisiest 40 % instead of all."
     )
 
@@ -42,7 +42,7 @@ class TripletBatch:
 
 @dataclass(frozen=True, slots=True)
 class LatentBatch:
-    """B triplets as the codec sees them: all that the loss asks of the pictures."""
+    """B triplets as the codec sees them: all that the loss asks of the images."""
 
     source: Tensor
     """B×k×h×w."""
@@ -107,7 +107,7 @@ def restoration(
 
 
 def latents_of(vae: Any, batch: TripletBatch) -> LatentBatch:
-    """Encode the pictures; the source is zeroed inside the mask in the masked one (papers.md, fact 6)."""
+    """Encode the images; the source is zeroed inside the mask in the masked one (papers.md, fact 6)."""
     masked = batch.source * (1 - batch.mask)
     clean, masked, source = encoded(vae, batch.ground_truth, masked, batch.source)
     size = clean.shape[-2:]
@@ -165,7 +165,7 @@ def weighted_mean(error: Tensor, weight: Tensor, share: Share) -> Tensor:
 def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, share: Share) -> Tensor:
     steps = share.draw(count, lambda n, g: torch.randint(0, total, (n,), generator=g))
     noisy = share.draw(count, lambda n, g: torch.randint(int(0.6 * total), total, (n,), generator=g))
-    choose = share.draw(count, lambda n, g: torch.rand(n, generator=g)) < config.noisy_share
+    choose = share.draw(count, lambda n, g: torch.rand(n, generator=g)) < config.noisy_fraction
     return torch.where(choose, noisy, steps)
 
 

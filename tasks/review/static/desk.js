@@ -7,7 +7,7 @@ import { Stopwatch } from "./stopwatch.js";
 const MOST_UNDOS = 50;
 
 /** Stands between the queue, the viewer and the outbox. */
-export class Desk {
+export class ReviewService {
   #pageVersion = "";
   #undoKey = "";
   #shown = null;
@@ -85,7 +85,7 @@ export class Desk {
   }
 
   #stateOf(item) {
-    if (item?.pictures) return "ready";
+    if (item?.images) return "ready";
     if (item?.fault) return "broken";
     return !item && this.#queue.isDry ? "dry" : "loading";
   }

@@ -2,7 +2,7 @@
 
 import { Api } from "./api.js";
 import { Decisions } from "./decisions.js";
-import { Desk } from "./desk.js";
+import { ReviewService } from "./desk.js";
 import { byId } from "./dom.js";
 import { Figures } from "./figures.js";
 import { guideInDialog, guideOnPage, isGuideOpen, toggleGuide } from "./guide.js";
@@ -13,7 +13,7 @@ import { Queue } from "./queue.js";
 import { joinTools, showTools } from "./tools.js";
 import { Viewer } from "./viewer.js";
 
-const LATE = "That answer came after its lease had ended; it is kept, and sent once the picture is yours again.";
+const LATE = "That answer came after its lease had ended; it is kept, and sent once the image is yours again.";
 const RETRY_MS = 5000;
 
 const api = new Api();
@@ -35,7 +35,7 @@ const queue = new Queue(api, outbox, {
   onLease: (fault) => (fault?.isOut ? askForToken(fault) : showUnsent(outbox.unsent, fault)),
 });
 const viewer = new Viewer(byId("stage"), () => showTools(viewer));
-const desk = new Desk(api, queue, outbox, viewer);
+const desk = new ReviewService(api, queue, outbox, viewer);
 const decisions = new Decisions((decision, reason) => desk.decide(decision, reason));
 
 async function enter() {

@@ -1,4 +1,4 @@
-// The outline of a mask: marching squares between pixel centres, as one path in the picture's own pixels.
+// The outline of a mask: marching squares between pixel centres, as one path in the image's own pixels.
 
 /** For each of the 16 corner patterns (8 top left, 4 top right, 2 bottom right, 1 bottom left): edges joined. */
 const EDGES = [
@@ -23,7 +23,7 @@ export function outlineSegments(inside, width, height) {
   return segments;
 }
 
-/** The outline of a mask picture (white = remove) as a Path2D. */
+/** The outline of a mask image (white = remove) as a Path2D. */
 export function outlineOf(bitmap) {
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });

@@ -1,19 +1,19 @@
-// One picture on one canvas: which part of it, how large, and the mask's outline over it.
+// One image on one canvas: which part of it, how large, and the mask's outline over it.
 
-/** At least this share of the picture's side is shown, however small the mask. */
-const LEAST_SHARE = 0.4;
+/** At least this share of the image's side is shown, however small the mask. */
+const MIN_FRACTION = 0.4;
 /** The mask's box is shown with this much of its own size about it: shadows lie beside objects. */
 const MARGIN = 0.7;
 
-/** The whole picture as {x, y, width, height} in its own pixels. */
+/** The whole image as {x, y, width, height} in its own pixels. */
 export function wholeOf(width, height) {
   return { x: 0, y: 0, width, height };
 }
 
-/** The mask's box [x0, y0, x1, y1] and its surroundings, in the picture's own proportions and inside it. */
+/** The mask's box [x0, y0, x1, y1] and its surroundings, in the image's own proportions and inside it. */
 export function regionAbout([x0, y0, x1, y1], width, height) {
   const needed = Math.max((x1 - x0) / width, (y1 - y0) / height) * (1 + 2 * MARGIN);
-  const share = Math.min(1, Math.max(LEAST_SHARE, needed));
+  const share = Math.min(1, Math.max(MIN_FRACTION, needed));
   const [wide, tall] = [share * width, share * height];
   const clamp = (start, most) => Math.min(Math.max(start, 0), most);
   return {
@@ -24,15 +24,15 @@ export function regionAbout([x0, y0, x1, y1], width, height) {
   };
 }
 
-/** Paints `region` of a picture at `size` CSS pixels; `outline` is a Path2D in picture pixels, or null. */
-export function paint(canvas, picture, region, size, outline) {
+/** Paints `region` of an image at `size` CSS pixels; `outline` is a Path2D in image pixels, or null. */
+export function paint(canvas, image, region, size, outline) {
   const ratio = window.devicePixelRatio;
   const [wide, tall] = [Math.round(size.width * ratio), Math.round(size.height * ratio)];
   if (canvas.width !== wide || canvas.height !== tall) Object.assign(canvas, { width: wide, height: tall });
   const context = canvas.getContext("2d");
   // Photographs are enlarged smoothly: single pixels would draw the eye to edges that are not there.
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, region.x, region.y, region.width, region.height, 0, 0, wide, tall);
+  context.drawImage(image, region.x, region.y, region.width, region.height, 0, 0, wide, tall);
   if (outline) stroke(context, outline, region, wide / region.width, ratio);
 }
 

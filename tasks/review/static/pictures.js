@@ -1,4 +1,4 @@
-// A candidate's pictures, fetched and decoded before they are needed.
+// A candidate's images, fetched and decoded before they are needed.
 
 import { outlineOf } from "./outline.js";
 

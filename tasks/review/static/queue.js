@@ -1,6 +1,6 @@
-// The candidates leased to this person, first to last, each with its pictures on their way or here.
+// The candidates leased to this person, first to last, each with its images on their way or here.
 
-import { loadPictures } from "./pictures.js";
+import { loadPictures } from "./images.js";
 
 const AHEAD = 8;
 const MOST_A_LEASE = 20;
@@ -9,10 +9,10 @@ const LOOK_AGAIN_MS = 15_000;
 /** A lease is asked for anew this long after its end. */
 const AFTER_END_MS = 300;
 
-/** The server's item with its pictures' addresses set apart from the pictures themselves. */
-const entryOf = ({ pictures: urls, ...item }) => ({ ...item, urls, pictures: null, fault: null });
+/** The server's item with its images' addresses set apart from the images themselves. */
+const entryOf = ({ images: urls, ...item }) => ({ ...item, urls, images: null, fault: null });
 
-/** Keeps a few ahead. `onChange()`: the first one, or its pictures, changed; `onLease(fault?)`: the server was asked. */
+/** Keeps a few ahead. `onChange()`: the first one, or its images, changed; `onLease(fault?)`: the server was asked. */
 export class Queue {
   /** Whether the server had nothing more when last asked. */
   isDry = false;
@@ -32,7 +32,7 @@ export class Queue {
     this.#onLease = onLease;
   }
 
-  /** The candidate to judge now, or undefined. Its `pictures` are there once they are decoded. */
+  /** The candidate to judge now, or undefined. Its `images` are there once they are decoded. */
   get first() {
     return this.#items[0];
   }
@@ -107,7 +107,7 @@ export class Queue {
 
   async #load(item) {
     try {
-      item.pictures ??= await loadPictures(item.urls);
+      item.images ??= await loadPictures(item.urls);
     } catch (fault) {
       item.fault = fault;
     }

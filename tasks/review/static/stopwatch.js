@@ -1,4 +1,4 @@
-// Seconds that a picture was really looked at: the clock stands while the page is hidden.
+// Seconds that an image was really looked at: the clock stands while the page is hidden.
 
 export class Stopwatch {
   #sinceMs = performance.now();

@@ -1,4 +1,4 @@
-// The row under the pictures: which view, how near, the outline, and the scale as it is.
+// The row under the images: which view, how near, the outline, and the scale as it is.
 
 import { byId } from "./dom.js";
 

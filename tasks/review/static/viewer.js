@@ -1,4 +1,4 @@
-// The pictures on screen: pair, slider or flicker; the whole or the mask's surroundings; the mask's outline.
+// The images on screen: pair, slider or flicker; the whole or the mask's surroundings; the mask's outline.
 
 import { paint, regionAbout, wholeOf } from "./paint.js";
 
@@ -13,7 +13,7 @@ export class Viewer {
   view = "pair";
   isZoomed = false;
   isOutlined = true;
-  /** Screen pixels (CSS) to one pixel of the picture. */
+  /** Screen pixels (CSS) to one pixel of the image. */
   scale = 1;
   #item = null;
   #share = 0.5;
@@ -33,7 +33,7 @@ export class Viewer {
     new ResizeObserver(() => this.draw()).observe(stage);
   }
 
-  /** The picture's own size in words, or "" while none is shown. */
+  /** The image's own size in words, or "" while none is shown. */
   get size() {
     return this.#item ? `${this.#item.width} × ${this.#item.height}` : "";
   }
@@ -42,7 +42,7 @@ export class Viewer {
     return this.#timer !== 0;
   }
 
-  /** Shows an item whose pictures are here, or nothing. */
+  /** Shows an item whose images are here, or nothing. */
   show(item) {
     this.#item = item;
     this.#stage.dataset.candidate = item?.candidate ?? "";
@@ -72,7 +72,7 @@ export class Viewer {
     this.draw();
   }
 
-  /** Starts or stops the alternation; where motion is unwelcome, each call shows the other picture. */
+  /** Starts or stops the alternation; where motion is unwelcome, each call shows the other image. */
   toggleFlicker() {
     if (this.view !== "flicker") this.setView("flicker");
     else if (wantsStillness.matches) this.#swap();
@@ -92,12 +92,12 @@ export class Viewer {
 
   /** Fits the frames into the stage and paints them. */
   draw() {
-    if (this.#item?.pictures) {
-      const { width, height, mask_box: box, pictures } = this.#item;
+    if (this.#item?.images) {
+      const { width, height, mask_box: box, images } = this.#item;
       const region = this.isZoomed ? regionAbout(box, width, height) : wholeOf(width, height);
       const size = this.#fit(width / height);
-      paint(this.source, pictures.source, region, size, this.isOutlined ? pictures.outline : null);
-      paint(this.removal, pictures.removal, region, size, null);
+      paint(this.source, images.source, region, size, this.isOutlined ? images.outline : null);
+      paint(this.removal, images.removal, region, size, null);
       this.scale = size.width / region.width;
     }
     this.#onChange();

@@ -17,7 +17,7 @@ _TOLERANCE = 14
 
 
 def clean_plate(samples: Sequence[RgbImage]) -> RgbImage:
-    """One H×W×3 uint8 picture of the empty scene.
+    """One H×W×3 uint8 image of the empty scene.
 
     Each sample is brought to the light of the middle one. A pixel's median then stands where at least
     half of the samples agree with it; elsewhere (covered more than half the time, by one thing after

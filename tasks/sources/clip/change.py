@@ -15,13 +15,13 @@ _WEAK = 0.6
 """Of the threshold: change this strong is object where it hangs together with strong change."""
 _EFFECT = 0.25
 """Of the threshold: change this strong, beside an object, is its shadow or its motion's blur."""
-_HOLE_SHARE = 0.0002
-"""Of the picture: larger holes are seen through (between legs), smaller ones are noise."""
+_HOLE_FRACTION = 0.0002
+"""Of the image: larger holes are seen through (between legs), smaller ones are noise."""
 
 
-def change_score(picture: RgbImage, plate: RgbImage) -> NDArray[np.float32]:
+def change_score(image: RgbImage, plate: RgbImage) -> NDArray[np.float32]:
     """H×W float32 ≥ 0: how much each pixel differs, in luminance, chroma and gradient."""
-    first, second = _lab(picture), _lab(plate)
+    first, second = _lab(image), _lab(plate)
     luminance = np.abs(np.log((first[..., 0] + _DARK) / (second[..., 0] + _DARK)))
     chroma = np.hypot(first[..., 1] - second[..., 1], first[..., 2] - second[..., 2]) / 40.0
     gradient = np.abs(_gradient(first[..., 0]) - _gradient(second[..., 0])) / 40.0
@@ -44,13 +44,13 @@ def change_mask(score: NDArray[np.float32], *, threshold: float, min_area_px: fl
     strong = cv2.morphologyEx((score > threshold).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
     weak = (score > _WEAK * threshold).astype(np.uint8)
     closed = cv2.morphologyEx(regions_holding(weak, strong), cv2.MORPH_CLOSE, disc(radius))
-    filled = fill_holes(closed, _HOLE_SHARE * closed.size)
+    filled = fill_holes(closed, _HOLE_FRACTION * closed.size)
     thick = cv2.morphologyEx(filled, cv2.MORPH_OPEN, disc(radius))
     return drop_small(thick, min_area_px)
 
 
 def without_objects(
-    picture: RgbImage, plate: RgbImage, mask: Mask, score: NDArray[np.float32], threshold: float
+    image: RgbImage, plate: RgbImage, mask: Mask, score: NDArray[np.float32], threshold: float
 ) -> RgbImage:
     """The frame as it would be with nothing in the mask: the plate there, the frame itself elsewhere.
 
@@ -58,24 +58,24 @@ def without_objects(
     a shadow), and fades into the frame, so that neither a ghost nor a seam stays behind.
 
     Args:
-        picture: H×W×3 uint8, the frame.
+        image: H×W×3 uint8, the frame.
         plate: H×W×3 uint8, in the frame's light.
         mask: H×W bool, from ``change_mask``.
         score: H×W float32, from ``change_score``.
         threshold: As for ``change_mask``.
     """
-    rim = max(3, round(picture.shape[0] / 60))
+    rim = max(3, round(image.shape[0] / 60))
     near = cv2.dilate(mask.astype(np.uint8), disc(rim))
     effect = (score > _EFFECT * threshold).astype(np.uint8)
     region = cv2.dilate(cv2.bitwise_or(near, regions_holding(effect, near)), disc(2))
     weight = cv2.GaussianBlur(region.astype(np.float32), (0, 0), 1.5)
     weight = np.where(near, np.float32(1), weight)[..., None]
-    return np.rint(picture + (plate.astype(np.float32) - picture) * weight).astype(np.uint8)
+    return np.rint(image + (plate.astype(np.float32) - image) * weight).astype(np.uint8)
 
 
-def _lab(picture: RgbImage) -> NDArray[np.float32]:
+def _lab(image: RgbImage) -> NDArray[np.float32]:
     """H×W×3 float32: L and the two chroma axes in levels, smoothed against codec noise."""
-    smooth = cv2.GaussianBlur(picture, (3, 3), 0.8)
+    smooth = cv2.GaussianBlur(image, (3, 3), 0.8)
     return cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB).astype(np.float32)
 
 

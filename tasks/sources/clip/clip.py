@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import InputError
-from data_specs.keys import Split, derive_key, picture_hash
+from data_specs.keys import Split, derive_key, image_hash
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
 from tasks.sources.clip.background import clean_plate
@@ -28,7 +28,7 @@ from tasks.sources.clip.frames import (
     read_frames,
     video_facts,
 )
-from tasks.sources.image_ops import Square, cut_mask, cut_picture, label_regions
+from tasks.sources.image_ops import Square, cut_image, cut_mask, label_regions
 
 # Blocks of time: frames near in time are one scene and share a split.
 
@@ -72,7 +72,7 @@ def time_blocks(clip_seconds: float, *, scene_seconds: float, gap_seconds: float
 # Crops about moved objects: whole objects only, one or several.
 
 _MARGIN_PX = 5
-"""Picture left about an object inside its crop, so that a remover sees what it stands on."""
+"""Image left about an object inside its crop, so that a remover sees what it stands on."""
 _TRIES = 6
 _ROOM = (1.3, 2.6)
 """A crop's side as a multiple of its first object's long side, drawn between these."""
@@ -143,7 +143,7 @@ def _place(
 
 
 def _about(box: NDArray[np.int32], side: int, shape: tuple[int, ...], rng: np.random.Generator) -> Square:
-    """A square of ``side`` somewhere about ``box``, inside the picture."""
+    """A square of ``side`` somewhere about ``box``, inside the image."""
     starts = []
     for low, high, limit in ((box[0], box[2], shape[1]), (box[1], box[3], shape[0])):
         earliest, latest = int(high) + _MARGIN_PX - side, int(low) - _MARGIN_PX
@@ -165,7 +165,7 @@ Progress = Callable[[int, int], None]
 
 _COMMON_RESPONSE = 0.1
 """Below this, phase correlation says that two frames show different things."""
-_CHANGED_SHARE = 0.5
+_CHANGED_FRACTION = 0.5
 """More than this much of a frame changed is no object."""
 
 
@@ -247,7 +247,7 @@ def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Itera
         yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
         return
     plate = clean_plate(steady)
-    scene_prefix = picture_hash(samples[0])
+    scene_prefix = image_hash(samples[0])
     blocks = time_blocks(facts.seconds, scene_seconds=config.scene_seconds, gap_seconds=config.gap_seconds)
     last, moved_in = -1, set[int]()
     for frame in read_frames(config.path, step=config.frame_step, rate=facts.rate):
@@ -281,7 +281,7 @@ def _stands_still(samples: list[RgbImage], steady: list[RgbImage]) -> bool:
 
 def _plate_samples(config: ClipConfig, facts: VideoFacts) -> list[RgbImage]:
     step = max(1, facts.frames // config.plate_samples)
-    return [frame.picture for frame in read_frames(config.path, step=step, rate=facts.rate)]
+    return [frame.image for frame in read_frames(config.path, step=step, rate=facts.rate)]
 
 
 def _steady_samples(samples: list[RgbImage], max_px: float) -> list[RgbImage]:
@@ -290,8 +290,8 @@ def _steady_samples(samples: list[RgbImage], max_px: float) -> list[RgbImage]:
     return [sample for sample in samples if _camera_fault(sample, reference, max_px) is None]
 
 
-def _camera_fault(picture: RgbImage, reference: RgbImage, max_px: float) -> str | None:
-    shift = camera_shift(picture, reference)
+def _camera_fault(image: RgbImage, reference: RgbImage, max_px: float) -> str | None:
+    shift = camera_shift(image, reference)
     if shift.pixels <= max_px and shift.response >= _COMMON_RESPONSE:
         return None
     return f"{shift.pixels:.1f} px from the plate, correlation {shift.response:.2f}"
@@ -302,19 +302,19 @@ def _frame_triplets(
 ) -> Iterator[Triplet | Reject]:
     """The triplets of one frame, or why it has none (nothing at all when nothing moved in it)."""
     name = f"{config.path.name}@{frame.index}"
-    fault = _camera_fault(frame.picture, plate, config.camera_shift_max_px)
+    fault = _camera_fault(frame.image, plate, config.camera_shift_max_px)
     if fault is not None:
         yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=fault)
         return
-    lit_plate = match_light_locally(plate, frame.picture)
-    score = change_score(frame.picture, lit_plate)
+    lit_plate = match_light_locally(plate, frame.image)
+    score = change_score(frame.image, lit_plate)
     min_area_px = config.object_area_min * score.size
     mask = change_mask(score, threshold=config.change_threshold, min_area_px=min_area_px)
-    if mask.mean() > _CHANGED_SHARE:
+    if mask.mean() > _CHANGED_FRACTION:
         detail = f"{mask.mean():.0%} of the frame changed at once"
         yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
         return
-    empty = without_objects(frame.picture, lit_plate, mask, score, config.change_threshold)
+    empty = without_objects(frame.image, lit_plate, mask, score, config.change_threshold)
     block = blocks.block_at(frame.seconds)
     limits = CropLimits(
         config.crop_min_px,
@@ -324,8 +324,8 @@ def _frame_triplets(
         config.crops_per_frame,
     )
     for square in choose_crops(mask, limits, seed=frame.index):
-        source = cut_picture(frame.picture, square, config.size_px)
-        ground_truth = cut_picture(empty, square, config.size_px)
+        source = cut_image(frame.image, square, config.size_px)
+        ground_truth = cut_image(empty, square, config.size_px)
         cut = cut_mask(mask, square, config.size_px)
         yield Triplet(
             key=derive_key("clip", source, cut, ground_truth),

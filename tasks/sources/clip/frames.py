@@ -36,7 +36,7 @@ class Frame:
     index: int
     seconds: float
     """Since the clip's first frame."""
-    picture: RgbImage
+    image: RgbImage
     """H×W×3 uint8."""
 
 
@@ -68,10 +68,10 @@ def read_frames(path: Path, *, step: int, rate: float) -> Iterator[Frame]:
     try:
         while reader.grab():
             if index % step == 0:
-                found, picture = reader.retrieve()
+                found, image = reader.retrieve()
                 if not found:
                     return
-                pixels = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+                pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
                 yield Frame(index, index / rate, pixels)
             index += 1
     finally:
@@ -93,7 +93,7 @@ class CameraShift:
     down: float
     """Likewise."""
     response: float
-    """Share of the correlation's energy at its peak, 0..1; low when the pictures have little in common."""
+    """Share of the correlation's energy at its peak, 0..1; low when the images have little in common."""
 
     @property
     def pixels(self) -> float:
@@ -101,66 +101,66 @@ class CameraShift:
         return float(np.hypot(self.right, self.down))
 
 
-def camera_shift(picture: RgbImage, reference: RgbImage) -> CameraShift:
-    """Measure the shift between two H×W×3 uint8 pictures of one size."""
-    scale = max(picture.shape[:2]) / _LONG_SIDE_PX
-    first, second = _edges(reference, scale), _edges(picture, scale)
+def camera_shift(image: RgbImage, reference: RgbImage) -> CameraShift:
+    """Measure the shift between two H×W×3 uint8 images of one size."""
+    scale = max(image.shape[:2]) / _LONG_SIDE_PX
+    first, second = _edges(reference, scale), _edges(image, scale)
     window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
     (right, down), response = cv2.phaseCorrelate(first, second, window)
     return CameraShift(right=right * scale, down=down * scale, response=float(response))
 
 
-def _edges(picture: RgbImage, scale: float) -> NDArray[np.float32]:
-    """h×w float32: the picture without its slow shading, so that a change of light is no shift."""
-    height, width = picture.shape[:2]
+def _edges(image: RgbImage, scale: float) -> NDArray[np.float32]:
+    """h×w float32: the image without its slow shading, so that a change of light is no shift."""
+    height, width = image.shape[:2]
     size = (max(16, round(width / scale)), max(16, round(height / scale)))
-    grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
     grey = grey.astype(np.float32)
     return grey - cv2.GaussianBlur(grey, (0, 0), 4)
 
 
-# Light drift: bring one picture of a scene to the light of another.
+# Light drift: bring one image of a scene to the light of another.
 
 _REDUCTION = 8
 _FIELD_SIGMA = 4.0
-"""Blur of the local field, in reduced pixels: 32 pixels of the picture."""
+"""Blur of the local field, in reduced pixels: 32 pixels of the image."""
 _TOLERANCE = 6.0
 """Levels; what differs more after the global fit is an object, not light."""
 
 
-def match_light(picture: RgbImage, target: RgbImage) -> RgbImage:
-    """Bring ``picture`` to the light of ``target``: a gain and an offset a channel, objects left out.
+def match_light(image: RgbImage, target: RgbImage) -> RgbImage:
+    """Bring ``image`` to the light of ``target``: a gain and an offset a channel, objects left out.
 
     Args:
-        picture: H×W×3 uint8.
+        image: H×W×3 uint8.
         target: H×W×3 uint8, the same view.
     """
-    small, goal = _reduced(picture), _reduced(target)
+    small, goal = _reduced(image), _reduced(target)
     tables = np.empty((1, 256, 3), np.uint8)
     for channel in range(3):
         gain, offset = _robust_line(small[..., channel].ravel(), goal[..., channel].ravel())
         tables[0, :, channel] = np.clip(np.rint(np.arange(256) * gain + offset), 0, 255)
-    return np.asarray(cv2.LUT(picture, tables), np.uint8)
+    return np.asarray(cv2.LUT(image, tables), np.uint8)
 
 
-def match_light_locally(picture: RgbImage, target: RgbImage) -> RgbImage:
-    """As ``match_light``, then follow what differs slowly across the picture (a passing cloud)."""
-    matched = match_light(picture, target)
+def match_light_locally(image: RgbImage, target: RgbImage) -> RgbImage:
+    """As ``match_light``, then follow what differs slowly across the image (a passing cloud)."""
+    matched = match_light(image, target)
     difference = _reduced(target) - _reduced(matched)
     is_light = (np.abs(difference).max(axis=2) < _TOLERANCE).astype(np.float32)
     weight = cv2.GaussianBlur(is_light, (0, 0), _FIELD_SIGMA)[..., None]
     field = cv2.GaussianBlur(difference * is_light[..., None], (0, 0), _FIELD_SIGMA) / np.maximum(
         weight, 0.05
     )
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     field = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.clip(np.rint(matched + field), 0, 255).astype(np.uint8)
 
 
-def _reduced(picture: RgbImage) -> NDArray[np.float32]:
-    height, width = picture.shape[:2]
+def _reduced(image: RgbImage) -> NDArray[np.float32]:
+    height, width = image.shape[:2]
     size = (max(8, width // _REDUCTION), max(8, height // _REDUCTION))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _robust_line(values: NDArray[np.float32], goals: NDArray[np.float32]) -> tuple[float, float]:
@@ -171,7 +171,7 @@ def _robust_line(values: NDArray[np.float32], goals: NDArray[np.float32]) -> tup
         kept = residual <= max(2.0, 3.0 * float(np.median(residual)))
         spread = float(values[kept].std())
         if kept.sum() < 16 or spread < 2.0:
-            break  # A flat picture fixes no gain.
+            break  # A flat image fixes no gain.
         mean_value, mean_goal = float(values[kept].mean()), float(goals[kept].mean())
         gain = float(np.mean((values[kept] - mean_value) * (goals[kept] - mean_goal))) / spread**2
         offset = mean_goal - gain * mean_value

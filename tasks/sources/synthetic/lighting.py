@@ -24,7 +24,7 @@ def sun_direction(scene: Scene) -> Rays:
     return np.array([[x], [np.sin(scene.sun_elevation)], [z]], np.float32)
 
 
-def sun_share(
+def sun_fraction(
     scene: Scene, point: Rays, facing: NDArray[np.bool_], casters: frozenset[int]
 ) -> tuple[NDArray[np.float32], Touched]:
     """How much of the sun's disc each point sees past the casters.
@@ -229,13 +229,13 @@ def _lit(scene: Scene, paint: Rays, point: Rays, normals: Rays, casters: frozens
     facing = np.maximum(normals[0] * sun[0] + normals[1] * sun[1] + normals[2] * sun[2], 0)
     if scene.sun_strength == 0 or not facing.any():
         return Light(paint * np.broadcast_to(sky, point.shape), np.zeros(point.shape[1], np.uint8))
-    share, touched = sun_share(scene, point + normals * _LIFT, facing > 0, casters)
+    share, touched = sun_fraction(scene, point + normals * _LIFT, facing > 0, casters)
     direct = scene.sun_strength / float(np.sin(scene.sun_elevation)) * facing * share
     return Light(paint * (sky + direct), touched)
 
 
 def _with_mirror(scene: Scene, light: Light, point: Rays, ray: Rays, casters: frozenset[int]) -> Light:
-    """The glossy ground's picture of what stands on it."""
+    """The glossy ground's image of what stands on it."""
     bounced = ray * np.array([[1], [-1], [1]], np.float32)
     mirrored = trace(scene, point + _UP * _LIFT, bounced, casters, casters)
     color = (1 - scene.gloss) * light.color + scene.gloss * mirrored.color

@@ -1,4 +1,4 @@
-"""An analytic ray caster: a scene as a picture, with the truth about every pixel."""
+"""An analytic ray caster: a scene as an image, with the truth about every pixel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _BAND = 1 << 15
 class Rendering:
     """A scene seen by its camera. S = size in pixels, F = supersampling factor."""
 
-    picture: RgbImage
+    image: RgbImage
     """S×S×3 uint8."""
     depth: Depth
     """S×S float32, metres along the ray; inf = sky."""
@@ -48,10 +48,10 @@ def render(
 
     Args:
         scene: What to render.
-        size_px: Side of the square picture.
+        size_px: Side of the square image.
         supersample: Rays a pixel along each side.
         casters: Indices of the solids that cast shadows and reflections; None = all. A solid left out
-            is seen but has no effect on its surroundings, as in a copy-paste picture.
+            is seen but has no effect on its surroundings, as in a copy-paste image.
     """
     sight = look(scene, size_px, supersample)
     light = expose(sight, all_solids(scene) if casters is None else casters)
@@ -97,7 +97,7 @@ def rendering_of(sight: Sight, light: Light) -> Rendering:
     # Averaged over the subpixels in linear light, then made sRGB-like.
     small = cv2.merge([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])
     return Rendering(
-        picture=np.rint(np.clip(small, 0, 1) ** _GAMMA * 255).astype(np.uint8),
+        image=np.rint(np.clip(small, 0, 1) ** _GAMMA * 255).astype(np.uint8),
         depth=np.minimum.reduce(_subpixels(sight.distances.reshape(fine, fine), sight.size_px)),
         classes=sight.classes.reshape(fine, fine),
     )

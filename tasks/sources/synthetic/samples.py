@@ -33,19 +33,19 @@ def along_axis(depth: Depth, focal: float) -> Depth:
 HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
 
 
-_LEAST_SHARE = 0.012
-"""An object smaller than this share of the picture is nobody's target."""
+_MIN_FRACTION = 0.012
+"""An object smaller than this share of the image is nobody's target."""
 _EFFECT_LEVELS = 6
 """Grey levels by which a pixel must change to belong to the effect."""
 
 
-class StudioConfig(BaseModel):
+class SyntheticConfig(BaseModel):
     """Which shots to make."""
 
     model_config = ConfigDict(frozen=True)
 
     world: World = Field(default=World(), description="What the scenes are like.")
-    size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square pictures.")
+    size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square images.")
     seed: int = Field(default=0, ge=0, description="Another seed, other scenes; splits never share one.")
     split: Split = Field(default="train", description="The split all shots belong to.")
     copy_paste: bool = Field(
@@ -55,7 +55,7 @@ class StudioConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shot:
+class SyntheticSample:
     """One object's shot. S = size in pixels."""
 
     key: str
@@ -80,7 +80,7 @@ class Shot:
     """Radians towards the sun (0 = away from the camera, growing to the right); None = overcast."""
 
 
-def make_shot(config: StudioConfig, index: int) -> Shot:
+def make_shot(config: SyntheticConfig, index: int) -> SyntheticSample:
     """Shot ``index`` of a config: the same config and index, the same shot."""
     for attempt in range(100):
         seed = int(derive_key("studio", config.split, config.seed, index, attempt)[:15], 16)
@@ -94,30 +94,30 @@ def make_shot(config: StudioConfig, index: int) -> Shot:
 
 def _pick_target(sight: Sight, seed: int) -> int | None:
     shares = [float((sight.classes == FIRST_SOLID + i).mean()) for i in range(len(sight.scene.solids))]
-    large = [i for i, share in enumerate(shares) if share >= _LEAST_SHARE]
+    large = [i for i, share in enumerate(shares) if share >= _MIN_FRACTION]
     return large[seed % len(large)] if large else None
 
 
-def _shoot(config: StudioConfig, index: int, sight: Sight, target: int) -> Shot:
+def _shoot(config: SyntheticConfig, index: int, sight: Sight, target: int) -> SyntheticSample:
     scene, everything = sight.scene, all_solids(sight.scene)
     light = expose(sight, everything - {target} if config.copy_paste else everything)
     rendering = rendering_of(sight, light)
-    ground_truth = rendering_of(sight, expose_without(sight, light, target)).picture
+    ground_truth = rendering_of(sight, expose_without(sight, light, target)).image
     matte = coverage(rendering.classes, target, config.size_px)
     mask = matte >= 0.5
-    change = np.abs(rendering.picture.astype(np.int16) - ground_truth).max(axis=2)
+    change = np.abs(rendering.image.astype(np.int16) - ground_truth).max(axis=2)
     world = config.world.model_dump_json()
-    return Shot(
+    return SyntheticSample(
         key=derive_key("studio shot", scene.seed, world, config.size_px, config.copy_paste),
         scene=derive_key("studio scene", scene.seed, world),
         origin=f"studio:{config.split}/{config.seed}/{index}",
         class_name=scene.solids[target].shape,
-        source=rendering.picture,
+        source=rendering.image,
         ground_truth=ground_truth,
         mask=mask,
         matte=matte,
         effect=(change >= _EFFECT_LEVELS) & (matte == 0),
-        effect_alpha=_darkening(rendering.picture, ground_truth) * (matte == 0),
+        effect_alpha=_darkening(rendering.image, ground_truth) * (matte == 0),
         depth=rendering.depth,
         classes=rendering.classes,
         focal_px=focal_px(scene, config.size_px),
@@ -131,7 +131,7 @@ def _darkening(source: RgbImage, ground_truth: RgbImage) -> Alpha:
     return np.clip(alpha.mean(axis=2), 0, 1).astype(np.float32)
 
 
-def as_triplet(shot: Shot, split: Split) -> Triplet:
+def as_triplet(shot: SyntheticSample, split: Split) -> Triplet:
     """The shot as a training or test sample."""
     return Triplet(
         key=shot.key,
@@ -144,8 +144,8 @@ def as_triplet(shot: Shot, split: Split) -> Triplet:
     )
 
 
-def as_pool_item(shot: Shot, split: Split) -> PoolItem:
-    """The shot as an unlabelled picture: its ground truth stays behind."""
+def as_pool_item(shot: SyntheticSample, split: Split) -> PoolItem:
+    """The shot as an unlabelled image: its ground truth stays behind."""
     return PoolItem(
         key=shot.key,
         scene=shot.scene,
@@ -157,7 +157,7 @@ def as_pool_item(shot: Shot, split: Split) -> PoolItem:
     )
 
 
-def studio_triplets(config: StudioConfig, indices: range) -> Iterator[Triplet]:
+def synthetic_triplets(config: SyntheticConfig, indices: range) -> Iterator[Triplet]:
     """The triplets of shots ``indices``."""
     for index in indices:
         yield as_triplet(make_shot(config, index), config.split)
@@ -166,7 +166,7 @@ def studio_triplets(config: StudioConfig, indices: range) -> Iterator[Triplet]:
 # Empty scenes: the studio with nothing on its ground.
 
 
-def empty_scene(config: StudioConfig, number: int) -> Scene:
+def empty_scene(config: SyntheticConfig, number: int) -> Scene:
     """Empty scene ``number`` of a config: the same config and number, the same scene."""
     seed = int(derive_key("studio plate", config.split, config.seed, number)[:15], 16)
     return replace(draw_scene(seed, config.world), solids=())

@@ -23,13 +23,13 @@ class World(BaseModel):
     grounds: Grounds = Field(
         default="soft", description="soft: smooth colour fields; textured: grain, planks, tiles; mixed: both."
     )
-    shadow_share: float = Field(
+    shadow_fraction: float = Field(
         default=0.8,
         ge=0,
         le=1,
         description="Share of scenes under a sun; the rest are overcast, without shadows.",
     )
-    gloss_share: float = Field(
+    gloss_fraction: float = Field(
         default=0.0, ge=0, le=1, description="Share of scenes with a glossy ground that mirrors the objects."
     )
     max_objects: int = Field(
@@ -102,7 +102,7 @@ class Scene:
 def draw_scene(seed: int, world: World) -> Scene:
     """The scene of ``seed``: same seed and world, same scene."""
     rng = np.random.default_rng([seed, 0x5CE11E])
-    sunny = rng.random() < world.shadow_share
+    sunny = rng.random() < world.shadow_fraction
     solids = _draw_solids(rng, int(rng.integers(1, world.max_objects + 1)), world.apart)
     walled = rng.random() < 0.7
     return Scene(
@@ -116,7 +116,7 @@ def draw_scene(seed: int, world: World) -> Scene:
         sun_elevation=float(rng.uniform(0.45, 0.95)),
         sun_strength=float(rng.uniform(0.45, 0.7)) if sunny else 0.0,
         sun_softness=float(rng.choice([0.0, 0.06, 0.12])),
-        gloss=float(rng.uniform(0.15, 0.35)) if rng.random() < world.gloss_share else 0.0,
+        gloss=float(rng.uniform(0.15, 0.35)) if rng.random() < world.gloss_fraction else 0.0,
         camera_height=float(rng.uniform(1.8, 2.8)),
         camera_pitch=float(rng.uniform(0.25, 0.40)),
         half_view=float(rng.uniform(0.42, 0.55)),
@@ -124,7 +124,7 @@ def draw_scene(seed: int, world: World) -> Scene:
 
 
 def focal_px(scene: Scene, size_px: int) -> float:
-    """The camera's focal length in pixels, in a picture of this side."""
+    """The camera's focal length in pixels, in an image of this side."""
     return size_px / (2 * scene.half_view)
 
 

@@ -9,24 +9,30 @@ from pydantic import Field
 
 from data_specs.shard import EncodedSample, ShardRef
 from data_specs.work import ShardWork
-from tasks.execution import INLINE, do_shard
+from tasks.execution import INLINE, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, beside
-from tasks.sources.synthetic.samples import Shot, StudioConfig, as_pool_item, as_triplet, make_shot
+from tasks.sources.synthetic.samples import (
+    SyntheticConfig,
+    SyntheticSample,
+    as_pool_item,
+    as_triplet,
+    make_shot,
+)
 from tasks.storage.shards import encode_pool_item, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 
 
-class FilmWork(ShardWork):
+class RenderWork(ShardWork):
     """One shard of studio shots."""
 
     stage: Literal["triplets", "pool"]
     """``pool`` writes two shards: the items, and apart from them their truth, for the oracle only."""
-    studio: StudioConfig
+    studio: SyntheticConfig
     first: int = Field(ge=0)
     count: int = Field(ge=1)
 
 
-def film(workspace: Workspace, work: FilmWork) -> ShardRef:
+def film(workspace: Workspace, work: RenderWork) -> ShardRef:
     """Render the shots and write their shard (and before it, for a pool, the truth's).
 
     Returns:
@@ -35,16 +41,16 @@ def film(workspace: Workspace, work: FilmWork) -> ShardRef:
     split = work.studio.split
 
     @cache
-    def shots() -> list[Shot]:
+    def shots() -> list[SyntheticSample]:
         return [make_shot(work.studio, number) for number in range(work.first, work.first + work.count)]
 
     def triplets() -> Iterator[EncodedSample]:
         for shot in shots():
-            yield encode_triplet(as_triplet(shot, split), work.picture_format)
+            yield encode_triplet(as_triplet(shot, split), work.image_format)
 
     def items() -> Iterator[EncodedSample]:
         for shot in shots():
-            yield encode_pool_item(as_pool_item(shot, split), work.picture_format)
+            yield encode_pool_item(as_pool_item(shot, split), work.image_format)
 
     write = partial(write_shard, workspace, round=work.round, index=work.index)
     if work.stage == "triplets":
@@ -61,6 +67,6 @@ def film(workspace: Workspace, work: FilmWork) -> ShardRef:
     cache_policy=BY_WORK,
     **RETRY_LOST_NETWORK,
 )
-def film_shard(workspace: Workspace, work: FilmWork) -> ShardRef:
+def render_shard(workspace: Workspace, work: RenderWork) -> ShardRef:
     """One shard of studio shots."""
-    return do_shard(INLINE, workspace, "film", work.digest, film, work)
+    return run_shard(INLINE, workspace, "film", work.digest, film, work)

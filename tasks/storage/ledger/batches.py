@@ -51,7 +51,7 @@ class BatchLedger(LedgerBase):
             if _append(connection, name, items):
                 _record(connection, name, "extended", reason)
 
-    def settle_batch(self, name: str, kind: BatchEventKind, reason: str = "") -> None:
+    def close_batch(self, name: str, kind: BatchEventKind, reason: str = "") -> None:
         """Records that a batch was ``continued`` with the answers it has, or ``abandoned``; once.
 
         Nobody is given more items of it, unless it is extended.

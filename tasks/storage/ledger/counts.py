@@ -23,7 +23,7 @@ class ShardCount(BaseModel):
 
 
 class ScoreCount(BaseModel):
-    """A judge's scores, or a part of them."""
+    """A discriminator's scores, or a part of them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,16 +70,16 @@ class CountLedger(LedgerBase):
             return {(kind, decision): count for kind, decision, count in connection.execute(query)}
 
     def score_counts(self) -> dict[str, ScoreCount]:
-        """By the judge's hash."""
+        """By the discriminator's hash."""
         table = tables.scores
         squares = sa.func.avg(table.c.score * table.c.score)
         query = (
-            sa.select(table.c.judge, sa.func.count(), sa.func.avg(table.c.score), squares)
-            .group_by(table.c.judge)
-            .order_by(table.c.judge)
+            sa.select(table.c.discriminator, sa.func.count(), sa.func.avg(table.c.score), squares)
+            .group_by(table.c.discriminator)
+            .order_by(table.c.discriminator)
         )
         with self._reading() as connection:
-            return {judge: _score_count(*row) for judge, *row in connection.execute(query)}
+            return {discriminator: _score_count(*row) for discriminator, *row in connection.execute(query)}
 
     def model_counts(self) -> dict[str, int]:
         """By kind."""
@@ -100,12 +100,12 @@ class CountLedger(LedgerBase):
             return Counter({decision: count for decision, count in connection.execute(query)})
 
     def newest_scores_in_shards(self, first: int, before: int, round: int) -> ScoreCount | None:
-        """Scores of candidates of such shards by the newest judge that scored any; None without one."""
+        """Scores of such shards' candidates by the newest discriminator that scored any; None without one."""
         table, models = tables.scores, tables.models
         squares = sa.func.avg(table.c.score * table.c.score)
         query = (
             sa.select(sa.func.count(), sa.func.avg(table.c.score), squares)
-            .join(models, models.c.hash == table.c.judge)
+            .join(models, models.c.hash == table.c.discriminator)
             .where(table.c.candidate.in_(_candidates(first, before, round)))
             .group_by(models.c.hash, models.c.created_at)
             .order_by(models.c.created_at.desc(), models.c.hash)

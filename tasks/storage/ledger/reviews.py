@@ -74,7 +74,7 @@ class ReviewLedger(LedgerBase):
         with self._reading() as connection:
             return _sorted(_chosen(connection, query, candidates))
 
-    def standing_reviews(self, batch: str) -> list[Review]:
+    def valid_reviews(self, batch: str) -> list[Review]:
         """A batch's answers that stand, by time: none that was undone or is an excluded person's."""
         query = sa.select(tables.reviews).where(tables.reviews.c.batch == batch, stands())
         with self._reading() as connection:
@@ -132,26 +132,26 @@ def _sorted(reviews: Iterator[Review]) -> list[Review]:
     return sorted(reviews, key=lambda review: (review.answered_at, review.event))
 
 
-# Scores: what each judge thinks of each candidate.
+# Scores: what each discriminator thinks of each candidate.
 
 
 class ScoreLedger(LedgerBase):
     """The scores' part of the ledger."""
 
-    def record_scores(self, judge_hash: str, scores: Mapping[str, float]) -> None:
-        """Adds a judge's scores, candidate to 0..1; one already there stays as it was."""
+    def record_scores(self, discriminator_hash: str, scores: Mapping[str, float]) -> None:
+        """Adds a discriminator's scores, candidate to 0..1; one already there stays as it was."""
         rows = [
-            {"judge": judge_hash, "candidate": candidate, "score": float(score)}
+            {"discriminator": discriminator_hash, "candidate": candidate, "score": float(score)}
             for candidate, score in scores.items()
         ]
         with self._writing() as connection:
             for chunk in chunked(rows):
                 insert_new(connection, tables.scores, chunk)
 
-    def scores(self, judge_hash: str, candidates: Sequence[str] | None = None) -> dict[str, float]:
-        """A judge's scores of these candidates (None = all), by key; the unscored are left out."""
+    def scores(self, discriminator_hash: str, candidates: Sequence[str] | None = None) -> dict[str, float]:
+        """A discriminator's scores of these candidates (None = all), by key; the unscored are left out."""
         table = tables.scores
-        query = sa.select(table.c.candidate, table.c.score).where(table.c.judge == judge_hash)
+        query = sa.select(table.c.candidate, table.c.score).where(table.c.discriminator == discriminator_hash)
         found: dict[str, float] = {}
         with self._reading() as connection:
             if candidates is None:
@@ -163,11 +163,11 @@ class ScoreLedger(LedgerBase):
         return dict(sorted(found.items()))
 
     def newest_scores(self, candidates: Sequence[str]) -> dict[str, float]:
-        """What the newest judge that scored it thinks of each candidate; the unscored are left out."""
+        """Each candidate's score by the newest discriminator that scored it; the unscored are left out."""
         table, models = tables.scores, tables.models
         query = (
             sa.select(table.c.candidate, table.c.score)
-            .join(models, models.c.hash == table.c.judge)
+            .join(models, models.c.hash == table.c.discriminator)
             .order_by(models.c.created_at, models.c.hash)
         )
         found: dict[str, float] = {}

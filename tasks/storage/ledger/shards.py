@@ -231,7 +231,7 @@ def _sample_values(shard: str, row: SampleRow) -> dict[str, object]:
 # Pool draws: which items there are of a split, and that nothing used once is drawn again.
 
 MEASURING = "fresh"
-"""Stands in the name of a phase whose items measure a judge: ``RUN fresh 1``."""
+"""Stands in the name of a phase whose items measure a discriminator: ``RUN fresh 1``."""
 _draws, _samples, _shards = tables.pool_draws, tables.samples, tables.shards
 
 
@@ -280,7 +280,7 @@ class DrawLedger(LedgerBase):
     def undrawn_items(self, apart: bool = False) -> list[str]:
         """Keys of the pool's training items that no phase has drawn, in the shards' order.
 
-        Scenes that a judge is measured on are left out: it must not learn from them.
+        Scenes that a discriminator is measured on are left out: it must not learn from them.
 
         Args:
             apart: Leave out every scene of which a phase has drawn anything.
@@ -293,7 +293,7 @@ class DrawLedger(LedgerBase):
         return self._keys(_pool_items("train").where(sa.not_(drawn), _samples.c.scene.not_in(scenes)))
 
     def measuring_scenes(self) -> set[str]:
-        """The scenes of all items that were drawn to measure a judge."""
+        """The scenes of all items that were drawn to measure a discriminator."""
         query = sa.select(_samples.c.scene).join(_draws, _draws.c.item == _samples.c.key)
         with self._reading() as connection:
             return set(connection.scalars(query.where(_draws.c.phase.like(f"% {MEASURING} %"))))

@@ -1,6 +1,6 @@
 """Shards: encoding samples, writing tars exactly once, reading any sample by its offset."""
 
-from data_specs.shard import PictureFormat
+from data_specs.shard import ImageFormat
 from tasks.storage.shards.codecs import (
     decode_candidate,
     decode_composite,
@@ -22,7 +22,7 @@ from tasks.storage.shards.reader import ShardReader
 from tasks.storage.shards.writer import finished_shard, write_shard
 
 __all__ = [
-    "PictureFormat",
+    "ImageFormat",
     "ShardReader",
     "decode_candidate",
     "decode_composite",

@@ -1,4 +1,4 @@
-"""The codec of the members: pictures as PNG or JPEG, masks as PNG of one bit, layers as lossless PNG."""
+"""The codec of the members: images as PNG or JPEG, masks as PNG of one bit, layers as lossless PNG."""
 
 import json
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from data_specs.candidate import Candidate
 from data_specs.composite import Composite, PlacedObject
 from data_specs.cutout import Cutout, ShadowClass
 from data_specs.errors import ShardError, first_fault
-from data_specs.keys import derive_key, picture_hash
+from data_specs.keys import derive_key, image_hash
 from data_specs.plate import Plate, Tone
 from data_specs.pool_item import PoolItem
 from data_specs.reject import RefusedSample, Reject
-from data_specs.shard import EncodedSample, PictureFormat
+from data_specs.shard import EncodedSample, ImageFormat
 from data_specs.triplet import Triplet
 
 SUFFIX = {"png": "png", "jpeg": "jpg"}
@@ -34,10 +34,10 @@ _SETTINGS = {
 }
 
 
-def encode_picture(picture: RgbImage, picture_format: PictureFormat) -> bytes:
-    """The bytes of an H×W×3 uint8 picture."""
-    bgr = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(f".{SUFFIX[picture_format]}", bgr, _SETTINGS[picture_format])[1].tobytes()
+def encode_image(image: RgbImage, image_format: ImageFormat) -> bytes:
+    """The bytes of an H×W×3 uint8 image."""
+    bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(f".{SUFFIX[image_format]}", bgr, _SETTINGS[image_format])[1].tobytes()
 
 
 def encode_mask(mask: Mask) -> bytes:
@@ -46,12 +46,12 @@ def encode_mask(mask: Mask) -> bytes:
     return cv2.imencode(".png", grey, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
 
 
-def decode_picture(data: bytes) -> RgbImage:
-    """The reverse of `encode_picture`; ValueError for damaged bytes."""
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise ValueError("a picture's bytes are damaged")
-    return picture  # pyright: ignore[reportReturnType] - cv2 gives uint8 for this flag
+def decode_image(data: bytes) -> RgbImage:
+    """The reverse of `encode_image`; ValueError for damaged bytes."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ValueError("an image's bytes are damaged")
+    return image  # pyright: ignore[reportReturnType] - cv2 gives uint8 for this flag
 
 
 def decode_mask(data: bytes) -> Mask:
@@ -72,8 +72,8 @@ def decode_matte(data: bytes) -> Matte:
     return np.asarray(grey, np.uint8)
 
 
-def picture_member(sample: EncodedSample, name: str) -> bytes:
-    """A picture's bytes, whichever format it has; KeyError where the sample has no such picture."""
+def image_member(sample: EncodedSample, name: str) -> bytes:
+    """An image's bytes, whichever format it has; KeyError where the sample has no such image."""
     for suffix in SUFFIX.values():
         found = sample.members.get(f"{name}.{suffix}")
         if found is not None:
@@ -84,23 +84,23 @@ def picture_member(sample: EncodedSample, name: str) -> bytes:
 # Records to members and back.
 #
 # Source, ground truth and removal of one sample share one codec and quality: a remover would learn the
-# difference. Masks are 1-bit PNG. What is not a picture lies in ``json``, keys sorted.
+# difference. Masks are 1-bit PNG. What is not an image lies in ``json``, keys sorted.
 
 
-def encode_triplet(triplet: Triplet, picture_format: PictureFormat) -> EncodedSample:
+def encode_triplet(triplet: Triplet, image_format: ImageFormat) -> EncodedSample:
     """Members ``source``, ``mask``, ``ground_truth``, ``json``."""
-    return _encode(triplet, picture_format, ("source", "ground_truth"), ("origin",))
+    return _encode(triplet, image_format, ("source", "ground_truth"), ("origin",))
 
 
-def encode_pool_item(item: PoolItem, picture_format: PictureFormat) -> EncodedSample:
+def encode_pool_item(item: PoolItem, image_format: ImageFormat) -> EncodedSample:
     """Members ``source``, ``mask``, ``json``."""
-    return _encode(item, picture_format, ("source",), ("origin", "class_name"))
+    return _encode(item, image_format, ("source",), ("origin", "class_name"))
 
 
-def encode_candidate(candidate: Candidate, picture_format: PictureFormat) -> EncodedSample:
+def encode_candidate(candidate: Candidate, image_format: ImageFormat) -> EncodedSample:
     """Members ``source``, ``mask``, ``removal``, ``json``."""
     texts = ("item", "class_name", "variant", "model_hash", "source_hash")
-    return _encode(candidate, picture_format, ("source", "removal"), texts)
+    return _encode(candidate, image_format, ("source", "removal"), texts)
 
 
 def decode_triplet(sample: EncodedSample) -> Triplet:
@@ -120,13 +120,12 @@ def decode_candidate(sample: EncodedSample) -> Candidate:
 
 def _encode(
     record: Triplet | PoolItem | Candidate,
-    picture_format: PictureFormat,
-    pictures: tuple[str, ...],
+    image_format: ImageFormat,
+    images: tuple[str, ...],
     texts: tuple[str, ...],
 ) -> EncodedSample:
     members = {
-        f"{name}.{SUFFIX[picture_format]}": encode_picture(getattr(record, name), picture_format)
-        for name in pictures
+        f"{name}.{SUFFIX[image_format]}": encode_image(getattr(record, name), image_format) for name in images
     }
     members["mask.png"] = encode_mask(record.mask)
     known = {name: getattr(record, name) for name in ("key", "scene", "split", *texts)}
@@ -134,12 +133,12 @@ def _encode(
     return EncodedSample(key=record.key, members=members, scene=record.scene, split=record.split)
 
 
-def _decode(sample: EncodedSample, pictures: tuple[str, ...]) -> dict[str, Any]:
+def _decode(sample: EncodedSample, images: tuple[str, ...]) -> dict[str, Any]:
     try:
         known: dict[str, Any] = json.loads(sample.members["json"])
         known["mask"] = decode_mask(sample.members["mask.png"])
-        for name in pictures:
-            known[name] = decode_picture(picture_member(sample, name))
+        for name in images:
+            known[name] = decode_image(image_member(sample, name))
     except (KeyError, ValueError, cv2.error) as error:
         raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
     return known
@@ -147,10 +146,11 @@ def _decode(sample: EncodedSample, pictures: tuple[str, ...]) -> dict[str, Any]:
 
 # Cut-outs, plates and composites to members and back, the way ``encode.py`` does triplets.
 #
-# A cut-out's layers are lossless whatever the format of pictures: a matte that has been through JPEG rings.
+# A cut-out's layers are lossless whatever the format of images: a matte that has been through JPEG rings.
 # A composite's source and ground truth share one codec and quality. Depth lies in ``depth.safetensors``.
 
-_LAYERS = ("picture", "darkening", "brightening")
+_LAYERS = {"picture": "image", "darkening": "darkening", "brightening": "brightening"}
+"""Member of a cut-out's sample → field of the record. ``picture`` is its name in older shards."""
 _LINEAGE = ("key", "scene", "split", "origin")
 
 Record = TypeVar("Record", Cutout, Plate, Composite)
@@ -158,7 +158,9 @@ Record = TypeVar("Record", Cutout, Plate, Composite)
 
 def encode_cutout(cutout: Cutout) -> EncodedSample:
     """Members ``picture``, ``matte``, ``darkening``, ``brightening``, ``json``; all lossless."""
-    members = {f"{name}.png": encode_picture(getattr(cutout, name), "png") for name in _LAYERS}
+    members = {
+        f"{member}.png": encode_image(getattr(cutout, field), "png") for member, field in _LAYERS.items()
+    }
     members["matte.png"] = encode_matte(cutout.matte)
     words = (
         *_LINEAGE,
@@ -173,20 +175,20 @@ def encode_cutout(cutout: Cutout) -> EncodedSample:
     return _sample(cutout, members, words, tone=asdict(cutout.tone))
 
 
-def encode_plate(plate: Plate, picture_format: PictureFormat) -> EncodedSample:
+def encode_plate(plate: Plate, image_format: ImageFormat) -> EncodedSample:
     """Members ``picture``, ``ground``, ``depth``, ``json``."""
     members = {
-        f"picture.{SUFFIX[picture_format]}": encode_picture(plate.picture, picture_format),
+        f"picture.{SUFFIX[image_format]}": encode_image(plate.image, image_format),
         "ground.png": encode_mask(plate.ground),
         "depth.safetensors": save({"depth": plate.depth}),
     }
     return _sample(plate, members, (*_LINEAGE, "focal_px", "horizon"), tone=asdict(plate.tone))
 
 
-def encode_composite(composite: Composite, picture_format: PictureFormat) -> EncodedSample:
+def encode_composite(composite: Composite, image_format: ImageFormat) -> EncodedSample:
     """Members ``source``, ``ground_truth``, ``mask``, ``foreground``, ``json``."""
     members = {
-        f"{name}.{SUFFIX[picture_format]}": encode_picture(getattr(composite, name), picture_format)
+        f"{name}.{SUFFIX[image_format]}": encode_image(getattr(composite, name), image_format)
         for name in ("source", "ground_truth")
     }
     members["mask.png"] = encode_mask(composite.mask)
@@ -201,8 +203,8 @@ def decode_cutout(sample: EncodedSample) -> Cutout:
     def read(words: dict[str, Any]) -> Cutout:
         words["foot"] = tuple(words["foot"])
         words["matte"] = decode_matte(sample.members["matte.png"])
-        for name in _LAYERS:
-            words[name] = decode_picture(picture_member(sample, name))
+        for member, field in _LAYERS.items():
+            words[field] = decode_image(image_member(sample, member))
         return Cutout(**words)
 
     return _read(sample, read)
@@ -222,7 +224,7 @@ def decode_plate(sample: EncodedSample) -> Plate:
     def read(words: dict[str, Any]) -> Plate:
         return Plate(
             **words,
-            picture=decode_picture(picture_member(sample, "picture")),
+            image=decode_image(image_member(sample, "picture")),
             ground=decode_mask(sample.members["ground.png"]),
             depth=load(sample.members["depth.safetensors"])["depth"],
         )
@@ -240,8 +242,8 @@ def decode_composite(sample: EncodedSample) -> Composite:
         )
         return Composite(
             **words,
-            source=decode_picture(picture_member(sample, "source")),
-            ground_truth=decode_picture(picture_member(sample, "ground_truth")),
+            source=decode_image(image_member(sample, "source")),
+            ground_truth=decode_image(image_member(sample, "ground_truth")),
             mask=decode_mask(sample.members["mask.png"]),
             foreground=decode_mask(sample.members["foreground.png"]),
         )
@@ -274,15 +276,15 @@ def _read(sample: EncodedSample, read: Callable[[dict[str, Any]], Record]) -> Re
 
 
 def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
-    """A JPEG a picture, and ``json`` with the reject; nothing is trained on it, so small is better.
+    """A JPEG an image, and ``json`` with the reject; nothing is trained on it, so small is better.
 
     Args:
         refused: What.
         work: Names the work that refused it; another's refusal is another sample.
     """
     reject = refused.reject
-    hashes = [picture_hash(picture) for picture in refused.pictures.values()]
-    members = {f"{name}.jpg": encode_picture(picture, "jpeg") for name, picture in refused.pictures.items()}
+    hashes = [image_hash(image) for image in refused.images.values()]
+    members = {f"{name}.jpg": encode_image(image, "jpeg") for name, image in refused.images.items()}
     known = {"scene": refused.scene, "split": refused.split, "reject": reject.model_dump(mode="json")}
     members["json"] = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     return EncodedSample(
@@ -301,8 +303,8 @@ def decode_refused(sample: EncodedSample) -> RefusedSample:
             scene=known["scene"],
             split=known["split"],
             reject=Reject.model_validate(known["reject"]),
-            pictures={
-                name.removesuffix(".jpg"): decode_picture(data)
+            images={
+                name.removesuffix(".jpg"): decode_image(data)
                 for name, data in sample.members.items()
                 if name.endswith(".jpg")
             },

@@ -20,7 +20,7 @@ from tasks.storage.shards.writer import files_present
 from tasks.storage.workspace import Workspace
 
 _SHOWN_EACH = 3
-"""Refused samples of one reason whose pictures a shard's work keeps."""
+"""Refused samples of one reason whose images a shard's work keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Kept:
     """What is counted of it: a heading, and which of its values this sample has."""
 
 
-class Harvest(BaseModel):
+class ShardResult(BaseModel):
     """What one shard's work gave."""
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +40,7 @@ class Harvest(BaseModel):
     shard: ShardRef | None
     """None where everything was refused."""
     refused: ShardRef | None
-    """A few refused samples of each reason, with their pictures."""
+    """A few refused samples of each reason, with their images."""
     rejects: dict[str, int]
     """By reason."""
     tallies: dict[str, dict[str, int]]
@@ -49,8 +49,8 @@ class Harvest(BaseModel):
 
 def harvest(
     workspace: Workspace, work: ShardWork, stage: Stage, found: Iterable[Kept | RefusedSample | Reject]
-) -> Harvest:
-    """Write the kept samples' shard, the rejects, some of their pictures; nothing is done twice.
+) -> ShardResult:
+    """Write the kept samples' shard, the rejects, some of their images; nothing is done twice.
 
     Args:
         workspace: Where to.
@@ -61,13 +61,13 @@ def harvest(
     name = "harvest"
     known = workspace.ledger().phase(work.digest, name)
     if known is not None:
-        before = Harvest.model_validate(known)
+        before = ShardResult.model_validate(known)
         if all(ref is None or files_present(workspace, ref) for ref in (before.shard, before.refused)):
             return before
     sorting = _Sorting(found)
     shard = write_unless_empty(workspace, work, stage, sorting.kept(), sorting.rejects)
     refused = sorting.shown(work.digest)
-    result = Harvest(
+    result = ShardResult(
         shard=shard,
         refused=_write_refused(workspace, work, refused) if refused else None,
         rejects=dict(Counter(each.reason.value for each in sorting.rejects)),

@@ -1,4 +1,4 @@
-"""Boxes in training and measuring: pictures scaled and shifted with theirs, and how many boxes are found."""
+"""Boxes in training and measuring: images scaled and shifted with theirs, and how many boxes are found."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,9 +9,9 @@ import numpy as np
 from data_specs.arrays import RgbImage
 from data_specs.detection import Box, Detection
 from models.protocols import Detector
-from tasks.training.perception.samples import SeenObject, SeenPicture
+from tasks.training.perception.samples import SeenImage, SeenObject
 
-_LEAST_SCALE = 0.6
+_MIN_SCALE = 0.6
 _FOUND_IOU = 0.5
 _BLIND_BOXES = 4
 
@@ -28,26 +28,26 @@ class BoxScore(NamedTuple):
     """Share of detections that are an object, whatever they were called."""
 
 
-def box_score(detector: Detector, pictures: Iterable[SeenPicture]) -> BoxScore:
-    """Measure on some pictures with at least one object among them."""
+def box_score(detector: Detector, images: Iterable[SeenImage]) -> BoxScore:
+    """Measure on some images with at least one object among them."""
     objects = found = named = told = 0
-    for picture in pictures:
-        detections = detector.detect(picture.source)
-        pairs = matched(detections, picture.objects)
-        objects, told, found = objects + len(picture.objects), told + len(detections), found + len(pairs)
+    for image in images:
+        detections = detector.detect(image.source)
+        pairs = matched(detections, image.objects)
+        objects, told, found = objects + len(image.objects), told + len(detections), found + len(pairs)
         named += sum(one.class_name == other.class_name for one, other in pairs)
     return BoxScore(objects, found / objects, named / objects, found / max(1, told))
 
 
-def blind_recall(pictures: Sequence[SeenPicture]) -> float:
-    """Recall at IoU 0.5 of boxes laid without looking: four by four of the pictures' own mean box."""
-    seen = [(each.box, len(picture.source)) for picture in pictures for each in picture.objects]
+def blind_recall(images: Sequence[SeenImage]) -> float:
+    """Recall at IoU 0.5 of boxes laid without looking: four by four of the images' own mean box."""
+    seen = [(each.box, len(image.source)) for image in images for each in image.objects]
     width = float(np.mean([(box.right - box.left) / side for box, side in seen]))
     height = float(np.mean([(box.bottom - box.top) / side for box, side in seen]))
     middles = [(column + 0.5) / _BLIND_BOXES for column in range(_BLIND_BOXES)]
     found = 0
-    for picture in pictures:
-        side = len(picture.source)
+    for image in images:
+        side = len(image.source)
         laid = [
             Box(
                 (x - width / 2) * side,
@@ -58,7 +58,7 @@ def blind_recall(pictures: Sequence[SeenPicture]) -> float:
             for x in middles
             for y in middles
         ]
-        found += len(matched([Detection(box, "", 0.0) for box in laid], picture.objects))
+        found += len(matched([Detection(box, "", 0.0) for box in laid], image.objects))
     return found / len(seen)
 
 
@@ -85,16 +85,16 @@ def box_iou(one: Box, other: Box) -> float:
 
 
 def placed(
-    picture: SeenPicture, side_px: int, flip: bool, fill: tuple[int, int, int], rng: np.random.Generator
+    image: SeenImage, side_px: int, flip: bool, fill: tuple[int, int, int], rng: np.random.Generator
 ) -> tuple[RgbImage, list[tuple[SeenObject, Box]]]:
-    """A square picture scaled to 0.6 to 1 of ``side_px``, put somewhere in a square of that side.
+    """A square image scaled to 0.6 to 1 of ``side_px``, put somewhere in a square of that side.
 
     Returns:
         The square, S×S×3 uint8, brighter or darker by up to a fifth, and each object with its box there.
     """
-    scaled = round(side_px * float(rng.uniform(_LEAST_SCALE, 1)))
+    scaled = round(side_px * float(rng.uniform(_MIN_SCALE, 1)))
     left, top = (int(rng.integers(0, side_px - scaled + 1)) for _ in range(2))
-    source = picture.source[:, ::-1] if flip else picture.source
+    source = image.source[:, ::-1] if flip else image.source
     how = cv2.INTER_AREA if scaled < len(source) else cv2.INTER_LINEAR
     shown = cv2.resize(np.ascontiguousarray(source), (scaled, scaled), interpolation=how)
     square = np.full((side_px, side_px, 3), fill, np.uint8)
@@ -102,7 +102,7 @@ def placed(
     square[top : top + scaled, left : left + scaled] = np.clip(shown * gain, 0, 255)
     scale, width = scaled / len(source), len(source)
     boxes: list[tuple[SeenObject, Box]] = []
-    for each in picture.objects:
+    for each in image.objects:
         box = each.box
         start, stop = (width - box.right, width - box.left) if flip else (box.left, box.right)
         moved = Box(

@@ -18,19 +18,19 @@ from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import DepthBatch, inverse_depth_loss
 from tasks.training.perception.pretrained_files import write_pretrained
-from tasks.training.perception.samples import SeenSurfaces, studio_surfaces, varied_batches
+from tasks.training.perception.samples import SeenSurfaces, synthetic_surfaces, varied_batches
 
 DEPTH_ANYTHING_TRAINING = TrainingConfig(
     steps=1200, batch_size=12, learning_rate=1e-3, warmup_steps=100, ema_decay=0.995, checkpoint_every=250
 )
-_PICTURES = 3000
+_IMAGES = 3000
 _IMAGENET_MEAN, _IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def train_depth_anything(
     training: TrainingConfig, folder: Path, checkpoint: Path | None = None, progress: Progress | None = None
 ) -> None:
-    """Train on studio scenes; write the model and how its pictures are prepared into ``folder``."""
+    """Train on studio scenes; write the model and how its images are prepared into ``folder``."""
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = tiny_depth_anything()
@@ -40,17 +40,17 @@ def train_depth_anything(
         image_std=list(_IMAGENET_SPREAD),
     )
 
-    def collated(pictures: list[SeenSurfaces]) -> DepthBatch:
-        shown = preparation(images=[each.picture for each in pictures], return_tensors="pt")
+    def collated(images: list[SeenSurfaces]) -> DepthBatch:
+        shown = preparation(images=[each.image for each in images], return_tensors="pt")
         return DepthBatch(
-            shown["pixel_values"], torch.from_numpy(1 / np.stack([each.depth for each in pictures]))
+            shown["pixel_values"], torch.from_numpy(1 / np.stack([each.depth for each in images]))
         )
 
     def loss_of(batch: DepthBatch, _: Share) -> torch.Tensor:
         return inverse_depth_loss(network, batch)
 
-    pictures = [studio_surfaces(index, "train", TINY_PX) for index in range(_PICTURES)]
-    batches = varied_batches(pictures, training.batch_size, training.seed, collated)
+    images = [synthetic_surfaces(index, "train", TINY_PX) for index in range(_IMAGES)]
+    batches = varied_batches(images, training.batch_size, training.seed, collated)
     train(network, loss_of, batches, training, checkpoint, progress)
     write_pretrained(network, preparation, folder)
 
@@ -58,13 +58,13 @@ def train_depth_anything(
 def measure_depth_anything(folder: Path, scenes: int) -> dict[str, float]:
     """Rank correlation and relative error over ``scenes`` unseen studio scenes, beside trivial guesses.
 
-    Medians over pictures of: Spearman's correlation of found and true depth, that of the row as depth (higher
+    Medians over images of: Spearman's correlation of found and true depth, that of the row as depth (higher
     up is farther), the mean of |found − true| / true where the truth is no sky, and the same error of one
     depth for every pixel, the median of all true ones.
     """
     estimator = DepthAnythingEstimator(DepthAnythingConfig(weights=folder))
-    seen = [studio_surfaces(index, "measure", TINY_PX) for index in range(scenes)]
-    found = [estimator.estimate(each.picture) for each in seen]
+    seen = [synthetic_surfaces(index, "measure", TINY_PX) for index in range(scenes)]
+    found = [estimator.estimate(each.image) for each in seen]
     rows = np.broadcast_to(-np.arange(TINY_PX, dtype=np.float32)[:, None], (TINY_PX, TINY_PX))
     near = [each.depth[np.isfinite(each.depth)] for each in seen]
     middle = np.median(np.concatenate(near))

@@ -36,13 +36,13 @@ from tasks.training.perception.pretrained_files import write_pretrained
 from tasks.training.perception.samples import (
     CLASSES,
     PERSON,
+    SeenImage,
     SeenObject,
-    SeenPicture,
-    clip_pictures,
-    studio_picture,
+    clip_images,
+    synthetic_image,
 )
 
-# What a training picture is asked for: phrases, some of which nothing in it answers, and what answers.
+# What a training image is asked for: phrases, some of which nothing in it answers, and what answers.
 
 SYNONYMS = {"box": ("box", "cube"), "sphere": ("sphere", "ball")}
 """Two words for the same shape."""
@@ -52,17 +52,17 @@ WITHHELD = frozenset({("red", "cone"), ("green", "box"), ("blue", "sphere"), ("y
 """Colours of shapes that no training prompt puts together: what is asked for them was never said before."""
 _BY_SHAPE, _BY_COLOR = 0.4, 0.55
 """Shares of prompts, added up; the rest are by colour and shape."""
-_MOST_FOREIGN = 3
+_MAX_FOREIGN = 3
 
 Name = tuple[str | None, str | None]
 """Colour and shape; either may be left open."""
 
 
 def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list[str], list[int | None]]:
-    """Draw a prompt for a picture.
+    """Draw a prompt for an image.
 
     Args:
-        seen: The picture's objects.
+        seen: The image's objects.
         rng: Decides all of it.
 
     Returns:
@@ -89,11 +89,11 @@ def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list
 
 
 def _some_of(names: Sequence[Name], rng: np.random.Generator) -> set[Name]:
-    """Some of the picture's own names, and a few like them that are not in it."""
+    """Some of the image's own names, and a few like them that are not in it."""
     own = sorted({name for name in names if name not in WITHHELD}, key=str)
     kept = {name for name in own if rng.random() < 0.6}
     foreign: set[Name] = set()
-    for _ in range(int(rng.integers(0 if kept else 1, _MOST_FOREIGN + 1))):
+    for _ in range(int(rng.integers(0 if kept else 1, _MAX_FOREIGN + 1))):
         color, shape = str(rng.choice(HUES)), str(rng.choice(CLASSES[:-1]))
         if own and rng.random() < 0.7:  # half right: the colour or the shape of something that is there
             near_color, near_shape = own[int(rng.integers(len(own)))]
@@ -132,13 +132,13 @@ class _Tally:
         }
 
 
-def open_score(folder: Path, pictures: Sequence[SeenPicture]) -> dict[str, float]:
-    """Ask for each colour of a shape alone, in every picture of several objects that do not all answer to it.
+def open_score(folder: Path, images: Sequence[SeenImage]) -> dict[str, float]:
+    """Ask for each colour of a shape alone, in every image of several objects that do not all answer to it.
 
     ``surest right`` is the share of such questions whose surest answer is, at IoU 0.5, an object of that
     colour and shape; ``unread`` what a perfect detector would reach that cannot read and picks any object.
     ``withheld`` are the colours of shapes that no training prompt put together, ``phrase`` the others.
-    ``absent answered`` is the share of questions for what is not there, one a picture, that were answered all
+    ``absent answered`` is the share of questions for what is not there, one an image, that were answered all
     the same.
     """
     tallies = {"phrase": _Tally(), "withheld": _Tally()}
@@ -147,22 +147,22 @@ def open_score(folder: Path, pictures: Sequence[SeenPicture]) -> dict[str, float
     for place, (color, shape) in enumerate(names):
         detector = GroundingDinoDetector(GroundingDinoConfig(weights=folder, words=(f"{color} {shape}",)))
         tally = tallies["withheld" if (color, shape) in WITHHELD else "phrase"]
-        for number, picture in enumerate(pictures):
-            meant = sum((each.color, each.class_name) == (color, shape) for each in picture.objects)
-            if 0 < meant < len(picture.objects):
-                _ask(detector, picture, (color, shape), tally)
+        for number, image in enumerate(images):
+            meant = sum((each.color, each.class_name) == (color, shape) for each in image.objects)
+            if 0 < meant < len(image.objects):
+                _ask(detector, image, (color, shape), tally)
             elif meant == 0 and number % len(names) == place:
-                absent, answered = absent + 1, answered + bool(detector.detect(picture.source))
+                absent, answered = absent + 1, answered + bool(detector.detect(image.source))
     of_all = {name: value for of, tally in tallies.items() for name, value in tally.figures(of).items()}
     return {**of_all, "absent asked": absent, "absent answered": answered / max(1, absent)}
 
 
-def _ask(detector: Detector, picture: SeenPicture, name: tuple[str, str], tally: _Tally) -> None:
-    found = detector.detect(picture.source)
-    meant = [each for each in picture.objects if (each.color, each.class_name) == name]
+def _ask(detector: Detector, image: SeenImage, name: tuple[str, str], tally: _Tally) -> None:
+    found = detector.detect(image.source)
+    meant = [each for each in image.objects if (each.color, each.class_name) == name]
     tally.asked += 1
     tally.surest_right += len(matched(found[:1], meant))
-    tally.by_chance += len(meant) / len(picture.objects)
+    tally.by_chance += len(meant) / len(image.objects)
     tally.answers += len(found)
     tally.right += len(matched(found, meant))
     tally.meant += len(meant)
@@ -176,9 +176,9 @@ GROUNDING_DINO_TRAINING = TrainingConfig(
     ema_decay=0.995,
     checkpoint_every=100,
 )
-_STUDIO_PICTURES = 2000
-_STUDIO_SHARE = 3
-"""Studio pictures for each of the clip in a batch."""
+_SYNTHETIC_IMAGES = 2000
+_SYNTHETIC_FRACTION = 3
+"""Studio images for each of the clip in a batch."""
 _FIRST_STAGE = ("swin.embeddings.", "swin.encoder.layers.0.")
 _UNUSED = "swin.layernorm."
 """Of a Swin whose stages are normed one by one."""
@@ -196,20 +196,20 @@ def train_grounding_dino(
         network = tiny_grounding_dino(len(tokenizer))
     see_as_mask2former(network, SHIPPED / "mask2former")
     preparation = GroundingDinoImageProcessorPil(size={"height": TINY_PX, "width": TINY_PX})
-    studio = [studio_picture(index, "train") for index in range(_STUDIO_PICTURES)]
-    pictures = [*studio, *clip_pictures("train")]
-    groups = [range(len(studio))] * _STUDIO_SHARE + [range(len(studio), len(pictures))]
+    studio = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
+    images = [*studio, *clip_images("train")]
+    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(images))]
 
-    def collated(draws: list[tuple[SeenPicture, bool]], rng: np.random.Generator) -> GroundedBatch:
-        squares, asked, picture_of, phrase_of, boxes = [], [], [], [], []
-        for number, (picture, flip) in enumerate(draws):
-            square, seen = placed(picture, TINY_PX, flip, _FILL, rng)
+    def collated(draws: list[tuple[SeenImage, bool]], rng: np.random.Generator) -> GroundedBatch:
+        squares, asked, image_of, phrase_of, boxes = [], [], [], [], []
+        for number, (image, flip) in enumerate(draws):
+            square, seen = placed(image, TINY_PX, flip, _FILL, rng)
             phrases, answers = asked_of([each for each, _ in seen], rng)
             squares.append(square)
             asked.append(phrases)
             for (_, box), phrase in zip(seen, answers, strict=True):
                 if phrase is not None:
-                    picture_of.append(number)
+                    image_of.append(number)
                     phrase_of.append(phrase)
                     middle = ((box.left + box.right) / 2, (box.top + box.bottom) / 2)
                     boxes.append([*middle, box.right - box.left, box.bottom - box.top])
@@ -217,7 +217,7 @@ def train_grounding_dino(
         return GroundedBatch(
             shown["pixel_values"],
             prompts_of(asked, tokenizer),
-            torch.tensor(picture_of, dtype=torch.int64),
+            torch.tensor(image_of, dtype=torch.int64),
             torch.tensor(phrase_of, dtype=torch.int64),
             torch.tensor(boxes).reshape(-1, 4) / TINY_PX,
         )
@@ -226,7 +226,7 @@ def train_grounding_dino(
         order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
         for number, draws in enumerate(order, start):
             rng = np.random.default_rng([training.seed, number])
-            yield collated([(pictures[place], flip) for place, flip in draws], rng)
+            yield collated([(images[place], flip) for place, flip in draws], rng)
 
     def loss_of(batch: GroundedBatch, _: Share) -> torch.Tensor:
         return grounding_loss(network, batch)
@@ -256,9 +256,9 @@ def see_as_mask2former(network: GroundingDinoForObjectDetection, weights: Path) 
 def measure_grounding_dino(folder: Path, scenes: int) -> dict[str, float]:
     """Boxes at IoU 0.5 of all words at once, as YOLO is measured, and of one phrase alone."""
     detector = GroundingDinoDetector(GroundingDinoConfig(weights=folder))
-    studio = [studio_picture(index, "measure") for index in range(scenes)]
+    studio = [synthetic_image(index, "measure") for index in range(scenes)]
     figures: dict[str, float] = {}
-    for of, pictures in {"studio": studio, "person": list(clip_pictures("measure"))}.items():
-        found = {**box_score(detector, pictures)._asdict(), "blind_recall": blind_recall(pictures)}
+    for of, images in {"studio": studio, "person": list(clip_images("measure"))}.items():
+        found = {**box_score(detector, images)._asdict(), "blind_recall": blind_recall(images)}
         figures |= {f"{of} {figure}": value for figure, value in found.items()}
     return figures | open_score(folder, studio)

@@ -13,18 +13,18 @@ from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import SurfaceBatch, surface_loss
 from tasks.training.perception.pretrained_files import write_pretrained
-from tasks.training.perception.samples import SeenSurfaces, studio_surfaces, varied_batches
+from tasks.training.perception.samples import SeenSurfaces, synthetic_surfaces, varied_batches
 
 MASK2FORMER_TRAINING = TrainingConfig(
     steps=1200, batch_size=16, learning_rate=1e-3, warmup_steps=100, ema_decay=0.995, checkpoint_every=250
 )
-_PICTURES = 3000
+_IMAGES = 3000
 
 
 def train_mask2former(
     training: TrainingConfig, folder: Path, checkpoint: Path | None = None, progress: Progress | None = None
 ) -> None:
-    """Train on studio scenes; write the model and how its pictures are prepared into ``folder``."""
+    """Train on studio scenes; write the model and how its images are prepared into ``folder``."""
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = tiny_mask2former()
@@ -32,16 +32,16 @@ def train_mask2former(
         size={"height": TINY_PX, "width": TINY_PX}, do_resize=True, size_divisor=0
     )
 
-    def collated(pictures: list[SeenSurfaces]) -> SurfaceBatch:
-        shown = preparation(images=[each.picture for each in pictures], return_tensors="pt")
-        classes = np.stack([each.classes for each in pictures]).astype(np.int64)
+    def collated(images: list[SeenSurfaces]) -> SurfaceBatch:
+        shown = preparation(images=[each.image for each in images], return_tensors="pt")
+        classes = np.stack([each.classes for each in images]).astype(np.int64)
         return SurfaceBatch(shown["pixel_values"], torch.from_numpy(classes))
 
     def loss_of(batch: SurfaceBatch, share: Share) -> torch.Tensor:
         return surface_loss(network, batch, share.generator)
 
-    pictures = [studio_surfaces(index, "train", TINY_PX) for index in range(_PICTURES)]
-    batches = varied_batches(pictures, training.batch_size, training.seed, collated)
+    images = [synthetic_surfaces(index, "train", TINY_PX) for index in range(_IMAGES)]
+    batches = varied_batches(images, training.batch_size, training.seed, collated)
     train(network, loss_of, batches, training, checkpoint, progress)
     write_pretrained(network, preparation, folder)
 
@@ -51,8 +51,8 @@ def measure_mask2former(folder: Path, scenes: int) -> dict[str, float]:
     segmenter = Mask2FormerSegmenter(Mask2FormerConfig(weights=folder))
     confusion = np.zeros((len(SurfaceClass), len(SurfaceClass)), np.int64)
     for index in range(scenes):
-        seen = studio_surfaces(index, "measure", TINY_PX)
-        confusion += confusion_of(segmenter.classify(seen.picture), seen.classes)
+        seen = synthetic_surfaces(index, "measure", TINY_PX)
+        confusion += confusion_of(segmenter.classify(seen.image), seen.classes)
     ious = class_ious(confusion)
     majority = np.zeros_like(confusion)
     majority[:, confusion.sum(axis=1).argmax()] = confusion.sum(axis=1)

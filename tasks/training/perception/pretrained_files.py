@@ -1,4 +1,4 @@
-"""A transformers model as its shipped files: float16 weights, its config, and its pictures' preparation."""
+"""A transformers model as its shipped files: float16 weights, its config, and its images' preparation."""
 
 from pathlib import Path
 

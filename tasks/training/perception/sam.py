@@ -29,21 +29,21 @@ from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import PromptedBatch, sam_loss
 from models.training.samplers import MixedBatches
 from tasks.storage.atomic_files import write_durably
-from tasks.training.perception.samples import SeenObject, SeenPicture, clip_pictures, studio_picture
+from tasks.training.perception.samples import SeenImage, SeenObject, clip_images, synthetic_image
 
 SAM_TRAINING = TrainingConfig(
     steps=1500, batch_size=16, learning_rate=1e-3, warmup_steps=100, ema_decay=0.995, checkpoint_every=250
 )
-_STUDIO_PICTURES = 2000
-_STUDIO_SHARE = 3
+_SYNTHETIC_IMAGES = 2000
+_SYNTHETIC_FRACTION = 3
 """Studio objects for each person in a batch."""
 _BOX_ERROR = 0.08
 """Of the box's longer side: how far off each edge of a training box is, at most."""
-_MOST_POINTS = 2
+_MAX_POINTS = 2
 _SIZES = SIZES["tiny"]
 _ZOOM = _SIZES.zoom or 1.0
 
-Asked = tuple[SeenPicture, SeenObject]
+ReviewRequest = tuple[SeenImage, SeenObject]
 
 
 class MaskScore(NamedTuple):
@@ -64,10 +64,10 @@ def train_sam(
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         sam = build_sam(_SIZES)
-    studio = _asked(studio_picture(index, "train") for index in range(_STUDIO_PICTURES))
-    people = _asked(clip_pictures("train"))
+    studio = _asked(synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES))
+    people = _asked(clip_images("train"))
     objects = [*studio, *people]
-    groups = [range(len(studio))] * _STUDIO_SHARE + [range(len(studio), len(objects))]
+    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(objects))]
 
     def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[PromptedBatch]:
         order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
@@ -85,21 +85,21 @@ def train_sam(
 def measure_sam(folder: Path, scenes: int) -> dict[str, float]:
     """Mean mask IoU on ``scenes`` unseen studio scenes and on the clip's test block, beside the baselines."""
     segmenter = SamSegmenter(SamConfig(weights=folder))
-    studio = mask_score(segmenter, (studio_picture(index, "measure") for index in range(scenes)))
-    people = mask_score(segmenter, clip_pictures("measure"))
+    studio = mask_score(segmenter, (synthetic_image(index, "measure") for index in range(scenes)))
+    people = mask_score(segmenter, clip_images("measure"))
     named = {"studio": studio, "person": people}
     return {
         f"{of} {figure}": value for of, score in named.items() for figure, value in score._asdict().items()
     }
 
 
-def mask_score(segmenter: Segmenter, pictures: Iterable[SeenPicture]) -> MaskScore:
-    """Measure every object of some pictures; at least one."""
+def mask_score(segmenter: Segmenter, images: Iterable[SeenImage]) -> MaskScore:
+    """Measure every object of some images; at least one."""
     found: list[list[float]] = []
-    for picture in pictures:
-        boxes = [each.box for each in picture.objects]
-        masks = segmenter.segment(picture.source, boxes)
-        for each, mask in zip(picture.objects, masks, strict=True):
+    for image in images:
+        boxes = [each.box for each in image.objects]
+        masks = segmenter.segment(image.source, boxes)
+        for each, mask in zip(image.objects, masks, strict=True):
             ellipse = filled_ellipse(each.box, mask.shape)
             drawn = (mask, filled_box(each.box, mask.shape), ellipse)
             found.append([mask_iou(one, each.mask) for one in drawn])
@@ -126,20 +126,18 @@ def filled_ellipse(box: Box, shape: tuple[int, ...]) -> Mask:
     return across**2 + down**2 <= 1
 
 
-def _asked(pictures: Iterable[SeenPicture]) -> list[Asked]:
-    return [(picture, each) for picture in pictures for each in picture.objects]
+def _asked(images: Iterable[SeenImage]) -> list[ReviewRequest]:
+    return [(image, each) for image in images for each in image.objects]
 
 
-def _collated(
-    draws: Sequence[tuple[SeenPicture, SeenObject, bool]], rng: np.random.Generator
-) -> PromptedBatch:
+def _collated(draws: Sequence[tuple[SeenImage, SeenObject, bool]], rng: np.random.Generator) -> PromptedBatch:
     """Each object in a view of its own: box, zoom and points as a detector and a person might give them."""
     side_px, squares, masks, asked = _SIZES.image_px, [], [], []
-    for picture, seen, flip in draws:
+    for image, seen, flip in draws:
         box = _off(seen.box, rng)
         view = view_square(box, _ZOOM * float(rng.uniform(0.8, 1.25)))
         step = -1 if flip else 1
-        squares.append(view.cut(picture.source, side_px, FILL)[:, ::step])
+        squares.append(view.cut(image.source, side_px, FILL)[:, ::step])
         shown = view.cut(seen.mask[..., None].astype(np.uint8) * np.uint8(255), side_px, (0,))
         masks.append(shown[:, ::step] > 127)
         edges, points = prompt_in_view(view, side_px, box, _points_on(seen.mask, rng))
@@ -161,7 +159,7 @@ def _off(box: Box, rng: np.random.Generator) -> Box:
 def _points_on(mask: Mask, rng: np.random.Generator) -> list[tuple[float, float]]:
     """None, one or two pixels' middles on the object."""
     rows, columns = np.nonzero(mask)
-    places = rng.integers(0, len(rows), int(rng.integers(0, _MOST_POINTS + 1)))
+    places = rng.integers(0, len(rows), int(rng.integers(0, _MAX_POINTS + 1)))
     return [(float(columns[place]) + 0.5, float(rows[place]) + 0.5) for place in places]
 
 

@@ -21,7 +21,7 @@ from models.training.losses.perception import BoxBatch, settle_normalisation, yo
 from models.training.samplers import MixedBatches
 from tasks.storage.atomic_files import write_durably
 from tasks.training.perception.boxes import blind_recall, box_score, placed
-from tasks.training.perception.samples import CLASSES, SeenPicture, clip_pictures, studio_picture
+from tasks.training.perception.samples import CLASSES, SeenImage, clip_images, synthetic_image
 
 YOLO_TRAINING = TrainingConfig(
     steps=3000,
@@ -32,9 +32,9 @@ YOLO_TRAINING = TrainingConfig(
     gradient_clip=10,
     checkpoint_every=250,
 )
-_STUDIO_PICTURES = 3000
-_STUDIO_SHARE = 3
-"""Studio pictures for each of the clip in a batch."""
+_SYNTHETIC_IMAGES = 3000
+_SYNTHETIC_FRACTION = 3
+"""Studio images for each of the clip in a batch."""
 _SETTLING_BATCHES = 20
 
 
@@ -45,15 +45,15 @@ def train_yolo(
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = build_yolo("tiny", len(CLASSES))
-    studio = [studio_picture(index, "train") for index in range(_STUDIO_PICTURES)]
-    pictures = [*studio, *clip_pictures("train")]
-    groups = [range(len(studio))] * _STUDIO_SHARE + [range(len(studio), len(pictures))]
+    studio = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
+    images = [*studio, *clip_images("train")]
+    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(images))]
 
     def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[BoxBatch]:
         order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
         for number, draws in enumerate(order, start):
             rng = np.random.default_rng([training.seed, number])
-            yield _collated([(pictures[place], flip) for place, flip in draws], rng)
+            yield _collated([(images[place], flip) for place, flip in draws], rng)
 
     def loss_of(batch: BoxBatch, _: Share) -> torch.Tensor:
         return yolo_loss(network, batch)
@@ -68,20 +68,20 @@ def measure_yolo(folder: Path, scenes: int) -> dict[str, float]:
     detector = YoloDetector(YoloConfig(weights=folder))
     figures: dict[str, float] = {}
     unseen = {
-        "studio": [studio_picture(index, "measure") for index in range(scenes)],
-        "person": list(clip_pictures("measure")),
+        "studio": [synthetic_image(index, "measure") for index in range(scenes)],
+        "person": list(clip_images("measure")),
     }
-    for of, pictures in unseen.items():
-        found = {**box_score(detector, pictures)._asdict(), "blind_recall": blind_recall(pictures)}
+    for of, images in unseen.items():
+        found = {**box_score(detector, images)._asdict(), "blind_recall": blind_recall(images)}
         figures |= {f"{of} {figure}": value for figure, value in found.items()}
     return figures
 
 
-def _collated(draws: list[tuple[SeenPicture, bool]], rng: np.random.Generator) -> BoxBatch:
+def _collated(draws: list[tuple[SeenImage, bool]], rng: np.random.Generator) -> BoxBatch:
     side_px = YoloConfig().image_px
     squares, square_of, classes, boxes = [], [], [], []
-    for number, (picture, flip) in enumerate(draws):
-        square, seen = placed(picture, side_px, flip, FILL, rng)
+    for number, (image, flip) in enumerate(draws):
+        square, seen = placed(image, side_px, flip, FILL, rng)
         squares.append(square)
         for each, box in seen:
             square_of.append(number)

@@ -28,7 +28,7 @@ def test_a_folder_is_evaluated_for_machines_and_for_people(
     machine = run(app, [*words, "--model", "telea", "--json"])
     assert machine.exit_code == 0, machine.output
     told = json.loads(machine.stdout)
-    assert told["methods"][0]["pictures"] == 2
+    assert told["methods"][0]["images"] == 2
     assert told["rejects"] == {"file is missing": 1}
     assert set(told["methods"][0]["means"]) == {"psnr", "psnr_fg", "psnr_bg", "ssim"}
 
@@ -36,7 +36,7 @@ def test_a_folder_is_evaluated_for_machines_and_for_people(
     assert people.exit_code == 0, people.output
     mean = told["methods"][0]["means"]["psnr_fg"]
     assert f"{mean['mean']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]" in people.stdout
-    assert "Difference from telea, picture by picture" in people.stdout
+    assert "Difference from telea, image by image" in people.stdout
     assert "ReMOVE+ left out: no metrics' weights were named" in people.stdout.replace("\n", " ")
     assert "refused: 1 × file is missing" in people.stdout
     tables = people.stdout.partition("CLIP left out")[0]

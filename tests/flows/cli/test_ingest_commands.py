@@ -41,7 +41,7 @@ def test_a_folder_without_its_parts_exits_with_1(tmp_path: Path) -> None:
     "words",
     [
         ["folder", "/nonexistent"],
-        ["folder", "/tmp", "--picture-format", "gif"],
+        ["folder", "/tmp", "--image-format", "gif"],
         ["folder", "/tmp", "--size-px", "3"],
         ["folder", "/tmp", "--mask-area-min", "0.9"],
         ["studio", "--split", "holiday"],

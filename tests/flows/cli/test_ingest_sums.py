@@ -40,16 +40,16 @@ def photo(seed: int, side: int = 48) -> Image.Image:
 
 
 def mask(side: int = 48) -> Image.Image:
-    picture = Image.new("L", (side, side))
-    picture.paste(255, (16, 16, 32, 32))
-    return picture
+    image = Image.new("L", (side, side))
+    image.paste(255, (16, 16, 32, 32))
+    return image
 
 
 def triplet(root: Path, stem: str, seed: int, suffix: str = "png") -> list[Path]:
     paths = [root / part / f"{stem}.{suffix}" for part in PARTS]
-    for path, picture in zip(paths, (photo(seed), mask(), photo(seed + 5000)), strict=True):
+    for path, image in zip(paths, (photo(seed), mask(), photo(seed + 5000)), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=95)
+        image.save(path, quality=95)
     return paths
 
 
@@ -108,11 +108,11 @@ def faults(root: Path, refused: Counter) -> None:
     raw = bytearray(flipped.read_bytes())
     raw[len(raw) // 2] ^= 1
     flipped.write_bytes(raw)
-    refused["truncated picture"] += 2
+    refused["truncated image"] += 2
     triplet(root, "damaged", 402, "jpg")[0].write_bytes(damaged_jpeg())
-    refused["damaged picture"] += 1
-    triplet(root, "no picture", 403)[0].write_bytes(b"<html>")
-    refused["unreadable picture"] += 1
+    refused["damaged image"] += 1
+    triplet(root, "no image", 403)[0].write_bytes(b"<html>")
+    refused["unreadable image"] += 1
     triplet(root, "twice", 404)
     photo(404).save(root / "source/twice.jpg")
     triplet(root, "a copy", 3)
@@ -216,7 +216,7 @@ def test_a_pools_rows_are_counted_and_a_stray_quote_spoils_its_own_only(tmp_path
         "file is missing": 2,
         "class is excluded": 1,
     }
-    # i1, m1, i3 and m3 are named by no row that can be read; i7 is a pipe named as a picture.
+    # i1, m1, i3 and m3 are named by no row that can be read; i7 is a pipe named as an image.
     assert told["ignored_by"] == {"no record names it": 7, "empty line": 1}
 
 
@@ -280,23 +280,23 @@ def test_a_meta_jsons_records_are_counted_and_a_bad_name_spoils_its_own_only(tmp
 
 def test_photographs_and_the_objects_beside_them_are_counted(tmp_path: Path) -> None:
     root = tmp_path / "photos"
-    for folder in ("pictures/old", "objects/source", "objects/mask"):
+    for folder in ("images/old", "objects/source", "objects/mask"):
         (root / folder).mkdir(parents=True)
     for number in range(4):
-        photo(number, 64).save(root / f"pictures/a{number}.png")
+        photo(number, 64).save(root / f"images/a{number}.png")
     for number in range(40):  # enough for each split
         photo(80 + number).save(root / f"objects/source/o{number}.png")
         mask().save(root / f"objects/mask/o{number}.png")
     mask().save(root / "objects/mask/lonely.png")
-    photo(5).save(root / "pictures/a.webp")
-    photo(6).save(root / "pictures/old/b.png")
-    (root / "pictures/broken.jpg").write_bytes(b"\xff\xd8\xff")
+    photo(5).save(root / "images/a.webp")
+    photo(6).save(root / "images/old/b.png")
+    (root / "images/broken.jpg").write_bytes(b"\xff\xd8\xff")
     told = ingest(tmp_path, "high-resolution", str(root))
     assert told["kept"] == 4
-    assert told["rejects"] == {"unreadable picture": 1}
+    assert told["rejects"] == {"unreadable image": 1}
     assert told["ignored_by"] == {
         "object to paste, no sample of its own": 80,
-        "object without its picture or its mask": 1,
+        "object without its image or its mask": 1,
         "not named as JPEG or PNG": 1,
         "not in a folder that is read": 1,
     }

@@ -38,7 +38,7 @@ COMMANDS = (
     "morning",
     "evaluate --out {out}",
     "train remover",
-    "train judge",
+    "train discriminator",
     "ingest studio --shots 1",
     "compose --draws 1",
     "cycle --rounds 0",

@@ -24,28 +24,28 @@ from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.batches import make_batch
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.dataset import load_samples
 from tasks.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-PICTURES, HUMAN, CALIBRATION, FRESH, AUTOMATION = 300, 12, 24, 8, 10
+IMAGES, HUMAN, CALIBRATION, FRESH, AUTOMATION = 300, 12, 24, 8, 10
 
 
 def write_open_images(root: Path) -> None:
-    """300 pictures of 48×64 px with a mask each, as OpenImages lays them out."""
+    """300 images of 48×64 px with a mask each, as OpenImages lays them out."""
     (root / "images").mkdir(parents=True)
     (root / "masks").mkdir()
     chance = np.random.default_rng(5)
     with (root / "train-annotations-object-segmentation.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["MaskPath", "ImageID", "LabelName", "BoxID", "PredictedIoU", "Clicks"])
-        for number in range(PICTURES):
+        for number in range(IMAGES):
             name = f"{chance.integers(16**8):08x}{number:08x}"
             rough = chance.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-            picture = cv2.resize(rough, (64, 48), interpolation=cv2.INTER_CUBIC)
-            cv2.imwrite(str(root / f"images/{name}.jpg"), picture)
+            image = cv2.resize(rough, (64, 48), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(root / f"images/{name}.jpg"), image)
             mask = np.zeros((48, 64), np.uint8)
             cv2.circle(mask, (32, 24), 9, 255, -1)
             cv2.imwrite(str(root / f"masks/{name}_m01bqk0_ab.png"), mask)
@@ -59,8 +59,8 @@ def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     root = tmp_path_factory.mktemp("splits")
     shutil.copytree(filmed.workspace.root, root / "workspace")
     workspace = Workspace.open(root / "workspace")
-    pairs = StudioConfig(size_px=32, seed=8, split="validation")
-    film(workspace, FilmWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
+    pairs = SyntheticConfig(size_px=32, seed=8, split="validation")
+    film(workspace, RenderWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
     engine = sa.create_engine(workspace.ledger_url)
     with engine.begin() as connection:
         gone = "SELECT name FROM shards WHERE stage IN ('pool', 'truth')"
@@ -72,12 +72,13 @@ def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     done = CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)])
     assert done.exit_code == 0, done.output
     return RoundConfig(
-        workspace=workspace.root, people=QueuePolicy(overlap_share=0, gold_share=0.1), human_items=HUMAN,
-        automation_items=AUTOMATION, calibration_items=CALIBRATION, judge_test_items=FRESH, keep_above=0.2,
+        workspace=workspace.root, people=QueuePolicy(overlap_fraction=0, gold_fraction=0.1),
+        human_items=HUMAN, automation_items=AUTOMATION, calibration_items=CALIBRATION,
+        discriminator_test_items=FRESH, score_threshold=0.2,
         variants=("tight", "dilated", "left", "right"), sampling=SamplingConfig(steps=1),
         retraining=TrainingConfig(steps=1, batch_size=4),
-        judge=DiscriminatorConfig(head="pooled", head_width=16),
-        judge_training=TrainingConfig(steps=2, batch_size=6),
+        discriminator=DiscriminatorConfig(head="pooled", head_width=16),
+        discriminator_training=TrainingConfig(steps=2, batch_size=6),
     )  # fmt: skip
 
 
@@ -133,10 +134,10 @@ def column(workspace: Workspace, query: str) -> list[str]:
         return list(connection.exec_driver_sql(query).scalars())
 
 
-def test_the_round_ends_and_its_judge_is_measured(outcome: RoundOutcome) -> None:
-    assert outcome.judge is not None
-    assert outcome.judge.measured is not None
-    assert outcome.judge.measured.result.tested == FRESH
+def test_the_round_ends_and_its_discriminator_is_measured(outcome: RoundOutcome) -> None:
+    assert outcome.discriminator is not None
+    assert outcome.discriminator.measured is not None
+    assert outcome.discriminator.measured.result.tested == FRESH
     assert (outcome.human.result.tested, outcome.automation.result.tested) == (HUMAN, AUTOMATION)
 
 
@@ -178,7 +179,7 @@ def test_nothing_of_validation_or_test_reaches_training(config: RoundConfig, out
     assert {split[item[key]] for key in column(workspace, "SELECT candidate FROM scores")} == {"train"}
 
 
-def test_the_fresh_items_train_no_judge_nor_do_their_scenes(
+def test_the_fresh_items_train_no_discriminator_nor_do_their_scenes(
     config: RoundConfig, outcome: RoundOutcome
 ) -> None:
     workspace = Workspace.existing(config.workspace)
@@ -189,8 +190,8 @@ def test_the_fresh_items_train_no_judge_nor_do_their_scenes(
     assert fresh.isdisjoint(others)
     gold = set(column(workspace, "SELECT candidate FROM review_items WHERE gold IS NOT NULL"))
     plain = set(column(workspace, "SELECT candidate FROM reviews")) - gold
-    assert outcome.judge is not None
-    assert outcome.judge.trained.reviewed == len([key for key in plain if item[key] not in fresh])
+    assert outcome.discriminator is not None
+    assert outcome.discriminator.trained.reviewed == len([key for key in plain if item[key] not in fresh])
 
 
 def test_a_batch_of_all_the_rounds_candidates_asks_about_training_ones(

@@ -33,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("place")
-def test_one_picture_with_the_model_that_ships() -> None:
+def test_one_image_with_the_model_that_ships() -> None:
     words = ["remove", "photos/a.png", "masks/a.png", "-o", "out/a.png", "--compare", "--seed", "4"]
     first = run(app, words)
     assert first.exit_code == 0, first.output
@@ -79,7 +79,7 @@ def test_folders_write_what_can_be_done_list_the_rest_and_exit_with_1() -> None:
     assert told["removals"][1]["masks"] == ["masks/b.1.png", "masks/b.2.png"]
     assert {each["name"]: each["reason"] for each in told["rejects"]} == {
         "c": "masks/c.png: mask is empty",
-        "d": "file is missing (a mask without a picture)",
+        "d": "file is missing (a mask without an image)",
     }
     assert sorted(each.name for each in Path("out").iterdir()) == ["a.png", "b.png"]
     assert "refused c: masks/c.png: mask is empty\n" in result.stderr
@@ -94,7 +94,7 @@ def test_folders_write_what_can_be_done_list_the_rest_and_exit_with_1() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["-o", "a.gif"], "a.gif: pictures are written as PNG or JPEG; end the name in .png or .jpg"),
+        (["-o", "a.gif"], "a.gif: images are written as PNG or JPEG; end the name in .png or .jpg"),
         (["-o", "photos/a.png"], "photos/a.png: the removal would overwrite what it is made from"),
         (["-o", "o.png", "--model", "none"], "--model none: neither"),
         (["-o", "o.png", "--model", "telea", "--steps", "3"], "--steps: Telea's fill has no steps"),

@@ -23,11 +23,11 @@ Run = Callable[..., tuple[int, str]]
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     place = Workspace.open(tmp_path / "workspace")
-    picture, mask = np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool)
+    image, mask = np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool)
     texts = dict.fromkeys(("item", "scene", "class_name", "variant", "model_hash", "source_hash"), "x")
     samples = [
         encode_candidate(
-            Candidate(key=f"c{number}", split="train", source=picture, mask=mask, removal=picture, **texts),
+            Candidate(key=f"c{number}", split="train", source=image, mask=mask, removal=image, **texts),
             "png",
         )
         for number in range(4)

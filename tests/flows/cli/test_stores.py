@@ -13,10 +13,10 @@ from benchmarks.stores import compare_stores
 from data_specs.errors import StoreSilentError
 from flows.cli.main import app
 from flows.evaluate import EvaluateConfig, results_folder, share_results
-from flows.ingest import IngestConfig, StudioSource, ingest
+from flows.ingest import IngestConfig, SyntheticSource, ingest
 from flows.maintenance.doctor import check_ledger, check_store
 from tasks.evaluation.test_set import VersionSet
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.object_store import address as addresses
 from tasks.storage.object_store import working_folder
@@ -93,7 +93,7 @@ def test_an_ingest_outlives_a_store_that_was_silent_for_too_long(
                     raise
 
         monkeypatch.setattr(addresses, "Bucket", partial(FarBucket, patience_s=0.5))
-        source = StudioSource(studio=StudioConfig(), shots=6)
+        source = SyntheticSource(studio=SyntheticConfig(), shots=6)
         result = ingest(IngestConfig(workspace=Path(address), source=source, shard_samples=2))
         assert (len(gave_up), result.shards, result.samples, result.version) == (1, 3, 6, 1)
         assert verify_dataset(Workspace.existing(address)).faults == []
@@ -105,10 +105,10 @@ def test_an_evaluation_asked_for_elsewhere_is_written_into_this_machines_cache(
     """A retraining asks for it on one machine by the bucket's address; another one does it."""
     machine("one")
     asked = {"kind": "version", "workspace": address}
-    config = EvaluateConfig.model_validate({"pictures": asked, "out": f"{address}/reports/evaluation"})
+    config = EvaluateConfig.model_validate({"images": asked, "out": f"{address}/reports/evaluation"})
     other = machine("other")
     assert results_folder(config) == other.reports_dir / "evaluation"
-    folder = EvaluateConfig.model_validate({"pictures": asked, "out": str(tmp_path / "here")})
+    folder = EvaluateConfig.model_validate({"images": asked, "out": str(tmp_path / "here")})
     assert results_folder(folder) == tmp_path / "here"
 
 
@@ -116,12 +116,12 @@ def test_an_evaluation_in_a_workspace_is_kept_with_it(
     machine: Machine, server: S3Server, tmp_path: Path
 ) -> None:
     one, other = machine("one"), machine("other")
-    pictures = VersionSet(workspace=one.root, version=1)
+    images = VersionSet(workspace=one.root, version=1)
     for out in (one.reports_dir / "evaluation-version-1", tmp_path / "elsewhere"):
         (out / "measured").mkdir(parents=True)
         (out / "measured/telea.parquet").write_bytes(b"rows")
         (out / "report.html").write_bytes(b"page")
-        share_results(out, pictures)
+        share_results(out, images)
     kept = ["measured/telea.parquet", "report.html"]
     assert other.store.names("reports") == [f"reports/evaluation-version-1/{name}" for name in kept]
     assert other.store.bring("reports/evaluation-version-1/report.html")

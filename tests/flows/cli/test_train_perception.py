@@ -18,7 +18,7 @@ from tasks.training.perception import yolo
 def test_weights_come_with_a_card_and_leave_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(yolo, "_STUDIO_PICTURES", 8)
+    monkeypatch.setattr(yolo, "_SYNTHETIC_IMAGES", 8)
     monkeypatch.setattr(yolo, "_SETTLING_BATCHES", 1)
     out = tmp_path / "perception"
     asked = ["train", "perception", "--out", str(out), "--only", "yolo", "--scenes", "3", "--json"]

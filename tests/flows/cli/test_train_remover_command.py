@@ -15,8 +15,8 @@ from data_specs.errors import FlowError, LedgerError, ModelError
 from flows.rorem.train_remover import RemoverTrainingConfig, train_on_version
 from models.training.loop import TrainingConfig
 from tasks.registry.store import BASE_FOLDER, check_weights
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.dataset import create_version
 from tasks.storage.workspace import Workspace
 
@@ -27,8 +27,8 @@ TRAINING = TrainingConfig(steps=8, batch_size=4, warmup_steps=1, checkpoint_ever
 def workspace_at(folder: Path) -> Workspace:
     """Twelve pairs of 32 px, and a version of them."""
     space = Workspace.open(folder)
-    studio = StudioConfig(size_px=32, seed=4)
-    pairs = film(space, FilmWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=12))
+    studio = SyntheticConfig(size_px=32, seed=4)
+    pairs = film(space, RenderWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=12))
     create_version(space, [(pairs, None)], None, "pairs")
     return space
 

@@ -24,8 +24,8 @@ from data_specs.shard import SampleRow, ShardRef, Stage
 from data_specs.spending import Seconds
 from data_specs.version import DatasetVersion
 from flows.cli.main import app
-from flows.nightly.daily_report import DRIFT_EVENT, MorningConfig, look_back_now, publish_morning
-from flows.report.daily_page import morning_page
+from flows.nightly.daily_report import DRIFT_EVENT, DailyReportConfig, look_back_now, publish_daily_report
+from flows.report.daily_page import daily_page
 from tasks.monitoring.daily_report import DriftLimits, keep_drift, look_back
 from tasks.storage.workspace import Workspace
 
@@ -53,7 +53,7 @@ def add_shard(space: Workspace, stage: Stage, index: int, samples: int, round: i
 
 @pytest.fixture
 def night(tmp_path: Path) -> Workspace:
-    """Round 2: people kept 50 of 100 items, 3 YES of 4; the judge kept 10 of 200, its mean score 0.3."""
+    """Round 2: people kept 50 of 100 items, 3 YES of 4; the discriminator kept 10 of 200, mean score 0.3."""
     space = Workspace.open(tmp_path / "workspace")
     ledger = space.ledger()
     asked, judged = add_shard(space, "candidates", 0, 4), add_shard(space, "candidates", 1000, 4)
@@ -74,20 +74,20 @@ def night(tmp_path: Path) -> Workspace:
             for key in [*asked, *calibrating]
         ]
     )
-    for age, judge, scores in ((2, "old", [1, 1, 1, 1]), (1, "new", [0.1, 0.2, 0.3, 0.6])):
+    for age, discriminator, scores in ((2, "old", [1, 1, 1, 1]), (1, "new", [0.1, 0.2, 0.3, 0.6])):
         made = NOW - timedelta(hours=age)
         ledger.record_model(
             ModelRecord(
-                hash=judge,
+                hash=discriminator,
                 kind="discriminator",
-                path=judge,
+                path=discriminator,
                 parent=None,
                 dataset_version=None,
                 metrics={},
                 created_at=made,
             )  # fmt: skip
         )
-        ledger.record_scores(judge, dict(zip(judged, scores, strict=True)))
+        ledger.record_scores(discriminator, dict(zip(judged, scores, strict=True)))
     refused = [Reject(source="clip", name=f"{n}", reason=RejectReason.NO_CHANGE) for n in range(7)]
     ledger.record_rejects(refused)
     for number, parents, samples in ((1, (), 100), (2, (1,), 160)):
@@ -105,8 +105,8 @@ def night(tmp_path: Path) -> Workspace:
                 created_at=datetime.now(UTC),
             )  # fmt: skip
         )
-    people, judge = phase("human 2", "human", 100, 50), phase("automation 2", "automation", 200, 10)
-    for result in (phase("automation 1", "automation", 200, 22), people, judge):
+    people, discriminator = phase("human 2", "human", 100, 50), phase("automation 2", "automation", 200, 10)
+    for result in (phase("automation 1", "automation", 200, 22), people, discriminator):
         ledger.record_phase("run", f"{result.name}: start", {})
         ledger.record_phase("run", result.name, {"result": result.model_dump()})
     ledger.record_spending("w1", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
@@ -115,8 +115,8 @@ def night(tmp_path: Path) -> Workspace:
     return space
 
 
-def config(space: Workspace) -> MorningConfig:
-    return MorningConfig(workspace=space.root, hours=1, prices=Prices(cpu_hour=0.5, gpu_hour=4))
+def config(space: Workspace) -> DailyReportConfig:
+    return DailyReportConfig(workspace=space.root, hours=1, prices=Prices(cpu_hour=0.5, gpu_hour=4))
 
 
 def test_what_it_cost_and_what_came_of_it(night: Workspace) -> None:
@@ -136,10 +136,10 @@ def test_another_stretch_of_time_holds_nothing(night: Workspace) -> None:
     early = look_back(night, NOW - timedelta(hours=9), NOW - timedelta(hours=8), Prices(), DriftLimits())
     assert (early.work, early.shards, early.rejects, early.reviews, early.versions) == ([], [], {}, {}, [])
     assert early.cost_per_accepted is None
-    assert "Nothing ran." in morning_page(early)
+    assert "Nothing ran." in daily_page(early)
 
 
-def test_drift_compares_the_newest_judge_with_the_people_of_the_same_round(night: Workspace) -> None:
+def test_drift_compares_the_newest_discriminator_with_the_people_of_the_same_round(night: Workspace) -> None:
     keep, score, change = look_back_now(night, config(night)).drifts
     assert (keep.what, keep.against, keep.expected, keep.found) == ("keep rate", "human 2", 0.5, 0.05)
     assert keep.error == pytest.approx((0.2 * 0.8 * (1 / 100 + 1 / 200)) ** 0.5)
@@ -161,8 +161,11 @@ def test_drift_compares_the_newest_judge_with_the_people_of_the_same_round(night
     ],
 )
 def test_an_alarm_is_more_than_the_limit_and_more_than_chance(human, automation, alarm: bool) -> None:
-    people, judge = phase("human 1", "human", *human), phase("automation 1", "automation", *automation)
-    assert keep_drift(judge, people, 0.3).alarm is alarm
+    people, discriminator = (
+        phase("human 1", "human", *human),
+        phase("automation 1", "automation", *automation),
+    )
+    assert keep_drift(discriminator, people, 0.3).alarm is alarm
 
 
 def test_of_rorems_own_rounds_only_the_last_fall_is_an_alarm() -> None:
@@ -180,7 +183,7 @@ def test_of_rorems_own_rounds_only_the_last_fall_is_an_alarm() -> None:
 
 
 def test_the_page_opens_with_the_alarms(night: Workspace) -> None:
-    lines = morning_page(look_back_now(night, config(night))).splitlines()
+    lines = daily_page(look_back_now(night, config(night))).splitlines()
     assert lines[2] == (
         "- **Alarm**: the keep rate of automation 2 is 5.0%, of human 2 50.0%: "
         "45.0 points apart, 30.0 allowed"
@@ -210,15 +213,15 @@ def test_a_run_shows_the_page_and_raises_each_alarm_once(night: Workspace) -> No
 
     @flow
     def nightly() -> str:
-        publish_morning(night, found)
-        publish_morning(night, found)
+        publish_daily_report(night, found)
+        publish_daily_report(night, found)
         return str(flow_run.id)
 
     run = nightly()
     with get_client(sync_client=True) as client:
         own = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run)]))
         shown = {str(each.data) for each in client.read_artifacts(artifact_filter=own)}
-    assert shown == {morning_page(found)}
+    assert shown == {daily_page(found)}
     end = time.monotonic() + 60
     while len(events_of(night)) < 2 and time.monotonic() < end:
         time.sleep(0.2)

@@ -8,9 +8,9 @@ import pytest
 from flows.nightly.composites import NightlyCompositingConfig, nightly_compositing
 from flows.nightly.nights import night_seed
 from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
-from tasks.sources.backgrounds import StudioBackgrounds
-from tasks.sources.pairs import StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.backgrounds import SyntheticBackgrounds
+from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.shards.writer import tar_path
 from tasks.storage.workspace import Workspace
@@ -21,10 +21,10 @@ NIGHT = date(2026, 11, 26)
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_an_altered_shard_of_a_night_is_deleted_and_made_again_from_the_nights_seed(tmp_path: Path) -> None:
-    studio = StudioConfig(size_px=64, seed=9)
+    studio = SyntheticConfig(size_px=64, seed=9)
     night = NightlyCompositingConfig(
-        workspace=tmp_path / "workspace", night=NIGHT, pairs=(StudioPairs(studio=studio, shots=6),),
-        backgrounds=(StudioBackgrounds(studio=studio, scenes=4),), draws=4, shard_draws=4,
+        workspace=tmp_path / "workspace", night=NIGHT, pairs=(SyntheticPairs(studio=studio, shots=6),),
+        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=4),), draws=4, shard_draws=4,
     )  # fmt: skip
     nightly_compositing(night)
     workspace = Workspace.existing(night.workspace)

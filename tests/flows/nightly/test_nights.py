@@ -40,13 +40,13 @@ from flows.rorem.round import RoundConfig
 from models.rorem.discriminator import DiscriminatorConfig, DiscriminatorNetwork, LoraDiscriminator
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
-from tasks.execution import ProcessesConfig, do_shard, workers_of
+from tasks.execution import ProcessesConfig, run_shard, workers_of
 from tasks.execution.executor import Pool
 from tasks.registry.store import keep_model, network_at, record
-from tasks.rorem.train_discriminator import JudgeRef, TrainedJudge
-from tasks.sources.backgrounds import StudioBackgrounds
-from tasks.sources.pairs import StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.rorem.train_discriminator import DiscriminatorRef, TrainedDiscriminator
+from tasks.sources.backgrounds import SyntheticBackgrounds
+from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.shards import film
 from tasks.storage.dataset import load_samples
 from tasks.storage.workspace import LEDGER_VARIABLE, Workspace
@@ -109,15 +109,15 @@ def test_each_night_has_a_seed_of_its_own() -> None:
 
 
 def small_compositing(place: Path, night: date) -> NightlyCompositingConfig:
-    studio = StudioConfig(size_px=64, seed=9)
+    studio = SyntheticConfig(size_px=64, seed=9)
     return NightlyCompositingConfig(
-        workspace=place, night=night, pairs=(StudioPairs(studio=studio, shots=12),),
-        backgrounds=(StudioBackgrounds(studio=studio, scenes=6),), draws=8, shard_pairs=6,
+        workspace=place, night=night, pairs=(SyntheticPairs(studio=studio, shots=12),),
+        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=6),), draws=8, shard_pairs=6,
         shard_backgrounds=6, shard_draws=4,
     )  # fmt: skip
 
 
-def test_a_night_of_compositing_is_done_once_and_the_next_makes_other_pictures(
+def test_a_night_of_compositing_is_done_once_and_the_next_makes_other_images(
     client: SyncPrefectClient, tmp_path: Path
 ) -> None:
     place = tmp_path / "workspace"
@@ -155,7 +155,7 @@ def test_a_night_of_compositing_ends_with_a_page_of_what_it_made_and_refused_and
 def test_a_night_of_candidates_ends_with_a_page_that_counts_what_joined(
     client: SyncPrefectClient, studio: SimpleNamespace
 ) -> None:
-    untrained_judge(studio)
+    untrained_discriminator(studio)
     done = nightly_candidates(small_candidates(studio, ONE), return_state=True)
     [page] = pages_of(client, done)
     result = done.result()
@@ -170,17 +170,18 @@ def test_a_night_of_candidates_ends_with_a_page_that_counts_what_joined(
     )
 
 
-def untrained_judge(studio: SimpleNamespace) -> JudgeRef:
-    """A judge whose scores mean nothing, entered as a training would."""
+def untrained_discriminator(studio: SimpleNamespace) -> DiscriminatorRef:
+    """A discriminator whose scores mean nothing, entered as a training would."""
     workspace, config = studio.workspace, DiscriminatorConfig(head="pooled", head_width=8)
     network = network_at(workspace.root / studio.remover.folder)
-    judge = LoraDiscriminator(DiscriminatorNetwork(network, config, seed=0), config)
+    discriminator = LoraDiscriminator(DiscriminatorNetwork(network, config, seed=0), config)
     entry = record(
-        workspace, kind="discriminator", model_hash=judge.model_hash,
-        folder=keep_model(workspace, "judge", judge.save), parent=None, dataset_version=None, metrics={},
+        workspace, kind="discriminator", model_hash=discriminator.model_hash,
+        folder=keep_model(workspace, "judge", discriminator.save), parent=None, dataset_version=None,
+        metrics={},
     )  # fmt: skip
-    ref = JudgeRef(hash=entry.hash, folder=entry.path, backbone=studio.remover)
-    trained = TrainedJudge(judge=ref, reviewed=0, losses=[1.0])
+    ref = DiscriminatorRef(hash=entry.hash, folder=entry.path, backbone=studio.remover)
+    trained = TrainedDiscriminator(discriminator=ref, reviewed=0, losses=[1.0])
     workspace.ledger().record_phase("trainings", "training judge", trained.model_dump(mode="json"))
     return ref
 
@@ -188,13 +189,13 @@ def untrained_judge(studio: SimpleNamespace) -> JudgeRef:
 def small_candidates(studio: SimpleNamespace, night: date, **changes) -> NightlyCandidatesConfig:
     facts = {
         "workspace": studio.workspace.root, "night": night, "items": 10, "variants": ("tight", "dilated"),
-        "shard_items": 4, "sampling": SamplingConfig(steps=1), "keep_above": 0.0,
+        "shard_items": 4, "sampling": SamplingConfig(steps=1), "score_threshold": 0.0,
         "retrain": RetrainTrigger(after=1000),
     }  # fmt: skip
     return NightlyCandidatesConfig.model_validate({**facts, **changes})
 
 
-def test_without_a_judge_a_nights_candidates_wait_for_people(
+def test_without_a_discriminator_a_nights_candidates_wait_for_people(
     client: SyncPrefectClient, studio: SimpleNamespace
 ) -> None:
     result, name, tasks = run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))
@@ -203,23 +204,23 @@ def test_without_a_judge_a_nights_candidates_wait_for_people(
         "choose 10 items for nightly candidates 2026-11-26",
         *(f"propose night 2026-11-26 {4000 + number}" for number in range(3)),
     ]
-    assert (result.items, result.candidates, result.accepted, result.judge) == (10, 20, 0, None)
+    assert (result.items, result.candidates, result.accepted, result.discriminator) == (10, 20, 0, None)
     assert result.version == studio.version.number
-    untrained_judge(studio)
+    untrained_discriminator(studio)
     assert run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))[0] == result
 
 
-def test_with_a_judge_the_dataset_grows_and_no_item_is_drawn_twice(
+def test_with_a_discriminator_the_dataset_grows_and_no_item_is_drawn_twice(
     client: SyncPrefectClient, studio: SimpleNamespace
 ) -> None:
-    workspace, judge = studio.workspace, untrained_judge(studio)
+    workspace, discriminator = studio.workspace, untrained_discriminator(studio)
     results = [
         run_and_tasks(client, nightly_candidates, small_candidates(studio, night))[0]
         for night in (ONE, TWO, date(2026, 11, 28))
     ]
     assert [each.items for each in results] == [10, 10, 4], "the pool has 24"
     assert [each.accepted for each in results] == [10, 10, 4]
-    assert {each.judge for each in results} == {judge.hash}
+    assert {each.discriminator for each in results} == {discriminator.hash}
     samples = load_samples(workspace, results[-1].version)
     assert len({sample.key for sample in samples}) == len(samples) == studio.version.samples + 24
     current = workspace.ledger().current_version()
@@ -230,18 +231,18 @@ def test_with_a_judge_the_dataset_grows_and_no_item_is_drawn_twice(
     assert (nothing.items, nothing.candidates, nothing.version) == (0, 0, current.number)
 
 
-def test_a_nights_workers_propose_and_judge(
+def test_a_nights_workers_propose_and_discriminator(
     client: SyncPrefectClient, studio: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, workspace = ProcessesConfig(count=1), studio.workspace
     run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))
     refs = workspace.ledger().shards(stage="candidates")
-    do_shard(one, workspace, "x", "to start it", own_pid)
+    run_shard(one, workspace, "x", "to start it", own_pid)
     # The same ledger by another name, which the process does not know: whatever it is asked, it refuses.
     monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:////{workspace.root}/ledger.sqlite")
     asking = small_candidates(studio, TWO, workers=one)
     with pytest.raises(WorkerError, match="ledger is not the flow's"):
-        kept(asking, workspace, refs, untrained_judge(studio), "night two")
+        kept(asking, workspace, refs, untrained_discriminator(studio), "night two")
     with pytest.raises(WorkerError, match="ledger is not the flow's"):
         nightly_candidates(asking)
     used = workers_of(one)
@@ -254,7 +255,7 @@ def test_a_version_is_trained_on_once_and_grows_count_from_there(
 ) -> None:
     workspace, ledger = studio.workspace, studio.workspace.ledger()
     film(workspace, film_work("triplets", 9, "validation", 5, 4))
-    untrained_judge(studio)
+    untrained_discriminator(studio)
     grown = run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))[0]
     config = RetrainConfig(
         workspace=workspace.root, version=grown.version, training=TrainingConfig(steps=2, batch_size=4),

@@ -20,9 +20,9 @@ from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError, InputError
 from flows.objectclear.compositing import CompositingConfig, compose_works, objectclear_compositing
 from models.perception.registry import detector_words
-from tasks.sources.backgrounds import FolderBackgrounds, StudioBackgrounds
-from tasks.sources.pairs import FolderPairs, StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.backgrounds import FolderBackgrounds, SyntheticBackgrounds
+from tasks.sources.pairs import FolderPairs, SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.shards import ShardReader, decode_composite
 from tasks.storage.workspace import Workspace
@@ -31,11 +31,11 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def small(place: Path, **settings) -> CompositingConfig:
-    studios = [StudioConfig(size_px=96, seed=9, split=split) for split in ("train", "validation")]
+    studios = [SyntheticConfig(size_px=96, seed=9, split=split) for split in ("train", "validation")]
     return CompositingConfig(
         workspace=place,
-        pairs=tuple(StudioPairs(studio=each, shots=15) for each in studios),
-        backgrounds=tuple(StudioBackgrounds(studio=each, scenes=6) for each in studios),
+        pairs=tuple(SyntheticPairs(studio=each, shots=15) for each in studios),
+        backgrounds=tuple(SyntheticBackgrounds(studio=each, scenes=6) for each in studios),
         draws=24,
         shard_pairs=10,
         shard_backgrounds=4,
@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(prefect_server: None, place: Path) -> State:
-    return objectclear_compositing(small(place, to_pool=True), return_state=True)
+    return objectclear_compositing(small(place, add_to_pool=True), return_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_the_pool_holds_them_for_rounds_to_draw(result, place: Path) -> None:
 def test_a_second_run_redoes_nothing(finished: State, result: CompositingResult, place: Path) -> None:
     workspace = Workspace.existing(place)
     files = {path: path.stat().st_mtime_ns for path in workspace.shards_dir.iterdir()}
-    again = objectclear_compositing(small(place, to_pool=True), return_state=True)
+    again = objectclear_compositing(small(place, add_to_pool=True), return_state=True)
     assert again.result() == result
     assert {path: path.stat().st_mtime_ns for path in workspace.shards_dir.iterdir()} == files
     with get_client(sync_client=True) as client:
@@ -131,8 +131,8 @@ def test_the_run_shows_counts_sheets_and_charts(
     for stage in result.stages:
         for reason, count in stage.rejects.items():
             assert f'"what": "refused: {reason}", "count": "{count:,}"' in table
-    pictures = {path.name for path in (place / "reports/compositing").iterdir()}
-    assert {"cut-outs-accepted.png", "plates-accepted.png", "composites-accepted.png"} <= pictures
+    images = {path.name for path in (place / "reports/compositing").iterdir()}
+    assert {"cut-outs-accepted.png", "plates-accepted.png", "composites-accepted.png"} <= images
 
 
 def test_more_draws_keep_the_full_shards_there_are(result, place: Path) -> None:
@@ -151,13 +151,13 @@ def test_nothing_to_compose_is_one_sentence_with_the_reason(
     tmp_path: Path, write_pair, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_pair(tmp_path / "pairs", "a", 1)
-    (tmp_path / "pairs/source/a.png").write_bytes(b"no picture")
+    (tmp_path / "pairs/source/a.png").write_bytes(b"no image")
     config = small(tmp_path / "w").model_copy(
         update={"pairs": (FolderPairs(path=tmp_path / "pairs"),), "draws": 23}
     )
-    with pytest.raises(FlowError, match=r"made no cut-outs \(1× unreadable picture\)"):
+    with pytest.raises(FlowError, match=r"made no cut-outs \(1× unreadable image\)"):
         objectclear_compositing(config)
-    assert Workspace.existing(tmp_path / "w").ledger().reject_counts() == {"unreadable picture": 1}
+    assert Workspace.existing(tmp_path / "w").ledger().reject_counts() == {"unreadable image": 1}
     said = " ".join(capsys.readouterr().err.split())
     assert detector_words(config.perception.detector) in said, "a run that sees says with which detector"
 

@@ -11,17 +11,17 @@ from sqlalchemy import event
 
 from data_specs.shard import ShardRef
 from data_specs.spending import Seconds
-from flows.ingest import ClipSource, IngestConfig, StudioSource, ingest
+from flows.ingest import ClipSource, IngestConfig, SyntheticSource, ingest
 from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
-from flows.runtime.shards import over_shards
+from flows.runtime.shards import map_shards
 from tasks.execution import INLINE
 from tasks.execution.shard_task import lost_works
 from tasks.rorem.propose import ProposeWork, propose_shard
-from tasks.sources.backgrounds import StudioBackgrounds
+from tasks.sources.backgrounds import SyntheticBackgrounds
 from tasks.sources.ingest import FolderSource
-from tasks.sources.pairs import StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.dataset import load_samples, verify_dataset
 from tasks.storage.pool import items_of
 from tasks.storage.shards.writer import tar_path
@@ -95,7 +95,7 @@ def folder(tmp_path: Path, write_pair) -> FolderSource:
 @pytest.mark.parametrize("lose", LOSSES)
 def test_a_folders_samples_are_there_again(tmp_path: Path, write_pair, lose: Lose) -> None:
     place, backup = tmp_path / "workspace", tmp_path / "backup"
-    ingest(IngestConfig(workspace=place, source=StudioSource(studio=StudioConfig(size_px=32), shots=2)))
+    ingest(IngestConfig(workspace=place, source=SyntheticSource(studio=SyntheticConfig(size_px=32), shots=2)))
     keep_copy_of_ledger(place, backup)
     others = held(place)
     config = IngestConfig(workspace=place, source=folder(tmp_path, write_pair), shard_samples=2)
@@ -117,7 +117,7 @@ def test_studio_shots_are_there_again_and_their_truth(tmp_path: Path, lose: Lose
     place, backup = tmp_path / "workspace", tmp_path / "backup"
     Workspace.open(place).ledger()
     keep_copy_of_ledger(place, backup)
-    studio = StudioSource(studio=StudioConfig(size_px=32), shots=4, stage=stage)
+    studio = SyntheticSource(studio=SyntheticConfig(size_px=32), shots=4, stage=stage)
     config = IngestConfig(workspace=place, source=studio, shard_samples=2)
     before, keys = ingest(config), held(place)
     if lose is delete_tar:  # the truth's, of which the pool's task run tells nothing
@@ -148,10 +148,10 @@ def test_composites_cutouts_plates_and_pool_items_are_there_again(tmp_path: Path
     place, backup = tmp_path / "workspace", tmp_path / "backup"
     Workspace.open(place).ledger()
     keep_copy_of_ledger(place, backup)
-    studio = StudioConfig(size_px=64, seed=9)
+    studio = SyntheticConfig(size_px=64, seed=9)
     config = CompositingConfig(
-        workspace=place, pairs=(StudioPairs(studio=studio, shots=6),), to_pool=True, shard_pairs=3,
-        backgrounds=(StudioBackgrounds(studio=studio, scenes=4),), draws=4, shard_draws=4,
+        workspace=place, pairs=(SyntheticPairs(studio=studio, shots=6),), add_to_pool=True, shard_pairs=3,
+        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=4),), draws=4, shard_draws=4,
     )  # fmt: skip
     before, keys = objectclear_compositing(config), held(place)
     stages = {ref.stage for ref in Workspace.existing(place).ledger().shards()}
@@ -174,7 +174,7 @@ def test_only_the_lost_candidates_are_made_again(studio) -> None:
 
     @flow
     def propose() -> list[ShardRef]:
-        return over_shards(propose_shard, studio.workspace, works, INLINE, "candidates")
+        return map_shards(propose_shard, studio.workspace, works, INLINE, "candidates")
 
     refs = propose()
     written = [tar_path(studio.workspace, ref.name) for ref in refs]
@@ -188,8 +188,8 @@ def test_only_the_lost_candidates_are_made_again(studio) -> None:
 
 def test_a_shard_that_another_work_wrote_first_counts_too(tmp_path: Path) -> None:
     """Two works whose samples are the same share one shard, which bears the first one's digest."""
-    workspace, studio = Workspace.open(tmp_path), StudioConfig(size_px=32)
-    first = FilmWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=2)
+    workspace, studio = Workspace.open(tmp_path), SyntheticConfig(size_px=32)
+    first = RenderWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=2)
     ref = film(workspace, first)
     workspace.ledger().record_spending("second", "film", Seconds(wall=1, cpu=1, gpu=0))
     assert lost_works(workspace, {"second": ref}) == set()
@@ -202,7 +202,7 @@ def test_the_ledger_is_asked_once_for_all_shards(tmp_path: Path) -> None:
     ledger = workspace.ledger()
     ref = film(
         workspace,
-        FilmWork(round=0, index=0, stage="triplets", studio=StudioConfig(size_px=32), first=0, count=1),
+        RenderWork(round=0, index=0, stage="triplets", studio=SyntheticConfig(size_px=32), first=0, count=1),
     )
     for number in range(300):
         ledger.record_spending(f"work {number}", "film", Seconds(wall=1, cpu=1, gpu=0))

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.runtime import flow_run
 
-from data_specs.round import CycleResult, JudgeCurves, LossCurve
+from data_specs.round import CycleResult, DiscriminatorCurves, LossCurve
 from flows.report.artifacts import advance, artifact_key, publish_cycle, start_progress, summary
 from flows.report.sheets import SampleRow, draw_grid
 
@@ -24,7 +24,7 @@ def artifacts_of(run_id: str) -> dict[str, Any]:
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_shows_what_the_report_shows(
     cycle_result: CycleResult,
-    curves: list[JudgeCurves],
+    curves: list[DiscriminatorCurves],
     losses: list[LossCurve],
     sample_rows: list[SampleRow],
 ) -> None:
@@ -54,7 +54,7 @@ def test_keys_are_what_prefect_takes() -> None:
     assert artifact_key("Loss: human 1 (EMA)") == "loss-human-1-ema"
 
 
-def test_the_summary_has_a_line_for_each_judge(cycle_result: CycleResult) -> None:
+def test_the_summary_has_a_line_for_each_discriminator(cycle_result: CycleResult) -> None:
     lines = summary(cycle_result).splitlines()
     assert len(lines) == 5
     assert lines[-1] == "- Dataset version 6 holds 2,067 samples in 41 shards."

@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from data_specs.round import CycleResult, JudgeCurves, LossCurve
+from data_specs.round import CycleResult, DiscriminatorCurves, LossCurve
 from flows.report import charts
 
 
@@ -55,7 +55,7 @@ def test_keep_rates_lie_where_division_puts_them(cycle_result: CycleResult) -> N
     assert "-3.0 points since round 1" in words(svg)
 
 
-def test_the_threshold_stands_at_nine_tenths_of_the_axis(curves: list[JudgeCurves]) -> None:
+def test_the_threshold_stands_at_nine_tenths_of_the_axis(curves: list[DiscriminatorCurves]) -> None:
     svg = charts.score_histogram(curves[0])
     (threshold,) = elements(svg, "line", "threshold")
     zero, one = (
@@ -68,19 +68,19 @@ def test_the_threshold_stands_at_nine_tenths_of_the_axis(curves: list[JudgeCurve
 
 
 def test_exactly_the_threshold_is_not_kept() -> None:
-    curve = JudgeCurves(round=1, scores_good=[0.9, 0.91, 1.0], scores_bad=[0.2, 0.95], reliability=[])
+    curve = DiscriminatorCurves(round=1, scores_good=[0.9, 0.91, 1.0], scores_bad=[0.2, 0.95], reliability=[])
     svg = charts.score_histogram(curve)
     assert "kept above 0.9: 2 good, 1 bad" in words(svg)
 
 
-def test_histogram_bars_count_every_candidate(curves: list[JudgeCurves]) -> None:
+def test_histogram_bars_count_every_candidate(curves: list[DiscriminatorCurves]) -> None:
     svg = charts.score_histogram(curves[0])
     for name, scores in (("good", curves[0].scores_good), ("bad", curves[0].scores_bad)):
         bars = elements(svg, "rect", name)
         assert sum(int((one[0].text or "").split()[0]) for one in bars) == len(scores)
 
 
-def test_reliability_dots_lie_at_score_and_success(curves: list[JudgeCurves]) -> None:
+def test_reliability_dots_lie_at_score_and_success(curves: list[DiscriminatorCurves]) -> None:
     filled = [one for one in curves[0].reliability if one.count]
     dots = elements(charts.reliability_curve(curves[0]), "circle", "human")
     assert [(x - 48) / 496 for x in numbers(dots, "cx")] == pytest.approx(
@@ -103,7 +103,7 @@ def test_a_steady_loss_is_a_level_line_at_its_value() -> None:
 def test_nothing_measured_still_draws() -> None:
     assert charts.success_by_phase([]).startswith("<svg")
     assert charts.keep_rate_by_round([]).startswith("<svg")
-    empty = JudgeCurves(round=1, scores_good=[], scores_bad=[], reliability=[])
+    empty = DiscriminatorCurves(round=1, scores_good=[], scores_bad=[], reliability=[])
     assert "kept above 0.9: 0 good, 0 bad" in words(charts.score_histogram(empty))
     assert charts.reliability_curve(empty).startswith("<svg")
     assert "1 steps" in words(charts.loss_curve(LossCurve(name="x", steps=[], losses=[])))

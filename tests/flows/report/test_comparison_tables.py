@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from data_specs.comparison import Comparison, Interval, MethodDifference, MethodResult, MetricLeftOut
-from data_specs.round import StepFigures
+from data_specs.round import StepMeasures
 from flows.report.comparison_page import lead_sentence, write_comparison_page
 from flows.report.tables import definition_rows, difference_rows, left_out_rows, mean_rows, paper_tables
 
 
 def interval(mean: float, low: float, high: float) -> Interval:
-    return Interval(mean=mean, low=low, high=high, pictures=7)
+    return Interval(mean=mean, low=low, high=high, images=7)
 
 
 @pytest.fixture
@@ -18,18 +18,18 @@ def comparison() -> Comparison:
     telea = MethodResult(
         method="telea",
         model_hash="t",
-        pictures=7,
+        images=7,
         means={"lpips": interval(0.0286, 0.02, 0.04), "psnr": interval(31.104, 29, 33)},
         success_rate=3 / 7,
-        seconds_per_picture=0.125,
+        seconds_per_image=0.125,
     )
     other = MethodResult(
         method="<b>",
         model_hash="o",
-        pictures=7,
+        images=7,
         means={"psnr": interval(30.08, 28, 31.994)},
         success_rate=0.0,
-        seconds_per_picture=2.0,
+        seconds_per_image=2.0,
     )
     gap = MethodDifference(method="<b>", baseline="telea", differences={"psnr": interval(-1.024, -2.5, 0.25)})
     return Comparison(
@@ -57,7 +57,7 @@ def test_what_is_left_out_and_what_is_measured_are_told_apart(comparison: Compar
         {"metric": "DINO", "reason": "no weights", "to have it": "name some"}
     ]
     assert [row["metric"] for row in definition_rows(comparison)] == ["PSNR", "LPIPS"]
-    assert lead_sentence(comparison).startswith("telea, <b>: 7 pictures each")
+    assert lead_sentence(comparison).startswith("telea, <b>: 7 images each")
 
 
 def test_the_page_shows_the_papers_tables_where_they_were_asked_for(
@@ -65,7 +65,7 @@ def test_the_page_shows_the_papers_tables_where_they_were_asked_for(
 ) -> None:
     write_comparison_page(tmp_path / "plain.html", comparison, {})
     assert "Beside the papers" not in (tmp_path / "plain.html").read_text()
-    asked = comparison.model_copy(update={"paper_tables": paper_tables(comparison, StepFigures([], {}, ""))})
+    asked = comparison.model_copy(update={"paper_tables": paper_tables(comparison, StepMeasures([], {}, ""))})
     write_comparison_page(tmp_path / "asked.html", asked, {})
     page = (tmp_path / "asked.html").read_text()
     assert "RORem, table 2: methods at 512 px" in page

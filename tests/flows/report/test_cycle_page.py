@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_specs.round import CycleResult, DatasetSummary, JudgeCurves, LossCurve
+from data_specs.round import CycleResult, DatasetSummary, DiscriminatorCurves, LossCurve
 from flows.report.cycle_page import headline, write_report
 from flows.report.sheets import SampleRow, draw_grid
 
@@ -12,7 +12,7 @@ SETTINGS = {"rounds": 2, "seed": 0, "note": "<script>alert(1)</script>"}
 
 
 class Page(HTMLParser):
-    """Rows of every table, sources of every picture and the tags seen."""
+    """Rows of every table, sources of every image and the tags seen."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Page(HTMLParser):
 def report(
     tmp_path: Path,
     cycle_result: CycleResult,
-    curves: list[JudgeCurves],
+    curves: list[DiscriminatorCurves],
     losses: list[LossCurve],
     sample_rows: list[SampleRow],
 ) -> str:
@@ -75,7 +75,7 @@ def test_the_other_tables_are_there(report: str) -> None:
     rows = Page(report).rows
     assert ["round 2", "1,200", "500", "87.4%", "52.0%", "41.0%", "0.861", "0.027", "4.1"] in rows
     assert ["final", "84", "24.05", "37.90"] in rows
-    rejected = [row for row in rows if row[0] in ("camera moved", "mask is empty", "picture is 16-bit")]
+    rejected = [row for row in rows if row[0] in ("camera moved", "mask is empty", "image is 16-bit")]
     assert [row[1] for row in rejected] == ["12", "3", "1"]
     assert ["rounds", "2"] in rows
 
@@ -85,11 +85,11 @@ def test_words_from_outside_stay_words(report: str) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in report
 
 
-def test_pictures_can_be_read_aloud(report: str) -> None:
+def test_images_can_be_read_aloud(report: str) -> None:
     tags = Page(report).tags
     assert all(attrs.get("alt") for tag, attrs in tags if tag == "img")
     charts = [attrs for tag, attrs in tags if tag == "svg"]
-    assert len(charts) == 1 + 1 + 4 + 7, "success, keep rate, two a judge, seven losses"
+    assert len(charts) == 1 + 1 + 4 + 7, "success, keep rate, two a discriminator, seven losses"
     assert all(attrs.get("role") == "img" and attrs.get("aria-label") for attrs in charts)
 
 
@@ -102,7 +102,7 @@ def test_the_headline_names_champion_growth_and_version(cycle_result: CycleResul
 def test_a_cycle_with_nothing_in_it_still_makes_a_page(tmp_path: Path) -> None:
     empty = CycleResult(
         phases=[],
-        judges=[],
+        discriminators=[],
         clip=[],
         dataset=DatasetSummary(version=0, samples=0, shards=0),
         rejects={},

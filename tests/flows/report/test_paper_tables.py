@@ -3,7 +3,7 @@
 import pytest
 
 from data_specs.comparison import Comparison, Interval, MethodResult, PaperTable
-from data_specs.round import PhaseResult, StepFigures
+from data_specs.round import PhaseResult, StepMeasures
 from flows.report.tables import as_markdown, paper_rows, paper_tables, published_tables, small_print
 
 
@@ -13,7 +13,7 @@ def table_of(tables: list[PaperTable], key: str) -> PaperTable:
 
 
 def mean(value: float) -> Interval:
-    return Interval(mean=value, low=value, high=value, pictures=5)
+    return Interval(mean=value, low=value, high=value, images=5)
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def ours() -> list[PaperTable]:
     champion = MethodResult(
         method="champion",
         model_hash="h",
-        pictures=5,
+        images=5,
         means={"psnr": mean(31.256), "psnr_bg": mean(40.0), "lpips": mean(0.0314), "clip": mean(0.91)},
         success_rate=0.4,
-        seconds_per_picture=0.125,
+        seconds_per_image=0.125,
     )
     comparison = Comparison(
         measured_on="workspace w, dataset version 3, test split",
@@ -37,7 +37,7 @@ def ours() -> list[PaperTable]:
         report="p",
     )
     phases = [phase("base model", 0, 0, 0, 0.12), phase("human 1", 600, 311, 811, 0.4)]
-    return paper_tables(comparison, StepFigures(phases, {"human 1": 29.5}, "test split, studio:"))
+    return paper_tables(comparison, StepMeasures(phases, {"human 1": 29.5}, "test split, studio:"))
 
 
 def phase(name: str, tested: int, kept: int, total: int, rate: float) -> PhaseResult:
@@ -98,7 +98,7 @@ def test_our_rows_stand_below_in_the_papers_units_and_blank_where_unknown(ours: 
 def test_the_small_print_keeps_the_two_kinds_of_row_apart(ours: list[PaperTable]) -> None:
     said = " ".join(small_print(table_of(ours, "rorem-2")))
     assert "on the authors' test set at 512 px" in said
-    assert "Ours: on workspace w, dataset version 3, test split. These are other pictures" in said
+    assert "Ours: on workspace w, dataset version 3, test split. These are other images" in said
     assert "ours is of another range and left out here" in said
     assert "Ours: on test split, studio:." in small_print(table_of(ours, "rorem-1"))[1]
     bare = small_print(table_of(published_tables(), "rorem-2"))

@@ -14,17 +14,17 @@ def decoded(png: bytes) -> np.ndarray:
     return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
 
 
-def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
+def cell(shown: np.ndarray, row: int, column: int) -> np.ndarray:
     top, left = HEAD + row * STEP, column * STEP
-    return picture[top : top + CELL_PX, left : left + CELL_PX]
+    return shown[top : top + CELL_PX, left : left + CELL_PX]
 
 
-def test_each_picture_lies_in_its_cell(sample_rows: list[SampleRow]) -> None:
-    picture = decoded(draw_grid(sample_rows))
+def test_each_image_lies_in_its_cell(sample_rows: list[SampleRow]) -> None:
+    shown = decoded(draw_grid(sample_rows))
     for index, row in enumerate(sample_rows):
         for column, image in ((0, row.source), (2, row.removal), (3, row.ground_truth)):
             assert image is not None
-            placed = cell(picture, index, column)
+            placed = cell(shown, index, column)
             assert (placed[..., 3] == 255).all()
             small = cv2.resize(placed[..., :3], (64, 64), interpolation=cv2.INTER_AREA)
             assert np.abs(small.astype(int) - image).mean() < 2
@@ -49,7 +49,7 @@ def test_what_is_not_known_is_left_open(sample_rows: list[SampleRow]) -> None:
     assert placed[:40, :, 3].any()
 
 
-def test_large_and_oblong_pictures_are_reduced() -> None:
+def test_large_and_oblong_images_are_reduced() -> None:
     image = np.full((512, 256, 3), 90, np.uint8)
     row = SampleRow(image, np.zeros((512, 256), bool), image, image, 0.5, "x")
     placed = cell(decoded(draw_grid([row])), 0, 0)
@@ -72,15 +72,15 @@ def test_every_method_has_its_column(sample_rows: list[SampleRow]) -> None:
     row = MethodsRow(
         first.source, first.mask, removals, first.ground_truth, ["1 dB", "2 dB", "3 dB"], "worst", "x"
     )
-    picture = decoded(draw_methods([row, row], ["telea", "base", "a very long folder's name"]))
+    shown = decoded(draw_methods([row, row], ["telea", "base", "a very long folder's name"]))
     step = STEP + 20
-    assert picture.shape[:2] == (HEAD + 2 * step, 6 * STEP + 164)
+    assert shown.shape[:2] == (HEAD + 2 * step, 6 * STEP + 164)
     expected = {0: first.source, 2: removals[0], 3: removals[1], 4: removals[2], 5: first.ground_truth}
     for index in (0, 1):
         for column, image in expected.items():
             top, left = HEAD + index * step, column * STEP
-            placed = picture[top : top + CELL_PX, left : left + CELL_PX, :3]
+            placed = shown[top : top + CELL_PX, left : left + CELL_PX, :3]
             small = cv2.resize(placed, (64, 64), interpolation=cv2.INTER_AREA)
             assert np.abs(small.astype(int) - image).mean() < 2
-            figure = picture[top + CELL_PX : top + CELL_PX + 20, left : left + CELL_PX, 3]
+            figure = shown[top + CELL_PX : top + CELL_PX + 20, left : left + CELL_PX, 3]
             assert figure.any() == (2 <= column <= 4)

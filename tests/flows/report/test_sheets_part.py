@@ -18,7 +18,7 @@ def decoded(png: bytes) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 
-def test_pictures_stand_side_by_side_and_tiles_in_rows() -> None:
+def test_images_stand_side_by_side_and_tiles_in_rows() -> None:
     tiles = [Tile([flat((n, 0, 0)), flat((0, n, 0))], f"number {n}") for n in range(10, 19)]
     sheet = decoded(draw_sheet(tiles))
     width = 2 * (CELL_PX + 10) + 10
@@ -26,9 +26,9 @@ def test_pictures_stand_side_by_side_and_tiles_in_rows() -> None:
     height = len(sheet) // -(-len(tiles) // columns)
     for number, tile in enumerate(tiles):
         top, left = (number // columns) * height, (number % columns) * width
-        for place, picture in enumerate(tile.pictures):
+        for place, image in enumerate(tile.images):
             middle = (top + CELL_PX // 2, left + place * (CELL_PX + 10) + CELL_PX // 2)
-            assert sheet[middle].tolist() == [*picture[0, 0].tolist(), 255]
+            assert sheet[middle].tolist() == [*image[0, 0].tolist(), 255]
         words = sheet[top + CELL_PX : top + height, left : left + width]
         assert (words[..., 3] > 0).sum() > 100
 
@@ -43,7 +43,7 @@ def test_a_long_caption_is_cut_and_stays_inside_its_tile() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (700, 900)])
 def test_any_size_fits_a_cell(size: tuple[int, int]) -> None:
-    picture = np.full((*size, 3), 200, np.uint8)
-    sheet = decoded(draw_sheet([Tile([picture], "any")]))
+    image = np.full((*size, 3), 200, np.uint8)
+    sheet = decoded(draw_sheet([Tile([image], "any")]))
     assert (sheet[:CELL_PX, :CELL_PX, 3] == 255).any()
     assert (sheet[:CELL_PX, CELL_PX + 1 :, 3] == 0).all()

@@ -1,5 +1,5 @@
 from data_specs.round import ClipResult, CycleResult
-from flows.report.wording import clip_sentence, first_and_last, judge_sentence, success_sentence
+from flows.report.wording import clip_sentence, discriminator_sentence, first_and_last, success_sentence
 
 
 def test_the_last_is_the_champion_not_the_last_tried(cycle_result: CycleResult) -> None:
@@ -39,14 +39,14 @@ def test_no_phase_and_no_promotion(cycle_result: CycleResult) -> None:
     assert "No later phase" in success_sentence(cycle_result.phases[1:2])
 
 
-def test_the_judge_is_held_to_its_two_promises(cycle_result: CycleResult) -> None:
-    sound, unsound = map(judge_sentence, cycle_result.judges)
+def test_the_discriminator_is_held_to_its_two_promises(cycle_result: CycleResult) -> None:
+    sound, unsound = map(discriminator_sentence, cycle_result.discriminators)
     assert "93.1% of what it keeps is right (as wanted" in sound
     assert "1.8 points from the reviewer's, within" in sound
     assert "below the 90% wanted" in unsound
     assert "not within the 3 wanted" in unsound
-    none = cycle_result.judges[0].model_copy(update={"precision": None})
-    assert judge_sentence(none) == "Judge 1 scored none of 500 fresh candidates above 0.9."
+    none = cycle_result.discriminators[0].model_copy(update={"precision": None})
+    assert discriminator_sentence(none) == "Judge 1 scored none of 500 fresh candidates above 0.9."
 
 
 def test_the_clip_is_reported_either_way() -> None:

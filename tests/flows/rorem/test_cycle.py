@@ -18,8 +18,8 @@ from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.oracle import OracleConfig, read_candidates
 from tasks.sources.clip.clip import ClipConfig
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.dataset import load_samples, verify_dataset
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace
@@ -32,9 +32,9 @@ def small(folder: Path, **changes) -> CycleConfig:
         "human_items": 30,
         "automation_items": 16,
         "calibration_items": 20,
-        "judge_test_items": 12,
+        "discriminator_test_items": 12,
         "shard_items": 15,
-        "keep_above": 0.3,
+        "score_threshold": 0.3,
         "reviewer": OracleConfig(quality=QualityConfig(residual_levels=32)),
         "sampling": SamplingConfig(steps=1),
         "preparation": PreparationSettings(
@@ -46,7 +46,7 @@ def small(folder: Path, **changes) -> CycleConfig:
         ),
         "initialisation": TrainingConfig(steps=6, batch_size=8, learning_rate=6e-4),
         "retraining": TrainingConfig(steps=3, batch_size=8, learning_rate=4e-4),
-        "judge_training": TrainingConfig(steps=3, batch_size=8),
+        "discriminator_training": TrainingConfig(steps=3, batch_size=8),
     }
     return CycleConfig.model_validate({**facts, **changes})
 
@@ -102,22 +102,22 @@ def test_the_table_is_rorems(result: CycleResult, config: CycleConfig) -> None:
         assert phase.seconds > 0
 
 
-def test_the_judge_was_measured_on_fresh_items(
+def test_the_discriminator_was_measured_on_fresh_items(
     result: CycleResult, config: CycleConfig, workspace: Workspace
 ) -> None:
-    (judge,) = result.judges
-    assert (judge.round, judge.tested) == (1, config.judge_test_items)
+    (discriminator,) = result.discriminators
+    assert (discriminator.round, discriminator.tested) == (1, config.discriminator_test_items)
     asked = config.human_items * len(config.variants) + config.calibration_items
-    assert judge.reviewed == asked == len(workspace.ledger().reviews())
+    assert discriminator.reviewed == asked == len(workspace.ledger().reviews())
     fresh = [r for r in workspace.ledger().shards(stage="candidates") if r.index >= 3000]
     shown = [c for ref in fresh for c in read_candidates(workspace, ref)]
     assert {c.split for c in shown} == {"validation"}
-    assert len({c.item for c in shown}) == len(shown) == config.judge_test_items
+    assert len({c.item for c in shown}) == len(shown) == config.discriminator_test_items
     reviewed = {r.candidate for r in workspace.ledger().reviews()}
     assert reviewed.isdisjoint({c.key for c in shown})
 
 
-def test_people_accept_by_yes_and_the_judge_by_score(
+def test_people_accept_by_yes_and_the_discriminator_by_score(
     result: CycleResult, config: CycleConfig, workspace: Workspace
 ) -> None:
     ledger = workspace.ledger()
@@ -126,12 +126,12 @@ def test_people_accept_by_yes_and_the_judge_by_score(
     assert len(grown(workspace, 0)) == result.phases[2].kept
     refs = [r for r in ledger.shards(stage="candidates") if 1000 <= r.index < 2000]
     shown = [c for ref in refs for c in read_candidates(workspace, ref)]
-    (judge,) = {m for m in all_models(workspace) if ledger.scores(m)}
-    scores = ledger.scores(judge)
+    (discriminator,) = {m for m in all_models(workspace) if ledger.scores(m)}
+    scores = ledger.scores(discriminator)
     best: dict[str, float] = {}
     for candidate in shown:
         best[candidate.item] = max(best.get(candidate.item, 0), scores[candidate.key])
-    expected = sorted(score for score in best.values() if score > config.keep_above)
+    expected = sorted(score for score in best.values() if score > config.score_threshold)
     assert sorted(scores[key] for key in grown(workspace, 1000)) == pytest.approx(expected)
 
 
@@ -186,7 +186,7 @@ def test_again_it_changes_nothing_and_is_quick(result: CycleResult, config: Cycl
     assert counts(workspace) == before
     assert sorted(p.name for p in workspace.shards_dir.iterdir()) == files
     assert again.phases == result.phases
-    assert again.judges == result.judges
+    assert again.discriminators == result.discriminators
     assert again.clip == result.clip
 
 
@@ -206,7 +206,7 @@ def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace
     before, version = counts(copied), copied.ledger().current_version()
     assert version is not None
     outcome = rorem_round(round_of(config, copied, growth="nothing"))
-    assert outcome.judge is None
+    assert outcome.discriminator is None
     for phase in (outcome.human, outcome.automation):
         assert (phase.result.tested, phase.result.kept) == (0, 0)
         assert phase.standing.version == version.number
@@ -219,13 +219,13 @@ def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace
 
 
 def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied: Workspace) -> None:
-    studio = StudioConfig(size_px=32, seed=77)
-    film(copied, FilmWork(round=0, index=50, stage="pool", studio=studio, first=0, count=7))
+    studio = SyntheticConfig(size_px=32, seed=77)
+    film(copied, RenderWork(round=0, index=50, stage="pool", studio=studio, first=0, count=7))
     before = counts(copied)
     again = round_of(config, copied, growth="everything", human_items=4, automation_items=3)
     outcome = rorem_round(again)
     assert (outcome.human.result.kept, outcome.automation.result.kept) == (4, 3)
-    assert outcome.judge is None
+    assert outcome.discriminator is None
     after = counts(copied)
     assert (after["reviews"], after["scores"]) == (before["reviews"], before["scores"]), "nobody was asked"
     drawn = [copied.ledger().drawn(f"{run_key(again)} {phase} 1") for phase in ("human", "automation")]
@@ -234,7 +234,7 @@ def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied:
 
 
 def test_a_pool_used_up_is_a_sentence(config: CycleConfig, copied: Workspace) -> None:
-    with pytest.raises(FlowError, match="the pool has 0 unused items and .* needs 30; ingest more pictures"):
+    with pytest.raises(FlowError, match="the pool has 0 unused items and .* needs 30; ingest more images"):
         rorem_round(round_of(config, copied, round=2))
 
 

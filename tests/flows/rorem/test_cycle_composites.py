@@ -10,9 +10,9 @@ from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
 from flows.rorem.initial_data import CycleComposites, PreparationSettings, compositing_config
 from tasks.evaluation.success import assess
 from tasks.review.oracle import read_candidates
-from tasks.sources.backgrounds import StudioBackgrounds
-from tasks.sources.pairs import StudioPairs
-from tasks.sources.synthetic.samples import StudioConfig
+from tasks.sources.backgrounds import SyntheticBackgrounds
+from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.shards import ShardReader, decode_composite, decode_triplet
 from tasks.storage.workspace import Workspace
@@ -21,7 +21,7 @@ from tests.flows.rorem.test_cycle import small
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> CycleConfig:
-    """People, who never err, and then everything: no judge is trained."""
+    """People, who never err, and then everything: no discriminator is trained."""
     folder = tmp_path_factory.mktemp("composed cycle") / "workspace"
     changes = {
         "growth": "unjudged",
@@ -126,10 +126,10 @@ def test_another_seed_shows_other_scenes_and_cut_outs_are_larger_than_plates(tmp
     assert {captures[0].split, plates[0].split} == {"train"}
 
 
-def studios(folder: Path, seed: int) -> tuple[StudioConfig, StudioConfig]:
+def studios(folder: Path, seed: int) -> tuple[SyntheticConfig, SyntheticConfig]:
     """Where objects are cut out, and where they are put."""
     config = compositing_config(folder, CycleComposites(), PreparationSettings(size_px=48), seed)
     (pairs,), (backgrounds,) = config.pairs, config.backgrounds
-    assert isinstance(pairs, StudioPairs)
-    assert isinstance(backgrounds, StudioBackgrounds)
+    assert isinstance(pairs, SyntheticPairs)
+    assert isinstance(backgrounds, SyntheticBackgrounds)
     return pairs.studio, backgrounds.studio

@@ -18,7 +18,7 @@ from prefect.states import Completed, Running, Suspended
 from data_specs.errors import FlowError, UnknownKeyError
 from data_specs.review_batch import Answer, QueuePolicy
 from data_specs.shard import ShardRef
-from flows.rorem.human_review import Asked, Decide, PeopleDecision, ReviewPhase, form_text, review
+from flows.rorem.human_review import Decide, PeopleDecision, ReviewPhase, ReviewRequest, form_text, review
 from flows.rorem.round import RoundConfig, rorem_round, run_key
 from flows.runtime.prefect_server import free_port
 from models.rorem.remover import SamplingConfig
@@ -68,10 +68,10 @@ def asked(studio: SimpleNamespace) -> SimpleNamespace:
         return [propose(workspace, work)] if items else []
 
     items = choose_items(workspace, f"{RUN} human 1", 3, 0)
-    first = Asked(items, more(items=items))
-    config = RoundConfig(workspace=workspace.root, people=QueuePolicy(overlap_share=0))
+    first = ReviewRequest(items, more(items=items))
+    config = RoundConfig(workspace=workspace.root, people=QueuePolicy(overlap_fraction=0))
 
-    def ask(decide: Decide) -> Asked:
+    def ask(decide: Decide) -> ReviewRequest:
         return review(config, workspace, RUN, PHASE, first, more, decide=decide)
 
     return SimpleNamespace(workspace=workspace, first=first, review=ask)
@@ -220,7 +220,7 @@ def test_a_complete_batch_is_told_once_and_its_run_resumed(
     client: SyncPrefectClient, asked: SimpleNamespace
 ) -> None:
     workspace = asked.workspace
-    batch = make_batch(workspace, BATCH, asked.first.refs, QueuePolicy(overlap_share=0))
+    batch = make_batch(workspace, BATCH, asked.first.refs, QueuePolicy(overlap_fraction=0))
     run = suspended_run(client, workspace)
     assert wake_if_complete(workspace, batch.name), "nothing to do yet"
     assert client.read_flow_run(run).state_name == "Suspended"
@@ -252,7 +252,7 @@ def test_names_of_runs_without_people_are_what_they_were() -> None:
 
 def test_without_a_deployment_the_round_says_what_it_waits_for(studio: SimpleNamespace) -> None:
     config = RoundConfig(
-        workspace=studio.workspace.root, people=QueuePolicy(overlap_share=0), growth="unjudged",
+        workspace=studio.workspace.root, people=QueuePolicy(overlap_fraction=0), growth="unjudged",
         human_items=2, variants=("tight",), sampling=SamplingConfig(steps=1),
         retraining=TrainingConfig(steps=1, batch_size=4),
     )  # fmt: skip

@@ -1,10 +1,10 @@
-"""A workspace's finished steps: the newest of each name, with what was measured on its own pictures."""
+"""A workspace's finished steps: the newest of each name, with what was measured on its own images."""
 
 from pathlib import Path
 
 from data_specs.round import PhaseResult
 from data_specs.work import RemoverRef
-from flows.rorem.phases import PhaseOutcome, Standing, step_figures
+from flows.rorem.phases import PhaseOutcome, PhaseStart, step_measures
 from models.rorem.remover import SamplingConfig
 from tasks.evaluation.test_set import VersionSet
 from tasks.registry.store import keep_model, record
@@ -18,10 +18,10 @@ def outcome(name: str, remover: str, rate: float) -> PhaseOutcome:
         psnr_effect=20, psnr_background=30, promoted=True, reason="", seconds=1,
     )  # fmt: skip
     ref = RemoverRef(hash=remover, folder="f", sampling=SamplingConfig())
-    return PhaseOutcome(result=result, standing=Standing(remover=ref, version=1), losses=[])
+    return PhaseOutcome(result=result, standing=PhaseStart(remover=ref, version=1), losses=[])
 
 
-def test_the_newest_of_each_name_in_order_with_the_psnr_of_its_own_pictures(tmp_path: Path) -> None:
+def test_the_newest_of_each_name_in_order_with_the_psnr_of_its_own_images(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "w")
     ledger = workspace.ledger()
     recorded = [
@@ -41,12 +41,12 @@ def test_the_newest_of_each_name_in_order_with_the_psnr_of_its_own_pictures(tmp_
     for hash, where, rate, psnr in (
         ("a", "test split, studio:", 0.1, 21.0),
         ("a", "validation split, studio:", 0.1, 90.0),
-        ("c", "test split, studio:", 0.35, 91.0),  # another cycle's pictures
+        ("c", "test split, studio:", 0.35, 91.0),  # another cycle's images
         ("c", "test split, studio:", 0.3, 23.0),
     ):
         ledger.record_measurement(hash, where, None, {"success_rate": rate, "psnr": psnr})
     ledger.record_measurement("d", "test split, studio:", None, {"success_rate": 0.4})
-    found = step_figures(VersionSet(workspace=workspace.root, version=1))
+    found = step_measures(VersionSet(workspace=workspace.root, version=1))
     rates = [(each.name, each.success_rate) for each in found.results]
     assert rates == [("base model", 0.1), ("human 1", 0.3), ("automation 1", 0.4)]
     assert found.psnr == {"base model": 21.0, "human 1": 23.0}
@@ -54,4 +54,4 @@ def test_the_newest_of_each_name_in_order_with_the_psnr_of_its_own_pictures(tmp_
 
 
 def test_a_folder_has_no_steps(tmp_path: Path) -> None:
-    assert step_figures(FolderSource(path=tmp_path)) == ([], {}, "")
+    assert step_measures(FolderSource(path=tmp_path)) == ([], {}, "")

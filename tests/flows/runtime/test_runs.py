@@ -18,7 +18,7 @@ from data_specs.errors import (
     StoreLostError,
     StoreSilentError,
 )
-from flows.runtime.runs import stops_cleanly
+from flows.runtime.runs import fail_cleanly
 from tasks.execution.shard_task import RETRY_LOST_NETWORK, is_passing
 
 
@@ -27,7 +27,7 @@ class Settings(BaseModel):
 
 
 @flow(name="stopped")
-@stops_cleanly
+@fail_cleanly
 def stopped(config: Settings) -> int:
     """Ends as its setting says."""
     if config.error == -1:
@@ -61,7 +61,7 @@ def test_a_lost_store_ends_as_crashed_and_a_full_disk_as_failed() -> None:
 
 
 @flow(name="around")
-@stops_cleanly
+@fail_cleanly
 def around(config: Settings) -> int:
     """Another flow's work as a part of its own."""
     return stopped.fn(config) + 1
@@ -87,7 +87,7 @@ def trying(kind: str) -> int:
     """Fails twice, then gives how often it was tried."""
     tries.append(kind)
     if len(tries) < 3:
-        raise {"network": ConnectionResetError(), "data": InputError("a.png", "is no picture")}[kind]
+        raise {"network": ConnectionResetError(), "data": InputError("a.png", "is no image")}[kind]
     return len(tries)
 
 

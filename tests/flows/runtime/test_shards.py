@@ -10,7 +10,7 @@ from prefect import flow, task
 
 from data_specs.errors import InputError
 from flows.rorem.round import RoundConfig, run_key
-from flows.runtime.shards import over_shards
+from flows.runtime.shards import map_shards
 from tasks.execution import INLINE, ProcessesConfig, WorkersConfig, workers_of
 from tasks.execution.executor import Pool
 from tasks.rorem.propose import ProposeWork, propose_shard
@@ -24,7 +24,7 @@ TWO = ProcessesConfig(count=2)
 
 @flow
 def proposing(workspace: Workspace, works: Sequence[ProposeWork], workers: WorkersConfig) -> list[Any]:
-    return over_shards(propose_shard, workspace, works, workers, "candidates")
+    return map_shards(propose_shard, workspace, works, workers, "candidates")
 
 
 def test_processes_make_the_same_shards_in_the_same_order(studio, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_who_does_the_work_is_no_part_of_a_runs_name() -> None:
     named = run_key(RoundConfig())
     assert run_key(RoundConfig(workers=TWO)) == named
     assert run_key(RoundConfig.model_validate({"workers": {"kind": "ray", "address": "head:6379"}})) == named
-    assert run_key(RoundConfig(keep_above=0.8)) != named
+    assert run_key(RoundConfig(score_threshold=0.8)) != named
 
 
 def test_when_one_fails_no_other_begins(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_when_one_fails_no_other_begins(tmp_path: Path) -> None:
 
     @flow
     def over_all() -> list[int]:
-        return over_shards(fail_at_two, Workspace(tmp_path), list(range(60)), TWO, "works")
+        return map_shards(fail_at_two, Workspace(tmp_path), list(range(60)), TWO, "works")
 
     with pytest.raises(InputError, match=r"^work 2: is at fault$"):
         over_all()

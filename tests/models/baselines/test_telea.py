@@ -16,12 +16,12 @@ def test_a_plain_ground_is_restored(boxes, colour: tuple[int, int, int], toleran
     assert np.abs(removal.astype(int) - plain).max() <= tolerance
 
 
-def test_outside_the_mask_nothing_changes(pictures, boxes) -> None:
-    picture, mask = pictures(1, 4)[0], boxes(1)[0]
-    (filled,) = TeleaFill().remove([picture], [mask], [1])
+def test_outside_the_mask_nothing_changes(images, boxes) -> None:
+    image, mask = images(1, 4)[0], boxes(1)[0]
+    (filled,) = TeleaFill().remove([image], [mask], [1])
     assert filled.dtype == np.uint8
-    assert np.array_equal(filled[~mask], picture[~mask])
-    assert not np.array_equal(filled[mask], picture[mask])
+    assert np.array_equal(filled[~mask], image[~mask])
+    assert not np.array_equal(filled[mask], image[mask])
 
 
 def test_its_name_tells_its_radius() -> None:

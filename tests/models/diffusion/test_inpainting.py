@@ -31,13 +31,13 @@ SDXL_INPAINTING = {
 """As its unet/config.json says."""
 
 
-def test_what_is_saved_comes_back(build_network, pictures, boxes, tmp_path: Path) -> None:
+def test_what_is_saved_comes_back(build_network, images, boxes, tmp_path: Path) -> None:
     network = build_network(8)
     network.save(tmp_path / "network")
     assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {".safetensors", ".json"}
     loaded = load_network(tmp_path / "network")
     before, after = (
-        InpaintingRemover(each, SamplingConfig(steps=2)).remove(pictures(2, 1), boxes(2), [3, 4])
+        InpaintingRemover(each, SamplingConfig(steps=2)).remove(images(2, 1), boxes(2), [3, 4])
         for each in (network, loaded)
     )
     assert np.array_equal(before, after)
@@ -96,20 +96,20 @@ def test_the_full_network_is_sdxls(full_unet: UNet2DConditionModel) -> None:
     assert full_unet.conv_in.in_channels == 9
 
 
-def test_the_papers_judge_stands_on_the_full_network(full_unet: UNet2DConditionModel) -> None:
+def test_the_papers_discriminator_stands_on_the_full_network(full_unet: UNet2DConditionModel) -> None:
     """Papers.md, fact 5: 1280×16×16 at 512 px, LoRA of rank 4 on attention, one logit."""
     prompt = Prompt(hidden=torch.zeros(1, 77, 2048), pooled=torch.zeros(1, 1280))
     network = InpaintingNetwork(full_unet, PatchCodec(4), scheduler=None, prompt=prompt)  # pyright: ignore[reportArgumentType]
     with torch.device("meta"):
-        judge = DiscriminatorNetwork(network, DiscriminatorConfig(), seed=0)
+        discriminator = DiscriminatorNetwork(network, DiscriminatorConfig(), seed=0)
         added = {"text_embeds": torch.zeros(1, 1280), "time_ids": torch.zeros(1, 6)}
         inputs, hidden = torch.zeros(1, 9, 64, 64), torch.zeros(1, 77, 2048)
-        features = judge.backbone(inputs, 0, hidden, added_cond_kwargs=added).sample
-        logit = judge.head(features, torch.zeros(1, 1, 512, 512))
+        features = discriminator.backbone(inputs, 0, hidden, added_cond_kwargs=added).sample
+        logit = discriminator.head(features, torch.zeros(1, 1, 512, 512))
     assert features.shape == (1, 1280, 16, 16)
     assert logit.shape == (1, 1)
     assert len(full_unet.up_blocks) == 3, "the network itself is left as it was"
-    lora = [p for name, p in judge.backbone.named_parameters() if p.requires_grad]
+    lora = [p for name, p in discriminator.backbone.named_parameters() if p.requires_grad]
     # Rank 4 on to_q, to_k, to_v, to_out.0 of two attentions a block: A is 4×in, B is out×4.
     expected = 0
     for width, blocks in ((640, 2 * 2), (1280, 2 * 10 + 10)):

@@ -20,20 +20,20 @@ from models.images.fusion import (
     low_frequencies,
     scaled_attention,
 )
-from models.images.tensors import pictures_to_tensor, tensor_to_pictures
+from models.images.tensors import images_to_tensor, tensor_to_images
 from tasks.evaluation.success import changed_region, psnr
 from tasks.registry.store import BASE_FOLDER
-from tasks.sources.synthetic.samples import StudioConfig, studio_triplets
+from tasks.sources.synthetic.samples import SyntheticConfig, synthetic_triplets
 
 
-def soft_picture(height: int, width: int, seed: int) -> RgbImage:
+def soft_image(height: int, width: int, seed: int) -> RgbImage:
     small = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), np.uint8)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def grainy_picture(height: int, width: int, seed: int) -> RgbImage:
+def grainy_image(height: int, width: int, seed: int) -> RgbImage:
     grain = np.random.default_rng(seed).normal(0, 12, (height, width, 3))
-    return np.clip(soft_picture(height, width, seed) + grain, 0, 255).astype(np.uint8)
+    return np.clip(soft_image(height, width, seed) + grain, 0, 255).astype(np.uint8)
 
 
 def spot(height: int, width: int) -> Mask:
@@ -41,12 +41,12 @@ def spot(height: int, width: int) -> Mask:
     return ((rows - 0.55 * height) / 0.2) ** 2 + ((columns - 0.3 * width) / 0.1) ** 2 < height**2
 
 
-def a_trous_low(picture: np.ndarray, levels: int) -> np.ndarray:
+def a_trous_low(image: np.ndarray, levels: int) -> np.ndarray:
     """Level by level, with a dilated 3×3 kernel, as the split is defined.
 
-    numpy mirrors the borders: scipy's own mirroring reads beyond pictures smaller than its kernel.
+    numpy mirrors the borders: scipy's own mirroring reads beyond images smaller than its kernel.
     """
-    low = picture.astype(np.float64)
+    low = image.astype(np.float64)
     for level in range(levels):
         step = 2**level
         kernel = np.zeros((2 * step + 1, 2 * step + 1, 1))
@@ -63,7 +63,7 @@ def ellipse_21() -> np.ndarray:
 
 
 def plain_fusion(source: RgbImage, generated: RgbImage, attention: np.ndarray) -> np.ndarray:
-    """Fact 19 in float64 over the whole frame; attention heads×h×w whose cells divide the picture."""
+    """Fact 19 in float64 over the whole frame; attention heads×h×w whose cells divide the image."""
     mean = attention.astype(np.float64).mean(0)
     above = (mean - mean.min()) / (mean.max() - mean.min()) > 0.5
     cell = source.shape[0] // above.shape[0]
@@ -77,7 +77,7 @@ def plain_fusion(source: RgbImage, generated: RgbImage, attention: np.ndarray) -
 
 
 def test_the_papers_form_is_fact_19_within_a_grey_level() -> None:
-    source, generated = grainy_picture(256, 384, 1), grainy_picture(256, 384, 2)
+    source, generated = grainy_image(256, 384, 1), grainy_image(256, 384, 2)
     attention = np.random.default_rng(3).random((5, 16, 24), np.float32)
     attention[:, 5:11, 4:9] += 0.8
     expected = plain_fusion(source, generated, attention)
@@ -110,7 +110,7 @@ def test_attention_is_scaled_to_its_own_range() -> None:
 
 
 def test_the_banded_form_leaves_the_rest_to_the_bit() -> None:
-    source, generated = grainy_picture(200, 300, 4), grainy_picture(200, 300, 5)
+    source, generated = grainy_image(200, 300, 4), grainy_image(200, 300, 5)
     lengths = FusionLengths(low_px=16, band_px=12)
     weight = blend_weight(spot(200, 300), lengths)
     found = fuse(source, generated, weight, lengths)
@@ -121,7 +121,7 @@ def test_the_banded_form_leaves_the_rest_to_the_bit() -> None:
 
 
 def test_the_banded_form_is_its_definition_over_the_whole_frame() -> None:
-    source, generated = grainy_picture(160, 220, 12), grainy_picture(160, 220, 13)
+    source, generated = grainy_image(160, 220, 12), grainy_image(160, 220, 13)
     lengths = FusionLengths(low_px=16, band_px=20)
     weight = blend_weight(spot(160, 220), lengths).astype(np.float64)[..., None]
     difference = generated.astype(np.float64) - source
@@ -135,8 +135,8 @@ def test_the_banded_form_is_its_definition_over_the_whole_frame() -> None:
 
 
 def test_the_banded_form_carries_a_colour_cast_to_the_seam_and_no_halo() -> None:
-    """The generated picture: the object gone, everything 9 levels lighter. Truth outside: the source."""
-    ground_truth = soft_picture(200, 200, 6) // 2 + 40
+    """The generated image: the object gone, everything 9 levels lighter. Truth outside: the source."""
+    ground_truth = soft_image(200, 200, 6) // 2 + 40
     region = spot(200, 200)
     source = np.where(region[..., None], np.uint8(5), ground_truth)
     generated = ground_truth + np.uint8(9)
@@ -150,9 +150,9 @@ def test_the_banded_form_carries_a_colour_cast_to_the_seam_and_no_halo() -> None
     assert paper[near].mean() > 12, "the paper's form lets the object's own darkness through"
 
 
-def test_a_box_of_the_picture_is_enough() -> None:
-    """The same weight in a larger picture gives the same change: nothing depends on the frame."""
-    source, generated = grainy_picture(150, 150, 7), grainy_picture(150, 150, 8)
+def test_a_box_of_the_image_is_enough() -> None:
+    """The same weight in a larger image gives the same change: nothing depends on the frame."""
+    source, generated = grainy_image(150, 150, 7), grainy_image(150, 150, 8)
     lengths = FusionLengths.at(128)
     weight = blend_weight(spot(150, 150), lengths)
     frame = ((40, 60), (50, 70))
@@ -167,7 +167,7 @@ def test_a_box_of_the_picture_is_enough() -> None:
 
 
 def test_an_empty_weight_changes_nothing_and_a_full_one_everything() -> None:
-    source, generated = soft_picture(40, 50, 9), soft_picture(40, 50, 10)
+    source, generated = soft_image(40, 50, 9), soft_image(40, 50, 10)
     lengths = FusionLengths.at(40)
     none = blend_weight(np.zeros((40, 50), bool), lengths)
     full = blend_weight(np.ones((40, 50), bool), lengths)
@@ -176,7 +176,7 @@ def test_an_empty_weight_changes_nothing_and_a_full_one_everything() -> None:
     np.testing.assert_array_equal(fuse(source, generated, full, lengths, "paper"), generated)
 
 
-def test_lengths_keep_their_share_of_the_picture() -> None:
+def test_lengths_keep_their_share_of_the_image() -> None:
     assert FusionLengths.at(512) == FusionLengths()
     assert FusionLengths.at(1024) == FusionLengths(20, 8, 4.0, 64, 64)
     assert FusionLengths.at(64) == FusionLengths(1, 1, 0.25, 4, 4)
@@ -190,8 +190,8 @@ def test_a_change_is_rounded_and_clipped() -> None:
 
 
 @pytest.mark.parametrize("form", ["banded", "paper"])
-def test_equal_pictures_stay_equal(form: str) -> None:
-    source = grainy_picture(64, 64, 11)
+def test_equal_images_stay_equal(form: str) -> None:
+    source = grainy_image(64, 64, 11)
     lengths = FusionLengths.at(64)
     np.testing.assert_array_equal(
         fuse(source, source, blend_weight(spot(64, 64), lengths), lengths, form),  # pyright: ignore[reportArgumentType]
@@ -204,9 +204,9 @@ def test_fusion_gives_the_background_back_what_a_codec_took() -> None:
     vae = load_network(BASE_FOLDER).vae
     lengths = FusionLengths.at(64)
     gains = []
-    for triplet in studio_triplets(StudioConfig(seed=0, split="test", size_px=64), range(8)):
-        coded = vae.encode(pictures_to_tensor([triplet.ground_truth])).latent_dist.mode()
-        generated = tensor_to_pictures(vae.decode(coded).sample)[0]
+    for triplet in synthetic_triplets(SyntheticConfig(seed=0, split="test", size_px=64), range(8)):
+        coded = vae.encode(images_to_tensor([triplet.ground_truth])).latent_dist.mode()
+        generated = tensor_to_images(vae.decode(coded).sample)[0]
         region = changed_region(triplet.source, triplet.mask, triplet.ground_truth, QualityConfig())
         shares = cv2.resize(region.astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA)
         cells = np.asarray(shares[None], np.float32)

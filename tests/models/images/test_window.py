@@ -12,9 +12,9 @@ from models.images.window import (
     WorkWindow,
     bring_back,
     choose_window,
+    show_image,
     show_mask,
-    show_picture,
-    whole_picture,
+    whole_image,
 )
 
 
@@ -31,7 +31,7 @@ def boxed(height: int, width: int, top: int, left: int, tall: int, broad: int) -
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), height=st.integers(16, 4200), width=st.integers(16, 4200))
-def test_a_window_holds_the_object_and_lies_within_the_picture(data, height: int, width: int) -> None:
+def test_a_window_holds_the_object_and_lies_within_the_image(data, height: int, width: int) -> None:
     top = data.draw(st.integers(0, height - 1))
     left = data.draw(st.integers(0, width - 1))
     tall = data.draw(st.integers(1, height - top))
@@ -64,17 +64,17 @@ def test_a_window_holds_the_object_and_lies_within_the_picture(data, height: int
     ],
     ids=["as large", "hardly larger", "small, at the edge", "neighbourhood", "whole", "panorama"],
 )
-def test_windows_of_stated_pictures(size, object_box, expected: WorkWindow) -> None:
+def test_windows_of_stated_images(size, object_box, expected: WorkWindow) -> None:
     assert choose_window(boxed(*size, *object_box), 512) == expected
 
 
-def test_an_effect_comes_back_without_the_pictures_own_detail_suffering() -> None:
+def test_an_effect_comes_back_without_the_images_own_detail_suffering() -> None:
     """A shadow of 40 levels on grain: the network, at a quarter of the size, sees it go; the grain stays."""
     ground_truth = texture(256, 384)
     shadow = boxed(256, 384, 80, 120, 80, 120)
     source = ground_truth - (40 * shadow[..., None]).astype(np.uint8)
     window = WorkWindow(32, 64, 192, 256, 48, 64)
-    seen = show_picture(source, window).astype(np.float32)
+    seen = show_image(source, window).astype(np.float32)
     change = 40.0 * show_mask(shadow, window)[..., None].repeat(3, 2).astype(np.float32)
     removal = bring_back(source, boxed(256, 384, 0, 0, 1, 1), change, window)
     # Exact but in the 2 px on either side of the edge over which the enlarged change ramps.
@@ -90,8 +90,8 @@ def test_the_objects_own_detail_goes_with_it() -> None:
     """A grainy object on an even ground: what comes back is the network's even ground, not its grain."""
     mask = boxed(128, 128, 48, 48, 32, 32)
     source = np.where(mask[..., None], texture(128, 128, 3), np.uint8(90))
-    window = whole_picture(128, 128, 32, 32)
-    change = 90.0 - show_picture(source, window).astype(np.float32)
+    window = whole_image(128, 128, 32, 32)
+    change = 90.0 - show_image(source, window).astype(np.float32)
     np.testing.assert_allclose(bring_back(source, mask, change, window), 90, atol=1)
 
 
@@ -121,11 +121,11 @@ def test_where_nothing_changes_the_source_stays_to_the_bit(window: WorkWindow) -
 def test_at_its_own_size_the_change_is_added_as_it_is() -> None:
     source = texture(64, 64, 5)
     change = np.random.default_rng(6).integers(-30, 30, (64, 64, 3)).astype(np.float32)
-    removal = bring_back(source, boxed(64, 64, 9, 9, 5, 5), change, whole_picture(64, 64, 64, 64))
+    removal = bring_back(source, boxed(64, 64, 9, 9, 5, 5), change, whole_image(64, 64, 64, 64))
     np.testing.assert_array_equal(removal, (source + change).astype(np.uint8))
 
 
-def test_one_masked_pixel_of_a_large_picture_is_not_lost() -> None:
+def test_one_masked_pixel_of_a_large_image_is_not_lost() -> None:
     mask = boxed(2000, 3000, 777, 1234, 1, 1)
-    shown = show_mask(mask, whole_picture(2000, 3000, 64, 96))
+    shown = show_mask(mask, whole_image(2000, 3000, 64, 96))
     assert np.argwhere(shown).tolist() == [[777 * 64 // 2000, 1234 * 96 // 3000]]

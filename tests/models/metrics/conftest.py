@@ -21,11 +21,11 @@ from transformers import (
     SamVisionConfig,
 )
 
-from data_specs.metric import RemovedPicture
+from data_specs.metric import RemovedImage
 from models.metrics.lpips import FILE_NAME, AlexLpips
 
 
-def removed_picture(seed: int, noise: float, size_px: int = 64) -> RemovedPicture:
+def removed_image(seed: int, noise: float, size_px: int = 64) -> RemovedImage:
     """A soft scene, an object with a shadow beside it, and a removal that is the truth and noise."""
     chance = np.random.default_rng(seed)
     soft = cv2.resize(chance.integers(40, 220, (5, 5, 3), dtype=np.uint8), (size_px, size_px))
@@ -39,7 +39,7 @@ def removed_picture(seed: int, noise: float, size_px: int = 64) -> RemovedPictur
     source[effect] //= 2
     source[mask] = (200, 30, 60)
     noisy = truth + chance.normal(0, noise, truth.shape) if noise else truth
-    return RemovedPicture(
+    return RemovedImage(
         source=source,
         mask=mask,
         effect_region=effect,
@@ -49,9 +49,9 @@ def removed_picture(seed: int, noise: float, size_px: int = 64) -> RemovedPictur
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[RemovedPicture]:
+def images() -> list[RemovedImage]:
     """Four: equal to the truth, and ever noisier."""
-    return [removed_picture(seed, noise) for seed, noise in enumerate((0, 4, 12, 40))]
+    return [removed_image(seed, noise) for seed, noise in enumerate((0, 4, 12, 40))]
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,16 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, Dinov2Model, ViTConfig, ViTModel
 
 from data_specs.errors import ModelError
-from data_specs.metric import RemovedPicture
+from data_specs.metric import RemovedImage
 from models.metrics.embedding import clip_similarity, dino_similarity
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
-def prepared(picture: np.ndarray, resize_px: int, crop_px: int) -> torch.Tensor:
+def prepared(image: np.ndarray, resize_px: int, crop_px: int) -> torch.Tensor:
     """Pillow's bicubic resize, the middle, and CLIP's mean and deviation."""
-    small = np.asarray(Image.fromarray(picture).resize((resize_px, resize_px), Image.Resampling.BICUBIC))
+    small = np.asarray(Image.fromarray(image).resize((resize_px, resize_px), Image.Resampling.BICUBIC))
     edge = (resize_px - crop_px) // 2
     middle = small[edge : edge + crop_px, edge : edge + crop_px] / 255
     scaled = (middle - np.array(CLIP_MEAN)) / np.array(CLIP_DEVIATION)
@@ -33,33 +33,33 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def test_clip_is_the_cosine_of_image_embeddings(pictures: list[RemovedPicture], weights: Path) -> None:
+def test_clip_is_the_cosine_of_image_embeddings(images: list[RemovedImage], weights: Path) -> None:
     whole = CLIPModel.from_pretrained(weights / "clip").eval()
 
-    def embedding(picture: np.ndarray) -> np.ndarray:
-        pooled = whole.vision_model(prepared(picture, 32, 32)).pooler_output
+    def embedding(image: np.ndarray) -> np.ndarray:
+        pooled = whole.vision_model(prepared(image, 32, 32)).pooler_output
         return whole.visual_projection(pooled)[0].double().numpy()
 
-    expected = [cosine(embedding(p.removal), embedding(p.ground_truth)) for p in pictures]
-    assert clip_similarity(weights / "clip").measure(pictures) == pytest.approx(expected, abs=1e-5)
+    expected = [cosine(embedding(p.removal), embedding(p.ground_truth)) for p in images]
+    assert clip_similarity(weights / "clip").measure(images) == pytest.approx(expected, abs=1e-5)
     assert expected[0] == pytest.approx(1)
     assert expected[3] < 0.9999
 
 
 @torch.no_grad()
-def test_dino_is_the_cosine_of_class_tokens(pictures: list[RemovedPicture], weights: Path) -> None:
+def test_dino_is_the_cosine_of_class_tokens(images: list[RemovedImage], weights: Path) -> None:
     whole = Dinov2Model.from_pretrained(weights / "dino").eval()
 
-    def token(picture: np.ndarray) -> np.ndarray:
-        return whole(prepared(picture, 64, 56)).pooler_output[0].double().numpy()
+    def token(image: np.ndarray) -> np.ndarray:
+        return whole(prepared(image, 64, 56)).pooler_output[0].double().numpy()
 
-    expected = [cosine(token(p.removal), token(p.ground_truth)) for p in pictures]
-    assert dino_similarity(weights / "dino").measure(pictures) == pytest.approx(expected, abs=1e-5)
+    expected = [cosine(token(p.removal), token(p.ground_truth)) for p in images]
+    assert dino_similarity(weights / "dino").measure(images) == pytest.approx(expected, abs=1e-5)
     assert expected[3] < 0.9999
 
 
 def test_the_first_dino_comes_without_a_pooler(
-    pictures: list[RemovedPicture], weights: Path, tmp_path: Path
+    images: list[RemovedImage], weights: Path, tmp_path: Path
 ) -> None:
     config = ViTConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=56,
@@ -67,7 +67,7 @@ def test_the_first_dino_comes_without_a_pooler(
     )  # fmt: skip
     ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
     shutil.copy(weights / "dino/preprocessor_config.json", tmp_path)
-    first, again = (dino_similarity(tmp_path).measure(pictures) for _ in range(2))
+    first, again = (dino_similarity(tmp_path).measure(images) for _ in range(2))
     assert first == again
     assert first[0] == pytest.approx(1)
 

@@ -8,23 +8,23 @@ from safetensors.torch import load_file, save_file
 from torchmetrics.functional.image import lpips as torchmetrics_lpips
 
 from data_specs.errors import ModelError
-from data_specs.metric import RemovedPicture
+from data_specs.metric import RemovedImage
 from models.metrics.lpips import FILE_NAME, AlexLpips, Lpips
 
 
 def test_it_is_torchmetrics_number(
-    pictures: list[RemovedPicture], weights: Path, monkeypatch: pytest.MonkeyPatch
+    images: list[RemovedImage], weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = AlexLpips()
     network.load_state_dict(load_file(weights / "lpips" / FILE_NAME))
     monkeypatch.setattr(torchmetrics_lpips, "_get_tv_model_features", lambda *_, **__: network.features)
     reference = torchmetrics_lpips._NoTrainLpips(net="alex")
     levels = [
-        torch.stack([torch.from_numpy(getattr(p, name)).permute(2, 0, 1) / 255 for p in pictures])
+        torch.stack([torch.from_numpy(getattr(p, name)).permute(2, 0, 1) / 255 for p in images])
         for name in ("removal", "ground_truth")
     ]
     expected = reference(*levels, normalize=True).flatten().tolist()
-    found = Lpips(weights / "lpips").measure(pictures)
+    found = Lpips(weights / "lpips").measure(images)
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-7)
     assert found[0] == 0
     assert 0 < found[1] < found[2] < found[3]

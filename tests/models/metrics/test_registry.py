@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from data_specs.errors import InputError, ModelError
-from data_specs.metric import RemovedPicture
+from data_specs.metric import RemovedImage
 from models.metrics.registry import MetricConfig, all_specs, available_metrics
 
 FREE = ["psnr", "psnr_fg", "psnr_bg", "ssim"]
@@ -18,14 +18,14 @@ def test_without_weights_the_others_are_left_out_and_said_to_be() -> None:
     assert "lpips_alex.safetensors" in left_out[0].mend
 
 
-def test_with_every_folder_nothing_is_left_out(weights: Path, pictures: list[RemovedPicture]) -> None:
+def test_with_every_folder_nothing_is_left_out(weights: Path, images: list[RemovedImage]) -> None:
     metrics, left_out = available_metrics(MetricConfig(weights=weights))
     assert left_out == []
     assert [metric.spec.name for metric in metrics] == list(all_specs())
     fingerprints = [metric.fingerprint for metric in metrics]
     assert len(set(fingerprints)) == 8, "ReMOVE and ReMOVE+ share their weights"
     for metric in metrics:
-        found = metric.measure(pictures[:2])
+        found = metric.measure(images[:2])
         assert len(found) == 2
         assert all(isinstance(value, float) for value in found)
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import SamModel
 
-from data_specs.metric import RemovedPicture
+from data_specs.metric import RemovedImage
 from models.metrics.remove import region_cosine, remove_metrics, square_box
 
 
 @given(top=st.integers(0, 40), left=st.integers(0, 60), height=st.integers(1, 24), width=st.integers(1, 36))
-def test_the_square_holds_the_region_as_far_as_the_picture_allows(
+def test_the_square_holds_the_region_as_far_as_the_image_allows(
     top: int, left: int, height: int, width: int
 ) -> None:
     region = np.zeros((64, 96), bool)
@@ -32,7 +32,7 @@ def test_the_square_holds_the_region_as_far_as_the_picture_allows(
     assert region[rows, columns].sum() == region.sum()
 
 
-def test_a_region_larger_than_the_picture_is_square_is_cut_about_its_middle() -> None:
+def test_a_region_larger_than_the_image_is_square_is_cut_about_its_middle() -> None:
     region = np.zeros((32, 96), bool)
     region[10:20, 20:80] = True
     rows, columns = square_box(region)
@@ -64,11 +64,11 @@ def test_half_a_cell_counts_as_inside_and_less_does_not() -> None:
 
 
 @torch.no_grad()
-def test_both_are_the_plain_formula_on_the_whole_sam(pictures: list[RemovedPicture], weights: Path) -> None:
+def test_both_are_the_plain_formula_on_the_whole_sam(images: list[RemovedImage], weights: Path) -> None:
     sam = SamModel.from_pretrained(weights / "sam").eval()
 
-    def features(picture: np.ndarray) -> np.ndarray:
-        large = cv2.resize(picture, (128, 128), interpolation=cv2.INTER_LINEAR).astype(float)
+    def features(image: np.ndarray) -> np.ndarray:
+        large = cv2.resize(image, (128, 128), interpolation=cv2.INTER_LINEAR).astype(float)
         scaled = (large - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)
         pixels = torch.from_numpy(scaled.transpose(2, 0, 1)[None]).float()
         return sam.get_image_embeddings(pixels)[0].double().numpy()
@@ -89,15 +89,15 @@ def test_both_are_the_plain_formula_on_the_whole_sam(pictures: list[RemovedPictu
         return float(means[0] @ means[1] / np.linalg.norm(means[0]) / np.linalg.norm(means[1]))
 
     remove, remove_plus = remove_metrics(weights / "sam")
-    expected = [plain(p.removal, p.removal, p.mask) for p in pictures]
-    assert remove.measure(pictures) == pytest.approx(expected, abs=1e-5)
-    expected = [plain(p.removal, p.source, p.effect_region) for p in pictures]
-    assert remove_plus.measure(pictures) == pytest.approx(expected, abs=1e-5)
+    expected = [plain(p.removal, p.removal, p.mask) for p in images]
+    assert remove.measure(images) == pytest.approx(expected, abs=1e-5)
+    expected = [plain(p.removal, p.source, p.effect_region) for p in images]
+    assert remove_plus.measure(images) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_background_painted_over_moves_remove_only(pictures: list[RemovedPicture], weights: Path) -> None:
+def test_a_background_painted_over_moves_remove_only(images: list[RemovedImage], weights: Path) -> None:
     """ReMOVE+ looks at the removal inside M_fg alone; what a method does outside cannot help it."""
-    one = replace(pictures[0], effect_region=pictures[0].mask)
+    one = replace(images[0], effect_region=images[0].mask)
     flat = one.ground_truth.copy()
     flat[~one.mask] = flat[one.mask].mean(axis=0).astype(np.uint8)
     painted = replace(one, removal=flat)

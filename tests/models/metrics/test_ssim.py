@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from data_specs.metric import RemovedPicture
+from data_specs.metric import RemovedImage
 from models.metrics.psnr import Ssim
 
 
@@ -26,8 +26,8 @@ def published_ssim(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.mean(channels))
 
 
-def test_it_is_the_published_formula(pictures: list[RemovedPicture]) -> None:
-    found = Ssim().measure(pictures)
-    assert found == pytest.approx([published_ssim(p.removal, p.ground_truth) for p in pictures], abs=1e-9)
+def test_it_is_the_published_formula(images: list[RemovedImage]) -> None:
+    found = Ssim().measure(images)
+    assert found == pytest.approx([published_ssim(p.removal, p.ground_truth) for p in images], abs=1e-9)
     assert found[0] == pytest.approx(1)
     assert found == sorted(found, reverse=True)

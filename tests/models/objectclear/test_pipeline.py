@@ -1,4 +1,4 @@
-"""The pipeline against diffusers' own, its inputs and outputs in every form, and pictures of any size."""
+"""The pipeline against diffusers' own, its inputs and outputs in every form, and images of any size."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def pipeline(network: ObjectClearNetwork) -> ObjectClearPipeline:
 
 
 def scene(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A grainy picture and a box somewhere in it."""
+    """A grainy image and a box somewhere in it."""
     source = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     mask = np.zeros((height, width), bool)
     mask[height // 3 : height // 3 + 12, width // 4 : width // 4 + 15] = True
@@ -78,10 +78,10 @@ class PlainCodec:
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
-def test_the_loop_is_the_librarys_own_with_the_full_picture_in(
+def test_the_loop_is_the_librarys_own_with_the_full_image_in(
     network: ObjectClearNetwork, guidance_scale: float
 ) -> None:
-    """diffusers' SDXL inpainting, given the full picture's latents where it wants the masked picture's."""
+    """diffusers' SDXL inpainting, given the full image's latents where it wants the masked image's."""
     (first, mask), (second, _) = scene(64, 96, 1), scene(64, 96, 2)
     source = torch.from_numpy(np.stack([first, second])).permute(0, 3, 1, 2) / 127.5 - 1
     masks = torch.from_numpy(np.stack([mask, np.roll(mask, 9)])[:, None]).float()
@@ -116,7 +116,7 @@ def test_the_loop_is_the_librarys_own_with_the_full_picture_in(
     noise = torch.cat([torch.randn((1, 4, 16, 24), generator=seeded(seed)) for seed in (1, 2)])
     found, attention = denoise(network, source, masks, noise, 5, guidance_scale, unchanged)
     np.testing.assert_allclose((found / 2 + 0.5).clamp(0, 1).numpy(), expected, atol=1e-4)
-    assert expected.std() > 0.05, "a flat picture would compare nothing"
+    assert expected.std() > 0.05, "a flat image would compare nothing"
     assert attention.shape[0] == 2
     assert attention.shape[-2:] == (16, 24)
 
@@ -149,7 +149,7 @@ def test_any_size_comes_back_at_its_size_and_the_rest_to_the_bit(
     assert (removal != source)[mask].mean() > 0.9
 
 
-def test_batches_generators_and_every_form_of_picture_agree(pipeline: ObjectClearPipeline) -> None:
+def test_batches_generators_and_every_form_of_image_agree(pipeline: ObjectClearPipeline) -> None:
     scenes = [scene(50, 60, 1), scene(50, 60, 2)]
     sources, masks = np.stack([s for s, _ in scenes]), np.stack([m for _, m in scenes])
     seeds = [seeded(5), seeded(6)]
@@ -180,7 +180,7 @@ def test_batches_generators_and_every_form_of_picture_agree(pipeline: ObjectClea
     assert [each.shape for each in attention] == [(50, 60)] * 2
 
 
-def test_pictures_of_several_sizes_share_no_noise(pipeline: ObjectClearPipeline) -> None:
+def test_images_of_several_sizes_share_no_noise(pipeline: ObjectClearPipeline) -> None:
     scenes = [scene(50, 60, 1), scene(64, 300, 2), scene(50, 60, 3)]
     together = arrays(
         pipeline([s for s, _ in scenes], [m for _, m in scenes], generator=seeded(1), output_type="uint8")
@@ -260,13 +260,13 @@ def test_guidance_of_one_runs_one_pass_and_more_run_two(pipeline: ObjectClearPip
     [
         ({"mask_image": np.zeros((64, 64), bool)}, "a mask is empty"),
         ({"mask_image": np.ones((64, 65), bool)}, r"a mask of \(64, 65\)"),
-        ({"mask_image": [np.ones((64, 64), bool)] * 2}, "2 masks for 1 pictures"),
-        ({"image": np.zeros((64, 64), np.float32)}, "no picture of 3 channels"),
+        ({"mask_image": [np.ones((64, 64), bool)] * 2}, "2 masks for 1 images"),
+        ({"image": np.zeros((64, 64), np.float32)}, "no image of 3 channels"),
         ({"image": np.full((64, 64, 3), 9.0)}, "within 0..1"),
         ({"image": Image.new("RGBA", (64, 64))}, "transparent"),
         ({"height": 64}, "give both"),
         ({"height": 64, "width": 50}, "multiples of 16"),
-        ({"generator": [seeded(), seeded()]}, "2 generators for 1 pictures"),
+        ({"generator": [seeded(), seeded()]}, "2 generators for 1 images"),
         ({"output_type": "latent"}, "are known"),
     ],
 )

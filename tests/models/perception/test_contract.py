@@ -1,4 +1,4 @@
-"""Perception's shipped back ends through their Protocols: any picture goes in, no socket is opened."""
+"""Perception's shipped back ends through their Protocols: any image goes in, no socket is opened."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from models.protocols import Detector, Segmenter
 from tasks.objectclear.perception import PerceptionConfig
 from tasks.training.perception.boxes import blind_recall, box_score
 from tasks.training.perception.sam import mask_score
-from tasks.training.perception.samples import studio_picture
+from tasks.training.perception.samples import synthetic_image
 
 SHAPES = [(1, 1), (1, 400), (300, 2), (48, 200), (360, 480)]
 
@@ -45,17 +45,17 @@ def segmenter() -> Segmenter:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_pictures_of_any_size_are_looked_at(
+def test_images_of_any_size_are_looked_at(
     detector: Detector, segmenter: Segmenter, shape: tuple[int, int]
 ) -> None:
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
     height, width = shape
-    for found in detector.detect(picture):
+    for found in detector.detect(image):
         assert 0 <= found.box.left < found.box.right <= width
         assert 0 <= found.box.top < found.box.bottom <= height
     boxes = [Box(0, 0, width, height), Box(width / 3, height / 3, width / 2, height / 2)]
-    masks = segmenter.segment(picture, boxes, [[], [(width / 2.5, height / 2.5)]])
+    masks = segmenter.segment(image, boxes, [[], [(width / 2.5, height / 2.5)]])
     assert [mask.shape for mask in masks] == [shape, shape]
     assert all(mask.dtype == np.bool_ for mask in masks)
 
@@ -67,18 +67,18 @@ def test_nothing_there_is_nothing_found(detector: Detector, segmenter: Segmenter
 
 
 def test_the_surest_comes_first_and_twice_is_the_same(detector: Detector) -> None:
-    picture = studio_picture(3, "measure").source
-    found = detector.detect(picture)
+    image = synthetic_image(3, "measure").source
+    found = detector.detect(image)
     assert found
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
-    assert found == detector.detect(picture)
+    assert found == detector.detect(image)
 
 
-def test_boxes_follow_the_pictures_size(detector: Detector) -> None:
-    """The same picture four times as large, by whole pixels, has the surest box four times as far out."""
-    picture = studio_picture(2, "measure", 64).source
-    small = detector.detect(picture)
-    large = detector.detect(picture.repeat(4, axis=0).repeat(4, axis=1))
+def test_boxes_follow_the_images_size(detector: Detector) -> None:
+    """The same image four times as large, by whole pixels, has the surest box four times as far out."""
+    image = synthetic_image(2, "measure", 64).source
+    small = detector.detect(image)
+    large = detector.detect(image.repeat(4, axis=0).repeat(4, axis=1))
     assert small
     assert abs(len(large) - len(small)) <= 1  # what is about as sure as it must be may come or go
     edges = [
@@ -91,7 +91,7 @@ def test_boxes_follow_the_pictures_size(detector: Detector) -> None:
 @pytest.mark.parametrize("config", DETECTORS)
 def test_solids_are_found_better_than_without_looking(config: DetectorConfig) -> None:
     recall, precision, named_recall = FLOORS[config.kind]
-    scenes = [studio_picture(index, "measure") for index in range(24)]
+    scenes = [synthetic_image(index, "measure") for index in range(24)]
     boxes = box_score(build_detector(config), scenes)
     assert boxes.recall > max(recall, 3 * blind_recall(scenes))
     assert boxes.precision > precision
@@ -99,7 +99,7 @@ def test_solids_are_found_better_than_without_looking(config: DetectorConfig) ->
 
 
 def test_solids_are_cut_better_than_without_looking(segmenter: Segmenter) -> None:
-    scenes = [studio_picture(index, "measure") for index in range(24)]
+    scenes = [synthetic_image(index, "measure") for index in range(24)]
     masks = mask_score(segmenter, scenes)
     assert masks.iou > 0.88
     assert masks.iou > masks.ellipse_iou + 0.08
@@ -109,7 +109,7 @@ def test_solids_are_cut_better_than_without_looking(segmenter: Segmenter) -> Non
 def test_another_threshold_is_another_hash(config: DetectorConfig) -> None:
     first = build_detector(config).model_hash
     assert build_detector(config.model_copy()).model_hash == first
-    assert build_detector(config.model_copy(update={"least_score": 0.5})).model_hash != first
+    assert build_detector(config.model_copy(update={"min_score": 0.5})).model_hash != first
 
 
 @pytest.mark.skipif(not yolo_is_installed(), reason="the extra `yolo` is not installed")

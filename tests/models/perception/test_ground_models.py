@@ -1,4 +1,4 @@
-"""The shipped ground models: any picture goes in, the same comes out again, and they know the studio."""
+"""The shipped ground models: any image goes in, the same comes out again, and they know the studio."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ from models.perception.weights import SHIPPED
 from models.protocols import DepthEstimator, GroundSegmenter
 from tasks.training.perception.depth_anything import rank_correlation, relative_error
 from tasks.training.perception.mask2former import class_ious, confusion_of
-from tasks.training.perception.samples import SeenSurfaces, studio_surfaces
+from tasks.training.perception.samples import SeenSurfaces, synthetic_surfaces
 
 SHAPES = [(1, 1), (1, 300), (300, 1), (37, 61), (96, 96), (240, 320)]
 
@@ -35,32 +35,32 @@ def estimator() -> DepthEstimator:
 
 @pytest.fixture(scope="module")
 def unseen() -> list[SeenSurfaces]:
-    return [studio_surfaces(index, "measure", 128) for index in range(12)]
+    return [synthetic_surfaces(index, "measure", 128) for index in range(12)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_any_picture_goes_in(
+def test_any_image_goes_in(
     shape: tuple[int, int], segmenter: GroundSegmenter, estimator: DepthEstimator
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
-    for picture in (noise, np.full_like(noise, 128), np.zeros_like(noise)):
-        classes, depth = segmenter.classify(picture), estimator.estimate(picture)
+    for image in (noise, np.full_like(noise, 128), np.zeros_like(noise)):
+        classes, depth = segmenter.classify(image), estimator.estimate(image)
         assert (classes.shape, classes.dtype) == (shape, np.uint8)
         assert (depth.shape, depth.dtype) == (shape, np.float32)
         assert classes.max() <= max(SurfaceClass)
         assert (depth > 0).all()
-        np.testing.assert_array_equal(segmenter.classify(picture), classes)
-        np.testing.assert_array_equal(estimator.estimate(picture), depth)
+        np.testing.assert_array_equal(segmenter.classify(image), classes)
+        np.testing.assert_array_equal(estimator.estimate(image), depth)
 
 
 def test_the_surfaces_of_unseen_scenes(segmenter: GroundSegmenter, unseen: list[SeenSurfaces]) -> None:
-    confusion = sum(confusion_of(segmenter.classify(each.picture), each.classes) for each in unseen)
+    confusion = sum(confusion_of(segmenter.classify(each.image), each.classes) for each in unseen)
     assert class_ious(np.asarray(confusion))[SurfaceClass.GROUND] > 0.9
     assert class_ious(np.asarray(confusion)).mean() > 0.75
 
 
 def test_the_depth_of_unseen_scenes(estimator: DepthEstimator, unseen: list[SeenSurfaces]) -> None:
-    found = [estimator.estimate(each.picture) for each in unseen]
+    found = [estimator.estimate(each.image) for each in unseen]
     row = np.broadcast_to(-np.arange(128, dtype=np.float32)[:, None], (128, 128))
     ours = np.median([rank_correlation(depth, each.depth) for depth, each in zip(found, unseen, strict=True)])
     trivial = np.median([rank_correlation(row, each.depth) for each in unseen])
@@ -86,9 +86,9 @@ def test_a_published_network_of_ade20k_speaks_of_surfaces(tmp_path: Path) -> Non
     network = Mask2FormerForUniversalSegmentation.from_pretrained(folder)
     network.config.id2label = {0: "earth, ground", 1: "wall", 2: "sky", 3: "car"}
     network.config.save_pretrained(folder)
-    picture = studio_surfaces(1, "measure", 96).picture
-    expected = build_ground_segmenter(Mask2FormerConfig()).classify(picture)
-    found = build_ground_segmenter(Mask2FormerConfig(weights=folder)).classify(picture)
+    image = synthetic_surfaces(1, "measure", 96).image
+    expected = build_ground_segmenter(Mask2FormerConfig()).classify(image)
+    found = build_ground_segmenter(Mask2FormerConfig(weights=folder)).classify(image)
     np.testing.assert_array_equal(found, expected)
     network.config.id2label = {0: "cat", 1: "dog", 2: "car", 3: "boat"}
     network.config.save_pretrained(folder)

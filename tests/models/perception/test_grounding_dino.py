@@ -53,14 +53,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_boxes_and_scores_are_those_of_transformers_own_processing(
     folder: Path, shape: tuple[int, int]
 ) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    config = GroundingDinoConfig(weights=folder, words=WORDS, least_score=0.05, most_overlap=1.0)
-    found = GroundingDinoDetector(config).detect(picture)
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    config = GroundingDinoConfig(weights=folder, words=WORDS, min_score=0.05, max_overlap=1.0)
+    found = GroundingDinoDetector(config).detect(image)
     model = GroundingDinoForObjectDetection.from_pretrained(folder).eval()
     processor = GroundingDinoProcessor(
         GroundingDinoImageProcessorPil.from_pretrained(folder), tiny_tokenizer(["red", "box", "cone"])
     )
-    inputs = cast(Any, processor)(images=[picture], text=[list(WORDS)], return_tensors="pt")
+    inputs = cast(Any, processor)(images=[image], text=[list(WORDS)], return_tensors="pt")
     with torch.no_grad():
         answer = model(**inputs)
     # Theirs also takes full stops and the end of the sentence for words.
@@ -91,7 +91,7 @@ def test_words_and_weights_are_in_the_hash_and_their_place_is_not(folder: Path, 
 
     first = hash_of(words=WORDS)
     assert hash_of(words=WORDS, weights=Path(shutil.copytree(folder, tmp_path / "copy"))) == first
-    others = [hash_of(words=("cone", "red box")), hash_of(words=WORDS, least_score=0.5)]
+    others = [hash_of(words=("cone", "red box")), hash_of(words=WORDS, min_score=0.5)]
     assert len({first, *others}) == 3
 
 

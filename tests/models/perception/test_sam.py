@@ -13,7 +13,7 @@ from data_specs.detection import Box
 from data_specs.errors import ModelError
 from models.perception.sam import SIZES, SamConfig, SamSegmenter, build_sam
 from models.perception.weights import FILE_NAME, SHIPPED, load_weights, weights_bytes
-from tasks.training.perception.samples import studio_picture
+from tasks.training.perception.samples import synthetic_image
 
 
 def test_the_published_size_has_the_published_keys() -> None:
@@ -24,7 +24,7 @@ def test_the_published_size_has_the_published_keys() -> None:
     assert len(shapes[0]) > 300
 
 
-def test_on_a_whole_picture_it_answers_as_segment_anythings_predictor(
+def test_on_a_whole_image_it_answers_as_segment_anythings_predictor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The published way of looking, here with the tiny network: same boxes and points, same masks."""
@@ -34,8 +34,8 @@ def test_on_a_whole_picture_it_answers_as_segment_anythings_predictor(
     network: Sam = build_sam(SIZES["tiny"])
     load_weights(network, SHIPPED / "sam", "")
     predictor = SamPredictor(network)
-    picture = studio_picture(4, "measure", 128)
-    source = np.ascontiguousarray(picture.source[:96])  # 96×128: padded below
+    image = synthetic_image(4, "measure", 128)
+    source = np.ascontiguousarray(image.source[:96])  # 96×128: padded below
     predictor.set_image(source)
     box, point = Box(20, 30, 90, 90), (50.0, 60.0)
     for points in ([], [point]):
@@ -51,11 +51,11 @@ def test_on_a_whole_picture_it_answers_as_segment_anythings_predictor(
 
 
 def test_a_point_changes_what_is_cut() -> None:
-    picture = studio_picture(2, "measure")
+    image = synthetic_image(2, "measure")
     segmenter = SamSegmenter(SamConfig())
-    box = picture.objects[0].box
+    box = image.objects[0].box
     without, with_point = (
-        segmenter.segment(picture.source, [box], [points])[0]
+        segmenter.segment(image.source, [box], [points])[0]
         for points in ([], [(box.left + 1.0, box.top + 1.0)])
     )
     assert (without != with_point).any()

@@ -1,4 +1,4 @@
-"""A remover of one size on pictures of any: what it is shown, and what comes back."""
+"""A remover of one size on images of any: what it is shown, and what comes back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,10 +61,10 @@ def test_the_object_goes_and_the_rest_stays_to_the_bit(height: int, width: int, 
 def test_one_seed_one_removal_and_a_hash_of_its_own(build_network) -> None:
     inner = InpaintingRemover(build_network(8), SamplingConfig(steps=2))
     outer = AnySizeRemover(inner, 32)
-    picture = np.random.default_rng(2).integers(0, 256, (70, 50, 3), np.uint8)
+    image = np.random.default_rng(2).integers(0, 256, (70, 50, 3), np.uint8)
     mask = np.zeros((70, 50), bool)
     mask[20:40, 10:30] = True
-    first, again, other = (outer.remove([picture], [mask], [seed])[0] for seed in (5, 5, 6))
+    first, again, other = (outer.remove([image], [mask], [seed])[0] for seed in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     hashes = {inner.model_hash, outer.model_hash, AnySizeRemover(inner, 64).model_hash}

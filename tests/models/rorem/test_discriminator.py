@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_specs.errors import ModelError
-from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.images.tensors import images_to_tensor, masks_to_tensor
 from models.rorem.calibration import area_under_curve
 from models.rorem.discriminator import (
     ATTENTION,
@@ -31,11 +31,11 @@ CONFIG = DiscriminatorConfig(
 
 
 @pytest.fixture
-def toy(pictures, boxes):
+def toy(images, boxes):
     """(count, seed) → a review batch: YES left the clean plate, NO left the object where it was."""
 
     def draw(count: int, seed: int) -> ReviewBatch:
-        plates = [p // 4 + 96 for p in pictures(count, seed)]
+        plates = [p // 4 + 96 for p in images(count, seed)]
         masks = [boxes(8)[number % 8] for number in range(count)]
         colours = np.random.default_rng(seed).choice(np.array([0, 255], np.uint8), (count, 3))
         sources = [
@@ -44,9 +44,9 @@ def toy(pictures, boxes):
         good = [number % 2 == 0 for number in range(count)]
         removals = [p if yes else s for p, s, yes in zip(plates, sources, good, strict=True)]
         return ReviewBatch(
-            source=pictures_to_tensor(sources),
+            source=images_to_tensor(sources),
             mask=masks_to_tensor(masks),
-            removal=pictures_to_tensor(removals),
+            removal=images_to_tensor(removals),
             label=torch.tensor(good).float(),
         )
 
@@ -54,28 +54,30 @@ def toy(pictures, boxes):
 
 
 def trained(network, toy, steps: int) -> DiscriminatorNetwork:
-    judge = DiscriminatorNetwork(network, CONFIG, seed=0)
+    discriminator = DiscriminatorNetwork(network, CONFIG, seed=0)
 
     def batches(start: int, stop: int, _parts: object) -> Iterator[ReviewBatch]:
         for number in range(start, stop):
             yield toy(16, 1000 + number)
 
     config = TrainingConfig(steps=steps, learning_rate=2e-3, warmup_steps=2, ema_decay=0.8)
-    train(judge, lambda batch, noise: discriminator_loss(judge, batch, noise), batches, config)
-    return judge
+    train(
+        discriminator, lambda batch, noise: discriminator_loss(discriminator, batch, noise), batches, config
+    )
+    return discriminator
 
 
 def test_it_learns_what_is_easy_and_trains_only_lora_and_head(build_network, toy) -> None:
     network = build_network(8)
     before = {name: t.clone() for name, t in network.unet.state_dict().items()}
-    judge = trained(network, toy, steps=40)
+    discriminator = trained(network, toy, steps=40)
     test = toy(80, 1)
     with torch.no_grad():
-        logits = judge(test.source, test.mask, test.removal)
+        logits = discriminator(test.source, test.mask, test.removal)
     assert area_under_curve(logits.tolist(), (test.label > 0).tolist()) > 0.9
 
     assert all(torch.equal(t, before[name]) for name, t in network.unet.state_dict().items())
-    state = judge.backbone.state_dict()
+    state = discriminator.backbone.state_dict()
     changed = set()
     for name, tensor in state.items():
         if "lora_" in name:
@@ -85,7 +87,9 @@ def test_it_learns_what_is_easy_and_trains_only_lora_and_head(build_network, toy
     assert changed, "there is LoRA"
     untouched = DiscriminatorNetwork(network, CONFIG, seed=0).trained_state()
     moved = {
-        name for name, tensor in judge.trained_state().items() if not torch.equal(tensor, untouched[name])
+        name
+        for name, tensor in discriminator.trained_state().items()
+        if not torch.equal(tensor, untouched[name])
     }
     assert moved == set(untouched)
     assert {name.split(".")[0] for name in moved} == {"backbone", "head"}
@@ -93,9 +97,9 @@ def test_it_learns_what_is_easy_and_trains_only_lora_and_head(build_network, toy
 
 def test_before_training_lora_changes_nothing(build_network, toy) -> None:
     network, batch = build_network(8), toy(4, 2)
-    judge = DiscriminatorNetwork(network, CONFIG, seed=0).eval()
+    discriminator = DiscriminatorNetwork(network, CONFIG, seed=0).eval()
     with torch.no_grad():
-        with_lora = judge(batch.source, batch.mask, batch.removal)
+        with_lora = discriminator(batch.source, batch.mask, batch.removal)
         hidden, added = network.condition(4, 32)
         sample = torch.cat(
             [
@@ -109,39 +113,41 @@ def test_before_training_lora_changes_nothing(build_network, toy) -> None:
         hook = network.unet.mid_block.register_forward_hook(lambda _m, _i, out: seen.append(out))
         network.unet.eval()(sample, 0, hidden, added_cond_kwargs=added)
         hook.remove()
-        plain = judge.head(seen[0], batch.mask).squeeze(1)
+        plain = discriminator.head(seen[0], batch.mask).squeeze(1)
     torch.testing.assert_close(with_lora, plain)
-    lora_b = [p for name, p in judge.named_parameters() if "lora_B" in name]
+    lora_b = [p for name, p in discriminator.named_parameters() if "lora_B" in name]
     with torch.no_grad():
         lora_b[0].add_(0.1)
-        assert not torch.allclose(judge(batch.source, batch.mask, batch.removal), with_lora)
+        assert not torch.allclose(discriminator(batch.source, batch.mask, batch.removal), with_lora)
 
 
 def test_the_source_is_seen_unmasked(build_network, toy) -> None:
     """RORem's discriminator, unlike its remover, sees the object (papers.md, fact 5)."""
-    judge = DiscriminatorNetwork(build_network(8), CONFIG, seed=0).eval()
+    discriminator = DiscriminatorNetwork(build_network(8), CONFIG, seed=0).eval()
     batch = toy(2, 3)
     painted = torch.where(batch.mask > 0, -batch.source, batch.source)
     with torch.no_grad():
-        seen, other = (judge(source, batch.mask, batch.removal) for source in (batch.source, painted))
+        seen, other = (discriminator(source, batch.mask, batch.removal) for source in (batch.source, painted))
     assert not torch.allclose(seen, other)
 
 
-def test_what_is_saved_scores_the_same(build_network, toy, pictures, boxes, tmp_path: Path) -> None:
+def test_what_is_saved_scores_the_same(build_network, toy, images, boxes, tmp_path: Path) -> None:
     network = build_network(8)
-    judge = LoraDiscriminator(trained(network, toy, steps=3), CONFIG, slope=1.7, offset=-0.3, batch_size=2)
-    judge.save(tmp_path / "judge")
+    discriminator = LoraDiscriminator(
+        trained(network, toy, steps=3), CONFIG, slope=1.7, offset=-0.3, batch_size=2
+    )
+    discriminator.save(tmp_path / "judge")
     loaded = load_discriminator(tmp_path / "judge", network)
-    shown = (pictures(5, 1), boxes(5), pictures(5, 2))
-    scores = judge.score(*shown)
+    shown = (images(5, 1), boxes(5), images(5, 2))
+    scores = discriminator.score(*shown)
     np.testing.assert_allclose(loaded.score(*shown), scores, atol=1e-6)
-    logits = np.array(judge.logits(*shown))
+    logits = np.array(discriminator.logits(*shown))
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-(1.7 * logits - 0.3))), atol=1e-6)
-    assert loaded.model_hash == judge.model_hash
+    assert loaded.model_hash == discriminator.model_hash
 
 
 def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_encoded_once(
-    build_network, pictures, boxes, monkeypatch: pytest.MonkeyPatch
+    build_network, images, boxes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three sources, seven candidates, not in order; batches of three part one source's candidates."""
     network = build_network(8)
@@ -151,7 +157,7 @@ def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_enc
             if "lora_B" in name:
                 parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(len(name)))
     order = [0, 1, 0, 2, 1, 0, 2]
-    sources, masks, removals = pictures(3, 1), boxes(3), pictures(7, 2)
+    sources, masks, removals = images(3, 1), boxes(3), images(7, 2)
     encoded: list[int] = []
     encode = network.vae.encode
 
@@ -160,31 +166,29 @@ def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_enc
         return encode(batch)
 
     monkeypatch.setattr(network.vae, "encode", counted)
-    judge = LoraDiscriminator(module, CONFIG, slope=20, offset=1.5, batch_size=3)
-    scores = judge.score([sources[i].copy() for i in order], [masks[i] for i in order], removals)
+    discriminator = LoraDiscriminator(module, CONFIG, slope=20, offset=1.5, batch_size=3)
+    scores = discriminator.score([sources[i].copy() for i in order], [masks[i] for i in order], removals)
     assert sum(encoded) == 3 + 7
     with torch.no_grad():
         alone = [
-            module(
-                pictures_to_tensor([sources[i]]), masks_to_tensor([masks[i]]), pictures_to_tensor([removal])
-            )
+            module(images_to_tensor([sources[i]]), masks_to_tensor([masks[i]]), images_to_tensor([removal]))
             for i, removal in zip(order, removals, strict=True)
         ]
     expected = torch.sigmoid(20 * torch.cat(alone) + 1.5)
     np.testing.assert_allclose(scores, expected.numpy(), atol=1e-5)
     assert np.ptp(scores) > 0.01, "they differ, so that a candidate given another's source would be seen"
-    assert judge.score([], [], []) == []
+    assert discriminator.score([], [], []) == []
 
 
-def test_candidates_of_two_sizes_score_as_among_their_own(build_network, toy, pictures, boxes) -> None:
+def test_candidates_of_two_sizes_score_as_among_their_own(build_network, toy, images, boxes) -> None:
     network = build_network(8)
-    judge = LoraDiscriminator(DiscriminatorNetwork(network, CONFIG, seed=0), CONFIG, slope=20)
-    sources, masks, removals = pictures(4, 1), boxes(4), pictures(4, 2)
+    discriminator = LoraDiscriminator(DiscriminatorNetwork(network, CONFIG, seed=0), CONFIG, slope=20)
+    sources, masks, removals = images(4, 1), boxes(4), images(4, 2)
     for each in (sources, masks, removals):
         each[1] = np.tile(each[1], (2, 2, 1)[: each[1].ndim])
-    scores = judge.score(sources, masks, removals)
+    scores = discriminator.score(sources, masks, removals)
     for places in ((0, 2, 3), (1,)):
-        own = judge.score(*([each[p] for p in places] for each in (sources, masks, removals)))
+        own = discriminator.score(*([each[p] for p in places] for each in (sources, masks, removals)))
         assert [scores[p] for p in places] == pytest.approx(own, abs=1e-6)
     assert np.ptp(scores) > 1e-4
 
@@ -209,7 +213,7 @@ def test_the_hash_names_weights_settings_and_calibration(build_network) -> None:
     assert hash_of() == hashes[0]
 
 
-def test_a_judge_that_cannot_be_used_is_named(build_network, tmp_path: Path) -> None:
+def test_a_discriminator_that_cannot_be_used_is_named(build_network, tmp_path: Path) -> None:
     network, folder = build_network(8), tmp_path / "judge"
     LoraDiscriminator(DiscriminatorNetwork(network, CONFIG, 0), CONFIG).save(folder)
     weights, facts = folder / "judge.safetensors", folder / "judge.json"
@@ -266,13 +270,13 @@ def test_the_pooled_head_keeps_inside_around_and_beyond_apart() -> None:
     np.testing.assert_allclose(head(features, mask).numpy(), expected, atol=1e-6)
 
 
-def test_the_loss_sees_both_pictures_in_the_same_other_colours(build_network, toy) -> None:
+def test_the_loss_sees_both_images_in_the_same_other_colours(build_network, toy) -> None:
     """Channels in a drawn order, each scaled about black by 0.75 to 1.25, source and removal alike."""
-    judge, batch = DiscriminatorNetwork(build_network(8), CONFIG, seed=0), toy(16, 4)
+    discriminator, batch = DiscriminatorNetwork(build_network(8), CONFIG, seed=0), toy(16, 4)
     seen: list[tuple[torch.Tensor, ...]] = []
-    judge.register_forward_pre_hook(lambda _module, given: seen.append(given))
-    loss = discriminator_loss(judge, batch, Share(torch.Generator().manual_seed(1)))
-    assert discriminator_loss(judge, batch, Share(torch.Generator().manual_seed(1))) == loss
+    discriminator.register_forward_pre_hook(lambda _module, given: seen.append(given))
+    loss = discriminator_loss(discriminator, batch, Share(torch.Generator().manual_seed(1)))
+    assert discriminator_loss(discriminator, batch, Share(torch.Generator().manual_seed(1))) == loss
     (source, mask, removal), _ = seen
     assert torch.equal(mask, batch.mask)
     orders = set()
@@ -293,7 +297,7 @@ def test_the_loss_sees_both_pictures_in_the_same_other_colours(build_network, to
         orders.add(tuple(order))
     assert len(orders) >= 3
     with torch.no_grad():
-        logits = judge(source, mask, removal).double().numpy()
+        logits = discriminator(source, mask, removal).double().numpy()
     probability = 1 / (1 + np.exp(-logits))
     label = batch.label.numpy()
     expected = -(label * np.log(probability) + (1 - label) * np.log(1 - probability)).mean()

@@ -93,12 +93,12 @@ def test_a_student_begins_as_its_teacher_and_shares_its_weights(build_network) -
 
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon"])
 def test_diffusers_loads_it_in_another_process_and_removes_alike(
-    build_network, pictures, boxes, tmp_path: Path, prediction_type: str
+    build_network, images, boxes, tmp_path: Path, prediction_type: str
 ) -> None:
     network = build_network(prediction_type=prediction_type)
     save_lora(trained_student(network), tmp_path / "lora")
     few = with_lcm_lora(network, tmp_path / "lora")
-    sources, masks = pictures(2, 1), boxes(2)
+    sources, masks = images(2, 1), boxes(2)
     sampling = SamplingConfig(steps=4)
     source = torch.from_numpy(np.stack(sources)).permute(0, 3, 1, 2) / 127.5 - 1
     mask = torch.from_numpy(np.stack(masks)[:, None]).float()
@@ -134,9 +134,7 @@ def test_every_lora_layer_is_written(build_network, tmp_path: Path) -> None:
     assert all(any(f"{kind}.lora_A" in name for name in names) for kind in kinds)
 
 
-def test_kept_whole_it_needs_no_lora_and_is_known_by_its_hash(
-    build_network, pictures, boxes, tmp_path
-) -> None:
+def test_kept_whole_it_needs_no_lora_and_is_known_by_its_hash(build_network, images, boxes, tmp_path) -> None:
     network = build_network()
     save_lora(trained_student(network), tmp_path / "lora")
     few = with_lcm_lora(network, tmp_path / "lora")
@@ -145,19 +143,19 @@ def test_kept_whole_it_needs_no_lora_and_is_known_by_its_hash(
     ours, theirs = (InpaintingRemover(n, SamplingConfig()) for n in (few, kept))
     assert ours.model_hash == theirs.model_hash != InpaintingRemover(network, SamplingConfig()).model_hash
     for one, other in zip(
-        *(remover.remove(pictures(2, 1), boxes(2), [1, 2]) for remover in (ours, theirs)), strict=True
+        *(remover.remove(images(2, 1), boxes(2), [1, 2]) for remover in (ours, theirs)), strict=True
     ):
         assert np.array_equal(one, other)
     settings = json.loads((tmp_path / "kept" / "scheduler" / "scheduler_config.json").read_text())
     assert settings["_class_name"] == "LCMScheduler"
 
 
-def test_fresh_noise_between_steps_is_the_pictures_own(build_network, pictures, boxes, tmp_path) -> None:
-    """LCM draws noise at each step: a picture's is its seed's, whatever lies beside it in the batch."""
+def test_fresh_noise_between_steps_is_the_images_own(build_network, images, boxes, tmp_path) -> None:
+    """LCM draws noise at each step: an image's is its seed's, whatever lies beside it in the batch."""
     network = build_network()
     save_lora(trained_student(network), tmp_path)
     remover = InpaintingRemover(with_lcm_lora(network, tmp_path), SamplingConfig())
-    sources, masks = pictures(2, 1), boxes(2)
+    sources, masks = images(2, 1), boxes(2)
     together = remover.remove(sources, masks, [1, 2])
     swapped = remover.remove(sources[::-1], masks[::-1], [2, 1])[::-1]
     other = remover.remove(sources, masks, [1, 3])

@@ -67,21 +67,21 @@ def by_pipeline(
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction"])
 @pytest.mark.parametrize(("steps", "strength"), [(4, 1.0), (50, 0.99), (7, 0.6)])
 def test_removal_is_the_librarys_own(
-    build_network, pictures, boxes, prediction_type: str, steps: int, strength: float
+    build_network, images, boxes, prediction_type: str, steps: int, strength: float
 ) -> None:
     network = build_network(prediction_type=prediction_type)
     sampling = SamplingConfig(steps=steps, strength=strength)
-    sources, masks = pictures(2, 1), boxes(2)
+    sources, masks = images(2, 1), boxes(2)
     expected = by_pipeline(network, sources, masks, sampling)
     source = torch.from_numpy(np.stack(sources)).permute(0, 3, 1, 2) / 127.5 - 1
     mask = torch.from_numpy(np.stack(masks)[:, None]).float()
     ours = InpaintingRemover(network, sampling).sample(source, mask, SEEDS)
     np.testing.assert_allclose((ours / 2 + 0.5).clamp(0, 1).numpy(), expected, atol=1e-4)
-    assert expected.std() > 0.05, "a flat picture would compare nothing"
+    assert expected.std() > 0.05, "a flat image would compare nothing"
 
 
-def test_pictures_come_out_as_sampled_whatever_the_batch(build_network, pictures, boxes) -> None:
-    network, sources, masks = build_network(8), pictures(5, 2), boxes(5)
+def test_images_come_out_as_sampled_whatever_the_batch(build_network, images, boxes) -> None:
+    network, sources, masks = build_network(8), images(5, 2), boxes(5)
     remove = InpaintingRemover(network, SamplingConfig(batch_size=2)).remove
     removals = remove(sources, masks, range(5))
     source = torch.from_numpy(np.stack(sources)).permute(0, 3, 1, 2) / 127.5 - 1
@@ -93,10 +93,10 @@ def test_pictures_come_out_as_sampled_whatever_the_batch(build_network, pictures
     np.testing.assert_allclose(np.stack(removals), expected, atol=1.01, rtol=0)
 
 
-def test_pictures_of_two_sizes_come_out_in_their_order_each_as_among_its_own(
-    build_network, pictures, boxes
+def test_images_of_two_sizes_come_out_in_their_order_each_as_among_its_own(
+    build_network, images, boxes
 ) -> None:
-    sources, masks = pictures(4, 2), boxes(4)
+    sources, masks = images(4, 2), boxes(4)
     for place in (1, 3):
         sources[place], masks[place] = (
             np.tile(each[place], (2, 2, 1)[: each[place].ndim]) for each in (sources, masks)
@@ -108,15 +108,15 @@ def test_pictures_of_two_sizes_come_out_in_their_order_each_as_among_its_own(
         assert all(np.array_equal(removals[p], alone) for p, alone in zip(places, own, strict=True))
 
 
-def test_one_seed_one_removal(build_network, pictures, boxes) -> None:
+def test_one_seed_one_removal(build_network, images, boxes) -> None:
     remover = InpaintingRemover(build_network(8), SamplingConfig(steps=2))
-    first, again, other = (remover.remove(pictures(1, 3), boxes(1), [seed])[0] for seed in (5, 5, 6))
+    first, again, other = (remover.remove(images(1, 3), boxes(1), [seed])[0] for seed in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_the_source_inside_the_mask_is_not_looked_at_from_pure_noise(build_network, pictures, boxes) -> None:
-    sources, masks = pictures(1, 3), boxes(1)
+def test_the_source_inside_the_mask_is_not_looked_at_from_pure_noise(build_network, images, boxes) -> None:
+    sources, masks = images(1, 3), boxes(1)
     repainted = [np.where(masks[0][..., None], np.uint8(255), sources[0])]
     network = build_network(8)
 

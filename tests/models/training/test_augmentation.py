@@ -10,8 +10,8 @@ import pytest
 from models.training.augmentation import (
     ForegroundPair,
     augmented,
-    greatest_kernel,
     jittered,
+    max_kernel,
     reshaped_mask,
 )
 
@@ -29,10 +29,10 @@ def box(side: int, height: int, width: int) -> np.ndarray:
 def test_the_kernel_follows_the_papers_table(share: float, kernel: int) -> None:
     mask = np.zeros(512 * 512, bool)
     mask[: int(share * mask.size)] = True
-    assert greatest_kernel(mask.reshape(512, 512)) == kernel
+    assert max_kernel(mask.reshape(512, 512)) == kernel
     small = np.zeros(64 * 64, bool)
     small[: int(share * small.size)] = True
-    assert greatest_kernel(small.reshape(64, 64)) == max(1, round(kernel / 8))
+    assert max_kernel(small.reshape(64, 64)) == max(1, round(kernel / 8))
 
 
 def test_masks_are_dilated_and_eroded_as_often_as_the_paper_says() -> None:
@@ -57,18 +57,18 @@ def test_a_speck_is_not_eroded_away() -> None:
 
 
 def test_crops_hold_the_centroid_and_come_out_square() -> None:
-    """The pictures tell their own columns, so a crop's place and scale can be read off them."""
+    """The images tell their own columns, so a crop's place and scale can be read off them."""
     height, width, size = 90, 120, 64
     columns = np.broadcast_to(np.arange(width, dtype=np.uint8), (height, width))
     rows = np.broadcast_to(np.arange(height, dtype=np.uint8)[:, None], (height, width))
-    picture = np.stack([columns, rows, rows], axis=2)
+    image = np.stack([columns, rows, rows], axis=2)
     mask = np.zeros((height, width), bool)
     mask[80:88, 4:10] = True
     foreground = mask.copy()
     foreground[80:88, 10:30] = True
     spans, flips = [], 0
     for seed in range(200):
-        pair = ForegroundPair(picture, picture, mask, foreground)
+        pair = ForegroundPair(image, image, mask, foreground)
         found = augmented(pair, size, np.random.default_rng(seed))
         assert found.source.shape == (size, size, 3)
         assert found.mask.any(), "the centroid is inside"
@@ -77,13 +77,13 @@ def test_crops_hold_the_centroid_and_come_out_square() -> None:
         assert inner.any()
         flips += int(np.argmax(inner) > size // 2)
         spans.append(int(found.foreground.sum(1).max()))
-    assert 60 < flips < 140, "the object is at the left; half the pictures are flipped"
+    assert 60 < flips < 140, "the object is at the left; half the images are flipped"
     assert min(spans) < 26 * 64 / 85, "some crops are the short side, 90 px"
     assert max(spans) >= 20, "some are 64 px"
 
 
-def hsv(picture: np.ndarray) -> tuple[float, float, float]:
-    red, green, blue = (picture.reshape(-1, 3)[0] / 255).tolist()
+def hsv(image: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = (image.reshape(-1, 3)[0] / 255).tolist()
     return colorsys.rgb_to_hsv(red, green, blue)
 
 
@@ -100,7 +100,7 @@ def test_colours_move_within_the_papers_ranges() -> None:
     assert min(turns) < -0.045
 
 
-def test_what_is_equal_in_both_pictures_stays_equal() -> None:
+def test_what_is_equal_in_both_images_stays_equal() -> None:
     noise = np.random.default_rng(1).integers(30, 220, (9, 9, 3), np.uint8)
     truth = np.asarray(cv2.resize(noise, (64, 64)), np.uint8)
     source = truth.copy()

@@ -18,8 +18,8 @@ def test_compiled_it_learns_the_same_under_the_same_names(build_network, tmp_pat
     network = build_network(4)
     config = TrainingConfig(steps=2, batch_size=2, warmup_steps=1)
     g = torch.Generator().manual_seed(0)
-    pictures = torch.rand(2, 2, 3, 32, 32, generator=g) * 2 - 1
-    batch = TripletBatch(pictures[0], torch.ones(2, 1, 32, 32), pictures[1])
+    images = torch.rand(2, 2, 3, 32, 32, generator=g) * 2 - 1
+    batch = TripletBatch(images[0], torch.ones(2, 1, 32, 32), images[1])
     losses, weights, blocks = {}, {}, {}
     for compiled in (False, True):
         one = copy.deepcopy(network)

@@ -107,4 +107,4 @@ def test_a_batch_that_does_not_split_evenly_is_refused(fresh, batches, config) -
     with pytest.raises(
         ModelError, match="a batch of 16 does not split evenly over 1 processes with 3 samples"
     ):
-        train(fresh(), lambda *_: torch.zeros(()), batches, config, running=RunningConfig(samples_at_once=3))
+        train(fresh(), lambda *_: torch.zeros(()), batches, config, running=RunningConfig(micro_batch_size=3))

@@ -1,4 +1,4 @@
-"""Measuring a method: rows against the single pictures, and work that is done once."""
+"""Measuring a method: rows against the single images, and work that is done once."""
 
 import os
 import signal
@@ -42,13 +42,13 @@ def pairs(tmp_path: Path, write_pair) -> Path:
 def work_on(folder: Path, method: str = "telea", **quality: float) -> MeasureWork:
     return MeasureWork(
         method=method,
-        pictures=pinned(FolderSource(path=folder, size_px=48)),
+        images=pinned(FolderSource(path=folder, size_px=48)),
         metrics=MetricConfig(),
         quality=QualityConfig(**quality),
     )
 
 
-def test_a_row_is_what_the_picture_alone_gives(pairs: Path, tmp_path: Path) -> None:
+def test_a_row_is_what_the_image_alone_gives(pairs: Path, tmp_path: Path) -> None:
     told: list[int] = []
     (measurement,), rows = read_results(measure(work_on(pairs), tmp_path / "out", told.append))
     triplets = [t for t in folder_triplets(FolderConfig(path=pairs, size_px=48)) if isinstance(t, Triplet)]
@@ -125,7 +125,7 @@ def test_the_champion_is_a_workspaces_and_no_folders(pairs: Path, studio) -> Non
     found = method_remover(CHAMPION, chosen)
     assert found.model_hash == open_champion(studio.workspace.root, steps=None).remover.model_hash
     with pytest.raises(InputError, match="a folder of triplets has no champion"):
-        method_remover(CHAMPION, work_on(pairs).pictures)
+        method_remover(CHAMPION, work_on(pairs).images)
 
 
 def test_a_models_hash_is_a_method_of_its_workspace(studio, tmp_path: Path) -> None:

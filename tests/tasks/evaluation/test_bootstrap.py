@@ -17,7 +17,7 @@ def test_the_interval_is_scipys(count: int) -> None:
     ).confidence_interval
     assert found.mean == pytest.approx(values.mean())
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert found.pictures == count
+    assert found.images == count
     assert found.low < found.mean < found.high
 
 
@@ -33,6 +33,6 @@ def test_a_seed_gives_one_interval_and_another_seed_another() -> None:
     assert bootstrap_mean(values, 3) != bootstrap_mean(values, 4)
 
 
-def test_one_picture_has_no_spread() -> None:
+def test_one_image_has_no_spread() -> None:
     found = bootstrap_mean([4.0], 0)
     assert (found.low, found.mean, found.high) == (4, 4, 4)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data_specs.comparison import PictureResult
+from data_specs.comparison import ImageResult
 from data_specs.errors import InputError
 from tasks.evaluation.statistics import Measurement, read_results, results_bytes
 
@@ -13,8 +13,8 @@ MEASUREMENT = Measurement(
     metrics={"psnr": "psnr 60", "psnr_bg": "psnr_bg 60"}, effect_levels=6, rejects={"mask is empty": 2},
 )  # fmt: skip
 ROWS = [
-    PictureResult("k1", "s1", "studio:1", "telea", {"psnr": 30.25, "psnr_bg": 60.0}, True, 0.25),
-    PictureResult("k2", "s1", "studio:2", "telea", {"psnr": 12.5, "psnr_bg": math.nan}, False, 0.5),
+    ImageResult("k1", "s1", "studio:1", "telea", {"psnr": 30.25, "psnr_bg": 60.0}, True, 0.25),
+    ImageResult("k2", "s1", "studio:2", "telea", {"psnr": 12.5, "psnr_bg": math.nan}, False, 0.5),
 ]
 
 
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_and_undefined_is_null(tmp_path: Path) -> None:
     assert rows[0] == ROWS[0]
     assert rows[1].values["psnr"] == 12.5
     assert not rows[1].defined("psnr_bg")
-    # Anybody's Parquet reader sees one row a picture and method, with a null where nothing was measured.
+    # Anybody's Parquet reader sees one row an image and method, with a null where nothing was measured.
     table = pq.read_table(path)
     assert table.column_names == ["key", "scene", "origin", "method", "success", "seconds", "psnr", "psnr_bg"]
     assert table["psnr_bg"].to_pylist() == [60.0, None]

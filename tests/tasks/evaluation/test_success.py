@@ -1,4 +1,4 @@
-"""Assessment on pictures whose every difference is placed by hand."""
+"""Assessment on images whose every difference is placed by hand."""
 
 import math
 
@@ -29,10 +29,10 @@ def mask() -> np.ndarray:
 
 @pytest.fixture
 def source(plate: np.ndarray) -> np.ndarray:
-    picture = plate.copy()
-    picture[OBJECT] = (220, 30, 30)
-    picture[SHADOW] -= 60
-    return picture
+    image = plate.copy()
+    image[OBJECT] = (220, 30, 30)
+    image[SHADOW] -= 60
+    return image
 
 
 def test_the_truth_itself_is_a_success(source: np.ndarray, mask: np.ndarray, plate: np.ndarray) -> None:
@@ -58,7 +58,7 @@ def test_what_is_left_is_named(source: np.ndarray, mask: np.ndarray, plate: np.n
 
 
 def test_the_largest_connected_spot_decides(source: np.ndarray, mask: np.ndarray, plate: np.ndarray) -> None:
-    """Three crumbs of 3×3 pass where the same pixels in one piece do not: 0.3 % of the picture is 12.3 px."""
+    """Three crumbs of 3×3 pass where the same pixels in one piece do not: 0.3 % of the image is 12.3 px."""
     crumbs, lump = plate.copy(), plate.copy()
     for row in (21, 27, 33):
         crumbs[row : row + 3, 14:17] += 50
@@ -84,7 +84,7 @@ def test_texture_and_faint_differences_are_not_judged(
 def test_pixels_that_touch_by_a_corner_are_connected(
     source: np.ndarray, mask: np.ndarray, plate: np.ndarray
 ) -> None:
-    sharp = QualityConfig(blur_share=0.004)
+    sharp = QualityConfig(blur_fraction=0.004)
     for shift, success in ((3, False), (5, True)):
         removal = plate.copy()
         removal[22:25, 12:15] += 80
@@ -98,20 +98,18 @@ def test_one_channel_is_enough_to_be_seen(source: np.ndarray, mask: np.ndarray, 
     assert assess(tinted, source, mask, plate, QUALITY).reason == "left-over"
 
 
-def test_the_blur_scales_with_the_picture(source: np.ndarray, mask: np.ndarray, plate: np.ndarray) -> None:
+def test_the_blur_scales_with_the_image(source: np.ndarray, mask: np.ndarray, plate: np.ndarray) -> None:
     large_source, large_mask, large_plate = (
-        picture.repeat(4, axis=0).repeat(4, axis=1) for picture in (source, mask, plate)
+        image.repeat(4, axis=0).repeat(4, axis=1) for image in (source, mask, plate)
     )
     checks = (np.indices(large_mask.shape) // 4).sum(0) % 2
     removal = (large_plate.astype(int) + 30 * (2 * checks - 1)[..., None]).astype(np.uint8)
     assert assess(removal, large_source, large_mask, large_plate, QUALITY).success
 
 
-def test_the_thresholds_scale_with_the_picture(
-    source: np.ndarray, mask: np.ndarray, plate: np.ndarray
-) -> None:
-    def grow(picture: np.ndarray) -> np.ndarray:
-        return picture.repeat(3, axis=0).repeat(3, axis=1)
+def test_the_thresholds_scale_with_the_image(source: np.ndarray, mask: np.ndarray, plate: np.ndarray) -> None:
+    def grow(image: np.ndarray) -> np.ndarray:
+        return image.repeat(3, axis=0).repeat(3, axis=1)
 
     for length in (2, 3, 8):
         removal = plate.copy()

@@ -1,4 +1,4 @@
-"""What is measured on: counts against the shards', and names that follow the pictures."""
+"""What is measured on: counts against the shards', and names that follow the images."""
 
 import shutil
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_origins_are_chosen_by_their_beginning(whole) -> None:
         list(read_set(pinned(VersionSet(workspace=root, origin="clip:"))))
 
 
-def test_the_name_follows_the_pictures_not_the_place(whole, studio, tmp_path: Path) -> None:
+def test_the_name_follows_the_images_not_the_place(whole, studio, tmp_path: Path) -> None:
     root, number = whole
     shutil.copytree(root, tmp_path / "copy")
     here = set_digest(pinned(VersionSet(workspace=root)))

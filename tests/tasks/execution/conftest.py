@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from data_specs.shard import ShardRef
-from tasks.execution import WorkersConfig, do_shard
+from tasks.execution import WorkersConfig, run_shard
 from tasks.rorem.propose import ProposeWork
 from tasks.sources.synthetic.shards import film
 from tasks.storage.dataset import verify_dataset
@@ -48,7 +48,7 @@ def made_by(
     """All shards, two threads asking at once, as a flow's task runs do; ``meanwhile`` runs beside them."""
 
     def make(work: ProposeWork) -> ShardRef:
-        return do_shard(workers, workspace, "propose", work.digest, propose_counted, work)
+        return run_shard(workers, workspace, "propose", work.digest, propose_counted, work)
 
     with ThreadPoolExecutor(3) as threads:
         beside = threads.submit(meanwhile)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from data_specs.errors import DiskFullError, InputError, WorkerError
-from tasks.execution import do_shard
 from tasks.execution import local_executors as registry
+from tasks.execution import run_shard
 from tasks.execution.executor import INLINE, TRIES, Pool, ProcessesConfig
 from tasks.execution.local_executors import ProcessSlot, open_workers, workers_of
 from tasks.rorem.propose import propose
@@ -67,10 +67,10 @@ def test_seconds_are_those_of_the_worker(pair: Pool) -> None:
 
 def test_a_worker_with_another_ledger_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, workspace = ProcessesConfig(count=1), Workspace.open(tmp_path / "workspace")
-    assert do_shard(one, workspace, "x", "1", jobs.own_pid) != os.getpid()
+    assert run_shard(one, workspace, "x", "1", jobs.own_pid) != os.getpid()
     monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:///{tmp_path / 'other.sqlite'}")
     with pytest.raises(WorkerError, match=r"ledger is not the flow's; .* with the same CLEANPLATE_LEDGER"):
-        do_shard(one, workspace, "x", "2", jobs.own_pid)
+        run_shard(one, workspace, "x", "2", jobs.own_pid)
     used = workers_of(one)
     assert isinstance(used, Pool)
     used.close()

@@ -7,30 +7,30 @@ from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.cutout import cut_out
-from tasks.objectclear.plate import PlateConfig, studio_plate
+from tasks.objectclear.plate import PlateConfig, synthetic_plate
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import Shot, StudioConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, make_shot
 from tasks.sources.synthetic.scene import World
 
-WORLD = World(grounds="mixed", gloss_share=0.2, max_objects=2)
+WORLD = World(grounds="mixed", gloss_fraction=0.2, max_objects=2)
 SIZE = 128
 
 
 @pytest.fixture(scope="session")
-def shots() -> list[Shot]:
-    return [make_shot(StudioConfig(world=WORLD, size_px=SIZE, seed=31), number) for number in range(60)]
+def shots() -> list[SyntheticSample]:
+    return [make_shot(SyntheticConfig(world=WORLD, size_px=SIZE, seed=31), number) for number in range(60)]
 
 
 @pytest.fixture(scope="session")
-def cutouts(shots: list[Shot]) -> list[Cutout]:
+def cutouts(shots: list[SyntheticSample]) -> list[Cutout]:
     made = [cut_out(as_captured_pair(shot, "train")) for shot in shots]
     return [each for each in made if isinstance(each, Cutout)]
 
 
 @pytest.fixture(scope="session")
 def plates() -> list[Plate]:
-    config = StudioConfig(world=WORLD, size_px=SIZE, seed=31)
-    made = [studio_plate(config, number, PlateConfig()) for number in range(12)]
+    config = SyntheticConfig(world=WORLD, size_px=SIZE, seed=31)
+    made = [synthetic_plate(config, number, PlateConfig()) for number in range(12)]
     return [each for each in made if isinstance(each, Plate)]
 
 
@@ -46,7 +46,7 @@ def flat_plate() -> Plate:
         scene="flat scene",
         split="train",
         origin="hand",
-        picture=np.full((200, 240, 3), 128, np.uint8),
+        image=np.full((200, 240, 3), 128, np.uint8),
         ground=ground,
         depth=depth.astype(np.float32),
         focal_px=240.0,

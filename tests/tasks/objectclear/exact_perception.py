@@ -6,18 +6,18 @@ import cv2
 import numpy as np
 
 from data_specs.arrays import Depth, Mask, RgbImage
-from data_specs.captured_pair import CapturedPair, PicturePair
+from data_specs.captured_pair import CapturedPair, ImagePair
 from data_specs.detection import Box, ClassMap, Detection, SurfaceClass
 from tasks.objectclear.perception import Perception
 
 
 class ExactPerception:
-    """Answers for one captured pair, whatever picture it is shown; moved as the source is cut."""
+    """Answers for one captured pair, whatever image it is shown; moved as the source is cut."""
 
     model_hash = "exact"
 
     def __init__(self, truth: CapturedPair, offset: tuple[int, int] = (0, 0)) -> None:
-        """``offset``: row and column of the truth that the shown pictures begin at."""
+        """``offset``: row and column of the truth that the shown images begin at."""
         self._truth, self._offset = truth, offset
 
     def detect(self, source: RgbImage) -> list[Detection]:
@@ -49,9 +49,9 @@ def exact(truth: CapturedPair, offset: tuple[int, int] = (0, 0)) -> Perception:
     return Perception(knows, knows, knows, knows)
 
 
-def as_pictures(truth: CapturedPair) -> PicturePair:
+def as_images(truth: CapturedPair) -> ImagePair:
     """The pair without anything that is known of it."""
-    return PicturePair(
+    return ImagePair(
         key=truth.key,
         scene=truth.scene,
         split=truth.split,

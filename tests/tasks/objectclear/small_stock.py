@@ -41,6 +41,6 @@ def compose_work(
         plates=(refs[1],),
         first=first,
         count=count,
-        two_share=0.5,
+        two_object_probability=0.5,
         compose=ComposeConfig(seed=4),
     )

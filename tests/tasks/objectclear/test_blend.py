@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tasks.objectclear.blend import Layer, blend, seen_of
+from tasks.objectclear.blend import Layer, blend, visible_masks
 
 HEIGHT, WIDTH = 12, 14
 # Half the pixels of real layers are empty or full; drawn bytes alone would hardly ever be.
@@ -38,7 +38,7 @@ def test_removing_any_layer_changes_nothing_outside_its_foreground(
 ) -> None:
     source = blend(plate, drawn)
     touched = np.zeros((HEIGHT, WIDTH), bool)
-    for number, (mask, foreground) in enumerate(seen_of(drawn, (HEIGHT, WIDTH))):
+    for number, (mask, foreground) in enumerate(visible_masks(drawn, (HEIGHT, WIDTH))):
         ground_truth = blend(plate, drawn[:number] + drawn[number + 1 :])
         assert np.array_equal(source[~foreground], ground_truth[~foreground])
         assert not (mask & ~foreground).any()
@@ -83,7 +83,7 @@ def test_a_shadow_falls_on_the_object_behind_it_but_not_on_the_one_before_it() -
 
 def test_a_hidden_object_is_in_no_mask_where_it_is_hidden() -> None:
     far, near = one(80, matte=255, colour=10), one(0, matte=255, colour=20)
-    (mask, foreground), (over, _) = seen_of([far, near], (6, 6))
+    (mask, foreground), (over, _) = visible_masks([far, near], (6, 6))
     assert not mask.any()
     assert not foreground.any()
     assert over.sum() == 16

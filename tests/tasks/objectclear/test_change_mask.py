@@ -8,7 +8,7 @@ from data_specs.arrays import RgbImage
 from tasks.objectclear.align import align_pair
 from tasks.objectclear.change_mask import DifferenceConfig, changed_region
 from tasks.objectclear.object_mask import mask_iou
-from tasks.sources.synthetic.samples import Shot
+from tasks.sources.synthetic.samples import SyntheticSample
 
 CONFIG = DifferenceConfig()
 
@@ -37,7 +37,7 @@ def test_a_faint_shadow_alone_is_no_certain_change() -> None:
 
 
 @pytest.mark.parametrize(("side", "seen"), [(8, False), (13, True)])
-def test_crumbs_are_dropped_by_their_share_of_the_picture(side: int, seen: bool) -> None:
+def test_crumbs_are_dropped_by_their_share_of_the_image(side: int, seen: bool) -> None:
     empty = np.full((200, 200, 3), 90, np.uint8)
     full = empty.copy()
     full[50 : 50 + side, 50 : 50 + side] = 220
@@ -61,11 +61,11 @@ def test_noise_raises_the_level_and_is_not_change() -> None:
     grain = np.random.default_rng(3)
     first, second = (np.rint(120 + grain.normal(0, 6, (160, 160, 3))).astype(np.uint8) for _ in range(2))
     assert not changed_region(first, second, CONFIG).any()
-    deaf = DifferenceConfig(above_noise=0, weak=0.005, strong=0.01, least_area_share=0)
+    deaf = DifferenceConfig(above_noise=0, weak=0.005, strong=0.01, min_area_fraction=0)
     assert changed_region(first, second, deaf).any()
 
 
-def test_object_and_effect_of_the_studio_through_jpeg(shots: list[Shot]) -> None:
+def test_object_and_effect_of_the_studio_through_jpeg(shots: list[SyntheticSample]) -> None:
     agreed = []
     for shot in shots[:30]:
         aligned = align_pair(_through_jpeg(shot.source), _through_jpeg(shot.ground_truth))
@@ -74,6 +74,6 @@ def test_object_and_effect_of_the_studio_through_jpeg(shots: list[Shot]) -> None
     assert np.median(agreed) > 0.88
 
 
-def _through_jpeg(picture: RgbImage) -> RgbImage:
-    data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+def _through_jpeg(image: RgbImage) -> RgbImage:
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)

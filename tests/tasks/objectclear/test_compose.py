@@ -32,8 +32,8 @@ def drawn(draw: int, plates: list[Plate], cutouts: list[Cutout]) -> list[Composi
 
 
 @pytest.fixture(scope="module")
-def pictures(plates: list[Plate], cutouts: list[Cutout]) -> list[list[Composite]]:
-    """The composites of a thousand pictures, picture by picture."""
+def images(plates: list[Plate], cutouts: list[Cutout]) -> list[list[Composite]]:
+    """The composites of a thousand images, image by image."""
     made: list[list[Composite]] = []
     draw = 0
     while len(made) < WANTED:
@@ -45,11 +45,9 @@ def pictures(plates: list[Plate], cutouts: list[Cutout]) -> list[list[Composite]
     return made
 
 
-def test_nothing_changes_outside_the_foregrounds(
-    pictures: list[list[Composite]], plates: list[Plate]
-) -> None:
-    by_key = {plate.key: plate.picture for plate in plates}
-    for composites in pictures:
+def test_nothing_changes_outside_the_foregrounds(images: list[list[Composite]], plates: list[Plate]) -> None:
+    by_key = {plate.key: plate.image for plate in plates}
+    for composites in images:
         touched = np.zeros(composites[0].mask.shape, bool)
         for each in composites:
             assert each.mask.any()
@@ -66,12 +64,12 @@ def test_nothing_changes_outside_the_foregrounds(
             assert np.array_equal(composites[0].ground_truth[~other], plate[~other])
 
 
-def test_every_object_stands_on_the_ground(pictures: list[list[Composite]], plates: list[Plate]) -> None:
+def test_every_object_stands_on_the_ground(images: list[list[Composite]], plates: list[Plate]) -> None:
     """To 2 px: the distance of the lowest seen tenth's lower edge to the plate's ground, column by column."""
     off_ground = {
         plate.key: cv2.distanceTransform((~plate.ground).astype(np.uint8), cv2.DIST_L2, 5) for plate in plates
     }
-    for composites in pictures:
+    for composites in images:
         for each in composites:
             placed = each.objects[each.removed]
             distance = off_ground[each.plate]
@@ -87,7 +85,7 @@ def test_every_object_stands_on_the_ground(pictures: list[list[Composite]], plat
 
 
 def test_objects_have_the_size_their_depth_asks_for(
-    pictures: list[list[Composite]], plates: list[Plate], cutouts: list[Cutout]
+    images: list[list[Composite]], plates: list[Plate], cutouts: list[Cutout]
 ) -> None:
     """Metres on the plate equal metres in the capture (width · depth / focal length).
 
@@ -96,7 +94,7 @@ def test_objects_have_the_size_their_depth_asks_for(
     ratios = []
     by_plate = {plate.key: plate for plate in plates}
     by_cutout = {cutout.key: cutout for cutout in cutouts}
-    for composites in pictures:
+    for composites in images:
         each = composites[-1]
         placed, plate = each.objects[-1], by_plate[each.plate]
         cutout = by_cutout[placed.cutout]
@@ -111,12 +109,12 @@ def test_objects_have_the_size_their_depth_asks_for(
 
 
 def test_two_objects_agree_in_light_and_hardly_hide_each_other(
-    pictures: list[list[Composite]], plates: list[Plate], cutouts: list[Cutout]
+    images: list[list[Composite]], plates: list[Plate], cutouts: list[Cutout]
 ) -> None:
     by_plate = {plate.key: plate for plate in plates}
     lights = {cutout.key: cutout.shadow_class for cutout in cutouts}
     kinds: Counter[int] = Counter()
-    for composites in pictures:
+    for composites in images:
         placed = composites[0].objects
         kinds[len(placed)] += 1
         assert len(placed) == len(composites)
@@ -129,9 +127,9 @@ def test_two_objects_agree_in_light_and_hardly_hide_each_other(
 
 
 def test_keys_differ_and_lineage_is_whole(
-    pictures: list[list[Composite]], plates: list[Plate], cutouts: list[Cutout]
+    images: list[list[Composite]], plates: list[Plate], cutouts: list[Cutout]
 ) -> None:
-    every = [each for composites in pictures for each in composites]
+    every = [each for composites in images for each in composites]
     assert len({each.key for each in every}) == len(every)
     scenes = {part.key: part.scene for part in [*plates, *cutouts]}
     for each in every:
@@ -141,7 +139,7 @@ def test_keys_differ_and_lineage_is_whole(
 
 
 def test_encoded_as_jpeg_the_background_is_the_plates_own_jpeg(
-    pictures: list[list[Composite]], plates: list[Plate]
+    images: list[list[Composite]], plates: list[Plate]
 ) -> None:
     """In 8×8 blocks that no object touches, to the bit: the codec works block by block."""
     settings = [
@@ -150,11 +148,11 @@ def test_encoded_as_jpeg_the_background_is_the_plates_own_jpeg(
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     ]
-    for composites in pictures[:100]:
+    for composites in images[:100]:
         if len(composites) > 1:
             continue
         plate = next(each for each in plates if each.key == composites[0].plate)
-        coded = cv2.imencode(".jpg", plate.picture[..., ::-1], settings)[1]
+        coded = cv2.imencode(".jpg", plate.image[..., ::-1], settings)[1]
         expected = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[..., ::-1]
         back = decode_composite(encode_composite(composites[0], "jpeg"))
         side = len(plate.ground) // 8
@@ -177,15 +175,15 @@ import hashlib
 from data_specs.cutout import Cutout
 from tasks.objectclear.composite import ComposeConfig, compose
 from tasks.objectclear.cutout import cut_out
-from tasks.objectclear.plate import studio_plate
+from tasks.objectclear.plate import synthetic_plate
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.objectclear.plate import PlateConfig
 from tasks.storage.shards import encode_composite
 from tasks.sources.synthetic.scene import World
-from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
 
-config = StudioConfig(world=World(grounds="mixed"), size_px=96, seed=8)
-plate = studio_plate(config, 2, PlateConfig())
+config = SyntheticConfig(world=World(grounds="mixed"), size_px=96, seed=8)
+plate = synthetic_plate(config, 2, PlateConfig())
 digest = hashlib.sha256()
 for number in range(12):
     cutout = cut_out(as_captured_pair(make_shot(config, number), "train"))

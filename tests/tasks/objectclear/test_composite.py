@@ -65,21 +65,21 @@ def test_parts_of_another_split_are_never_drawn(
     assert {each.cutout for composite in composites for each in composite.objects} <= of_test
 
 
-def test_a_shards_pictures_are_let_go_with_it(
+def test_a_shards_images_are_let_go_with_it(
     workspace: Workspace, cutouts: list[Cutout], plates: list[Plate]
 ) -> None:
     work = compose_work(stocked(workspace, cutouts, plates))
     gc.collect()
     gc.disable()
     try:
-        known = pictures_held()
+        known = images_held()
         assert compose_draws(workspace, work).shard is not None
-        assert pictures_held() == known, "left for Python's search for circles, they pile up over shards"
+        assert images_held() == known, "left for Python's search for circles, they pile up over shards"
     finally:
         gc.enable()
 
 
-def pictures_held() -> int:
+def images_held() -> int:
     return sum(isinstance(each, Cutout | Plate) for each in gc.get_objects())
 
 
@@ -93,7 +93,7 @@ def test_cut_outs_larger_than_every_plate_are_refused_with_the_reason(
     assert made.refused is not None
     with ShardReader(workspace, [made.refused]) as reader:
         shown = decode_refused(reader[0])
-    assert set(shown.pictures) >= {"picture", "cutout_0"}
+    assert set(shown.images) >= {"image", "cutout_0"}
 
 
 def test_cut_outs_that_all_have_one_light_still_compose(

@@ -14,11 +14,11 @@ from tasks.objectclear.ground import contact_of, foot_of
 from tasks.objectclear.layers import effect_layer, soft_matte
 from tasks.objectclear.object_mask import mask_iou
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import Shot
+from tasks.sources.synthetic.samples import SyntheticSample
 
 
 @pytest.fixture(scope="module")
-def pairs(shots: list[Shot]) -> list[CapturedPair]:
+def pairs(shots: list[SyntheticSample]) -> list[CapturedPair]:
     return [as_captured_pair(shot, "train") for shot in shots]
 
 
@@ -26,7 +26,7 @@ def over(cutout: Cutout, plate: np.ndarray) -> np.ndarray:
     """The formula in the record's docstring, in float64; shares no code with the product's blending."""
     matte = cutout.matte[..., None] / 255
     lit = plate * (1 - cutout.darkening / 255) + cutout.brightening
-    return matte * cutout.picture + (1 - matte) * np.clip(lit, 0, 255)
+    return matte * cutout.image + (1 - matte) * np.clip(lit, 0, 255)
 
 
 def test_a_layer_over_its_own_plate_gives_back_the_capture(pairs: list[CapturedPair]) -> None:
@@ -79,7 +79,7 @@ def test_the_shadow_goes_on_under_the_objects_edge() -> None:
     assert not darkening[10, :20].any()
 
 
-def test_a_soft_matte_is_nearer_the_studios_coverage_than_the_mask(shots: list[Shot]) -> None:
+def test_a_soft_matte_is_nearer_the_studios_coverage_than_the_mask(shots: list[SyntheticSample]) -> None:
     soft_errors, hard_errors = [], []
     for shot in shots:
         rim = (shot.matte > 0) & (shot.matte < 1)
@@ -90,7 +90,7 @@ def test_a_soft_matte_is_nearer_the_studios_coverage_than_the_mask(shots: list[S
     assert np.mean(soft_errors) < 0.6 * np.mean(hard_errors)
 
 
-def test_a_soft_matte_keeps_a_true_edge_and_mends_one_that_is_off(shots: list[Shot]) -> None:
+def test_a_soft_matte_keeps_a_true_edge_and_mends_one_that_is_off(shots: list[SyntheticSample]) -> None:
     """Cut at half it is the mask again where that was right, and nearer the truth where it was not."""
     kept, mended, moved = [], [], []
     for shot in shots:

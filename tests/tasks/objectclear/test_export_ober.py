@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from datasets import Image as PictureFeature
+from datasets import Image as ImageFeature
 from datasets import load_dataset
 from PIL import Image
 
@@ -24,14 +24,14 @@ from tests.tasks.objectclear.small_stock import compose_work, stocked
 
 __all__ = ["cutouts", "plates", "shots"]
 
-PICTURES = ("input", "gt", "object_mask", "object_effect_mask")
+IMAGES = ("input", "gt", "object_mask", "object_effect_mask")
 
 
 @pytest.fixture
 def composed(tmp_path: Path, cutouts: list[Cutout], plates: list[Plate]) -> Workspace:
     workspace = Workspace.open(tmp_path / "workspace")
     work = compose_work(stocked(workspace, cutouts, plates), count=12)
-    compose_draws(workspace, work.model_copy(update={"picture_format": "jpeg"}))
+    compose_draws(workspace, work.model_copy(update={"image_format": "jpeg"}))
     return workspace
 
 
@@ -60,19 +60,19 @@ def test_every_row_is_a_composite_and_the_bytes_are_the_shards(composed: Workspa
             assert (row["subset"], row["split"]) == ("simulated", "train")
 
 
-def test_the_metadata_names_the_pictures_as_pictures(composed: Workspace, tmp_path: Path) -> None:
+def test_the_metadata_names_the_images_as_images(composed: Workspace, tmp_path: Path) -> None:
     export_ober(composed, tmp_path)
     schema = pq.read_schema(next((tmp_path / "data").iterdir()))
-    assert schema.names == [*PICTURES, "subset", "split"]
+    assert schema.names == [*IMAGES, "subset", "split"]
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-    assert {name for name, each in features.items() if each == {"_type": "Image"}} == set(PICTURES)
+    assert {name for name, each in features.items() if each == {"_type": "Image"}} == set(IMAGES)
     assert features["split"] == {"dtype": "string", "_type": "Value"}
-    for name in PICTURES:
+    for name in IMAGES:
         field = schema.field(name).type
         assert [(each.name, str(each.type)) for each in field] == [("bytes", "binary"), ("path", "string")]
 
 
-def test_datasets_loads_it_by_split_with_pictures_as_pictures(
+def test_datasets_loads_it_by_split_with_images_as_images(
     composed: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the order of the shards, all files of a split as one; nothing is asked of any network."""
@@ -82,10 +82,8 @@ def test_datasets_loads_it_by_split_with_pictures_as_pictures(
     loaded: Any = load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
     assert list(loaded) == ["train"]
     table = loaded["train"]
-    assert table.column_names == [*PICTURES, "subset", "split"]
-    assert {name for name, each in table.features.items() if isinstance(each, PictureFeature)} == set(
-        PICTURES
-    )
+    assert table.column_names == [*IMAGES, "subset", "split"]
+    assert {name for name, each in table.features.items() if isinstance(each, ImageFeature)} == set(IMAGES)
     with ShardReader(composed, composed.ledger().shards(stage="composites")) as reader:
         assert len(table) == len(reader) == rows["train"] > 5
         composites = [decode_composite(reader[place]) for place in range(len(reader))]
@@ -93,7 +91,7 @@ def test_datasets_loads_it_by_split_with_pictures_as_pictures(
     assert set(table["split"]) == {"train"}
     for row, composite in zip(table, composites, strict=True):
         height, width = composite.mask.shape
-        assert {row[name].size for name in PICTURES} == {(width, height)}
+        assert {row[name].size for name in IMAGES} == {(width, height)}
         assert (row["input"].mode, row["object_mask"].mode) == ("RGB", "1")
         assert np.array_equal(np.asarray(row["object_mask"]), composite.mask)
         assert np.array_equal(np.asarray(row["object_effect_mask"]), composite.foreground)

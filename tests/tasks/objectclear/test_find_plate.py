@@ -1,4 +1,4 @@
-"""A picture of which nothing is known becomes a plate, or a reject that says why."""
+"""An image of which nothing is known becomes a plate, or a reject that says why."""
 
 from dataclasses import dataclass
 
@@ -15,22 +15,22 @@ from models.perception.registry import build_depth_estimator, build_ground_segme
 from tasks.objectclear.ground import FlatGroundConfig
 from tasks.objectclear.plate import PlateConfig, find_plate
 from tasks.sources.backgrounds import ClipBackground, read_backgrounds
-from tasks.training.perception.samples import SeenSurfaces, studio_surfaces
+from tasks.training.perception.samples import SeenSurfaces, synthetic_surfaces
 
 FLATNESS = FlatGroundConfig()
 
 
 @dataclass(frozen=True)
 class Knows:
-    """Answers with what it holds of a picture or its mirror image, perfectly or wrongly."""
+    """Answers with what it holds of an image or its mirror image, perfectly or wrongly."""
 
-    picture: RgbImage
+    image: RgbImage
     classes: ClassMap
     depth: Depth
     model_hash: str = "knows"
 
     def classify(self, source: RgbImage) -> ClassMap:
-        return self.classes if np.array_equal(source, self.picture) else self.classes[:, ::-1]
+        return self.classes if np.array_equal(source, self.image) else self.classes[:, ::-1]
 
     def estimate(self, source: RgbImage) -> Depth:
         return self.depth
@@ -45,18 +45,18 @@ def found(seen: SeenSurfaces, knows: Knows) -> Plate | Reject:
         scene="scene",
         split="train",
         origin="here",
-        picture=seen.picture,
+        image=seen.image,
         focal_px=seen.focal_px,
     )
 
 
 @pytest.fixture(scope="module")
 def seen() -> SeenSurfaces:
-    return studio_surfaces(3, "measure", 128)
+    return synthetic_surfaces(3, "measure", 128)
 
 
 def test_an_empty_scene_is_a_plate_with_its_ground_depth_and_horizon(seen: SeenSurfaces) -> None:
-    plate = found(seen, Knows(seen.picture, seen.classes, seen.depth))
+    plate = found(seen, Knows(seen.image, seen.classes, seen.depth))
     assert isinstance(plate, Plate)
     assert not plate.ground[seen.classes != SurfaceClass.GROUND].any()
     assert plate.ground[seen.classes == SurfaceClass.GROUND].mean() > 0.9
@@ -68,7 +68,7 @@ def test_an_empty_scene_is_a_plate_with_its_ground_depth_and_horizon(seen: SeenS
 def test_depth_is_infinite_where_the_classes_see_sky(seen: SeenSurfaces) -> None:
     classes = seen.classes.copy()
     classes[:10] = SurfaceClass.SKY
-    plate = found(seen, Knows(seen.picture, classes, np.minimum(seen.depth, 80)))
+    plate = found(seen, Knows(seen.image, classes, np.minimum(seen.depth, 80)))
     assert isinstance(plate, Plate)
     assert np.isinf(plate.depth[:10]).all()
 
@@ -77,8 +77,8 @@ def test_refusals_say_why(seen: SeenSurfaces) -> None:
     no_ground = np.full_like(seen.classes, SurfaceClass.WALL)
     wall = np.full_like(seen.depth, 5)
     cases = [
-        (Knows(seen.picture, no_ground, seen.depth), RejectReason.NO_GROUND),
-        (Knows(seen.picture, np.zeros_like(no_ground), wall), RejectReason.NOT_FLAT),
+        (Knows(seen.image, no_ground, seen.depth), RejectReason.NO_GROUND),
+        (Knows(seen.image, np.zeros_like(no_ground), wall), RejectReason.NOT_FLAT),
     ]
     for knows, reason in cases:
         refused = found(seen, knows)
@@ -86,7 +86,7 @@ def test_refusals_say_why(seen: SeenSurfaces) -> None:
         assert (refused.source, refused.name, refused.reason) == ("plate", "here", reason)
     painted = found(seen, cases[1][0])
     assert isinstance(painted, Reject)
-    assert "100.0% of the picture is ground, 0.0% flat ground" in painted.detail
+    assert "100.0% of the image is ground, 0.0% flat ground" in painted.detail
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,17 @@ class Wavers(Knows):
 
     def classify(self, source: RgbImage) -> ClassMap:
         said = super().classify(source).copy()
-        if not np.array_equal(source, self.picture):
+        if not np.array_equal(source, self.image):
             said[:, : self.columns] = SurfaceClass.OBJECT
         return said
 
 
 @pytest.mark.parametrize(("columns", "known"), [(3, True), (4, False)])
-def test_who_says_otherwise_of_the_mirror_image_does_not_know_the_picture(
+def test_who_says_otherwise_of_the_mirror_image_does_not_know_the_image(
     seen: SeenSurfaces, columns: int, known: bool
 ) -> None:
-    """3 of 128 columns are 2.3 % of the picture, 4 are 3.1 %; asked for is at most 3."""
-    made = found(seen, Wavers(seen.picture, seen.classes, seen.depth, columns=columns))
+    """3 of 128 columns are 2.3 % of the image, 4 are 3.1 %; asked for is at most 3."""
+    made = found(seen, Wavers(seen.image, seen.classes, seen.depth, columns=columns))
     assert isinstance(made, Plate) == known
     if isinstance(made, Reject):
         assert (made.reason, made.detail) == (
@@ -128,7 +128,7 @@ def test_the_shipped_models_do_not_take_the_clips_street_for_a_plate() -> None:
         scene=background.scene,
         split=background.split,
         origin=background.origin,
-        picture=background.picture,
+        image=background.image,
         focal_px=background.focal_px,
     )
     assert isinstance(refused, Reject)
@@ -142,7 +142,7 @@ def test_the_shipped_models_find_plates_in_unseen_scenes() -> None:
     )
     true, claimed, right, plates = 0, 0, 0, 0
     for index in range(24):
-        scene = studio_surfaces(index, "measure", 128)
+        scene = synthetic_surfaces(index, "measure", 128)
         plate = find_plate(
             segmenter,
             estimator,
@@ -151,7 +151,7 @@ def test_the_shipped_models_find_plates_in_unseen_scenes() -> None:
             scene="scene",
             split="test",
             origin="studio",
-            picture=scene.picture,
+            image=scene.image,
             focal_px=scene.focal_px,
         )
         ground = scene.classes == SurfaceClass.GROUND

@@ -5,7 +5,7 @@ import pytest
 
 from data_specs.detection import SurfaceClass
 from tasks.objectclear.ground import FlatGroundConfig, fit_ground_plane, flat_ground
-from tasks.training.perception.samples import studio_surfaces
+from tasks.training.perception.samples import synthetic_surfaces
 
 FOCAL, HEIGHT, WIDTH = 110.0, 96, 128
 CONFIG = FlatGroundConfig()
@@ -99,7 +99,7 @@ def test_small_islands_are_dropped() -> None:
     classes[50:55, 10:15] = SurfaceClass.GROUND
     depth = met(*FLOOR)
     assert not flat_ground(classes, depth, FOCAL, CONFIG)[50:55].any()
-    kept = flat_ground(classes, depth, FOCAL, FlatGroundConfig(least_island_share=0))
+    kept = flat_ground(classes, depth, FOCAL, FlatGroundConfig(min_island_fraction=0))
     assert kept[50:55, 10:15].any()
 
 
@@ -112,7 +112,7 @@ def test_the_unit_of_depth_does_not_matter(unit: float) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (2, 2), (40, 3)])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0, -1, 4])
-def test_pictures_too_small_or_of_unknown_depth_have_no_ground(shape: tuple[int, int], value: float) -> None:
+def test_images_too_small_or_of_unknown_depth_have_no_ground(shape: tuple[int, int], value: float) -> None:
     classes = np.full(shape, SurfaceClass.GROUND, np.uint8)
     assert not flat_ground(classes, np.full(shape, value, np.float32), FOCAL, CONFIG).any()
 
@@ -120,7 +120,7 @@ def test_pictures_too_small_or_of_unknown_depth_have_no_ground(shape: tuple[int,
 @pytest.mark.parametrize("index", [1, 2, 4, 5])
 def test_the_studios_floor_is_found_by_the_distance_of_its_points(index: int) -> None:
     """A second way: each pixel's point in space, and its distance from the plane through the true floor."""
-    seen = studio_surfaces(index, "measure", 96)
+    seen = synthetic_surfaces(index, "measure", 96)
     misled = np.where(seen.classes == SurfaceClass.SKY, seen.classes, SurfaceClass.GROUND).astype(np.uint8)
     found = flat_ground(misled, seen.depth, seen.focal_px, FlatGroundConfig(depth_tolerance=0.05))
     floor = seen.classes == SurfaceClass.GROUND
@@ -135,7 +135,7 @@ def test_the_studios_floor_is_found_by_the_distance_of_its_points(index: int) ->
     far = table[above > 0.2][:, :2].astype(int)
     assert not found[far[:, 0], far[:, 1]].any()
     assert share(found, floor) > 0.9
-    plane = fit_ground_plane(seen.depth, found, seen.focal_px, tolerance=0.05, least_pitch=0.3, most_roll=0.3)
+    plane = fit_ground_plane(seen.depth, found, seen.focal_px, tolerance=0.05, min_pitch=0.3, max_roll=0.3)
     assert plane is not None
     np.testing.assert_allclose([plane.right, plane.down, plane.ahead], normal, atol=0.005)
     horizon = 47.5 - plane.ahead / plane.down * seen.focal_px

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.objectclear.ground import bearing, depression, fit_horizon, on_the_ground
+from tasks.objectclear.ground import bearing, depression, fit_horizon, to_ground_plane
 from tasks.sources.synthetic.lighting import GROUND
 from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.scene import World, draw_scene, focal_px
@@ -51,7 +51,7 @@ def test_a_point_of_the_ground_is_found_again_from_its_pixel(x: float, z: float)
     ahead = height * np.sin(pitch) + z * np.cos(pitch)
     row, column = 99.5 + focal * down / ahead, 79.5 + focal * x / ahead
     horizon = 99.5 - focal * np.tan(pitch)
-    found = on_the_ground(np.array([row]), np.array([column]), horizon, focal, size)
+    found = to_ground_plane(np.array([row]), np.array([column]), horizon, focal, size)
     assert found[:, 0] * height == pytest.approx([x, z])
     assert depression(row, horizon, focal, 200) == pytest.approx(np.arctan(height / z))
     assert bearing(column, focal, 160) == pytest.approx(np.arctan(x / ahead))

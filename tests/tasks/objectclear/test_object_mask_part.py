@@ -59,7 +59,7 @@ def test_what_the_segmenter_cut_too_much_is_given_back() -> None:
 def test_the_least_iou_is_exact(width: int, explained: bool) -> None:
     # An object of 10 columns in a change of `width` agrees by 10 / width.
     changed = rectangle(20, 20, 20 + width, 60)
-    found = find(changed, Boxes((20, 20, 30, 60)), MatchConfig(least_iou=0.25))
+    found = find(changed, Boxes((20, 20, 30, 60)), MatchConfig(min_iou=0.25))
     assert (found is not None) == explained
 
 

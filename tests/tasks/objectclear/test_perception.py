@@ -13,7 +13,7 @@ def test_the_detector_and_its_words_name_the_work() -> None:
         with_detector(kind="yolo"),
         with_detector(kind="grounding_dino"),
         with_detector(kind="grounding_dino", words=["red box"]),
-        with_detector(kind="grounding_dino", least_score=0.5),
+        with_detector(kind="grounding_dino", min_score=0.5),
     ]
     assert [config.detector.kind for config in configs] == ["yolo"] + ["grounding_dino"] * 3
     assert len({config.fingerprint for config in configs}) == 4

@@ -12,7 +12,7 @@ from data_specs.reject import Reject, RejectReason
 from tasks.objectclear.blend import scaled_layer, tone_of
 from tasks.objectclear.composite import ComposeConfig, compose
 from tasks.objectclear.ground import depression
-from tasks.objectclear.placement import Placed, PlacementConfig, place, quarrel, scale_at
+from tasks.objectclear.placement import Placed, PlacementConfig, place, placement_conflict, scale_at
 
 
 def a_cutout(height: int = 30, width: int = 20, foot_depth: float = 4.0, shadow: int = 0) -> Cutout:
@@ -22,15 +22,15 @@ def a_cutout(height: int = 30, width: int = 20, foot_depth: float = 4.0, shadow:
     matte[:, :width] = 255
     darkening = np.zeros((height, wide, 3), np.uint8)
     darkening[-3:, width:] = 100
-    picture = np.zeros((height, wide, 3), np.uint8)
-    picture[matte > 0] = (200, 60, 40)
+    image = np.zeros((height, wide, 3), np.uint8)
+    image[matte > 0] = (200, 60, 40)
     return Cutout(
         key=f"box {height} {width} {shadow}",
         scene="box",
         split="train",
         origin="a box",
         class_name="box",
-        picture=picture,
+        image=image,
         matte=matte,
         darkening=darkening,
         brightening=np.zeros_like(darkening),
@@ -127,9 +127,9 @@ def test_neighbours_neither_meet_nor_hide_nor_shade(flat_plate: Plate) -> None:
         (standing(flat_plate, a_cutout(), 170, 20), None),
     ]
     for other, expected in cases:
-        assert quarrel(other, [first], flat_plate, 0.4) == expected
+        assert placement_conflict(other, [first], flat_plate, 0.4) == expected
         if expected is not RejectReason.IN_SHADOW:
-            assert quarrel(first, [other], flat_plate, 0.4) == expected
+            assert placement_conflict(first, [other], flat_plate, 0.4) == expected
 
 
 def test_a_refused_draw_says_what_was_tried(flat_plate: Plate) -> None:

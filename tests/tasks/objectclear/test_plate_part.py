@@ -1,4 +1,4 @@
-"""Which pictures can be plates."""
+"""Which images can be plates."""
 
 import cv2
 import numpy as np
@@ -8,16 +8,16 @@ from data_specs.plate import Plate
 from data_specs.reject import Reject, RejectReason
 from tasks.objectclear.blend import ToneConfig, colour_gains, grain_window, tone_of
 from tasks.objectclear.plate import PlateConfig, make_plate
-from tasks.sources.image_files import RejectedPicture, read_picture
+from tasks.sources.image_files import RejectedImage, read_image
 
 
-def made(picture: np.ndarray, ground: np.ndarray, depth: np.ndarray) -> Plate | Reject:
+def made(image: np.ndarray, ground: np.ndarray, depth: np.ndarray) -> Plate | Reject:
     return make_plate(
         PlateConfig(),
         scene="s",
         split="train",
         origin="hand",
-        picture=picture,
+        image=image,
         ground=ground,
         depth=depth,
         focal_px=100.0,
@@ -46,12 +46,12 @@ def test_a_plate_keeps_ground_depth_and_horizon() -> None:
 
 
 def test_refusals_say_why() -> None:
-    picture, ground, depth = parts()
+    image, ground, depth = parts()
     cases = [
-        (made(picture, np.zeros_like(ground), depth), RejectReason.NO_GROUND),
-        (made(picture, ground, np.full_like(depth, np.inf)), RejectReason.NO_SCALE),
-        (made(picture, ground, np.full_like(depth, np.nan)), RejectReason.NO_SCALE),
-        (made(picture, ground[:40], depth), RejectReason.SIZE_MISMATCH),
+        (made(image, np.zeros_like(ground), depth), RejectReason.NO_GROUND),
+        (made(image, ground, np.full_like(depth, np.inf)), RejectReason.NO_SCALE),
+        (made(image, ground, np.full_like(depth, np.nan)), RejectReason.NO_SCALE),
+        (made(image, ground[:40], depth), RejectReason.SIZE_MISMATCH),
         (made(*parts(20, 20)), RejectReason.TOO_SMALL),
         (made(*parts(1, 1)), RejectReason.TOO_SMALL),
     ]
@@ -61,25 +61,25 @@ def test_refusals_say_why() -> None:
 
 
 def test_ground_of_unknown_depth_is_no_ground() -> None:
-    picture, ground, depth = parts()
+    image, ground, depth = parts()
     depth[60:, :50] = 0
-    plate = made(picture, ground, depth)
+    plate = made(image, ground, depth)
     assert isinstance(plate, Plate)
     assert not plate.ground[60:, :50].any()
     assert plate.ground[40:60].all()
 
 
-def test_grey_pictures_are_plates_and_transparent_ones_are_refused(tmp_path) -> None:
-    picture, ground, depth = parts()
-    cv2.imwrite(str(tmp_path / "grey.png"), picture[..., 0])
-    assert isinstance(made(read_picture(tmp_path / "grey.png"), ground, depth), Plate)
-    clear = np.dstack([picture, np.full(ground.shape, 255, np.uint8)])
+def test_grey_images_are_plates_and_transparent_ones_are_refused(tmp_path) -> None:
+    image, ground, depth = parts()
+    cv2.imwrite(str(tmp_path / "grey.png"), image[..., 0])
+    assert isinstance(made(read_image(tmp_path / "grey.png"), ground, depth), Plate)
+    clear = np.dstack([image, np.full(ground.shape, 255, np.uint8)])
     cv2.imwrite(str(tmp_path / "opaque.png"), clear)
-    assert isinstance(made(read_picture(tmp_path / "opaque.png"), ground, depth), Plate)
+    assert isinstance(made(read_image(tmp_path / "opaque.png"), ground, depth), Plate)
     clear[0, 0, 3] = 0
     cv2.imwrite(str(tmp_path / "clear.png"), clear)
-    with pytest.raises(RejectedPicture, match="transparent"):
-        read_picture(tmp_path / "clear.png")
+    with pytest.raises(RejectedImage, match="transparent"):
+        read_image(tmp_path / "clear.png")
 
 
 @pytest.mark.parametrize("sigma", [2.0, 5.0])

@@ -12,19 +12,19 @@ from tasks.objectclear.ground import FlatGroundConfig
 from tasks.objectclear.object_mask import CaptureConfig
 from tasks.objectclear.perception import PerceptionConfig, SeeingWork
 from tasks.objectclear.plate import PlateConfig, PlateWork
-from tasks.sources.backgrounds import StudioBackgrounds
-from tasks.sources.pairs import StudioPairs
+from tasks.sources.backgrounds import SyntheticBackgrounds
+from tasks.sources.pairs import SyntheticPairs
 
 COMMON = {"round": 0, "index": 0, "flatness": FlatGroundConfig(), "count": 3}
 
 
 def cutting(perception: PerceptionConfig, known: bool) -> SeeingWork:
-    own = {"source": StudioPairs(known=known), "capture": CaptureConfig()}
+    own = {"source": SyntheticPairs(known=known), "capture": CaptureConfig()}
     return CutOutWork.model_validate({**COMMON, **own, "perception": perception})
 
 
 def finding(perception: PerceptionConfig, known: bool) -> SeeingWork:
-    own = {"source": StudioBackgrounds(known=known), "limits": PlateConfig()}
+    own = {"source": SyntheticBackgrounds(known=known), "limits": PlateConfig()}
     return PlateWork.model_validate({**COMMON, **own, "perception": perception})
 
 

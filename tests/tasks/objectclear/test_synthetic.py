@@ -4,10 +4,10 @@ import numpy as np
 
 from data_specs.plate import Plate
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import Shot
+from tasks.sources.synthetic.samples import SyntheticSample
 
 
-def test_a_row_of_level_ground_has_one_depth(plates: list[Plate], shots: list[Shot]) -> None:
+def test_a_row_of_level_ground_has_one_depth(plates: list[Plate], shots: list[SyntheticSample]) -> None:
     """So an upright camera sees it along its axis; along the rays the sides would be farther."""
     fields = [(plate.depth, plate.ground) for plate in plates]
     pairs = [as_captured_pair(shot, "train") for shot in shots]
@@ -17,7 +17,7 @@ def test_a_row_of_level_ground_has_one_depth(plates: list[Plate], shots: list[Sh
             assert np.ptp(seen) < 0.01 * seen.mean()
 
 
-def test_a_pair_keeps_what_the_shot_knows(shots: list[Shot]) -> None:
+def test_a_pair_keeps_what_the_shot_knows(shots: list[SyntheticSample]) -> None:
     for shot in shots:
         pair = as_captured_pair(shot, "train")
         assert (pair.key, pair.scene, pair.class_name) == (shot.key, shot.scene, shot.class_name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows.objectclear.train_model import film_pairs
+from flows.objectclear.train_model import render_pairs
 from models.objectclear.network import ObjectClearNetwork, build_tiny_image_encoder, build_tiny_object_clear
 from models.training.distributed import Share
 from models.training.loop import TrainingConfig
@@ -19,7 +19,7 @@ from tasks.objectclear.train_model import (
     train_object_clear,
 )
 from tasks.registry.store import BASE_FOLDER, network_at
-from tasks.sources.synthetic.samples import StudioConfig, make_shot, studio_triplets
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot, synthetic_triplets
 from tasks.storage.workspace import Workspace
 
 CONFIG = TrainingConfig(steps=4, batch_size=3, warmup_steps=1, checkpoint_every=2)
@@ -35,8 +35,8 @@ def network() -> ObjectClearNetwork:
 
 def test_a_killed_training_ends_as_an_unbroken_one(tmp_path) -> None:
     space = Workspace.open(tmp_path / "space")
-    shards = film_pairs(space, 7)
-    assert film_pairs(space, 7) == shards, "filmed once"
+    shards = render_pairs(space, 7)
+    assert render_pairs(space, 7) == shards, "filmed once"
     unbroken, broken, loss = network(), network(), ObjectClearLossConfig()
     expected = train_object_clear(space, shards, unbroken, CONFIG, loss)
     checkpoint = tmp_path / "checkpoint.safetensors"
@@ -58,8 +58,8 @@ def test_a_killed_training_ends_as_an_unbroken_one(tmp_path) -> None:
 
 def test_the_foreground_is_the_object_and_its_effect() -> None:
     """Against the ray caster's own truth: mask ∪ effect."""
-    shots = [make_shot(StudioConfig(seed=5), number) for number in range(8)]
-    triplets = list(studio_triplets(StudioConfig(seed=5), range(8)))
+    shots = [make_shot(SyntheticConfig(seed=5), number) for number in range(8)]
+    triplets = list(synthetic_triplets(SyntheticConfig(seed=5), range(8)))
     for shot, triplet in zip(shots, triplets, strict=True):
         found = foreground_pair(triplet).foreground
         partly = (shot.matte > 0) & ~shot.mask
@@ -68,7 +68,7 @@ def test_the_foreground_is_the_object_and_its_effect() -> None:
 
 
 def test_augmentation_follows_from_the_steps_draws() -> None:
-    triplets = list(studio_triplets(StudioConfig(seed=5), range(3)))
+    triplets = list(synthetic_triplets(SyntheticConfig(seed=5), range(3)))
     first, again, other = (
         foreground_batch(triplets, Share(torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
     )
@@ -80,7 +80,7 @@ def test_augmentation_follows_from_the_steps_draws() -> None:
 
 def test_the_iou_is_that_of_the_attended_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """A map that is M_fg has IoU 1; one that is its complement, 0; M_fg and as much again, about half."""
-    (triplet,) = studio_triplets(StudioConfig(seed=5), range(1))
+    (triplet,) = synthetic_triplets(SyntheticConfig(seed=5), range(1))
     mask = np.zeros((64, 64), bool)
     mask[16:32, 16:32] = True
     square = replace(triplet, mask=mask, ground_truth=triplet.source)
@@ -95,7 +95,7 @@ def test_the_iou_is_that_of_the_attended_cells(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_same_noise_gives_the_same_removal_in_any_batch() -> None:
-    triplets = list(studio_triplets(StudioConfig(seed=5), range(3)))
+    triplets = list(synthetic_triplets(SyntheticConfig(seed=5), range(3)))
     remover = PlainObjectClear(network(), steps=2)
     sources, masks = [t.source for t in triplets], [t.mask for t in triplets]
     together = remover.remove(sources, masks, [1, 2, 3])

@@ -68,7 +68,7 @@ def test_a_rollback_told_twice_goes_back_once(three: Workspace) -> None:
 
 def test_what_was_promoted_after_a_rollback_goes_back_to_where_the_rollback_went(three: Workspace) -> None:
     rollback(three, "remover", "all later ones leave shadows", "aa")
-    promote_now(three, "cc", "it was the pictures")
+    promote_now(three, "cc", "it was the images")
     assert leader(three) == "cc"
     assert rollback(three, "remover", "it was not").hash == "aa"
     with pytest.raises(LedgerError, match="bb is no former champion"):

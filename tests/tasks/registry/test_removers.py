@@ -34,7 +34,7 @@ def test_names_open_what_they_say() -> None:
     assert open_remover("rorem", None).remover.model_hash != opened.remover.model_hash
 
 
-def test_the_base_removes_from_a_picture_of_another_size() -> None:
+def test_the_base_removes_from_an_image_of_another_size() -> None:
     """An even grey ground: whatever the network paints must be near it, and the rest as it was."""
     source = np.full((90, 150, 3), 128, np.uint8)
     mask = np.zeros((90, 150), bool)

@@ -1,4 +1,4 @@
-"""Which masks go with which picture."""
+"""Which masks go with which image."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_folders_go_together_by_stem_and_number() -> None:
 
 
 @pytest.mark.usefixtures("place")
-def test_one_picture_takes_files_and_folders_in_order() -> None:
+def test_one_image_takes_files_and_folders_in_order() -> None:
     assert masks_of("n/a.3.png", "m", source="p/a.jpg") == {"a.jpg": ["n/a.3.png", "m/a.png"]}
 
 

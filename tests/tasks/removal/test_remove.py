@@ -13,7 +13,7 @@ from models.baselines.telea import TeleaFill
 from models.protocols import RemovalModel
 from tasks.removal.files import RemovalFiles
 from tasks.removal.remove import RemovalExtras, check_extras, remove_from_files, side_by_side
-from tasks.sources.image_files import RejectedPicture, read_picture
+from tasks.sources.image_files import RejectedImage, read_image
 
 SIZE = (60, 80)
 NOTHING = RemovalExtras()
@@ -37,14 +37,14 @@ def files(tmp_path: Path) -> RemovalFiles:
 
 def test_every_mask_goes_and_later_ones_see_earlier_removals(files: RemovalFiles) -> None:
     report = remove_from_files(files, TeleaFill(), 3, RemovalExtras(compare=True))
-    source = read_picture(files.source)
+    source = read_image(files.source)
     expected = source
     for path in files.masks:
         expected = cv2.inpaint(expected, np.asarray(Image.open(path)), 3, cv2.INPAINT_TELEA)
-    removal = read_picture(files.out)
+    removal = read_image(files.out)
     np.testing.assert_array_equal(removal, expected)
     assert removal.max() < 160, "no red is left"
-    compare = read_picture(files.out.with_name("removal.compare.png"))
+    compare = read_image(files.out.with_name("removal.compare.png"))
     np.testing.assert_array_equal(compare, side_by_side(source, removal))
     assert compare.shape == (60, 168, 3)
     assert (report.out, report.beside) == (files.out, (files.out.with_name("removal.compare.png"),))
@@ -56,7 +56,7 @@ def test_a_soft_mask_is_cut_at_half_and_said(files: RemovalFiles) -> None:
     Image.fromarray(mask).save(files.masks[0])
     report = remove_from_files(files, TeleaFill(), 0, NOTHING)
     assert report.notes == (f"{files.masks[0]}: a soft mask; what is brighter than half grey is removed",)
-    changed = (read_picture(files.out) != read_picture(files.source)).any(axis=2)
+    changed = (read_image(files.out) != read_image(files.source)).any(axis=2)
     assert not changed[:, :40][mask[:, :40] <= 127].any()
     Image.fromarray((mask > 127).astype(np.uint8) * 255).save(files.masks[0].with_suffix(".jpg"), quality=95)
     ringing = RemovalFiles(files.source, (files.masks[0].with_suffix(".jpg"),), files.out)
@@ -80,14 +80,14 @@ def _glass(path: Path) -> None:
         ("source", lambda path: path.write_bytes(path.read_bytes()[:-9]), RejectReason.TRUNCATED),
         ("source", lambda path: path.write_text("GIF89a"), RejectReason.UNREADABLE),
     ],
-    ids=["empty", "levels 0 and 1", "full", "turned", "alpha", "1×1", "strip", "cut", "no picture"],
+    ids=["empty", "levels 0 and 1", "full", "turned", "alpha", "1×1", "strip", "cut", "no image"],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
     files: RemovalFiles, which: str, spoil, reason: RejectReason
 ) -> None:
     path = files.source if which == "source" else files.masks[1]
     spoil(path)
-    with pytest.raises(RejectedPicture) as caught:
+    with pytest.raises(RejectedImage) as caught:
         remove_from_files(files, TeleaFill(), 0, RemovalExtras(compare=True))
     assert caught.value.reason == reason
     assert str(caught.value).startswith(f"{path}: ")

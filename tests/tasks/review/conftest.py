@@ -20,8 +20,8 @@ from tasks.review.auth import invite
 from tasks.review.batches import make_batch
 from tasks.review.oracle import read_candidates
 from tasks.rorem.propose import ProposeWork, propose
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 
@@ -38,14 +38,14 @@ CHROMIUM_ARGUMENTS = [
 
 
 @dataclass
-class Desk:
+class ReviewService:
     """One tab; collects what the console complains of, beyond the 401 that asks for a token."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, context: BrowserContext, url: str) -> "Desk":
+    def open(cls, context: BrowserContext, url: str) -> "ReviewService":
         desk = cls(context.new_page())
         desk.page.on("pageerror", lambda error: desk.complaints.append(str(error)))
         desk.page.on("console", lambda message: desk._heard(message.type, message.text))
@@ -56,12 +56,12 @@ class Desk:
         if kind == "error" and "401" not in text and "ERR_INTERNET_DISCONNECTED" not in text:
             self.complaints.append(text)
 
-    def sign_in(self, token: str) -> "Desk":
+    def sign_in(self, token: str) -> "ReviewService":
         self.page.fill("#token", token)
         self.page.keyboard.press("Enter")
         return self.ready()
 
-    def ready(self) -> "Desk":
+    def ready(self) -> "ReviewService":
         self.page.wait_for_selector("#desk[data-state=ready]")
         return self
 
@@ -115,7 +115,7 @@ class PageServer:
 
     def answers(self, person: str) -> dict[str, tuple[str, str]]:
         """Decision and reason of a person's answers that stand, by candidate."""
-        reviews = self.workspace.ledger().standing_reviews(self.batch)
+        reviews = self.workspace.ledger().valid_reviews(self.batch)
         mine = [review for review in reviews if review.reviewer == person]
         assert len({review.candidate for review in mine}) == len(mine), "nothing is counted twice"
         return {review.candidate: (review.decision, review.reason) for review in mine}
@@ -127,8 +127,8 @@ def proposed(filmed: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     workspace = Workspace.open(
         shutil.copytree(filmed.workspace.root, tmp_path_factory.mktemp("proposed") / "workspace")
     )
-    studio = StudioConfig(size_px=32, seed=5, split="train")
-    pool = film(workspace, FilmWork(round=0, index=5, stage="pool", studio=studio, first=0, count=48))
+    studio = SyntheticConfig(size_px=32, seed=5, split="train")
+    pool = film(workspace, RenderWork(round=0, index=5, stage="pool", studio=studio, first=0, count=48))
     variants: tuple[MaskVariant, ...] = ("tight", "dilated", "left", "right")
     work = ProposeWork(
         round=1,
@@ -138,7 +138,7 @@ def proposed(filmed: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         items=tuple(items_of(workspace, [pool])),
         variants=variants,
         remover=filmed.remover,
-        picture_format="png",
+        image_format="png",
     )
     return workspace, propose(workspace, work)
 
@@ -154,14 +154,14 @@ def serve(proposed: Any, batch: str, policy: QueuePolicy) -> Iterator[PageServer
 @pytest.fixture(scope="module")
 def page_server(proposed: Any, request: pytest.FixtureRequest) -> Iterator[PageServer]:
     """One a file: the server lets an address sign in ten times a minute."""
-    policy = QueuePolicy(overlap_share=0, overlap_people=1, gold_share=0.25)
+    policy = QueuePolicy(overlap_fraction=0, overlap_people=1, gold_fraction=0.25)
     yield from serve(proposed, request.module.__name__.rpartition(".")[2], policy)
 
 
 @pytest.fixture
 def short_lease_server(proposed: Any) -> Iterator[PageServer]:
     """Its leases end after ten seconds, the least there is."""
-    yield from serve(proposed, "short", QueuePolicy(overlap_share=0, lease_seconds=10))
+    yield from serve(proposed, "short", QueuePolicy(overlap_fraction=0, lease_seconds=10))
 
 
 @pytest.fixture(scope="session")
@@ -176,14 +176,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_desk(chromium: Browser) -> Iterator[Callable[..., Desk]]:
+def open_desk(chromium: Browser) -> Iterator[Callable[..., ReviewService]]:
     """Opens a tab in a context of its own, and signs in where a token is given."""
     contexts: list[BrowserContext] = []
 
-    def open_one(url: str, token: str = "", **options: Any) -> Desk:
+    def open_one(url: str, token: str = "", **options: Any) -> ReviewService:
         contexts.append(chromium.new_context(**options))
         contexts[-1].set_default_timeout(10_000)
-        desk = Desk.open(contexts[-1], url)
+        desk = ReviewService.open(contexts[-1], url)
         return desk.sign_in(token) if token else desk
 
     yield open_one

@@ -88,7 +88,7 @@ def test_a_day_at_the_desk(ana: Page, asked: SimpleNamespace) -> None:
     refused(ana.client.get("/api/state"), 401, "sign in")
 
 
-def test_an_item_says_what_its_pictures_show(ana: Page, asked: SimpleNamespace) -> None:
+def test_an_item_says_what_its_images_show(ana: Page, asked: SimpleNamespace) -> None:
     for item in ana.lease(12):
         known = asked.candidates[item["candidate"]]
         assert (item["class_name"], item["width"], item["height"]) == ("sphere", 24, 16)
@@ -96,18 +96,18 @@ def test_an_item_says_what_its_pictures_show(ana: Page, asked: SimpleNamespace) 
         assert known.mask[y0:y1, x0:x1].all()
         assert known.mask.sum() == (y1 - y0) * (x1 - x0)
         for name, expected in (("source", known.source), ("removal", known.removal)):
-            shown = ana.client.get(item["pictures"][name])
+            shown = ana.client.get(item["images"][name])
             assert shown.headers["content-type"] == "image/png"
             decoded = cv2.imdecode(np.frombuffer(shown.content, np.uint8), cv2.IMREAD_COLOR_RGB)
             np.testing.assert_array_equal(decoded, expected)
         mask = cv2.imdecode(
-            np.frombuffer(ana.client.get(item["pictures"]["mask"]).content, np.uint8), cv2.IMREAD_GRAYSCALE
+            np.frombuffer(ana.client.get(item["images"]["mask"]).content, np.uint8), cv2.IMREAD_GRAYSCALE
         )
         np.testing.assert_array_equal(mask == 255, known.mask)
 
 
-def test_pictures_are_kept_by_the_browser(ana: Page) -> None:
-    url = ana.lease(1)[0]["pictures"]["source"]
+def test_images_are_kept_by_the_browser(ana: Page) -> None:
+    url = ana.lease(1)[0]["images"]["source"]
     first = ana.client.get(url)
     assert first.headers["cache-control"] == "private, max-age=31536000, immutable"
     again = ana.client.get(url, headers={"If-None-Match": first.headers["etag"]})
@@ -134,7 +134,7 @@ def test_without_or_with_a_wrong_token(app: Any, asked: SimpleNamespace) -> None
     client = TestClient(app, base_url=HOME)
     refused(client.get("/api/state"), 401, "sign in")
     refused(client.post("/api/lease", json={"count": 1}, headers={CSRF: "x"}), 401, "sign in")
-    refused(client.get(f"/pictures/{next(iter(asked.candidates))}/source.png"), 401, "sign in")
+    refused(client.get(f"/images/{next(iter(asked.candidates))}/source.png"), 401, "sign in")
     refused(client.post("/api/session", json={"token": "wrong"}, headers={CSRF: ""}), 401, "not known")
     client.cookies.set("cleanplate_review", asked.ana)
     refused(client.get("/api/state"), 401, "sign in")
@@ -221,12 +221,12 @@ def test_another_hosts_name(ana: Page) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/pictures/../../ledger.sqlite/source.png",
-        "/pictures/..%2f..%2fledger/source.png",
-        "/pictures/%2e%2e/source.png",
-        "/pictures/{known}/..%2f..%2fsource.png",
-        "/pictures/{known}/ground_truth.png",
-        "/pictures/00000000000000000000/source.png",
+        "/images/../../ledger.sqlite/source.png",
+        "/images/..%2f..%2fledger/source.png",
+        "/images/%2e%2e/source.png",
+        "/images/{known}/..%2f..%2fsource.png",
+        "/images/{known}/ground_truth.png",
+        "/images/00000000000000000000/source.png",
         "/static/../server.py",
         "/static/..%2fserver.py",
         "/static/%2e%2e/%2e%2e/pyproject.toml",
@@ -243,7 +243,7 @@ def test_a_candidate_nobody_is_asked_about(ana: Page, asked: SimpleNamespace) ->
     hidden = replace(next(iter(asked.candidates.values())), key="f" * 20)
     samples = [encode_candidate(hidden, "png")]
     write_shard(asked.workspace, stage="candidates", round=2, index=0, input_digest="hidden", samples=samples)
-    refused(ana.client.get(f"/pictures/{hidden.key}/source.png"), 404, "no review batch asks")
+    refused(ana.client.get(f"/images/{hidden.key}/source.png"), 404, "no review batch asks")
 
 
 def test_an_oversize_body(ana: Page) -> None:

@@ -16,7 +16,7 @@ NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 def test_made_twice_it_is_one(asked: SimpleNamespace) -> None:
-    policy = QueuePolicy(overlap_share=0)
+    policy = QueuePolicy(overlap_fraction=0)
     make_batch(asked.workspace, "b1", [asked.ref], policy)
     assert len(asked.ledger.batch_items("b1")) == 12
     with pytest.raises(LedgerError, match="other settings"):
@@ -26,7 +26,7 @@ def test_made_twice_it_is_one(asked: SimpleNamespace) -> None:
 
 
 def test_gold_is_what_two_people_agreed_on(asked: SimpleNamespace) -> None:
-    make_batch(asked.workspace, "b2", [asked.ref], QueuePolicy(overlap_share=1))
+    make_batch(asked.workspace, "b2", [asked.ref], QueuePolicy(overlap_fraction=1))
     said: dict[str, list[str]] = {}
     answers: dict[str, list[Decision]] = {
         "ana": ["yes", "yes", "no", "skip"],
@@ -59,8 +59,8 @@ def test_gold_from_the_pools_truth(studio: SimpleNamespace) -> None:
     candidates = read_candidates(studio.workspace, ref)
     oracle = oracle_for(studio.workspace, OracleConfig(), studio.truths, candidates)
     known = known_answers(studio.workspace, [ref])
-    assert known == {each.key: "yes" if oracle.truly_good(each) else "no" for each in candidates}
-    make_batch(studio.workspace, "b1", [ref], QueuePolicy(gold_share=0.5, overlap_share=0))
+    assert known == {each.key: "yes" if oracle.is_success(each) else "no" for each in candidates}
+    make_batch(studio.workspace, "b1", [ref], QueuePolicy(gold_fraction=0.5, overlap_fraction=0))
     items = studio.workspace.ledger().batch_items("b1")
     assert len(items) == 6
     assert sum(item.gold is not None for item in items) == 3

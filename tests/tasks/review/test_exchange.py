@@ -73,7 +73,7 @@ def decisions(workspace) -> dict[str, tuple[str, str, str]]:
     return {r.candidate: (r.decision, r.reason, r.reviewer) for r in workspace.ledger().reviews()}
 
 
-def test_label_studio_gets_every_picture_as_it_is(shown, tmp_path: Path) -> None:
+def test_label_studio_gets_every_image_as_it_is(shown, tmp_path: Path) -> None:
     report = export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path / "out")
     assert (report.candidates, report.files) == (12, ["config.xml", "tasks.json"])
     tasks = [task["data"] for task in json.loads((tmp_path / "out" / "tasks.json").read_text())]
@@ -83,12 +83,12 @@ def test_label_studio_gets_every_picture_as_it_is(shown, tmp_path: Path) -> None
         for name in ("source", "mask", "removal"):
             prefix, place = task[name].split("?d=")
             assert (prefix, Path(place).is_absolute(), ".." in place) == ("/data/local-files/", False, False)
-            picture = cv2.imread(str(tmp_path / "out" / place), cv2.IMREAD_COLOR_RGB)
-            assert picture is not None
+            shown = cv2.imread(str(tmp_path / "out" / place), cv2.IMREAD_COLOR_RGB)
+            assert shown is not None
             wanted = getattr(known[task["candidate"]], name)
             if name == "mask":
                 wanted = np.repeat(wanted[..., None], 3, axis=2) * np.uint8(255)
-            assert np.array_equal(picture, wanted)
+            assert np.array_equal(shown, wanted)
     view = ElementTree.parse(tmp_path / "out" / "config.xml").getroot()
     shown_values = {image.get("value") for image in view.iter("Image")}
     assert (
@@ -314,7 +314,7 @@ def test_a_file_of_another_kind_is_a_sentence(name, content, fault, studio, tmp_
 
 
 def test_answers_count_for_the_batch_that_asks(shown, tmp_path: Path) -> None:
-    make_batch(shown.workspace, "b1", [shown.candidates], QueuePolicy(overlap_share=0))
+    make_batch(shown.workspace, "b1", [shown.candidates], QueuePolicy(overlap_fraction=0))
     export_candidates(shown.workspace, [shown.candidates], None, "csv", tmp_path)
     rows = read_rows(tmp_path / "answers.csv")
     answers = [{**row, "decision": "yes", "reviewer": "ada"} for row in rows[:5]]

@@ -53,7 +53,7 @@ def test_without_error_it_says_what_the_assessment_says(
         truth = truths[shown.item]
         found = assess(shown.removal, shown.source, shown.mask, truth.ground_truth, QualityConfig())
         assert (review.decision, review.reason) == ("yes" if found.success else "no", found.reason)
-        assert oracle.truly_good(shown) == found.success
+        assert oracle.is_success(shown) == found.success
         assert review.candidate == shown.key
         assert (review.kind, review.reviewer) == ("oracle", "oracle"), "never a person's"
 
@@ -64,7 +64,7 @@ def test_it_errs_at_its_rate_both_ways_and_the_same_way_again(
     rate = 0.05
     oracle = Oracle(OracleConfig(error_rate=rate), truths)
     reviews = oracle.answer(candidates)
-    truly = [oracle.truly_good(shown) for shown in candidates]
+    truly = [oracle.is_success(shown) for shown in candidates]
     wrong = np.array([(r.decision == "yes") != good for r, good in zip(reviews, truly, strict=True)])
     # Four standard errors of Binomial(2000, 0.05): 61 to 139.
     assert abs(wrong.sum() - COUNT * rate) < 4 * np.sqrt(COUNT * rate * (1 - rate))
@@ -95,7 +95,7 @@ def test_a_shard_is_answered_into_the_ledger_once(studio) -> None:
     assert oracle_reviews.fn(studio.workspace, ref, studio.truths, config) == counts
     shown = read_candidates(studio.workspace, ref)
     oracle = oracle_for(studio.workspace, config, studio.truths, shown)
-    good = {c.key for c in shown if oracle.truly_good(c)}
+    good = {c.key for c in shown if oracle.is_success(c)}
     stored = studio.workspace.ledger().reviews()
     assert {r.candidate for r in stored if r.decision == "yes"} == good
     assert len(stored) == len(shown) == 12

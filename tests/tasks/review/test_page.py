@@ -54,7 +54,7 @@ def test_fifty_answers_by_key_alone_an_undo_and_a_reload(page_server, open_desk)
     desk.ready()
     desk.page.keyboard.press("u")
     desk.said("Undone")
-    desk.ready()  # its pictures may have to be fetched again first
+    desk.ready()  # its images may have to be fetched again first
     assert desk.candidate == last
     desk.press("2")
     desk.settled()

@@ -33,10 +33,10 @@ def desk(page_server, open_desk, request):
 def test_the_canvases_show_the_candidates_pixels(desk, page_server) -> None:
     desk.page.keyboard.press("o")
     candidate = page_server.candidates[desk.candidate]
-    for which, picture in (("source", candidate.source), ("removal", candidate.removal)):
+    for which, image in (("source", candidate.source), ("removal", candidate.removal)):
         shown = desk.pixels(which).astype(np.float32)
         size = (shown.shape[1], shown.shape[0])
-        enlarged = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
+        enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
         assert np.abs(shown - enlarged).mean() < 3, "cv2's cubic and the browser's differ a little"
 
 
@@ -71,7 +71,7 @@ def test_the_outline_runs_along_the_masks_border(desk, page_server) -> None:
     side = drawn.shape[0]
     enlarged = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR) >= 0.5
     pixel = side / mask.shape[0]
-    # Where the object leaves the picture, the picture's edge is its border.
+    # Where the object leaves the image, the image's edge is its border.
     framed = cv2.copyMakeBorder(enlarged.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     border = cv2.morphologyEx(framed, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))[1:-1, 1:-1] > 0
     off_border = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, 5)
@@ -176,7 +176,7 @@ def test_the_page_is_light_and_asks_no_other_place(page_server, open_desk) -> No
 
     def note(response) -> None:
         places.add(response.url.split("/")[2])
-        if "/pictures/" not in response.url and "/examples/" not in response.url:
+        if "/images/" not in response.url and "/examples/" not in response.url:
             sizes[response.url] = len(response.body())
 
     desk.page.on("response", note)

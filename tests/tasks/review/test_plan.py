@@ -22,22 +22,22 @@ def test_the_seed_alone_decides() -> None:
 
 
 def test_a_share_of_the_items_is_shared() -> None:
-    items = plan_items(KEYS, QueuePolicy(overlap_people=3, overlap_share=0.2), {}, {})
+    items = plan_items(KEYS, QueuePolicy(overlap_people=3, overlap_fraction=0.2), {}, {})
     assert [item.answers_wanted for item in items].count(3) == 200
     assert [item.answers_wanted for item in items].count(1) == 800
 
 
-def test_nearest_to_the_judges_half_comes_first() -> None:
+def test_nearest_to_the_discriminators_half_comes_first() -> None:
     distances = [abs(SCORES[key] - 0.5) for key in order(QueuePolicy(order="uncertain"))]
     assert distances == sorted(distances)
-    # Of a candidate that no judge has scored nothing is known: it is as uncertain as can be.
+    # Of a candidate that no discriminator has scored nothing is known: it is as uncertain as can be.
     unscored = {key: score for key, score in SCORES.items() if key not in ("c0003", "c0999")}
     assert {"c0003", "c0999"} < set(order(QueuePolicy(order="uncertain"), unscored)[:3])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_a_mix_takes_its_share_by_need_all_along(share: float) -> None:
-    mixed = order(QueuePolicy(order="mixed", mixed_share=share))
+    mixed = order(QueuePolicy(order="mixed", mixed_fraction=share))
     assert sorted(mixed) == KEYS
     needed = set(sorted(KEYS, key=lambda key: abs(SCORES[key] - 0.5))[: round(share * 1000)])
     for part in (mixed[:100], mixed[450:550], mixed[900:]):
@@ -47,7 +47,7 @@ def test_a_mix_takes_its_share_by_need_all_along(share: float) -> None:
 def test_gold_lies_among_the_others_and_is_asked_as_gold_only() -> None:
     gold: dict[str, KnownAnswer] = dict.fromkeys(KEYS[:100], "yes")
     gold |= {f"old{number}": "no" for number in range(100)}
-    items = plan_items(KEYS, QueuePolicy(gold_share=0.1, overlap_share=0), {}, gold)
+    items = plan_items(KEYS, QueuePolicy(gold_fraction=0.1, overlap_fraction=0), {}, gold)
     known = [item for item in items if item.gold]
     assert len(known) == 100
     assert all(item.gold == gold[item.candidate] and item.answers_wanted == 2 for item in known)

@@ -12,8 +12,8 @@ from tasks.rorem.grow import (
     accepted_by_review,
     accepted_by_score,
     candidates_by_item,
+    first_candidates,
     grow,
-    one_of_each,
 )
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.storage.pool import items_of
@@ -36,7 +36,7 @@ def test_the_best_score_of_each_item_if_above() -> None:
 
 
 def test_one_of_each_without_judgement() -> None:
-    assert one_of_each(ITEMS) == ["a", "d", "e"]
+    assert first_candidates(ITEMS) == ["a", "d", "e"]
 
 
 def test_accepted_candidates_become_triplets_with_their_tight_mask(studio) -> None:

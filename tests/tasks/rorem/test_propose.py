@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.keys import derive_key, picture_hash
+from data_specs.keys import derive_key, image_hash
 from data_specs.pool_item import PoolItem
 from models.images.mask_variants import MaskVariant, widen
 from tasks.registry.removers import load_remover
@@ -19,7 +19,7 @@ VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "right")
 
 
 class Notes:
-    """A remover that paints its call's number and the picture's place, and notes seeds and masks."""
+    """A remover that paints its call's number and the image's place, and notes seeds and masks."""
 
     model_hash = "notes"
 
@@ -52,7 +52,7 @@ def test_every_item_once_for_each_variant(items: list[PoolItem]) -> None:
             assert np.array_equal(masks[place], widen(item.mask, variant)), "the remover gets the wide mask"
             assert np.array_equal(candidate.mask, item.mask), "the tight one is stored"
             assert np.all(candidate.removal == 10 * (number + 1) + place)
-            assert candidate.source_hash == picture_hash(item.source)
+            assert candidate.source_hash == image_hash(item.source)
             assert (candidate.scene, candidate.split) == (item.scene, item.split)
             assert (candidate.class_name, candidate.model_hash) == (item.class_name, "notes")
     assert len({c.key for c in found}) == 12

@@ -37,7 +37,7 @@ def test_the_seed_decides_and_not_the_pools_order(studio) -> None:
     assert choose(studio.workspace, "b", 8, 1) != first
 
 
-def test_the_judge_is_measured_on_validation_items_whose_truth_is_known(studio) -> None:
+def test_the_discriminator_is_measured_on_validation_items_whose_truth_is_known(studio) -> None:
     space, wanted = studio.workspace, items_of(studio.workspace, [studio.fresh])
     assert fresh_items(space, RUN, 1, 4, 0) == wanted[:4]
     assert len(unused_items(space)) == 24, "and no training item is spent"
@@ -75,7 +75,9 @@ def test_of_shards_that_mix_splits_the_training_items_are_offered(mixed) -> None
     assert set(choose(mixed.workspace, "human 1", len(training), 0)) == set(training)
 
 
-def test_without_truth_the_judge_is_measured_on_training_items_set_apart_with_their_scenes(mixed) -> None:
+def test_without_truth_the_discriminator_is_measured_on_training_items_set_apart_with_their_scenes(
+    mixed,
+) -> None:
     space = mixed.workspace
     human = choose(space, f"{RUN} human 1", 6, 0)
     fresh = fresh_items(space, RUN, 1, 5, 0)

@@ -1,4 +1,4 @@
-"""A judge's measure against numbers worked out by hand."""
+"""A discriminator's measure against numbers worked out by hand."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tasks.rorem.score import measure
 def test_measured_by_hand() -> None:
     scores = [0.95, 0.92, 0.97, 0.9, 0.55, 0.15, 0.12, 0.65]
     good = [True, True, False, True, True, False, False, False]
-    found = measure(scores, good, keep_above=0.9, round=2, reviewed=77)
+    found = measure(scores, good, score_threshold=0.9, round=2, reviewed=77)
     result = found.result
     assert (result.round, result.reviewed, result.tested) == (2, 77, 8)
     assert result.precision == pytest.approx(2 / 3), "0.9 itself is not kept"
@@ -30,7 +30,7 @@ def test_measured_by_hand() -> None:
     ]
 
 
-def test_a_judge_that_keeps_nothing_has_no_precision() -> None:
+def test_a_discriminator_that_keeps_nothing_has_no_precision() -> None:
     result = measure([0.1, 0.2], [True, False], 0.9, 1, 0).result
     assert (result.precision, result.recall) == (None, 0.0)
     assert measure([0.95, 0.99], [False, False], 0.9, 1, 0).result.recall == 0.0

@@ -1,4 +1,4 @@
-"""Training the judge: answers that never part, calibration on what it was not trained on, refusals."""
+"""Training the discriminator: answers that never part, calibration on unseen items, refusals."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -15,9 +15,14 @@ from models.training.loop import TrainingConfig
 from tasks.review.oracle import read_candidates
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.rorem.score import ScoreWork, score_all, score_shard
-from tasks.rorem.train_discriminator import JudgeTraining, load_judge, split_answers, train_judge
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.rorem.train_discriminator import (
+    DiscriminatorTraining,
+    open_discriminator,
+    split_answers,
+    train_from_reviews,
+)
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.pool import items_of
 
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "left")
@@ -62,16 +67,16 @@ def answer(studio, decision_of) -> None:
     studio.workspace.ledger().record_reviews(reviews)
 
 
-def training(studio, **changes) -> JudgeTraining:
+def training(studio, **changes) -> DiscriminatorTraining:
     facts = {
         "name": "judge 1",
         "backbone": studio.remover,
         "candidates": (studio.candidates,),
-        "judge": DiscriminatorConfig(head="pooled", head_width=16),
+        "discriminator": DiscriminatorConfig(head="pooled", head_width=16),
         "training": TRAINING,
         "held_out_items": held_out(studio),
     }
-    return JudgeTraining.model_validate({**facts, **changes})
+    return DiscriminatorTraining.model_validate({**facts, **changes})
 
 
 def held_out(studio, every: int = 3) -> tuple[str, ...]:
@@ -97,32 +102,34 @@ def test_an_items_answers_never_part() -> None:
 def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed) -> None:
     answer(reviewed, by_variant)
     space, told = reviewed.workspace, []
-    trained = train_judge(space, training(reviewed), lambda *now: told.append(now[0]))
+    trained = train_from_reviews(space, training(reviewed), lambda *now: told.append(now[0]))
     assert (trained.reviewed, told) == (72, [1, 2, 3, 4])
-    judge = load_judge(space, trained.judge)
+    discriminator = open_discriminator(space, trained.discriminator)
     shown = read_candidates(space, reviewed.candidates)
     _, held = split_answers([(c.key, c.item, True) for c in shown], set(held_out(reviewed)))
     assert 0 < len(held) < 72
     kept = [shown[i] for i in held]
-    logits = judge.logits([c.source for c in kept], [c.mask for c in kept], [c.removal for c in kept])
+    logits = discriminator.logits([c.source for c in kept], [c.mask for c in kept], [c.removal for c in kept])
     slope, offset = fit_platt(logits, [c.variant == "left" for c in kept])
-    assert (judge.slope, judge.offset) == pytest.approx((slope, offset), rel=1e-3, abs=1e-3)
-    assert judge.model_hash == trained.judge.hash
-    entry = space.ledger().model(trained.judge.hash)
+    assert (discriminator.slope, discriminator.offset) == pytest.approx((slope, offset), rel=1e-3, abs=1e-3)
+    assert discriminator.model_hash == trained.discriminator.hash
+    entry = space.ledger().model(trained.discriminator.hash)
     assert (entry.kind, entry.parent) == ("discriminator", reviewed.remover.hash)
-    assert train_judge(space, training(reviewed), lambda *now: told.append(now[0])) == trained
+    assert train_from_reviews(space, training(reviewed), lambda *now: told.append(now[0])) == trained
     assert len(told) == 4, "nothing was trained again"
 
-    assert score_shard.fn(space, ScoreWork(ref=reviewed.candidates, judge=trained.judge)) == 72
-    stored = space.ledger().scores(trained.judge.hash)
-    expected = score_all(judge, shown)
+    assert (
+        score_shard.fn(space, ScoreWork(ref=reviewed.candidates, discriminator=trained.discriminator)) == 72
+    )
+    stored = space.ledger().scores(trained.discriminator.hash)
+    expected = score_all(discriminator, shown)
     assert [stored[c.key] for c in shown] == pytest.approx(expected)
 
 
 def test_candidates_of_two_sizes_are_made_learnt_from_and_scored(studio) -> None:
     space = studio.workspace
-    studio_64 = StudioConfig(size_px=64, seed=2, split="train")
-    large = film(space, FilmWork(round=0, index=5, stage="pool", studio=studio_64, first=0, count=12))
+    synthetic_64 = SyntheticConfig(size_px=64, seed=2, split="train")
+    large = film(space, RenderWork(round=0, index=5, stage="pool", studio=synthetic_64, first=0, count=12))
     keys = items_of(space, [studio.pool, large])
     work = ProposeWork(
         round=1,
@@ -138,12 +145,12 @@ def test_candidates_of_two_sizes_are_made_learnt_from_and_scored(studio) -> None
     assert Counter(c.removal.shape for c in shown) == {(32, 32, 3): 24 * 3, (64, 64, 3): 12 * 3}
     assert all(c.removal.shape == c.source.shape for c in shown)
     answer(studio, by_variant)
-    trained = train_judge(space, training(studio))
+    trained = train_from_reviews(space, training(studio))
     assert len(trained.losses) == 4
-    assert score_shard.fn(space, ScoreWork(ref=studio.candidates, judge=trained.judge)) == 108
+    assert score_shard.fn(space, ScoreWork(ref=studio.candidates, discriminator=trained.discriminator)) == 108
 
 
-def test_killed_and_started_again_it_ends_with_the_same_judge(reviewed) -> None:
+def test_killed_and_started_again_it_ends_with_the_same_discriminator(reviewed) -> None:
     answer(reviewed, by_variant)
 
     def kill(step: int, _total: int, _loss: float) -> None:
@@ -151,28 +158,28 @@ def test_killed_and_started_again_it_ends_with_the_same_judge(reviewed) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        train_judge(reviewed.workspace, training(reviewed), kill)
+        train_from_reviews(reviewed.workspace, training(reviewed), kill)
     told: list[int] = []
-    resumed = train_judge(reviewed.workspace, training(reviewed), lambda *now: told.append(now[0]))
+    resumed = train_from_reviews(reviewed.workspace, training(reviewed), lambda *now: told.append(now[0]))
     unbroken_work = training(reviewed, training=TRAINING.model_copy(update={"checkpoint_every": 50}))
-    unbroken = train_judge(reviewed.workspace, unbroken_work)
+    unbroken = train_from_reviews(reviewed.workspace, unbroken_work)
     assert told == [3, 4]
     assert resumed.losses == unbroken.losses
-    assert resumed.judge.hash == unbroken.judge.hash
+    assert resumed.discriminator.hash == unbroken.discriminator.hash
 
 
 def test_skips_do_not_count_and_too_few_answers_are_refused(reviewed) -> None:
     answer(reviewed, lambda place, _shown: "skip" if place >= 45 else "yes" if place % 2 else "no")
-    trained = train_judge(reviewed.workspace, training(reviewed))
+    trained = train_from_reviews(reviewed.workspace, training(reviewed))
     assert trained.reviewed == 45
 
 
 @pytest.mark.parametrize(("yes", "no"), [(19, 53), (53, 19)])
 def test_too_few_of_a_kind_are_refused(reviewed, yes: int, no: int) -> None:
     answer(reviewed, lambda place, _shown: "yes" if place < yes else "no")
-    sentence = f"the judge needs 20 YES and 20 NO, and has {yes} and {no}; review more items"
+    sentence = f"the discriminator needs 20 YES and 20 NO, and has {yes} and {no}; review more items"
     with pytest.raises(FlowError, match=sentence):
-        train_judge(reviewed.workspace, training(reviewed))
+        train_from_reviews(reviewed.workspace, training(reviewed))
 
 
 @pytest.mark.parametrize("every", [1000, 1])
@@ -180,4 +187,4 @@ def test_a_split_that_leaves_one_side_bare_is_refused_in_a_sentence(reviewed, ev
     answer(reviewed, by_variant)
     items = held_out(reviewed, every) if every == 1 else ()
     with pytest.raises(FlowError, match="review more items"):
-        train_judge(reviewed.workspace, training(reviewed, held_out_items=items))
+        train_from_reviews(reviewed.workspace, training(reviewed, held_out_items=items))

@@ -17,14 +17,14 @@ HEIGHT, WIDTH = 80, 120
 PARTS = ("source", "mask", "ground_truth")
 
 
-def picture(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+def image(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     small = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def write_triplet(root: Path, stem: str, seed: int) -> None:
-    """A square object of 20 px at (30, 50), on the ground truth's picture."""
-    ground_truth, mask = picture(seed), np.zeros((HEIGHT, WIDTH), np.uint8)
+    """A square object of 20 px at (30, 50), on the ground truth's image."""
+    ground_truth, mask = image(seed), np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[30:50, 50:70] = 255
     source = ground_truth.copy()
     source[mask > 0] = (200, 30, 60)
@@ -45,10 +45,10 @@ def test_a_good_folder_is_read_pixel_by_pixel(tmp_path: Path) -> None:
     (triplet,), rejects = read(tmp_path)
     assert not rejects
     square = (slice(0, 80), slice(20, 100))  # The whole height, about the object's middle at column 60.
-    expected = np.asarray(Image.fromarray(picture(1)[square]).resize((32, 32), Image.Resampling.BOX))
+    expected = np.asarray(Image.fromarray(image(1)[square]).resize((32, 32), Image.Resampling.BOX))
     assert np.abs(triplet.ground_truth.astype(int) - expected).mean() < 3
     object_place = np.zeros((32, 32), bool)
-    object_place[12:20, 12:20] = True  # 30..50 and 50..70 of the picture, reduced 2.5 times.
+    object_place[12:20, 12:20] = True  # 30..50 and 50..70 of the image, reduced 2.5 times.
     np.testing.assert_array_equal(triplet.mask, object_place)
     assert np.abs(triplet.source[object_place].astype(int) - (200, 30, 60)).max() <= 1
     np.testing.assert_array_equal(triplet.source[:8], triplet.ground_truth[:8])
@@ -68,8 +68,8 @@ def test_triplets_of_one_ground_truth_are_one_scene(tmp_path: Path) -> None:
 
 
 def spoil(path: Path, how: str) -> None:
-    """Replace the picture or mask at ``path`` by a bad one."""
-    pixels = picture(9)
+    """Replace the image or mask at ``path`` by a bad one."""
+    pixels = image(9)
     if how == "truncated JPEG":
         Image.fromarray(pixels).save(path.with_suffix(".jpg"), quality=95)
         path.unlink()
@@ -130,18 +130,18 @@ def test_a_bad_file_is_one_named_reject_and_the_rest_goes_on(
 
 def test_two_files_of_one_stem_are_refused(tmp_path: Path) -> None:
     write_triplet(tmp_path, "a", 1)
-    Image.fromarray(picture(2)).save(tmp_path / "source/a.jpg")
+    Image.fromarray(image(2)).save(tmp_path / "source/a.jpg")
     triplets, rejects = read(tmp_path)
     assert not triplets
     assert [reject.reason for reject in rejects] == [RejectReason.BAD_RECORD]
 
 
-def test_pictures_below_the_sample_size_and_masks_off_limits_are_refused(tmp_path: Path) -> None:
+def test_images_below_the_sample_size_and_masks_off_limits_are_refused(tmp_path: Path) -> None:
     write_triplet(tmp_path, "a", 1)
     for config, reason in (
         (FolderConfig(path=tmp_path, size_px=96), RejectReason.TOO_SMALL),
         (FolderConfig(path=tmp_path, size_px=32, mask_area_min=0.2), RejectReason.MASK_AREA),
-        (FolderConfig(path=tmp_path, size_px=32, limit_pixels=1000), RejectReason.TOO_MANY_PIXELS),
+        (FolderConfig(path=tmp_path, size_px=32, max_pixels=1000), RejectReason.TOO_MANY_PIXELS),
     ):
         (found,) = folder_triplets(config)
         assert isinstance(found, Reject)

@@ -1,4 +1,4 @@
-"""Pictures and masks at the edge, against files written by Pillow and by hand."""
+"""Images and masks at the edge, against files written by Pillow and by hand."""
 
 import contextlib
 import io
@@ -15,12 +15,12 @@ from PIL import Image, ImageCms
 from data_specs.errors import InputError
 from data_specs.reject import RejectReason
 from tasks.sources.image_files import (
-    RejectedPicture,
+    RejectedImage,
     check_same_size,
+    image_facts,
     path_inside,
-    picture_facts,
+    read_image,
     read_mask,
-    read_picture,
 )
 
 HEIGHT, WIDTH = 48, 64
@@ -38,8 +38,8 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def reason_of(path: Path, **limits: int) -> RejectReason:
-    with pytest.raises(RejectedPicture) as caught:
-        read_picture(path, **limits)
+    with pytest.raises(RejectedImage) as caught:
+        read_image(path, **limits)
     assert isinstance(caught.value, InputError)
     assert str(path) in str(caught.value)
     return caught.value.reason
@@ -49,23 +49,23 @@ def reason_of(path: Path, **limits: int) -> RejectReason:
 def test_colours_come_in_rgb_order(tmp_path: Path, suffix: str, tolerance: int) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(pixels()).save(path)
-    found = read_picture(path)
+    found = read_image(path)
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - pixels()).max() <= tolerance
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1"])
-def test_grey_palette_and_two_level_pictures_become_rgb(tmp_path: Path, mode: str) -> None:
+def test_grey_palette_and_two_level_images_become_rgb(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(pixels()).convert(mode)
     image.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_alpha_passes_only_where_it_hides_nothing(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(pixels()).convert(mode)
     image.save(tmp_path / "opaque.png")
-    np.testing.assert_array_equal(read_picture(tmp_path / "opaque.png"), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(read_image(tmp_path / "opaque.png"), np.asarray(image.convert("RGB")))
     alpha = Image.new("L", image.size, 255)
     alpha.putpixel((3, 3), 254)
     image.putalpha(alpha)
@@ -82,19 +82,19 @@ def test_a_cut_jpeg_is_refused_where_cv2_alone_would_fill_it_grey(
     noise = np.random.default_rng(1).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path, quality=95, progressive=progressive)
     raw = path.read_bytes()
-    assert read_picture(path).shape == (128, 128, 3)
+    assert read_image(path).shape == (128, 128, 3)
     path.write_bytes(raw[: int(len(raw) * kept)])
     assert reason_of(path) == RejectReason.TRUNCATED
 
 
-def test_a_thumbnails_end_marker_does_not_stand_for_the_pictures(tmp_path: Path) -> None:
+def test_a_thumbnails_end_marker_does_not_stand_for_the_images(tmp_path: Path) -> None:
     thumbnail, whole = io.BytesIO(), io.BytesIO()
     Image.fromarray(pixels()).resize((16, 12)).save(thumbnail, "JPEG")
     exif = Image.Exif()
     Image.fromarray(pixels()).save(whole, "JPEG", exif=exif.tobytes(), comment=thumbnail.getvalue())
     raw = whole.getvalue()
     (tmp_path / "a.jpg").write_bytes(raw)
-    read_picture(tmp_path / "a.jpg")
+    read_image(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes(raw[:-40])
     assert reason_of(tmp_path / "a.jpg") == RejectReason.TRUNCATED
 
@@ -130,13 +130,13 @@ def test_cmyk_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_turned_picture_or_mask_is_refused(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_a_turned_image_or_mask_is_refused(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(pixels()).save(path, exif=exif)
     assert reason_of(path) == RejectReason.ROTATED_BY_EXIF
-    with pytest.raises(RejectedPicture, match="EXIF"):
+    with pytest.raises(RejectedImage, match="EXIF"):
         read_mask(path)
 
 
@@ -145,7 +145,7 @@ def test_an_upright_exif_changes_nothing(tmp_path: Path) -> None:
     exif[0x0112] = 1
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(pixels()).save(tmp_path / "a.png", exif=exif, icc_profile=profile)
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), pixels())
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels())
 
 
 def test_too_many_pixels_are_seen_in_the_header_alone(tmp_path: Path) -> None:
@@ -156,14 +156,14 @@ def test_too_many_pixels_are_seen_in_the_header_alone(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(bomb)
     assert reason_of(tmp_path / "bomb.png") == RejectReason.TOO_MANY_PIXELS
     Image.fromarray(pixels()).save(tmp_path / "a.png")
-    assert reason_of(tmp_path / "a.png", limit_pixels=HEIGHT * WIDTH - 1) == RejectReason.TOO_MANY_PIXELS
-    assert read_picture(tmp_path / "a.png", limit_pixels=HEIGHT * WIDTH).shape == (HEIGHT, WIDTH, 3)
+    assert reason_of(tmp_path / "a.png", max_pixels=HEIGHT * WIDTH - 1) == RejectReason.TOO_MANY_PIXELS
+    assert read_image(tmp_path / "a.png", max_pixels=HEIGHT * WIDTH).shape == (HEIGHT, WIDTH, 3)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xd8", b"not a picture", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(40)]
+    "content", [b"", b"\xff\xd8", b"not an image", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(40)]
 )
-def test_what_is_no_picture_is_unreadable(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     assert reason_of(tmp_path / "a.jpg") == RejectReason.UNREADABLE
 
@@ -178,8 +178,8 @@ def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
             for place in rng.integers(0, len(raw), 4):
                 raw[place] = rng.integers(0, 256)
             path.write_bytes(raw)
-            with contextlib.suppress(RejectedPicture):
-                assert read_picture(path).dtype == np.uint8
+            with contextlib.suppress(RejectedImage):
+                assert read_image(path).dtype == np.uint8
 
 
 def test_a_missing_file_and_a_folder_are_missing(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_facts_need_no_pixels(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(pixels()).save(path)
     path.write_bytes(path.read_bytes()[:-40])
-    facts = picture_facts(path)
+    facts = image_facts(path)
     assert (facts.height, facts.width, facts.format, facts.orientation) == (HEIGHT, WIDTH, "JPEG", 1)
 
 
@@ -215,21 +215,21 @@ def test_a_mask_is_cut_at_half_its_range(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("level", "reason"), [(0, RejectReason.MASK_EMPTY), (255, RejectReason.MASK_FULL)])
 def test_empty_and_full_masks_are_refused(tmp_path: Path, level: int, reason: RejectReason) -> None:
     Image.fromarray(np.full((9, 9), level, np.uint8)).save(tmp_path / "mask.png")
-    with pytest.raises(RejectedPicture) as caught:
+    with pytest.raises(RejectedImage) as caught:
         read_mask(tmp_path / "mask.png")
     assert caught.value.reason == reason
 
 
-def test_a_coloured_picture_is_no_mask(tmp_path: Path) -> None:
+def test_a_coloured_image_is_no_mask(tmp_path: Path) -> None:
     Image.fromarray(pixels()).save(tmp_path / "mask.png")
-    with pytest.raises(RejectedPicture) as caught:
+    with pytest.raises(RejectedImage) as caught:
         read_mask(tmp_path / "mask.png")
     assert caught.value.reason == RejectReason.NOT_RGB
 
 
 def test_sizes_are_told_as_width_by_height() -> None:
     check_same_size(Path("mask.png"), (3, 4), (3, 4))
-    with pytest.raises(RejectedPicture, match="4×3 beside a source of 3×4"):
+    with pytest.raises(RejectedImage, match="4×3 beside a source of 3×4"):
         check_same_size(Path("mask.png"), (3, 4), (4, 3))
 
 
@@ -239,14 +239,14 @@ def test_paths_stay_inside(tmp_path: Path) -> None:
     assert path_inside(root, "a/../b.png") == root.resolve() / "b.png"
     (root / "link").symlink_to(tmp_path)
     for outside in ("../data2/x.png", "/etc/passwd", "link/x.png", "a/../../x.png"):
-        with pytest.raises(RejectedPicture) as caught:
+        with pytest.raises(RejectedImage) as caught:
             path_inside(root, outside)
         assert caught.value.reason == RejectReason.OUTSIDE_FOLDER
 
 
 def test_a_reject_says_which_file_and_why(tmp_path: Path) -> None:
-    with pytest.raises(RejectedPicture) as caught:
-        read_picture(tmp_path / "none.png")
+    with pytest.raises(RejectedImage) as caught:
+        read_image(tmp_path / "none.png")
     reject = caught.value.as_reject("folder", "pair 7")
     assert (reject.source, reject.name, reject.reason) == ("folder", "pair 7", RejectReason.MISSING_FILE)
     assert "none.png" in reject.detail
@@ -286,7 +286,7 @@ def half_and_an_end_marker(raw: bytes, at: int) -> bytes:
 def test_a_damaged_jpeg_is_refused(tmp_path: Path, kind: str, damage) -> None:
     path = tmp_path / "a.jpg"
     photograph().save(path, **{"quality": 90, **KINDS[kind]})
-    read_picture(path)
+    read_image(path)
     raw = path.read_bytes()
     first_scan = raw.find(b"\xff\xda") + 14
     path.write_bytes(damage(raw, (first_scan + len(raw)) // 2))
@@ -294,20 +294,20 @@ def test_a_damaged_jpeg_is_refused(tmp_path: Path, kind: str, damage) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [*KINDS, "grey", "bytes after the end", "another picture after the end", "EXIF"]
+    "kind", [*KINDS, "grey", "bytes after the end", "another image after the end", "EXIF"]
 )
 def test_a_whole_jpeg_is_read_as_cv2_reads_it(tmp_path: Path, kind: str) -> None:
-    path, picture = tmp_path / "a.jpg", photograph()
+    path, image = tmp_path / "a.jpg", photograph()
     exif = Image.Exif()
     exif[0x010E] = "words" * 500
-    picture = picture.convert("L") if kind == "grey" else picture
-    picture.save(path, **{"quality": 85, **({"exif": exif} if kind == "EXIF" else KINDS.get(kind, {}))})
+    image = image.convert("L") if kind == "grey" else image
+    image.save(path, **{"quality": 85, **({"exif": exif} if kind == "EXIF" else KINDS.get(kind, {}))})
     if kind == "bytes after the end":
         path.write_bytes(path.read_bytes() + bytes(3000) + b"words")
-    if kind == "another picture after the end":
+    if kind == "another image after the end":
         path.write_bytes(2 * path.read_bytes())
     expected = cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
-    np.testing.assert_array_equal(read_picture(path), expected)
+    np.testing.assert_array_equal(read_image(path), expected)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_equal_pairs_of_one_folder_are_one_sample(workspace, tmp_path, write_pai
 def test_rejects_alone_are_kept_and_make_no_shard(workspace, tmp_path, write_pair) -> None:
     for name in ("one", "two"):
         write_pair(tmp_path / name, name, 1)
-        (tmp_path / name / f"source/{name}.png").write_bytes(b"no picture")
+        (tmp_path / name / f"source/{name}.png").write_bytes(b"no image")
         (intake,) = take_in(workspace, FolderSource(path=tmp_path / name, size_px=32))
         assert intake.shard is None
     assert reasons(workspace) == dict.fromkeys(("one", "two"), RejectReason.UNREADABLE)

@@ -16,7 +16,7 @@ SEGMENTATION, CLASSES = "train-annotations-object-segmentation.csv", "class-desc
 HEADER = "MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax,PredictedIoU,Clicks"
 
 
-def write_picture(root: Path, image_id: str, seed: int, size: tuple[int, int] = (60, 90)) -> None:
+def write_image(root: Path, image_id: str, seed: int, size: tuple[int, int] = (60, 90)) -> None:
     (root / "images").mkdir(parents=True, exist_ok=True)
     pixels = np.full((*size, 3), np.random.default_rng(seed).integers(0, 255, 3), np.uint8)
     Image.fromarray(pixels).save(root / "images" / f"{image_id}.jpg", quality=95)
@@ -48,13 +48,13 @@ def read(config: PoolConfig) -> tuple[list[PoolItem], list[Reject]]:
 def write_dogs(root: Path, count: int) -> list[tuple[str, str, str]]:
     rows = []
     for number in range(count):
-        write_picture(root, f"dog{number}", number)
+        write_image(root, f"dog{number}", number)
         write_mask(root, f"dog{number}_m1_x.png")
         rows.append((f"dog{number}_m1_x.png", f"dog{number}", "/m/1"))
     return rows
 
 
-def test_an_item_carries_picture_mask_and_class(tmp_path: Path) -> None:
+def test_an_item_carries_image_mask_and_class(tmp_path: Path) -> None:
     write_tables(tmp_path, write_dogs(tmp_path, 1))
     (item,), rejects = read(PoolConfig(path=tmp_path, size_px=20))
     assert not rejects
@@ -83,7 +83,7 @@ def test_the_cap_takes_the_same_items_whatever_the_order_of_the_file(tmp_path: P
     assert len(set(chosen[0])) == 5
 
 
-def test_a_refused_picture_leaves_its_place_to_the_next(tmp_path: Path) -> None:
+def test_a_refused_image_leaves_its_place_to_the_next(tmp_path: Path) -> None:
     write_tables(tmp_path, write_dogs(tmp_path, 12))
     config = PoolConfig(path=tmp_path, size_px=20, class_cap=5)
     first = read(config)[0][0]
@@ -106,7 +106,7 @@ def test_clothes_and_body_parts_are_left_out_by_default(tmp_path: Path) -> None:
     assert [(reject.reason, reject.detail) for reject in rejects] == [(RejectReason.CLASS_EXCLUDED, "Jeans")]
 
 
-def test_instances_of_one_picture_share_scene_and_split(tmp_path: Path) -> None:
+def test_instances_of_one_image_share_scene_and_split(tmp_path: Path) -> None:
     ((mask, image, _),) = write_dogs(tmp_path, 1)
     write_mask(tmp_path, "second.png", (90, 135))
     write_tables(tmp_path, [(mask, image, "/m/1"), ("second", image, "/m/3")])
@@ -114,7 +114,7 @@ def test_instances_of_one_picture_share_scene_and_split(tmp_path: Path) -> None:
     assert len(items) == 2
     assert items[0].scene == items[1].scene
     assert items[0].key != items[1].key
-    # The second mask was drawn on a picture half as large again: the same third of it.
+    # The second mask was drawn on an image half as large again: the same third of it.
     np.testing.assert_array_equal(items[0].mask, items[1].mask)
 
 

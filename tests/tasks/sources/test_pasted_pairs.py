@@ -34,17 +34,17 @@ def write(path: Path, pixels: np.ndarray) -> None:
 def write_photograph(root: Path, name: str, height: int, width: int) -> np.ndarray:
     """Grey-green, brighter to the right and below: no red, and no two places alike."""
     rows, columns = np.mgrid[0:height, 0:width]
-    picture = np.stack([0 * rows + 60, 60 + rows * 120 // height, 60 + columns * 120 // width], 2)
-    write(root / "pictures" / f"{name}.png", picture.astype(np.uint8))
-    return picture.astype(np.uint8)
+    image = np.stack([0 * rows + 60, 60 + rows * 120 // height, 60 + columns * 120 // width], 2)
+    write(root / "images" / f"{name}.png", image.astype(np.uint8))
+    return image.astype(np.uint8)
 
 
 def write_object(root: Path, name: str, side: int = 100, at: int = 20) -> None:
     """A red disc of ``side`` across on blue."""
     mask = np.zeros((side + 40, side + 40), np.uint8)
     cv2.circle(mask, (at + side // 2, at + side // 2), side // 2 - 1, 255, -1)
-    picture = np.where(mask[..., None] > 0, np.array(RED, np.uint8), np.array((20, 20, 200), np.uint8))
-    write(root / "objects/source" / f"{name}.png", picture)
+    image = np.where(mask[..., None] > 0, np.array(RED, np.uint8), np.array((20, 20, 200), np.uint8))
+    write(root / "objects/source" / f"{name}.png", image)
     write(root / "objects/mask" / f"{name}.png", mask)
 
 
@@ -70,7 +70,7 @@ def read(folder: Path, start: int = 0, **changes) -> list[Triplet]:
     return [each for each in found if isinstance(each, Triplet)]
 
 
-def test_a_picture_gets_the_largest_side_it_fills(folder: Path) -> None:
+def test_an_image_gets_the_largest_side_it_fills(folder: Path) -> None:
     assert [each.source.shape for each in read(folder)] == 2 * [
         (64, 64, 3),
         (128, 128, 3),
@@ -80,12 +80,12 @@ def test_a_picture_gets_the_largest_side_it_fills(folder: Path) -> None:
     assert {each.mask.shape for each in read(folder, sizes_px=(64,))} == {(64, 64)}
 
 
-def test_pictures_are_cut_and_never_squeezed(tmp_path: Path) -> None:
+def test_images_are_cut_and_never_squeezed(tmp_path: Path) -> None:
     """A disc in the photograph is a disc in the sample, whichever side is the longer one."""
     for name, size in (("wide", (100, 220)), ("tall", (220, 100))):
-        picture = np.full((*size, 3), 90, np.uint8)
-        cv2.circle(picture, (size[1] // 2, size[0] // 2), 30, (255, 255, 255), -1)
-        write(tmp_path / "pictures" / f"{name}.png", picture)
+        image = np.full((*size, 3), 90, np.uint8)
+        cv2.circle(image, (size[1] // 2, size[0] // 2), 30, (255, 255, 255), -1)
+        write(tmp_path / "images" / f"{name}.png", image)
     for number in range(24):
         write_object(tmp_path, f"o{number}")
     for each in read(tmp_path, sizes_px=(50,), object_area_max=0.03):
@@ -127,7 +127,7 @@ def test_the_same_seed_the_same_triplets_from_any_start_on(folder: Path) -> None
 
 
 def test_an_object_is_seen_in_one_split_alone(folder: Path) -> None:
-    triplets = read(folder, validation_share=0.3, test_share=0.3)
+    triplets = read(folder, validation_fraction=0.3, test_share=0.3)
     assert len({each.split for each in triplets}) > 1
     for each in triplets:
         stem = each.origin.rpartition("+")[2]
@@ -135,10 +135,10 @@ def test_an_object_is_seen_in_one_split_alone(folder: Path) -> None:
         assert split_of_scene(key, validation=0.3, test=0.3) == each.split
 
 
-def test_small_pictures_and_unfit_objects_are_refused_by_name(tmp_path: Path) -> None:
+def test_small_images_and_unfit_objects_are_refused_by_name(tmp_path: Path) -> None:
     write_photograph(tmp_path, "small", 63, 200)
     write_photograph(tmp_path, "fine", 64, 200)
-    (tmp_path / "pictures/broken.png").write_bytes(b"no picture")
+    (tmp_path / "images/broken.png").write_bytes(b"no image")
     write_object(tmp_path, "tiny", side=8)
     write_object(tmp_path, "cut", at=-20)
     found = {
@@ -149,7 +149,7 @@ def test_small_pictures_and_unfit_objects_are_refused_by_name(tmp_path: Path) ->
         "fine.png": RejectReason.NO_OBJECT,
         "broken.png": RejectReason.UNREADABLE,
     }
-    with pytest.raises(InputError, match="it holds no folder pictures/"):
+    with pytest.raises(InputError, match="it holds no folder images/"):
         list(high_resolution_triplets(config(tmp_path / "objects")))
     with pytest.raises(ValidationError, match="sizes_px"):
         config(tmp_path, sizes_px=(8,))
@@ -174,9 +174,9 @@ def test_an_edge_is_soft_and_its_rim_is_the_masks() -> None:
     mask = np.zeros((30, 30), bool)
     mask[5:25, 5:25] = True
     cut = cut_object(np.full((30, 30, 3), 255, np.uint8), mask)
-    picture, covered = paste(np.zeros((50, 50, 3), np.uint8), cut, 10, 12)
-    assert ((picture > 0).any(2) <= covered).all()
+    image, covered = paste(np.zeros((50, 50, 3), np.uint8), cut, 10, 12)
+    assert ((image > 0).any(2) <= covered).all()
     assert covered.sum() >= 18 * 18
-    assert ((picture > 0) & (picture < 60)).any(), "it fades out"
-    assert ((picture > 60) & (picture < 240)).any()
-    assert (picture[20, 20:28] == 255).all()
+    assert ((image > 0) & (image < 60)).any(), "it fades out"
+    assert ((image > 60) & (image < 240)).any()
+    assert (image[20, 20:28] == 255).all()

@@ -1,4 +1,4 @@
-"""Scenes at ingest: near pictures share one, unrelated ones do not, and no scene has two splits."""
+"""Scenes at ingest: near images share one, unrelated ones do not, and no scene has two splits."""
 
 import multiprocessing
 import sqlite3
@@ -16,18 +16,18 @@ from data_specs.arrays import RgbImage
 from data_specs.keys import Split, derive_key, split_of_scene
 from data_specs.reject import RejectReason
 from tasks.sources.clip.clip import SAMPLE_CLIP
-from tasks.sources.image_files import RejectedPicture
+from tasks.sources.image_files import RejectedImage
 from tasks.sources.ingest import Cursor, FolderSource, IngestWork, PoolSource, ingest_files
 from tasks.sources.scenes import RADIUS, Scenes, look_of, thumbnails_agree
 from tasks.sources.source_files import files_digest
-from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
 from tasks.storage.workspace import Workspace
 
 
 class Shares(NamedTuple):
     """Of scenes that are held out."""
 
-    validation_share: float = 0.1
+    validation_fraction: float = 0.1
     test_share: float = 0.1
 
 
@@ -44,8 +44,8 @@ def scenes(workspace: Workspace) -> Scenes:
     return Scenes(workspace.ledger())
 
 
-def scene_of(scenes: Scenes, picture: RgbImage, lineage: str | None = None) -> str:
-    return scenes(Path("a.png"), np.ascontiguousarray(picture), SHARES, lineage)[0]
+def scene_of(scenes: Scenes, image: RgbImage, lineage: str | None = None) -> str:
+    return scenes(Path("a.png"), np.ascontiguousarray(image), SHARES, lineage)[0]
 
 
 def photo_like(seed: int) -> RgbImage:
@@ -57,13 +57,13 @@ def photo_like(seed: int) -> RgbImage:
     for _ in range(4):
         layer = np.fft.ifft2(np.fft.fft2(chance.normal(size=(96, 128))) / frequency).real
         layers.append(layer / layer.std())
-    picture = layers[0][..., None] + 0.3 * np.stack(layers[1:], -1)
-    picture = chance.uniform(70, 180) + chance.uniform(20, 55) * picture + chance.normal(0, 12, 3)
-    return as_jpeg(np.clip(picture, 0, 255).astype(np.uint8), 90)
+    image = layers[0][..., None] + 0.3 * np.stack(layers[1:], -1)
+    image = chance.uniform(70, 180) + chance.uniform(20, 55) * image + chance.normal(0, 12, 3)
+    return as_jpeg(np.clip(image, 0, 255).astype(np.uint8), 90)
 
 
-def as_jpeg(picture: RgbImage, quality: int) -> RgbImage:
-    coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+def as_jpeg(image: RgbImage, quality: int) -> RgbImage:
+    coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
 
 
@@ -71,50 +71,50 @@ def test_the_hash_is_scipys(scenes: Scenes) -> None:
     """By another DCT and another reduction, in float64 all through: bits near the median may differ."""
     apart = []
     for seed in range(60):
-        picture = photo_like(seed)
-        grey = picture.astype(float) @ [0.299, 0.587, 0.114]
+        image = photo_like(seed)
+        grey = image.astype(float) @ [0.299, 0.587, 0.114]
         reduced = grey.reshape(32, 3, 32, 4).mean((1, 3))
         low = np.asarray(dctn(reduced, norm="ortho"))[:8, :8].ravel()
         bits = "".join("1" if each > np.median(low[1:]) else "0" for each in low)
-        apart.append((int(look_of(picture).hash) ^ int(bits, 2)).bit_count())
+        apart.append((int(look_of(image).hash) ^ int(bits, 2)).bit_count())
     assert max(apart) <= 4
     assert np.mean(apart) < 0.5
 
 
-def test_a_thousand_unrelated_pictures_are_a_thousand_scenes(scenes: Scenes) -> None:
+def test_a_thousand_unrelated_images_are_a_thousand_scenes(scenes: Scenes) -> None:
     assert len({scene_of(scenes, photo_like(seed)) for seed in range(1000)}) >= 999
 
 
 def test_studio_scenes_with_their_soft_grounds_are_not_joined(scenes: Scenes) -> None:
-    config = StudioConfig(size_px=64, seed=5)
+    config = SyntheticConfig(size_px=64, seed=5)
     assert len({scene_of(scenes, make_shot(config, number).ground_truth) for number in range(200)}) == 200
 
 
 VARIANTS: dict[str, Callable[[RgbImage], RgbImage]] = {
-    "mirrored": lambda picture: picture[:, ::-1],
-    "JPEG of quality 40": lambda picture: as_jpeg(picture, 40),
-    "half the size": lambda picture: np.asarray(cv2.resize(picture, (64, 48)), np.uint8),
-    "brighter": lambda picture: np.clip(picture.astype(int) + 15, 0, 255).astype(np.uint8),
-    "an object in it": lambda picture: np.asarray(
-        cv2.rectangle(picture.copy(), (50, 40), (75, 70), (250, 20, 30), -1), np.uint8
+    "mirrored": lambda image: image[:, ::-1],
+    "JPEG of quality 40": lambda image: as_jpeg(image, 40),
+    "half the size": lambda image: np.asarray(cv2.resize(image, (64, 48)), np.uint8),
+    "brighter": lambda image: np.clip(image.astype(int) + 15, 0, 255).astype(np.uint8),
+    "an object in it": lambda image: np.asarray(
+        cv2.rectangle(image.copy(), (50, 40), (75, 70), (250, 20, 30), -1), np.uint8
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_variants_of_a_picture_are_its_scene(scenes: Scenes, name: str) -> None:
-    pictures = [photo_like(seed) for seed in range(25)]
-    own = [scene_of(scenes, each) for each in pictures]
-    assert [scene_of(scenes, VARIANTS[name](each)) for each in pictures] == own
+def test_variants_of_an_image_are_its_scene(scenes: Scenes, name: str) -> None:
+    images = [photo_like(seed) for seed in range(25)]
+    own = [scene_of(scenes, each) for each in images]
+    assert [scene_of(scenes, VARIANTS[name](each)) for each in images] == own
 
 
 def test_what_is_known_lies_in_the_ledger(workspace: Workspace, scenes: Scenes) -> None:
-    picture = photo_like(1)
-    own = scene_of(scenes, picture)
-    assert scene_of(Scenes(workspace.ledger()), as_jpeg(picture, 30)) != own, "nothing is recorded yet"
+    image = photo_like(1)
+    own = scene_of(scenes, image)
+    assert scene_of(Scenes(workspace.ledger()), as_jpeg(image, 30)) != own, "nothing is recorded yet"
     scenes.record()
     later = Scenes(workspace.ledger())
-    assert scene_of(later, as_jpeg(picture, 30)) == scene_of(later, picture[:, ::-1]) == own
+    assert scene_of(later, as_jpeg(image, 30)) == scene_of(later, image[:, ::-1]) == own
 
 
 def test_a_scenes_split_stays_whatever_shares_a_later_ingest_has(scenes: Scenes) -> None:
@@ -148,7 +148,7 @@ def test_what_would_join_two_splits_is_refused(scenes: Scenes) -> None:
     assert near(between(far), middle)
     scene_of(scenes, between(0), lineages["train"])
     scene_of(scenes, between(far), lineages["test"])
-    with pytest.raises(RejectedPicture) as refused:
+    with pytest.raises(RejectedImage) as refused:
         scene_of(scenes, middle)
     assert refused.value.reason == RejectReason.TWO_SPLITS
 
@@ -161,16 +161,16 @@ def clip_frames(number: int) -> list[RgbImage]:
     return frames[:: len(frames) // number][:number]
 
 
-def write_triplets(folder: Path, pictures: Sequence[RgbImage], stems: Sequence[str]) -> FolderSource:
-    """Each picture is its own ground truth; a square of it is masked and painted over."""
+def write_triplets(folder: Path, images: Sequence[RgbImage], stems: Sequence[str]) -> FolderSource:
+    """Each image is its own ground truth; a square of it is masked and painted over."""
     for part in ("source", "mask", "ground_truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    for picture, stem in zip(pictures, stems, strict=True):
-        height, width = picture.shape[:2]
+    for image, stem in zip(images, stems, strict=True):
+        height, width = image.shape[:2]
         place = (slice(height // 3, height // 2), slice(width // 3, width // 2))
-        source, mask = picture.copy(), np.zeros((height, width), np.uint8)
+        source, mask = image.copy(), np.zeros((height, width), np.uint8)
         source[place], mask[place] = (30, 200, 60), 255
-        for part, pixels in (("source", source), ("mask", mask), ("ground_truth", picture)):
+        for part, pixels in (("source", source), ("mask", mask), ("ground_truth", image)):
             assert cv2.imwrite(str(folder / part / f"{stem}.png"), pixels)
     return FolderSource(path=folder, size_px=32)
 
@@ -213,7 +213,7 @@ def test_48_frames_of_one_clip_are_one_scene_in_several_shards_and_after_a_kill(
     assert len({(scene, split) for _, scene, split in rows}) == 1
     shards = workspace.ledger().shards()
     assert len(shards) == 3
-    # Killed when the pictures of the last two shards were recorded and their rows were not.
+    # Killed when the images of the last two shards were recorded and their rows were not.
     with sqlite3.connect(workspace.root / "ledger.sqlite") as database:
         for ref in shards[1:]:
             database.execute("DELETE FROM samples WHERE shard = ?", [ref.name])
@@ -247,21 +247,21 @@ def test_frames_that_two_processes_ingest_at_once_are_one_scene(
 
 
 def test_frames_are_told_by_their_names_where_the_camera_moves(tmp_path: Path, workspace: Workspace) -> None:
-    pictures = [photo_like(seed) for seed in range(6)]
+    images = [photo_like(seed) for seed in range(6)]
     stems = ["pan_frame_0001", "pan_frame_0040", "walk_frame_0001", "walk_frame_0002", "IMG_1", "IMG_2"]
-    take_in(workspace, write_triplets(tmp_path / "film", pictures, stems), shard_samples=1)
+    take_in(workspace, write_triplets(tmp_path / "film", images, stems), shard_samples=1)
     assert len({scene for _, scene, _ in rows_of(workspace)}) == 4, "two films and two photographs"
 
 
-def test_a_pools_near_pictures_are_one_scene(tmp_path: Path, workspace: Workspace) -> None:
+def test_a_pools_near_images_are_one_scene(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "pool/images").mkdir(parents=True)
     (tmp_path / "pool/masks").mkdir()
     mask = np.zeros((96, 128), np.uint8)
     mask[30:60, 40:80] = 255
     lines = ["MaskPath,ImageID,LabelName"]
     for number in range(12):
-        picture = as_jpeg(photo_like(number // 2), 95 - number % 2 * 40)
-        assert cv2.imwrite(str(tmp_path / f"pool/images/i{number}.jpg"), picture)
+        image = as_jpeg(photo_like(number // 2), 95 - number % 2 * 40)
+        assert cv2.imwrite(str(tmp_path / f"pool/images/i{number}.jpg"), image)
         assert cv2.imwrite(str(tmp_path / f"pool/masks/m{number}.png"), mask)
         lines.append(f"m{number}.png,i{number},/m/1")
     (tmp_path / "pool/train-annotations-object-segmentation.csv").write_text("\n".join(lines))

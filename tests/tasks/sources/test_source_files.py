@@ -46,7 +46,7 @@ def test_a_meta_json_counts_with_what_it_names_inside_its_folder(tmp_path: Path)
     assert len({first, second, files_digest(config)}) == 3
 
 
-def test_a_pool_counts_with_its_pictures_masks_and_tables(tmp_path: Path) -> None:
+def test_a_pool_counts_with_its_images_masks_and_tables(tmp_path: Path) -> None:
     config = PoolConfig(path=tmp_path)
     names = ("images/a.jpg", "masks/0/a.png", config.segmentation_csv, config.classes_csv)
     digests = set()

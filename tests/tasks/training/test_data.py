@@ -18,7 +18,7 @@ def samples(filmed):
         yield TripletSamples(reader, keys)
 
 
-def test_a_flip_turns_picture_mask_and_truth_together(filmed, samples: TripletSamples) -> None:
+def test_a_flip_turns_image_mask_and_truth_together(filmed, samples: TripletSamples) -> None:
     triplets = read_triplets(filmed.workspace, [filmed.pairs], "train")
     assert len(samples) == len(triplets) == 12
     for position in (0, 7):

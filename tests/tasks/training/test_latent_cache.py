@@ -36,7 +36,7 @@ def work_on(studio: SimpleNamespace) -> RemoverTraining:
         version=studio.version.number,
         version_sha256=studio.version.sha256,
         training=TrainingConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=2),
-        loss=RemoverLossConfig(change_weight=3, noisy_share=0.5),
+        loss=RemoverLossConfig(change_weight=3, noisy_fraction=0.5),
         sampling=SamplingConfig(steps=2),
     )
 
@@ -77,15 +77,13 @@ def test_they_are_what_the_codec_gives(studio: SimpleNamespace) -> None:
         triplet, found = triplets[place], latents[place, flip]
         step = -1 if flip else 1
         source, truth = (
-            torch.from_numpy(picture[:, ::step].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-            for picture in (triplet.source, triplet.ground_truth)
+            torch.from_numpy(image[:, ::step].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+            for image in (triplet.source, triplet.ground_truth)
         )
         inside = triplet.mask[:, ::step]
         hidden = source * torch.from_numpy(~inside)
-        for name, picture in (("source", source), ("masked", hidden), ("clean", truth)):
-            torch.testing.assert_close(
-                getattr(found, name), cast(Any, codec.encode(picture)).latent_dist.mean
-            )
+        for name, image in (("source", source), ("masked", hidden), ("clean", truth)):
+            torch.testing.assert_close(getattr(found, name), cast(Any, codec.encode(image)).latent_dist.mean)
         cells = inside.reshape(8, 4, 8, 4)
         np.testing.assert_array_equal(found.touched[0, 0], cells.any((1, 3)))
         np.testing.assert_array_equal(found.mask[0, 0], inside[::4, ::4])
@@ -143,7 +141,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(studio: SimpleNamespace) ->
     assert set(load_file(latents.path((0, False)))) == {"source", "masked", "clean", "mask", "touched"}
 
 
-def test_where_pictures_never_come_again_it_is_refused(studio: SimpleNamespace) -> None:
+def test_where_images_never_come_again_it_is_refused(studio: SimpleNamespace) -> None:
     base = network_at(studio.workspace.root / studio.remover.folder)
     network = build_tiny_object_clear(base, build_tiny_image_encoder(0), seed=0)
     with pytest.raises(ModelError, match="cache_latents cannot be used here: ObjectClear draws another cut"):

@@ -33,7 +33,7 @@ def network() -> GroundingDinoForObjectDetection:
 
 
 def batch_of(asked: list[list[str]]) -> GroundedBatch:
-    """Three pictures of noise: two boxes in the first, none in the second, one in the third."""
+    """Three images of noise: two boxes in the first, none in the second, one in the third."""
     generator = torch.Generator().manual_seed(1)
     return GroundedBatch(
         torch.randn(3, 3, 64, 64, generator=generator),
@@ -46,18 +46,18 @@ def batch_of(asked: list[list[str]]) -> GroundedBatch:
 
 def whose_is(batch: GroundedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The truth about boxes."""
-    return batch.picture_of, batch.phrase_of, batch.boxes
+    return batch.image_of, batch.phrase_of, batch.boxes
 
 
 def transformers_loss(
     network: GroundingDinoForObjectDetection, logits: torch.Tensor, boxes: torch.Tensor, batch: GroundedBatch
 ) -> float:
-    """Of one stage, in its own code: summed over pictures, as ours."""
+    """Of one stage, in its own code: summed over images, as ours."""
     config = type(network.config)(**{**network.config.to_dict(), "two_stage": False, "auxiliary_loss": False})
     labels = [
         {
-            "class_labels": batch.phrase_of[batch.picture_of == number],
-            "boxes": batch.boxes[batch.picture_of == number],
+            "class_labels": batch.phrase_of[batch.image_of == number],
+            "boxes": batch.boxes[batch.image_of == number],
         }
         for number in range(3)
     ]
@@ -72,7 +72,7 @@ def test_one_prompt_for_all_gives_transformers_loss_at_every_stage(
 ) -> None:
     batch = batch_of([["red box", "cone"]] * 3)
     with torch.no_grad():
-        found = network(pixel_values=batch.pictures, **batch.prompts.named())
+        found = network(pixel_values=batch.images, **batch.prompts.named())
         stages = decoder_stages(network, found, batch.prompts)
         assert len(stages) == 2
         torch.testing.assert_close(stages[-1][0], found.logits)
@@ -83,7 +83,7 @@ def test_one_prompt_for_all_gives_transformers_loss_at_every_stage(
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
         # In training each object is proposed by four places: as if it stood there four times.
         four = GroundedBatch(
-            batch.pictures,
+            batch.images,
             batch.prompts,
             *(each.repeat(4, *[1] * (each.ndim - 1)) for each in whose_is(batch)),
         )
@@ -95,8 +95,8 @@ def test_one_prompt_for_all_gives_transformers_loss_at_every_stage(
         )
 
 
-def test_a_picture_is_judged_by_its_own_prompt(network: GroundingDinoForObjectDetection) -> None:
-    """The third picture alone costs what it adds to the three; transformers takes another's words for it."""
+def test_an_image_is_judged_by_its_own_prompt(network: GroundingDinoForObjectDetection) -> None:
+    """The third image alone costs what it adds to the three; transformers takes another's words for it."""
     asked = [["red box", "cone"], ["blue box", "red cone", "box"], ["blue cone"]]
     batch = batch_of(asked)
     tokens = batch.prompts.tokens.shape[1]
@@ -107,11 +107,11 @@ def test_a_picture_is_judged_by_its_own_prompt(network: GroundingDinoForObjectDe
     whole = float(stage_loss(logits, boxes, batch, network.config))
     alone = 0.0
     for number in range(3):
-        own = batch.picture_of == number
+        own = batch.image_of == number
         only = GroundedBatch(
-            batch.pictures[number : number + 1],
+            batch.images[number : number + 1],
             prompts_of([asked[number]], TOKENIZER),
-            batch.picture_of[own] * 0,
+            batch.image_of[own] * 0,
             batch.phrase_of[own],
             batch.boxes[own],
         )
@@ -140,11 +140,11 @@ def test_the_pairing_is_the_cheapest_of_all() -> None:
 def test_a_few_steps_down_it_find_a_bright_box() -> None:
     torch.manual_seed(0)
     network = tiny_grounding_dino(len(TOKENIZER)).train()
-    pictures = torch.zeros(2, 3, 64, 64)
-    pictures[0, :, 16:48, 8:40] = 2
-    pictures[1, 0, 8:40, 24:56] = 2
+    images = torch.zeros(2, 3, 64, 64)
+    images[0, :, 16:48, 8:40] = 2
+    images[1, 0, 8:40, 24:56] = 2
     batch = GroundedBatch(
-        pictures,
+        images,
         prompts_of([["red box", "cone"]] * 2, TOKENIZER),
         torch.tensor([0, 1]),
         torch.tensor([1, 0]),

@@ -1,4 +1,4 @@
-"""Distillation's loss against Gaussian pictures, whose every jump and path is known in closed form."""
+"""Distillation's loss against Gaussian images, whose every jump and path is known in closed form."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
 from models.diffusion.inpainting import InpaintingNetwork
-from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.images.tensors import images_to_tensor, masks_to_tensor
 from models.rorem.lcm_lora import LcmLoraConfig, lcm_schedule, student_of
 from models.training.distributed import Share
 from models.training.loop import TrainingConfig, train
@@ -158,12 +158,12 @@ def test_guidance_moves_away_from_the_blank_prompt(schedule: LCMScheduler) -> No
 
 
 @pytest.fixture
-def batch(pictures, boxes) -> TripletBatch:
-    truths, masks = pictures(4, 7), boxes(4)
+def batch(images, boxes) -> TripletBatch:
+    truths, masks = images(4, 7), boxes(4)
     sources = [
         np.where(mask[..., None], np.uint8(250), truth) for truth, mask in zip(truths, masks, strict=True)
     ]
-    return TripletBatch(pictures_to_tensor(sources), masks_to_tensor(masks), pictures_to_tensor(truths))
+    return TripletBatch(images_to_tensor(sources), masks_to_tensor(masks), images_to_tensor(truths))
 
 
 def test_only_the_lora_learns_and_the_loss_falls(build_network, batch: TripletBatch) -> None:

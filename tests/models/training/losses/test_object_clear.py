@@ -44,7 +44,7 @@ def test_layers_of_one_size_count_each_once() -> None:
 
 
 @pytest.mark.parametrize(("foreground", "expected", "slope"), [(1, 0.75, -1 / 16), (0, 1.25, 1 / 16)])
-def test_a_picture_of_one_kind_has_no_mean_of_the_other(
+def test_an_image_of_one_kind_has_no_mean_of_the_other(
     foreground: int, expected: float, slope: float
 ) -> None:
     attention = torch.full((1, 1, 4, 4), 0.25, requires_grad=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.diffusion.inpainting import InpaintingNetwork
-from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.images.tensors import images_to_tensor, masks_to_tensor
 from models.training.distributed import Share
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 
@@ -15,24 +15,24 @@ SIDE, PATCH = 32, 4
 
 
 @pytest.fixture
-def batch(pictures, boxes) -> TripletBatch:
+def batch(images, boxes) -> TripletBatch:
     """Three triplets that differ inside the mask, and in a shadow below it."""
-    truths, masks = pictures(3, 7), boxes(3)
+    truths, masks = images(3, 7), boxes(3)
     sources = [t.copy() for t in truths]
     for source, mask in zip(sources, masks, strict=True):
         source[mask] = 255 - source[mask]
         source[26:30, 4:24] //= 2
     return TripletBatch(
-        source=pictures_to_tensor(sources),
+        source=images_to_tensor(sources),
         mask=masks_to_tensor(masks),
-        ground_truth=pictures_to_tensor(truths),
+        ground_truth=images_to_tensor(truths),
     )
 
 
-def latent_of(network: InpaintingNetwork, pictures: torch.Tensor) -> np.ndarray:
+def latent_of(network: InpaintingNetwork, images: torch.Tensor) -> np.ndarray:
     """Patch by patch, the codec's matrix times the patch less the mean, in loops."""
     mean, analysis = network.vae.mean.numpy(), network.vae.analysis.numpy()
-    values = pictures.numpy()
+    values = images.numpy()
     count, cells = len(values), SIDE // PATCH
     latent = np.zeros((count, len(analysis), cells, cells), np.float32)
     for b, row, column in np.ndindex(count, cells, cells):
@@ -121,7 +121,7 @@ def test_the_noisy_share_draws_the_noisiest_timesteps(build_network, batch: Trip
     )
 
     def steps(share: float) -> torch.Tensor:
-        config = RemoverLossConfig(noisy_share=share)
+        config = RemoverLossConfig(noisy_fraction=share)
         with torch.no_grad():
             return unet_input(network, lambda: loss(network, repeated, config))[1]
 

@@ -8,11 +8,11 @@ from models.training.losses.perception import SurfaceBatch, surface_loss
 
 def halves() -> SurfaceBatch:
     """Bright above, dark below: two classes that a network can tell apart at once."""
-    pictures = torch.ones(2, 3, 64, 64)
-    pictures[:, :, 32:] = -1
+    images = torch.ones(2, 3, 64, 64)
+    images[:, :, 32:] = -1
     classes = torch.full((2, 64, 64), 2)
     classes[:, 32:] = 0
-    return SurfaceBatch(pictures, classes)
+    return SurfaceBatch(images, classes)
 
 
 def test_its_points_come_from_the_generator_alone() -> None:

@@ -42,12 +42,12 @@ def true_light(index: int) -> float:
     return 1 + 0.08 * (index / FRAMES - 0.5)
 
 
-def write_video(path: Path, pictures: list[np.ndarray]) -> Path:
-    """Compress RGB pictures with MPEG-4."""
-    height, width = pictures[0].shape[:2]
+def write_video(path: Path, images: list[np.ndarray]) -> Path:
+    """Compress RGB images with MPEG-4."""
+    height, width = images[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (width, height))
-    for picture in pictures:
-        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    for image in images:
+        writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     writer.release()
     return path
 

@@ -45,5 +45,5 @@ def make_scene() -> SceneMaker:
 
 @pytest.fixture
 def post() -> Solid:
-    """A red cylinder in the middle of the picture."""
+    """A red cylinder in the middle of the image."""
     return Solid(shape="cylinder", x=0.1, z=5.0, radius=0.3, height=0.9, turn=0.0, color=(0.8, 0.1, 0.1))

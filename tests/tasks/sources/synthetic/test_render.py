@@ -24,7 +24,7 @@ SceneMaker = Callable[..., Scene]
 
 
 def project(scene: Scene, x: float, y: float, z: float) -> tuple[float, float]:
-    """Pinhole formula: row and column of a point in the world, as shares of the picture's side."""
+    """Pinhole formula: row and column of a point in the world, as shares of the image's side."""
     cos, sin = math.cos(scene.camera_pitch), math.sin(scene.camera_pitch)
     y -= scene.camera_height
     ahead = z * cos - y * sin
@@ -32,8 +32,8 @@ def project(scene: Scene, x: float, y: float, z: float) -> tuple[float, float]:
     return (1 - up / ahead / scene.half_view) / 2, (1 + x / ahead / scene.half_view) / 2
 
 
-def at(picture: NDArray, place: tuple[float, float]) -> NDArray:
-    return picture[int(place[0] * len(picture)), int(place[1] * len(picture))]
+def at(image: NDArray, place: tuple[float, float]) -> NDArray:
+    return image[int(place[0] * len(image)), int(place[1] * len(image))]
 
 
 def ground_points(scene: Scene, size_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -46,8 +46,8 @@ def ground_points(scene: Scene, size_px: int) -> tuple[NDArray[np.float64], NDAr
     return far * right, far * (cos + up * sin)
 
 
-def brightness(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return picture.astype(np.int64).sum(axis=2)
+def brightness(image: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return image.astype(np.int64).sum(axis=2)
 
 
 def test_a_spheres_outline_is_the_closed_forms_ellipse(make_scene: SceneMaker) -> None:
@@ -104,7 +104,7 @@ def test_a_hard_shadow_covers_exactly_what_trigonometry_says(make_scene: SceneMa
     size = 400
     shadow = render(scene, size, supersample=1)
     lit = render(without(scene, 0), size, supersample=1)
-    changed = brightness(shadow.picture) < brightness(lit.picture)
+    changed = brightness(shadow.image) < brightness(lit.image)
     length = post.height / math.tan(scene.sun_elevation)
     run = np.array([-math.sin(scene.sun_azimuth), -math.cos(scene.sun_azimuth)]) * length
     x, z = ground_points(scene, size)
@@ -115,17 +115,17 @@ def test_a_hard_shadow_covers_exactly_what_trigonometry_says(make_scene: SceneMa
     inside, outside = ground & (off < post.radius - 0.01), ground & (off > post.radius + 0.01)
     assert inside.sum() > 1000
     assert changed[inside].all()
-    np.testing.assert_array_equal(shadow.picture[outside], lit.picture[outside])
+    np.testing.assert_array_equal(shadow.image[outside], lit.image[outside])
 
 
 def test_a_hard_shadows_tip_lies_at_the_height_over_the_tangent(make_scene: SceneMaker, post: Solid) -> None:
     scene = make_scene(post, sun_strength=0.6, sun_elevation=0.55, sun_azimuth=-math.pi / 2)
     tip = post.x + post.height / math.tan(0.55) + post.radius
-    picture = brightness(render(scene, 512).picture)
-    lit = brightness(render(without(scene, 0), 512).picture)
+    image = brightness(render(scene, 512).image)
+    lit = brightness(render(without(scene, 0), 512).image)
     before, beyond = (project(scene, tip + step, 0, post.z) for step in (-0.04, 0.04))
-    assert at(picture, before) < at(lit, before) - 60
-    assert at(picture, beyond) == at(lit, beyond)
+    assert at(image, before) < at(lit, before) - 60
+    assert at(image, beyond) == at(lit, beyond)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_shadow_falls_away_from_the_sun(
     make_scene: SceneMaker, post: Solid, azimuth: float, rows: int, columns: int
 ) -> None:
     scene = make_scene(replace(post, x=0.0), sun_strength=0.6, sun_azimuth=azimuth, sun_elevation=0.2)
-    change = brightness(render(without(scene, 0), 128).picture) - brightness(render(scene, 128).picture)
+    change = brightness(render(without(scene, 0), 128).image) - brightness(render(scene, 128).image)
     effect = (change > 30) & (coverage(render(scene, 128).classes, 0, 128) == 0)
     foot = project(scene, 0, 0, post.z)
     middle = np.argwhere(effect).mean(axis=0) - np.array(foot) * 128
@@ -160,7 +160,7 @@ def test_a_soft_suns_shadow_is_the_mean_of_six_hard_ones(make_scene: SceneMaker)
     plain = (seen.classes == GROUND) & ~unsure
     levels = (0.4 + 0.6 * (1 - hidden / 6)) * 0.5
     assert {*np.unique(hidden[plain])} == set(range(7))
-    np.testing.assert_allclose(seen.picture[plain][:, 0], levels[plain] ** (1 / 2.2) * 255, atol=0.51)
+    np.testing.assert_allclose(seen.image[plain][:, 0], levels[plain] ** (1 / 2.2) * 255, atol=0.51)
 
 
 def sun_disc(scene: Scene) -> list[NDArray[np.float64]]:
@@ -188,7 +188,7 @@ def test_a_mirrored_ball_has_the_outline_of_a_ball_below_the_ground(make_scene: 
     half_angle = math.asin(ball.radius / away)
     ground = seen.classes == GROUND
     inside, outside = ground & (angle < half_angle - 0.002), ground & (angle > half_angle + 0.002)
-    is_ball = seen.picture[..., 1] == 0
+    is_ball = seen.image[..., 1] == 0
     assert inside.sum() > 2000
     assert is_ball[inside].all()
     assert not is_ball[outside].any()
@@ -196,13 +196,13 @@ def test_a_mirrored_ball_has_the_outline_of_a_ball_below_the_ground(make_scene: 
 
 def test_a_glossy_ground_shows_the_mirrored_object(make_scene: SceneMaker, post: Solid) -> None:
     scene = make_scene(post, gloss=1.0)
-    picture = render(scene, 512).picture
+    image = render(scene, 512).image
     front = post.z - post.radius
-    side = at(picture, project(scene, post.x, 0.5 * post.height, front))
+    side = at(image, project(scene, post.x, 0.5 * post.height, front))
     reflected, sky = (
-        at(picture, project(scene, post.x, -share * post.height, front)) for share in (0.97, 1.03)
+        at(image, project(scene, post.x, -share * post.height, front)) for share in (0.97, 1.03)
     )
-    np.testing.assert_array_equal(at(picture, project(scene, post.x, -0.5 * post.height, front)), side)
+    np.testing.assert_array_equal(at(image, project(scene, post.x, -0.5 * post.height, front)), side)
     np.testing.assert_array_equal(reflected, side)
     np.testing.assert_array_equal(sky, np.rint(np.array(scene.sky) ** (1 / 2.2) * 255))
 
@@ -211,35 +211,35 @@ def test_a_dim_mirror_mixes_in_linear_light(make_scene: SceneMaker, post: Solid)
     scene = make_scene(post, gloss=0.3)
     place = project(scene, post.x, -0.5 * post.height, post.z - post.radius)
     linear = 0.7 * 0.5 * 1.0 + 0.3 * np.array(post.color) * 0.75
-    np.testing.assert_allclose(at(render(scene, 512).picture, place), linear ** (1 / 2.2) * 255, atol=1)
+    np.testing.assert_allclose(at(render(scene, 512).image, place), linear ** (1 / 2.2) * 255, atol=1)
 
 
 def test_a_solid_left_out_of_the_casters_is_seen_without_effect(make_scene: SceneMaker, post: Solid) -> None:
     scene = make_scene(post, sun_strength=0.6, gloss=0.4)
     pasted, empty = render(scene, 96, casters=frozenset()), render(without(scene, 0), 96)
     off = coverage(pasted.classes, 0, 96) == 0
-    np.testing.assert_array_equal(pasted.picture[off], empty.picture[off])
-    assert (pasted.picture[~off] != empty.picture[~off]).any()
+    np.testing.assert_array_equal(pasted.image[off], empty.image[off])
+    assert (pasted.image[~off] != empty.image[~off]).any()
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_tracing_only_touched_rays_gives_the_whole_renderings_picture(seed: int) -> None:
+def test_tracing_only_touched_rays_gives_the_whole_renderings_image(seed: int) -> None:
     scene = draw_scene(
-        seed, World(grounds="mixed", shadow_share=1, gloss_share=seed % 2, max_objects=5, apart=False)
+        seed, World(grounds="mixed", shadow_fraction=1, gloss_fraction=seed % 2, max_objects=5, apart=False)
     )
     sight = look(scene, 48)
     light = expose(sight, all_solids(scene))
     for solid in all_solids(scene):
-        quick = rendering_of(sight, expose_without(sight, light, solid)).picture.astype(int)
-        whole = render(without(scene, solid), 48).picture
+        quick = rendering_of(sight, expose_without(sight, light, solid)).image.astype(int)
+        whole = render(without(scene, solid), 48).image
         assert np.abs(quick - whole).max() <= 1
         assert np.mean(quick != whole) < 1e-3
 
 
-def test_large_pictures_are_traced_in_bands_that_fit_together() -> None:
-    scene = draw_scene(4, World(grounds="mixed", shadow_share=1, gloss_share=1))
+def test_large_images_are_traced_in_bands_that_fit_together() -> None:
+    scene = draw_scene(4, World(grounds="mixed", shadow_fraction=1, gloss_fraction=1))
     one_band, many = render(scene, 180, supersample=1), render(scene, 180, supersample=3)
-    # The middle subpixel of nine is the single ray of the coarse picture.
+    # The middle subpixel of nine is the single ray of the coarse image.
     np.testing.assert_array_equal(many.classes[1::3, 1::3], one_band.classes)
     assert (many.classes >= FIRST_SOLID).any()
 

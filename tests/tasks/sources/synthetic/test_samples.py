@@ -10,33 +10,33 @@ import pytest
 
 from data_specs.keys import Split
 from tasks.sources.synthetic.samples import (
-    Shot,
-    StudioConfig,
+    SyntheticConfig,
+    SyntheticSample,
     as_pool_item,
     as_triplet,
     make_shot,
-    studio_triplets,
+    synthetic_triplets,
 )
 from tasks.sources.synthetic.scene import World
 
-SUNNY = StudioConfig(world=World(shadow_share=1.0, grounds="mixed"), seed=901)
-OVERCAST = StudioConfig(world=World(shadow_share=0.0, grounds="mixed"), seed=902)
-PASTED = StudioConfig(world=World(shadow_share=1.0, gloss_share=0.5), seed=903, copy_paste=True)
-GLOSSY = StudioConfig(world=World(shadow_share=1.0, gloss_share=1.0, max_objects=5), seed=904)
+SUNNY = SyntheticConfig(world=World(shadow_fraction=1.0, grounds="mixed"), seed=901)
+OVERCAST = SyntheticConfig(world=World(shadow_fraction=0.0, grounds="mixed"), seed=902)
+PASTED = SyntheticConfig(world=World(shadow_fraction=1.0, gloss_fraction=0.5), seed=903, copy_paste=True)
+GLOSSY = SyntheticConfig(world=World(shadow_fraction=1.0, gloss_fraction=1.0, max_objects=5), seed=904)
 
 DIGEST = """
 import hashlib
-from tasks.sources.synthetic.samples import StudioConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
 digest = hashlib.sha256()
 for index in range(3):
-    shot = make_shot(StudioConfig.model_validate_json({config!r}), index)
+    shot = make_shot(SyntheticConfig.model_validate_json({config!r}), index)
     for part in (shot.source, shot.ground_truth, shot.mask, shot.matte, shot.effect_alpha, shot.depth):
         digest.update(part.tobytes())
 print(digest.hexdigest())
 """
 
 
-def changes(shot: Shot) -> np.ndarray:
+def changes(shot: SyntheticSample) -> np.ndarray:
     return np.abs(shot.source.astype(int) - shot.ground_truth).max(axis=2)
 
 
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_pixels_in_another_process() -> None:
 def test_splits_seeds_and_indices_never_share_a_scene() -> None:
     splits: tuple[Split, ...] = ("train", "validation", "test")
     scenes = [
-        make_shot(StudioConfig(split=split, seed=seed, size_px=16), index).scene
+        make_shot(SyntheticConfig(split=split, seed=seed, size_px=16), index).scene
         for split in splits
         for seed in (0, 1)
         for index in range(12)
@@ -109,7 +109,7 @@ def test_equation_one_recomposes_the_source(index: int) -> None:
 
 
 @pytest.mark.parametrize("config", [SUNNY, GLOSSY, PASTED], ids=["sunny", "glossy", "pasted"])
-def test_masks_and_effects_say_what_their_docstrings_say(config: StudioConfig) -> None:
+def test_masks_and_effects_say_what_their_docstrings_say(config: SyntheticConfig) -> None:
     for index in range(5):
         shot = make_shot(config, index)
         np.testing.assert_array_equal(shot.mask, shot.matte >= 0.5)
@@ -123,7 +123,7 @@ def test_masks_and_effects_say_what_their_docstrings_say(config: StudioConfig) -
 
 def test_triplets_and_pool_items_carry_the_shot() -> None:
     shot = make_shot(SUNNY, 2)
-    (triplet,) = studio_triplets(SUNNY, range(2, 3))
+    (triplet,) = synthetic_triplets(SUNNY, range(2, 3))
     item = as_pool_item(shot, "train")
     assert (triplet.key, triplet.scene, triplet.origin) == (shot.key, shot.scene, "studio:train/901/2")
     assert (item.key, item.scene, item.class_name) == (shot.key, shot.scene, shot.class_name)

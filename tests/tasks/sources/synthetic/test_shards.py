@@ -4,12 +4,12 @@ import tarfile
 
 import numpy as np
 
-from tasks.sources.synthetic.samples import StudioConfig, make_shot
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.shards import ShardReader, decode_pool_item, decode_triplet
 from tasks.storage.workspace import Workspace
 
-FRESH = StudioConfig(size_px=32, seed=1, split="validation")
+FRESH = SyntheticConfig(size_px=32, seed=1, split="validation")
 """As conftest.py films it."""
 
 
@@ -46,7 +46,7 @@ def test_a_shard_holds_the_studios_shots(filmed) -> None:
 
 
 def test_the_same_work_is_the_same_shard(studio, tmp_path) -> None:
-    work = FilmWork(round=0, index=1, stage="pool", studio=FRESH, first=0, count=6)
+    work = RenderWork(round=0, index=1, stage="pool", studio=FRESH, first=0, count=6)
     assert film(studio.workspace, work) == studio.fresh
     elsewhere = film(Workspace.open(tmp_path / "elsewhere"), work)
     assert elsewhere == studio.fresh, "to the byte, in another workspace"

@@ -36,19 +36,19 @@ def test_shards_and_scores_are_summed(ledger: Ledger) -> None:
     count = ledger.shard_counts()["candidates"]
     assert (count.shards, count.samples, count.size_bytes) == (2, 5, 6_000_000_000)
     assert ledger.shard_counts(until=NOW - timedelta(hours=1)) == {}
-    for judge, hours, scores in (("new", 1, {"c": 0.2, "d": 0.6}), ("old", 2, {"c": 0.9, "a": 0.9})):
+    for discriminator, hours, scores in (("new", 1, {"c": 0.2, "d": 0.6}), ("old", 2, {"c": 0.9, "a": 0.9})):
         ledger.record_model(
             ModelRecord(
-                hash=judge,
+                hash=discriminator,
                 kind="discriminator",
-                path=judge,
+                path=discriminator,
                 parent=None,
                 dataset_version=None,
                 metrics={},
                 created_at=NOW - timedelta(hours=hours),
             )  # fmt: skip
         )
-        ledger.record_scores(judge, scores)
+        ledger.record_scores(discriminator, scores)
     newest = ledger.newest_scores_in_shards(1000, 2000, 1)
     assert newest is not None
     assert (newest.count, newest.mean, newest.deviation) == pytest.approx((2, 0.4, 0.2))

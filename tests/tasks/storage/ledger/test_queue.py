@@ -178,8 +178,8 @@ def test_extending_and_settling(ledger: Ledger) -> None:
     ledger.extend_batch("b1", [item(0), item(1)])
     assert [each.candidate for each in ledger.batch_items("b1")] == ["c0000", "c0001"]
     (held,) = ledger.lease_items("b1", "p0", 1, NOON)
-    ledger.settle_batch("b1", "abandoned", "wrong remover")
-    ledger.settle_batch("b1", "abandoned")
+    ledger.close_batch("b1", "abandoned", "wrong remover")
+    ledger.close_batch("b1", "abandoned")
     assert ledger.lease_items("b1", "p1", 20, NOON) == []
     ledger.answer(held.lease, "p0", YES, NOON)
     assert [(each.kind, each.reason) for each in ledger.batch_events("b1")] == [
@@ -241,7 +241,7 @@ def test_many_processes_answer_each_item_as_often_as_wanted(ledger: Ledger) -> N
     assert len(set(standing)) == len(standing)
     by_item = Counter(candidate for candidate, _ in standing)
     assert by_item == {each.candidate: each.answers_wanted for each in items}
-    assert {(r.candidate, r.reviewer) for r in ledger.standing_reviews("b1")} == set(standing)
+    assert {(r.candidate, r.reviewer) for r in ledger.valid_reviews("b1")} == set(standing)
     assert ledger.batch_counts("b1").left == ledger.progress("b1", "p0", NOON).left == 0
 
 

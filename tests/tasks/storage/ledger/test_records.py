@@ -88,7 +88,7 @@ def test_phases_in_the_order_of_recording(ledger: Ledger) -> None:
 def test_rejects_are_counted_by_reason(ledger: Ledger) -> None:
     ledger.record_rejects(REJECTS[:2])
     ledger.record_rejects(REJECTS)
-    assert ledger.reject_counts() == {"truncated picture": 2, "nothing moved": 1}
+    assert ledger.reject_counts() == {"truncated image": 2, "nothing moved": 1}
     assert ledger.rejects() == [REJECTS[2], REJECTS[0], REJECTS[1]]
 
 

@@ -1,31 +1,31 @@
-"""Scenes' pictures in the ledger, and the pool's items by their samples' splits, on both databases."""
+"""Scenes' images in the ledger, and the pool's items by their samples' splits, on both databases."""
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from data_specs.scene_picture import ScenePicture
+from data_specs.scene_image import SceneImage
 from data_specs.shard import SampleRow, ShardRef
 from tasks.storage.ledger import Ledger, open_ledger
 
 
-def picture(number: int, lineage: str | None = None, scene: str = "s") -> ScenePicture:
-    return ScenePicture(f"p{number}", scene, "train", lineage, number - 2**63, bytes([number]) * 192)
+def image(number: int, lineage: str | None = None, scene: str = "s") -> SceneImage:
+    return SceneImage(f"p{number}", scene, "train", lineage, number - 2**63, bytes([number]) * 192)
 
 
-def test_pictures_are_found_by_pixels_lineage_and_number(ledger: Ledger) -> None:
-    rows = [picture(0), picture(1, "film"), picture(2, "film", "later")]
-    ledger.record_scene_pictures(rows)
-    ledger.record_scene_pictures([picture(1, "film", "told otherwise"), picture(3)])
-    assert ledger.scene_picture("p1") == rows[1]
-    assert ledger.scene_picture("p9") is None
+def test_images_are_found_by_pixels_lineage_and_number(ledger: Ledger) -> None:
+    rows = [image(0), image(1, "film"), image(2, "film", "later")]
+    ledger.record_scene_images(rows)
+    ledger.record_scene_images([image(1, "film", "told otherwise"), image(3)])
+    assert ledger.scene_image("p1") == rows[1]
+    assert ledger.scene_image("p9") is None
     assert ledger.scene_of_lineage("film") == rows[1]
     assert ledger.scene_of_lineage("none") is None
     numbered = [pair for part in ledger.scene_hashes() for pair in part]
     assert [hash for _, hash in numbered] == [number - 2**63 for number in range(4)]
     sequences = [sequence for sequence, _ in numbered]
     assert sequences == sorted(sequences)
-    assert ledger.scene_pictures(sequences[1:3]) == dict(zip(sequences[1:3], rows[1:3], strict=True))
+    assert ledger.scene_images(sequences[1:3]) == dict(zip(sequences[1:3], rows[1:3], strict=True))
     later = [pair for part in ledger.scene_hashes(after=sequences[2]) for pair in part]
     assert later == numbered[3:]
 
@@ -38,11 +38,11 @@ def test_a_ledger_of_the_last_schema_is_brought_to_this_one(ledger: Ledger) -> N
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0003")
-        assert not sa.inspect(connection).has_table("scene_pictures")
+        assert not sa.inspect(connection).has_table("scene_images")
     engine.dispose()
     again = open_ledger(ledger.url)
-    again.record_scene_pictures([picture(5)])
-    assert again.scene_picture("p5") == picture(5)
+    again.record_scene_images([image(5)])
+    assert again.scene_image("p5") == image(5)
     assert again.drawn("human 1") == ["a"]
 
 

@@ -23,7 +23,7 @@ from data_specs.work import RemoverRef
 from models.rorem.remover import SamplingConfig
 from tasks.execution.shard_task import in_workspace
 from tasks.registry.store import keep_model
-from tasks.rorem.train_discriminator import JudgeRef, TrainedJudge, newest_judge
+from tasks.rorem.train_discriminator import DiscriminatorRef, TrainedDiscriminator, newest_discriminator
 from tasks.storage.dataset import create_version, load_samples, verify_dataset
 from tasks.storage.ledger import Ledger
 from tasks.storage.object_store import address as addresses
@@ -66,7 +66,7 @@ def test_another_machine_reads_what_one_wrote(machine: Machine, tmp_path: Path) 
     assert create_version(other, [(ref, None) for ref in refs], None, "again") == version
 
 
-def test_another_machine_finds_the_newest_judge(machine: Machine) -> None:
+def test_another_machine_finds_the_newest_discriminator(machine: Machine) -> None:
     """A night on a machine that never trained would else leave its candidates to people."""
     one, other = machine("one"), machine("other")
 
@@ -76,13 +76,13 @@ def test_another_machine_finds_the_newest_judge(machine: Machine) -> None:
 
     backbone = RemoverRef(hash="base", folder="base", sampling=SamplingConfig())
     kept, lost = (
-        JudgeRef(hash=name, folder=f"models/{name}", backbone=backbone) for name in ("kept", "lost")
+        DiscriminatorRef(hash=name, folder=f"models/{name}", backbone=backbone) for name in ("kept", "lost")
     )
     keep_model(one, kept.hash, save)
-    for judge in (kept, lost):
-        trained = TrainedJudge(judge=judge, reviewed=0, losses=[1.0])
-        one.ledger().record_phase("trainings", judge.hash, trained.model_dump(mode="json"))
-    assert newest_judge(other) == newest_judge(one) == kept
+    for discriminator in (kept, lost):
+        trained = TrainedDiscriminator(discriminator=discriminator, reviewed=0, losses=[1.0])
+        one.ledger().record_phase("trainings", discriminator.hash, trained.model_dump(mode="json"))
+    assert newest_discriminator(other) == newest_discriminator(one) == kept
 
 
 def test_the_same_work_gives_the_folders_bytes(
@@ -194,15 +194,17 @@ def test_models_are_whole_or_not_there(machine: Machine, address: str) -> None:
     assert not machine("a third").fetched("models/digest").exists()
 
 
-def test_the_newest_judge_is_known_where_its_weights_never_were(machine: Machine) -> None:
+def test_the_newest_discriminator_is_known_where_its_weights_never_were(machine: Machine) -> None:
     one, other = machine("one"), machine("other")
     backbone = RemoverRef(hash="base", folder="models/base", sampling=SamplingConfig())
     for number in range(2):
         keep_model(one, f"judge-{number}", lambda folder: (folder / "judge.json").touch())
-        judge = JudgeRef(hash=f"hash {number}", folder=f"models/judge-{number}", backbone=backbone)
-        trained = TrainedJudge(judge=judge, reviewed=40, losses=[])
+        discriminator = DiscriminatorRef(
+            hash=f"hash {number}", folder=f"models/judge-{number}", backbone=backbone
+        )
+        trained = TrainedDiscriminator(discriminator=discriminator, reviewed=40, losses=[])
         one.ledger().record_phase("trainings", f"training {number}", trained.model_dump(mode="json"))
-    found = newest_judge(other)
+    found = newest_discriminator(other)
     assert found is not None
     assert found.hash == "hash 1"
     assert (other.models_dir / "judge-1/judge.json").is_file()

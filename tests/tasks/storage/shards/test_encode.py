@@ -29,15 +29,15 @@ SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 @st.composite
 def triplets(draw: st.DrawFn) -> Triplet:
     height, width = draw(SIZES)
-    pictures = hnp.arrays(np.uint8, (height, width, 3))
+    images = hnp.arrays(np.uint8, (height, width, 3))
     return Triplet(
         key="k",
         scene=draw(st.text(max_size=8)),
         split=draw(st.sampled_from(["train", "validation", "test"])),
         origin=draw(st.text(max_size=8)),
-        source=draw(pictures),
+        source=draw(images),
         mask=draw(hnp.arrays(np.bool_, (height, width))),
-        ground_truth=draw(pictures),
+        ground_truth=draw(images),
     )
 
 
@@ -134,7 +134,7 @@ def test_candidates_and_pool_items_come_back() -> None:
 
 @pytest.mark.parametrize(
     ("member", "data"),
-    [("source.png", b"no picture"), ("mask.png", b""), ("json", b"{"), ("source.png", None)],
+    [("source.png", b"no image"), ("mask.png", b""), ("json", b"{"), ("source.png", None)],
 )
 def test_members_that_do_not_fit_are_named(member: str, data: bytes | None) -> None:
     encoded = encode_candidate(a_candidate(), "png")

@@ -1,4 +1,4 @@
-"""Cut-outs, plates and composites as members, checked against Pillow where pictures are concerned."""
+"""Cut-outs, plates and composites as members, checked against Pillow where images are concerned."""
 
 import io
 from pathlib import Path
@@ -39,7 +39,7 @@ def a_cutout() -> Cutout:
         **LINEAGE,
         split="test",
         class_name="cone",
-        picture=bytes_of(20, 30, 3),
+        image=bytes_of(20, 30, 3),
         matte=bytes_of(20, 30),
         darkening=bytes_of(20, 30, 3),
         brightening=bytes_of(20, 30, 3),
@@ -59,7 +59,7 @@ def a_plate(horizon: float | None = 12.5) -> Plate:
     return Plate(
         **LINEAGE,
         split="train",
-        picture=bytes_of(24, 32, 3),
+        image=bytes_of(24, 32, 3),
         ground=bytes_of(24, 32) > 128,
         depth=depth,
         focal_px=300.0,
@@ -107,7 +107,7 @@ def test_every_record_comes_back_whole() -> None:
 def test_cut_outs_are_lossless_and_pillow_sees_them_alike() -> None:
     cutout = a_cutout()
     members = encode_cutout(cutout).members
-    for name in ("picture", "matte", "darkening", "brightening"):
+    for name in ("image", "matte", "darkening", "brightening"):
         seen = np.asarray(Image.open(io.BytesIO(members[f"{name}.png"])))
         assert np.array_equal(seen, getattr(cutout, name)), name
 
@@ -137,7 +137,7 @@ def test_depth_is_safetensors_and_keeps_the_sky() -> None:
         ("ground.png", b""),
         ("json", b"{}"),
         ("json", b"["),
-        ("picture.png", None),
+        ("image.png", None),
     ],
 )
 def test_damage_is_named(member: str, data: bytes | None) -> None:

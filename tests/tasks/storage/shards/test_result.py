@@ -11,7 +11,7 @@ from data_specs.shard import EncodedSample
 from data_specs.work import ShardWork
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.shards import ShardReader, decode_refused
-from tasks.storage.shards.result import Harvest, Kept, harvest
+from tasks.storage.shards.result import Kept, ShardResult, harvest
 from tasks.storage.workspace import Workspace
 
 WORK = ShardWork(round=0, index=3)
@@ -23,9 +23,9 @@ def kept(name: str, colour: str) -> Kept:
 
 
 def refused(name: str, reason: RejectReason) -> RefusedSample:
-    picture = np.full((16, 24, 3), len(name), np.uint8)
+    image = np.full((16, 24, 3), len(name), np.uint8)
     reject = Reject(source="test", name=name, reason=reason, detail="so")
-    return RefusedSample(scene="scene", split="train", reject=reject, pictures={"source": picture})
+    return RefusedSample(scene="scene", split="train", reject=reject, images={"source": image})
 
 
 def found() -> list[Kept | RefusedSample | Reject]:
@@ -66,8 +66,8 @@ def test_the_first_refused_of_each_reason_are_shown(workspace: Workspace) -> Non
         shown = [decode_refused(reader[place]) for place in range(len(reader))]
     assert [each.reject.name for each in shown] == ["b", "f0", "f1"]
     assert shown[0].reject == Reject(source="test", name="b", reason=NO_GROUND, detail="so")
-    assert shown[1].pictures["source"].shape == (16, 24, 3)
-    assert np.abs(shown[1].pictures["source"].astype(int) - 2).max() <= 1
+    assert shown[1].images["source"].shape == (16, 24, 3)
+    assert np.abs(shown[1].images["source"].astype(int) - 2).max() <= 1
 
 
 def test_finished_work_is_not_done_again(workspace: Workspace) -> None:
@@ -82,7 +82,7 @@ def test_nothing_kept_is_no_shard_and_its_rejects_are(workspace: Workspace) -> N
     assert workspace.ledger().reject_counts() == {"no flat ground": 1}
     assert harvest(workspace, WORK, "composites", no_more()) == made
     empty = harvest(workspace, ShardWork(round=0, index=4), "composites", [])
-    assert empty == Harvest(shard=None, refused=None, rejects={}, tallies={})
+    assert empty == ShardResult(shard=None, refused=None, rejects={}, tallies={})
 
 
 def test_killed_between_shard_and_harvest_it_ends_the_same(

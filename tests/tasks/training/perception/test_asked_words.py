@@ -1,4 +1,4 @@
-"""What training pictures are asked for: every object that a phrase fits is meant by it, and no other."""
+"""What training images are asked for: every object that a phrase fits is meant by it, and no other."""
 
 from collections import Counter
 
@@ -25,7 +25,7 @@ def fits(phrase: str, thing: SeenObject) -> bool:
 
 
 def test_phrases_and_answers_agree_and_withheld_pairs_are_never_said() -> None:
-    pictures = [
+    images = [
         [seen("box", "red"), seen("cone", "red"), seen("box", "blue")],
         [seen("box", "green"), seen("sphere", "green")],  # green box is withheld
         [seen("person", None), seen("person", None)],
@@ -35,12 +35,12 @@ def test_phrases_and_answers_agree_and_withheld_pairs_are_never_said() -> None:
     kinds: Counter[str] = Counter()
     meant: Counter[bool] = Counter()
     for draw in range(1500):
-        picture = pictures[draw % len(pictures)]
-        phrases, answers = asked_of(picture, np.random.default_rng(draw))
+        image = images[draw % len(images)]
+        phrases, answers = asked_of(image, np.random.default_rng(draw))
         assert phrases
         assert len(set(phrases)) == len(phrases)
         assert set(" ".join(phrases).split()) <= set(VOCABULARY)
-        for thing, answer in zip(picture, answers, strict=True):
+        for thing, answer in zip(image, answers, strict=True):
             fitting = [number for number, phrase in enumerate(phrases) if fits(phrase, thing)]
             assert fitting == ([] if answer is None else [answer])
             meant[answer is not None] += 1
@@ -56,7 +56,7 @@ def test_phrases_and_answers_agree_and_withheld_pairs_are_never_said() -> None:
 
 
 def test_the_same_draws_give_the_same_prompt() -> None:
-    picture = [seen("box", "red"), seen("cone", "blue")]
+    image = [seen("box", "red"), seen("cone", "blue")]
     for seed in range(20):
-        first, second = (asked_of(picture, np.random.default_rng(seed)) for _ in range(2))
+        first, second = (asked_of(image, np.random.default_rng(seed)) for _ in range(2))
         assert first == second

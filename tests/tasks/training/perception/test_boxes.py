@@ -5,14 +5,14 @@ import numpy as np
 from data_specs.detection import Box, Detection
 from tasks.training.perception.boxes import box_iou, matched, placed
 from tasks.training.perception.sam import filled_box, filled_ellipse, mask_iou
-from tasks.training.perception.samples import SeenObject, SeenPicture, studio_picture
+from tasks.training.perception.samples import SeenImage, SeenObject, synthetic_image
 
 
 def test_the_studios_boxes_touch_their_masks_and_masks_are_apart() -> None:
     for index in range(6):
-        picture = studio_picture(index, "train")
-        shown = np.zeros(picture.source.shape[:2], int)
-        for each in picture.objects:
+        image = synthetic_image(index, "train")
+        shown = np.zeros(image.source.shape[:2], int)
+        for each in image.objects:
             rows, columns = np.nonzero(each.mask)
             edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
             assert (each.box.left, each.box.top, each.box.right, each.box.bottom) == edges
@@ -45,7 +45,7 @@ def test_placed_boxes_hold_what_was_placed() -> None:
     seen = SeenObject("box", None, source[..., 0] > 0, Box(8, 10, 20, 40))
     for number in range(6):
         rng = np.random.default_rng(number)
-        square, ((_, box),) = placed(SeenPicture(source, (seen,)), 128, number % 2 == 1, (0, 0, 0), rng)
+        square, ((_, box),) = placed(SeenImage(source, (seen,)), 128, number % 2 == 1, (0, 0, 0), rng)
         rows, columns = np.nonzero(square[..., 0] > 100)
         edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         np.testing.assert_allclose((box.left, box.top, box.right, box.bottom), edges, atol=1.5)

@@ -7,7 +7,7 @@ import pytest
 
 from models.training.loop import Progress, TrainingConfig
 from tasks.training.perception import depth_anything, grounding_dino, mask2former, sam, yolo
-from tasks.training.perception.samples import SeenPicture, clip_pictures
+from tasks.training.perception.samples import SeenImage, clip_images
 from tasks.training.perception.trainers import TRAINERS, Trainer
 
 SMALL = TrainingConfig(steps=4, batch_size=4, learning_rate=1e-3, warmup_steps=1, checkpoint_every=2)
@@ -18,16 +18,16 @@ class KilledError(Exception):
 
 
 @pytest.fixture(scope="module")
-def people() -> list[SeenPicture]:
+def people() -> list[SeenImage]:
     """A few of the clip's, read once: reading them is most of these trainings' start."""
-    return list(islice(clip_pictures("train"), 4))
+    return list(islice(clip_images("train"), 4))
 
 
 @pytest.fixture(autouse=True)
-def few_pictures(monkeypatch: pytest.MonkeyPatch, people: list[SeenPicture]) -> None:
+def few_images(monkeypatch: pytest.MonkeyPatch, people: list[SeenImage]) -> None:
     for module in (sam, yolo, grounding_dino):
-        monkeypatch.setattr(module, "_STUDIO_PICTURES", 6)
-        monkeypatch.setattr(module, "clip_pictures", lambda _part: people)
+        monkeypatch.setattr(module, "_SYNTHETIC_IMAGES", 6)
+        monkeypatch.setattr(module, "clip_images", lambda _part: people)
     for module in (mask2former, depth_anything):
         monkeypatch.setattr(module, "_PICTURES", 6)
     monkeypatch.setattr(yolo, "_SETTLING_BATCHES", 2)

@@ -10,11 +10,11 @@ from data_specs.detection import Box, Detection
 from models.perception.grounding_dino import GroundingDinoConfig
 from tasks.training.perception import grounding_dino
 from tasks.training.perception.grounding_dino import open_score
-from tasks.training.perception.samples import SeenObject, SeenPicture
+from tasks.training.perception.samples import SeenImage, SeenObject
 
 
-def picture(number: int, names: list[tuple[str, str]]) -> SeenPicture:
-    """Objects side by side; the picture's first pixel says which it is."""
+def image(number: int, names: list[tuple[str, str]]) -> SeenImage:
+    """Objects side by side; the image's first pixel says which it is."""
     source = np.zeros((20, 100, 3), np.uint8)
     source[0, 0] = number
     mask = np.ones((20, 100), bool)
@@ -22,14 +22,14 @@ def picture(number: int, names: list[tuple[str, str]]) -> SeenPicture:
         SeenObject(shape, color, mask, Box(20.0 * place, 0, 20.0 * place + 10, 10))
         for place, (color, shape) in enumerate(names)
     ]
-    return SeenPicture(source, tuple(objects))
+    return SeenImage(source, tuple(objects))
 
 
-PICTURES = [
-    picture(0, [("red", "box"), ("blue", "cone"), ("red", "box")]),  # 2 of 3; 1 of 3
-    picture(1, [("red", "cone"), ("green", "sphere")]),  # withheld: 1 of 2; 1 of 2
-    picture(2, [("red", "box")]),  # alone: no question of reading
-    picture(3, [("green", "sphere"), ("green", "sphere")]),  # all alike: neither
+IMAGES = [
+    image(0, [("red", "box"), ("blue", "cone"), ("red", "box")]),  # 2 of 3; 1 of 3
+    image(1, [("red", "cone"), ("green", "sphere")]),  # withheld: 1 of 2; 1 of 2
+    image(2, [("red", "box")]),  # alone: no question of reading
+    image(3, [("green", "sphere"), ("green", "sphere")]),  # all alike: neither
 ]
 
 
@@ -43,7 +43,7 @@ class Stub:
         self.model_hash = ""
 
     def detect(self, source: RgbImage) -> list[Detection]:
-        things = PICTURES[int(source[0, 0, 0])].objects
+        things = IMAGES[int(source[0, 0, 0])].objects
         if self.kind == "reads":
             things = tuple(each for each in things if f"{each.color} {each.class_name}" in self.words)
         return [Detection(each.box, self.words[0], 0.9) for each in things if self.kind != "dumb"]
@@ -58,7 +58,7 @@ def test_reading_shows(
     monkeypatch: pytest.MonkeyPatch, kind: str, right: float, precision: float, recall: float, absent: float
 ) -> None:
     monkeypatch.setattr(grounding_dino, "GroundingDinoDetector", type("Stub", (Stub,), {"kind": kind}))
-    figures = open_score(Path("weights"), PICTURES)
+    figures = open_score(Path("weights"), IMAGES)
     assert figures["phrase asked"] == 3
     assert figures["withheld asked"] == 1
     assert figures["phrase surest right unread"] == pytest.approx((2 / 3 + 1 / 3 + 1 / 2) / 3)

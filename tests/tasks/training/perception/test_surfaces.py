@@ -10,13 +10,13 @@ from models.perception.depth_anything import tiny_depth_anything
 from models.training.losses.perception import DepthBatch, inverse_depth_loss
 from tasks.training.perception.depth_anything import rank_correlation, relative_error
 from tasks.training.perception.mask2former import class_ious, confusion_of
-from tasks.training.perception.samples import studio_surfaces, varied, varied_batches
+from tasks.training.perception.samples import synthetic_surfaces, varied, varied_batches
 
 FOUR = np.array([[0, 1], [2, 3]], np.uint8)
 
 
 def inverse_along_rows(index: int) -> tuple[np.ndarray, np.ndarray, float]:
-    seen = studio_surfaces(index, "measure", 96)
+    seen = synthetic_surfaces(index, "measure", 96)
     return seen.classes, seen.depth, seen.horizon
 
 
@@ -29,7 +29,7 @@ def test_inverse_depth_of_the_ground_ends_at_the_true_horizon(index: int) -> Non
 
 
 def test_one_scene_in_three_is_empty_and_the_sky_has_no_depth() -> None:
-    seen = [studio_surfaces(index, "train", 48) for index in range(30)]
+    seen = [synthetic_surfaces(index, "train", 48) for index in range(30)]
     with_objects = [(each.classes == SurfaceClass.OBJECT).any() for each in seen]
     assert not any(with_objects[::3])
     assert all(with_objects[1::3])
@@ -38,15 +38,15 @@ def test_one_scene_in_three_is_empty_and_the_sky_has_no_depth() -> None:
     assert len(sky) > 1000
 
 
-def test_the_parts_share_no_picture_and_repeat() -> None:
-    one, again, other = (studio_surfaces(1, part, 48).picture for part in ("train", "train", "measure"))
+def test_the_parts_share_no_image_and_repeat() -> None:
+    one, again, other = (synthetic_surfaces(1, part, 48).image for part in ("train", "train", "measure"))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_variant_keeps_classes_depth_and_horizon_together(flip: bool) -> None:
-    seen = studio_surfaces(3, "measure", 128)
+    seen = synthetic_surfaces(3, "measure", 128)
     rows, columns = np.nonzero(seen.classes == SurfaceClass.GROUND)
     original_slope = np.polyfit(rows, 1 / seen.depth[rows, columns], 1)[0]
     for seed in range(6):
@@ -54,14 +54,14 @@ def test_a_variant_keeps_classes_depth_and_horizon_together(flip: bool) -> None:
         rows, columns = np.nonzero(changed.classes == SurfaceClass.GROUND)
         slope, offset = np.polyfit(rows, 1 / changed.depth[rows, columns], 1)
         assert -offset / slope == pytest.approx(changed.horizon, abs=1.5)
-        assert changed.picture.shape == seen.picture.shape
+        assert changed.image.shape == seen.image.shape
         # As by the same lens from nearer: inverse depth grows by as much a row.
         assert slope == pytest.approx(original_slope, rel=0.03)
 
 
 def test_batches_follow_from_the_step_alone() -> None:
-    pictures = [studio_surfaces(index, "train", 32) for index in range(6)]
-    batches = varied_batches(pictures, 4, 7, lambda chosen: np.stack([each.picture for each in chosen]))
+    images = [synthetic_surfaces(index, "train", 32) for index in range(6)]
+    batches = varied_batches(images, 4, 7, lambda chosen: np.stack([each.image for each in chosen]))
     whole = list(batches(0, 5, [slice(None)]))
     np.testing.assert_array_equal(next(iter(batches(3, 5, [slice(None)]))), whole[3])
     assert (whole[0] != whole[1]).any()
@@ -93,9 +93,9 @@ def test_relative_error_by_hand() -> None:
 def test_the_depth_loss_has_no_unit_and_ends_at_the_truth() -> None:
     torch.manual_seed(0)
     network = tiny_depth_anything()
-    pictures = torch.randn(2, 3, 96, 96)
+    images = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
-        told = network(pixel_values=pictures).predicted_depth
-        assert float(inverse_depth_loss(network, DepthBatch(pictures, told))) == 0
-        loss = float(inverse_depth_loss(network, DepthBatch(pictures, told + 0.5)))
+        told = network(pixel_values=images).predicted_depth
+        assert float(inverse_depth_loss(network, DepthBatch(images, told))) == 0
+        loss = float(inverse_depth_loss(network, DepthBatch(images, told + 0.5)))
     assert loss == pytest.approx(0.5 / float((told + 0.5).mean()), rel=1e-4)

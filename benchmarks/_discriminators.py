@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from data_specs.arrays import Mask, RgbImage
 from models.diffusion.inpainting import InpaintingNetwork, Prompt, load_network
-from models.images.tensors import masks_to_tensor, pictures_to_tensor
+from models.images.tensors import images_to_tensor, masks_to_tensor
 from models.objectclear.network import build_full_object_clear
 from models.rorem.discriminator import (
     ATTENTION,
@@ -29,9 +29,9 @@ _WORDS = 77
 
 @dataclass(slots=True)
 class Case:
-    """A judge with the text encoders that its prompt is of, and the pictures' side in px."""
+    """A discriminator with the text encoders that its prompt is of, and the images' side in px."""
 
-    judge: LoraDiscriminator
+    discriminator: LoraDiscriminator
     network: InpaintingNetwork
     encoders: tuple[nn.Module, ...]
     """None at tiny size, where the prompt is no text encoder's."""
@@ -50,9 +50,9 @@ class Case:
             return found
 
         return {
-            "shared": lambda: self.judge.logits(sources, masks, removals),
+            "shared": lambda: self.discriminator.logits(sources, masks, removals),
             "anew, one by one": lambda: anew(1),
-            "anew, in batches": lambda: anew(self.judge.batch_size),
+            "anew, in batches": lambda: anew(self.discriminator.batch_size),
         }
 
     @torch.no_grad()
@@ -60,11 +60,11 @@ class Case:
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
     ) -> Tensor:
         """Text, source, mask and removal of each candidate, all encoded for itself."""
-        module = self.judge.network
+        module = self.discriminator.network
         device = next(module.parameters()).device
         if self.encoders:
             self.network.prompt = encoded_prompt(self.encoders, len(sources), device)
-        given = (pictures_to_tensor(sources), masks_to_tensor(masks), pictures_to_tensor(removals))
+        given = (images_to_tensor(sources), masks_to_tensor(masks), images_to_tensor(removals))
         return module(*(each.to(device) for each in given))
 
 
@@ -87,7 +87,7 @@ def tiny(device: str) -> Case:
 
 
 def medium(device: str) -> Case:
-    """SDXL's shapes at a quarter of the width, the paper's judge with a pooled head: 256 px."""
+    """SDXL's shapes at a quarter of the width, the paper's discriminator with a pooled head: 256 px."""
     with torch.device(device):
         unet = UNet2DConditionModel(
             sample_size=32,
@@ -119,7 +119,10 @@ def medium(device: str) -> Case:
 
 
 def full(device: str) -> Case:
-    """SDXL-inpainting's own sizes and the paper's judge: 512 px. Random weights; about 30 GB in float32."""
+    """SDXL-inpainting's own sizes and the paper's discriminator: 512 px.
+
+    The weights are random; they take about 30 GB in float32.
+    """
     built = build_full_object_clear(device)
     with torch.device(device):
         encoders = _text_encoders((768, 12, 12), (1280, 32, 20))

@@ -7,7 +7,7 @@ from data_specs.arrays import RgbImage
 from data_specs.triplet import Triplet
 
 
-def picture_like(count: int, size: int = 512, seed: int = 0) -> list[Triplet]:
+def image_like(count: int, size: int = 512, seed: int = 0) -> list[Triplet]:
     """Triplets of ``size``×``size``, the same for the same seed."""
     noise = np.random.default_rng(seed)
     return [_triplet(noise, number, size) for number in range(count)]
@@ -32,9 +32,9 @@ def _triplet(noise: np.random.Generator, number: int, size: int) -> Triplet:
 
 
 def _background(noise: np.random.Generator, size: int) -> RgbImage:
-    picture = np.zeros((size, size, 3), np.float32)
+    image = np.zeros((size, size, 3), np.float32)
     for cells, strength in ((4, 120.0), (24, 60.0), (size // 6, 30.0)):
         coarse = noise.uniform(0, strength, (cells, cells, 3)).astype(np.float32)
-        picture += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    picture += noise.normal(0, 2.0, picture.shape).astype(np.float32)
-    return picture.clip(0, 255).astype(np.uint8)
+        image += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    image += noise.normal(0, 2.0, image.shape).astype(np.float32)
+    return image.clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What the base learns from: pictures as they are, and holes that are never empty."""
+"""What the base learns from: images as they are, and holes that are never empty."""
 
 import numpy as np
 import pytest
@@ -15,22 +15,22 @@ def triplets(filmed) -> list[Triplet]:
     return read_triplets(filmed.workspace, [filmed.pairs], "train")
 
 
-def test_every_draw_is_a_picture_with_its_objects_and_a_hole(triplets: list[Triplet]) -> None:
+def test_every_draw_is_an_image_with_its_objects_and_a_hole(triplets: list[Triplet]) -> None:
     sources = {t.source.tobytes() for t in triplets} | {
         np.ascontiguousarray(t.source[:, ::-1]).tobytes() for t in triplets
     }
     before = [t.source.copy() for t in triplets]
     shares, boxes, own = [], 0, 0
     for draw in range(DRAWS):
-        picture, hole = base_triplet(triplets, draw, seed=3)
-        assert picture.tobytes() in sources, "unaltered but for a flip"
+        image, hole = base_triplet(triplets, draw, seed=3)
+        assert image.tobytes() in sources, "unaltered but for a flip"
         assert (hole.shape, hole.dtype) == ((32, 32), np.bool_)
-        assert picture.flags.c_contiguous
+        assert image.flags.c_contiguous
         assert hole.flags.c_contiguous
         shares.append(hole.mean())
         rows, columns = np.nonzero(hole)
         boxes += hole[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
-        own += any(np.array_equal(picture, t.source) and bool((hole >= t.mask).all()) for t in triplets)
+        own += any(np.array_equal(image, t.source) and bool((hole >= t.mask).all()) for t in triplets)
     assert min(shares) > 0
     assert max(shares) < 0.7
     assert all(np.array_equal(t.source, source) for t, source in zip(triplets, before, strict=True))

@@ -1,4 +1,4 @@
-"""A judged round with people alone: nobody knows the pool's truth, and the judge stands on their answers."""
+"""A round with people alone: nobody knows the pool's truth; the discriminator stands on answers."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -15,8 +15,8 @@ from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.oracle import read_candidates
 from tasks.review.suspended_runs import settle
-from tasks.sources.synthetic.samples import StudioConfig
-from tasks.sources.synthetic.shards import FilmWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig
+from tasks.sources.synthetic.shards import RenderWork, film
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace
 
@@ -32,17 +32,17 @@ def config(studio: SimpleNamespace) -> RoundConfig:
 
 @pytest.fixture(params=["train", "validation"])
 def partly_known(studio: SimpleNamespace, request: pytest.FixtureRequest) -> tuple[RoundConfig, str]:
-    """As with composites in the pool of real pictures: the truth of one split's items is known."""
+    """As with composites in the pool of real images: the truth of one split's items is known."""
     return config_of(studio, request.param), request.param
 
 
 def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
     """A round's settings; of the pool's truth only that of the split ``known`` stays."""
     workspace: Workspace = studio.workspace
-    pairs = StudioConfig(size_px=32, seed=8, split="validation")
-    film(workspace, FilmWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
-    more = StudioConfig(size_px=32, seed=7, split="train")
-    film(workspace, FilmWork(round=0, index=2, stage="pool", studio=more, first=0, count=60))
+    pairs = SyntheticConfig(size_px=32, seed=8, split="validation")
+    film(workspace, RenderWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
+    more = SyntheticConfig(size_px=32, seed=7, split="train")
+    film(workspace, RenderWork(round=0, index=2, stage="pool", studio=more, first=0, count=60))
     engine = sa.create_engine(workspace.ledger_url)
     with engine.begin() as connection:
         truth = "SELECT name FROM shards WHERE stage = 'truth'"
@@ -53,17 +53,17 @@ def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
             connection.exec_driver_sql(f"DELETE FROM shards WHERE name = '{name}'")
     return RoundConfig(
         workspace=workspace.root,
-        people=QueuePolicy(overlap_share=0),
+        people=QueuePolicy(overlap_fraction=0),
         human_items=ITEMS,
         automation_items=5,
         calibration_items=CALIBRATION,
-        judge_test_items=FRESH,
-        keep_above=0.2,
+        discriminator_test_items=FRESH,
+        score_threshold=0.2,
         variants=("tight", "dilated", "left", "right"),
         sampling=SamplingConfig(steps=1),
         retraining=TrainingConfig(steps=1, batch_size=4),
-        judge=DiscriminatorConfig(head="pooled", head_width=16),
-        judge_training=TrainingConfig(steps=2, batch_size=6),
+        discriminator=DiscriminatorConfig(head="pooled", head_width=16),
+        discriminator_training=TrainingConfig(steps=2, batch_size=6),
     )
 
 
@@ -89,7 +89,7 @@ def waits_for(config: RoundConfig, kind) -> str:
     return batch
 
 
-def test_the_judge_stands_on_peoples_answers(config: RoundConfig) -> None:
+def test_the_discriminator_stands_on_peoples_answers(config: RoundConfig) -> None:
     workspace = Workspace.existing(config.workspace)
     ledger = workspace.ledger()
     answer_all(workspace, waits_for(config, "human"))
@@ -107,27 +107,29 @@ def test_the_judge_stands_on_peoples_answers(config: RoundConfig) -> None:
     assert grown == accepted, "exactly the YES items"
     assert (outcome.human.result.tested, outcome.human.result.kept) == (ITEMS, len(accepted))
 
-    judge = outcome.judge
-    assert judge is not None
-    assert judge.trained.reviewed == 4 * ITEMS + CALIBRATION, "fresh answers train nothing"
+    discriminator = outcome.discriminator
+    assert discriminator is not None
+    assert discriminator.trained.reviewed == 4 * ITEMS + CALIBRATION, "fresh answers train nothing"
     fresh = [
         c for r in ledger.shards(stage="candidates") if r.index >= 3000 for c in read_candidates(workspace, r)
     ]
-    assert judge.measured is not None
-    assert judge.measured.result.tested == len(fresh) == FRESH
-    assert judge.measured.result.base_rate == pytest.approx(sum(said(c.key) == "yes" for c in fresh) / FRESH)
+    assert discriminator.measured is not None
+    assert discriminator.measured.result.tested == len(fresh) == FRESH
+    assert discriminator.measured.result.base_rate == pytest.approx(
+        sum(said(c.key) == "yes" for c in fresh) / FRESH
+    )
     assert outcome.automation.result.tested == 5
     assert rorem_round(config) == outcome, "run again it changes nothing"
 
 
-def test_an_abandoned_calibration_leaves_the_round_without_a_judge(config: RoundConfig) -> None:
+def test_an_abandoned_calibration_leaves_the_round_without_a_discriminator(config: RoundConfig) -> None:
     workspace = Workspace.existing(config.workspace)
     answer_all(workspace, waits_for(config, "human"))
     settle(workspace, waits_for(config, "calibration"), "abandon")
     outcome: RoundOutcome = rorem_round(config)
-    assert outcome.judge is None
+    assert outcome.discriminator is None
     assert (outcome.automation.result.tested, outcome.automation.result.kept) == (0, 0)
-    assert "calibrates the judge was abandoned" in outcome.automation.result.reason
+    assert "calibrates the discriminator was abandoned" in outcome.automation.result.reason
     assert outcome.automation.result.total == outcome.human.result.total
 
 
@@ -148,13 +150,13 @@ def test_nobody_is_asked_about_fresh_candidates_whose_truth_is_known(
     ledger = workspace.ledger()
     answer_all(workspace, waits_for(config, "human"))
     batch = waits_for(config, "calibration")
-    # Where the validation items' truth is known they measure the judge; else training items set apart do.
+    # Validation items with known truth measure the discriminator; else training items set apart do.
     assert ledger.batch_counts(batch).items == CALIBRATION, "their truth is known, so nobody is asked"
     answer_all(workspace, batch)
     outcome: RoundOutcome = rorem_round(config)
-    assert outcome.judge is not None
-    assert outcome.judge.measured is not None
-    assert outcome.judge.measured.result.tested == FRESH
+    assert outcome.discriminator is not None
+    assert outcome.discriminator.measured is not None
+    assert outcome.discriminator.measured.result.tested == FRESH
     fresh = [row.key for ref in ledger.shards(stage="candidates") if ref.index >= 3000
              for row in ledger.samples_of(ref.name)]  # fmt: skip
     assert len(fresh) == FRESH

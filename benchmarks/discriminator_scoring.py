@@ -1,4 +1,4 @@
-"""Scoring several candidates a picture against encoding everything anew for each. Asked for: ratio >= 3."""
+"""Scoring several candidates an image against encoding everything anew for each. Asked for: ratio >= 3."""
 
 import argparse
 import time
@@ -7,20 +7,20 @@ import numpy as np
 import torch
 
 from benchmarks._alternate import alternate, ratio_of, report
-from benchmarks._judges import CASES
+from benchmarks._discriminators import CASES
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from data_specs.arrays import Mask, RgbImage
 
 
-def candidates(pictures: int, each: int, size_px: int) -> tuple[list[RgbImage], list[Mask], list[RgbImage]]:
-    """Sources, masks and removals of ``pictures`` × ``each`` candidates, a picture's together."""
+def candidates(images: int, each: int, size_px: int) -> tuple[list[RgbImage], list[Mask], list[RgbImage]]:
+    """Sources, masks and removals of ``images`` × ``each`` candidates, an image's together."""
     chance = np.random.default_rng(0)
 
     def drawn(count: int) -> list[RgbImage]:
         return list(chance.integers(0, 256, (count, size_px, size_px, 3), np.uint8))
 
-    sources = [source.copy() for source in drawn(pictures) for _ in range(each)]
+    sources = [source.copy() for source in drawn(images) for _ in range(each)]
     mask = np.zeros((size_px, size_px), bool)
     mask[size_px // 4 : size_px // 2, size_px // 4 : size_px // 2] = True
     return sources, [mask] * len(sources), drawn(len(sources))
@@ -33,15 +33,15 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(CASES), default="tiny")
     parser.add_argument("--device", default="cpu", help="Such as cuda; full wants about 30 GB.")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--pictures", type=int, default=16)
-    parser.add_argument("--candidates", type=int, default=4, help="Of each picture.")
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--candidates", type=int, default=4, help="Of each image.")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="One object for machines.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     case = CASES[asked.size](asked.device)
-    ways = case.ways(*candidates(asked.pictures, asked.candidates, case.size_px))
+    ways = case.ways(*candidates(asked.images, asked.candidates, case.size_px))
     with torch.autocast(
         torch.device(asked.device).type, torch.bfloat16, enabled=asked.precision == "bfloat16"
     ):
@@ -61,8 +61,8 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if asked.device.startswith("cuda") else "cpu",
         "machine": machine(),
     }
-    title = f"{asked.size}, {asked.precision}, {asked.candidates} candidates a picture"
-    report(title, seconds, asked.pictures * asked.candidates, figures, asked.json)
+    title = f"{asked.size}, {asked.precision}, {asked.candidates} candidates an image"
+    report(title, seconds, asked.images * asked.candidates, figures, asked.json)
 
 
 if __name__ == "__main__":

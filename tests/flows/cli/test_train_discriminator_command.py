@@ -1,4 +1,4 @@
-"""`cleanplate train judge`: on a workspace's reviews, by one process or by two; who is held out."""
+"""`cleanplate train discriminator`: on a workspace's reviews, by one process or by two; who is held out."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.review import Review
-from flows.rorem.discriminator import JudgeTrainingConfig, held_out, train_on_reviews
+from flows.rorem.discriminator import DiscriminatorTrainingConfig, held_out, train_on_reviews
 from models.training.loop import TrainingConfig
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.storage.pool import items_of
@@ -64,7 +64,7 @@ def test_who_is_held_out_follows_from_the_item_alone() -> None:
 def test_nothing_reviewed_is_said(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path / "empty")
     with pytest.raises(FlowError, match="nothing is reviewed; run `cleanplate round 1`, or review first"):
-        train_on_reviews(JudgeTrainingConfig(workspace=space.root))
+        train_on_reviews(DiscriminatorTrainingConfig(workspace=space.root))
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_two_processes_end_as_one(studio: SimpleNamespace, tmp_path: Path) -> No
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps({"training": TRAINING.model_dump()}))
     command = [
-        *(sys.executable, "-m", "flows.cli.main", "train", "judge", "--config", str(settings)),
+        *(sys.executable, "-m", "flows.cli.main", "train", "discriminator", "--config", str(settings)),
         *("--workspace", str(studio.workspace.root), "--processes", "2", "--json"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -84,8 +84,8 @@ def test_two_processes_end_as_one(studio: SimpleNamespace, tmp_path: Path) -> No
     assert run.returncode == 0, run.stderr[-3000:]
     told = json.loads(run.stdout)
     assert told["reviewed"] == 72
-    entry = studio.workspace.ledger().model(told["judge"]["hash"])
+    entry = studio.workspace.ledger().model(told["discriminator"]["hash"])
     assert entry.kind == "discriminator"
     assert (studio.workspace.root / entry.path / "judge.safetensors").is_file()
-    alone = train_on_reviews(JudgeTrainingConfig(workspace=tmp_path / "alone", training=TRAINING))
+    alone = train_on_reviews(DiscriminatorTrainingConfig(workspace=tmp_path / "alone", training=TRAINING))
     np.testing.assert_allclose(told["losses"], alone.losses, rtol=2e-5)

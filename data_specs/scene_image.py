@@ -1,4 +1,4 @@
-"""A scene's picture as the ledger knows it: how it looks, and the scene and split that it belongs to."""
+"""A scene's image as the ledger knows it: how it looks, and the scene and split that it belongs to."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,10 @@ from data_specs.keys import Split
 
 
 @dataclass(frozen=True, slots=True)
-class ScenePicture:
-    """One ground truth, or one picture of the pool."""
+class SceneImage:
+    """One ground truth, or one image of the pool."""
 
-    picture: str
+    image: str
     """The key of its pixels."""
     scene: str
     split: Split
