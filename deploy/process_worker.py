@@ -1,6 +1,6 @@
 """Prefect's process worker, telling of each crash once: `python -m deploy.process_worker worker start …`.
 
-When a run's process dies, Prefect 3.8.8's worker says so, looks for hooks in a process that imports the flow,
+When a run's process dies, Prefect 3.9.1's worker says so, looks for hooks in a process that imports the flow,
 which takes seconds, and says so again. By then the run may have been started again: the second word would
 declare the new attempt dead while it works, and another one would be started beside it.
 """

@@ -149,7 +149,8 @@ def test_an_image_has_one_name_in_every_file() -> None:
         if "build" in service:
             assert service["image"] == built[service["build"]["dockerfile"]]
             assert (COMPOSE.parent / service["build"]["context"]).resolve() == ROOT
-    assert template()["variables"]["properties"]["image"]["default"] == built["deploy/gpu.Dockerfile"]
+    [container] = template()["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == built["deploy/gpu.Dockerfile"]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert {built[f"deploy/{name}.Dockerfile"] for name in ("cpu", "gpu")} == {
         f"cleanplate-cpu:{version}", f"cleanplate-gpu:{version}"

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +159,15 @@ def test_a_run_that_sees_takes_grounding_dino_and_says_so(home: Path) -> None:
     assert " ".join(refused.stderr.split()).endswith(f"ultralytics is not installed; {INSTALL_YOLO}")
 
 
+def page_at(address: str) -> bytes:
+    """Empty while nobody listens: the address is said a little before."""
+    try:
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            return answer.read()
+    except urllib.error.URLError:
+        return b""
+
+
 def test_the_review_page_is_served(home: Path) -> None:
     make = "from tasks.workspace import Workspace; Workspace.open('reviewed')"
     well(run(home, "python", "-c", make))
@@ -175,8 +185,7 @@ def test_the_review_page_is_served(home: Path) -> None:
             assert server.stdout is not None
             address = re.search(r"http://\S+", server.stdout.readline())
             assert address is not None
-            with urllib.request.urlopen(address[0], timeout=30) as answer:
-                assert b"<title>" in answer.read()
+            until(lambda: b"<title>" in page_at(address[0]))
         finally:
             server.send_signal(signal.SIGINT)
 
@@ -240,3 +249,14 @@ def test_an_images_extras_can_be_imported(image: Path, home: Path) -> None:
     assert "--with-healthcheck" in well(
         run(home, "python", "-m", "deploy.process_worker", *health, clean=image)
     )
+
+
+def test_the_programs_that_the_services_start_are_installed(image: Path, home: Path) -> None:
+    services = safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    for service in services.values():
+        if "command" in service:
+            program = service["command"][0]
+            assert any((place / "bin" / program).exists() for place in (image, CLEAN)), program
+    ray = services["ray"]["command"]
+    shown = well(run(home, "ray", ray[1], "--help", clean=image))
+    assert [word for word in ray if word.startswith("--") and word not in shown] == []
