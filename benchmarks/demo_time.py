@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 
 ASKED_SECONDS = 600
 ASKED_RATIO = 2.5
 
 
+@ends_in_time
 def main() -> None:
     """Run the demos, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from flows.cli.main import app
 
 GOAL_S = 1.0
@@ -67,6 +68,7 @@ def measure(runs: int, seed: int = 0) -> dict[str, list[float]]:
     return seconds
 
 
+@ends_in_time
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -27,7 +27,7 @@ if "CLEANPLATE_CLEAN" not in os.environ:
 ROOT = Path(__file__).resolve().parents[2]
 CLEAN = Path(os.environ["CLEANPLATE_CLEAN"]).absolute()
 ROOMS = ("data_specs", "models", "tasks", "flows", "deploy")
-EXTRA_MODULES = ("ultralytics", "ray", "psycopg", "bitsandbytes", "pytest", "nltk", "webdataset")
+EXTRA_MODULES = ("ultralytics", "ray", "psycopg", "bitsandbytes", "pytest", "nltk")
 DEPLOYMENTS = safe_load((ROOT / "deploy" / "prefect.yaml").read_text())["deployments"]
 INSTALL_YOLO = "`pip install 'cleanplate[yolo]'` brings it (AGPL-3.0)"
 

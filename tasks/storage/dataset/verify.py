@@ -1,12 +1,14 @@
 """Re-reads every byte of the dataset and says what is missing, doubled, altered or orphaned."""
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from data_specs.shard import SampleRow, ShardRef
 from data_specs.version import DatasetVersion, Fault, FaultKind, VerifyReport, VersionSample
@@ -40,6 +42,8 @@ def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) 
     elif damaged := _damaged_members(tar, index):
         detail = f"the index's sha256 is not that of {damaged[0]}"
         faults.append(_fault("altered", index_name, detail))
+    elif index and _keys_by_webdataset(tar) != list(dict.fromkeys(row.key for row in index)):
+        faults.append(_fault("altered", tar_name, "webdataset reads other samples than the index names"))
     return faults, len(tar)
 
 
@@ -71,6 +75,12 @@ def _compare_rows(
         detail = f"the ledger has lost {len(lost)} of its samples, {lost[0]} for one"
         return [_fault("missing", name, detail)]
     return [_fault("altered", name, "its samples are not those of the ledger")]
+
+
+def _keys_by_webdataset(tar: bytes) -> list[str]:
+    """The samples as a training that streams the shard sees them, by the reader that is not ours."""
+    files = tar_file_expander([{"url": "shard", "stream": io.BytesIO(tar)}])
+    return [sample["__key__"] for sample in group_by_keys(files)]
 
 
 def _what_is_altered(tar: bytes, ref: ShardRef, index: Sequence[IndexRow]) -> str:

@@ -43,6 +43,10 @@ _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"
 Answer = TypeVar("Answer")
 
 
+class _NoBucketError(StoreError):
+    """The bucket itself is not there."""
+
+
 class Bucket:
     """Objects under one prefix of one bucket, named by paths with slashes.
 
@@ -148,7 +152,10 @@ class Bucket:
 
     def names(self, folder: str) -> list[str]:
         """The names of all objects in a folder, sorted."""
-        found = self._patiently(lambda: obstore.list(self._store, f"{folder}/").collect())
+        try:
+            found = self._patiently(lambda: obstore.list(self._store, f"{folder}/").collect())
+        except _NoBucketError:
+            return []  # Some stores make a bucket with its first object.
         return sorted(each["path"] for each in found)
 
     def _put(self, name: str, data: Path | bytes, mode: Literal["create", "overwrite"]) -> None:
@@ -193,6 +200,8 @@ class Bucket:
                     f"look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({_first_line(error)})"
                 ) from error
             except GenericError as error:
+                if "NoSuchBucket" in str(error):
+                    raise _NoBucketError(f"{self.address}: there is no such bucket; make it first") from error
                 silent_s = time.monotonic() - began
                 if silent_s + wait_s > self._patience_s:
                     raise StoreSilentError(

@@ -122,7 +122,8 @@ def test_the_demo_works_on_one_thread_unless_more_are_named() -> None:
         "rorem._run_cycle = threads\n"
         "rorem.demo(Path('nowhere'))"
     )
-    unset = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    numbers = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    unset = {name: value for name, value in os.environ.items() if name not in numbers}
     for environment, wanted in ((unset, "1"), ({**unset, "OMP_NUM_THREADS": "2"}, "2")):
         shown = subprocess.run(
             [sys.executable, "-c", code],

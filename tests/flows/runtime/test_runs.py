@@ -54,7 +54,9 @@ def test_a_lost_store_ends_as_crashed_and_a_full_disk_as_failed() -> None:
     assert (silent.name, silent.message) == ("Crashed", "s3://x: the store has not answered")
     full = ended(errno.ENOSPC)
     assert full.name == "Failed"
-    with pytest.raises(DiskFullError, match=r"^/data/shards/a\.tar: No space left on device; free"):
+    with pytest.raises(
+        DiskFullError, match=r"^/data/shards/a\.tar: the disk is full \(No space left on device\); free"
+    ):
         full.result()
     with pytest.raises(PermissionError):
         ended(errno.EACCES).result()

@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,19 @@ class Started:
             assert self.process.poll() is None, self.output.read_text()[-3000:]
             assert time.monotonic() < deadline, self.output.read_text()[-3000:]
             time.sleep(0.1)
+
+    def works_or_ends(self) -> bool:
+        """Waits until it and what it started have used 8 s of processor; False when it ended well before."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                assert self.process.returncode == 0, self.output.read_text()[-3000:]
+                return False
+            with suppress(OSError):  # One may end meanwhile.
+                if sum(cpu_seconds(pid) for pid in self._alive()) > 8:
+                    return True
+            time.sleep(0.1)
+        raise AssertionError(self.output.read_text()[-3000:])
 
     def ends_in_time(self, send: Sender) -> int:
         """Its exit code, once nothing of it is left; the rest is killed where the limit has passed."""
@@ -170,7 +184,8 @@ def test_every_long_command_ends_in_time(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_ends_in_time(name: str, tmp_path: Path) -> None:
+    if name == "workers":
+        pytest.importorskip("ray", reason="this benchmark measures Ray too")
     running = Started(tmp_path, f"benchmarks.{name}")
-    pid = running.process.pid
-    running.wait_until(lambda: cpu_seconds(pid) > 8)
-    assert running.ends_in_time(like_timeout) != 0
+    if running.works_or_ends():
+        assert running.ends_in_time(like_timeout) != 0

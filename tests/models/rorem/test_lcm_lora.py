@@ -145,7 +145,8 @@ def test_kept_whole_it_needs_no_lora_and_is_known_by_its_hash(build_network, ima
     for one, other in zip(
         *(remover.remove(images(2, 1), boxes(2), [1, 2]) for remover in (ours, theirs)), strict=True
     ):
-        assert np.array_equal(one, other)
+        # Equal weights at other addresses may be summed in another order.
+        assert np.abs(one.astype(int) - other).max() <= 1
     settings = json.loads((tmp_path / "kept" / "scheduler" / "scheduler_config.json").read_text())
     assert settings["_class_name"] == "LCMScheduler"
 

@@ -1,6 +1,7 @@
 """Where the server may listen: loopback, or elsewhere under TLS, or when somebody insists."""
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,10 @@ def test_tls_needs_both_files(tmp_path: Path) -> None:
         Address(tls_cert=cert, tls_key=key).check()
     cert.touch()
     key.touch()
+    with pytest.raises(InputError, match="no certificate and its key in PEM"):
+        Address(tls_cert=cert, tls_key=key).check()
+    words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
+    subprocess.run(["openssl", "req", *words], check=True, capture_output=True)
     address = Address(host="0.0.0.0", tls_cert=cert, tls_key=key)
     address.check()
     assert address.secure

@@ -188,3 +188,27 @@ def test_what_the_living_write_aside_is_no_orphan(workspace: Workspace) -> None:
     aside = aside_path(workspace.shards_dir / "000-pool-00000")
     aside.write_bytes(b"half a shard")
     assert verify_dataset(workspace).clean
+
+
+def rename_member(tar: Path, old: str, new: str) -> None:
+    """Gives one member's header another name of the same length, with its checksum."""
+    data = bytearray(tar.read_bytes())
+    start = data.index(old.encode().ljust(100, b"\0"))
+    data[start : start + len(new)] = new.encode()
+    data[start + 148 : start + 156] = b" " * 8
+    total = sum(data[start : start + 512])
+    data[start + 148 : start + 156] = f"{total:06o}\0 ".encode()
+    tar.write_bytes(data)
+
+
+def test_a_sample_that_webdataset_reads_under_another_key_is_a_fault(workspace: Workspace) -> None:
+    tar = one(workspace, "shards/*-00000-*.tar")
+    members = [member for member in ShardReader(workspace, workspace.ledger().shards())[1].members]
+    for member in members:
+        rename_member(tar, f"b.{member}", f"z.{member}")
+    sha256 = hashlib.sha256(tar.read_bytes()).hexdigest()
+    run_sql(workspace, f"UPDATE shards SET sha256 = '{sha256}' WHERE \"index\" = 0")
+    report = verify_dataset(workspace)
+    assert [(fault.kind, fault.what) for fault in report.faults if "webdataset" in fault.detail] == [
+        ("altered", f"shards/{tar.name}")
+    ]
