@@ -135,7 +135,7 @@ def visible_masks(layers: Sequence[Layer], size: tuple[int, int]) -> list[tuple[
 
     Returns:
         Two masks for each layer. M_o, H×W bool: the layer covers at least half of the pixel. M_fg, H×W bool:
-            the layer may change the pixel at all. M_o lies in M_fg.
+        the layer may change the pixel at all. M_o lies in M_fg.
     """
     through: Matte = np.full(size, 255, np.uint8)
     seen: list[tuple[Mask, Region]] = []
