@@ -46,7 +46,7 @@ class ScoreWork(BaseModel):
 
     @property
     def digest(self) -> str:
-        """The name of the work. It follows from the shard and the discriminator, not from the weights' place."""
+        """The name of the work. It follows from shard and discriminator, not from the weights' location."""
         return derive_key("scores", self.ref.name, self.discriminator.hash)
 
 
