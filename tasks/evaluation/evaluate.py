@@ -116,7 +116,7 @@ def evaluate_remover(
     quality: QualityConfig,
     origin: str,
 ) -> Evaluation:
-    """Evaluate a remover on one split's triplets of one origin. The ledger keeps the result: it is done once."""
+    """Evaluate a remover once on one split's triplets of one origin. The ledger keeps the result."""
     run = f"evaluations of {remover.hash}"
     digests = " ".join(ref.sha256 for ref in triplets)
     key = derive_key(split, origin, quality.model_dump_json(), digests)

@@ -98,8 +98,7 @@ def image_facts(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
 
 @contextmanager
 def opened_file(path: Path) -> Iterator[BufferedReader]:
-    """Open a file for reading. It never waits for a pipe or a device, even one that replaces the file just
-    now.
+    """Open a file for reading. It never waits for a pipe or a device, even one that just replaced it.
 
     Raises:
         RejectedImage: MISSING_FILE if it is no regular file, UNREADABLE if it may not be read.
