@@ -120,7 +120,7 @@ class Pool:
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self._slots = tuple(slots)
-        # The slot that was freed last has a worker with weights. Others may not have started one yet.
+        # The slot that was freed last has a worker with loaded weights. Other slots may have no worker yet.
         self._free: LifoQueue[Slot] = LifoQueue()
         for slot in reversed(self._slots):
             self._free.put(slot)

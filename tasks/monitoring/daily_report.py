@@ -79,7 +79,7 @@ def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
 def _score_drift(
     ledger: Ledger, number: int, phase: PhaseResult, people: PhaseResult, limit: float
 ) -> list[Drift]:
-    """One drift. None if nobody answered or no discriminator scored."""
+    """A list with one drift, or an empty list if nobody answered or no discriminator scored."""
     answers = ledger.answers_in_shards(FIRST_INDEX["human"], FIRST_INDEX["automation"], number)
     told = answers["yes"] + answers["no"]
     scores = ledger.newest_scores_in_shards(FIRST_INDEX["automation"], FIRST_INDEX["calibration"], number)

@@ -20,7 +20,7 @@ _REFITS = 3
 _NEAR = 0.9
 """The quantile of inverse depth that stands for the near ground. A few wild pixels do not move it."""
 _MIN_VOLUME = 1e-6
-"""Of three pixels' directions. Below this they lie almost on one line, and their plane is arbitrary."""
+"""The smallest volume that three pixels' directions span. Below it they lie almost on one line."""
 
 FloatMap = NDArray[np.float64]
 

@@ -84,8 +84,7 @@ class Sessions:
         self._limits = limits
         self._secure = secure
         self._path = prefix or "/"
-        # Browsers accept a cookie with this prefix over TLS only, and __Host- from no other host of the
-        # domain.
+        # Browsers accept a cookie with this prefix over TLS only. __Host- excludes the domain's other hosts.
         protected = "__Secure-" if prefix else "__Host-"
         self.cookie = f"{protected}{_COOKIE}" if secure else _COOKIE
 

@@ -78,7 +78,7 @@ class TimedProtocol(H11Protocol):
         self.transport.abort()
 
     def _drop_slowest(self) -> None:
-        """Drop the slowest. Never one that is being answered; this connection if no other waits."""
+        """Drop the slowest connection, or this one if no other waits. Never one that is being answered."""
         waiting = {
             each: each._due.when()
             for each in self.connections

@@ -228,9 +228,10 @@ def ingest_shard(workspace: Workspace, work: IngestWork) -> Intake:
     return run_shard(INLINE, workspace, "ingest", work.digest, ingest_files, work)
 
 
-# Everything in a source, counted without opening it: nothing is left out silently.  One is counted for each
-# record (a triplet, a pair, an image, a row), and one for each file that is no part of a record. The number
-# found is therefore the sum of kept, refused and ignored.
+# Everything in a source, counted without opening it: nothing is left out silently.
+#
+# One is counted for each record (a triplet, a pair, an image, a row), and one for each file that is no part
+# of a record. The number found is therefore the sum of kept, refused and ignored.
 
 FilesConfig = (
     FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | FolderPairs | FolderBackgrounds

@@ -18,7 +18,7 @@ def make_sample_clip(original: Path, target: Path) -> int:
     """Write the reduced clip and return its number of frames.
 
     InputError: If ``original`` cannot be read or ``target`` cannot be written.
-        InputError: When ``original`` cannot be read or ``target`` cannot be written.
+        InputError: If ``original`` cannot be read or ``target`` cannot be written.
     """
     reader = cv2.VideoCapture(str(original))
     if not reader.isOpened():

@@ -1,4 +1,4 @@
-"""Record the result of each step of a run, so that a restart need not repeat it; and the time it took."""
+"""Record the result of each step of a run and the time it took. A restart need not repeat the step."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -112,8 +112,7 @@ def _hue_name(color: tuple[float, float, float]) -> str:
     return HUES[round(colorsys.rgb_to_hsv(*color)[0] * len(HUES)) % len(HUES)]
 
 
-# Training samples for the tiny ground models: synthetic images with each pixel's class and depth, and
-# variants.
+# Training samples for the tiny ground models: synthetic images with each pixel's class and depth.
 
 _EMPTY_EVERY = 3
 """One scene in this number has nothing on its ground."""
