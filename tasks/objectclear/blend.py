@@ -1,4 +1,4 @@
-"""Blend layers over a plate, far to near, and compute what each layer shows."""
+"""Blend layers over a plate, far to near, and compute what each layer shows (papers.md, fact 15)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

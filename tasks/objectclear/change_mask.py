@@ -1,4 +1,4 @@
-"""Find what differs between a pair's images: the object and its effect on the surroundings (fact 11)."""
+"""Find what differs between a pair's images: the object and its effect (papers.md, fact 11)."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Make composites: choose cut-outs and a plate, blend them, and write one shard for a range of attempts."""
+"""Make composites: choose cut-outs and a plate, blend them, write one shard (papers.md, fact 15)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ class ComposeConfig(BaseModel):
 def compose(
     config: ComposeConfig, draw: int, plate: Plate, cutouts: Sequence[Cutout]
 ) -> list[Composite] | Reject:
-    """Make one image, with the truth about each of its objects (ObjectClear, fact 15).
+    """Make one image, with the truth about each of its objects (papers.md, fact 15).
 
     Args:
         config: The settings. With ``draw`` and the parts they decide every byte.
@@ -139,7 +139,7 @@ class Parts:
 def choose_parts(
     rng: np.random.Generator, plates: int, classes: Sequence[ShadowClass], two_object_probability: float
 ) -> Parts | Reject:
-    """Choose a plate and one or two cut-outs whose shadows fall the same way (ObjectClear, facts 13 and 15).
+    """Choose a plate and one or two cut-outs whose shadows fall the same way (papers.md, facts 13 and 15).
 
     Args:
         rng: The attempt's random generator.

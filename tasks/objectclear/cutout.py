@@ -1,4 +1,4 @@
-"""Cut objects out of a source's captured pairs: masks, layers, and one shard of cut-outs."""
+"""Cut objects with their effects out of captured pairs, and write one shard (papers.md, fact 12)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ from tasks.storage.shards import encode_cutout
 from tasks.storage.shards.result import Kept, ShardResult, harvest
 from tasks.storage.workspace import Workspace
 
-# Cut-outs: a captured pair becomes an object with its effect, or a reject (ObjectClear, facts 12 and 13).
+# Cut-outs: a captured pair becomes an object with its effect, or a reject (papers.md, facts 12 and 13).
 
 _OFF_GROUND_FRACTION = 0.05
 """Largest fraction of the effect off the ground: a shadow on a wall cannot lie on another plate's floor."""

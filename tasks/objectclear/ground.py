@@ -334,7 +334,7 @@ def _base(mask: Mask, rows: NDArray[np.intp]) -> Mask:
     return mask[rows[-1] + 1 - max(1, round(_BASE_FRACTION * tall)) : rows[-1] + 1]
 
 
-# The shadow's direction on the ground, as one of eight classes or none (ObjectClear, fact 13).
+# The shadow's direction on the ground, as one of eight classes or none (papers.md, fact 13).
 
 MIN_FRACTION = 0.01
 """A darkened patch of ground smaller than this fraction of the object is no shadow."""

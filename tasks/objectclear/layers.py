@@ -1,4 +1,4 @@
-"""Compute a cut-out's layers: soft matte, object colours, darkening and brightening (fact 12)."""
+"""Compute a cut-out's layers: soft matte, object colours, darkening and brightening (papers.md, fact 12)."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ _UNDER_PX = 3.0
 def effect_layer(
     source: RgbImage, ground_truth: RgbImage, matte: Matte, effect: Region
 ) -> tuple[Effect, Effect]:
-    """Compute darkening and brightening of a captured pair (ObjectClear, equation 1; papers.md, fact 12).
+    """Compute darkening and brightening of a captured pair (equation 1; papers.md, fact 12).
 
     Darkening is (ground_truth − source) / (ground_truth + ε) for each channel. It is a fraction of the light,
     so another plate's texture shows through it. Equation 1 cannot give brightening. Brightening is added

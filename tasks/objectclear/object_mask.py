@@ -1,4 +1,4 @@
-"""Turn a pair of plain images into a captured pair or a reject: find the object's masks (fact 11)."""
+"""Find the object's masks: a pair of images becomes a captured pair or a reject (papers.md, fact 11)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,8 @@ from tasks.objectclear.layers import soft_matte
 from tasks.objectclear.perception import Perception
 from tasks.sources.image_ops import disc, fill_holes, label_regions
 
-# The object's mask: a detector finds it, a segmenter cuts it, the changed region confirms it (facts 11, 23).
+# The object's mask: a detector finds it, a segmenter cuts it, and the changed region confirms it
+# (papers.md, facts 11 and 23).
 
 _HOLE_FRACTION = 0.2
 """A fraction of the object. A hole up to this size belongs to the object: there the object looks like what it

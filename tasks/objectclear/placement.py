@@ -1,4 +1,4 @@
-"""Find a place for a cut-out on a plate: draw places and check them (facts 14, 15 and 22)."""
+"""Find a place for a cut-out on a plate: draw places and check them (papers.md, facts 14, 15 and 22)."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Find plates among a source's backgrounds: ground, depth, and one shard of plates."""
+"""Find plates among a source's backgrounds, and write one shard of plates (papers.md, fact 14)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,7 +33,7 @@ from tasks.storage.shards import encode_plate
 from tasks.storage.shards.result import Kept, ShardResult, harvest
 from tasks.storage.workspace import Workspace
 
-# Plates: an image with its ground and depth becomes a plate, or a reject (ObjectClear, fact 14).
+# Plates: an image with its ground and depth becomes a plate, or a reject (papers.md, fact 14).
 
 
 class PlateConfig(BaseModel):

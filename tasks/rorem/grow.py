@@ -1,4 +1,4 @@
-"""Grow the dataset: accepted candidates become triplets (RORem, stages 2 and 3)."""
+"""Grow the dataset: accepted candidates become triplets (papers.md, facts 2 and 3)."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

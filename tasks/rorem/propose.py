@@ -1,4 +1,4 @@
-"""Propose candidates: the current remover edits pool images (RORem, stages 2 and 3)."""
+"""Propose candidates: the current remover edits pool images (papers.md, facts 2 and 3)."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Score candidates with the discriminator (RORem, stage 3), and measure it on fresh candidates."""
+"""Score candidates with the discriminator (papers.md, fact 3), and measure it on fresh candidates."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Train the discriminator on the reviews, and calibrate it on reviews that did not train it."""
+"""Train the discriminator on reviews, and calibrate it on other reviews (papers.md, fact 5)."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Retrain the remover on a dataset version (RORem, stages 1 to 3)."""
+"""Retrain the remover on a dataset version (papers.md, facts 1 to 3 and 6)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

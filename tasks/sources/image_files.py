@@ -1,8 +1,9 @@
 """Read images and masks from files: each file becomes an array, or a named reason why not.
 
 Pillow reads the header (size, depth, channels, orientation) without decoding a pixel. simplejpeg, which
-reports damage, and cv2 (PNG) decode the pixels. The reasons are in ``docs/decisions/0010-sources.md`` and
-``docs/decisions/0093-nothing-lost-silently.md``.
+reports damage, and cv2 (PNG) decode the pixels. The reasons are in
+``docs/development/decisions/0010-sources.md`` and
+``docs/development/decisions/0093-nothing-lost-silently.md``.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Make high-resolution triplets: paste objects on clean photographs, such as DIV2K and Flickr2K.
 
 How RORem's last stage makes pairs of them is NOT PUBLISHED (papers.md, fact 4). Here an object from another
-image is pasted without a shadow. The photograph is the ground truth (fact 22, SmartEraser).
+image is pasted without a shadow. The photograph is the ground truth (papers.md, fact 22, SmartEraser).
 """
 
 from collections.abc import Iterator, Sequence
@@ -112,7 +112,7 @@ KIND = "high_resolution"
 IMAGES, OBJECTS, OBJECT_PARTS = "images", "objects", ("source", "mask")
 """The folder's parts: clean photographs, and objects as images with masks."""
 _TRIES = 10
-"""Number of objects tried for an image (fact 22)."""
+"""Number of objects tried for an image (papers.md, fact 22)."""
 
 
 class HighResolutionConfig(BaseModel):

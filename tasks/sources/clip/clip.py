@@ -1,7 +1,7 @@
-"""Turn a fixed-camera video into a clean plate and triplets (RORem, stage 1, as in RORD).
+"""Turn a fixed-camera video into a clean plate and triplets (papers.md, fact 1: RORD's way).
 
 What differs from the plate is the object. The frame, the mask and the plate in the frame's light are a real
-triplet. The reasons, with figures: ``docs/decisions/0010-sources.md``.
+triplet. The reasons, with figures: ``docs/development/decisions/0010-sources.md``.
 """
 
 from collections.abc import Callable, Iterator
