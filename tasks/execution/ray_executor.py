@@ -39,7 +39,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Set before Ray sends us
 
 NAMESPACE = "cleanplate"
 _ROOM_SECONDS = 300
-"""How long a cluster may take to find room for an actor, or to start a machine for it."""
+"""How long a cluster may take to find a node for an actor, or to start a machine for it."""
 _KNOCK_SECONDS = 10
 _connecting = Lock()
 

@@ -86,7 +86,7 @@ def _score_drift(
     if not told or scores is None:
         return []
     yes = answers["yes"] / told
-    # One YES and one NO are added. A few answers that agree by chance then still leave room for error.
+    # One YES and one NO are added. A few answers that agree by chance then still have an error.
     likely = (yes * people.tested + 1) / (people.tested + 2)
     spread = likely * (1 - likely) / people.tested + scores.deviation**2 / phase.tested
     drift = Drift(

@@ -89,7 +89,7 @@ def _loaded(stated: str) -> Perception:
     )
 
 
-# The work of a shard that may need perception. Its name follows from the models, not from their location.
+# The work of a shard that may need perception. The models name it, not their location.
 
 
 class SeeingWork(ShardWork):

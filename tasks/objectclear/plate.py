@@ -176,9 +176,9 @@ def find_plate(
         focal_px: Focal length in pixels.
 
     Returns:
-        The plate, with infinite depth where the segmenter sees sky. Or a reject: UNFAMILIAR if the segmenter
-        contradicts itself in the mirror image, NOT_FLAT if there is enough ground but too little of it is
-        flat by its depth, or any reject of ``make_plate``.
+        The plate, with infinite depth where the segmenter sees sky. Or a reject of ``make_plate``, or
+        UNFAMILIAR or NOT_FLAT. UNFAMILIAR: the segmenter contradicts itself in the mirror image. NOT_FLAT:
+        there is enough ground, but too little of it is flat by its depth.
     """
     classes = segmenter.classify(image)
     agreement = mirror_agreement(segmenter, image, classes)

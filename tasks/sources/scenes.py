@@ -1,7 +1,7 @@
 """Assign scenes at ingest: near-equal images share a scene, and therefore a split. The ledger keeps them.
 
-Two images are near if their 64-bit perceptual hashes differ by at most `RADIUS` bits, also when one is
-mirrored, and their thumbnails agree. The reasons for these numbers are in
+Two images are near if two things hold. Their 64-bit perceptual hashes differ by at most `RADIUS` bits, also
+when one is mirrored. Their thumbnails agree. The reasons for these numbers are in
 ``docs/development/decisions/0094-scenes.md``.
 """
 

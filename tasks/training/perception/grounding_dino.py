@@ -49,7 +49,7 @@ SYNONYMS = {"box": ("box", "cube"), "sphere": ("sphere", "ball")}
 VOCABULARY = tuple(sorted({*HUES, *CLASSES, *(word for words in SYNONYMS.values() for word in words)}))
 """All words."""
 WITHHELD = frozenset({("red", "cone"), ("green", "box"), ("blue", "sphere"), ("yellow", "cylinder")})
-"""Combinations of colour and shape in no training prompt. Tests ask for them."""
+"""Combinations of colour and shape in no training prompt. Only the measurement asks for them."""
 _BY_SHAPE, _BY_COLOR = 0.4, 0.55
 """Cumulative probabilities of prompts. The rest are by colour and shape."""
 _MAX_FOREIGN = 3
