@@ -59,7 +59,7 @@ class Resumer:
 
 
 def _settled(workspace: Workspace, batch: str) -> bool:
-    """Whether nothing is left to do for a batch. An attempt is made otherwise."""
+    """Like ``wake_if_complete``, but False if the ledger or Prefect fails."""
     try:
         return wake_if_complete(workspace, batch)
     except (InputError, LedgerError, httpx.HTTPError):
