@@ -108,7 +108,7 @@ class RaySlot:
                     "ask for fewer, or add machines"
                 ) from late
             except RayActorError as dead:
-                # A dead actor keeps its name for a moment, so try again. One that failed to start is an error.
+                # A dead actor keeps its name for a moment: try again. A failed start is an error.
                 if dead.actor_init_failed or time.monotonic() > deadline:
                     where = f"Ray at {self._config.address}"
                     why = str(dead).strip().splitlines()[-1]
