@@ -81,7 +81,7 @@ def distilled(
     loss: LcmLossConfig,
     lora: LcmLoraConfig,
 ) -> RemoverRef:
-    """The teacher in four steps, as `cleanplate train lcm` makes it."""
+    """The teacher in four steps, as `cleanplate train distilled` makes it."""
     work = Distillation(
         name="student",
         parent=teacher,

@@ -97,7 +97,7 @@ def tiny(place: Path, shards: int) -> CompositingConfig:
 
 
 def as_flow(config: CompositingConfig) -> None:
-    """As `cleanplate compose` does it."""
+    """As `cleanplate composite` does it."""
     cv2.setNumThreads(1)
     with local_prefect(config.workspace / "unused"):
         objectclear_compositing(config)

@@ -1,4 +1,4 @@
-"""`cleanplate compose`: ObjectClear's compositing, from pairs and backgrounds to composites."""
+"""`cleanplate composite`: ObjectClear's compositing, from pairs and backgrounds to composites."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,7 @@ from flows.cli.options import (
 if TYPE_CHECKING:
     from data_specs.compositing import CompositingResult
 
-compose_app = typer.Typer(name="compose")
+composite_app = typer.Typer(name="composite")
 
 PairsOption = Annotated[
     list[Path] | None,
@@ -41,9 +41,9 @@ BackgroundsOption = Annotated[
 ]
 
 
-@compose_app.command()
+@composite_app.command()
 @clear_errors
-def compose_command(
+def composite_command(
     pairs: PairsOption = None,
     backgrounds: BackgroundsOption = None,
     draws: Annotated[
@@ -67,7 +67,7 @@ def compose_command(
 
     Without --pairs or --backgrounds the studio takes their place. What is refused is kept with its reason.
 
-    Example: cleanplate compose --pairs my-pairs --backgrounds my-photos --draws 1000 --export ober
+    Example: cleanplate composite --pairs my-pairs --backgrounds my-photos --draws 1000 --export ober
     """
     from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
     from flows.runtime.prefect_server import local_prefect

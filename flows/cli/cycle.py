@@ -25,7 +25,7 @@ from flows.cli.train import (
     ProcessesOption,
     in_processes,
     train_discriminator_command,
-    train_lcm_command,
+    train_distilled_command,
     train_perception_command,
     train_remover_command,
     training_bar,
@@ -127,7 +127,7 @@ def _train() -> None:
 
 train_app.command("remover")(train_remover_command)
 train_app.command("discriminator")(train_discriminator_command)
-train_app.command("lcm")(train_lcm_command)
+train_app.command("distilled")(train_distilled_command)
 train_app.command("perception")(train_perception_command)
 
 

@@ -1,4 +1,4 @@
-"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, studio."""
+"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, synthetic."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ ingest_app = typer.Typer(
     help=(
         "Bring samples into the workspace. What is refused is kept with its reason; the rest goes on.\n\n"
         "At the end, found = kept + refused + ignored. One is found for each record (a triplet, a row, a "
-        "image, a shot), and one for each other file below the folder: those are ignored, with the reason."
+        "image, a render), and one for each other file below the folder: those are ignored, with the reason."
     ),
     no_args_is_help=True,
 )
@@ -239,10 +239,10 @@ def high_resolution_command(
     _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 
-@ingest_app.command("studio")
+@ingest_app.command("synthetic")
 @clear_errors
 def synthetic_command(
-    shots: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many shots.")] = 1000,
+    count: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many samples.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes.")] = 0,
     split: Annotated[
         str, typer.Option(help="train, validation or test; splits never share a scene.")
@@ -256,10 +256,10 @@ def synthetic_command(
 ) -> None:
     """Scenes with exact truth, drawn from a seed.
 
-    Example: cleanplate ingest studio --shots 2000 --split validation --stage pool
+    Example: cleanplate ingest synthetic --count 2000 --split validation --stage pool
     """
     studio = {"seed": seed, "split": split, "size_px": size_px}
-    source = {"kind": "studio", "studio": studio, "shots": shots, "stage": stage}
+    source = {"kind": "studio", "studio": studio, "shots": count, "stage": stage}
     _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 

@@ -75,8 +75,8 @@ COMMANDS = (
         "ingest", "flows.cli.ingest:ingest_app", "Bring in pairs and images: a clip, folders, a pool."
     ),
     LazyCommand(
-        "compose",
-        "flows.cli.compose:compose_app",
+        "composite",
+        "flows.cli.compose:composite_app",
         "Stand cut-out objects with their shadows on backgrounds.",
     ),
     LazyCommand(
@@ -92,7 +92,7 @@ COMMANDS = (
         "Measure removers on images whose truth is known.",
     ),
     LazyCommand("remove", "flows.cli.remove:remove_app", "Remove objects from your own images."),
-    LazyCommand("morning", "flows.cli.report:morning_app", "Say what the night brought and what it cost."),
+    LazyCommand("report", "flows.cli.report:report_app", "Say what the night brought and what it cost."),
     LazyCommand("metrics", "flows.cli.report:metrics_app", "Print what the ledger knows, for Prometheus."),
     # Named only, never imported from here: the room `deploy` stands on this one.
     LazyCommand("serve", "deploy.serve_command:serve_app", "Serve the flows on schedules, with workers."),

@@ -249,11 +249,11 @@ def train_discriminator_command(
         typer.echo(f"trained {ref.hash} on {reviewed} reviews; it lies in {workspace / ref.folder}")
 
 
-# `cleanplate train lcm`: a remover distilled to four steps, in one process or in many.
+# `cleanplate train distilled`: a remover distilled to four steps, in one process or in many.
 
 
 @clear_errors
-def train_lcm_command(
+def train_distilled_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     profile: ProfileOption = "tiny",
     version: VersionOption = None,
@@ -270,7 +270,7 @@ def train_lcm_command(
     Killed and started again, it goes on from its checkpoint. `cleanplate remove --model FOLDER` uses
     what it made; diffusers loads FOLDER/lora upon the teacher.
 
-    Example: cleanplate train lcm --profile full --teacher 3fa9 --processes 8
+    Example: cleanplate train distilled --profile full --teacher 3fa9 --processes 8
     """
     if in_processes(processes, sys.argv[1:]):
         return

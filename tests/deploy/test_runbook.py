@@ -41,7 +41,7 @@ def test_what_is_to_be_typed_can_be_typed(command: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "cleanplate mourning", "cleanplate morning --ours 24", "cleanplate model rollback",
+        "cleanplate reprot", "cleanplate report --ours 24", "cleanplate model rollback",
         "cleanplate review open drift-2", "cleanplate dataset rollback four --reason seams",
         f"prefect flow-run mend {RUN}", f"prefect flow-run logs {RUN} --tale", "python -m deploy.registry",
         "docker compose --file deploy/compose.yaml restart shop", "sudo reboot",

@@ -194,7 +194,7 @@ def test_the_page_opens_with_the_alarms(night: Workspace) -> None:
 
 
 def test_the_command_prints_the_same(night: Workspace) -> None:
-    options = ["morning", "--workspace", str(night.root), "--cpu-hour", "0.5", "--gpu-hour", "4", "--json"]
+    options = ["report", "--workspace", str(night.root), "--cpu-hour", "0.5", "--gpu-hour", "4", "--json"]
     said = json.loads(CliRunner().invoke(app, options).stdout)
     assert said["cost"] == pytest.approx(9.25)
     assert [each["what"] for each in said["alarms"]] == ["keep rate", "score"]
