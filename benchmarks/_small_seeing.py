@@ -21,7 +21,7 @@ def small_seeing(folder: Path) -> CompositingConfig:
         "pairs": (SyntheticPairs(studio=_SYNTHETIC, shots=60, known=False),),
         "backgrounds": (SyntheticBackgrounds(studio=_SYNTHETIC, scenes=30, known=False),),
     }
-    parts = {"draws": 120, "shard_pairs": 10, "shard_backgrounds": 10, "shard_draws": 30}
+    parts = {"attempts": 120, "shard_pairs": 10, "shard_backgrounds": 10, "shard_attempts": 30}
     return small_compositing(folder).model_copy(update={**sources, **parts})
 
 

@@ -46,7 +46,7 @@ BackgroundsOption = Annotated[
 def composite_command(
     pairs: PairsOption = None,
     backgrounds: BackgroundsOption = None,
-    draws: Annotated[
+    attempts: Annotated[
         int | None,
         typer.Option(min=1, max=LARGEST, help="Images to try to compose; 300 if nothing else is said."),
     ] = None,
@@ -54,7 +54,7 @@ def composite_command(
         int, typer.Option("--size-px", min=64, max=2048, help="Side of the composites.")
     ] = 512,
     add_to_pool: Annotated[
-        bool, typer.Option("--to-pool", help="Let rounds draw the composites, too.")
+        bool, typer.Option("--add-to-pool", help="Let rounds draw the composites, too.")
     ] = False,
     export: Annotated[
         Path | None, typer.Option(help="Then write them here as parquet in OBER's layout.", file_okay=False)
@@ -67,7 +67,7 @@ def composite_command(
 
     Without --pairs or --backgrounds the studio takes their place. What is refused is kept with its reason.
 
-    Example: cleanplate composite --pairs my-pairs --backgrounds my-photos --draws 1000 --export ober
+    Example: cleanplate composite --pairs my-pairs --backgrounds my-photos --attempts 1000 --export ober
     """
     from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
     from flows.runtime.prefect_server import local_prefect
@@ -75,8 +75,8 @@ def composite_command(
     from tasks.storage.workspace import Workspace
 
     named: dict[str, Any] = {"workspace": workspace}
-    if draws is not None:
-        named["draws"] = draws
+    if attempts is not None:
+        named["attempts"] = attempts
     if add_to_pool:
         named["add_to_pool"] = True
     if config is None:

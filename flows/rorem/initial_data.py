@@ -186,7 +186,7 @@ class CycleComposites(BaseModel):
 
     pairs: int = Field(default=160, ge=1, le=100_000, description="Studio pairs that objects are cut out of.")
     backgrounds: int = Field(default=40, ge=1, le=100_000, description="Empty studio scenes to stand on.")
-    draws: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
+    attempts: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
 
 
 def compositing_config(
@@ -201,7 +201,7 @@ def compositing_config(
         workspace=folder,
         pairs=(SyntheticPairs(studio=captures, shots=sizes.pairs),),
         backgrounds=(SyntheticBackgrounds(studio=plates, scenes=sizes.backgrounds),),
-        draws=sizes.draws,
+        attempts=sizes.attempts,
         image_format="png",
         add_to_pool=True,
         # What is exactly known needs no least size to be seen well.

@@ -144,7 +144,7 @@ def test_a_run_that_sees_takes_grounding_dino_and_says_so(home: Path) -> None:
     settings = {
         "pairs": [{"kind": "studio", "studio": studio, "shots": 12, "known": False}],
         "backgrounds": [{"kind": "studio", "studio": studio, "scenes": 8}],
-        "draws": 8,
+        "attempts": 8,
     }
     (home / "seeing.json").write_text(json.dumps(settings))
     done = run(

@@ -18,7 +18,7 @@ def test_composed_counted_and_exported(tmp_path: Path) -> None:
     config = {
         "pairs": [{"kind": "studio", "shots": 12, "studio": studio}],
         "backgrounds": [{"kind": "studio", "scenes": 4, "studio": studio}],
-        "draws": 10,
+        "attempts": 10,
     }
     (tmp_path / "small.json").write_text(json.dumps(config))
     words = ["composite", "--config", str(tmp_path / "small.json")]

@@ -40,7 +40,7 @@ COMMANDS = (
     "train remover",
     "train discriminator",
     "ingest synthetic --count 1",
-    "composite --draws 1",
+    "composite --attempts 1",
     "cycle --rounds 0",
     "round 1",
     "demo --rounds 0",

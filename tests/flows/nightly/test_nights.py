@@ -112,8 +112,8 @@ def small_compositing(place: Path, night: date) -> NightlyCompositingConfig:
     studio = SyntheticConfig(size_px=64, seed=9)
     return NightlyCompositingConfig(
         workspace=place, night=night, pairs=(SyntheticPairs(studio=studio, shots=12),),
-        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=6),), draws=8, shard_pairs=6,
-        shard_backgrounds=6, shard_draws=4,
+        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=6),), attempts=8, shard_pairs=6,
+        shard_backgrounds=6, shard_attempts=4,
     )  # fmt: skip
 
 

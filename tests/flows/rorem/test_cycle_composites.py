@@ -28,7 +28,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CycleConfig:
         "human_items": 24,
         "automation_items": 10,
         "reviewer": small(folder).reviewer.model_copy(update={"error_rate": 0}),
-        "composites": CycleComposites(pairs=16, backgrounds=6, draws=24),
+        "composites": CycleComposites(pairs=16, backgrounds=6, attempts=24),
     }
     return small(folder, **changes)
 

@@ -49,7 +49,7 @@ def staged(studio, tmp_path: Path):
     mask[10:70, 10:70] = 255
     write("objects/source/o.png", rng.integers(0, 256, (80, 80, 3), dtype=np.uint8))
     write("objects/mask/o.png", mask)
-    source = HighResolutionSource(path=root, sizes_px=(48, 64), validation_fraction=0, test_share=0)
+    source = HighResolutionSource(path=root, sizes_px=(48, 64), validation_fraction=0, test_fraction=0)
     work = IngestWork(round=0, index=0, source=source, files_digest=files_digest(source), shard_samples=100)
     intake = ingest_files(studio.workspace, work)
     assert intake.shard is not None
