@@ -122,7 +122,7 @@ def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
 def night_config(place: Path, night: date) -> NightlyCompositingConfig:
     """A night of 30 shards and more."""
     small = small_compositing(place)
-    more = {"night": night, "attempts": 1500, "shard_attempts": 60}
+    more = {"run_date": night, "attempts": 1500, "shard_attempts": 60}
     return NightlyCompositingConfig.model_validate({**small.model_dump(), **more})
 
 

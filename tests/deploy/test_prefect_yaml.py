@@ -83,7 +83,7 @@ def test_a_schedule_and_its_night_have_one_zone_and_none_lies_in_the_hour_that_i
         assert schedule.cron is not None
         assert schedule.cron.split()[1] != "2"
     for deployment in written().deployments:
-        assert deployment.parameters["config"].get("zone", ZONE) == ZONE
+        assert deployment.parameters["config"].get("timezone", ZONE) == ZONE
 
 
 def fires(cron: str, first: datetime, days: int) -> list[datetime]:

@@ -65,7 +65,7 @@ def test_the_missed_nights_settings_are_those_of_the_forms() -> None:
         name, _, value = shlex.split(command)[-1].partition("=")
         config = kind.model_validate_json(value.replace("NIGHT", "2026-11-26"))
         assert name == "config"
-        assert (config.night, config.zone) == (date(2026, 11, 26), "Europe/Berlin")
+        assert (config.run_date, config.timezone) == (date(2026, 11, 26), "Europe/Berlin")
 
 
 def test_the_nights_seed_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
