@@ -12,8 +12,8 @@ from prefect.exceptions import ObjectNotFound
 from data_specs.errors import FlowError
 
 POOLS = ("cpu", "gpu")
-QUEUES = {"keeper": 1, "hand": 2, "night": 3}
-"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what the morning waits for."""
+QUEUES = {"maintenance": 1, "manual": 2, "nightly": 3}
+"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what the day waits for."""
 PROCESS_TEMPLATE: dict[str, Any] = {
     "job_configuration": {"stream_output": True},
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},

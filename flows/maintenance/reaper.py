@@ -38,7 +38,7 @@ from flows.runtime.shards import say
 
 TAG = "cleanplate"
 """Of every deployment that may be restarted."""
-MAINTENANCE_TAG = "cleanplate-keeper"
+MAINTENANCE_TAG = "cleanplate-maintenance"
 """Of the reaper's own: a dead one is buried and not brought back, since the schedule starts the next."""
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _PAGE = 200

@@ -72,7 +72,7 @@ def done_before(workspace: Workspace, work: str, night: date) -> dict[str, Any] 
 def close_night(
     settings: NightSettings, workspace: Workspace, work: str, night: date, result: BaseModel
 ) -> None:
-    """Shows the morning's page in this flow run, then records the night as done, which is its last act.
+    """Shows the daily report in this flow run, then records the night as done, which is its last act.
 
     A night killed in between shows its page once more; one that is recorded never does again.
     """

@@ -70,7 +70,7 @@ def test_the_dead_are_buried_and_the_living_and_the_suspended_are_not_touched(
     waiting = a_run(client, Suspended(timeout_seconds=10_000), "waits for people")
     pending = a_run(client, Pending(), "on its way")
     another = a_run(client, Running(), "another team's", tag="theirs")
-    reaper_before = a_run(client, Running(), "dead reaper", tag="cleanplate-keeper")
+    reaper_before = a_run(client, Running(), "dead reaper", tag="cleanplate-maintenance")
     report = reaped([alive])
     assert report.dead == ["dead", "dead reaper"]
     assert [state_of(client, run) for run in (dead, reaper_before)] == ["Crashed", "Crashed"]
@@ -84,7 +84,7 @@ def test_the_dead_are_buried_and_the_living_and_the_suspended_are_not_touched(
 
 def test_a_pending_run_without_a_worker_and_a_forgotten_crash_come_back(client: SyncPrefectClient) -> None:
     lost = a_run(client, Pending(), "lost on its way")
-    reaper_before = a_run(client, Pending(), "lost reaper", tag="cleanplate-keeper")
+    reaper_before = a_run(client, Pending(), "lost reaper", tag="cleanplate-maintenance")
     forgotten = a_run(client, Crashed(), "forgotten")
     report = reaped([], listen_seconds=2, pending_seconds=1, crashed_seconds=1)
     assert "lost on its way" in report.dead

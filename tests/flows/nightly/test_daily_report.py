@@ -1,4 +1,4 @@
-"""The morning's figures against rows written by hand: sums, prices, stretches of time, drift, alarms."""
+"""The daily report's figures against rows written by hand: sums, prices, stretches of time, drift, alarms."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 from typer.testing import CliRunner
 
 from data_specs.model_record import ModelRecord
-from data_specs.morning import Drift, Prices
+from data_specs.daily_report import Drift, Prices
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import Review
 from data_specs.round import PhaseKind, PhaseResult

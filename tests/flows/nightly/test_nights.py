@@ -72,11 +72,11 @@ def run_and_tasks(client: SyncPrefectClient, flow, config) -> tuple[Any, str, li
 
 
 def pages_of(client: SyncPrefectClient, ended: State[Any]) -> list[list[str]]:
-    """The lines of each morning page that a flow run shows."""
+    """The lines of each daily report that a flow run shows."""
     run = ended.state_details.flow_run_id
     assert run is not None
     wanted = ArtifactFilter(
-        flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=["morning"])
+        flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=["daily-report"])
     )
     return [str(each.data).splitlines() for each in client.read_artifacts(artifact_filter=wanted)]
 

@@ -1,4 +1,4 @@
-"""The morning's answers: what a stretch of time brought, what it cost, and whether to worry."""
+"""The daily report: what a stretch of time brought, what it cost, and whether to worry."""
 
 from typing import Literal
 
