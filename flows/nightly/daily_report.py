@@ -9,8 +9,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.keys import derive_key
 from data_specs.daily_report import DailyReport, Drift, Prices
+from data_specs.keys import derive_key
 from flows.report.daily_page import daily_page, drift_sentence, sentences
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say

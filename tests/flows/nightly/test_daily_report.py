@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.runtime import flow_run
 from typer.testing import CliRunner
 
-from data_specs.model_record import ModelRecord
 from data_specs.daily_report import Drift, Prices
+from data_specs.model_record import ModelRecord
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import Review
 from data_specs.round import PhaseKind, PhaseResult
