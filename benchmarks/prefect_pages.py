@@ -79,7 +79,7 @@ def fill(server: Server, workspace: Path) -> dict[str, UUID]:
         "nightly-compositing/nightly": {},
         "nightly-candidates/nightly": {"items": 60, "shard_items": 20, "score_threshold": 0.1},
         "retrain/retrain": {"training": cycle["retraining"]},
-        "rorem-round/manual": {**sizes, **few, "round": 2, "people": {}},
+        "rorem-round/manual": {**sizes, **few, "round": 2, "human_review": {}},
     }
     return {deployment: run(server, deployment, config) for deployment, config in wanted.items()}
 

@@ -29,8 +29,8 @@ Workers = Annotated[
 
 _TINY = PROFILES["tiny"]
 
-Growth = Literal["judged", "unjudged", "everything", "nothing"]
-"""How the dataset grows: RORem's way, or one of three controls."""
+Acceptance = Literal["discriminator", "none_after_humans", "all", "none"]
+"""Which candidates join the dataset: RORem's way, or one of three controls."""
 
 
 class RoundSettings(BaseModel):
@@ -59,16 +59,17 @@ class RoundSettings(BaseModel):
         le=1,
         description="The automated phase keeps results scored above this (RORem: 0.9).",
     )
-    growth: Growth = Field(
-        default="judged",
-        description="judged: as RORem does. Controls: unjudged (people's YES, then everything), everything "
-        "(nobody judges), nothing (no growth, the same training steps).",
+    acceptance: Acceptance = Field(
+        default="discriminator",
+        description="discriminator: as RORem does. Controls: none_after_humans (people's YES, then one "
+        "candidate of each item), all (one candidate of each item in both phases), none (no growth, the same "
+        "training steps).",
     )
-    reviewer: OracleConfig = Field(
+    oracle: OracleConfig = Field(
         default=OracleConfig(),
         description="The oracle, who answers where people do not; its quality says what success is.",
     )
-    people: QueuePolicy | None = Field(
+    human_review: QueuePolicy | None = Field(
         default=None,
         description="People answer, from a queue that works so: a phase opens a batch and waits until it is "
         "answered. None: the oracle answers.",

@@ -81,7 +81,7 @@ def discriminator_phase(
         held_out_items=tuple(asked.items),
     )
     trained = train_discriminator(workspace, work)
-    good = _good_by_people(workspace, beside) | good_by_truth(workspace, fresh, truth, config.reviewer)
+    good = _good_by_people(workspace, beside) | good_by_truth(workspace, fresh, truth, config.oracle)
     outcome = DiscriminatorOutcome(
         trained=trained, measured=_measured(config, workspace, round, trained, fresh, good)
     )

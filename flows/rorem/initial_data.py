@@ -85,7 +85,7 @@ def _fill_pool(
 ) -> None:
     """Enough unlabelled items for every phase, and fresh ones to measure the judges on."""
     wanted = rounds * (settings.human_items + settings.calibration_items + settings.automation_items)
-    if wanted and settings.growth != "nothing":
+    if wanted and settings.acceptance != "none":
         _render_pool(workspace, preparation, settings.seed, "train", wanted)
         _render_pool(
             workspace, preparation, settings.seed, "validation", rounds * settings.discriminator_test_items

@@ -262,7 +262,7 @@ def measure_on(
     if not refs:
         raise FlowError("the workspace has no triplets to evaluate on; run `cleanplate ingest` first")
     origin = settings.evaluation_source
-    found = evaluate_remover(workspace, name, remover, refs, split, settings.reviewer.quality, origin)
+    found = evaluate_remover(workspace, name, remover, refs, split, settings.oracle.quality, origin)
     figures = {"success_rate": found.success_rate}
     figures |= {"psnr_effect": found.psnr_effect, "psnr_background": found.psnr_background}
     if found.psnr is not None:
