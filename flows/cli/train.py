@@ -197,9 +197,9 @@ def train_remover_command(
     named = {"workspace": workspace, "profile": profile, "version": version, "parent": parent}
     settings = configured(RemoverTrainingConfig, config, named)
     if sharding is not None:
-        running = settings.running or PROFILES[settings.profile].running
-        running = running.model_copy(update={"sharding": sharding})
-        settings = settings.model_copy(update={"running": running})
+        distributed = settings.distributed or PROFILES[settings.profile].distributed
+        distributed = distributed.model_copy(update={"sharding": sharding})
+        settings = settings.model_copy(update={"distributed": distributed})
     with training_bar() as (_, step):
         trained = train_on_version(settings, step)
     if not is_first_process():

@@ -17,7 +17,7 @@ from flows.runtime.shards import say
 from models.profiles import PROFILES, ProfileName
 from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import InpaintingRemover
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import Progress, TrainingConfig
 from tasks.registry.store import network_at
 from tasks.rorem.sample_pool import choose_items, fresh_items
@@ -143,7 +143,7 @@ class DiscriminatorTrainingConfig(BaseModel):
     )
     discriminator: DiscriminatorConfig | None = Field(default=None, description="The discriminator's shape.")
     training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
-    running: RunningConfig | None = Field(default=None, description="How it runs on these machines.")
+    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
     held_out_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="Of the reviewed items: they calibrate and do not train."
     )
@@ -170,7 +170,7 @@ def train_on_reviews(
         training=training,
         held_out_items=held_out(_items(workspace, shards), config.held_out_fraction, training.seed),
     )
-    return train_from_reviews(workspace, work, progress, config.running or profile.running)
+    return train_from_reviews(workspace, work, progress, config.distributed or profile.distributed)
 
 
 def held_out(items: list[str], share: float, seed: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import pytest
 
 from data_specs.errors import ShardError
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.rorem.train_remover import (
@@ -93,7 +93,7 @@ def test_batches_are_of_one_size_and_every_sample_comes_once_an_epoch(staged) ->
 
     with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
         reader.__class__ = Log
-        batches_from = remover_batches(staged.workspace, reader, samples, CONFIG, RunningConfig(), None)
+        batches_from = remover_batches(staged.workspace, reader, samples, CONFIG, DistributedConfig(), None)
         sizes = [batch.source.shape[-1] for batch in batches_from(0, 12, (slice(None),))]
         assert Counter(sizes[:6]) == Counter(sizes[6:]) == {32: 3, 48: 1, 64: 2}
         for epoch in (read[:24], read[24:]):
