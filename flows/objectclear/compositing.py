@@ -79,12 +79,12 @@ class CompositingConfig(BaseModel):
     perception: PerceptionConfig = Field(
         default=PerceptionConfig(), description="The models that find objects, ground and depth."
     )
-    capture: CaptureConfig = Field(default=CaptureConfig(), description="What is asked of a pair.")
-    flatness: FlatGroundConfig = Field(
+    object_masks: CaptureConfig = Field(default=CaptureConfig(), description="What is asked of a pair.")
+    ground: FlatGroundConfig = Field(
         default=FlatGroundConfig(), description="What counts as flat ground, in pairs and backgrounds."
     )
     plates: PlateConfig = Field(default=PlateConfig(), description="What is asked of a background.")
-    compose: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
+    compositing: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
     workers: WorkersConfig = Field(
         default=INLINE,
         description="Who does the shards: inline (this process), processes of this machine, or ray's actors.",
@@ -145,8 +145,8 @@ def cut_out_works(config: CompositingConfig) -> Iterator[CutOutWork]:
                 files_digest=digest,
                 first=first,
                 count=None if count is None else min(config.shard_pairs, count - first),
-                capture=config.capture,
-                flatness=config.flatness,
+                capture=config.object_masks,
+                flatness=config.ground,
                 perception=config.perception,
             )
             index += 1
@@ -166,7 +166,7 @@ def plate_works(config: CompositingConfig) -> Iterator[PlateWork]:
                 files_digest=digest,
                 first=first,
                 count=min(config.shard_backgrounds, count - first),
-                flatness=config.flatness,
+                flatness=config.ground,
                 limits=config.plates,
                 perception=config.perception,
             )
@@ -195,7 +195,7 @@ def compose_works(
                 first=first,
                 count=min(config.shard_attempts, attempts - first),
                 two_object_probability=config.two_object_probability,
-                compose=config.compose,
+                compose=config.compositing,
             )
             index += 1
 

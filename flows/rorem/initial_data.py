@@ -206,7 +206,7 @@ def compositing_config(
         add_to_pool=True,
         # What is exactly known needs no least size to be seen well.
         plates=PlateConfig(min_side_px=preparation.size_px),
-        compose=ComposeConfig(seed=seed),
+        compositing=ComposeConfig(seed=seed),
     )
 
 

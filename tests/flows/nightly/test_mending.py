@@ -36,8 +36,8 @@ def test_an_altered_shard_of_a_night_is_deleted_and_made_again_from_the_nights_s
 
     tar.unlink()
     fields = night.model_dump(include=set(CompositingConfig.model_fields))
-    compose = {**fields["compose"], "seed": night_seed(0, NIGHT)}
-    by_hand = CompositingConfig.model_validate({**fields, "compose": compose})
+    compositing = {**fields["compositing"], "seed": night_seed(0, NIGHT)}
+    by_hand = CompositingConfig.model_validate({**fields, "compositing": compositing})
     objectclear_compositing(by_hand)  # Prefect remembers the work as done, the store says otherwise
     assert tar.read_bytes() == before
     assert verify_dataset(workspace).clean
