@@ -113,7 +113,7 @@ class _Program(typer.Typer):
 app = _Program(
     name="cleanplate",
     cls=lazy_group(COMMANDS),
-    help="The data engine of object removal: it makes pairs, trains removers, judges them and grows.",
+    help="The data engine of object removal: it makes pairs, trains and measures removers, and grows.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -134,7 +134,7 @@ def _cleanplate(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """The data engine of object removal: it makes pairs, trains removers, judges them and grows."""
+    """The data engine of object removal: it makes pairs, trains and measures removers, and grows."""
 
 
 if __name__ == "__main__":

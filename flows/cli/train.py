@@ -219,7 +219,7 @@ def train_discriminator_command(
     profile: ProfileOption = "tiny",
     backbone: Annotated[
         Path | None,
-        typer.Option(help="A network's folder to judge with; else the workspace's first.", exists=True),
+        typer.Option(help="A network's folder to score with; else the workspace's first.", exists=True),
     ] = None,
     processes: ProcessesOption = 1,
     config: ConfigOption = None,

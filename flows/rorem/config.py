@@ -22,7 +22,7 @@ ShardItems = Annotated[
 Workers = Annotated[
     WorkersConfig,
     Field(
-        description="Who proposes and judges: inline (the flow itself), processes of this machine, or ray's "
+        description="Who proposes and scores: inline (the flow itself), processes of this machine, or ray's "
         "actors. What comes out is the same."
     ),
 ]
@@ -46,7 +46,7 @@ class RoundSettings(BaseModel):
         default=600, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
     )
     automation_items: int = Field(
-        default=500, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
+        default=500, ge=1, description="Pool items an automated phase scores (RORem: 30,000 to 95,204)."
     )
     variants: tuple[MaskVariant, ...] = Field(
         default=("tight", "dilated", "left", "right"),
@@ -90,7 +90,7 @@ class RoundSettings(BaseModel):
         default=300,
         ge=20,
         description="Unused items reviewed after a human phase's retraining, one candidate each: they "
-        "calibrate the discriminator on the remover it will judge, and join nothing.",
+        "calibrate the discriminator on the remover it will score, and join nothing.",
     )
     discriminator_test_items: int = Field(
         default=500,

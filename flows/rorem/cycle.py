@@ -1,4 +1,4 @@
-"""RORem's whole cycle: initialisation, then rounds of people and judge (papers.md, facts 1 to 4)."""
+"""RORem's whole cycle: initialisation, then rounds of people and discriminator (papers.md, facts 1 to 4)."""
 
 import resource
 import time
@@ -182,7 +182,7 @@ def _report(
     curves = [measure.curves for measure in measures]
     losses = [thinned(o.result.name, o.losses) for o in outcomes if o.losses]
     losses += [
-        thinned(f"judge {number}", discriminator.trained.losses)
+        thinned(f"discriminator {number}", discriminator.trained.losses)
         for number, discriminator in discriminators.items()
     ]
     grids = read_grids(workspace, [outcome.result.name for outcome in outcomes])

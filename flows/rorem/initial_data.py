@@ -83,7 +83,7 @@ def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
 def _fill_pool(
     workspace: Workspace, preparation: PreparationSettings, settings: RoundSettings, rounds: int
 ) -> None:
-    """Enough unlabelled items for every phase, and fresh ones to measure the judges on."""
+    """Enough unlabelled items for every phase, and fresh ones to measure the discriminators on."""
     wanted = rounds * (settings.human_items + settings.calibration_items + settings.automation_items)
     if wanted and settings.acceptance != "none":
         _render_pool(workspace, preparation, settings.seed, "train", wanted)

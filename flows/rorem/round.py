@@ -57,7 +57,7 @@ class RoundOutcome(BaseModel):
 @flow(name="rorem-round", flow_run_name="round {config.round}")
 @fail_cleanly
 def rorem_round(config: RoundConfig) -> RoundOutcome:
-    """Choose, propose, review, judge, grow, retrain, compare: by people first, then by the discriminator.
+    """Choose, propose, review, score, grow, retrain, compare: by people first, then by the discriminator.
 
     Run again after a kill it goes on where it stood; run again after its end it changes nothing.
     """
