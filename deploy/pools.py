@@ -31,7 +31,7 @@ def make_pools(client: SyncPrefectClient) -> None:
     """
     for pool in POOLS:
         try:
-            _mend(client, client.read_work_pool(pool))
+            _repair(client, client.read_work_pool(pool))
         except ObjectNotFound:
             client.create_work_pool(
                 WorkPoolCreate(name=pool, type="process", base_job_template=PROCESS_TEMPLATE)
@@ -43,7 +43,7 @@ def make_pools(client: SyncPrefectClient) -> None:
     client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=max(1, torch.cuda.device_count())))
 
 
-def _mend(client: SyncPrefectClient, pool: WorkPool) -> None:
+def _repair(client: SyncPrefectClient, pool: WorkPool) -> None:
     if pool.type == "process":
         if pool.base_job_template != PROCESS_TEMPLATE:
             client.update_work_pool(pool.name, WorkPoolUpdate(base_job_template=PROCESS_TEMPLATE))

@@ -94,9 +94,9 @@ COMMANDS = (
     LazyCommand("remove", "flows.cli.remove:remove_app", "Remove objects from your own images."),
     LazyCommand("report", "flows.cli.report:report_app", "Say what the night brought and what it cost."),
     LazyCommand("metrics", "flows.cli.report:metrics_app", "Print what the ledger knows, for Prometheus."),
-    # Named only, never imported from here: the room `deploy` stands on this one.
+    # Named only, never imported from here: the package `deploy` stands on this one.
     LazyCommand("serve", "deploy.serve_command:serve_app", "Serve the flows on schedules, with workers."),
-    LazyCommand("doctor", "flows.cli.doctor:doctor_app", "Say what is missing here and how to mend it."),
+    LazyCommand("doctor", "flows.cli.doctor:doctor_app", "Say what is missing here and how to fix it."),
 )
 
 LAST_WORDS = "cleanplate: stopped; start the same command again, and it goes on where it stood\n"

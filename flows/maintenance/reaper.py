@@ -39,7 +39,7 @@ from flows.runtime.shards import say
 TAG = "cleanplate"
 """Of every deployment that may be restarted."""
 MAINTENANCE_TAG = "cleanplate-maintenance"
-"""Of the reaper's own: a dead one is buried and not brought back, since the schedule starts the next."""
+"""Of the reaper's own: a dead one is not brought back, for the schedule starts the next."""
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _PAGE = 200
 
@@ -173,7 +173,7 @@ class ReaperReport(BaseModel):
 
 @flow(name="reaper", flow_run_name="reaper")
 def reaper(config: ReaperConfig) -> ReaperReport:
-    """Listen, bury the dead, bring back what crashed, tell of what stands still."""
+    """Listen, declare the dead crashed, bring back what crashed, tell of what stands still."""
     with get_client(sync_client=True) as client:
         before, began = _running(client), datetime.now(UTC)
         time.sleep(config.heartbeat_window_seconds)

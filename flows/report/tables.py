@@ -144,7 +144,7 @@ def difference_rows(differences: Sequence[MethodDifference]) -> list[Row]:
 def left_out_rows(comparison: Comparison) -> list[Row]:
     """What was not measured, why, and what to do to have it."""
     return [
-        {"metric": each.title, "reason": each.reason, "to have it": each.mend} for each in comparison.left_out
+        {"metric": each.title, "reason": each.reason, "to have it": each.fix} for each in comparison.left_out
     ]
 
 
