@@ -340,14 +340,14 @@ def serve_command(
     place = existing_workspace(workspace)
     if batch is not None:
         place.ledger().batch(batch)
-    with Resumer(place) as waker:
+    with Resumer(place) as resumer:
         app = create_app(
             place,
             batch=batch,
             hosts=address.names,
             secure=address.secure,
             public_url=address.public_url,
-            when_complete=waker.notice,
+            when_complete=resumer.notice,
         )
         serve(app, address, lambda url: typer.echo(f"review page: {url}"))
 
