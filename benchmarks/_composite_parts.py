@@ -15,7 +15,7 @@ from tasks.objectclear.composite import ComposeConfig, Parts, choose_parts, comp
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.plate import PlateConfig, synthetic_plate
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.sources.synthetic.scene import World
 from tasks.storage.shards import decode_cutout, decode_plate, encode_cutout, encode_plate
 
@@ -56,7 +56,7 @@ class Stock:
 
 def make_stock(plates: int = 16, shots: int = 60) -> Stock:
     """Films the studio and cuts out what it shows."""
-    made = [cut_out(as_captured_pair(make_shot(SYNTHETIC, number), "train")) for number in range(shots)]
+    made = [cut_out(as_captured_pair(make_sample(SYNTHETIC, number), "train")) for number in range(shots)]
     cutouts = [each for each in made if isinstance(each, Cutout)]
     return Stock(
         plates=[encode_plate(plate, "jpeg") for plate in _grainy_plates(plates)],

@@ -24,7 +24,7 @@ from tasks.objectclear.object_mask import CaptureConfig, capture_pair, mask_iou
 from tasks.objectclear.perception import Perception, PerceptionConfig, load_perception
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.pairs import SyntheticPairs, read_pairs
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 
 _SEED = 970
 """Shots that nothing in the project trains on."""
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", dest="as_json")
     asked = parser.parse_args()
     studio = SyntheticConfig(size_px=asked.size, seed=_SEED, split="test")
-    truths = [as_captured_pair(make_shot(studio, number), "test") for number in range(asked.pairs)]
+    truths = [as_captured_pair(make_sample(studio, number), "test") for number in range(asked.pairs)]
     read = read_pairs(SyntheticPairs(studio=studio, shots=asked.pairs))
     images = [pair for pair in read if isinstance(pair, ImagePair)]
     perception = load_perception(PerceptionConfig())

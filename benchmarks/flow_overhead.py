@@ -22,7 +22,7 @@ from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from flows.runtime.prefect_server import local_prefect
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film, render_shard
+from tasks.sources.synthetic.shards import RenderWork, render, render_shard
 from tasks.storage.workspace import Workspace
 
 GOAL = 1.05
@@ -92,7 +92,7 @@ def _measure(folder: Path, shards: Sequence[RenderWork], runs: int) -> dict[str,
     def as_loop() -> None:
         workspace = fresh()
         for work in shards:
-            film(workspace, work)
+            render(workspace, work)
         shutil.rmtree(workspace.root)
 
     return alternate({LOOP: as_loop, FLOW: as_flow}, runs)

@@ -235,7 +235,7 @@ def _task_runs(
     if isinstance(source, ClipSource):
         yield _clip_run(config, workspace, source, again)
     elif isinstance(source, SyntheticSource):
-        for work in _studio_works(config, source):
+        for work in _synthetic_works(config, source):
             yield work, _as_needed(render_shard, work, again)(workspace, work), {}
     else:
         yield from _file_runs(config, workspace, source, again)
@@ -259,7 +259,7 @@ def _clip_run(
     return work, ref, Counter(of_clip)
 
 
-def _studio_works(config: IngestConfig, source: SyntheticSource) -> Iterator[RenderWork]:
+def _synthetic_works(config: IngestConfig, source: SyntheticSource) -> Iterator[RenderWork]:
     for index, first in enumerate(range(0, source.shots, config.shard_samples)):
         yield RenderWork(
             round=0,

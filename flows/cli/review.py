@@ -126,7 +126,7 @@ def disable_command(
 
     Example: cleanplate review reviewers disable ana --reason "answers without looking"
     """
-    existing_workspace(workspace).ledger().exclude_person(name, reason, datetime.now(UTC))
+    existing_workspace(workspace).ledger().disable_person(name, reason, datetime.now(UTC))
     Console().print(shown(f"{name}'s answers no longer count; their items are asked again"))
 
 
@@ -139,7 +139,7 @@ def enable_command(
 
     Example: cleanplate review reviewers enable ana --reason "a misunderstanding"
     """
-    existing_workspace(workspace).ledger().readmit_person(name, reason, datetime.now(UTC))
+    existing_workspace(workspace).ledger().enable_person(name, reason, datetime.now(UTC))
     Console().print(shown(f"{name}'s answers count again"))
 
 

@@ -26,8 +26,8 @@ from tasks.objectclear.train_model import (
     train_object_clear,
 )
 from tasks.registry.store import BASE_FOLDER, drop_checkpoint, keep_model, network_at
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot, synthetic_triplets
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample, synthetic_triplets
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.workspace import Workspace
 
 _ENCODER_SEED, _UNSEEN_OBJECTS_SEED = 930, 931
@@ -169,7 +169,7 @@ def render_pairs(workspace: Workspace, count: int) -> list[ShardRef]:
     studio = SyntheticConfig(seed=_TRAINING_SEED)
     starts = range(0, count, _SHARD)
     return [
-        film(
+        render(
             workspace,
             RenderWork(
                 round=0, index=i, stage="triplets", studio=studio, first=s, count=min(_SHARD, count - s)
@@ -185,4 +185,4 @@ def unseen_pairs(count: int) -> list[Triplet]:
 
 
 def _named(seed: int, count: int) -> list[NamedObject]:
-    return [named_object(make_shot(SyntheticConfig(seed=seed), number)) for number in range(count)]
+    return [named_object(make_sample(SyntheticConfig(seed=seed), number)) for number in range(count)]

@@ -22,9 +22,9 @@ from tasks.objectclear.object_mask import CaptureConfig, capture_pair
 from tasks.objectclear.perception import Perception, SeeingWork, load_perception
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.pairs import PairSource, SyntheticPairs, numbers_of, read_pairs
-from tasks.sources.synthetic.samples import make_shot
+from tasks.sources.synthetic.samples import make_sample
 from tasks.storage.shards import encode_cutout
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
 # Cut out: a captured pair becomes an object with its effect, or a reject (ObjectClear, facts 12 and 13).
@@ -141,7 +141,7 @@ def cut_out_pairs(
             else:
                 yield _refused(pair, made)
 
-    return harvest(workspace, work, "cutouts", found())
+    return write_with_rejects(workspace, work, "cutouts", found())
 
 
 def _captured(
@@ -151,7 +151,7 @@ def _captured(
     source = work.source
     if isinstance(source, SyntheticPairs) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
-            shot = as_captured_pair(make_shot(source.studio, number), source.studio.split)
+            shot = as_captured_pair(make_sample(source.studio, number), source.studio.split)
             # Another work may cut the same object, and its cut-out is another sample.
             own = replace(shot, key=derive_key("captured pair", shot.key, work.digest))
             yield own, own

@@ -30,7 +30,7 @@ from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.samples import SyntheticConfig, along_axis, empty_scene
 from tasks.sources.synthetic.scene import focal_px
 from tasks.storage.shards import encode_plate
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
 # Plates: an image with its ground and depth becomes a background, or a reject (ObjectClear, fact 14).
@@ -236,7 +236,7 @@ def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | 
             else:
                 yield _refused(background, made)
 
-    return harvest(workspace, work, "plates", found())
+    return write_with_rejects(workspace, work, "plates", found())
 
 
 def _plates(

@@ -153,14 +153,14 @@ def _add_quality(
 
     @app.get("/api/quality", dependencies=signed_in)
     def quality() -> ReviewQuality:
-        batch = service.judged_batch()
+        batch = service.batch_to_show()
         if batch is None:
             raise Refusal(404, "there is no review batch yet; open one with `cleanplate review open`")
         return batch_quality(ledger, batch)
 
     @app.get("/quality", dependencies=signed_in)
     def page() -> HTMLResponse:
-        return HTMLResponse(quality_page(ledger, service.judged_batch(), version))
+        return HTMLResponse(quality_page(ledger, service.batch_to_show(), version))
 
 
 def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, images: ReviewImages) -> None:

@@ -21,7 +21,7 @@ from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.evaluation.success import assess
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.rorem.propose import propose_candidates
-from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, as_pool_item, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, as_pool_item, make_sample
 from tasks.sources.synthetic.scene import World
 
 EXAMPLES_DIR = Path(__file__).parent / "static" / "examples"
@@ -107,7 +107,7 @@ def judged_candidates(remover: InpaintingRemover) -> Iterator[Judged]:
     """Every candidate of the scenes, with its truth."""
     for world in _WORLDS:
         config = SyntheticConfig(world=world, seed=77, split="validation")
-        shots = {shot.key: shot for shot in (make_shot(config, index) for index in range(_SHOTS))}
+        shots = {shot.key: shot for shot in (make_sample(config, index) for index in range(_SHOTS))}
         items = [as_pool_item(shot, "validation") for shot in shots.values()]
         for candidate in propose_candidates(items, remover, ("tight", "dilated", "left", "right")):
             shot = shots[candidate.item]

@@ -23,7 +23,7 @@ from tasks.sources.image_files import (
     read_image,
 )
 from tasks.sources.scenes import by_pixels, film_of
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 PAIR_PARTS = ("source", "ground_truth")
@@ -137,7 +137,7 @@ def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
 
 
 def _of_shot(config: SyntheticConfig, number: int) -> ImagePair:
-    shot = make_shot(config, number)
+    shot = make_sample(config, number)
     return ImagePair(
         key=shot.key,
         scene=shot.scene,

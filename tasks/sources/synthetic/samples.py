@@ -80,7 +80,7 @@ class SyntheticSample:
     """Radians towards the sun (0 = away from the camera, growing to the right); None = overcast."""
 
 
-def make_shot(config: SyntheticConfig, index: int) -> SyntheticSample:
+def make_sample(config: SyntheticConfig, index: int) -> SyntheticSample:
     """Shot ``index`` of a config: the same config and index, the same shot."""
     for attempt in range(100):
         seed = int(derive_key("studio", config.split, config.seed, index, attempt)[:15], 16)
@@ -160,7 +160,7 @@ def as_pool_item(shot: SyntheticSample, split: Split) -> PoolItem:
 def synthetic_triplets(config: SyntheticConfig, indices: range) -> Iterator[Triplet]:
     """The triplets of shots ``indices``."""
     for index in indices:
-        yield as_triplet(make_shot(config, index), config.split)
+        yield as_triplet(make_sample(config, index), config.split)
 
 
 # Empty scenes: the studio with nothing on its ground.

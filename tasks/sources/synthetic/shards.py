@@ -16,7 +16,7 @@ from tasks.sources.synthetic.samples import (
     SyntheticSample,
     as_pool_item,
     as_triplet,
-    make_shot,
+    make_sample,
 )
 from tasks.storage.shards import encode_pool_item, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
@@ -32,7 +32,7 @@ class RenderWork(ShardWork):
     count: int = Field(ge=1)
 
 
-def film(workspace: Workspace, work: RenderWork) -> ShardRef:
+def render(workspace: Workspace, work: RenderWork) -> ShardRef:
     """Render the shots and write their shard (and before it, for a pool, the truth's).
 
     Returns:
@@ -42,7 +42,7 @@ def film(workspace: Workspace, work: RenderWork) -> ShardRef:
 
     @cache
     def shots() -> list[SyntheticSample]:
-        return [make_shot(work.studio, number) for number in range(work.first, work.first + work.count)]
+        return [make_sample(work.studio, number) for number in range(work.first, work.first + work.count)]
 
     def triplets() -> Iterator[EncodedSample]:
         for shot in shots():
@@ -61,7 +61,7 @@ def film(workspace: Workspace, work: RenderWork) -> ShardRef:
 
 
 @task(
-    task_run_name="film {work.stage} {work.index}",
+    task_run_name="render {work.stage} {work.index}",
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
@@ -69,4 +69,4 @@ def film(workspace: Workspace, work: RenderWork) -> ShardRef:
 )
 def render_shard(workspace: Workspace, work: RenderWork) -> ShardRef:
     """One shard of studio shots."""
-    return run_shard(INLINE, workspace, "film", work.digest, film, work)
+    return run_shard(INLINE, workspace, "render", work.digest, render, work)

@@ -38,7 +38,7 @@ class PeopleLedger(LedgerBase):
             connection.execute(_of(name).values(token_hash=token_hash))
             _record(connection, name, "token replaced", "", now)
 
-    def exclude_person(self, name: str, reason: str, now: datetime) -> None:
+    def disable_person(self, name: str, reason: str, now: datetime) -> None:
         """Leaves a person's answers out of every decision; their items go back into the queue.
 
         Raises:
@@ -46,7 +46,7 @@ class PeopleLedger(LedgerBase):
         """
         self._set_excluded(name, True, reason, now)
 
-    def readmit_person(self, name: str, reason: str, now: datetime) -> None:
+    def enable_person(self, name: str, reason: str, now: datetime) -> None:
         """Lets a person's answers count again.
 
         Raises:

@@ -47,7 +47,7 @@ class ShardResult(BaseModel):
     """Of the kept samples: by heading and value."""
 
 
-def harvest(
+def write_with_rejects(
     workspace: Workspace, work: ShardWork, stage: Stage, found: Iterable[Kept | RefusedSample | Reject]
 ) -> ShardResult:
     """Write the kept samples' shard, the rejects, some of their images; nothing is done twice.

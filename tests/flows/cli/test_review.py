@@ -114,7 +114,7 @@ def test_words_that_are_in_a_ledger_already_are_shown_and_not_obeyed(
     assert run("open", "b1", "--round", "1")[0] == 0
     assert run("reviewers", "add", "eve")[0] == 0
     now = datetime.now(UTC)
-    workspace.ledger().exclude_person("eve", MALICE, now)
+    workspace.ledger().disable_person("eve", MALICE, now)
     told: dict[str, Any] = {"candidate": "c0", "decision": "yes", "kind": "person", "answered_at": now}
     workspace.ledger().record_reviews(
         [Review(event=name, reviewer=name, batch="b1", **told) for name in (MALICE, "eve")]

@@ -47,10 +47,10 @@ from tasks.rorem.train_discriminator import DiscriminatorRef, TrainedDiscriminat
 from tasks.sources.backgrounds import SyntheticBackgrounds
 from tasks.sources.pairs import SyntheticPairs
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import film
+from tasks.sources.synthetic.shards import render
 from tasks.storage.dataset import load_samples
 from tasks.storage.workspace import LEDGER_VARIABLE, Workspace
-from tests.tasks.conftest import film_work
+from tests.tasks.conftest import render_work
 from tests.tasks.execution.jobs import own_pid
 
 ONE, TWO = date(2026, 11, 26), date(2026, 11, 27)
@@ -254,7 +254,7 @@ def test_a_version_is_trained_on_once_and_grows_count_from_there(
     client: SyncPrefectClient, studio: SimpleNamespace
 ) -> None:
     workspace, ledger = studio.workspace, studio.workspace.ledger()
-    film(workspace, film_work("triplets", 9, "validation", 5, 4))
+    render(workspace, render_work("triplets", 9, "validation", 5, 4))
     untrained_discriminator(studio)
     grown = run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))[0]
     config = RetrainConfig(

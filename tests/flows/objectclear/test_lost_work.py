@@ -21,7 +21,7 @@ from tasks.sources.backgrounds import SyntheticBackgrounds
 from tasks.sources.ingest import FolderSource
 from tasks.sources.pairs import SyntheticPairs
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import load_samples, verify_dataset
 from tasks.storage.pool import items_of
 from tasks.storage.shards.writer import tar_path
@@ -190,8 +190,8 @@ def test_a_shard_that_another_work_wrote_first_counts_too(tmp_path: Path) -> Non
     """Two works whose samples are the same share one shard, which bears the first one's digest."""
     workspace, studio = Workspace.open(tmp_path), SyntheticConfig(size_px=32)
     first = RenderWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=2)
-    ref = film(workspace, first)
-    workspace.ledger().record_spending("second", "film", Seconds(wall=1, cpu=1, gpu=0))
+    ref = render(workspace, first)
+    workspace.ledger().record_spending("second", "render", Seconds(wall=1, cpu=1, gpu=0))
     assert lost_works(workspace, {"second": ref}) == set()
     tar_path(workspace, ref.name).unlink()
     assert lost_works(workspace, {"second": ref}) == {"second"}
@@ -200,12 +200,12 @@ def test_a_shard_that_another_work_wrote_first_counts_too(tmp_path: Path) -> Non
 def test_the_ledger_is_asked_once_for_all_shards(tmp_path: Path) -> None:
     workspace, statements = Workspace.open(tmp_path), []
     ledger = workspace.ledger()
-    ref = film(
+    ref = render(
         workspace,
         RenderWork(round=0, index=0, stage="triplets", studio=SyntheticConfig(size_px=32), first=0, count=1),
     )
     for number in range(300):
-        ledger.record_spending(f"work {number}", "film", Seconds(wall=1, cpu=1, gpu=0))
+        ledger.record_spending(f"work {number}", "render", Seconds(wall=1, cpu=1, gpu=0))
 
     def asked(works: int) -> int:
         del statements[:]

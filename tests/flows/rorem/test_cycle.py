@@ -19,7 +19,7 @@ from models.training.loop import TrainingConfig
 from tasks.review.oracle import OracleConfig, read_candidates
 from tasks.sources.clip.clip import ClipConfig
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import load_samples, verify_dataset
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace
@@ -220,7 +220,7 @@ def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace
 
 def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied: Workspace) -> None:
     studio = SyntheticConfig(size_px=32, seed=77)
-    film(copied, RenderWork(round=0, index=50, stage="pool", studio=studio, first=0, count=7))
+    render(copied, RenderWork(round=0, index=50, stage="pool", studio=studio, first=0, count=7))
     before = counts(copied)
     again = round_of(config, copied, acceptance="all", human_items=4, automation_items=3)
     outcome = rorem_round(again)

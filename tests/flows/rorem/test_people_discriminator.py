@@ -16,7 +16,7 @@ from models.training.loop import TrainingConfig
 from tasks.review.oracle import read_candidates
 from tasks.review.suspended_runs import settle
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace
 
@@ -40,9 +40,9 @@ def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
     """A round's settings; of the pool's truth only that of the split ``known`` stays."""
     workspace: Workspace = studio.workspace
     pairs = SyntheticConfig(size_px=32, seed=8, split="validation")
-    film(workspace, RenderWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
+    render(workspace, RenderWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
     more = SyntheticConfig(size_px=32, seed=7, split="train")
-    film(workspace, RenderWork(round=0, index=2, stage="pool", studio=more, first=0, count=60))
+    render(workspace, RenderWork(round=0, index=2, stage="pool", studio=more, first=0, count=60))
     engine = sa.create_engine(workspace.ledger_url)
     with engine.begin() as connection:
         truth = "SELECT name FROM shards WHERE stage = 'truth'"
