@@ -18,8 +18,8 @@ _SYNTHETIC = SyntheticConfig(size_px=128, seed=6)
 def small_seeing(folder: Path) -> CompositingConfig:
     """As ``small_compositing``, fewer of everything, and nothing of the images is known."""
     sources = {
-        "pairs": (SyntheticPairs(studio=_SYNTHETIC, shots=60, use_rendered_truth=False),),
-        "backgrounds": (SyntheticBackgrounds(studio=_SYNTHETIC, scenes=30, use_rendered_truth=False),),
+        "pairs": (SyntheticPairs(renderer=_SYNTHETIC, count=60, use_rendered_truth=False),),
+        "backgrounds": (SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=30, use_rendered_truth=False),),
     }
     parts = {"attempts": 120, "shard_pairs": 10, "shard_backgrounds": 10, "shard_attempts": 30}
     return small_compositing(folder).model_copy(update={**sources, **parts})

@@ -41,7 +41,7 @@ def main() -> None:
     asked = parser.parse_args()
     studio = SyntheticConfig(size_px=asked.size, seed=_SEED, split="test")
     truths = [as_captured_pair(make_sample(studio, number), "test") for number in range(asked.pairs)]
-    read = read_pairs(SyntheticPairs(studio=studio, shots=asked.pairs))
+    read = read_pairs(SyntheticPairs(renderer=studio, count=asked.pairs))
     images = [pair for pair in read if isinstance(pair, ImagePair)]
     perception = load_perception(PerceptionConfig())
     rows = {

@@ -2,8 +2,8 @@
 
 A shard is 10–30 s of work; Prefect's server is a real one in a process of its own. ``ratio`` is the median
 over the rounds of flow ÷ loop, one after the other.
-Run: python -m benchmarks.flow_overhead [--shots 1500] [--shards 2] [--runs 3] [--json]
-Two to four minutes on two quiet cores; `--shots 2500 --shards 3 --runs 4` settles the ratio to a hundredth.
+Run: python -m benchmarks.flow_overhead [--samples 1500] [--shards 2] [--runs 3] [--json]
+Two to four minutes on two quiet cores; `--samples 2500 --shards 3 --runs 4` settles the ratio to a hundredth.
 """
 
 import argparse
@@ -29,7 +29,7 @@ GOAL = 1.05
 FLOW, LOOP = "flow over shards", "plain loop"
 
 
-@flow(name="film-shards")
+@flow(name="render-shards")
 def film_shards(workspace: Workspace, works: Sequence[RenderWork]) -> None:
     """A task run a shard, one after the other, as the cycle does it."""
     for work in works:
@@ -40,7 +40,7 @@ def film_shards(workspace: Workspace, works: Sequence[RenderWork]) -> None:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shots", type=int, default=1500, help="studio shots a shard")
+    parser.add_argument("--samples", type=int, default=1500, help="rendered samples a shard")
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true", dest="as_json")
@@ -52,7 +52,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".flow_overhead-") as folder,
         local_prefect(Path(folder) / "prefect"),
     ):
-        seconds = _measure(Path(folder), works(arguments.shots, arguments.shards), arguments.runs)
+        seconds = _measure(Path(folder), works(arguments.samples, arguments.shards), arguments.runs)
     figures = {
         **ratio_of(seconds, LOOP, FLOW),
         "goal": GOAL,
@@ -62,16 +62,16 @@ def main() -> None:
     report("a flow's cost", seconds, arguments.shards, figures, arguments.as_json)
 
 
-def works(shots: int, shards: int) -> list[RenderWork]:
-    """Shards of real work, each of shots of its own."""
+def works(samples: int, shards: int) -> list[RenderWork]:
+    """Shards of real work, each of samples of its own."""
     return [
         RenderWork(
             round=0,
             index=number,
             stage="triplets",
-            studio=SyntheticConfig(),
-            first=number * shots,
-            count=shots,
+            renderer=SyntheticConfig(),
+            first=number * samples,
+            count=samples,
         )
         for number in range(shards)
     ]

@@ -89,8 +89,8 @@ def tiny(place: Path, shards: int) -> CompositingConfig:
     """Few cut-outs and plates of one split, then shards of four draws each."""
     return CompositingConfig(
         workspace=place,
-        pairs=(SyntheticPairs(studio=_SYNTHETIC, shots=40),),
-        backgrounds=(SyntheticBackgrounds(studio=_SYNTHETIC, scenes=20),),
+        pairs=(SyntheticPairs(renderer=_SYNTHETIC, count=40),),
+        backgrounds=(SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=20),),
         attempts=4 * shards,
         shard_attempts=4,
     )

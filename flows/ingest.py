@@ -77,13 +77,13 @@ class ClipSource(ClipConfig):
 
 
 class SyntheticSource(BaseModel):
-    """Shots of the studio."""
+    """Rendered samples."""
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["studio"] = "studio"
-    studio: SyntheticConfig = Field(default=SyntheticConfig(), description="What is filmed.")
-    shots: int = Field(default=1000, ge=1, le=10_000_000, description="How many.")
+    kind: Literal["synthetic"] = "synthetic"
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(), description="What is rendered.")
+    count: int = Field(default=1000, ge=1, le=10_000_000, description="How many.")
     stage: Literal["triplets", "pool"] = Field(
         default="triplets",
         description="triplets: pairs for the dataset; pool: unlabelled items, their truth kept apart.",
@@ -184,7 +184,7 @@ def ingest(config: IngestConfig) -> IngestResult:
         version=version,
     )
     _publish(config, result)
-    records = config.source.shots if isinstance(config.source, SyntheticSource) else found and found.records
+    records = config.source.count if isinstance(config.source, SyntheticSource) else found and found.records
     if records is not None and records != result.kept + result.refused:
         fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
         raise FlowError(f"{fault}: it changed while it was read; ingest it again")
@@ -260,15 +260,15 @@ def _clip_run(
 
 
 def _synthetic_works(config: IngestConfig, source: SyntheticSource) -> Iterator[RenderWork]:
-    for index, first in enumerate(range(0, source.shots, config.shard_samples)):
+    for index, first in enumerate(range(0, source.count, config.shard_samples)):
         yield RenderWork(
             round=0,
             index=index,
             image_format=config.image_format,
             stage=source.stage,
-            studio=source.studio,
+            renderer=source.renderer,
             first=first,
-            count=min(config.shard_samples, source.shots - first),
+            count=min(config.shard_samples, source.count - first),
         )
 
 

@@ -81,7 +81,8 @@ def composite_command(
         named["add_to_pool"] = True
     if config is None:
         named |= {
-            part: [{"kind": "studio", "studio": {"size_px": size_px}}] for part in ("pairs", "backgrounds")
+            part: [{"kind": "synthetic", "renderer": {"size_px": size_px}}]
+            for part in ("pairs", "backgrounds")
         }
     if pairs:
         named["pairs"] = [{"kind": "folder", "path": path, "longer_side_px": size_px} for path in pairs]

@@ -258,8 +258,8 @@ def synthetic_command(
 
     Example: cleanplate ingest synthetic --count 2000 --split validation --stage pool
     """
-    studio = {"seed": seed, "split": split, "size_px": size_px}
-    source = {"kind": "studio", "studio": studio, "shots": count, "stage": stage}
+    renderer = {"seed": seed, "split": split, "size_px": size_px}
+    source = {"kind": "synthetic", "renderer": renderer, "count": count, "stage": stage}
     _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 

@@ -172,7 +172,7 @@ def render_pairs(workspace: Workspace, count: int) -> list[ShardRef]:
         render(
             workspace,
             RenderWork(
-                round=0, index=i, stage="triplets", studio=studio, first=s, count=min(_SHARD, count - s)
+                round=0, index=i, stage="triplets", renderer=studio, first=s, count=min(_SHARD, count - s)
             ),
         )
         for i, s in enumerate(starts)

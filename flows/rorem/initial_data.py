@@ -107,7 +107,7 @@ def _render(
     first_index = {"train": 1, "validation": 101, "test": 201}[split]
     works = [
         RenderWork(
-            round=0, index=first_index + number, stage="triplets", studio=studio, first=first, count=size
+            round=0, index=first_index + number, stage="triplets", renderer=studio, first=first, count=size
         )
         for number, (first, size) in enumerate(_parts(count))
     ]
@@ -120,7 +120,9 @@ def _render_pool(
     studio = _synthetic(preparation, split, seed, "pool", copy_paste=False)
     first_index = 0 if split == "train" else 101
     works = [
-        RenderWork(round=0, index=first_index + number, stage="pool", studio=studio, first=first, count=size)
+        RenderWork(
+            round=0, index=first_index + number, stage="pool", renderer=studio, first=first, count=size
+        )
         for number, (first, size) in enumerate(_parts(count))
     ]
     map_shards(render_shard, workspace, works, None, f"pool, {split}")
@@ -199,8 +201,8 @@ def compositing_config(
     captures = plates.model_copy(update={"size_px": _CAPTURED_LARGER * preparation.size_px})
     return CompositingConfig(
         workspace=folder,
-        pairs=(SyntheticPairs(studio=captures, shots=sizes.pairs),),
-        backgrounds=(SyntheticBackgrounds(studio=plates, scenes=sizes.backgrounds),),
+        pairs=(SyntheticPairs(renderer=captures, count=sizes.pairs),),
+        backgrounds=(SyntheticBackgrounds(renderer=plates, scenes=sizes.backgrounds),),
         attempts=sizes.attempts,
         image_format="png",
         add_to_pool=True,

@@ -247,8 +247,8 @@ def _plates(
     if isinstance(source, SyntheticBackgrounds) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
             yield (
-                synthetic_background(source.studio, number),
-                synthetic_plate(source.studio, number, work.limits),
+                synthetic_background(source.renderer, number),
+                synthetic_plate(source.renderer, number, work.limits),
             )
         return
     seeing = perception or load_perception(work.perception)

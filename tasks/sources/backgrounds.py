@@ -48,11 +48,11 @@ class SyntheticBackgrounds(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["studio"] = "studio"
-    studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
+    kind: Literal["synthetic"] = "synthetic"
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
     scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
     use_rendered_truth: bool = Field(
-        default=True, description="Take the studio's own ground and depth; if not, perception must find them."
+        default=True, description="Take the renderer's own ground and depth; if not, perception must find them."
     )
 
 
@@ -79,7 +79,7 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
         InputError: When the source as a whole cannot be read.
     """
     if isinstance(source, SyntheticBackgrounds):
-        return (synthetic_background(source.studio, number) for number in numbers_of(source, first, count))
+        return (synthetic_background(source.renderer, number) for number in numbers_of(source, first, count))
     if isinstance(source, ClipBackground):
         return islice((_of_clip(each) for each in (source,)), first, first + count)
     paths = images_in(source.path)[first : first + count]

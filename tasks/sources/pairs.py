@@ -83,12 +83,12 @@ class SyntheticPairs(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["studio"] = "studio"
-    studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
-    shots: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
+    kind: Literal["synthetic"] = "synthetic"
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
+    count: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
     use_rendered_truth: bool = Field(
         default=True,
-        description="Take the studio's own masks, ground and depth; if not, perception must find them.",
+        description="Take the renderer's own masks, ground and depth; if not, perception must find them.",
     )
 
 
@@ -102,7 +102,7 @@ def count_pairs(source: PairSource) -> int | None:
         InputError: When the folder or one of its two parts is missing.
     """
     if isinstance(source, SyntheticPairs):
-        return source.shots
+        return source.count
     return len(list(files_of_stems(source.path, PAIR_PARTS))) if isinstance(source, FolderPairs) else None
 
 
@@ -113,7 +113,7 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
         InputError: When the source as a whole cannot be read.
     """
     if isinstance(source, SyntheticPairs):
-        return (_of_shot(source.studio, number) for number in numbers_of(source, first, count))
+        return (_of_shot(source.renderer, number) for number in numbers_of(source, first, count))
     stop = None if count is None else first + count
     if isinstance(source, FolderPairs):
         records = islice(files_of_stems(source.path, PAIR_PARTS), first, stop)
@@ -124,7 +124,7 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
 
 def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
     """The numbers of shots ``first`` to ``first + count``, as far as there are so many."""
-    return range(first, source.shots if count is None else min(source.shots, first + count))
+    return range(first, source.count if count is None else min(source.count, first + count))
 
 
 def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:

@@ -142,8 +142,8 @@ def test_the_demo_runs(home: Path) -> None:
 def test_a_run_that_sees_takes_grounding_dino_and_says_so(home: Path) -> None:
     studio = {"size_px": 96, "seed": 9}
     settings = {
-        "pairs": [{"kind": "studio", "studio": studio, "shots": 12, "use_rendered_truth": False}],
-        "backgrounds": [{"kind": "studio", "studio": studio, "scenes": 8}],
+        "pairs": [{"kind": "synthetic", "renderer": studio, "count": 12, "use_rendered_truth": False}],
+        "backgrounds": [{"kind": "synthetic", "renderer": studio, "scenes": 8}],
         "attempts": 8,
     }
     (home / "seeing.json").write_text(json.dumps(settings))

@@ -28,7 +28,7 @@ from tasks.storage.workspace import Workspace
 
 def render_work(stage, index: int, split: Split, seed: int, count: int) -> RenderWork:
     studio = SyntheticConfig(size_px=32, seed=seed, split=split)
-    return RenderWork(round=0, index=index, stage=stage, studio=studio, first=0, count=count)
+    return RenderWork(round=0, index=index, stage=stage, renderer=studio, first=0, count=count)
 
 
 @pytest.fixture(scope="session")

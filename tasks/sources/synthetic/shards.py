@@ -27,7 +27,7 @@ class RenderWork(ShardWork):
 
     stage: Literal["triplets", "pool"]
     """``pool`` writes two shards: the items, and apart from them their truth, for the oracle only."""
-    studio: SyntheticConfig
+    renderer: SyntheticConfig
     first: int = Field(ge=0)
     count: int = Field(ge=1)
 
@@ -38,11 +38,11 @@ def render(workspace: Workspace, work: RenderWork) -> ShardRef:
     Returns:
         The shard of triplets or of pool items.
     """
-    split = work.studio.split
+    split = work.renderer.split
 
     @cache
     def shots() -> list[SyntheticSample]:
-        return [make_sample(work.studio, number) for number in range(work.first, work.first + work.count)]
+        return [make_sample(work.renderer, number) for number in range(work.first, work.first + work.count)]
 
     def triplets() -> Iterator[EncodedSample]:
         for shot in shots():

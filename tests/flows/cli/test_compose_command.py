@@ -16,8 +16,8 @@ run = CliRunner().invoke
 def test_composed_counted_and_exported(tmp_path: Path) -> None:
     studio = {"size_px": 96, "seed": 9}
     config = {
-        "pairs": [{"kind": "studio", "shots": 12, "studio": studio}],
-        "backgrounds": [{"kind": "studio", "scenes": 4, "studio": studio}],
+        "pairs": [{"kind": "synthetic", "count": 12, "renderer": studio}],
+        "backgrounds": [{"kind": "synthetic", "scenes": 4, "renderer": studio}],
         "attempts": 10,
     }
     (tmp_path / "small.json").write_text(json.dumps(config))

@@ -60,7 +60,7 @@ def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(filmed.workspace.root, root / "workspace")
     workspace = Workspace.open(root / "workspace")
     pairs = SyntheticConfig(size_px=32, seed=8, split="validation")
-    render(workspace, RenderWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
+    render(workspace, RenderWork(round=0, index=2, stage="triplets", renderer=pairs, first=0, count=6))
     engine = sa.create_engine(workspace.ledger_url)
     with engine.begin() as connection:
         gone = "SELECT name FROM shards WHERE stage IN ('pool', 'truth')"

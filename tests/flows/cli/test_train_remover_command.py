@@ -28,7 +28,7 @@ def workspace_at(folder: Path) -> Workspace:
     """Twelve pairs of 32 px, and a version of them."""
     space = Workspace.open(folder)
     studio = SyntheticConfig(size_px=32, seed=4)
-    pairs = render(space, RenderWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=12))
+    pairs = render(space, RenderWork(round=0, index=0, stage="triplets", renderer=studio, first=0, count=12))
     create_version(space, [(pairs, None)], None, "pairs")
     return space
 

@@ -23,8 +23,8 @@ NIGHT = date(2026, 11, 26)
 def test_an_altered_shard_of_a_night_is_deleted_and_made_again_from_the_nights_seed(tmp_path: Path) -> None:
     studio = SyntheticConfig(size_px=64, seed=9)
     night = NightlyCompositingConfig(
-        workspace=tmp_path / "workspace", run_date=NIGHT, pairs=(SyntheticPairs(studio=studio, shots=6),),
-        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=4),), attempts=4, shard_attempts=4,
+        workspace=tmp_path / "workspace", run_date=NIGHT, pairs=(SyntheticPairs(renderer=studio, count=6),),
+        backgrounds=(SyntheticBackgrounds(renderer=studio, scenes=4),), attempts=4, shard_attempts=4,
     )  # fmt: skip
     nightly_compositing(night)
     workspace = Workspace.existing(night.workspace)

@@ -111,8 +111,8 @@ def test_each_night_has_a_seed_of_its_own() -> None:
 def small_compositing(place: Path, night: date) -> NightlyCompositingConfig:
     studio = SyntheticConfig(size_px=64, seed=9)
     return NightlyCompositingConfig(
-        workspace=place, run_date=night, pairs=(SyntheticPairs(studio=studio, shots=12),),
-        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=6),), attempts=8, shard_pairs=6,
+        workspace=place, run_date=night, pairs=(SyntheticPairs(renderer=studio, count=12),),
+        backgrounds=(SyntheticBackgrounds(renderer=studio, scenes=6),), attempts=8, shard_pairs=6,
         shard_backgrounds=6, shard_attempts=4,
     )  # fmt: skip
 

@@ -34,8 +34,8 @@ def small(place: Path, **settings) -> CompositingConfig:
     studios = [SyntheticConfig(size_px=96, seed=9, split=split) for split in ("train", "validation")]
     return CompositingConfig(
         workspace=place,
-        pairs=tuple(SyntheticPairs(studio=each, shots=15) for each in studios),
-        backgrounds=tuple(SyntheticBackgrounds(studio=each, scenes=6) for each in studios),
+        pairs=tuple(SyntheticPairs(renderer=each, count=15) for each in studios),
+        backgrounds=tuple(SyntheticBackgrounds(renderer=each, scenes=6) for each in studios),
         attempts=24,
         shard_pairs=10,
         shard_backgrounds=4,

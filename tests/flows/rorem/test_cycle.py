@@ -220,7 +220,7 @@ def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace
 
 def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied: Workspace) -> None:
     studio = SyntheticConfig(size_px=32, seed=77)
-    render(copied, RenderWork(round=0, index=50, stage="pool", studio=studio, first=0, count=7))
+    render(copied, RenderWork(round=0, index=50, stage="pool", renderer=studio, first=0, count=7))
     before = counts(copied)
     again = round_of(config, copied, acceptance="all", human_items=4, automation_items=3)
     outcome = rorem_round(again)

@@ -132,4 +132,4 @@ def studios(folder: Path, seed: int) -> tuple[SyntheticConfig, SyntheticConfig]:
     (pairs,), (backgrounds,) = config.pairs, config.backgrounds
     assert isinstance(pairs, SyntheticPairs)
     assert isinstance(backgrounds, SyntheticBackgrounds)
-    return pairs.studio, backgrounds.studio
+    return pairs.renderer, backgrounds.renderer

@@ -40,9 +40,9 @@ def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
     """A round's settings; of the pool's truth only that of the split ``known`` stays."""
     workspace: Workspace = studio.workspace
     pairs = SyntheticConfig(size_px=32, seed=8, split="validation")
-    render(workspace, RenderWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
+    render(workspace, RenderWork(round=0, index=2, stage="triplets", renderer=pairs, first=0, count=6))
     more = SyntheticConfig(size_px=32, seed=7, split="train")
-    render(workspace, RenderWork(round=0, index=2, stage="pool", studio=more, first=0, count=60))
+    render(workspace, RenderWork(round=0, index=2, stage="pool", renderer=more, first=0, count=60))
     engine = sa.create_engine(workspace.ledger_url)
     with engine.begin() as connection:
         truth = "SELECT name FROM shards WHERE stage = 'truth'"

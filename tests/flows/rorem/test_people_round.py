@@ -137,7 +137,7 @@ def state_of(client: SyncPrefectClient, run: FlowRun) -> str:
 
 def pairs_to_compare_on(workspace: Workspace) -> None:
     studio = SyntheticConfig(size_px=32, seed=5, split="validation")
-    render(workspace, RenderWork(round=0, index=9, stage="triplets", studio=studio, first=0, count=4))
+    render(workspace, RenderWork(round=0, index=9, stage="triplets", renderer=studio, first=0, count=4))
 
 
 def answer_over_http(server: ReviewServer, token: str, yes: set[str]) -> None:

@@ -128,7 +128,7 @@ def proposed(filmed: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         shutil.copytree(filmed.workspace.root, tmp_path_factory.mktemp("proposed") / "workspace")
     )
     studio = SyntheticConfig(size_px=32, seed=5, split="train")
-    pool = render(workspace, RenderWork(round=0, index=5, stage="pool", studio=studio, first=0, count=48))
+    pool = render(workspace, RenderWork(round=0, index=5, stage="pool", renderer=studio, first=0, count=48))
     variants: tuple[MaskVariant, ...] = ("tight", "dilated", "left", "right")
     work = ProposeWork(
         round=1,

@@ -46,7 +46,7 @@ def test_a_shard_holds_the_studios_shots(filmed) -> None:
 
 
 def test_the_same_work_is_the_same_shard(studio, tmp_path) -> None:
-    work = RenderWork(round=0, index=1, stage="pool", studio=FRESH, first=0, count=6)
+    work = RenderWork(round=0, index=1, stage="pool", renderer=FRESH, first=0, count=6)
     assert render(studio.workspace, work) == studio.fresh
     elsewhere = render(Workspace.open(tmp_path / "elsewhere"), work)
     assert elsewhere == studio.fresh, "to the byte, in another workspace"
