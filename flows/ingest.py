@@ -1,4 +1,4 @@
-"""Ingest a source: a clip, triplet files, a pool or the studio becomes shards and a dataset version."""
+"""Ingest a source: a clip, triplet files, a pool or rendered scenes become shards and a dataset version."""
 
 import sys
 from collections import Counter
@@ -122,7 +122,7 @@ class IngestResult(BaseModel):
     samples: int
     by_split: dict[str, int]
     found: int
-    """Records (triplets, rows, images, shots) and other files: kept + refused + ignored."""
+    """Records (triplets, rows, images, renders) and other files: kept + refused + ignored."""
     kept: int
     """Records that are samples."""
     refused: int

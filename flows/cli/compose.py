@@ -65,7 +65,7 @@ def composite_command(
 ) -> None:
     """Cut objects with their shadows out of captured pairs and stand them on other backgrounds.
 
-    Without --pairs or --backgrounds the studio takes their place. What is refused is kept with its reason.
+    Without --pairs or --backgrounds, synthetic ones are rendered. What is refused is kept with its reason.
 
     Example: cleanplate composite --pairs my-pairs --backgrounds my-photos --attempts 1000 --export ober
     """

@@ -141,7 +141,7 @@ def train_base_command(
         int, typer.Option(min=1, max=LARGEST, help="Training steps; 8,000 made the shipped base.")
     ] = 8000,
 ) -> None:
-    """Train the base that stands where SDXL-inpainting stands, on the studio and the sample clip.
+    """Train the base that stands where SDXL-inpainting stands, on synthetic scenes and the sample clip.
 
     Takes about an hour on one core; killed and started again, it goes on from its checkpoint.
 
@@ -167,7 +167,7 @@ def train_object_clear_command(
     processes: ProcessesOption = 1,
     config: ConfigOption = None,
 ) -> None:
-    """Train ObjectClear's tiny network on the studio, beginning with its image encoder, and measure it.
+    """Train ObjectClear's tiny network on synthetic scenes, beginning with its image encoder, and measure it.
 
     Its shards and checkpoints lie in OUT.work until it is done; killed and started again, it goes on there.
 

@@ -90,12 +90,12 @@ def train_perception_command(
         int | None, typer.Option(min=1, max=LARGEST, help="Training steps; without it, each model's own.")
     ] = None,
     scenes: Annotated[
-        int, typer.Option(min=1, max=LARGEST, help="Unseen studio scenes to measure on.")
+        int, typer.Option(min=1, max=LARGEST, help="Unseen synthetic scenes to measure on.")
     ] = 300,
     measure: Annotated[bool, typer.Option("--measure", help="Train nothing; measure what is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train perception's tiny models on the studio and the sample clip, and measure them on unseen scenes.
+    """Train perception's tiny models on synthetic scenes and the sample clip, and measure them.
 
     Takes some minutes a model; killed and started again, it goes on from its checkpoint in OUT.work.
 

@@ -33,7 +33,7 @@ from tasks.storage.workspace import Workspace
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _POOL_INDEX = 500
-"""Pool shards of composites are numbered apart from the studio's."""
+"""Pool shards of composites are numbered apart from the synthetic ones."""
 
 
 class CompositingConfig(BaseModel):

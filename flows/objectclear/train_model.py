@@ -35,7 +35,7 @@ _TRAINING_SEED, _UNSEEN_SEED = 940, 941
 """Scenes that no other part of the project trains or tests on."""
 _UNSEEN_OBJECTS = 400
 _SHARD = 500
-"""Shots a shard."""
+"""Samples a shard."""
 
 
 class ObjectClearConfig(BaseModel):
@@ -43,14 +43,14 @@ class ObjectClearConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    encoder_objects: int = Field(default=3000, ge=1, description="Studio objects the image encoder names.")
+    encoder_objects: int = Field(default=3000, ge=1, description="Synthetic objects the image encoder names.")
     encoder_training: TrainingConfig = Field(
         default=TrainingConfig(
             steps=1200, batch_size=32, learning_rate=2e-3, warmup_steps=50, checkpoint_every=200
         ),
         description="Of the image encoder, before it is frozen.",
     )
-    pairs: int = Field(default=1500, ge=1, description="Studio pairs the network learns from.")
+    pairs: int = Field(default=1500, ge=1, description="Synthetic pairs the network learns from.")
     training: TrainingConfig = Field(
         default=PROFILES["tiny"].object_clear,
         description="Of U-Net and object token.",
@@ -62,7 +62,7 @@ class ObjectClearConfig(BaseModel):
     distributed: DistributedConfig = Field(
         default=DistributedConfig(), description="How the network's training runs on these machines."
     )
-    tested: int = Field(default=96, ge=1, description="Unseen studio pairs for the card.")
+    tested: int = Field(default=96, ge=1, description="Unseen synthetic pairs for the card.")
 
 
 class ObjectClearCard(BaseModel):
@@ -94,16 +94,16 @@ def make_object_clear(
     told: Callable[[str], None],
     progress: Progress,
 ) -> tuple[ObjectClearNetwork, ObjectClearCard] | None:
-    """Film, train, measure; killed and started again in the same workspace, it goes on where it stood.
+    """Render, train, measure; killed and started again in the same workspace, it goes on where it stood.
 
     Started by a launcher in several processes, they train together.
 
     Returns:
         The network and its card, in the first process; None in the others.
     """
-    told("the image encoder: naming objects of the studio")
+    told("the image encoder: naming synthetic objects")
     encoder, naming = made_image_encoder(config, workspace, progress)
-    told(f"filming {config.pairs} pairs")
+    told(f"rendering {config.pairs} pairs")
     with first_process_first():
         shards = render_pairs(workspace, config.pairs)
     network = build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
@@ -165,14 +165,14 @@ def made_image_encoder(
 
 
 def render_pairs(workspace: Workspace, count: int) -> list[ShardRef]:
-    """The first ``count`` training pairs as shards; those already there are not filmed again."""
-    studio = SyntheticConfig(seed=_TRAINING_SEED)
+    """The first ``count`` training pairs as shards; those already there are not rendered again."""
+    renderer = SyntheticConfig(seed=_TRAINING_SEED)
     starts = range(0, count, _SHARD)
     return [
         render(
             workspace,
             RenderWork(
-                round=0, index=i, stage="triplets", renderer=studio, first=s, count=min(_SHARD, count - s)
+                round=0, index=i, stage="triplets", renderer=renderer, first=s, count=min(_SHARD, count - s)
             ),
         )
         for i, s in enumerate(starts)

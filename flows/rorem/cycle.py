@@ -215,7 +215,7 @@ def peak_memory_gb() -> float:
     return kilobytes * 1024 / 1e9
 
 
-# The demo: the whole cycle at tiny size, from the sample clip, the studio and composites to the report.
+# The demo: the whole cycle at tiny size, from the sample clip, synthetic scenes and composites to the report.
 
 
 def demo_config(workspace: Path, rounds: int, seed: int) -> CycleConfig:

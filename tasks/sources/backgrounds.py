@@ -52,7 +52,8 @@ class SyntheticBackgrounds(BaseModel):
     renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
     scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
     use_rendered_truth: bool = Field(
-        default=True, description="Take the renderer's own ground and depth; if not, perception must find them."
+        default=True,
+        description="Take the renderer's own ground and depth; if not, perception must find them.",
     )
 
 
