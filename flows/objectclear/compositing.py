@@ -216,8 +216,8 @@ def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[
     return map_shards(pool_composites_shard, workspace, works, None, "pool items")
 
 
-def _shards(harvests: Sequence[ShardResult]) -> list[ShardRef]:
-    return [each.shard for each in harvests if each.shard is not None]
+def _shards(results: Sequence[ShardResult]) -> list[ShardRef]:
+    return [each.shard for each in results if each.shard is not None]
 
 
 def _ignored(sources: Iterable[PairSource | BackgroundSource]) -> dict[str, int]:
@@ -240,15 +240,15 @@ def _check_sum(stage: StageResult, works: Sequence[CutOutWork | PlateWork]) -> N
 
 
 def _stage_result(
-    workspace: Workspace, stage: CompositingStage, harvests: Sequence[ShardResult], ignored: dict[str, int]
+    workspace: Workspace, stage: CompositingStage, results: Sequence[ShardResult], ignored: dict[str, int]
 ) -> StageResult:
     rejects: Counter[str] = Counter()
     tallies: dict[str, Counter[str]] = {}
-    for each in harvests:
+    for each in results:
         rejects.update(each.rejects)
         for heading, counts in each.tallies.items():
             tallies.setdefault(heading, Counter()).update(counts)
-    shards = _shards(harvests)
+    shards = _shards(results)
     kept = sum(ref.samples for ref in shards)
     also = f", {sum(ignored.values())} ignored" if ignored else ""
     say(f"{stage}: {kept} kept, {rejects.total()} refused{also}")

@@ -66,8 +66,8 @@ def scaled_attention(attention: NDArray[np.float32]) -> Alpha:
     """
     mean = attention.mean(axis=0, dtype=np.float32)
     mean -= mean.min()
-    greatest = mean.max()
-    return mean / greatest if greatest > 0 else mean
+    maximum = mean.max()
+    return mean / maximum if maximum > 0 else mean
 
 
 def attended_region(attention: Alpha, height: int, width: int) -> Mask:

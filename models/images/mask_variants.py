@@ -34,11 +34,11 @@ def widen(mask: Mask, variant: MaskVariant) -> Mask:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     wide = cv2.dilate(mask.astype(np.uint8), kernel)
     if variant != "dilated" and mask.any():
-        _draw_skirt(wide, mask, variant)
+        _draw_side(wide, mask, variant)
     return wide > 0
 
 
-def _draw_skirt(wide: np.ndarray, mask: Mask, variant: MaskVariant) -> None:
+def _draw_side(wide: np.ndarray, mask: Mask, variant: MaskVariant) -> None:
     """Fill the ellipse on the ground where a shadow would lie.
 
     Its measures hold nine tenths of the shadow for 87 % of the studio's objects (docs/log.md).

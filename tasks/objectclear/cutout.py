@@ -151,9 +151,9 @@ def _captured(
     source = work.source
     if isinstance(source, SyntheticPairs) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
-            shot = as_captured_pair(make_sample(source.renderer, number), source.renderer.split)
+            rendered = as_captured_pair(make_sample(source.renderer, number), source.renderer.split)
             # Another work may cut the same object, and its cut-out is another sample.
-            own = replace(shot, key=derive_key("captured pair", shot.key, work.digest))
+            own = replace(rendered, key=derive_key("captured pair", rendered.key, work.digest))
             yield own, own
         return
     seeing = perception or load_perception(work.perception)

@@ -92,11 +92,11 @@ def make_plate(
     if min(size) < config.min_side_px:
         detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
         return refused(RejectReason.TOO_SMALL, detail)
-    least = max(1, config.min_ground_fraction * ground.size)
-    if ground.sum() < least:
+    minimum = max(1, config.min_ground_fraction * ground.size)
+    if ground.sum() < minimum:
         return refused(RejectReason.NO_GROUND, f"{ground.mean():.1%} of the image")
     known = ground & np.isfinite(depth) & (depth > 0)
-    if known.sum() < least:
+    if known.sum() < minimum:
         return refused(RejectReason.NO_SCALE, "the ground's depth is unknown")
     return Plate(
         key=derive_key("plate", image, known, depth, focal_px),

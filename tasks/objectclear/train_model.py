@@ -139,14 +139,14 @@ class NamingScore(NamedTuple):
     color_by_chance: float
 
 
-def named_object(shot: SyntheticSample) -> NamedObject:
+def named_object(rendered: SyntheticSample) -> NamedObject:
     """The shot's object, its colour read off the image."""
-    red, green, blue = shot.source[shot.mask].mean(axis=0) / 255
+    red, green, blue = rendered.source[rendered.mask].mean(axis=0) / 255
     hue = colorsys.rgb_to_hsv(float(red), float(green), float(blue))[0]
     return NamedObject(
-        source=shot.source,
-        mask=shot.mask,
-        shape=[str(shape) for shape in SHAPES].index(shot.class_name),
+        source=rendered.source,
+        mask=rendered.mask,
+        shape=[str(shape) for shape in SHAPES].index(rendered.class_name),
         color=round(hue * len(HUES)) % len(HUES),
     )
 

@@ -16,7 +16,7 @@ from tasks.sources.clip.clip import ClipConfig, clip_scene
 from tasks.sources.image_files import RejectedImage, path_inside, read_image
 from tasks.sources.image_ops import Square, cut_image
 from tasks.sources.pairs import ImageLimits
-from tasks.sources.scenes import by_pixels, film_of
+from tasks.sources.scenes import by_pixels, sequence_of
 from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.samples import SyntheticConfig, empty_scene
 from tasks.sources.synthetic.scene import focal_px
@@ -121,7 +121,7 @@ def _of_file(path: Path, source: FolderBackgrounds) -> Background | Reject:
     except RejectedImage as error:
         return error.as_reject("backgrounds", path.name)
     image = middle_square(whole, source.size_px)
-    scene, split = by_pixels(path, whole, source, film_of("backgrounds", source.path, path.name))
+    scene, split = by_pixels(path, whole, source, sequence_of("backgrounds", source.path, path.name))
     return Background(
         scene=scene,
         split=split,

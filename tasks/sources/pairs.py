@@ -22,7 +22,7 @@ from tasks.sources.image_files import (
     path_inside,
     read_image,
 )
-from tasks.sources.scenes import by_pixels, film_of
+from tasks.sources.scenes import by_pixels, sequence_of
 from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
@@ -113,7 +113,7 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
         InputError: When the source as a whole cannot be read.
     """
     if isinstance(source, SyntheticPairs):
-        return (_of_shot(source.renderer, number) for number in numbers_of(source, first, count))
+        return (_pair_of_sample(source.renderer, number) for number in numbers_of(source, first, count))
     stop = None if count is None else first + count
     if isinstance(source, FolderPairs):
         records = islice(files_of_stems(source.path, PAIR_PARTS), first, stop)
@@ -136,16 +136,16 @@ def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _of_shot(config: SyntheticConfig, number: int) -> ImagePair:
-    shot = make_sample(config, number)
+def _pair_of_sample(config: SyntheticConfig, number: int) -> ImagePair:
+    rendered = make_sample(config, number)
     return ImagePair(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=config.split,
-        origin=shot.origin,
-        source=shot.source,
-        ground_truth=shot.ground_truth,
-        focal_px=shot.focal_px,
+        origin=rendered.origin,
+        source=rendered.source,
+        ground_truth=rendered.ground_truth,
+        focal_px=rendered.focal_px,
     )
 
 
@@ -157,7 +157,7 @@ def _of_files(files: StemFiles, source: FolderPairs) -> ImagePair | Reject:
     except RejectedImage as error:
         return error.as_reject("pairs", files.stem)
     scene, split = by_pixels(
-        paths[1], without, source, film_of("pairs", source.path, files.names["ground_truth"])
+        paths[1], without, source, sequence_of("pairs", source.path, files.names["ground_truth"])
     )
     with_object, without = (reduced(each, source.longer_side_px) for each in (with_object, without))
     return ImagePair(

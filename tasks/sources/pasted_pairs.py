@@ -29,7 +29,7 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.image_ops import Square, cut_image
-from tasks.sources.scenes import SceneChoice, by_pixels, film_of
+from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 # Paste an object on an image: cut out under its mask, reduced, put down, its edge softened.
@@ -184,7 +184,7 @@ def _triplet(
     )
     size_px = _largest_size(path, whole, config)
     identity = image_hash(whole)
-    scene, split = scenes(path, whole, config, film_of(KIND, config.path, path.name))
+    scene, split = scenes(path, whole, config, sequence_of(KIND, config.path, path.name))
     rng = np.random.default_rng(int(derive_key("pasted", identity, config.seed)[:15], 16))
     ground_truth = cut_image(whole, _square(whole, rng), size_px)
     stem, cut = _object_that_fits(path, objects, split, size_px, config, rng)

@@ -80,7 +80,7 @@ def split_of_new(scene: str, shares: SplitShares) -> Split:
     return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_fraction)
 
 
-def film_of(kind: str, root: Path, name: str) -> str | None:
+def sequence_of(kind: str, root: Path, name: str) -> str | None:
     """The key of the film whose frame a file is by its name; None where the name says nothing of the kind.
 
     Args:

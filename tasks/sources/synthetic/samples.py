@@ -88,7 +88,7 @@ def make_sample(config: SyntheticConfig, index: int) -> SyntheticSample:
         sight = look(scene, config.size_px)
         target = _pick_target(sight, seed)
         if target is not None:
-            return _shoot(config, index, sight, target)
+            return _render_sample(config, index, sight, target)
     raise AssertionError("a hundred scenes in a row show no object large enough")
 
 
@@ -98,7 +98,7 @@ def _pick_target(sight: Sight, seed: int) -> int | None:
     return large[seed % len(large)] if large else None
 
 
-def _shoot(config: SyntheticConfig, index: int, sight: Sight, target: int) -> SyntheticSample:
+def _render_sample(config: SyntheticConfig, index: int, sight: Sight, target: int) -> SyntheticSample:
     scene, everything = sight.scene, all_solids(sight.scene)
     light = expose(sight, everything - {target} if config.copy_paste else everything)
     rendering = rendering_of(sight, light)
@@ -131,29 +131,29 @@ def _darkening(source: RgbImage, ground_truth: RgbImage) -> Alpha:
     return np.clip(alpha.mean(axis=2), 0, 1).astype(np.float32)
 
 
-def as_triplet(shot: SyntheticSample, split: Split) -> Triplet:
+def as_triplet(rendered: SyntheticSample, split: Split) -> Triplet:
     """The shot as a training or test sample."""
     return Triplet(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=split,
-        origin=shot.origin,
-        source=shot.source,
-        mask=shot.mask,
-        ground_truth=shot.ground_truth,
+        origin=rendered.origin,
+        source=rendered.source,
+        mask=rendered.mask,
+        ground_truth=rendered.ground_truth,
     )
 
 
-def as_pool_item(shot: SyntheticSample, split: Split) -> PoolItem:
+def as_pool_item(rendered: SyntheticSample, split: Split) -> PoolItem:
     """The shot as an unlabelled image: its ground truth stays behind."""
     return PoolItem(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=split,
-        origin=shot.origin,
-        class_name=shot.class_name,
-        source=shot.source,
-        mask=shot.mask,
+        origin=rendered.origin,
+        class_name=rendered.class_name,
+        source=rendered.source,
+        mask=rendered.mask,
     )
 
 

@@ -41,16 +41,16 @@ def render(workspace: Workspace, work: RenderWork) -> ShardRef:
     split = work.renderer.split
 
     @cache
-    def shots() -> list[SyntheticSample]:
+    def rendered_samples() -> list[SyntheticSample]:
         return [make_sample(work.renderer, number) for number in range(work.first, work.first + work.count)]
 
     def triplets() -> Iterator[EncodedSample]:
-        for shot in shots():
-            yield encode_triplet(as_triplet(shot, split), work.image_format)
+        for rendered in rendered_samples():
+            yield encode_triplet(as_triplet(rendered, split), work.image_format)
 
     def items() -> Iterator[EncodedSample]:
-        for shot in shots():
-            yield encode_pool_item(as_pool_item(shot, split), work.image_format)
+        for rendered in rendered_samples():
+            yield encode_pool_item(as_pool_item(rendered, split), work.image_format)
 
     write = partial(write_shard, workspace, round=work.round, index=work.index)
     if work.stage == "triplets":
