@@ -40,17 +40,17 @@ GOAL = 40.0
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=200, help="draws in each run of each way")
+    parser.add_argument("--attempts", type=int, default=200, help="attempts in each run of each way")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--memory", type=int, default=0, help="composites over which memory is watched")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     stock = make_stock()
-    known = {draw: made for draw in range(arguments.draws) if (made := stock.composed(draw))}
+    known = {draw: made for draw in range(arguments.attempts) if (made := stock.composed(draw))}
 
     def product() -> None:
-        for draw in range(arguments.draws):
+        for draw in range(arguments.attempts):
             _encode(stock.composed(draw))
 
     def codec_only() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
 
     ways = {"composing": product, "codec only": codec_only, "plain numpy": plain_numpy}
     seconds = alternate(ways, arguments.runs, time.process_time)
-    figures = _figures(seconds, len(known), sum(len(made) for made in known.values()), arguments.draws)
+    figures = _figures(seconds, len(known), sum(len(made) for made in known.values()), arguments.attempts)
     if arguments.memory:
         figures |= _memory(stock, arguments.memory)
     report("compositing", seconds, len(known), figures, arguments.as_json)

@@ -22,8 +22,9 @@ ingest_app = typer.Typer(
     name="ingest",
     help=(
         "Bring samples into the workspace. What is refused is kept with its reason; the rest goes on.\n\n"
-        "At the end, found = kept + refused + ignored. One is found for each record (a triplet, a row, a "
-        "image, a render), and one for each other file below the folder: those are ignored, with the reason."
+        "At the end, found = kept + refused + ignored. One is found for each record: a triplet, a row, an "
+        "image or a render. One is found for each other file below the folder. Those are ignored, with "
+        "the reason."
     ),
     no_args_is_help=True,
 )
