@@ -26,10 +26,10 @@ GLOSSY = SyntheticConfig(world=World(shadow_fraction=1.0, gloss_fraction=1.0, ma
 
 DIGEST = """
 import hashlib
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 digest = hashlib.sha256()
 for index in range(3):
-    shot = make_shot(SyntheticConfig.model_validate_json({config!r}), index)
+    shot = make_sample(SyntheticConfig.model_validate_json({config!r}), index)
     for part in (shot.source, shot.ground_truth, shot.mask, shot.matte, shot.effect_alpha, shot.depth):
         digest.update(part.tobytes())
 print(digest.hexdigest())
