@@ -71,7 +71,7 @@ def main() -> None:
         "least_ms": min(milliseconds),
         "greatest_ms": max(milliseconds),
         "answers": len(milliseconds),
-        "page_bytes_without_pictures": weight,
+        "page_bytes_without_images": weight,
         "machine": machine(),
     }
     if arguments.as_json:

@@ -72,7 +72,7 @@ def make_plate(
         scene: Its lineage.
         split: The split of its scene.
         origin: Where it came from, for people.
-        image: H×W×3 uint8, as ``tasks.sources.image_files.read_picture`` gives it.
+        image: H×W×3 uint8, as ``tasks.sources.image_files.read_image`` gives it.
         ground: H×W bool.
         depth: H×W float32, in the unit of the captured pairs; not above 0 where unknown.
         focal_px: Focal length in pixels.
