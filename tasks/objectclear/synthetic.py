@@ -1,4 +1,4 @@
-"""From the studio: its shots as captured pairs and its empty scenes as plates, all of it exact."""
+"""Use synthetic samples as captured pairs, and empty synthetic scenes as plates, with exact truth."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from tasks.sources.synthetic.samples import SyntheticSample, along_axis
 
 
 def as_captured_pair(rendered: SyntheticSample, split: Split) -> CapturedPair:
-    """A shot as a captured pair; its depth is in metres."""
+    """A synthetic sample as a captured pair. Its depth is in metres."""
     return CapturedPair(
         key=rendered.key,
         scene=rendered.scene,
@@ -28,6 +28,6 @@ def as_captured_pair(rendered: SyntheticSample, split: Split) -> CapturedPair:
 
 
 def _ground(classes: Classes, size_px: int) -> Region:
-    """S×S bool: True where all of a pixel shows ground."""
+    """S×S bool: True where the whole pixel shows ground."""
     step = len(classes) // size_px
     return (classes == GROUND).reshape(size_px, step, size_px, step).all(axis=(1, 3))

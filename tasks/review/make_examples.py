@@ -1,8 +1,8 @@
-"""Make the guide's example images: `python -m tasks.review.make_examples MODEL_FOLDER`.
+"""Make the review guide's example images: `python -m tasks.review.make_examples MODEL_FOLDER`.
 
-Real candidates of a trained remover (``models/HASH`` of a demo's workspace) and of the shipped base, on
-studio scenes nobody trains on, judged by exact truth. Of each kind the clearest one is taken, by the rules
-below, so the same model gives the same files.
+The examples are real candidates of a trained remover (``models/HASH`` of a demo's workspace) and of the
+shipped base model, on synthetic scenes that no model trains on. The exact truth scores them. The clearest
+one of each kind is taken by the rules below, so the same model gives the same files.
 """
 
 import argparse
@@ -28,12 +28,12 @@ EXAMPLES_DIR = Path(__file__).parent / "static" / "examples"
 _SAMPLES = 200
 _WORLDS = (World(), World(grounds="textured"))
 _QUALITY = QualityConfig(residual_levels=12)
-"""Stricter than the oracle's: an example must be beyond doubt."""
+"""Stricter than the oracle's config: an example must be beyond doubt."""
 
 
 @dataclass(frozen=True, eq=False)
 class Assessed:
-    """A candidate beside the truth about it."""
+    """A candidate beside its truth."""
 
     candidate: Candidate
     rendered: SyntheticSample
@@ -41,12 +41,12 @@ class Assessed:
 
     @property
     def painted(self) -> float:
-        """Mean grey levels inside the mask by which the removal differs from source and truth, the nearer."""
+        """Mean grey levels inside the mask between the removal and the nearer of source and truth."""
         return min(self._distance(self.rendered.source, self.rendered.mask), self.miss)
 
     @property
     def miss(self) -> float:
-        """Mean grey levels inside the mask by which the removal misses the truth."""
+        """Mean grey levels inside the mask by which the removal differs from the truth."""
         return self._distance(self.rendered.ground_truth, self.rendered.mask)
 
     @property
@@ -56,17 +56,17 @@ class Assessed:
 
     @property
     def effect_kept(self) -> float:
-        """The same where the object's shadow or reflection lies; minus infinity where there is none."""
+        """The same on the object's shadow or reflection. Minus infinity if it has none."""
         return self._kept_in(self.rendered.effect) if self.rendered.effect.any() else -np.inf
 
     @property
     def blur(self) -> float:
-        """Grey levels of the ground's grain that are missing in and about the mask."""
+        """Grey levels of the ground's grain that are missing in and around the mask."""
         return self._grain_lost(cv2.dilate(self.candidate.mask.astype(np.uint8), np.ones((9, 9))) > 0)
 
     @property
     def seam(self) -> float:
-        """Grey levels by which the removal steps across the mask's border more than the truth does."""
+        """Grey levels by which the removal's step across the mask's border exceeds the truth's."""
         return -self._grain_lost(_border(self.candidate.mask))
 
     def _grain_lost(self, where: Mask) -> float:
@@ -80,7 +80,7 @@ class Assessed:
 
 
 Rule = Callable[[Assessed], float]
-"""How clear an example is; what is no example of the kind gives minus infinity."""
+"""How clear an example is. Minus infinity if it is no example of the kind."""
 
 
 def _among(reason: str, clearness: Rule) -> Rule:
@@ -100,7 +100,7 @@ RULES: dict[str, Rule] = {
     "seam": _among("", lambda one: one.seam),
     "effect-left": _among("effect left", lambda one: one.effect_kept - 0.5 * one.miss),
 }
-"""Each one's rule. The oracle tells three faults apart; hallucination, blur and seam are measured here."""
+"""The rule of each kind. The oracle tells three faults apart. The other three are measured here."""
 
 
 def assessed_candidates(remover: InpaintingRemover) -> Iterator[Assessed]:
@@ -118,7 +118,7 @@ def assessed_candidates(remover: InpaintingRemover) -> Iterator[Assessed]:
 
 
 def strip(candidate: Candidate) -> RgbImage:
-    """Source and removal side by side: 3H×6W×3 uint8, enlarged, the mask's outline on the source."""
+    """Source and removal side by side: 3H×6W×3 uint8, enlarged, with the mask's outline on the source."""
     height, width = candidate.mask.shape
     size = (3 * width, 3 * height)
     source, removal = (
@@ -132,7 +132,7 @@ def strip(candidate: Candidate) -> RgbImage:
 
 
 def _grain(image: RgbImage) -> NDArray[np.float32]:
-    """H×W float32, what a small blur takes away, in grey levels."""
+    """H×W float32: what a small blur removes, in grey levels."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.5))
 
@@ -143,7 +143,7 @@ def _border(mask: Mask) -> Mask:
 
 
 def main() -> None:
-    """The command line of this file."""
+    """Run the command line of this file."""
     parser = argparse.ArgumentParser(description="Make the review guide's example images.")
     parser.add_argument("model", type=Path, help="folder of a trained remover, models/HASH of a workspace")
     model = parser.parse_args().model

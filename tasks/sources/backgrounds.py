@@ -1,4 +1,4 @@
-"""Sources of backgrounds: a folder of photographs, a clip's empty scene, the studio's empty scenes."""
+"""Read backgrounds: a folder of photographs, a clip's empty scene, or empty synthetic scenes."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -44,7 +44,7 @@ class ClipBackground(BaseModel):
 
 
 class SyntheticBackgrounds(BaseModel):
-    """The studio's scenes with nothing on their ground, with what it knows of them or as plain images."""
+    """Synthetic scenes with nothing on their ground, with their exact truth or as plain images."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,10 +63,10 @@ BackgroundSource = Annotated[
 
 
 def count_backgrounds(source: BackgroundSource) -> int:
-    """How many backgrounds or rejects a source gives.
+    """The number of backgrounds and rejects that a source gives.
 
     Raises:
-        InputError: When the folder is missing.
+        InputError: If the folder is missing.
     """
     if isinstance(source, SyntheticBackgrounds):
         return source.scenes
@@ -74,10 +74,10 @@ def count_backgrounds(source: BackgroundSource) -> int:
 
 
 def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterator[Background | Reject]:
-    """Backgrounds ``first`` to ``first + count`` of a source, rejects among them.
+    """Backgrounds ``first`` to ``first + count`` of a source, including rejects.
 
     Raises:
-        InputError: When the source as a whole cannot be read.
+        InputError: If the source cannot be read at all.
     """
     if isinstance(source, SyntheticBackgrounds):
         return (synthetic_background(source.renderer, number) for number in numbers_of(source, first, count))
@@ -88,12 +88,12 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
 
 
 def numbers_of(source: SyntheticBackgrounds, first: int, count: int) -> range:
-    """The numbers of scenes ``first`` to ``first + count``, as far as there are so many."""
+    """The numbers of scenes ``first`` to ``first + count``, as far as they exist."""
     return range(first, min(source.scenes, first + count))
 
 
 def middle_square(image: RgbImage, size_px: int) -> RgbImage:
-    """S×S×3 uint8: the largest square in the middle, in its own size where that is smaller."""
+    """S×S×3 uint8: the largest square in the middle. It is not enlarged."""
     height, width = image.shape[:2]
     side = min(height, width)
     square = Square(left=(width - side) // 2, top=(height - side) // 2, side=side)
@@ -101,10 +101,10 @@ def middle_square(image: RgbImage, size_px: int) -> RgbImage:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """What is named as a JPEG or PNG there, in order.
+    """The files with a JPEG or PNG name, in order.
 
     Raises:
-        InputError: When the folder is missing.
+        InputError: If the folder is missing.
     """
     if not folder.is_dir():
         raise InputError(folder, "it is no folder; name one that holds images")

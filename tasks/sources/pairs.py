@@ -1,4 +1,4 @@
-"""Sources of image pairs: a folder of them, a clip's triplets, the studio's shots without their truth."""
+"""Read image pairs: from a folder, from a clip's triplets, or from synthetic samples without their truth."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -30,7 +30,7 @@ PAIR_PARTS = ("source", "ground_truth")
 
 
 class ImageLimits(BaseModel):
-    """What images read from files may be, and what is guessed of their camera."""
+    """The limits of images read from files, and the assumptions about their camera."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +56,7 @@ class ImageLimits(BaseModel):
 
 
 class FolderPairs(ImageLimits):
-    """A folder with source/ and ground_truth/, files of one stem belonging together."""
+    """A folder with source/ and ground_truth/. Files with the same stem belong together."""
 
     kind: Literal["folder"] = "folder"
     longer_side_px: int = Field(
@@ -65,7 +65,7 @@ class FolderPairs(ImageLimits):
 
 
 class ClipPairs(BaseModel):
-    """A fixed-camera video: its frames, and what is behind what moves."""
+    """A fixed-camera video: its frames, and the background behind what moves."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,7 +79,7 @@ class ClipPairs(BaseModel):
 
 
 class SyntheticPairs(BaseModel):
-    """The studio's shots, with what it knows of them or as plain images."""
+    """Synthetic samples, with their exact truth or as plain images."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -96,10 +96,10 @@ PairSource = Annotated[FolderPairs | ClipPairs | SyntheticPairs, Field(discrimin
 
 
 def count_pairs(source: PairSource) -> int | None:
-    """How many pairs or rejects a source gives; None where only reading it tells.
+    """The number of pairs and rejects that a source gives. None if only reading it tells.
 
     Raises:
-        InputError: When the folder or one of its two parts is missing.
+        InputError: If the folder or one of its two parts is missing.
     """
     if isinstance(source, SyntheticPairs):
         return source.count
@@ -107,10 +107,10 @@ def count_pairs(source: PairSource) -> int | None:
 
 
 def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> Iterator[ImagePair | Reject]:
-    """Pairs ``first`` to ``first + count`` of a source (None: all that follow), rejects among them.
+    """Pairs ``first`` to ``first + count`` of a source (None: all the rest), including rejects.
 
     Raises:
-        InputError: When the source as a whole cannot be read.
+        InputError: If the source cannot be read at all.
     """
     if isinstance(source, SyntheticPairs):
         return (_pair_of_sample(source.renderer, number) for number in numbers_of(source, first, count))
@@ -123,12 +123,14 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
 
 
 def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
-    """The numbers of shots ``first`` to ``first + count``, as far as there are so many."""
-    return range(first, source.count if count is None else min(source.count, first + count))
+    """The numbers of samples ``first`` to ``first + count``, as far as they exist."""
+    return range(
+        first, source.count if count is None else min(source.count, first + count)
+    )
 
 
 def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
-    """H×W×3 uint8 whose longer side has at most so many pixels."""
+    """H×W×3 uint8, reduced until the longer side has at most this number of pixels."""
     share = longer_side_px / max(image.shape[:2])
     if share >= 1:
         return image

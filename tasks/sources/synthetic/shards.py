@@ -1,4 +1,4 @@
-"""Film the studio: shots become shards of triplets, or of pool items with their truth kept apart."""
+"""Render synthetic samples into shards: triplets, or pool items with their truth kept apart."""
 
 from collections.abc import Iterator
 from functools import cache, partial
@@ -23,17 +23,17 @@ from tasks.storage.workspace import Workspace
 
 
 class RenderWork(ShardWork):
-    """One shard of studio shots."""
+    """The input of one shard of synthetic samples."""
 
     stage: Literal["triplets", "pool"]
-    """``pool`` writes two shards: the items, and apart from them their truth, for the oracle only."""
+    """``pool`` writes two shards: the items, and separately their truth, for the oracle only."""
     renderer: SyntheticConfig
     first: int = Field(ge=0)
     count: int = Field(ge=1)
 
 
 def render(workspace: Workspace, work: RenderWork) -> ShardRef:
-    """Render the shots and write their shard (and before it, for a pool, the truth's).
+    """Render the samples and write their shard. For a pool, write the shard of truth first.
 
     Returns:
         The shard of triplets or of pool items.
@@ -68,5 +68,5 @@ def render(workspace: Workspace, work: RenderWork) -> ShardRef:
     **RETRY_LOST_NETWORK,
 )
 def render_shard(workspace: Workspace, work: RenderWork) -> ShardRef:
-    """One shard of studio shots."""
+    """Make one shard of synthetic samples."""
     return run_shard(INLINE, workspace, "render", work.digest, render, work)
