@@ -168,7 +168,7 @@ def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
             projection_class_embeddings_input_dim=32 + 6 * 8,
         )
         prompt = Prompt(hidden=torch.randn(1, 2, 32), pooled=torch.randn(1, 32))
-    # Prediction of x0 learns faster than prediction of noise at this size (decision 0003).
+    # At this size prediction of x0 learns faster than prediction of noise (decision 0003 chooses it).
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
