@@ -1,4 +1,4 @@
-"""The automation that brings crashed runs back; made once, however often it is registered."""
+"""Register the Prefect automation that starts crashed runs again. Repeated registration changes nothing."""
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
@@ -44,7 +44,7 @@ def crashed_to_retry(starts: int) -> AutomationCore:
 
 
 def make_automations(client: SyncPrefectClient, starts: int = ReaperConfig().starts) -> None:
-    """Registers the automation, or brings the one there is up to date."""
+    """Register the automation, or update the existing one."""
     wanted = crashed_to_retry(starts)
     present = client.read_automations_by_name(BRING_BACK)
     for automation in present:
