@@ -2,7 +2,7 @@
 
 Prefect lets an event wait up to 15 minutes for the event before it. It remembers in memory which events it
 has seen. A restarted server remembers none. The first state change of each run then waited for one from
-before the restart, all later ones waited for that one, and no automation reacted to a crash.
+before the restart. All later changes waited for that one. No automation reacted to a crash.
 `PREFECT_SERVER_EVENTS_CAUSAL_ORDERING` names this module.
 """
 

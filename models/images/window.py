@@ -94,8 +94,8 @@ def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow)
     """Apply a change found at work size to the whole image.
 
     The change is resized and added. The image therefore keeps its own detail where a shadow or a colour cast
-    goes. At the mask (softly, 2 work pixels beyond it) the source is first replaced by the work-size image,
-    because the detail there belongs to the object and must go as well.
+    goes. At the mask (softly, 2 work pixels beyond it) the work-size image first replaces the source. The
+    detail there belongs to the object and must go as well.
 
     Args:
         source: H×W×3 uint8, the whole image.

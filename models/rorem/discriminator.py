@@ -1,8 +1,8 @@
 """Score removals with RORem's discriminator: the inpainting U-Net's down and mid blocks, LoRA, a small head.
 
-The input, at timestep 0 and with the prompt in use, is the REMOVAL's latent, the mask at latent size, and the
-UNMASKED source's latent (papers.md, fact 5). The output is one logit. Its sigmoid, calibrated on held-out
-reviews, is the probability of a YES.
+The input is the REMOVAL's latent, the mask at latent size, and the UNMASKED source's latent (papers.md, fact
+5). The timestep is 0 and the prompt is the one in use. The output is one logit. Its sigmoid, calibrated on
+held-out reviews, is the probability of a YES.
 """
 
 import copy
