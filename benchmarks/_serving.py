@@ -31,7 +31,12 @@ _MARKS: dict[Victim, str] = {
 """Parts of the command lines of our processes. A flow's process is known by its run."""
 _STARTUP_SECONDS = 600
 _LOOK_SECONDS = 0.5
-_REAPER = {"listen_seconds": 50, "pending_seconds": 240, "crashed_seconds": 30, "starts": 1000}
+_REAPER = {
+    "heartbeat_window_seconds": 50,
+    "pending_seconds": 240,
+    "crashed_seconds": 30,
+    "max_restarts": 1000,
+}
 """Shorter than in daily use, so that a hundred kills fit into hours. Heartbeats come every 30 s."""
 _REAPER_EVERY_SECONDS = 120
 

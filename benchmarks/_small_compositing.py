@@ -22,10 +22,10 @@ def small_compositing(folder: Path) -> CompositingConfig:
         workspace=folder,
         pairs=(SyntheticPairs(studio=_SYNTHETIC, shots=240),),
         backgrounds=(SyntheticBackgrounds(studio=_SYNTHETIC, scenes=120),),
-        draws=900,
+        attempts=900,
         shard_pairs=40,
         shard_backgrounds=20,
-        shard_draws=150,
+        shard_attempts=150,
         add_to_pool=True,
     )
 

@@ -31,7 +31,7 @@ def small_cycle(folder: Path) -> CycleConfig:
         initialisation=TrainingConfig(steps=20, learning_rate=6e-4, checkpoint_every=2),
         retraining=TrainingConfig(steps=12, learning_rate=4e-4, checkpoint_every=2),
         discriminator_training=TrainingConfig(steps=12, batch_size=32, checkpoint_every=2),
-        composites=CycleComposites(pairs=30, backgrounds=10, draws=40),
+        composites=CycleComposites(pairs=30, backgrounds=10, attempts=40),
     )
 
 

@@ -124,7 +124,7 @@ def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
 def night_config(place: Path, night: date) -> NightlyCompositingConfig:
     """A nightly run of at least 30 shards."""
     small = small_compositing(place)
-    more = {"night": night, "draws": 1500, "shard_draws": 60}
+    more = {"run_date": night, "attempts": 1500, "shard_attempts": 60}
     return NightlyCompositingConfig.model_validate({**small.model_dump(), **more})
 
 

@@ -1,12 +1,15 @@
 """Measure whether growth and the discriminator help: RORem's cycle against its controls, over several seeds.
 
-All arms of a seed start from one initial remover and use the same number of training steps. ``judged`` is
-RORem. ``nothing`` has no growth. ``unjudged`` takes people's YES, then everything the remover makes.
-``everything`` accepts all without a judgement.
+All arms of a seed start from one initial remover and use the same number of training steps:
+
+- ``discriminator`` is RORem.
+- ``none`` has no growth.
+- ``none_after_humans`` takes people's YES, then everything that the remover makes.
+- ``all`` accepts everything. Nobody chooses.
 
 The default is one seed of one round in two arms, which shows little. Three seeds of two rounds show more.
 
-Run: python -m benchmarks.growth --seeds 0 1 2 --arms judged nothing unjudged
+Run: python -m benchmarks.growth --seeds 0 1 2 --arms discriminator none none_after_humans
 """
 
 import argparse
@@ -26,15 +29,15 @@ from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from data_specs.round import CycleResult
 
-ARMS = ("judged", "nothing", "unjudged", "everything")
+ARMS = ("discriminator", "none", "none_after_humans", "all")
 _CYCLE = """
 import sys
 from flows.rorem.cycle import demo_config
 from flows.runtime.prefect_server import local_prefect
 from flows.rorem.cycle import rorem_cycle
 from pathlib import Path
-workspace, rounds, seed, growth = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-config = demo_config(workspace, rounds, seed).model_copy(update={"growth": growth})
+workspace, rounds, seed, acceptance = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+config = demo_config(workspace, rounds, seed).model_copy(update={"acceptance": acceptance})
 with local_prefect(workspace / "prefect"):
     print(rorem_cycle(config).model_dump_json())
 """
@@ -59,7 +62,7 @@ Job = tuple[int, str, "Future[CycleResult]"]
 def run_seed(folder: Path, seed: int, arms: list[str], rounds: int, pool: ThreadPoolExecutor) -> list[Job]:
     """Make the initial remover once, then run every arm that is not done, in a copy of its workspace."""
     start = folder / f"{seed}-initial"
-    run_cycle(start, 0, seed, "judged")
+    run_cycle(start, 0, seed, "discriminator")
     jobs: list[Job] = []
     for arm in arms:
         workspace = folder / f"{seed}-{arm}"
@@ -92,7 +95,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["judged", "nothing"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["discriminator", "none"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=None, help="Keep the workspaces here.")
     parser.add_argument("--json", action="store_true")
@@ -104,15 +107,15 @@ def main() -> None:
         jobs = [job for start in pending for job in start.result()]
         rows = [row_of(seed, arm, future.result()) for seed, arm, future in jobs]
     gains = {arm: statistics.mean([r["last"] for r in rows if r["arm"] == arm]) for arm in given.arms}
-    others = [rate for arm, rate in gains.items() if arm != "judged"]
-    ratio = gains["judged"] / max(others) if others and max(others) > 0 else None
+    others = [rate for arm, rate in gains.items() if arm != "discriminator"]
+    ratio = gains["discriminator"] / max(others) if others and max(others) > 0 else None
     if given.json:
         print(json.dumps({"ratio": ratio, "mean_last": gains, "rows": rows, "machine": machine()}, indent=1))
         return
     for row in rows:
         rates = f"{row['initial']:.3f} -> {row['last']:.3f}"
-        print(f"seed {row['seed']} {row['arm']:<10} {rates}, kept {row['kept']}")
-    print(f"mean success after the last phase: {gains}; judged / best control = {ratio}; {machine()}")
+        print(f"seed {row['seed']} {row['arm']:<17} {rates}, kept {row['kept']}")
+    print(f"mean success after the last phase: {gains}; discriminator / best control = {ratio}; {machine()}")
 
 
 if __name__ == "__main__":

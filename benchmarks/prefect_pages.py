@@ -76,11 +76,11 @@ def fill(server: Server, workspace: Path) -> dict[str, UUID]:
     }
     few = {"human_items": 20, "automation_items": 20, "calibration_items": 20, "discriminator_test_items": 20}
     wanted: dict[str, dict[str, Any]] = {
-        "rorem-cycle/by-hand": cycle,
+        "rorem-cycle/manual": cycle,
         "nightly-compositing/nightly": {},
         "nightly-candidates/nightly": {"items": 60, "shard_items": 20, "score_threshold": 0.1},
         "retrain/retrain": {"training": cycle["retraining"]},
-        "rorem-round/by-hand": {**sizes, **few, "round": 2, "people": {}},
+        "rorem-round/manual": {**sizes, **few, "round": 2, "human_review": {}},
     }
     return {deployment: run(server, deployment, config) for deployment, config in wanted.items()}
 
@@ -148,7 +148,7 @@ def photograph(server: Server, runs: dict[str, UUID], out: Path) -> None:
         take("run", f"/runs/flow-run/{night}", "Artifacts")
         take("sheet", f"/artifacts/artifact/{sheet.id}")
         take("form", f"/deployments/deployment/{retrain.id}/run")
-        take("waiting", f"/runs/flow-run/{runs['rorem-round/by-hand']}", "Resume")
+        take("waiting", f"/runs/flow-run/{runs['rorem-round/manual']}", "Resume")
         browser.close()
 
 

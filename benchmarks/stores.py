@@ -43,7 +43,7 @@ _SMALL_CYCLE = ("-m", "benchmarks._small_cycle")
 _DEMO = ("-m", "flows.cli.main", "demo", "--rounds", "1", "--workspace")
 _COMMANDS = (
     "doctor", "dataset list", "dataset show", "dataset diff 1 2", "dataset verify", "model list", "metrics",
-    "morning",
+    "report",
 )  # fmt: skip
 
 

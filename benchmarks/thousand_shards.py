@@ -93,8 +93,8 @@ def tiny(place: Path, shards: int) -> CompositingConfig:
         workspace=place,
         pairs=(SyntheticPairs(studio=_SYNTHETIC, shots=40),),
         backgrounds=(SyntheticBackgrounds(studio=_SYNTHETIC, scenes=20),),
-        draws=4 * shards,
-        shard_draws=4,
+        attempts=4 * shards,
+        shard_attempts=4,
     )
 
 

@@ -77,7 +77,7 @@ class MetricLeftOut(BaseModel):
 
     title: str
     reason: str
-    mend: str
+    fix: str
     """How to make it available."""
 
 

@@ -57,6 +57,12 @@ class RejectReason(StrEnum):
     UNKNOWN_CANDIDATE = "no such candidate"
     ANSWERED_OTHERWISE = "answered otherwise before"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "RejectReason | None":
+        """Shards of earlier versions say ``picture`` where the reason says ``image`` now."""
+        words = str(value).replace("picture", "image")
+        return next((reason for reason in cls if reason.value == words), None)
+
 
 class IgnoredReason(StrEnum):
     """Why a source's file or line is neither a sample nor part of one.

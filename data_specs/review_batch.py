@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from data_specs.review import Decision
 
@@ -13,7 +13,10 @@ LeaseState = Literal["live", "answered", "expired", "undone"]
 
 
 class QueuePolicy(BaseModel):
-    """The policy of a batch: how many people see an item, and which items come first."""
+    """The policy of a batch: how many people see an item, and which items come first.
+
+    Ledgers of earlier versions hold policies with ``_share`` in place of ``_fraction``. They can be read too.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,13 +24,18 @@ class QueuePolicy(BaseModel):
         default=2, ge=1, le=20, description="How many people answer an item that is shared, and a gold one."
     )
     overlap_fraction: float = Field(
+        validation_alias=AliasChoices("overlap_fraction", "overlap_share"),
         default=0.05,
         ge=0,
         le=1,
         description="Share of the items that are shared; the others want one answer.",
     )
     gold_fraction: float = Field(
-        default=0.0, ge=0, le=0.5, description="Items with known answers mixed in, as a share of the others."
+        validation_alias=AliasChoices("gold_fraction", "gold_share"),
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Items with known answers mixed in, as a share of the others.",
     )
     order: QueueOrder = Field(
         default="random",
@@ -35,7 +43,11 @@ class QueuePolicy(BaseModel):
         "mixed: mixed_fraction of the items nearest 0.5, spread among the others.",
     )
     mixed_fraction: float = Field(
-        default=0.5, ge=0, le=1, description="Where order is mixed: the share taken by nearness to 0.5."
+        validation_alias=AliasChoices("mixed_fraction", "mixed_share"),
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Where order is mixed: the share taken by nearness to 0.5.",
     )
     lease_seconds: int = Field(
         default=600, ge=10, le=86_400, description="How long an item is kept for the person it was shown to."

@@ -101,7 +101,7 @@ class LossCurve(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """``initialisation``, ``human 1``, ``judge 1`` …"""
+    """``initialisation``, ``human 1``, ``discriminator 1`` …"""
     steps: list[int]
     losses: list[float]
 

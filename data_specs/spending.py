@@ -21,6 +21,6 @@ class Spending(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     what: str
-    """The kind of work: ``propose``, ``judge``, ``train remover`` …"""
+    """The kind of work: ``propose``, ``score``, ``train remover`` …"""
     seconds: Seconds
     recorded_at: AwareDatetime

@@ -12,8 +12,8 @@ from prefect.exceptions import ObjectNotFound
 from data_specs.errors import FlowError
 
 POOLS = ("cpu", "gpu")
-QUEUES = {"keeper": 1, "hand": 2, "night": 3}
-"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what the morning waits for."""
+QUEUES = {"maintenance": 1, "manual": 2, "nightly": 3}
+"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what can wait until morning."""
 PROCESS_TEMPLATE: dict[str, Any] = {
     "job_configuration": {"stream_output": True},
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
@@ -31,7 +31,7 @@ def make_pools(client: SyncPrefectClient) -> None:
     """
     for pool in POOLS:
         try:
-            _mend(client, client.read_work_pool(pool))
+            _repair(client, client.read_work_pool(pool))
         except ObjectNotFound:
             client.create_work_pool(
                 WorkPoolCreate(name=pool, type="process", base_job_template=PROCESS_TEMPLATE)
@@ -43,7 +43,7 @@ def make_pools(client: SyncPrefectClient) -> None:
     client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=max(1, torch.cuda.device_count())))
 
 
-def _mend(client: SyncPrefectClient, pool: WorkPool) -> None:
+def _repair(client: SyncPrefectClient, pool: WorkPool) -> None:
     if pool.type == "process":
         if pool.base_job_template != PROCESS_TEMPLATE:
             client.update_work_pool(pool.name, WorkPoolUpdate(base_job_template=PROCESS_TEMPLATE))

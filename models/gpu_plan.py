@@ -16,7 +16,7 @@ from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import build_full_object_clear
 from models.profiles import Profile
 from models.rorem.discriminator import DiscriminatorNetwork
-from models.training.distributed import RunningConfig, Share, checkpoint_gradients
+from models.training.distributed import DistributedConfig, Share, checkpoint_gradients
 from models.training.loop import TrainingConfig
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from models.training.losses.object_clear import ForegroundBatch, object_clear_loss
@@ -51,7 +51,7 @@ class StepNeeds(NamedTuple):
 def step_needs(
     module: nn.Module,
     loss: Callable[[], Tensor],
-    running: RunningConfig,
+    distributed: DistributedConfig,
     frozen_bytes: int = 0,
     accumulated: bool = False,
 ) -> StepNeeds:
@@ -64,14 +64,14 @@ def step_needs(
         module: Holds the parameters, on "meta". Those with ``requires_grad`` are trained. Do not use the
             module afterwards.
         loss: Computes the loss of one pass over ``micro_batch_size`` samples.
-        running: Precision, optimizer, gradient checkpointing.
+        distributed: Precision, optimizer, gradient checkpointing.
         frozen_bytes: Bytes of parts that ``module`` does not hold.
         accumulated: Whether a step has several passes.
     """
     module.train()
-    if running.gradient_checkpointing:
+    if distributed.gradient_checkpointing:
         checkpoint_gradients(module)
-    forward = _CudaAutocast(module, loss) if running.precision == "bfloat16" else loss
+    forward = _CudaAutocast(module, loss) if distributed.precision == "bfloat16" else loss
     trained = [p for p in module.parameters() if p.requires_grad]
     with FlopCounterMode(display=False) as flops:  # it keeps tensors alive
         forward().backward()
@@ -87,7 +87,7 @@ def step_needs(
         weights=held + frozen_bytes,
         average=4 * numbers,
         gradients=4 * numbers,
-        moments=_MOMENT_BYTES[running.optimizer] * numbers,
+        moments=_MOMENT_BYTES[distributed.optimizer] * numbers,
         activations=max(0, live.most - 4 * numbers),
         flops=flops.get_total_flops(),
     )
@@ -193,7 +193,7 @@ class TrainingPlan(NamedTuple):
     """One training with one way of running it."""
 
     name: str
-    running: RunningConfig
+    distributed: DistributedConfig
     training: TrainingConfig
     needs: StepNeeds
 
@@ -203,7 +203,7 @@ class TrainingPlan(NamedTuple):
 
     def hours(self, gpu: Gpu, count: int) -> float:
         """Hours on ``count`` GPUs at the usual utilisation."""
-        at_once = self.running.micro_batch_size or self.training.batch_size
+        at_once = self.distributed.micro_batch_size or self.training.batch_size
         passes = self.training.batch_size / at_once
         return (
             self.training.steps
@@ -217,7 +217,9 @@ class TrainingPlan(NamedTuple):
         """The plan as a dict, for tables and JSON."""
         return {
             "name": self.name,
-            **self.running.model_dump(include={"micro_batch_size", "optimizer", "gradient_checkpointing"}),
+            **self.distributed.model_dump(
+                include={"micro_batch_size", "optimizer", "gradient_checkpointing"}
+            ),
             "memory_gb": self.needs.total / 1e9,
             "fits": self.fits(gpu),
             "hours": self.hours(gpu, count),
@@ -230,47 +232,47 @@ def full_plans(profile: Profile) -> list[TrainingPlan]:
 
     This runs the losses themselves on "meta" (see ``step_needs``) and takes half a minute.
     """
-    running = profile.running
-    plain = running.model_copy(update={"gradient_checkpointing": False})
-    small = running.model_copy(update={"optimizer": "adamw_8bit"})
+    distributed = profile.distributed
+    plain = distributed.model_copy(update={"gradient_checkpointing": False})
+    small = distributed.model_copy(update={"optimizer": "adamw_8bit"})
     ways = [
-        ("remover", running, profile.remover, _remover),
+        ("remover", distributed, profile.remover, _remover),
         ("remover", small, profile.remover, _remover),
         ("remover", plain, profile.remover, _remover),
-        ("discriminator", running, profile.discriminator, _discriminator),
-        ("object-clear", running, profile.object_clear, _object_clear),
+        ("discriminator", distributed, profile.discriminator, _discriminator),
+        ("object-clear", distributed, profile.object_clear, _object_clear),
     ]
     return [TrainingPlan(name, way, training, needs(profile, way)) for name, way, training, needs in ways]
 
 
-def _remover(profile: Profile, running: RunningConfig) -> StepNeeds:
+def _remover(profile: Profile, distributed: DistributedConfig) -> StepNeeds:
     network = _full_network()
-    source, truth, mask = _batch(running)
+    source, truth, mask = _batch(distributed)
 
     def loss() -> Tensor:
         return remover_loss(network, TripletBatch(source, mask, truth), profile.remover_loss, _share())
 
-    accumulated = _accumulated(profile.remover, running)
-    return step_needs(network.unet, loss, running, _bytes(network.vae), accumulated)
+    accumulated = _accumulated(profile.remover, distributed)
+    return step_needs(network.unet, loss, distributed, _bytes(network.vae), accumulated)
 
 
-def _discriminator(profile: Profile, running: RunningConfig) -> StepNeeds:
+def _discriminator(profile: Profile, distributed: DistributedConfig) -> StepNeeds:
     network = _full_network()
     with torch.device("meta"):
         module = DiscriminatorNetwork(network, profile.discriminator_shape, seed=0)
-    source, removal, mask = _batch(running)
+    source, removal, mask = _batch(distributed)
 
     def loss() -> Tensor:
         label = torch.zeros(len(source), device="meta")
         return discriminator_loss(module, ReviewBatch(source, mask, removal, label), _share())
 
-    accumulated = _accumulated(profile.discriminator, running)
-    return step_needs(module, loss, running, _bytes(network.vae, network.unet), accumulated)
+    accumulated = _accumulated(profile.discriminator, distributed)
+    return step_needs(module, loss, distributed, _bytes(network.vae, network.unet), accumulated)
 
 
-def _object_clear(profile: Profile, running: RunningConfig) -> StepNeeds:
+def _object_clear(profile: Profile, distributed: DistributedConfig) -> StepNeeds:
     network = build_full_object_clear()
-    source, truth, mask = _batch(running)
+    source, truth, mask = _batch(distributed)
 
     def loss() -> Tensor:
         batch = ForegroundBatch(source, mask, truth, mask)
@@ -280,9 +282,9 @@ def _object_clear(profile: Profile, running: RunningConfig) -> StepNeeds:
     with capture_object_attention(network.unet, network.prompt.object_position) as maps:
         frozen, accumulated = (
             _bytes(network.vae, network.image_encoder),
-            _accumulated(profile.object_clear, running),
+            _accumulated(profile.object_clear, distributed),
         )
-        return step_needs(module, loss, running, frozen, accumulated)
+        return step_needs(module, loss, distributed, frozen, accumulated)
 
 
 def _full_network() -> InpaintingNetwork:
@@ -291,19 +293,19 @@ def _full_network() -> InpaintingNetwork:
     return InpaintingNetwork(whole.unet, whole.vae, whole.scheduler, whole.prompt)
 
 
-def _batch(running: RunningConfig) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(distributed: DistributedConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Source and ground truth B×3×512×512 and a mask B×1×512×512, for one pass."""
-    count = running.micro_batch_size or 1
+    count = distributed.micro_batch_size or 1
     images = torch.zeros(count, 3, _SIZE_PX, _SIZE_PX, device="meta")
     return images, images, images[:, :1]
 
 
-def _accumulated(training: TrainingConfig, running: RunningConfig) -> bool:
+def _accumulated(training: TrainingConfig, distributed: DistributedConfig) -> bool:
     """Whether one GPU needs several passes for a step.
 
     More GPUs may need one pass, and a little less memory.
     """
-    return running.micro_batch_size is not None and running.micro_batch_size < training.batch_size
+    return distributed.micro_batch_size is not None and distributed.micro_batch_size < training.batch_size
 
 
 def _share() -> Share:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from models.rorem.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
@@ -35,7 +35,7 @@ class Profile(BaseModel):
     distillation_loss: LcmLossConfig
     lora: LcmLoraConfig
     distilled_sampling: SamplingConfig
-    running: RunningConfig
+    distributed: DistributedConfig
 
 
 _FULL_REMOVER = TrainingConfig(
@@ -67,7 +67,7 @@ PROFILES: dict[ProfileName, Profile] = {
         distillation_loss=LcmLossConfig(guidance_low=0, guidance_high=0, change_weight=3),
         lora=LcmLoraConfig(rank=16),
         distilled_sampling=SamplingConfig(steps=4),
-        running=RunningConfig(),
+        distributed=DistributedConfig(),
     ),
     # Papers.md, facts 5, 6, 8 and 18. Batches are those of the papers' 8 GPUs together. The papers train in
     # fp16. Here it is bfloat16, whose range needs no loss scaling. EMA is NOT PUBLISHED.
@@ -110,7 +110,7 @@ PROFILES: dict[ProfileName, Profile] = {
         distillation_loss=LcmLossConfig(),
         lora=LcmLoraConfig(),
         distilled_sampling=SamplingConfig(steps=4, batch_size=8),
-        running=RunningConfig(
+        distributed=DistributedConfig(
             micro_batch_size=4,
             precision="bfloat16",
             gradient_checkpointing=True,

@@ -154,7 +154,7 @@ def print_comparison(comparison: Comparison) -> None:
             console.print(f"  {sentence}", style="dim")
         console.print()
     for each in comparison.left_out:
-        console.print(shown(f"{each.title} left out: {each.reason}; {each.mend}."))
+        console.print(shown(f"{each.title} left out: {each.reason}; {each.fix}."))
     for reason, number in comparison.rejects.items():
         console.print(f"refused: {number} × {reason}")
     console.print(f"Results: {comparison.results}\nPage: {comparison.report}", soft_wrap=True)

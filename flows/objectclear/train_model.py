@@ -12,7 +12,7 @@ from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from models.objectclear.network import ObjectClearNetwork, build_tiny_object_clear
 from models.profiles import PROFILES
-from models.training.distributed import RunningConfig, first_process_first, is_first_process
+from models.training.distributed import DistributedConfig, first_process_first, is_first_process
 from models.training.loop import Progress, TrainingConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
 from tasks.evaluation.evaluate import evaluate
@@ -59,8 +59,8 @@ class ObjectClearConfig(BaseModel):
         default=PROFILES["tiny"].object_clear_loss,
         description="How one batch is weighed. The paper's mask loss weighs 0.01, over 100,000 steps.",
     )
-    running: RunningConfig = Field(
-        default=RunningConfig(), description="How the network's training runs on these machines."
+    distributed: DistributedConfig = Field(
+        default=DistributedConfig(), description="How the network's training runs on these machines."
     )
     tested: int = Field(default=96, ge=1, description="Unseen studio pairs for the card.")
 
@@ -112,7 +112,7 @@ def make_object_clear(
     told("the network: noise loss and mask loss")
     checkpoint = checkpoint_of(workspace, config)
     train_object_clear(
-        workspace, shards, network, config.training, config.loss, checkpoint, progress, config.running
+        workspace, shards, network, config.training, config.loss, checkpoint, progress, config.distributed
     )
     if not is_first_process():
         return None
@@ -135,7 +135,7 @@ def make_object_clear(
 
 def checkpoint_of(workspace: Workspace, config: ObjectClearConfig) -> Path:
     """Where a training with these settings keeps its state."""
-    facts = config.model_dump_json(exclude={"running"})
+    facts = config.model_dump_json(exclude={"distributed"})
     return workspace.models_dir / f"{derive_key(facts)}.checkpoint.safetensors"
 
 

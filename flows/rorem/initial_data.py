@@ -83,9 +83,9 @@ def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
 def _fill_pool(
     workspace: Workspace, preparation: PreparationSettings, settings: RoundSettings, rounds: int
 ) -> None:
-    """Enough unlabelled items for every phase, and fresh ones to measure the judges on."""
+    """Enough unlabelled items for every phase, and fresh ones to measure the discriminators on."""
     wanted = rounds * (settings.human_items + settings.calibration_items + settings.automation_items)
-    if wanted and settings.growth != "nothing":
+    if wanted and settings.acceptance != "none":
         _render_pool(workspace, preparation, settings.seed, "train", wanted)
         _render_pool(
             workspace, preparation, settings.seed, "validation", rounds * settings.discriminator_test_items
@@ -186,7 +186,7 @@ class CycleComposites(BaseModel):
 
     pairs: int = Field(default=160, ge=1, le=100_000, description="Studio pairs that objects are cut out of.")
     backgrounds: int = Field(default=40, ge=1, le=100_000, description="Empty studio scenes to stand on.")
-    draws: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
+    attempts: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
 
 
 def compositing_config(
@@ -201,12 +201,12 @@ def compositing_config(
         workspace=folder,
         pairs=(SyntheticPairs(studio=captures, shots=sizes.pairs),),
         backgrounds=(SyntheticBackgrounds(studio=plates, scenes=sizes.backgrounds),),
-        draws=sizes.draws,
+        attempts=sizes.attempts,
         image_format="png",
         add_to_pool=True,
         # What is exactly known needs no least size to be seen well.
         plates=PlateConfig(min_side_px=preparation.size_px),
-        compose=ComposeConfig(seed=seed),
+        compositing=ComposeConfig(seed=seed),
     )
 
 

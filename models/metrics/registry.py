@@ -78,8 +78,8 @@ def available_metrics(config: MetricConfig) -> tuple[list[Metric], list[MetricLe
 
 def _left_out(family: _Family, spec: MetricSpec, folder: Path | None) -> MetricLeftOut:
     if folder is None:
-        mend = f"name --metric-weights WEIGHTS, with {family.holds} in WEIGHTS/{family.folder}"
-        return MetricLeftOut(title=spec.title, reason="no metrics' weights were named", mend=mend)
+        fix = f"name --metric-weights WEIGHTS, with {family.holds} in WEIGHTS/{family.folder}"
+        return MetricLeftOut(title=spec.title, reason="no metrics' weights were named", fix=fix)
     return MetricLeftOut(
-        title=spec.title, reason=f"{folder} is not there", mend=f"put {family.holds} there (docs/metrics.md)"
+        title=spec.title, reason=f"{folder} is not there", fix=f"put {family.holds} there (docs/metrics.md)"
     )

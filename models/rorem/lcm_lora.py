@@ -75,7 +75,7 @@ def with_lcm_lora(network: InpaintingNetwork, folder: Path) -> InpaintingNetwork
     """
     path = folder / LORA_FILE
     if not path.is_file():
-        raise ModelError(f"{path}: there is no LoRA here; run `cleanplate train lcm`")
+        raise ModelError(f"{path}: there is no LoRA here; run `cleanplate train distilled`")
     unet = copy.deepcopy(network.unet)
     try:
         with safe_open(path, framework="pt") as file:

@@ -113,7 +113,7 @@ def _way_back(part: nn.Module) -> Callable[[], None]:
 Item = TypeVar("Item")
 
 
-class RunningConfig(BaseModel):
+class DistributedConfig(BaseModel):
     """How a training runs.
 
     Everything except precision and optimizer may change when a training is resumed.
@@ -167,13 +167,13 @@ def is_first_process() -> bool:
     return _processes().is_main_process
 
 
-def refuse_cached_latents(running: RunningConfig, reason: str) -> None:
+def refuse_cached_latents(distributed: DistributedConfig, reason: str) -> None:
     """Refuse cached latents for a training whose images are augmented anew each time.
 
     Raises:
         ModelError: If the config asks for cached latents.
     """
-    if running.cache_latents:
+    if distributed.cache_latents:
         raise ModelError(f"cache_latents cannot be used here: {reason}; set it to false")
 
 
@@ -215,7 +215,7 @@ _WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 """Every process holds the whole network."""
 
 
-def accelerator_for(running: RunningConfig, module: nn.Module) -> Accelerator:
+def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accelerator:
     """Accelerate with the launcher's processes and devices, in this precision and sharding.
 
     Raises:
@@ -223,12 +223,12 @@ def accelerator_for(running: RunningConfig, module: nn.Module) -> Accelerator:
     """
     _processes()
     AcceleratorState._reset_state()  # remove the state of a previous training in this process
-    sharded = running.sharding == "fsdp" and _processes().num_processes > 1
-    if sharded and running.optimizer == "adamw_8bit":
+    sharded = distributed.sharding == "fsdp" and _processes().num_processes > 1
+    if sharded and distributed.optimizer == "adamw_8bit":
         raise ModelError("adamw_8bit cannot be sharded; choose adamw, or sharding none")
     plugin = sharding_plugin(module) if sharded else None
     accelerator = Accelerator(
-        mixed_precision={"float32": "no", "bfloat16": "bf16"}[running.precision],
+        mixed_precision={"float32": "no", "bfloat16": "bf16"}[distributed.precision],
         fsdp_plugin=plugin,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
@@ -242,7 +242,9 @@ def accelerator_for(running: RunningConfig, module: nn.Module) -> Accelerator:
     return accelerator
 
 
-def share_numbers(batch_size: int, accelerator: Accelerator, running: RunningConfig) -> tuple[list[int], int]:
+def share_numbers(
+    batch_size: int, accelerator: Accelerator, distributed: DistributedConfig
+) -> tuple[list[int], int]:
     """This process's slices of a step, one for each pass, and the total number of slices of the batch.
 
     Raises:
@@ -250,18 +252,22 @@ def share_numbers(batch_size: int, accelerator: Accelerator, running: RunningCon
     """
     processes, rank = accelerator.num_processes, accelerator.process_index
     own, left = divmod(batch_size, processes)
-    at_once = own if running.micro_batch_size is None else min(own, running.micro_batch_size)
+    at_once = own if distributed.micro_batch_size is None else min(own, distributed.micro_batch_size)
     if left or own % at_once:
         raise ModelError(
             f"a batch of {batch_size} does not split evenly over {processes} processes with "
-            f"{running.micro_batch_size or own} samples at once; choose another number of either"
+            f"{distributed.micro_batch_size or own} samples at once; choose another number of either"
         )
     passes = own // at_once
     return [number * processes + rank for number in range(passes)], passes * processes
 
 
 def build_optimizer(
-    module: nn.Module, learning_rate: float, weight_decay: float, running: RunningConfig, device: torch.device
+    module: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    distributed: DistributedConfig,
+    device: torch.device,
 ) -> torch.optim.Optimizer:
     """AdamW over the trained parameters.
 
@@ -269,9 +275,9 @@ def build_optimizer(
         ModelError: If the config asks for 8-bit AdamW and bitsandbytes is not installed.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
-    if running.optimizer == "adamw":
+    if distributed.optimizer == "adamw":
         # The fused form is untested on the CPU with sharded tensors.
-        fused = True if device.type == "cuda" or running.sharding == "none" else None
+        fused = True if device.type == "cuda" or distributed.sharding == "none" else None
         return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
     try:
         from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports] - an extra

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from models.training.distributed import (
-    RunningConfig,
+    DistributedConfig,
     Share,
     accelerator_for,
     build_optimizer,
@@ -72,7 +72,7 @@ def train(
     config: TrainingConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> list[float]:
     """Train ``module`` in place. At the end it holds the EMA weights, on its original device.
 
@@ -88,7 +88,7 @@ def train(
         config: Everything that decides the weights.
         checkpoint: Where to keep the state. None keeps none.
         progress: Called after every step, in the first process.
-        running: How the training runs on these machines.
+        distributed: How the training runs on these machines.
 
     Returns:
         The loss of each step, over all processes.
@@ -97,22 +97,22 @@ def train(
         ModelError: If loss or gradient is not finite, the batch cannot be divided evenly, or the checkpoint
             does not fit or cannot be written.
     """
-    running = running or RunningConfig()
+    distributed = distributed or DistributedConfig()
     home = next(module.parameters()).device
-    accelerator = accelerator_for(running, module)
-    numbers, parts = share_numbers(config.batch_size, accelerator, running)
+    accelerator = accelerator_for(distributed, module)
+    numbers, parts = share_numbers(config.batch_size, accelerator, distributed)
     accelerator.gradient_accumulation_steps = len(numbers)
-    if running.gradient_checkpointing:
+    if distributed.gradient_checkpointing:
         checkpoint_gradients(module)
     optimizer = build_optimizer(
-        module, config.learning_rate, config.weight_decay, running, accelerator.device
+        module, config.learning_rate, config.weight_decay, distributed, accelerator.device
     )
     as_it_was = way_back(module)
-    if running.compile:
+    if distributed.compile:
         compile_blocks(module)
     model, prepared = accelerator.prepare(_Step(module, loss_of), optimizer)
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    settings = {**config.model_dump(), **running.model_dump(include={"precision", "optimizer"})}
+    settings = {**config.model_dump(), **distributed.model_dump(include={"precision", "optimizer"})}
     state = TrainingState(named, [p.detach().clone() for p in named.values()], optimizer, 0, [])
     if checkpoint is not None:
         load_checkpoint(checkpoint, state, settings)
@@ -127,13 +127,13 @@ def train(
         due = state.step == config.steps or state.step % config.checkpoint_every == 0
         if checkpoint is not None and due:
             writes = accelerator.is_main_process
-            save_checkpoint(checkpoint, state, settings, running.keep_checkpoints, writes)
+            save_checkpoint(checkpoint, state, settings, distributed.keep_checkpoints, writes)
         if progress is not None and accelerator.is_main_process:
             progress(state.step, config.steps, state.losses[-1])
     with torch.no_grad():
         for parameter, average in zip(named.values(), state.ema, strict=True):
             parameter.copy_(average)
-    if running.compile or running.sharding == "fsdp":
+    if distributed.compile or distributed.sharding == "fsdp":
         as_it_was()
     module.to(home).eval()
     return state.losses

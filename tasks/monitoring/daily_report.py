@@ -1,4 +1,4 @@
-"""The morning's answers, read from the ledger: it knows what ran, whatever became of the runs themselves."""
+"""The daily report, read from the ledger: it knows what ran, whatever became of the runs themselves."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from math import sqrt
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.morning import DailyReport, Drift, NewShards, NewVersion, Prices, WorkDone
+from data_specs.daily_report import DailyReport, Drift, NewShards, NewVersion, Prices, WorkDone
 from data_specs.round import PhaseResult
 from data_specs.shard import FIRST_INDEX
 from data_specs.version import DatasetVersion

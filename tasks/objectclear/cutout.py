@@ -116,7 +116,7 @@ class CutOutWork(SeeingWork):
     @property
     def sees(self) -> bool:
         """See ``SeeingWork.sees``."""
-        return not (isinstance(self.source, SyntheticPairs) and self.source.known)
+        return not (isinstance(self.source, SyntheticPairs) and self.source.use_rendered_truth)
 
 
 def cut_out_pairs(
@@ -149,7 +149,7 @@ def _captured(
 ) -> Iterator[tuple[ImagePair | CapturedPair | None, CapturedPair | Reject]]:
     """Each pair, where it could be read, and what is known of it then."""
     source = work.source
-    if isinstance(source, SyntheticPairs) and source.known:
+    if isinstance(source, SyntheticPairs) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
             shot = as_captured_pair(make_shot(source.studio, number), source.studio.split)
             # Another work may cut the same object, and its cut-out is another sample.

@@ -213,7 +213,7 @@ class PlateWork(SeeingWork):
     @property
     def sees(self) -> bool:
         """See ``SeeingWork.sees``."""
-        return not (isinstance(self.source, SyntheticBackgrounds) and self.source.known)
+        return not (isinstance(self.source, SyntheticBackgrounds) and self.source.use_rendered_truth)
 
 
 def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | None = None) -> ShardResult:
@@ -244,7 +244,7 @@ def _plates(
 ) -> Iterator[tuple[Background | None, Plate | Reject]]:
     """Each background, where it could be read, and what became of it."""
     source = work.source
-    if isinstance(source, SyntheticBackgrounds) and source.known:
+    if isinstance(source, SyntheticBackgrounds) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
             yield (
                 synthetic_background(source.studio, number),

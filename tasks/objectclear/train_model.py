@@ -21,7 +21,7 @@ from models.objectclear.network import ObjectClearNetwork, build_tiny_image_enco
 from models.objectclear.pipeline import denoise
 from models.training.augmentation import ForegroundPair, augmented
 from models.training.distributed import (
-    RunningConfig,
+    DistributedConfig,
     Share,
     refuse_cached_latents,
     to_device,
@@ -54,7 +54,7 @@ def train_object_clear(
     loss: ObjectClearLossConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> list[float]:
     """Train U-Net and object token in place; goes on from the checkpoint after a kill.
 
@@ -66,13 +66,13 @@ def train_object_clear(
         loss: How one batch is weighed.
         checkpoint: Where to keep the state.
         progress: Told of every step.
-        running: How it runs on these machines.
+        distributed: How it runs on these machines.
 
     Returns:
         The loss of each step.
     """
-    running, device = running or RunningConfig(), training_device()
-    refuse_cached_latents(running, "ObjectClear draws another cut and other colours of a pair each time")
+    distributed, device = distributed or DistributedConfig(), training_device()
+    refuse_cached_latents(distributed, "ObjectClear draws another cut and other colours of a pair each time")
     network.to(device)
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
@@ -86,9 +86,9 @@ def train_object_clear(
     ):
         samples = TripletSamples(reader, reader.keys)
         batches = drawn_triplets(
-            samples, [range(len(samples))], config.batch_size, config.seed, running.loader_workers
+            samples, [range(len(samples))], config.batch_size, config.seed, distributed.loader_workers
         )
-        losses = train(trained, loss_of, batches, config, checkpoint, progress, running)
+        losses = train(trained, loss_of, batches, config, checkpoint, progress, distributed)
     network.to("cpu")
     return losses
 

@@ -64,10 +64,10 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
     return len(scores)
 
 
-@task(task_run_name="judge {work.ref.name}", **RETRY_LOST_NETWORK)
+@task(task_run_name="score {work.ref.name}", **RETRY_LOST_NETWORK)
 def score_shard(workspace: Workspace, work: ScoreWork, workers: WorkersConfig = INLINE) -> int:
     """One shard's scores, given by a worker; how many there are."""
-    return run_shard(workers, workspace, "discriminator", work.digest, score, work)
+    return run_shard(workers, workspace, "score", work.digest, score, work)
 
 
 def measure(

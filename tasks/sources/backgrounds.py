@@ -51,7 +51,7 @@ class SyntheticBackgrounds(BaseModel):
     kind: Literal["studio"] = "studio"
     studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
     scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
-    known: bool = Field(
+    use_rendered_truth: bool = Field(
         default=True, description="Take the studio's own ground and depth; if not, perception must find them."
     )
 

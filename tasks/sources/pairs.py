@@ -47,7 +47,7 @@ class ImageLimits(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @field_validator("path")
     @classmethod
@@ -86,7 +86,7 @@ class SyntheticPairs(BaseModel):
     kind: Literal["studio"] = "studio"
     studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
     shots: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
-    known: bool = Field(
+    use_rendered_truth: bool = Field(
         default=True,
         description="Take the studio's own masks, ground and depth; if not, perception must find them.",
     )

@@ -140,7 +140,7 @@ class HighResolutionConfig(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @model_validator(mode="after")
     def _is_in_order(self) -> "HighResolutionConfig":
@@ -245,7 +245,7 @@ def _object_that_fits(
 def _split_of(files: StemFiles, config: HighResolutionConfig) -> Split:
     """By the object's name: its image need not be opened."""
     scene = derive_key("pasted object", files.stem)
-    return split_of_scene(scene, validation=config.validation_fraction, test=config.test_share)
+    return split_of_scene(scene, validation=config.validation_fraction, test=config.test_fraction)
 
 
 def _read_object(files: StemFiles, area_px: float, config: HighResolutionConfig) -> CutObject | None:

@@ -39,7 +39,7 @@ class SplitShares(Protocol):
         ...
 
     @property
-    def test_share(self) -> float:
+    def test_fraction(self) -> float:
         """0..0.5."""
         ...
 
@@ -77,7 +77,7 @@ def new_scene(image: str, lineage: str | None) -> str:
 
 def split_of_new(scene: str, shares: SplitShares) -> Split:
     """The split of a scene that nothing is known of."""
-    return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_share)
+    return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_fraction)
 
 
 def film_of(kind: str, root: Path, name: str) -> str | None:

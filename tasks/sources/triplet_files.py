@@ -39,7 +39,7 @@ class SampleLimits(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @model_validator(mode="after")
     def _areas_are_in_order(self) -> "SampleLimits":

@@ -122,7 +122,7 @@ def _person(connection: sa.Connection, name: str) -> Person:
     query = sa.select(*_PERSON).where(tables.people.c.name == name).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise UnknownKeyError(f"there is no person {name}; `cleanplate review people list` shows them")
+        raise UnknownKeyError(f"there is no person {name}; `cleanplate review reviewers list` shows them")
     return Person(**row)
 
 

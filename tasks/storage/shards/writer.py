@@ -219,6 +219,6 @@ def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:
 
 
 def _same_bytes(present: ShardRef, ref: ShardRef) -> None:
-    """Refuses to mend a shard whose files are gone or cut with anything but its own bytes."""
+    """Refuses to repair a shard whose files are gone or cut with anything but its own bytes."""
     if (present.name, present.sha256, present.index_sha256) != (ref.name, ref.sha256, ref.index_sha256):
         raise ShardError(f"shard {present.name} has lost its files, and its work now gives other bytes")

@@ -59,7 +59,7 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.splitlines()[-1] == f"asked: {len(help_calls())}"
     assert {words[0] for words in help_calls()} == {*(str(each.name) for each in COMMANDS), "--help"}
-    assert ("review", "people", "add", "--help") in help_calls()
+    assert ("review", "reviewers", "add", "--help") in help_calls()
 
 
 def test_every_command_teaches_with_an_example() -> None:

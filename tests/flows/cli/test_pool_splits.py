@@ -72,7 +72,7 @@ def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     done = CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)])
     assert done.exit_code == 0, done.output
     return RoundConfig(
-        workspace=workspace.root, people=QueuePolicy(overlap_fraction=0, gold_fraction=0.1),
+        workspace=workspace.root, human_review=QueuePolicy(overlap_fraction=0, gold_fraction=0.1),
         human_items=HUMAN, automation_items=AUTOMATION, calibration_items=CALIBRATION,
         discriminator_test_items=FRESH, score_threshold=0.2,
         variants=("tight", "dilated", "left", "right"), sampling=SamplingConfig(steps=1),

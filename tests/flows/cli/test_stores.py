@@ -64,7 +64,7 @@ def test_the_command_line_takes_a_buckets_address(
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
-    told("one", "ingest", "studio", "--shots", "6", "--shard-samples", "3")
+    told("one", "ingest", "synthetic", "--count", "6", "--shard-samples", "3")
     verified = told("other", "dataset", "verify")
     assert (verified["shards"], verified["samples"], verified["faults"]) == (2, 6, [])
     assert told("a third", "dataset", "show")["samples"] == 6

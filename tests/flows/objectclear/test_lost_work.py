@@ -151,7 +151,7 @@ def test_composites_cutouts_plates_and_pool_items_are_there_again(tmp_path: Path
     studio = SyntheticConfig(size_px=64, seed=9)
     config = CompositingConfig(
         workspace=place, pairs=(SyntheticPairs(studio=studio, shots=6),), add_to_pool=True, shard_pairs=3,
-        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=4),), draws=4, shard_draws=4,
+        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=4),), attempts=4, shard_attempts=4,
     )  # fmt: skip
     before, keys = objectclear_compositing(config), held(place)
     stages = {ref.stage for ref in Workspace.existing(place).ledger().shards()}

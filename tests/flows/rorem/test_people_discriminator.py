@@ -53,7 +53,7 @@ def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
             connection.exec_driver_sql(f"DELETE FROM shards WHERE name = '{name}'")
     return RoundConfig(
         workspace=workspace.root,
-        people=QueuePolicy(overlap_fraction=0),
+        human_review=QueuePolicy(overlap_fraction=0),
         human_items=ITEMS,
         automation_items=5,
         calibration_items=CALIBRATION,
@@ -135,7 +135,7 @@ def test_an_abandoned_calibration_leaves_the_round_without_a_discriminator(confi
 
 def test_an_abandoned_human_phase_grows_nothing_and_says_so(config: RoundConfig) -> None:
     workspace = Workspace.existing(config.workspace)
-    unjudged = config.model_copy(update={"growth": "unjudged"})
+    unjudged = config.model_copy(update={"acceptance": "none_after_humans"})
     settle(workspace, waits_for(unjudged, "human"), "abandon")
     outcome: RoundOutcome = rorem_round(unjudged)
     assert (outcome.human.result.tested, outcome.human.result.kept) == (ITEMS, 0)
@@ -169,7 +169,7 @@ def test_nobody_is_asked_about_fresh_candidates_whose_truth_is_known(
 @pytest.mark.parametrize("partly_known", ["validation"], indirect=True)
 def test_without_people_what_nobody_knows_is_said(partly_known: tuple[RoundConfig, str]) -> None:
     config, _ = partly_known
-    alone = config.model_copy(update={"people": None})
-    with pytest.raises(FlowError, match=r"nobody knows the truth of \d+ pool items.* name `people`"):
+    alone = config.model_copy(update={"human_review": None})
+    with pytest.raises(FlowError, match=r"nobody knows the truth of \d+ pool items.* name `human_review`"):
         rorem_round(alone)
     assert Workspace.existing(config.workspace).ledger().reviews() == []

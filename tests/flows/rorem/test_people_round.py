@@ -109,7 +109,8 @@ def client(prefect: SimpleNamespace) -> Iterator[SyncPrefectClient]:
 
 def people_config(workspace: Workspace, **changes: Any) -> RoundConfig:
     facts = {
-        "workspace": workspace.root, "people": QueuePolicy(overlap_fraction=0), "growth": "unjudged",
+        "workspace": workspace.root, "human_review": QueuePolicy(overlap_fraction=0),
+        "acceptance": "none_after_humans",
         "human_items": 3, "automation_items": 1, "variants": ("tight", "dilated"), "shard_items": 2,
         "sampling": SamplingConfig(steps=1), "retraining": TrainingConfig(steps=2, batch_size=4),
     }  # fmt: skip

@@ -28,7 +28,7 @@ class Shares(NamedTuple):
     """Of scenes that are held out."""
 
     validation_fraction: float = 0.1
-    test_share: float = 0.1
+    test_fraction: float = 0.1
 
 
 SHARES = Shares()
