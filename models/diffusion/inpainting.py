@@ -84,11 +84,11 @@ class InpaintingNetwork:
         return fingerprint_of(tensors, [self.unet.config, self.vae.config, self.scheduler.config])
 
     def condition(self, count: int, size_px: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """SDXL's conditioning for ``count`` images.
+        """SDXL's conditioning for ``count`` images of ``size_px``×``size_px``.
 
         Returns:
-            The text tokens, and a dict with the pooled text and the size ids. The ids are (original size,
-            crop corner, target size), each as (height, width), as in SDXL.
+            The text tokens, count×T×D. A dict with the pooled text, count×P, and the size ids, count×6. The
+            ids are (original size, crop corner, target size), each as (height, width), as in SDXL.
         """
         ids = self.prompt.pooled.new_tensor([[size_px, size_px, 0, 0, size_px, size_px]])
         added = {"text_embeds": self.prompt.pooled.expand(count, -1), "time_ids": ids.expand(count, -1)}

@@ -27,7 +27,10 @@ def tensor_to_images(tensor: Tensor) -> list[RgbImage]:
 
 
 def indices_by_size(images: Sequence[RgbImage]) -> list[list[int]]:
-    """Group the indices of images by size, in order. The images of one group fit into one tensor."""
+    """Group the indices of images H×W×3 uint8 by size, in order.
+
+    The images of one group fit into one tensor.
+    """
     places: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(images):
         places.setdefault(image.shape, []).append(place)

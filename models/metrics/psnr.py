@@ -16,7 +16,16 @@ CEILING_DB = 60.0
 
 
 def psnr(one: RgbImage, other: RgbImage, where: Mask) -> float:
-    """Peak signal-to-noise ratio in dB over ``where``, at most 60. Also 60 if ``where`` is empty."""
+    """Peak signal-to-noise ratio in dB over a region.
+
+    Args:
+        one: H×W×3 uint8.
+        other: H×W×3 uint8.
+        where: H×W bool, the region.
+
+    Returns:
+        At most 60. Also 60 if the region is empty.
+    """
     if not where.any():
         return CEILING_DB
     squared = (one[where].astype(np.float32) - other[where].astype(np.float32)) ** 2

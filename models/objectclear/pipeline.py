@@ -167,6 +167,7 @@ class ObjectClearPipeline(DiffusionPipeline):
 
         Raises:
             ModelError: If a part is missing or damaged. The message names the folder.
+            TypeError: If another keyword is given.
         """
         folder = Path(pretrained_model_name_or_path)
         dtype = kwargs.pop("torch_dtype", None)
@@ -176,7 +177,11 @@ class ObjectClearPipeline(DiffusionPipeline):
         return pipeline if dtype is None else pipeline.to(dtype)
 
     def save_pretrained(self, save_directory: Any, *unknown: Any, **options: Any) -> None:
-        """Write a folder in diffusers' layout, with safetensors only. No further options are supported."""
+        """Write a folder in diffusers' layout, with safetensors only.
+
+        Raises:
+            TypeError: If anything besides the folder is given.
+        """
         if unknown or options:
             raise TypeError("save_pretrained takes a folder and nothing else; it writes safetensors only")
         self.network.save(Path(save_directory))

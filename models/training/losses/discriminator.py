@@ -28,6 +28,9 @@ def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch, share:
 
     The released script regresses an unbounded softplus to {0, 1} instead (papers.md, fact 5). Colours of
     source and removal are jittered alike, because an object's colour does not decide whether it is gone.
+
+    Returns:
+        Scalar.
     """
     source, removal = _jittered(batch.source, batch.removal, share)
     logits = network(source, batch.mask, removal)

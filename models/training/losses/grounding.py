@@ -38,7 +38,11 @@ class GroundedBatch:
 
 
 def grounding_loss(network: GroundingDinoForObjectDetection, batch: GroundedBatch) -> Tensor:
-    """The sum of the losses of all stages, for each image: a number."""
+    """The sum of the losses of all stages, divided by the number of images.
+
+    Returns:
+        Scalar.
+    """
     found = network(pixel_values=batch.images, **batch.prompts.named())
     proposed = found.enc_outputs_class, found.enc_outputs_coord_logits.sigmoid()
     total = stage_loss(*proposed, batch, network.config, _PROPOSED_BY)

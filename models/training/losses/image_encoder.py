@@ -43,7 +43,11 @@ class ObjectNamer(nn.Module):
 
 
 def naming_loss(namer: ObjectNamer, batch: NamedBatch) -> Tensor:
-    """Cross-entropy of both names, added."""
+    """Cross-entropy of both names, added.
+
+    Returns:
+        Scalar.
+    """
     shape, color = namer(batch.source, batch.mask)
     entropy = nn.functional.cross_entropy
     return entropy(shape, batch.shape) + entropy(color, batch.color)
@@ -51,7 +55,7 @@ def naming_loss(namer: ObjectNamer, batch: NamedBatch) -> Tensor:
 
 @torch.no_grad()
 def naming_accuracy(namer: ObjectNamer, batch: NamedBatch) -> tuple[float, float]:
-    """Fractions of objects whose shape, and whose colour, is named correctly."""
+    """Fractions of objects, 0..1, whose shape, and whose colour, is named correctly."""
     shape, color = namer.eval()(batch.source, batch.mask)
     right = [(shape.argmax(1) == batch.shape), (color.argmax(1) == batch.color)]
     return float(right[0].float().mean()), float(right[1].float().mean())

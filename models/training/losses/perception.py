@@ -24,7 +24,11 @@ class PromptedBatch:
 
 
 def sam_loss(sam: Sam, batch: PromptedBatch) -> Tensor:
-    """SAM's loss: cross-entropy per pixel plus dice, plus the squared error of the IoU that SAM predicts."""
+    """SAM's loss: cross-entropy per pixel plus dice, plus the squared error of the IoU that SAM predicts.
+
+    Returns:
+        Scalar.
+    """
     logits, expected = decode(sam, embed(sam, batch.squares), batch.prompts)
     logits = full_size(logits, batch.masks.shape[-1])
     chance = logits.sigmoid()
@@ -60,6 +64,9 @@ def surface_loss(
 
     transformers compares masks at random points from torch's global generator. It is seeded from
     ``generator`` and restored afterwards.
+
+    Returns:
+        Scalar.
     """
     shown = [torch.unique(classes) for classes in batch.classes]
     masks = [
@@ -89,9 +96,10 @@ class DepthBatch:
 
 
 def inverse_depth_loss(network: DepthAnythingForDepthEstimation, batch: DepthBatch) -> Tensor:
-    """Mean absolute error of depth and of gradients, divided by the mean inverse depth.
+    """Mean absolute error of inverse depth and of its gradients, divided by the mean inverse depth.
 
-    The result has no unit.
+    Returns:
+        Scalar, without unit.
     """
     error = (network(pixel_values=batch.images).predicted_depth - batch.inverse)[:, None]
     level = batch.inverse.mean()
@@ -120,7 +128,11 @@ class BoxBatch:
 
 
 def yolo_loss(network: Any, batch: BoxBatch) -> Tensor:
-    """The sum of the three terms, for each image: a number."""
+    """The sum of ultralytics' three terms, divided by the number of images.
+
+    Returns:
+        Scalar.
+    """
     parts, _ = network.loss(
         {
             "img": batch.squares,
