@@ -1,9 +1,9 @@
 """Time a network's step layer by layer, for machines on which the time of whole steps is too noisy.
 
 A shared host takes its processor away at any time, for milliseconds or seconds. A step of a third of a second
-therefore differs by a tenth from the next. Many of its hundreds of pieces run undisturbed. The pieces cover
-the step without gaps. The sum of their lowest tenths over some hundred rounds is a step without disturbance.
-The sum leaves out any cost that occurs in fewer than nine of ten rounds.
+therefore differs by a tenth from the next. Each of its hundreds of pieces often runs undisturbed. The pieces
+cover the step without gaps. The sum of their 10 % quantiles over some hundred rounds is a step without
+disturbance. The sum leaves out any cost that occurs in fewer than nine of ten rounds.
 """
 
 import time
@@ -50,7 +50,7 @@ class Pieces:
 
 
 def undisturbed(seconds: np.ndarray) -> float:
-    """Steps × pieces → seconds of a step: the sum of the lowest tenths of its pieces."""
+    """Steps × pieces → seconds of a step: the sum of the 10 % quantiles of its pieces."""
     return float(np.quantile(seconds, 0.1, axis=0).sum())
 
 

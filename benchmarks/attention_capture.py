@@ -3,10 +3,10 @@
 Sampling captures the first layer, as `remove` does in its last step. Sampling with every layer has its own
 row. Training captures every layer and runs backward through the mask loss.
 
-`ratio` compares undisturbed steps. Each is the sum of the lowest tenths of its pieces (`_pieces.py`). `whole`
-is the median of the rounds' ratios of whole steps. On a shared machine a step differs by a tenth from the
-next, so `whole` has the larger error, but it hides nothing. Errors are standard errors by resampling of
-networks.
+`ratio` compares undisturbed steps. Each is the sum of the 10 % quantiles of its pieces (`_pieces.py`).
+`whole` is the median of the rounds' ratios of whole steps. On a shared machine a step differs by a tenth from
+the next. `whole` therefore has the larger error, but it hides nothing. Errors are standard errors by
+resampling of networks.
 
 The position of a step's buffers in memory makes it up to a hundredth faster or slower. In a fixed order each
 way would always get the same positions. The ways therefore run in random order, with a buffer of random size

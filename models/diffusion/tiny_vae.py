@@ -44,7 +44,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("analysis", torch.zeros(latent_channels, width))
         self.register_buffer("synthesis", torch.zeros(width, latent_channels))
-        # ModelMixin takes dtype and device from the parameters. This codec trains none, so it holds an empty
+        # ModelMixin takes dtype and device from the parameters. This codec trains none, so it holds a dummy
         # one.
         self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
 
