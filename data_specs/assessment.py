@@ -1,4 +1,4 @@
-"""Say when a removal is a success, and hold its measures against the ground truth."""
+"""Define when a removal is a success, and the measures of one removal against the ground truth."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""`cleanplate serve`: schedules, workers and restarts on this machine, until it is stopped."""
+"""Run `cleanplate serve`: schedules, workers and restarts on this machine, until it is stopped."""
 
 import typer
 from rich.console import Console

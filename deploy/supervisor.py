@@ -1,4 +1,4 @@
-"""Keep processes alive: restart a process that dies, at once at first, then after longer and longer waits."""
+"""Keep processes alive: restart a process that dies, at once at first, then after increasing waits."""
 
 import subprocess
 import sys
