@@ -1,4 +1,4 @@
-"""A compositing run in miniature, as a process of its own: what `kill_resume --flow compositing` kills.
+"""Run a small compositing run as a process: `kill_resume --flow compositing` kills it.
 
 Run: python -m benchmarks._small_compositing FOLDER
 """
@@ -31,7 +31,7 @@ def small_compositing(folder: Path) -> CompositingConfig:
 
 
 def run_small(config: CompositingConfig) -> None:
-    """Runs the flow in its workspace, or goes on with it."""
+    """Run the flow in its workspace, or continue it."""
     with local_prefect(config.workspace / "prefect"):
         print(AT_WORK, flush=True)
         objectclear_compositing(config)

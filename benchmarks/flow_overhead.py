@@ -1,9 +1,12 @@
-"""A flow over shards against the same functions in a plain loop. Asked for: ratio <= 1.05.
+"""Time a flow over shards against the same functions in a plain loop. Goal: ratio <= 1.05.
 
-A shard is 10–30 s of work; Prefect's server is a real one in a process of its own. ``ratio`` is the median
-over the rounds of flow ÷ loop, one after the other.
+A shard takes 10–30 s of work. Prefect's server is a real one in its own process. ``ratio`` is the median over
+the rounds of flow ÷ loop, one after the other.
+
 Run: python -m benchmarks.flow_overhead [--samples 1500] [--shards 2] [--runs 3] [--json]
-Two to four minutes on two quiet cores; `--samples 2500 --shards 3 --runs 4` settles the ratio to a hundredth.
+
+It takes two to four minutes on two idle cores. `--samples 2500 --shards 3 --runs 4` gives the ratio to a
+hundredth.
 """
 
 import argparse
@@ -30,15 +33,15 @@ FLOW, LOOP = "flow over shards", "plain loop"
 
 
 @flow(name="render-shards")
-def film_shards(workspace: Workspace, works: Sequence[RenderWork]) -> None:
-    """A task run a shard, one after the other, as the cycle does it."""
+def render_shards(workspace: Workspace, works: Sequence[RenderWork]) -> None:
+    """Run a task for each shard, one after the other, as the cycle does."""
     for work in works:
         render_shard(workspace, work)
 
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=1500, help="rendered samples a shard")
     parser.add_argument("--shards", type=int, default=2)
@@ -46,7 +49,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    # Prefect is told of a server that does not answer, so that a fresh one of our own is measured.
+    # Prefect gets the address of a server that does not answer, so that a new one of our own is measured.
     os.environ["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
     with (
         tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".flow_overhead-") as folder,
@@ -63,7 +66,7 @@ def main() -> None:
 
 
 def works(samples: int, shards: int) -> list[RenderWork]:
-    """Shards of real work, each of samples of its own."""
+    """Shards of real work, each with its own samples."""
     return [
         RenderWork(
             round=0,
@@ -81,12 +84,15 @@ def _measure(folder: Path, shards: Sequence[RenderWork], runs: int) -> dict[str,
     numbers = itertools.count()
 
     def fresh() -> Workspace:
-        """Nothing is cached here: Prefect's keys and the ledger belong to one workspace."""
+        """A new workspace.
+
+        Prefect's cache keys and the ledger belong to one workspace, so nothing is cached.
+        """
         return Workspace.open(folder / f"workspace-{next(numbers)}")
 
     def as_flow() -> None:
         workspace = fresh()
-        film_shards(workspace, shards)
+        render_shards(workspace, shards)
         shutil.rmtree(workspace.root)
 
     def as_loop() -> None:

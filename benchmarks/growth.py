@@ -1,10 +1,13 @@
-"""Does growth pay, and does the discriminator? RORem's cycle against its controls, over several seeds.
+"""Measure whether growth and the discriminator help: RORem's cycle against its controls, over several seeds.
 
-Arms, all from one initial remover a seed and with the same training steps: ``discriminator`` (RORem),
-``none`` (no growth), ``none_after_humans`` (people's YES, then whatever the remover makes), ``all`` (nobody
-chooses).
+All arms of a seed start from one initial remover and use the same number of training steps:
 
-The default is one seed of one round in two arms, which tells little; three seeds of two rounds tell more.
+- ``discriminator`` is RORem.
+- ``none`` has no growth.
+- ``none_after_humans`` takes people's YES, then everything that the remover makes.
+- ``all`` accepts everything. Nobody chooses.
+
+The default is one seed of one round in two arms, which shows little. Three seeds of two rounds show more.
 
 Run: python -m benchmarks.growth --seeds 0 1 2 --arms discriminator none none_after_humans
 """
@@ -41,11 +44,11 @@ with local_prefect(workspace / "prefect"):
 
 
 _CORES = threading.BoundedSemaphore(2)
-"""Cycles at once: each trains on one thread."""
+"""Cycles at once. Each trains on one thread."""
 
 
 def run_cycle(workspace: Path, rounds: int, seed: int, arm: str) -> CycleResult:
-    """One cycle in a process of its own, on one thread."""
+    """Run one cycle in its own process, on one thread."""
     command = [sys.executable, "-c", _CYCLE, str(workspace), str(rounds), str(seed), arm]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     with _CORES, (workspace.parent / f"{workspace.name}.log").open("wb") as log:
@@ -57,7 +60,7 @@ Job = tuple[int, str, "Future[CycleResult]"]
 
 
 def run_seed(folder: Path, seed: int, arms: list[str], rounds: int, pool: ThreadPoolExecutor) -> list[Job]:
-    """The initial remover once, then every arm in a copy of its workspace; arms not done yet."""
+    """Make the initial remover once, then run every arm that is not done, in a copy of its workspace."""
     start = folder / f"{seed}-initial"
     run_cycle(start, 0, seed, "discriminator")
     jobs: list[Job] = []
@@ -69,7 +72,7 @@ def run_seed(folder: Path, seed: int, arms: list[str], rounds: int, pool: Thread
 
 
 def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
-    """What the table says of one cycle."""
+    """The table's row for one cycle."""
     initial, last = result.phases[1], result.phases[-1]
     return {
         "seed": seed,
@@ -87,7 +90,7 @@ def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
 
 @ends_in_time
 def main() -> None:
-    """Run the seeds two at a time and print the table, or with ``--json`` one object."""
+    """Run the seeds two at a time, and print the table, or one object with ``--json``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""What `compile` makes of the tiny remover's steps: their time, and after how many it pays."""
+"""Measure what `compile` does to the tiny remover's steps: their time, and after how many it pays."""
 
 import argparse
 import copy

@@ -1,4 +1,4 @@
-"""The automation that brings crashed runs back; made once, however often it is registered."""
+"""Register the Prefect automation that starts crashed runs again. Repeated registration changes nothing."""
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
@@ -12,7 +12,7 @@ BRING_BACK = "cleanplate: crashed runs are started again"
 
 
 def crashed_to_retry(max_restarts: int) -> AutomationCore:
-    """A crashed run of ours that has had fewer than ``max_restarts`` starts awaits its retry."""
+    """Build the automation: a crashed run with fewer than ``max_restarts`` starts awaits its retry."""
     return AutomationCore(
         name=BRING_BACK,
         description=f"A run tagged {TAG} that crashed is started again, up to {max_restarts} starts in all.",
@@ -44,7 +44,7 @@ def crashed_to_retry(max_restarts: int) -> AutomationCore:
 
 
 def make_automations(client: SyncPrefectClient, max_restarts: int = ReaperConfig().max_restarts) -> None:
-    """Registers the automation, or brings the one there is up to date."""
+    """Register the automation, or update the existing one."""
     wanted = crashed_to_retry(max_restarts)
     present = client.read_automations_by_name(BRING_BACK)
     for automation in present:

@@ -1,4 +1,4 @@
-"""The work pools and queues that prefect.yaml names; a run's caller chooses no program."""
+"""Create the work pools and queues that prefect.yaml names. A run's caller cannot choose the program."""
 
 from typing import Any
 
@@ -13,21 +13,21 @@ from data_specs.errors import FlowError
 
 POOLS = ("cpu", "gpu")
 QUEUES = {"maintenance": 1, "manual": 2, "nightly": 3}
-"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what the day waits for."""
+"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what can wait until morning."""
 PROCESS_TEMPLATE: dict[str, Any] = {
     "job_configuration": {"stream_output": True},
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
 }
-"""A run's job has nothing to choose: Prefect's own template takes a command, an environment and a folder."""
+"""A run's job has no options. Prefect's own template accepts a command, an environment and a folder."""
 CHOICES = frozenset({"command", "env", "working_dir", "image"})
-"""What would let whoever starts a run choose the program, or what it loads."""
+"""Options with which the caller of a run could choose the program, or what it loads."""
 
 
 def make_pools(client: SyncPrefectClient) -> None:
-    """Process pools for this machine; the gpu pool takes as many runs at once as there are GPUs.
+    """Create process pools for this machine. The gpu pool runs as many runs at once as there are GPUs.
 
     Raises:
-        FlowError: When a pool of another type lets its callers choose the command.
+        FlowError: If a pool of another type lets its callers choose the command.
     """
     for pool in POOLS:
         try:

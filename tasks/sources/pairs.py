@@ -124,9 +124,7 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
 
 def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
     """The numbers of samples ``first`` to ``first + count``, as far as they exist."""
-    return range(
-        first, source.count if count is None else min(source.count, first + count)
-    )
+    return range(first, source.count if count is None else min(source.count, first + count))
 
 
 def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:

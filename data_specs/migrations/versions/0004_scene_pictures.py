@@ -1,4 +1,4 @@
-"""Pictures by what they look like, so that near-equal ones are found and share a scene."""
+"""Perceptual hashes of images. Nearly equal images are found and share a scene."""
 
 import sqlalchemy as sa
 from alembic import op

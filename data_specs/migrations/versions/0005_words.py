@@ -1,4 +1,4 @@
-"""The field's words in what older ledgers hold: image for picture, discriminator for judge."""
+"""Today's words in older ledgers: image for picture, discriminator for judge."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,7 +26,7 @@ def downgrade() -> None:
 
 
 def _move_scenes(table: str, column: str, new_table: str, new_column: str) -> None:
-    """A copy in the same order, for SQLite renames no constraint."""
+    """Copy the table in the same order, because SQLite cannot rename a constraint."""
     op.create_table(
         new_table,
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
@@ -48,7 +48,7 @@ def _move_scenes(table: str, column: str, new_table: str, new_column: str) -> No
 
 
 def _rename(kind: str, new_kind: str, word: str, new_word: str) -> None:
-    """Kinds of models, reasons of rejects, and the outermost keys of what phases recorded."""
+    """Rename kinds of models, reasons of rejects, and the outermost keys of the phases' results."""
     connection = op.get_bind()
     dialect = connection.dialect.name
     for statement in drop_append_only(PROMOTIONS, dialect):
