@@ -106,7 +106,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     last = {each.name: ledger.person_events(each.name)[-1] for each in people}
     if as_json:
         rows = [{**each.model_dump(), "last": last[each.name].model_dump(mode="json")} for each in people]
-        print_json({"people": rows})
+        print_json({"reviewers": rows})
         return
     table = Table("person", "counts", "last", "on", "why", box=None)
     for each in people:

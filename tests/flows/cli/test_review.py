@@ -68,7 +68,7 @@ def test_people_are_invited_and_excluded(run: Run, workspace: Workspace) -> None
     assert run("reviewers", "add", "ana", "--new-token")[0] == 0
     assert workspace.ledger().person_of_token(hash_secret(token)) is None
     assert run("reviewers", "disable", "ana", "--reason", "guesses")[0] == 0
-    (row,) = json.loads(run("reviewers", "list", "--json")[1])["people"]
+    (row,) = json.loads(run("reviewers", "list", "--json")[1])["reviewers"]
     assert (row["excluded"], row["last"]["reason"]) == (True, "guesses")
     assert "guesses" in run("reviewers", "list")[1]
     assert run("reviewers", "enable", "ana", "--reason", "a misunderstanding")[0] == 0
