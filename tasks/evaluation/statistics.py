@@ -76,11 +76,11 @@ def results_bytes(measurements: Sequence[Measurement], rows: Sequence[ImageResul
         metric: pa.array([row.values[metric] for row in rows], pa.float64(), from_pandas=True)
         for metric in measurements[0].metrics
     }
-    judged = {
+    assessed = {
         "success": pa.array([row.success for row in rows], pa.bool_()),
         "seconds": pa.array([row.seconds for row in rows], pa.float64()),
     }
-    table = pa.table({**texts, **judged, **numbers})
+    table = pa.table({**texts, **assessed, **numbers})
     said = json.dumps([each.model_dump(mode="json") for each in measurements])
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({_METADATA: said}), sink, compression="zstd")

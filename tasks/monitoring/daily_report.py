@@ -6,7 +6,7 @@ from math import sqrt
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.morning import DailyReport, Drift, NewShards, NewVersion, Prices, WorkDone
+from data_specs.daily_report import DailyReport, Drift, NewShards, NewVersion, Prices, WorkDone
 from data_specs.round import PhaseResult
 from data_specs.shard import FIRST_INDEX
 from data_specs.version import DatasetVersion

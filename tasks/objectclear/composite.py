@@ -22,7 +22,7 @@ from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.objectclear.blend import ToneConfig, blend, match_tone, visible_masks
 from tasks.objectclear.placement import Placed, PlacementConfig, far_to_near, place
 from tasks.storage.shards import ShardReader, decode_cutout, decode_plate, encode_composite, shadow_class_in
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
 # Composites: cut-outs on a plate, and one composite for each object that can be removed.
@@ -183,7 +183,7 @@ class ComposeWork(ShardWork):
 
 def compose_draws(workspace: Workspace, work: ComposeWork) -> ShardResult:
     """Make each attempt. An attempt without a place or a partner becomes a reject with its reason."""
-    return harvest(workspace, work, "composites", _found(workspace, work))
+    return write_with_rejects(workspace, work, "composites", _found(workspace, work))
 
 
 class _Stock:

@@ -22,9 +22,9 @@ from tasks.objectclear.object_mask import CaptureConfig, capture_pair
 from tasks.objectclear.perception import Perception, SeeingWork, load_perception
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.pairs import PairSource, SyntheticPairs, numbers_of, read_pairs
-from tasks.sources.synthetic.samples import make_shot
+from tasks.sources.synthetic.samples import make_sample
 from tasks.storage.shards import encode_cutout
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
 # Cut-outs: a captured pair becomes an object with its effect, or a reject (papers.md, facts 12 and 13).
@@ -116,7 +116,7 @@ class CutOutWork(SeeingWork):
     @property
     def sees(self) -> bool:
         """See ``SeeingWork.sees``."""
-        return not (isinstance(self.source, SyntheticPairs) and self.source.known)
+        return not (isinstance(self.source, SyntheticPairs) and self.source.use_rendered_truth)
 
 
 def cut_out_pairs(
@@ -141,7 +141,7 @@ def cut_out_pairs(
             else:
                 yield _refused(pair, made)
 
-    return harvest(workspace, work, "cutouts", found())
+    return write_with_rejects(workspace, work, "cutouts", found())
 
 
 def _captured(
@@ -149,11 +149,11 @@ def _captured(
 ) -> Iterator[tuple[ImagePair | CapturedPair | None, CapturedPair | Reject]]:
     """Each pair, if it could be read, and its captured pair or its reject."""
     source = work.source
-    if isinstance(source, SyntheticPairs) and source.known:
+    if isinstance(source, SyntheticPairs) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
-            shot = as_captured_pair(make_shot(source.studio, number), source.studio.split)
+            rendered = as_captured_pair(make_sample(source.renderer, number), source.renderer.split)
             # Another work may cut the same object. Its cut-out is another sample.
-            own = replace(shot, key=derive_key("captured pair", shot.key, work.digest))
+            own = replace(rendered, key=derive_key("captured pair", rendered.key, work.digest))
             yield own, own
         return
     seeing = perception or load_perception(work.perception)

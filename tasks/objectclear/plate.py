@@ -30,7 +30,7 @@ from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.samples import SyntheticConfig, along_axis, empty_scene
 from tasks.sources.synthetic.scene import focal_px
 from tasks.storage.shards import encode_plate
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
 # Plates: an image with its ground and depth becomes a plate, or a reject (papers.md, fact 14).
@@ -92,11 +92,11 @@ def make_plate(
     if min(size) < config.min_side_px:
         detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
         return refused(RejectReason.TOO_SMALL, detail)
-    least = max(1, config.min_ground_fraction * ground.size)
-    if ground.sum() < least:
+    minimum = max(1, config.min_ground_fraction * ground.size)
+    if ground.sum() < minimum:
         return refused(RejectReason.NO_GROUND, f"{ground.mean():.1%} of the image")
     known = ground & np.isfinite(depth) & (depth > 0)
-    if known.sum() < least:
+    if known.sum() < minimum:
         return refused(RejectReason.NO_SCALE, "the ground's depth is unknown")
     return Plate(
         key=derive_key("plate", image, known, depth, focal_px),
@@ -213,7 +213,7 @@ class PlateWork(SeeingWork):
     @property
     def sees(self) -> bool:
         """See ``SeeingWork.sees``."""
-        return not (isinstance(self.source, SyntheticBackgrounds) and self.source.known)
+        return not (isinstance(self.source, SyntheticBackgrounds) and self.source.use_rendered_truth)
 
 
 def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | None = None) -> ShardResult:
@@ -236,7 +236,7 @@ def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | 
             else:
                 yield _refused(background, made)
 
-    return harvest(workspace, work, "plates", found())
+    return write_with_rejects(workspace, work, "plates", found())
 
 
 def _plates(
@@ -244,11 +244,11 @@ def _plates(
 ) -> Iterator[tuple[Background | None, Plate | Reject]]:
     """Each background, if it could be read, and its plate or its reject."""
     source = work.source
-    if isinstance(source, SyntheticBackgrounds) and source.known:
+    if isinstance(source, SyntheticBackgrounds) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
             yield (
-                synthetic_background(source.studio, number),
-                synthetic_plate(source.studio, number, work.limits),
+                synthetic_background(source.renderer, number),
+                synthetic_plate(source.renderer, number, work.limits),
             )
         return
     seeing = perception or load_perception(work.perception)

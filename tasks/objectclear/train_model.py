@@ -21,7 +21,7 @@ from models.objectclear.network import ObjectClearNetwork, build_tiny_image_enco
 from models.objectclear.pipeline import denoise
 from models.training.augmentation import ForegroundPair, augmented
 from models.training.distributed import (
-    RunningConfig,
+    DistributedConfig,
     Share,
     refuse_cached_latents,
     to_device,
@@ -54,7 +54,7 @@ def train_object_clear(
     loss: ObjectClearLossConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> list[float]:
     """Train U-Net and object token in place. Continues from the checkpoint after a kill.
 
@@ -66,13 +66,13 @@ def train_object_clear(
         loss: The weights of the loss.
         checkpoint: The path where the training keeps its state.
         progress: Called after every step.
-        running: How the training runs on this machine.
+        distributed: How the training runs on this machine.
 
     Returns:
         The loss of each step.
     """
-    running, device = running or RunningConfig(), training_device()
-    refuse_cached_latents(running, "ObjectClear draws another cut and other colours of a pair each time")
+    distributed, device = distributed or DistributedConfig(), training_device()
+    refuse_cached_latents(distributed, "ObjectClear draws another cut and other colours of a pair each time")
     network.to(device)
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
@@ -86,9 +86,9 @@ def train_object_clear(
     ):
         samples = TripletSamples(reader, reader.keys)
         batches = drawn_triplets(
-            samples, [range(len(samples))], config.batch_size, config.seed, running.loader_workers
+            samples, [range(len(samples))], config.batch_size, config.seed, distributed.loader_workers
         )
-        losses = train(trained, loss_of, batches, config, checkpoint, progress, running)
+        losses = train(trained, loss_of, batches, config, checkpoint, progress, distributed)
     network.to("cpu")
     return losses
 
@@ -139,14 +139,14 @@ class NamingScore(NamedTuple):
     color_by_chance: float
 
 
-def named_object(shot: SyntheticSample) -> NamedObject:
+def named_object(rendered: SyntheticSample) -> NamedObject:
     """The sample's object. Its colour is read from the image."""
-    red, green, blue = shot.source[shot.mask].mean(axis=0) / 255
+    red, green, blue = rendered.source[rendered.mask].mean(axis=0) / 255
     hue = colorsys.rgb_to_hsv(float(red), float(green), float(blue))[0]
     return NamedObject(
-        source=shot.source,
-        mask=shot.mask,
-        shape=[str(shape) for shape in SHAPES].index(shot.class_name),
+        source=rendered.source,
+        mask=rendered.mask,
+        shape=[str(shape) for shape in SHAPES].index(rendered.class_name),
         color=round(hue * len(HUES)) % len(HUES),
     )
 

@@ -84,14 +84,14 @@ def create_app(
     images = ReviewImages(workspace, ledger)
     prefix = public_url.prefix if public_url else ""
     sessions = Sessions(ledger, limits or RateLimits(), secure, prefix)
-    desk = ReviewService(ledger, images, batch, pages.version, when_complete)
+    service = ReviewService(ledger, images, batch, pages.version, when_complete)
     # A redirect would contain this server's own scheme and host. Behind a proxy the browser uses others.
     app = FastAPI(
         title="cleanplate review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
     _add_refusals(app)
-    _add_api(app, sessions, desk)
-    _add_quality(app, sessions, desk, ledger, pages.version)
+    _add_api(app, sessions, service)
+    _add_quality(app, sessions, service, ledger, pages.version)
     _add_files(app, sessions, pages, images)
     return Guard(app, hosts, public_url)
 
@@ -117,7 +117,7 @@ def _add_refusals(app: FastAPI) -> None:
         )
 
 
-def _add_api(app: FastAPI, sessions: Sessions, desk: ReviewService) -> None:
+def _add_api(app: FastAPI, sessions: Sessions, service: ReviewService) -> None:
     asking = Depends(sessions.asking)
 
     @app.post("/api/session")
@@ -131,34 +131,36 @@ def _add_api(app: FastAPI, sessions: Sessions, desk: ReviewService) -> None:
 
     @app.get("/api/state")
     def state(request: Request, person: Annotated[Person, asking]) -> dict[str, Any]:
-        return {**desk.state(person), "csrf": csrf_of(request.cookies[sessions.cookie])}
+        return {**service.state(person), "csrf": csrf_of(request.cookies[sessions.cookie])}
 
     @app.post("/api/lease")
     def lease(person: Annotated[Person, asking], body: LeaseBody) -> dict[str, Any]:
-        return desk.lease(person, body)
+        return service.lease(person, body)
 
     @app.post("/api/answer")
     def answer(person: Annotated[Person, asking], body: AnswerBody) -> dict[str, Any]:
-        return desk.answer(person, body)
+        return service.answer(person, body)
 
     @app.post("/api/undo")
     def undo(person: Annotated[Person, asking], body: UndoBody) -> dict[str, Any]:
-        return desk.undo(person, body)
+        return service.undo(person, body)
 
 
-def _add_quality(app: FastAPI, sessions: Sessions, desk: ReviewService, ledger: Ledger, version: str) -> None:
+def _add_quality(
+    app: FastAPI, sessions: Sessions, service: ReviewService, ledger: Ledger, version: str
+) -> None:
     signed_in = [Depends(sessions.asking)]
 
     @app.get("/api/quality", dependencies=signed_in)
     def quality() -> ReviewQuality:
-        batch = desk.judged_batch()
+        batch = service.batch_to_show()
         if batch is None:
             raise Refusal(404, "there is no review batch yet; open one with `cleanplate review open`")
         return batch_quality(ledger, batch)
 
     @app.get("/quality", dependencies=signed_in)
     def page() -> HTMLResponse:
-        return HTMLResponse(quality_page(ledger, desk.judged_batch(), version))
+        return HTMLResponse(quality_page(ledger, service.batch_to_show(), version))
 
 
 def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, images: ReviewImages) -> None:

@@ -21,43 +21,43 @@ from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.evaluation.success import assess
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.rorem.propose import propose_candidates
-from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, as_pool_item, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, as_pool_item, make_sample
 from tasks.sources.synthetic.scene import World
 
 EXAMPLES_DIR = Path(__file__).parent / "static" / "examples"
-_SHOTS = 200
+_SAMPLES = 200
 _WORLDS = (World(), World(grounds="textured"))
 _QUALITY = QualityConfig(residual_levels=12)
 """Stricter than the oracle's config: an example must be beyond doubt."""
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Assessed:
     """A candidate beside its truth."""
 
     candidate: Candidate
-    shot: SyntheticSample
+    rendered: SyntheticSample
     found: Assessment
 
     @property
     def painted(self) -> float:
         """Mean grey levels inside the mask between the removal and the nearer of source and truth."""
-        return min(self._distance(self.shot.source, self.shot.mask), self.miss)
+        return min(self._distance(self.rendered.source, self.rendered.mask), self.miss)
 
     @property
     def miss(self) -> float:
         """Mean grey levels inside the mask by which the removal differs from the truth."""
-        return self._distance(self.shot.ground_truth, self.shot.mask)
+        return self._distance(self.rendered.ground_truth, self.rendered.mask)
 
     @property
     def kept(self) -> float:
         """Grey levels inside the mask by which the removal is nearer to the source than to the truth."""
-        return self._kept_in(self.shot.mask)
+        return self._kept_in(self.rendered.mask)
 
     @property
     def effect_kept(self) -> float:
         """The same on the object's shadow or reflection. Minus infinity if it has none."""
-        return self._kept_in(self.shot.effect) if self.shot.effect.any() else -np.inf
+        return self._kept_in(self.rendered.effect) if self.rendered.effect.any() else -np.inf
 
     @property
     def blur(self) -> float:
@@ -70,16 +70,16 @@ class Judged:
         return -self._grain_lost(_border(self.candidate.mask))
 
     def _grain_lost(self, where: Mask) -> float:
-        return float((_grain(self.shot.ground_truth) - _grain(self.candidate.removal))[where].mean())
+        return float((_grain(self.rendered.ground_truth) - _grain(self.candidate.removal))[where].mean())
 
     def _kept_in(self, where: Mask) -> float:
-        return self._distance(self.shot.ground_truth, where) - self._distance(self.shot.source, where)
+        return self._distance(self.rendered.ground_truth, where) - self._distance(self.rendered.source, where)
 
     def _distance(self, other: RgbImage, where: Mask) -> float:
         return float(np.abs(self.candidate.removal.astype(np.float32) - other)[where].mean())
 
 
-Rule = Callable[[Judged], float]
+Rule = Callable[[Assessed], float]
 """How clear an example is. Minus infinity if it is no example of the kind."""
 
 
@@ -92,7 +92,7 @@ RULES: dict[str, Rule] = {
         "", lambda one: one.candidate.mask.sum() - 50 * one.miss - 100 * one.found.residual_px
     ),
     "good-effect": _among(
-        "", lambda one: one.shot.effect.sum() - 20 * one.miss - 100 * one.found.residual_px
+        "", lambda one: one.rendered.effect.sum() - 20 * one.miss - 100 * one.found.residual_px
     ),
     "left-over": _among("left-over", lambda one: one.kept),
     "hallucination": _among("left-over", lambda one: one.painted),
@@ -103,16 +103,18 @@ RULES: dict[str, Rule] = {
 """The rule of each kind. The oracle tells three faults apart. The other three are measured here."""
 
 
-def judged_candidates(remover: InpaintingRemover) -> Iterator[Judged]:
+def assessed_candidates(remover: InpaintingRemover) -> Iterator[Assessed]:
     """Every candidate of the scenes, with its truth."""
     for world in _WORLDS:
         config = SyntheticConfig(world=world, seed=77, split="validation")
-        shots = {shot.key: shot for shot in (make_shot(config, index) for index in range(_SHOTS))}
-        items = [as_pool_item(shot, "validation") for shot in shots.values()]
+        rendered_samples = {
+            rendered.key: rendered for rendered in (make_sample(config, index) for index in range(_SAMPLES))
+        }
+        items = [as_pool_item(rendered, "validation") for rendered in rendered_samples.values()]
         for candidate in propose_candidates(items, remover, ("tight", "dilated", "left", "right")):
-            shot = shots[candidate.item]
-            found = assess(candidate.removal, shot.source, shot.mask, shot.ground_truth, _QUALITY)
-            yield Judged(candidate, shot, found)
+            rendered = rendered_samples[candidate.item]
+            found = assess(candidate.removal, rendered.source, rendered.mask, rendered.ground_truth, _QUALITY)
+            yield Assessed(candidate, rendered, found)
 
 
 def strip(candidate: Candidate) -> RgbImage:
@@ -147,10 +149,10 @@ def main() -> None:
     model = parser.parse_args().model
     cv2.setNumThreads(1)
     removers = (InpaintingRemover(network_at(folder), SamplingConfig()) for folder in (model, BASE_FOLDER))
-    judged = [one for remover in removers for one in judged_candidates(remover)]
+    assessed = [one for remover in removers for one in assessed_candidates(remover)]
     taken: set[str] = set()
     for name, rule in RULES.items():
-        best = max((one for one in judged if one.candidate.item not in taken), key=rule)
+        best = max((one for one in assessed if one.candidate.item not in taken), key=rule)
         taken.add(best.candidate.item)
         path = EXAMPLES_DIR / f"{name}.jpg"
         image = cv2.cvtColor(strip(best.candidate), cv2.COLOR_RGB2BGR)

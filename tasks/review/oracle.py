@@ -88,7 +88,7 @@ def read_truths(workspace: Workspace, refs: Sequence[ShardRef], items: set[str])
         if unknown:
             raise FlowError(
                 f"nobody knows the truth of {len(unknown)} pool items, such as {min(unknown)}, so the oracle "
-                "cannot answer; name `people` in the round's settings, and have them answer"
+                "cannot answer; name `human_review` in the round's settings, and have them answer"
             )
         return {key: decode_triplet(reader.by_key(key)) for key in items}
 

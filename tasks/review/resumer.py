@@ -25,7 +25,7 @@ class Resumer:
         self._noticed = threading.Event()
         self._pending: set[str] = set()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="resumer", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

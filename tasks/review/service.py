@@ -178,7 +178,7 @@ class ReviewService:
             lease = self._ledger.undo(body.event, person.name, datetime.now(UTC))
         return {"item": self._item(lease)}
 
-    def judged_batch(self) -> str | None:
+    def batch_to_show(self) -> str | None:
         """The batch whose quality is shown: the one asked about, or the newest."""
         newest = [each.name for each in self._ledger.batches()][-1:]
         return next(iter([*self._batches(), *newest]), None)

@@ -10,7 +10,7 @@ from data_specs.keys import derive_key
 from data_specs.work import RemoverRef
 from models.rorem.lcm_lora import LcmLoraConfig, save_lora, student_of, with_lcm_lora
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import RunningConfig, Share, first_process_first, training_device
+from models.training.distributed import DistributedConfig, Share, first_process_first, training_device
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
 from models.training.losses.remover import LatentBatch, TripletBatch
@@ -58,7 +58,7 @@ def distil_remover(
     workspace: Workspace,
     work: Distillation,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> Trained:
     """Train a LoRA that does the teacher's work in a few steps. Continues from its checkpoint after a kill.
 
@@ -70,7 +70,7 @@ def distil_remover(
     known = known_training(workspace, work)
     if known is not None:
         return known
-    running = running or RunningConfig()
+    distributed = distributed or DistributedConfig()
     teacher = network_at(workspace.fetched(work.parent.folder)).to(training_device())
     student = student_of(teacher.unet, work.lora, work.training.seed)
 
@@ -82,9 +82,9 @@ def distil_remover(
         with_lcm_lora(teacher, folder / LORA_FOLDER).save(folder)
 
     with version_reader(workspace, work.version) as (reader, samples):
-        batches = remover_batches(workspace, reader, samples, work.training, running, teacher.vae)
+        batches = remover_batches(workspace, reader, samples, work.training, distributed, teacher.vae)
         checkpoint = checkpoint_of(workspace, work)
-        losses = train(student, loss_of, batches, work.training, checkpoint, progress, running)
+        losses = train(student, loss_of, batches, work.training, checkpoint, progress, distributed)
     for network in (teacher, student):
         cast(Any, network).to("cpu")
     with first_process_first():

@@ -64,10 +64,10 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
     return len(scores)
 
 
-@task(task_run_name="judge {work.ref.name}", **RETRY_LOST_NETWORK)
+@task(task_run_name="score {work.ref.name}", **RETRY_LOST_NETWORK)
 def score_shard(workspace: Workspace, work: ScoreWork, workers: WorkersConfig = INLINE) -> int:
     """Score one shard in a worker and return the number of candidates."""
-    return run_shard(workers, workspace, "discriminator", work.digest, score, work)
+    return run_shard(workers, workspace, "score", work.digest, score, work)
 
 
 def measure(

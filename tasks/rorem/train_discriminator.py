@@ -21,7 +21,7 @@ from models.rorem.discriminator import (
     load_discriminator,
 )
 from models.training.distributed import (
-    RunningConfig,
+    DistributedConfig,
     Share,
     first_process_first,
     refuse_cached_latents,
@@ -133,7 +133,7 @@ def train_from_reviews(
     workspace: Workspace,
     work: DiscriminatorTraining,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> TrainedDiscriminator:
     """Train on the reviews in the ledger. Continues from its checkpoint after a kill.
 
@@ -154,20 +154,20 @@ def train_from_reviews(
             raise FlowError(
                 "too few items are answered to train the discriminator and to calibrate it; review more items"
             )
-        running = running or RunningConfig()
-        refuse_cached_latents(running, "the discriminator draws other colours of a candidate each time")
+        distributed = distributed or DistributedConfig()
+        refuse_cached_latents(distributed, "the discriminator draws other colours of a candidate each time")
         network = network_at(workspace.fetched(work.backbone.folder))
         module = DiscriminatorNetwork(network, work.discriminator, work.training.seed)
         network.to(training_device())
         samples, groups = _drawn_from(reader, [answers[i] for i in fitting])
         batches = review_batches(
-            samples, groups, work.training.batch_size, work.training.seed, running.loader_workers
+            samples, groups, work.training.batch_size, work.training.seed, distributed.loader_workers
         )
 
         def loss_of(batch: ReviewBatch, share: Share) -> torch.Tensor:
             return discriminator_loss(module, batch, share)
 
-        losses = train(module, loss_of, batches, work.training, checkpoint, progress, running)
+        losses = train(module, loss_of, batches, work.training, checkpoint, progress, distributed)
         with first_process_first():
             known = _known(workspace, phase, checkpoint)
             if known is not None:

@@ -14,7 +14,7 @@ from data_specs.keys import derive_key
 from data_specs.version import VersionSample
 from data_specs.work import RemoverRef
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import RunningConfig, Share, first_process_first, training_device
+from models.training.distributed import DistributedConfig, Share, first_process_first, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.execution import INLINE, run_shard
@@ -104,7 +104,7 @@ def train_remover(
     workspace: Workspace,
     work: RemoverTraining,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> Trained:
     """Fine-tune the parent on the version. Continues from its checkpoint after a kill.
 
@@ -116,16 +116,16 @@ def train_remover(
     known = known_training(workspace, work)
     if known is not None:
         return known
-    running = running or RunningConfig()
+    distributed = distributed or DistributedConfig()
     network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
 
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
         return remover_loss(network, batch, work.loss, share)
 
     with version_reader(workspace, work.version) as (reader, samples):
-        batches = remover_batches(workspace, reader, samples, work.training, running, network.vae)
+        batches = remover_batches(workspace, reader, samples, work.training, distributed, network.vae)
         checkpoint = checkpoint_of(workspace, work)
-        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, running)
+        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, distributed)
     network.to("cpu")
     with first_process_first():
         return known_training(workspace, work) or keep_trained(workspace, work, network.save, losses)
@@ -147,7 +147,7 @@ def remover_batches(
     reader: ShardReader,
     samples: Sequence[VersionSample],
     training: TrainingConfig,
-    running: RunningConfig,
+    distributed: DistributedConfig,
     vae: Any,
 ) -> BatchesFrom:
     """Batches of a version's training triplets. If these have several sizes, each batch has one size.
@@ -163,8 +163,8 @@ def remover_batches(
     keys, groups = training_groups(samples)
     triplets, buckets = TripletSamples(reader, keys), size_buckets(reader, keys)
     drawn_from = groups if len(buckets) == 1 else SizeBuckets(buckets)
-    draws = (drawn_from, training.batch_size, training.seed, running.loader_workers)
-    if not running.cache_latents:
+    draws = (drawn_from, training.batch_size, training.seed, distributed.loader_workers)
+    if not distributed.cache_latents:
         return triplet_batches(triplets, *draws)
     digests = {name: workspace.ledger().shard(name).sha256 for name in {each.shard for each in samples}}
     origins = {each.key: digests[each.shard] for each in samples}

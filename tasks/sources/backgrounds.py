@@ -16,7 +16,7 @@ from tasks.sources.clip.clip import ClipConfig, clip_scene
 from tasks.sources.image_files import RejectedImage, path_inside, read_image
 from tasks.sources.image_ops import Square, cut_image
 from tasks.sources.pairs import ImageLimits
-from tasks.sources.scenes import by_pixels, film_of
+from tasks.sources.scenes import by_pixels, sequence_of
 from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.samples import SyntheticConfig, empty_scene
 from tasks.sources.synthetic.scene import focal_px
@@ -48,11 +48,12 @@ class SyntheticBackgrounds(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["studio"] = "studio"
-    studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
+    kind: Literal["synthetic"] = "synthetic"
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
     scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
-    known: bool = Field(
-        default=True, description="Take the studio's own ground and depth; if not, perception must find them."
+    use_rendered_truth: bool = Field(
+        default=True,
+        description="Take the renderer's own ground and depth; if not, perception must find them.",
     )
 
 
@@ -79,7 +80,7 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
         InputError: If the source cannot be read at all.
     """
     if isinstance(source, SyntheticBackgrounds):
-        return (synthetic_background(source.studio, number) for number in numbers_of(source, first, count))
+        return (synthetic_background(source.renderer, number) for number in numbers_of(source, first, count))
     if isinstance(source, ClipBackground):
         return islice((_of_clip(each) for each in (source,)), first, first + count)
     paths = images_in(source.path)[first : first + count]
@@ -120,7 +121,7 @@ def _of_file(path: Path, source: FolderBackgrounds) -> Background | Reject:
     except RejectedImage as error:
         return error.as_reject("backgrounds", path.name)
     image = middle_square(whole, source.size_px)
-    scene, split = by_pixels(path, whole, source, film_of("backgrounds", source.path, path.name))
+    scene, split = by_pixels(path, whole, source, sequence_of("backgrounds", source.path, path.name))
     return Background(
         scene=scene,
         split=split,

@@ -177,8 +177,8 @@ def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask,
     levels = _single_channel(path, _decode(path, facts))
     mask = levels > 127
     if not mask.any():
-        greatest = int(levels.max())
-        detail = f"its greatest level is {greatest}, the object is marked by 255" if greatest else ""
+        maximum = int(levels.max())
+        detail = f"its greatest level is {maximum}, the object is marked by 255" if maximum else ""
         raise RejectedImage(path, RejectReason.MASK_EMPTY, detail)
     if mask.all():
         raise RejectedImage(path, RejectReason.MASK_FULL)

@@ -28,7 +28,7 @@ from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
 from tasks.sources.image_files import RejectedImage, check_same_size, path_inside, read_image, read_mask
 from tasks.sources.image_ops import cut_image
-from tasks.sources.scenes import SceneChoice, by_pixels, film_of
+from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
 from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
 
 BODY_PARTS = (
@@ -207,8 +207,8 @@ def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: Scene
     square = sample_square(image_path, image, mask, config)
     source = cut_image(image, square, config.size_px)
     small_mask = sample_mask(mask_path, mask, square, config)
-    film = film_of("pool", config.path, row.image_file)
-    scene, split = scenes(image_path, image, config, film)
+    sequence = sequence_of("pool", config.path, row.image_file)
+    scene, split = scenes(image_path, image, config, sequence)
     return PoolItem(
         key=derive_key("pool", source, small_mask, class_name),
         scene=scene,

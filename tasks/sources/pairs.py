@@ -22,8 +22,8 @@ from tasks.sources.image_files import (
     path_inside,
     read_image,
 )
-from tasks.sources.scenes import by_pixels, film_of
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.scenes import by_pixels, sequence_of
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 PAIR_PARTS = ("source", "ground_truth")
@@ -47,7 +47,7 @@ class ImageLimits(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @field_validator("path")
     @classmethod
@@ -83,12 +83,12 @@ class SyntheticPairs(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["studio"] = "studio"
-    studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
-    shots: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
-    known: bool = Field(
+    kind: Literal["synthetic"] = "synthetic"
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
+    count: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
+    use_rendered_truth: bool = Field(
         default=True,
-        description="Take the studio's own masks, ground and depth; if not, perception must find them.",
+        description="Take the renderer's own masks, ground and depth; if not, perception must find them.",
     )
 
 
@@ -102,7 +102,7 @@ def count_pairs(source: PairSource) -> int | None:
         InputError: If the folder or one of its two parts is missing.
     """
     if isinstance(source, SyntheticPairs):
-        return source.shots
+        return source.count
     return len(list(files_of_stems(source.path, PAIR_PARTS))) if isinstance(source, FolderPairs) else None
 
 
@@ -113,7 +113,7 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
         InputError: If the source cannot be read at all.
     """
     if isinstance(source, SyntheticPairs):
-        return (_of_shot(source.studio, number) for number in numbers_of(source, first, count))
+        return (_pair_of_sample(source.renderer, number) for number in numbers_of(source, first, count))
     stop = None if count is None else first + count
     if isinstance(source, FolderPairs):
         records = islice(files_of_stems(source.path, PAIR_PARTS), first, stop)
@@ -124,7 +124,7 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
 
 def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
     """The numbers of samples ``first`` to ``first + count``, as far as they exist."""
-    return range(first, source.shots if count is None else min(source.shots, first + count))
+    return range(first, source.count if count is None else min(source.count, first + count))
 
 
 def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
@@ -136,16 +136,16 @@ def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _of_shot(config: SyntheticConfig, number: int) -> ImagePair:
-    shot = make_shot(config, number)
+def _pair_of_sample(config: SyntheticConfig, number: int) -> ImagePair:
+    rendered = make_sample(config, number)
     return ImagePair(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=config.split,
-        origin=shot.origin,
-        source=shot.source,
-        ground_truth=shot.ground_truth,
-        focal_px=shot.focal_px,
+        origin=rendered.origin,
+        source=rendered.source,
+        ground_truth=rendered.ground_truth,
+        focal_px=rendered.focal_px,
     )
 
 
@@ -157,7 +157,7 @@ def _of_files(files: StemFiles, source: FolderPairs) -> ImagePair | Reject:
     except RejectedImage as error:
         return error.as_reject("pairs", files.stem)
     scene, split = by_pixels(
-        paths[1], without, source, film_of("pairs", source.path, files.names["ground_truth"])
+        paths[1], without, source, sequence_of("pairs", source.path, files.names["ground_truth"])
     )
     with_object, without = (reduced(each, source.longer_side_px) for each in (with_object, without))
     return ImagePair(

@@ -29,7 +29,7 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.image_ops import Square, cut_image
-from tasks.sources.scenes import SceneChoice, by_pixels, film_of
+from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 # Paste an object on an image: cut it out, reduce it, place it, and soften its edge.
@@ -140,7 +140,7 @@ class HighResolutionConfig(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @model_validator(mode="after")
     def _is_in_order(self) -> "HighResolutionConfig":
@@ -184,7 +184,7 @@ def _triplet(
     )
     size_px = _largest_size(path, whole, config)
     identity = image_hash(whole)
-    scene, split = scenes(path, whole, config, film_of(KIND, config.path, path.name))
+    scene, split = scenes(path, whole, config, sequence_of(KIND, config.path, path.name))
     rng = np.random.default_rng(int(derive_key("pasted", identity, config.seed)[:15], 16))
     ground_truth = cut_image(whole, _square(whole, rng), size_px)
     stem, cut = _object_that_fits(path, objects, split, size_px, config, rng)
@@ -245,7 +245,7 @@ def _object_that_fits(
 def _split_of(files: StemFiles, config: HighResolutionConfig) -> Split:
     """The split, from the object's name. Its image need not be opened."""
     scene = derive_key("pasted object", files.stem)
-    return split_of_scene(scene, validation=config.validation_fraction, test=config.test_share)
+    return split_of_scene(scene, validation=config.validation_fraction, test=config.test_fraction)
 
 
 def _read_object(files: StemFiles, area_px: float, config: HighResolutionConfig) -> CutObject | None:

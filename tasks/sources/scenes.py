@@ -40,7 +40,7 @@ class SplitShares(Protocol):
         ...
 
     @property
-    def test_share(self) -> float:
+    def test_fraction(self) -> float:
         """0..0.5."""
         ...
 
@@ -78,10 +78,10 @@ def new_scene(image: str, lineage: str | None) -> str:
 
 def split_of_new(scene: str, shares: SplitShares) -> Split:
     """The split of an unknown scene."""
-    return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_share)
+    return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_fraction)
 
 
-def film_of(kind: str, root: Path, name: str) -> str | None:
+def sequence_of(kind: str, root: Path, name: str) -> str | None:
     """The key of the video whose frame a file is, by its name. None if the name is not that of a frame.
 
     Args:

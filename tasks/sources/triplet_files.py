@@ -22,7 +22,7 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.image_ops import Square, cut_image, cut_mask, square_about
-from tasks.sources.scenes import SceneChoice, by_pixels, film_of
+from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
 
 
 class SampleLimits(BaseModel):
@@ -39,7 +39,7 @@ class SampleLimits(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @model_validator(mode="after")
     def _areas_are_in_order(self) -> "SampleLimits":
@@ -112,7 +112,7 @@ def _read_triplet(
     small_truth = cut_image(ground_truth, square, limits.size_px)
     small_mask = sample_mask(mask_path, mask, square, limits)
     if record.scene is None:
-        lineage = film_of(kind, root, record.ground_truth)
+        lineage = sequence_of(kind, root, record.ground_truth)
     else:
         lineage = derive_key("scene", kind, root.name, record.scene)
     scene, split = scenes(truth_path, ground_truth, limits, lineage)

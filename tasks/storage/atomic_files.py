@@ -150,7 +150,7 @@ def free_bytes(place: Path) -> int:
 
 def disk_full(place: Path, min_bytes: int = _FULL_BYTES) -> DiskFullError:
     """The error that says how much is free, and how much is needed at least."""
-    free, least = (number / 1e6 for number in (free_bytes(place), min_bytes))
+    free, minimum = (number / 1e6 for number in (free_bytes(place), min_bytes))
     return DiskFullError(
-        place, f"the disk is full, {free:.1f} MB are free and {least:.0f} MB are needed at least"
+        place, f"the disk is full, {free:.1f} MB are free and {minimum:.0f} MB are needed at least"
     )

@@ -80,7 +80,7 @@ class SyntheticSample:
     """Radians to the sun (0 = away from the camera, growing to the right). None = overcast."""
 
 
-def make_shot(config: SyntheticConfig, index: int) -> SyntheticSample:
+def make_sample(config: SyntheticConfig, index: int) -> SyntheticSample:
     """Sample ``index`` of a config. The same config and index give the same sample."""
     for attempt in range(100):
         seed = int(derive_key("studio", config.split, config.seed, index, attempt)[:15], 16)
@@ -88,7 +88,7 @@ def make_shot(config: SyntheticConfig, index: int) -> SyntheticSample:
         sight = look(scene, config.size_px)
         target = _pick_target(sight, seed)
         if target is not None:
-            return _shoot(config, index, sight, target)
+            return _render_sample(config, index, sight, target)
     raise AssertionError("a hundred scenes in a row show no object large enough")
 
 
@@ -98,7 +98,7 @@ def _pick_target(sight: Sight, seed: int) -> int | None:
     return large[seed % len(large)] if large else None
 
 
-def _shoot(config: SyntheticConfig, index: int, sight: Sight, target: int) -> SyntheticSample:
+def _render_sample(config: SyntheticConfig, index: int, sight: Sight, target: int) -> SyntheticSample:
     scene, everything = sight.scene, all_solids(sight.scene)
     light = expose(sight, everything - {target} if config.copy_paste else everything)
     rendering = rendering_of(sight, light)
@@ -131,36 +131,36 @@ def _darkening(source: RgbImage, ground_truth: RgbImage) -> Alpha:
     return np.clip(alpha.mean(axis=2), 0, 1).astype(np.float32)
 
 
-def as_triplet(shot: SyntheticSample, split: Split) -> Triplet:
+def as_triplet(rendered: SyntheticSample, split: Split) -> Triplet:
     """The synthetic sample as a training or test sample."""
     return Triplet(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=split,
-        origin=shot.origin,
-        source=shot.source,
-        mask=shot.mask,
-        ground_truth=shot.ground_truth,
+        origin=rendered.origin,
+        source=rendered.source,
+        mask=rendered.mask,
+        ground_truth=rendered.ground_truth,
     )
 
 
-def as_pool_item(shot: SyntheticSample, split: Split) -> PoolItem:
+def as_pool_item(rendered: SyntheticSample, split: Split) -> PoolItem:
     """The synthetic sample as an unlabelled image, without its ground truth."""
     return PoolItem(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=split,
-        origin=shot.origin,
-        class_name=shot.class_name,
-        source=shot.source,
-        mask=shot.mask,
+        origin=rendered.origin,
+        class_name=rendered.class_name,
+        source=rendered.source,
+        mask=rendered.mask,
     )
 
 
 def synthetic_triplets(config: SyntheticConfig, indices: range) -> Iterator[Triplet]:
     """The triplets of samples ``indices``."""
     for index in indices:
-        yield as_triplet(make_shot(config, index), config.split)
+        yield as_triplet(make_sample(config, index), config.split)
 
 
 # Empty scenes: nothing stands on the ground.

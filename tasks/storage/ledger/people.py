@@ -38,7 +38,7 @@ class PeopleLedger(LedgerBase):
             connection.execute(_of(name).values(token_hash=token_hash))
             _record(connection, name, "token replaced", "", now)
 
-    def exclude_person(self, name: str, reason: str, now: datetime) -> None:
+    def disable_person(self, name: str, reason: str, now: datetime) -> None:
         """Disable a person: their answers count in no decision, and their items return to the queue.
 
         Raises:
@@ -46,7 +46,7 @@ class PeopleLedger(LedgerBase):
         """
         self._set_excluded(name, True, reason, now)
 
-    def readmit_person(self, name: str, reason: str, now: datetime) -> None:
+    def enable_person(self, name: str, reason: str, now: datetime) -> None:
         """Enable a person again: their answers count again.
 
         Raises:
@@ -122,7 +122,7 @@ def _person(connection: sa.Connection, name: str) -> Person:
     query = sa.select(*_PERSON).where(tables.people.c.name == name).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise UnknownKeyError(f"there is no person {name}; `cleanplate review people list` shows them")
+        raise UnknownKeyError(f"there is no person {name}; `cleanplate review reviewers list` shows them")
     return Person(**row)
 
 

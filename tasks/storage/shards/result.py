@@ -47,7 +47,7 @@ class ShardResult(BaseModel):
     """Number of kept samples by heading and value."""
 
 
-def harvest(
+def write_with_rejects(
     workspace: Workspace, work: ShardWork, stage: Stage, found: Iterable[Kept | RefusedSample | Reject]
 ) -> ShardResult:
     """Write the shard of kept samples, the rejects, and some of their images. Nothing is done twice.

@@ -195,9 +195,9 @@ def train_grounding_dino(
         network = tiny_grounding_dino(len(tokenizer))
     see_as_mask2former(network, SHIPPED / "mask2former")
     preparation = GroundingDinoImageProcessorPil(size={"height": TINY_PX, "width": TINY_PX})
-    studio = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
-    images = [*studio, *clip_images("train")]
-    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(images))]
+    synthetic = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
+    images = [*synthetic, *clip_images("train")]
+    groups = [range(len(synthetic))] * _SYNTHETIC_FRACTION + [range(len(synthetic), len(images))]
 
     def collated(draws: list[tuple[SeenImage, bool]], rng: np.random.Generator) -> GroundedBatch:
         squares, asked, image_of, phrase_of, boxes = [], [], [], [], []
@@ -255,9 +255,9 @@ def see_as_mask2former(network: GroundingDinoForObjectDetection, weights: Path) 
 def measure_grounding_dino(folder: Path, scenes: int) -> dict[str, float]:
     """Boxes at IoU 0.5 for all words at once, as for YOLO, and for one phrase alone."""
     detector = GroundingDinoDetector(GroundingDinoConfig(weights=folder))
-    studio = [synthetic_image(index, "measure") for index in range(scenes)]
+    synthetic = [synthetic_image(index, "measure") for index in range(scenes)]
     figures: dict[str, float] = {}
-    for of, images in {"studio": studio, "person": list(clip_images("measure"))}.items():
+    for of, images in {"studio": synthetic, "person": list(clip_images("measure"))}.items():
         found = {**box_score(detector, images)._asdict(), "blind_recall": blind_recall(images)}
         figures |= {f"{of} {figure}": value for figure, value in found.items()}
-    return figures | open_score(folder, studio)
+    return figures | open_score(folder, synthetic)

@@ -64,10 +64,10 @@ def train_sam(
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         sam = build_sam(_SIZES)
-    studio = _asked(synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES))
+    synthetic = _asked(synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES))
     people = _asked(clip_images("train"))
-    objects = [*studio, *people]
-    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(objects))]
+    objects = [*synthetic, *people]
+    groups = [range(len(synthetic))] * _SYNTHETIC_FRACTION + [range(len(synthetic), len(objects))]
 
     def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[PromptedBatch]:
         order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
@@ -85,9 +85,9 @@ def train_sam(
 def measure_sam(folder: Path, scenes: int) -> dict[str, float]:
     """Mean mask IoU on ``scenes`` unseen synthetic scenes and on the clip's test block, with baselines."""
     segmenter = SamSegmenter(SamConfig(weights=folder))
-    studio = mask_score(segmenter, (synthetic_image(index, "measure") for index in range(scenes)))
+    synthetic = mask_score(segmenter, (synthetic_image(index, "measure") for index in range(scenes)))
     people = mask_score(segmenter, clip_images("measure"))
-    named = {"studio": studio, "person": people}
+    named = {"studio": synthetic, "person": people}
     return {
         f"{of} {figure}": value for of, score in named.items() for figure, value in score._asdict().items()
     }

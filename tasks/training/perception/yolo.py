@@ -45,9 +45,9 @@ def train_yolo(
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = build_yolo("tiny", len(CLASSES))
-    studio = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
-    images = [*studio, *clip_images("train")]
-    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(images))]
+    synthetic = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
+    images = [*synthetic, *clip_images("train")]
+    groups = [range(len(synthetic))] * _SYNTHETIC_FRACTION + [range(len(synthetic), len(images))]
 
     def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[BoxBatch]:
         order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
