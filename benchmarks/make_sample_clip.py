@@ -1,4 +1,4 @@
-"""Make the shipped sample clip: ``python -m tasks.sources.make_sample_clip vtest.avi pedestrians.mp4``.
+"""Make the shipped sample clip: ``python -m benchmarks.make_sample_clip vtest.avi pedestrians.mp4``.
 
 Every second frame at 480×360, so that the file stays below 3 MB and cv2's wheel reads it anywhere.
 """
