@@ -77,8 +77,8 @@ def test_the_nights_seed_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_sentences_quoted_are_said_by_the_code() -> None:
     code = "".join(
         re.sub(r'"\s*\n\s*f?"', "", path.read_text())
-        for package in ("tasks", "flows")
-        for path in (ROOT / package).rglob("*.py")
+        for room in ("tasks", "flows")
+        for path in (ROOT / room).rglob("*.py")
     )
     for said in (
         "no discriminator is trained yet, so they wait for people",
