@@ -19,7 +19,7 @@ COMMANDS = sorted(
         for part in line.split("&&")
     }
 )
-SHELL = {"git", "cd", "source", "pip", "uv", "accelerate"}
+SHELL = {"git", "cd", "source", "pip", "uv", "accelerate", "hf"}
 """Programs whose options are not looked at here."""
 
 
@@ -53,6 +53,9 @@ def check(command: str) -> None:
         known = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, check=False)
         if known.returncode:
             raise ValueError(known.stderr.decode())
+    elif words[0] == "python" and words[1].endswith(".py"):
+        if not (ROOT / words[1]).is_file():
+            raise ValueError(f"there is no {words[1]}")
     elif words == ["pre-commit", "install"] or words[0] in SHELL:
         return
     else:
