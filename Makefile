@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 # What `make demo` needs, and what the tests need besides.
 CORE_STAMP := $(VENV)/.installed
 STAMP := $(VENV)/.installed-dev
-ROOMS := data_specs models tasks flows deploy benchmarks tests
+PACKAGES := data_specs models tasks flows deploy benchmarks tests
+# The pages whose prose is checked.
+PAGES := README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md deploy/README.md docs
 
 # A clean environment without extras, for the two targets that prove that the core is enough.
 CLEAN := .venv-core
@@ -24,17 +26,18 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow test-core test-wheel format map clean
+.PHONY: help demo test check slow test-core test-wheel docs format map clean
 
 help:
 	@echo "make demo        run the whole cycle on the sample clip and write report.html"
 	@echo "make test        check the code, then run every test but the slow ones"
-	@echo "make check       formatting, lint, types, one-way rooms, declared packages"
+	@echo "make check       formatting, lint, types, order of imports, declared packages, prose"
 	@echo "make slow        the tests that take minutes"
 	@echo "make test-core   tests in an environment without extras"
 	@echo "make test-wheel  build the wheel and use it there, away from this folder"
-	@echo "make format      mend formatting and what lint can mend"
-	@echo "make map         rewrite the README's map from each file's first line"
+	@echo "make docs        build the pages into site/, strictly and offline"
+	@echo "make format      repair formatting and what lint can repair"
+	@echo "make map         write docs/development/code-map.md from each file's first line"
 	@echo "make clean       remove what was built, the virtual environments too"
 	@echo
 	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu installs torch without CUDA,"
@@ -53,6 +56,8 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/deptry data_specs models tasks flows deploy
 	$(BIN)/deptry tests benchmarks --ignore DEP002,DEP004
+	$(BIN)/python tests/prose.py $(PAGES)
+	$(BIN)/proselint --config .proselintrc.json check $(PAGES)
 
 slow: $(STAMP)
 	$(THREADS) $(BIN)/python -m pytest -m slow
@@ -69,16 +74,19 @@ test-wheel: $(CLEAN_STAMP) $(STAMP)
 	$(CLEAN)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps dist/*.whl
 	CLEANPLATE_CLEAN=$(CLEAN) $(THREADS) $(BIN)/python -m pytest tests/deploy/test_installed.py
 
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 map: $(STAMP)
-	$(BIN)/python tests/readme_map.py
+	$(BIN)/python tests/code_map.py
 
 clean:
-	rm -rf $(VENV) $(CLEAN) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find $(ROOMS) -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(CLEAN) build dist *.egg-info site .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(PACKAGES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on PATH is not yet a Python that runs (version managers leave shims), so each is asked.
 FIND_PYTHON = for name in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python; do \
@@ -103,7 +111,7 @@ $(CORE_STAMP): pyproject.toml constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt
 	$(call make_venv,$(VENV))
-	@$(BIN)/python $(PIP_INSTALL) -e '.[dev,yolo]'
+	@$(BIN)/python $(PIP_INSTALL) -e '.[dev,docs,yolo]'
 	@touch $(CORE_STAMP) $@
 
 $(CLEAN_STAMP): pyproject.toml constraints.txt

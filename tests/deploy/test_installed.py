@@ -26,7 +26,7 @@ if "CLEANPLATE_CLEAN" not in os.environ:
 
 ROOT = Path(__file__).resolve().parents[2]
 CLEAN = Path(os.environ["CLEANPLATE_CLEAN"]).absolute()
-ROOMS = ("data_specs", "models", "tasks", "flows", "deploy")
+PACKAGES = ("data_specs", "models", "tasks", "flows", "deploy")
 EXTRA_MODULES = ("ultralytics", "ray", "psycopg", "bitsandbytes", "pytest", "nltk")
 DEPLOYMENTS = safe_load((ROOT / "deploy" / "prefect.yaml").read_text())["deployments"]
 INSTALL_YOLO = "`pip install 'cleanplate[yolo]'` brings it (AGPL-3.0)"
@@ -73,7 +73,7 @@ def test_the_environment_has_the_wheel_and_no_extra(home: Path) -> None:
     code = (
         "import json, importlib\n"
         "from importlib.util import find_spec\n"
-        f"places = [importlib.import_module(room).__file__ for room in {ROOMS}]\n"
+        f"places = [importlib.import_module(package).__file__ for package in {PACKAGES}]\n"
         f"print(json.dumps([places, [name for name in {EXTRA_MODULES} if find_spec(name)]]))"
     )
     places, extras = json.loads(well(run(home, "python", "-c", code)))
@@ -81,8 +81,8 @@ def test_the_environment_has_the_wheel_and_no_extra(home: Path) -> None:
     assert all(Path(place).is_relative_to(CLEAN) for place in places)
 
 
-def test_the_wheel_carries_every_file_of_the_rooms(home: Path) -> None:
-    command = ["git", "ls-files", "--", *ROOMS]
+def test_the_wheel_carries_every_file_of_the_packages(home: Path) -> None:
+    command = ["git", "ls-files", "--", *PACKAGES]
     tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     code = "from importlib.metadata import files; print(*files('cleanplate'), sep='\\n')"
     carried = set(well(run(home, "python", "-c", code)).splitlines())

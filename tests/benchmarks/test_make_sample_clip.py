@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import pytest
 
+from benchmarks.make_sample_clip import make_sample_clip
 from data_specs.errors import InputError
 from tasks.sources.clip.clip import SAMPLE_CLIP
-from tasks.sources.make_sample_clip import make_sample_clip
 
 
 def test_it_halves_the_frames_and_writes_a_readable_clip(tmp_path: Path) -> None:

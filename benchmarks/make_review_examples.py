@@ -1,4 +1,4 @@
-"""Make the review guide's example images: `python -m tasks.review.make_examples MODEL_FOLDER`.
+"""Make the review guide's example images: `python -m benchmarks.make_review_examples MODEL_FOLDER`.
 
 The examples are real candidates of a trained remover (``models/HASH`` of a demo's workspace) and of the
 shipped base model, on synthetic scenes that no model trains on. The exact truth scores them. The clearest
@@ -24,7 +24,7 @@ from tasks.rorem.propose import propose_candidates
 from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, as_pool_item, make_sample
 from tasks.sources.synthetic.scene import World
 
-EXAMPLES_DIR = Path(__file__).parent / "static" / "examples"
+EXAMPLES_DIR = Path(__file__).parents[1] / "tasks/review/static/examples"
 _SAMPLES = 200
 _WORLDS = (World(), World(grounds="textured"))
 _QUALITY = QualityConfig(residual_levels=12)

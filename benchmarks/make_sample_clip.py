@@ -1,4 +1,4 @@
-"""Make the shipped sample clip: ``python -m tasks.sources.make_sample_clip vtest.avi pedestrians.mp4``.
+"""Make the shipped sample clip: ``python -m benchmarks.make_sample_clip vtest.avi pedestrians.mp4``.
 
 It keeps every second frame at 480×360. The file stays below 3 MB, and every build of cv2 can read it.
 """
