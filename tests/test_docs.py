@@ -18,8 +18,6 @@ PROSE = runpy.run_path(str(ROOT / "tests" / "prose.py"))
 NOT_REWRITTEN = {
     "README.md",
     "deploy/README.md",
-    "docs/composites.md",
-    "docs/metrics.md",
     "docs/prefect.md",
     "docs/runbook.md",
     "docs/stores.md",
