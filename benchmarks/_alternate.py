@@ -1,4 +1,4 @@
-"""Measures several ways of doing one thing in alternation, so that a busy machine is unfair to none."""
+"""Time several ways of doing one thing in alternation, so that a busy machine affects all of them equally."""
 
 import json
 import statistics
@@ -16,9 +16,9 @@ def alternate(
 ) -> dict[str, list[float]]:
     """Seconds of each run of each way, after one run of each that is not counted.
 
-    Every round does each way once; odd rounds in reverse order. With ``time.process_time`` as clock the
-    seconds are one core's, whatever else the machine does. Each run is told on standard error; round 0 is
-    the one that is not counted.
+    Every round runs each way once, odd rounds in reverse order. With ``time.process_time`` as clock the
+    seconds are those of one core, whatever else the machine does. Each run is reported on standard error.
+    Round 0 is the one that is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(runs + 1):
@@ -33,10 +33,10 @@ def alternate(
 
 
 def ratio_of(seconds: Mapping[str, list[float]], of: str, to: str) -> dict[str, Any]:
-    """How many times the speed of ``to`` the way ``of`` has, round by round.
+    """How many times as fast the way ``of`` is as ``to``, round by round.
 
     Returns:
-        ``ratio`` (median over the rounds), ``ratio_low`` and ``ratio_high`` (least and greatest).
+        ``ratio`` (median over the rounds), ``ratio_low`` and ``ratio_high`` (minimum and maximum).
     """
     ratios = [slow / fast for fast, slow in zip(seconds[of], seconds[to], strict=True)]
     return {"ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios)}
@@ -45,14 +45,14 @@ def ratio_of(seconds: Mapping[str, list[float]], of: str, to: str) -> dict[str, 
 def report(
     title: str, seconds: Mapping[str, list[float]], items: int, figures: Mapping[str, Any], as_json: bool
 ) -> None:
-    """Prints a table for people, or one JSON object.
+    """Print a table, or one JSON object.
 
     Args:
         title: What was measured.
-        seconds: As `alternate` gave them.
-        items: How many items each run handled; gives items a second.
-        figures: What the benchmark is asked for, ``ratio`` among them.
-        as_json: Whether a machine reads it.
+        seconds: From `alternate`.
+        items: Number of items in each run, for items per second.
+        figures: The benchmark's results, ``ratio`` among them.
+        as_json: Whether to print JSON.
     """
     ways = {
         name: {

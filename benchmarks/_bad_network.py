@@ -1,4 +1,4 @@
-"""A bad network between a client and a server: a TCP proxy that delays, cuts and refuses, by a seed."""
+"""Simulate a bad network between client and server: a TCP proxy that delays, cuts and refuses, by a seed."""
 
 import random
 import socket
@@ -11,15 +11,15 @@ _PIECE_BYTES = 16_384
 
 
 class BadNetwork:
-    """Forwards 127.0.0.1:``port`` to a server; what it does to connections may be changed at any time."""
+    """Forwards 127.0.0.1:``port`` to a server. Its treatment of connections can be changed at any time."""
 
     def __init__(self, server_port: int, seed: int = 0) -> None:
         self.cut_chance = 0.0
-        """Of cutting the connection, at every piece of 16 kB at most, either way."""
+        """Probability of cutting the connection, at every piece of at most 16 kB, in both directions."""
         self.delay_s = 0.0
-        """Before every piece."""
+        """Delay before every piece, in seconds."""
         self.down = False
-        """Whether every connection is cut, and none is taken."""
+        """Whether every connection is cut and none is accepted."""
         self.cuts = 0
         self._server_port = server_port
         self._random = random.Random(seed)
@@ -28,9 +28,9 @@ class BadNetwork:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Takes no more connections."""
-        with suppress(OSError):  # It may be closed already.
-            self._listener.shutdown(socket.SHUT_RDWR)  # Wakes the thread that waits in accept().
+        """Accept no more connections."""
+        with suppress(OSError):  # It may already be closed.
+            self._listener.shutdown(socket.SHUT_RDWR)  # Wake the thread that waits in accept().
         self._listener.close()
 
     def _serve(self) -> None:
@@ -66,7 +66,7 @@ class BadNetwork:
 
 @contextmanager
 def bad_network(server_port: int, seed: int = 0) -> Iterator[BadNetwork]:
-    """A proxy that is good until told otherwise."""
+    """A proxy that forwards everything until its attributes are changed."""
     network = BadNetwork(server_port, seed)
     try:
         yield network

@@ -1,4 +1,4 @@
-"""What `benchmarks/composite.py` composes: encoded plates and cut-outs of 512 px, and draws of them."""
+"""Make the inputs of `benchmarks/composite.py`: encoded plates and cut-outs of 512 px, and attempts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from tasks.objectclear.composite import ComposeConfig, Parts, choose_parts, comp
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.plate import PlateConfig, synthetic_plate
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.sources.synthetic.scene import World
 from tasks.storage.shards import decode_cutout, decode_plate, encode_cutout, encode_plate
 
@@ -25,19 +25,19 @@ SYNTHETIC = SyntheticConfig(
 CONFIG = ComposeConfig(seed=1)
 TWO_FRACTION = 0.5
 _GRAIN = 2.0
-"""Levels of grain on the plates: without it they would cost the codec less than photographs do."""
+"""Levels of grain on the plates. Without it the codec would need less time than for photographs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stock:
-    """Parts as they lie in shards."""
+    """Parts in their stored form."""
 
     plates: list[EncodedSample]
     cutouts: list[EncodedSample]
     classes: list[ShadowClass]
 
     def parts_of(self, draw: int) -> Parts | Reject:
-        """Which parts a draw gets."""
+        """The parts of an attempt."""
         rng = np.random.default_rng([CONFIG.seed, draw])
         return choose_parts(rng, len(self.plates), self.classes, TWO_FRACTION)
 
@@ -48,15 +48,15 @@ class Stock:
         ]
 
     def composed(self, draw: int) -> list[Composite]:
-        """The product's way from shard bytes to composites; empty where the draw is refused."""
+        """The product's path from shard bytes to composites. Empty if the attempt is refused."""
         parts = self.parts_of(draw)
         made = parts if isinstance(parts, Reject) else compose(CONFIG, draw, *self.decoded(parts))
         return [] if isinstance(made, Reject) else made
 
 
 def make_stock(plates: int = 16, shots: int = 60) -> Stock:
-    """Films the studio and cuts out what it shows."""
-    made = [cut_out(as_captured_pair(make_shot(SYNTHETIC, number), "train")) for number in range(shots)]
+    """Render synthetic scenes and cut out their objects."""
+    made = [cut_out(as_captured_pair(make_sample(SYNTHETIC, number), "train")) for number in range(shots)]
     cutouts = [each for each in made if isinstance(each, Cutout)]
     return Stock(
         plates=[encode_plate(plate, "jpeg") for plate in _grainy_plates(plates)],

@@ -1,4 +1,4 @@
-"""All that a workspace holds, in a form two workspaces can be compared by: no times, no folders' names."""
+"""List everything in a workspace for comparison with another one, without times and folder names."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ from data_specs.ledger import UtcTime, metadata
 from tasks.storage.workspace import Workspace
 
 Contents = dict[str, Counter[str]]
-"""Rows of each table of the ledger as text, and the files with their sha256; each with its count."""
+"""Rows of each table of the ledger as text, and the files with their sha256, each with its count."""
 
 _TIMES = {"seconds", "created_at"}
-"""What two equal runs may differ in, wherever it stands in a row's JSON."""
+"""Fields that may differ between two equal runs, anywhere in a row's JSON."""
 
 
 def contents_of(workspace: Workspace) -> Contents:
@@ -33,26 +33,26 @@ def contents_of(workspace: Workspace) -> Contents:
 
 
 def left_overs(workspace: Workspace) -> list[str]:
-    """Aside files and folders, and checkpoints: what a finished run should not leave behind."""
+    """Temporary files and folders, and checkpoints: a finished run should not leave any."""
     paths = [path for folder in workspace.root.iterdir() if folder.is_dir() for path in folder.iterdir()]
     return sorted(path.name for path in paths if is_left_over(path, workspace))
 
 
 def is_left_over(path: Path, workspace: Workspace) -> bool:
-    """Whether the path, or a folder it lies in, is aside or a checkpoint."""
+    """Whether the path, or a folder above it, is temporary or a checkpoint."""
     parts = path.relative_to(workspace.root).parts
     return any(".aside" in part or ".checkpoint." in part for part in parts)
 
 
 def differences(before: Contents, after: Contents) -> tuple[list[str], list[str]]:
-    """What ``after`` lacks, and what it has besides; a changed row or file is both."""
+    """What ``after`` lacks, and what it has in addition. A changed row or file is both."""
     lost = [f"{kind}: {row}" for kind, rows in before.items() for row in (rows - after[kind]).elements()]
     more = [f"{kind}: {row}" for kind, rows in after.items() for row in (rows - before[kind]).elements()]
     return sorted(lost), sorted(more)
 
 
 def _rows(connection: sa.Connection, table: sa.Table) -> Counter[str]:
-    """Rows without times; those of an event table with their place in its order."""
+    """Rows without times. Rows of an event table carry their position in its order."""
     ordered = "sequence" in table.c
     columns = [c for c in table.c if not isinstance(c.type, UtcTime) and c.name != "sequence"]
     query = sa.select(*columns).order_by(table.c.sequence if ordered else sa.text("1"))

@@ -1,4 +1,7 @@
-"""What `benchmarks/judge_scoring.py` scores with: judges of three sizes, and the ways that share nothing."""
+"""Build the discriminators of `benchmarks/discriminator_scoring.py`, and slow ways of scoring to compare.
+
+There are three sizes. The slow ways share no encodings between candidates.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,18 +32,18 @@ _WORDS = 77
 
 @dataclass(slots=True)
 class Case:
-    """A discriminator with the text encoders that its prompt is of, and the images' side in px."""
+    """A discriminator with the text encoders of its prompt, and the side of the images in px."""
 
     discriminator: LoraDiscriminator
     network: InpaintingNetwork
     encoders: tuple[nn.Module, ...]
-    """None at tiny size, where the prompt is no text encoder's."""
+    """Empty at tiny size, where the prompt comes from no text encoder."""
     size_px: int
 
     def ways(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
     ) -> dict[str, Callable[[], list[float]]]:
-        """Logits of the candidates: as the product has them, and twice with everything encoded anew."""
+        """Logits of the candidates: as the product computes them, and twice with everything encoded again."""
 
         def anew(at_once: int) -> list[float]:
             found: list[float] = []
@@ -59,7 +62,7 @@ class Case:
     def _anew(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
     ) -> Tensor:
-        """Text, source, mask and removal of each candidate, all encoded for itself."""
+        """Encode text, source, mask and removal separately for each candidate."""
         module = self.discriminator.network
         device = next(module.parameters()).device
         if self.encoders:
@@ -70,16 +73,16 @@ class Case:
 
 @torch.no_grad()
 def encoded_prompt(encoders: tuple[nn.Module, ...], count: int, device: torch.device) -> Prompt:
-    """The empty prompt, ``count`` times through both text encoders, as SDXL takes it."""
+    """The empty prompt, encoded ``count`` times by both text encoders, as SDXL takes it."""
     tokens = torch.full((count, _WORDS), 999, device=device)
     said = [cast(Any, encoder)(tokens, output_hidden_states=True) for encoder in encoders]
     hidden = torch.cat([each.hidden_states[-2] for each in said], -1)
-    # One row: `condition` gives it to every candidate. All rows are equal, and all were paid for.
+    # One row: `condition` repeats it for every candidate. All rows are equal, and all were computed.
     return Prompt(hidden=hidden[:1], pooled=said[-1].text_embeds[:1])
 
 
 def tiny(device: str) -> Case:
-    """The cycle's judge on the shipped base: 64 px, LoRA of rank 16 on attention and convolutions."""
+    """The cycle's discriminator on the shipped base: 64 px, LoRA of rank 16 on attention and convolutions."""
     config = DiscriminatorConfig(
         lora_rank=16, lora_alpha=16, lora_targets=ATTENTION + CONVOLUTIONS, head="pooled", head_width=64
     )
@@ -121,7 +124,7 @@ def medium(device: str) -> Case:
 def full(device: str) -> Case:
     """SDXL-inpainting's own sizes and the paper's discriminator: 512 px.
 
-    The weights are random; they take about 30 GB in float32.
+    The weights are random. They take about 30 GB in float32.
     """
     built = build_full_object_clear(device)
     with torch.device(device):
@@ -134,7 +137,7 @@ CASES: dict[str, Callable[[str], Case]] = {"tiny": tiny, "medium": medium, "full
 
 
 def _text_encoders(first: tuple[int, int, int], second: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
-    """CLIP's two of SDXL from (width, layers, heads) of each."""
+    """SDXL's two CLIP encoders, from (width, layers, heads) of each."""
     configs = [
         CLIPTextConfig(
             hidden_size=width,
@@ -168,6 +171,6 @@ def _case(
     module = DiscriminatorNetwork(network, config, seed=0).to(device)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            if "lora_B" in name:  # zero before training: as if LoRA were not there
+            if "lora_B" in name:  # zero before training, as if there were no LoRA
                 parameter.normal_(0, 0.02)
     return Case(LoraDiscriminator(module, config, batch_size=batch_size), network, encoders, size_px)

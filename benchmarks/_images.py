@@ -1,4 +1,4 @@
-"""Triplets that cost what photographs cost: soft shapes, edges and a little grain."""
+"""Make triplets that cost as much to encode as photographs: soft shapes, edges and a little grain."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from data_specs.triplet import Triplet
 
 
 def image_like(count: int, size: int = 512, seed: int = 0) -> list[Triplet]:
-    """Triplets of ``size``×``size``, the same for the same seed."""
+    """Triplets of ``size``×``size``. The same seed gives the same triplets."""
     noise = np.random.default_rng(seed)
     return [_triplet(noise, number, size) for number in range(count)]
 

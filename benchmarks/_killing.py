@@ -1,4 +1,4 @@
-"""A run as a process that can be watched from outside and killed with everything it has started."""
+"""Run a flow as a process that can be watched from outside, and killed with all its children."""
 
 import os
 import signal
@@ -16,22 +16,22 @@ from safetensors import SafetensorError, safe_open
 from benchmarks._small_cycle import AT_WORK
 
 SmallFlow = Literal["cycle", "compositing", "seeing"]
-"""What can be killed; each is ``benchmarks/_small_NAME.py``."""
+"""The flows that can be killed. Each is ``benchmarks/_small_NAME.py``."""
 ROOT = Path(__file__).resolve().parents[1]
 Progress = tuple[int, int]
-"""Rows in the ledger, and steps in the newest checkpoint: grows with the work, whatever its speed."""
+"""Rows in the ledger, and steps in the newest checkpoint. It grows with the work, at any speed."""
 
 _POLL_SECONDS = 0.1
 _TABLES = ("shards", "pool_draws", "reviews", "scores", "models", "promotions", "phases", "version_events")
 
 
 class Attempt:
-    """One start of a small flow in a session of its own."""
+    """One start of a small flow in its own session."""
 
     def __init__(self, folder: Path, log: Path, flow: SmallFlow = "cycle") -> None:
-        """Start it; its output goes to ``log``."""
+        """Start it. Its output goes to ``log``."""
         self._folder, self._log = folder, log
-        # Prefect is told of a server that does not answer, so that it is always our own that is killed.
+        # Prefect gets the address of a server that does not answer, so the killed server is always our own.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PREFECT_API_URL": "http://127.0.0.1:9/api"}
         self._began = time.monotonic()
         with log.open("wb") as output:
@@ -45,15 +45,15 @@ class Attempt:
                 start_new_session=True,
             )
         self.at_work_after: float | None = None
-        """Seconds of start-up, once they are over."""
+        """Seconds of start-up. None until it is over."""
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self._began
 
     def watch(self, until: Callable[[Progress], bool]) -> bool:
-        """Waits until the run is at work and has come so far; False when it ended before.
+        """Wait until the run is at work and has reached the progress. False if it ended before.
 
         Raises:
             SystemExit: If it failed.
@@ -69,7 +69,7 @@ class Attempt:
         return False
 
     def kill(self) -> None:
-        """SIGKILL to the whole group at once, then to whatever of the session is left."""
+        """Send SIGKILL to the whole group at once, then to the rest of the session."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -80,12 +80,12 @@ class Attempt:
 
 
 def progress_of(folder: Path) -> Progress:
-    """How far the work in a workspace has come; (0, 0) before its ledger is there."""
+    """The progress of a workspace. (0, 0) before its ledger exists."""
     return _rows(folder / "ledger.sqlite"), _checkpoint_steps(folder)
 
 
 def _checkpoint_steps(folder: Path) -> int:
-    """Steps done in the newest checkpoint; 0 where there is none."""
+    """Steps in the newest checkpoint. 0 if there is none."""
     try:
         newest = max((folder / "models").glob("*.checkpoint.safetensors"), key=lambda p: p.stat().st_mtime_ns)
         with safe_open(newest, framework="numpy") as file:
@@ -104,7 +104,7 @@ def _rows(ledger: Path) -> int:
 
 
 def _session(leader: int) -> list[int]:
-    """The processes alive in a session, where the system can be asked."""
+    """The living processes of a session, if the system can list them."""
     found: list[int] = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""Describe the machine of a measurement."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """Processor, cores, memory, system, and how busy it was just now."""
+    """Processor, cores, memory, system, and its present load."""
     load = f"{os.getloadavg()[0]:.1f}"
     memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"

@@ -1,9 +1,9 @@
-"""Times a network's step piece by piece, for machines on which whole steps tell little.
+"""Time a network's step layer by layer, for machines on which the time of whole steps is too noisy.
 
-A shared host takes its processor away at will, for milliseconds or for seconds. A step of a third of a second
-so differs by a tenth from the next; of each of its hundreds of pieces many come undisturbed. They tile the
-step, so their lower tenths over some hundred rounds sum up to a step that nothing disturbs.
-What a step pays in fewer than nine of ten rounds is not in it.
+A shared host takes its processor away at any time, for milliseconds or seconds. A step of a third of a second
+therefore differs by a tenth from the next. Each of its hundreds of pieces often runs undisturbed. The pieces
+cover the step without gaps. The sum of their 10 % quantiles over some hundred rounds is a step without
+disturbance. The sum leaves out any cost that occurs in fewer than nine of ten rounds.
 """
 
 import time
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 
 class Pieces:
-    """Marks where each layer of a network begins and ends, forwards and backwards.
+    """Marks the begin and end of each layer of a network, forward and backward.
 
-    An attention is one layer: what lies in it differs from way to way.
+    An attention counts as one layer, because its content differs from way to way.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -31,12 +31,12 @@ class Pieces:
 
     @contextmanager
     def step(self) -> Iterator[list[float]]:
-        """One step runs inside; when it is over, the list has the seconds of its pieces in order."""
+        """Run one step inside. Afterwards the list holds the seconds of its pieces in order."""
         seconds = self._seconds = []
         self._last = time.process_time()
         yield seconds
         self._mark()
-        self._seconds = []  # passes outside of a step are none of its pieces
+        self._seconds = []  # passes outside of a step are not counted
 
     def _leave(self, output: Any) -> None:
         self._mark()
@@ -50,7 +50,7 @@ class Pieces:
 
 
 def undisturbed(seconds: np.ndarray) -> float:
-    """Steps × pieces → seconds of a step: the sum of its pieces' lower tenths."""
+    """Steps × pieces → seconds of a step: the sum of the 10 % quantiles of its pieces."""
     return float(np.quantile(seconds, 0.1, axis=0).sum())
 
 

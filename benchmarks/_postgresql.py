@@ -1,4 +1,4 @@
-"""A real PostgreSQL of one's own, on a socket in a temporary folder; for benchmarks and for tests."""
+"""Start a real PostgreSQL for a benchmark or test, on a socket in a temporary folder."""
 
 import getpass
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def postgresql_programs() -> Path | None:
-    """The folder of PostgreSQL's programs; None where they are not installed."""
+    """The folder of PostgreSQL's programs. None if they are not installed."""
     found = [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
     on_path = shutil.which("initdb")
     if found:
@@ -22,7 +22,7 @@ def postgresql_programs() -> Path | None:
 
 @contextmanager
 def postgresql(programs: Path) -> Iterator[str]:
-    """A server; gives SQLAlchemy's address with ``{database}`` in the place of the database's name."""
+    """Run a server. Yields SQLAlchemy's address with ``{database}`` in place of the database's name."""
     identity = _as_postgres()
     folder = Path(tempfile.mkdtemp(prefix="cleanplate-pg-", dir="/tmp"))
     user = "postgres" if identity else getpass.getuser()

@@ -1,4 +1,4 @@
-"""A benchmark's end; and what the kernel knows of processes: their commands, processor time, memory."""
+"""End a benchmark with all its children, and read the commands, processor time and memory of processes."""
 
 import functools
 import os
@@ -12,9 +12,9 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def ends_in_time(main: Callable[[], object]) -> Callable[[], None]:
-    """A benchmark's ``main`` that SIGTERM and SIGINT end within 30 s, and with it all that it has started.
+    """Wrap a benchmark's ``main`` so that SIGTERM and SIGINT end it and all its children within 30 s.
 
-    Its blocks are left as by an error; whatever is still below it then is killed.
+    Its blocks are left as after an error. Children that still run then are killed.
     """
 
     @functools.wraps(main)
@@ -30,7 +30,7 @@ def ends_in_time(main: Callable[[], object]) -> Callable[[], None]:
 
 
 def command_of(pid: int) -> str:
-    """Its command line; empty where it is gone."""
+    """The command line of a process. Empty if the process has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -38,11 +38,11 @@ def command_of(pid: int) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of all its threads so far, the kernel's for it too."""
+    """Processor time of all its threads so far, including the kernel's for it."""
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / _TICKS_PER_SECOND
 
 
 def resident_mib(pid: int) -> float:
-    """Memory it has in RAM, MiB."""
+    """Its memory in RAM, MiB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 2**20

@@ -1,6 +1,6 @@
-"""A Ray cluster of one's own on this machine, for as long as it is wanted; for benchmarks and tests.
+"""Start a Ray cluster on this machine for a benchmark or test, and stop it afterwards.
 
-`python -P benchmarks/_ray_cluster.py FOLDER CPUS` is its head: it prints its address and ends with its input.
+`python -P benchmarks/_ray_cluster.py FOLDER CPUS` is its head. It prints its address and ends with its input.
 """
 
 import os
@@ -18,15 +18,15 @@ _STOP_SECONDS = 30
 
 @contextmanager
 def ray_cluster(cpus: int) -> Iterator[str]:
-    """A cluster without dashboard and reports of use, which listens to nobody without its token.
+    """A cluster without dashboard and usage reports. It accepts only clients with its token.
 
-    Ray takes no loopback address, it looks up the machine's own; hence the token, which this process's
-    environment holds meanwhile. Ray reads it when it is imported: import Ray inside only.
+    Ray accepts no loopback address and looks up the machine's own. Therefore it needs the token. This
+    process's environment holds the token meanwhile. Ray reads it at import, so import Ray only inside.
 
     Yields:
         The address to connect to.
     """
-    # Ray's sockets lie below its folder, and a socket's path has at most 107 characters.
+    # Ray's sockets lie in its folder, and a socket's path has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         token = Path(folder) / "token"
         token.write_text(secrets.token_hex(32))
@@ -54,7 +54,7 @@ def ray_cluster(cpus: int) -> Iterator[str]:
 
 
 def main(folder: str, cpus: int) -> None:
-    """Serves until the standard input ends."""
+    """Serve until standard input closes."""
     import ray  # pyright: ignore[reportMissingImports] - an extra
 
     ray.init(

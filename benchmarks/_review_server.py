@@ -1,4 +1,4 @@
-"""`cleanplate review serve` as a process that can be killed and started again; for benchmarks and tests."""
+"""Run `cleanplate review serve` as a process that can be killed and restarted, for benchmarks and tests."""
 
 import signal
 import subprocess
@@ -18,7 +18,7 @@ _STARTUP_SECONDS = 120
 
 
 class ReviewServer:
-    """`cleanplate review serve` as a process on one port, killed and started again."""
+    """`cleanplate review serve` as a process on one port."""
 
     def __init__(self, workspace: Path, batch: str, log: Path, *options: str) -> None:
         self.port = free_port()
@@ -27,7 +27,7 @@ class ReviewServer:
         self.start()
 
     def start(self) -> None:
-        """Starts it, and waits until it answers."""
+        """Start it, and wait until it answers."""
         command = ["-m", "flows.cli.main", "review", "serve"]
         command += ["--batch", self._batch, "--port", str(self.port)]
         with self._log.open("ab") as output:
@@ -45,7 +45,7 @@ class ReviewServer:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
@@ -59,7 +59,7 @@ class ReviewServer:
 
 @contextmanager
 def review_server(workspace: Workspace, batch: str) -> Iterator[str]:
-    """Serves a batch while inside; gives the page's address, which ends with a slash."""
+    """Serve a batch inside the context. Yields the page's address, which ends with a slash."""
     with tempfile.TemporaryDirectory() as folder:
         server = ReviewServer(workspace.root, batch, Path(folder) / "server.log")
         try:

@@ -1,4 +1,7 @@
-"""Simulated people who answer over HTTP as the page does, and never take an answer for given before it is."""
+"""Simulate people who answer over HTTP like the page.
+
+They count an answer only after the server's acknowledgement.
+"""
 
 import asyncio
 import random
@@ -18,18 +21,18 @@ class Told:
     answers: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     """Event → (candidate, person, decision)."""
     milliseconds: list[float] = field(default_factory=list)
-    """Of each answer that was acknowledged at its first asking."""
+    """Of each answer that was acknowledged at the first request."""
     asked_again: int = 0
-    """Requests repeated because the server was gone or busy."""
+    """Requests repeated because the server was down or busy."""
     refused: list[str] = field(default_factory=list)
-    """Answers refused, with the server's words: their lease had passed on."""
+    """Refused answers with the server's message: their lease had passed to somebody else."""
 
 
 class SimulatedPerson:
-    """One browser: signs in, leases, thinks, answers; asks again until it is heard."""
+    """One browser: signs in, leases, thinks, answers, and repeats requests until the server answers."""
 
     def __init__(self, address: str, name: str, token: str, number: int, think_s: float, told: Told) -> None:
-        """``number``: Whose address it is; sign-ins are limited by address. ``think_s``: Mean, in seconds."""
+        """``number``: Decides its address; sign-ins are limited by address. ``think_s``: Mean, in seconds."""
         self._name, self._token, self._think_s, self._told = name, token, think_s, told
         origin = httpx.AsyncHTTPTransport(local_address=f"127.0.1.{number + 1}")
         self._client = httpx.AsyncClient(base_url=address, timeout=30, transport=origin)
@@ -38,7 +41,7 @@ class SimulatedPerson:
         self._repeated = 0
 
     async def work(self) -> None:
-        """Answers until nothing is left to answer."""
+        """Answer until nothing is left."""
         async with self._client:
             await self._sign_in()
             while True:
@@ -79,13 +82,13 @@ class SimulatedPerson:
     async def _post(self, path: str, body: dict[str, object]) -> httpx.Response:
         heard = await self._ask("POST", path, body)
         if heard.status_code in (401, 403):
-            # The restarted server may have forgotten the session; the page signs in again too.
+            # A restarted server may have forgotten the session. The page signs in again too.
             await self._sign_in()
             heard = await self._ask("POST", path, body)
         return heard
 
     async def _ask(self, method: str, path: str, body: object = None) -> httpx.Response:
-        """The server's answer, however often it must be asked."""
+        """The server's answer, after as many requests as it takes."""
         while True:
             headers = {"X-Cleanplate-CSRF": self._csrf, "Origin": str(self._client.base_url).rstrip("/")}
             try:

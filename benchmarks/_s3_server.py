@@ -1,4 +1,4 @@
-"""A real S3 server of one's own, SeaweedFS, on loopback and a temporary folder; for benchmarks and tests."""
+"""Start a real S3 server (SeaweedFS) on loopback and a temporary folder, for benchmarks and tests."""
 
 import json
 import os
@@ -32,7 +32,7 @@ _PORTS = (
 
 
 def s3_program() -> Path | None:
-    """SeaweedFS's program; None where it is not installed."""
+    """SeaweedFS's program. None if it is not installed."""
     found = shutil.which(
         "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     )
@@ -40,14 +40,14 @@ def s3_program() -> Path | None:
 
 
 class S3Server:
-    """A server that can be killed and started again with what it held."""
+    """A server that can be killed and restarted with its data."""
 
     def __init__(self, program: Path, folder: Path) -> None:
-        """Starts nothing yet.
+        """Does not start the server yet.
 
         Args:
             program: See `s3_program`.
-            folder: For its data and its log; made where it is missing.
+            folder: For its data and its log. Created if it is missing.
         """
         self._program, self._folder = program, folder
         self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
@@ -55,11 +55,11 @@ class S3Server:
 
     @property
     def port(self) -> int:
-        """Where S3 is spoken, on 127.0.0.1."""
+        """The port of the S3 service, on 127.0.0.1."""
         return self._ports["s3.port"]
 
     def start(self) -> None:
-        """Returns once it answers."""
+        """Start it. Returns when it answers."""
         data, rights = self._folder / "data", self._folder / "rights.json"
         data.mkdir(parents=True, exist_ok=True)
         rights.write_text(json.dumps(_RIGHTS))
@@ -87,7 +87,7 @@ class S3Server:
         self._wait()
 
     def kill(self) -> None:
-        """Ends it with SIGKILL, as a power cut would."""
+        """End it with SIGKILL, as a power cut would."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -115,7 +115,7 @@ def s3_server(program: Path) -> Iterator[S3Server]:
 
 
 def s3_variables(port: int) -> dict[str, str]:
-    """The AWS_* variables with which it is reached at a port of 127.0.0.1."""
+    """The AWS_* variables for a server at a port of 127.0.0.1."""
     return {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": KEY,

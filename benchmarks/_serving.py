@@ -1,4 +1,4 @@
-"""`cleanplate serve` on a PostgreSQL of its own, as processes that can be killed one by one."""
+"""Run `cleanplate serve` on its own PostgreSQL, as processes that can be killed one by one."""
 
 import os
 import shutil
@@ -28,16 +28,21 @@ _MARKS: dict[Victim, str] = {
     "worker": "deploy.supervisor worker start --pool cpu",
     "server": "flows.runtime.server_process",
 }
-"""What the command lines of ours hold; a flow's process is known by its run."""
+"""Parts of the command lines of our processes. A flow's process is known by its run."""
 _STARTUP_SECONDS = 600
 _LOOK_SECONDS = 0.5
-_REAPER = {"listen_seconds": 50, "pending_seconds": 240, "crashed_seconds": 30, "starts": 1000}
-"""Quicker than in daily use, so that a hundred kills fit into hours; heartbeats come every 30 s."""
+_REAPER = {
+    "heartbeat_window_seconds": 50,
+    "pending_seconds": 240,
+    "crashed_seconds": 30,
+    "max_restarts": 1000,
+}
+"""Shorter than in daily use, so that a hundred kills fit into hours. Heartbeats come every 30 s."""
 _REAPER_EVERY_SECONDS = 120
 
 
 class Database:
-    """A PostgreSQL on a port of loopback that is started again after it was killed."""
+    """A PostgreSQL on a loopback port that is restarted after it was killed."""
 
     def __init__(self, programs: Path) -> None:
         self._programs, self._port = programs, free_port()
@@ -69,12 +74,12 @@ class Database:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        # No socket file: its lock names a process that may still be there as a zombie.
+        # No socket file: its lock names a process that may still exist as a zombie.
         options = f"-c listen_addresses=127.0.0.1 -p {self._port} -c unix_socket_directories=''"
         self._control("-l", str(self._folder / "log"), "-o", options, "start")
 
     def kill(self) -> None:
-        """SIGKILL to the server and all that serve its clients; then it is started again."""
+        """Send SIGKILL to the server and all processes of its clients, then restart it."""
         postmaster = int(Path(self._data, "postmaster.pid").read_text().split()[0])
         everyone = [postmaster, *descendants(postmaster)]
         for pid in everyone:
@@ -92,14 +97,14 @@ class Database:
 
 
 class Served:
-    """A workspace served until the block ends."""
+    """A workspace that is served until the block ends."""
 
     def __init__(self, place: Path, log: Path, database: Database) -> None:
         self._place, self.log, self._database = place, log, database
         port = free_port()
         Workspace.open(place)
         self.server = Server(f"http://127.0.0.1:{port}/api", make_password(place / "prefect"))
-        # The workspace names its ledger itself, so that every process finds it.
+        # The workspace's own file names its ledger, so that every process finds it.
         (place / "ledger.sqlite").unlink()
         (place / LEDGER_FILE).write_text(database.address("psycopg", "ledger"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -130,7 +135,7 @@ class Served:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Whatever is left of it is killed."""
+        """Kill whatever is left of it."""
         for pid in [self._process.pid, *descendants(self._process.pid)]:
             _kill(pid)
         self._process.wait()
@@ -141,11 +146,11 @@ class Served:
         self._process.wait(180)
 
     def workspace(self) -> Workspace:
-        """What it works in."""
+        """The served workspace."""
         return Workspace.existing(self._place)
 
     def kill(self, victim: Victim, client: SyncPrefectClient, run: FlowRun) -> bool:
-        """SIGKILL; False where the victim is not there at this moment."""
+        """Send SIGKILL. False if the victim does not exist at this moment."""
         if victim == "database":
             self._database.kill()
             return True
@@ -158,7 +163,7 @@ class Served:
         return bool(found)
 
     def _process_of(self, client: SyncPrefectClient, run: FlowRun) -> list[int]:
-        """The run's process and what it started; a worker that was killed leaves it to init."""
+        """The run's process and its children. After a worker was killed, init is their parent."""
         try:
             known = client.read_flow_run(run.id)
         except httpx.HTTPError:
@@ -168,7 +173,7 @@ class Served:
         return [pid, *descendants(pid)] if running and "prefect" in command_of(pid) else []
 
     def completed(self, client: SyncPrefectClient, run: FlowRun) -> bool:
-        """Whether the run has ended well; False while the server cannot say."""
+        """Whether the run has completed. False while the server cannot answer."""
         try:
             state = client.read_flow_run(run.id).state
         except httpx.HTTPError:
@@ -176,7 +181,7 @@ class Served:
         return state is not None and state.is_completed()
 
     def wait_for_work(self, client: SyncPrefectClient, run: FlowRun, patience: float) -> None:
-        """Until the ledger has more rows than now, or the run has ended well."""
+        """Wait until the ledger has more rows than now, or the run has completed."""
         deadline, before = time.monotonic() + patience, self._rows()
         while self._rows() <= before and not self.completed(client, run):
             if time.monotonic() > deadline:

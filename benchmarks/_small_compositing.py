@@ -1,4 +1,4 @@
-"""A compositing run in miniature, as a process of its own: what `kill_resume --flow compositing` kills.
+"""Run a small compositing run as a process: `kill_resume --flow compositing` kills it.
 
 Run: python -m benchmarks._small_compositing FOLDER
 """
@@ -20,18 +20,18 @@ def small_compositing(folder: Path) -> CompositingConfig:
     """Every stage has several shards, and every stage refuses something."""
     return CompositingConfig(
         workspace=folder,
-        pairs=(SyntheticPairs(studio=_SYNTHETIC, shots=240),),
-        backgrounds=(SyntheticBackgrounds(studio=_SYNTHETIC, scenes=120),),
-        draws=900,
+        pairs=(SyntheticPairs(renderer=_SYNTHETIC, count=240),),
+        backgrounds=(SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=120),),
+        attempts=900,
         shard_pairs=40,
         shard_backgrounds=20,
-        shard_draws=150,
+        shard_attempts=150,
         add_to_pool=True,
     )
 
 
 def run_small(config: CompositingConfig) -> None:
-    """Runs the flow in its workspace, or goes on with it."""
+    """Run the flow in its workspace, or continue it."""
     with local_prefect(config.workspace / "prefect"):
         print(AT_WORK, flush=True)
         objectclear_compositing(config)

@@ -1,4 +1,4 @@
-"""A whole cycle of one round in miniature, as a process of its own: what `kill_resume` starts and kills.
+"""Run a small cycle of one round as a process: `kill_resume` starts and kills it.
 
 Run: python -m benchmarks._small_cycle FOLDER_OR_URL
 """
@@ -13,11 +13,11 @@ from models.training.loop import TrainingConfig
 from tasks.storage.object_store import working_folder
 
 AT_WORK = "at work"
-"""Printed when the start-up is over and the flow begins."""
+"""Printed when start-up is over and the flow begins."""
 
 
 def small_cycle(folder: Path) -> CycleConfig:
-    """Every stage has several shards, every training several checkpoints, and both phases keep something."""
+    """Every stage has several shards, every training several checkpoints. Both phases keep something."""
     return CycleConfig(
         workspace=folder,
         rounds=1,
@@ -31,12 +31,12 @@ def small_cycle(folder: Path) -> CycleConfig:
         initialisation=TrainingConfig(steps=20, learning_rate=6e-4, checkpoint_every=2),
         retraining=TrainingConfig(steps=12, learning_rate=4e-4, checkpoint_every=2),
         discriminator_training=TrainingConfig(steps=12, batch_size=32, checkpoint_every=2),
-        composites=CycleComposites(pairs=30, backgrounds=10, draws=40),
+        composites=CycleComposites(pairs=30, backgrounds=10, attempts=40),
     )
 
 
 def main() -> None:
-    """Runs the cycle in the workspace named, or goes on with it."""
+    """Run the cycle in the given workspace, or continue it."""
     folder = working_folder(sys.argv[1])
     config = small_cycle(folder)
     with local_prefect(folder / "prefect"):

@@ -1,4 +1,4 @@
-"""A compositing run in miniature that sees with the tiny models: what `kill_resume --flow seeing` kills.
+"""Run a small compositing run with tiny perception models: `kill_resume --flow seeing` kills it.
 
 Run: python -m benchmarks._small_seeing FOLDER
 """
@@ -16,12 +16,12 @@ _SYNTHETIC = SyntheticConfig(size_px=128, seed=6)
 
 
 def small_seeing(folder: Path) -> CompositingConfig:
-    """As ``small_compositing``, fewer of everything, and nothing of the images is known."""
+    """Like ``small_compositing`` with less of everything. Perception finds everything; no truth is given."""
     sources = {
-        "pairs": (SyntheticPairs(studio=_SYNTHETIC, shots=60, known=False),),
-        "backgrounds": (SyntheticBackgrounds(studio=_SYNTHETIC, scenes=30, known=False),),
+        "pairs": (SyntheticPairs(renderer=_SYNTHETIC, count=60, use_rendered_truth=False),),
+        "backgrounds": (SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=30, use_rendered_truth=False),),
     }
-    parts = {"draws": 120, "shard_pairs": 10, "shard_backgrounds": 10, "shard_draws": 30}
+    parts = {"attempts": 120, "shard_pairs": 10, "shard_backgrounds": 10, "shard_attempts": 30}
     return small_compositing(folder).model_copy(update={**sources, **parts})
 
 

@@ -1,16 +1,17 @@
-"""What the object token's maps cost a U-Net step, beside keeping every map. Asked for: ratio <= 1.02.
+"""Measure what the object token's maps cost a U-Net step, compared with every map. Goal: ratio <= 1.02.
 
-Sampling captures the first layer, as `remove` does in its last step; with every layer it is a row of its own.
-Training captures every layer and steps back through the mask loss.
+Sampling captures the first layer, as `remove` does in its last step. Sampling with every layer has its own
+row. Training captures every layer and runs backward through the mask loss.
 
-`ratio` is of undisturbed steps, each the sum of its pieces' lower tenths (`_pieces.py`). `whole` is the
-median of the rounds' ratios of whole steps; on a shared machine, where a step differs by a tenth from the
-next, its error is the larger, but it hides nothing. Errors are standard errors, by drawing networks anew.
+`ratio` compares undisturbed steps. Each is the sum of the 10 % quantiles of its pieces (`_pieces.py`).
+`whole` is the median of the rounds' ratios of whole steps. On a shared machine a step differs by a tenth from
+the next. `whole` therefore has the larger error, but it hides nothing. Errors are standard errors by
+resampling of networks.
 
-Where a step's buffers happen to lie makes it up to a hundredth faster or slower, and in a fixed order each
-way would always get the same places: so the ways come in a random order, a buffer of random size beside each
-step, and the network is made anew every few rounds. `again` is the way without maps a second time, measured
-as the others are: what noise and places are left shows there.
+The position of a step's buffers in memory makes it up to a hundredth faster or slower. In a fixed order each
+way would always get the same positions. The ways therefore run in random order, with a buffer of random size
+next to each step. The network is made anew every few rounds. `again` is the way without maps a second time,
+measured like the others. It shows the remaining effect of noise and positions.
 """
 
 import argparse
@@ -47,12 +48,12 @@ POSITION = 5
 _MEASURED: dict[str, Layers] = {"sampling": "first", "sampling, every layer": "all", "training": "all"}
 _RATIOS = ("ratio", "whole")
 _ROUNDS = 4
-"""With one network. Every map comes in the last of them only: the time is for what is asked."""
+"""Rounds with one network. Only the last of them includes every map, because the time is for the goal."""
 Figures = dict[str, Any]
 
 
 class EveryMap:
-    """The straightforward way: attention written out, every cross-attention's whole map kept."""
+    """The straightforward way: attention written out, with the whole map of every cross-attention kept."""
 
     def __init__(self) -> None:
         self.maps: list[Tensor] = []
@@ -80,7 +81,7 @@ class Case:
     foreground: Tensor
 
     def step(self, train: bool, maps_after: Callable[[], list[Tensor]]) -> None:
-        """Forwards; in training backwards too, through the mask loss where there are maps."""
+        """Run forward. In training also backward, through the mask loss if there are maps."""
         with torch.set_grad_enabled(train):
             output = self.forward()
             maps = maps_after()
@@ -126,20 +127,20 @@ def _left(count: int) -> Tensor:
 
 @dataclass(slots=True)
 class Way:
-    """How a network's attentions compute, and what takes the kept maps out of them after a pass."""
+    """How a network's attentions compute, and how to read the kept maps after a pass."""
 
     processors: dict[Attention, Any]
     maps_after: Callable[[], list[Tensor]]
 
     def set(self) -> None:
-        """From now on the network goes this way."""
+        """Make the network compute in this way from now on."""
         for attention, processor in self.processors.items():
             attention.set_processor(processor)
 
 
 @contextmanager
 def ways_of(network: nn.Module, layers: Layers) -> Iterator[dict[str, Way]]:
-    """Without maps (twice), with the object token's, with all maps."""
+    """Without maps (twice), with the object token's maps, with all maps."""
     unet = cast(UNet2DConditionModel, network)
     attentions = [attention for _, attention in cross_attentions(unet).values()]
     plain = Way({each: each.processor for each in attentions}, list)
@@ -154,7 +155,7 @@ def ways_of(network: nn.Module, layers: Layers) -> Iterator[dict[str, Way]]:
 
         def column() -> list[Tensor]:
             found = list(maps.values())
-            maps.clear()  # as the other ways let go of their graph
+            maps.clear()  # the other ways free their graph too
             return found
 
         yield {
@@ -173,7 +174,7 @@ class Rounds:
         self._rng = np.random.default_rng(seed)
 
     def add(self, case: Case, ways: dict[str, Way], train: bool) -> None:
-        """Some rounds with one more network, after one that is not counted."""
+        """Run some rounds with one more network, after one that is not counted."""
         pieces, rounds = Pieces(case.network), []
         for number in range(_ROUNDS + 1):
             rounds.append(dict[str, list[float]]())
@@ -187,7 +188,7 @@ class Rounds:
         self._networks.append(rounds[1:])
 
     def compared(self, name: str) -> Figures:
-        """This way's steps and the ones without maps, in the rounds that have both."""
+        """Compare this way's steps with those without maps, in the rounds that have both."""
         found = [
             np.array([[each[way] for each in rounds if name in each] for way in ("without", name)])
             for rounds in self._networks
@@ -209,12 +210,12 @@ class Rounds:
         return figures
 
     def seconds(self) -> float:
-        """Of an undisturbed step without maps."""
+        """Seconds of an undisturbed step without maps."""
         return undisturbed(np.array([each["without"] for rounds in self._networks for each in rounds]))
 
 
 def measured(make: Callable[[], Case], train: bool, layers: Layers, seconds: float, seed: int) -> Figures:
-    """Time and memory of the ways; time for so many seconds, but with two networks at least."""
+    """Time and memory of the ways. The time uses the given seconds, but at least two networks."""
     rounds, began, networks = Rounds(seed), time.monotonic(), 0
     while networks < 2 or time.monotonic() - began < seconds:
         case = seeded(make)
@@ -232,15 +233,15 @@ def measured(make: Callable[[], Case], train: bool, layers: Layers, seconds: flo
 
 
 def seeded(make: Callable[[], Case]) -> Case:
-    """The same numbers every time."""
+    """The same random numbers every time."""
     torch.manual_seed(0)
     return make()
 
 
 def peak_bytes(case: Case, way: Way, train: bool) -> int:
-    """The most that is allocated at once during a step, beyond what was there: weights do not count."""
+    """Peak of allocated bytes during a step, beyond those before it. Weights do not count."""
     way.set()
-    case.step(train, way.maps_after)  # what is made once only is no part of a step
+    case.step(train, way.maps_after)  # leave out what is made only once
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         case.step(train, way.maps_after)
@@ -255,7 +256,7 @@ def peak_bytes(case: Case, way: Way, train: bool) -> int:
 
 @torch.no_grad()
 def largest_difference(case: Case) -> float:
-    """Between a captured map and the same column of the whole."""
+    """Between a captured map and the same column of the whole map."""
     with ways_of(case.network, "all") as ways:
         found = []
         for name in ("captured", "every map"):
@@ -266,10 +267,10 @@ def largest_difference(case: Case) -> float:
 
 
 def keep_the_heap() -> None:
-    """Have the allocator give no memory back between steps (glibc's ``mallopt``).
+    """Make the allocator keep its memory between steps (glibc's ``mallopt``).
 
-    Which way's buffers lie at the heap's top, to be given back and faulted in again, is chance, and costs
-    that way up to 8 % of a step.
+    By chance one way's buffers lie at the top of the heap, are returned and faulted in again. This costs that
+    way up to 8 % of a step.
     """
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3
     libc = ctypes.CDLL(None)

@@ -1,7 +1,8 @@
-"""Masks of captured pairs by the shipped perception, in unseen studio pairs. Asked for: ratio >= 0.85.
+"""Measure the masks that shipped perception finds in unseen synthetic pairs. Goal: ratio >= 0.85.
 
-The ratio is the median IoU of M_o on clean pairs; M_fg (asked for: 0.80) and worn pairs stand beside it.
-A worn pair's images differ by up to 10 % of exposure and 2 px; each has gone through noise and JPEG.
+The ratio is the median IoU of M_o on clean pairs. M_fg (goal: 0.80) and worn pairs are reported too.
+The images of a worn pair differ by up to 10 % of exposure and 2 px, and each has noise and JPEG artefacts.
+
 Run: python -m benchmarks.captured_masks [--pairs 200] [--size 128] [--json]
 """
 
@@ -24,24 +25,24 @@ from tasks.objectclear.object_mask import CaptureConfig, capture_pair, mask_iou
 from tasks.objectclear.perception import Perception, PerceptionConfig, load_perception
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.pairs import SyntheticPairs, read_pairs
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 
 _SEED = 970
-"""Shots that nothing in the project trains on."""
+"""Scenes that no model of the project was trained on."""
 _SHIFT_PX = 2
 
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--json", action="store_true", dest="as_json")
     asked = parser.parse_args()
     studio = SyntheticConfig(size_px=asked.size, seed=_SEED, split="test")
-    truths = [as_captured_pair(make_shot(studio, number), "test") for number in range(asked.pairs)]
-    read = read_pairs(SyntheticPairs(studio=studio, shots=asked.pairs))
+    truths = [as_captured_pair(make_sample(studio, number), "test") for number in range(asked.pairs)]
+    read = read_pairs(SyntheticPairs(renderer=studio, count=asked.pairs))
     images = [pair for pair in read if isinstance(pair, ImagePair)]
     perception = load_perception(PerceptionConfig())
     rows = {
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def measured(images: list[ImagePair], truths: list[CapturedPair], perception: Perception, left: int) -> dict:
-    """Median IoUs of the pairs that are taken, and why the others are not; ``left`` columns are cut off."""
+    """Median IoUs of the accepted pairs, and why the others were refused. ``left`` columns are cut off."""
     objects, foregrounds, refused = [], [], Counter()
     for pair, truth in zip(images, truths, strict=True):
         found = capture_pair(pair, perception, CaptureConfig(), FlatGroundConfig())
@@ -84,7 +85,7 @@ def foreground(pair: CapturedPair) -> Mask:
 
 
 def worn(pair: ImagePair, seed: int) -> ImagePair:
-    """As two exposures of a shaken camera give it; the ground truth lies two columns to the left."""
+    """Like two exposures of a camera that moved. The ground truth lies two columns to the left."""
     rng = np.random.default_rng(seed)
     return replace(
         pair,

@@ -1,10 +1,10 @@
-"""Composing from shard bytes to shard bytes, 512×512. Asked for: >= 40 composites a second on one core.
+"""Measure compositing from shard bytes to shard bytes, 512×512. Goal: >= 40 composites a second on one core.
 
-Each composite decodes its plate (JPEG, mask, depth) and cut-outs (PNG) and encodes, for each of its objects,
-source and ground truth (JPEG) and both masks. Refused draws take their time and count for nothing. Beside it:
-the same decoding and encoding with nothing between, and the same composites blended by plain numpy on whole
-frames, its places given to it. Seconds are the process's own (one thread), so that other work on
-the machine counts for little. ``ratio`` is composites a second over the 40 that are asked for.
+Each composite decodes its plate (JPEG, mask, depth) and cut-outs (PNG). For each object it encodes source and
+ground truth (JPEG) and both masks. Refused attempts take time and do not count. Two other ways are measured:
+only the decoding and encoding, and the same composites blended by plain numpy on whole frames at given
+positions. Seconds are the process's own (one thread), so other work on the machine has little influence.
+``ratio`` is composites a second divided by the goal of 40.
 
 Run: python -m benchmarks.composite [--memory 10000] [--json]
 """
@@ -38,19 +38,19 @@ GOAL = 40.0
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=200, help="draws in each run of each way")
+    parser.add_argument("--attempts", type=int, default=200, help="attempts in each run of each way")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--memory", type=int, default=0, help="composites over which memory is watched")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     stock = make_stock()
-    known = {draw: made for draw in range(arguments.draws) if (made := stock.composed(draw))}
+    known = {draw: made for draw in range(arguments.attempts) if (made := stock.composed(draw))}
 
     def product() -> None:
-        for draw in range(arguments.draws):
+        for draw in range(arguments.attempts):
             _encode(stock.composed(draw))
 
     def codec_only() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
 
     ways = {"composing": product, "codec only": codec_only, "plain numpy": plain_numpy}
     seconds = alternate(ways, arguments.runs, time.process_time)
-    figures = _figures(seconds, len(known), sum(len(made) for made in known.values()), arguments.draws)
+    figures = _figures(seconds, len(known), sum(len(made) for made in known.values()), arguments.attempts)
     if arguments.memory:
         figures |= _memory(stock, arguments.memory)
     report("compositing", seconds, len(known), figures, arguments.as_json)
@@ -96,7 +96,7 @@ def _encode(composites: Sequence[Composite]) -> None:
 
 
 def _by_numpy(plate: Plate, cutouts: Sequence[Cutout], composites: Sequence[Composite]) -> list[Composite]:
-    """The same images as a first draft would make them: whole frames, float32, the formula as it stands."""
+    """The same images by a simple method: whole frames, float32, the plain formula."""
     frames = [_full_frame(plate, cutouts, placed) for placed in composites[0].objects]
     source = _blended(plate.image, frames)
     out = []
@@ -147,7 +147,7 @@ def _blended(plate: RgbImage, frames: Sequence[Sequence[NDArray[np.float32]]]) -
 
 
 def _memory(stock: Stock, wanted: int) -> dict[str, Any]:
-    """Resident memory in the second and the last tenth of so many composites, MB."""
+    """Resident memory in the second and the last tenth of the composites, MB."""
     draw, done, resident = 0, 0, []
     while done < wanted:
         composites = stock.composed(draw)

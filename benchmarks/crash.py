@@ -1,12 +1,14 @@
-"""Kills a served nightly run: its flow, worker, server and database in turn; it must come back by itself.
+"""Kill parts of a served nightly run (flow, worker, server, database). It must recover by itself.
 
-`cleanplate serve` runs on a Prefect and a ledger that both lie in PostgreSQL; nights of compositing of 30
-shards and more are started as runs of their deployment, and SIGKILL hits one of the four at random. The
-benchmark starts only PostgreSQL again, as an init system would; all else has to come back without it.
-Asked for: as unbroken nights elsewhere, 0 lost, 0 doubled, the same bytes, verify clean.
+`cleanplate serve` runs with Prefect and ledger in PostgreSQL. Nightly compositing runs of at least 30 shards
+start as runs of their deployment. SIGKILL hits one of the four parts at random. The benchmark restarts only
+PostgreSQL, as an init system would. Everything else must recover without help. Goal: the result of
+uninterrupted runs elsewhere, 0 lost, 0 doubled, the same bytes, verify clean.
+
 Run: python -m benchmarks.crash [--kills 1] [--kills-a-night 10] [--seed 0] [--json]
-One kill, the default, is of the flow only; four meet each victim once, and each takes minutes to be back.
-`--kills 100` takes hours.
+
+One kill, the default, hits only the flow. Four kills hit each part once. Each kill takes minutes to recover
+from. `--kills 100` takes hours.
 """
 
 import argparse
@@ -46,18 +48,18 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill, and how long it took until the work went on."""
+    """One kill, and the time until the work continued."""
 
     night: str
     victim: Victim
     there: bool
-    """False when the victim was not running at that moment; nobody was killed."""
+    """False if the victim was not running at that moment. Then nothing was killed."""
     back_seconds: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the benchmark found."""
+    """Results of the benchmark."""
 
     kills: int
     nights: int
@@ -70,9 +72,9 @@ class Outcome:
     shards: int
     rows: int
     starts: int
-    """Of all runs together, as Prefect counts them."""
+    """Of all runs together, by Prefect's count."""
     back_seconds_by_victim: dict[str, tuple[float, float]]
-    """Median and longest."""
+    """Median and maximum."""
     seconds: float
     kill_list: list[Kill]
     faults: list[str]
@@ -81,7 +83,7 @@ class Outcome:
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints; exit code 1 when anything differs."""
+    """Measure and print. The exit code is 1 if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1)
     parser.add_argument("--kills-a-night", type=int, default=10)
@@ -99,7 +101,7 @@ def main() -> None:
 
 
 def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
-    """The killed nights, the same nights unbroken, and what they differ in."""
+    """Run nights with kills and the same nights without, and list the differences."""
     programs = postgresql_programs()
     if programs is None:
         raise SystemExit("this benchmark kills PostgreSQL; install Debian's postgresql package")
@@ -120,14 +122,14 @@ def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
 
 
 def night_config(place: Path, night: date) -> NightlyCompositingConfig:
-    """A night of 30 shards and more."""
+    """A nightly run of at least 30 shards."""
     small = small_compositing(place)
-    more = {"night": night, "draws": 1500, "shard_draws": 60}
+    more = {"run_date": night, "attempts": 1500, "shard_attempts": 60}
     return NightlyCompositingConfig.model_validate({**small.model_dump(), **more})
 
 
 def run_unbroken(place: Path, nights: int) -> Workspace:
-    """The same nights, one after the other, with nobody killed."""
+    """Run the same nights, one after the other, without kills."""
     with local_prefect(place / "prefect"):
         for number in range(nights):
             nightly_compositing(night_config(place, _FIRST_NIGHT + timedelta(days=number)))
@@ -135,7 +137,7 @@ def run_unbroken(place: Path, nights: int) -> Workspace:
 
 
 def start_night(client: SyncPrefectClient, place: Path, night: date) -> FlowRun:
-    """A run of the deployment, as its schedule would start it."""
+    """Start a run of the deployment, as its schedule would."""
     deployment = client.read_deployment_by_name("nightly-compositing/nightly")
     parameters = {"config": night_config(place, night).model_dump(mode="json")}
     return client.create_flow_run_from_deployment(
@@ -152,7 +154,10 @@ def kill_night(
     draw: random.Random,
     first: int,
 ) -> list[Kill]:
-    """Kill at random moments while the night's run is at work; wait for it to go on each time, and to end."""
+    """Kill at random moments of the night's work.
+
+    Wait each time until it continues, and finally until it ends.
+    """
     done: list[Kill] = []
     served.wait_for_work(client, run, _PATIENCE_SECONDS)
     while sum(kill.there for kill in done) < kills and not served.completed(client, run):

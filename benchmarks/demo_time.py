@@ -1,8 +1,8 @@
-"""The demo's time alone and beside busy loops. Asked for: 600 s alone on two cores; ratio <= 2.5 beside two.
+"""Time the demo alone and next to busy loops. Goal: 600 s alone on two cores; ratio <= 2.5 next to two loops.
 
-A whole demo is longer than the five minutes that benchmarks keep to elsewhere, and each is run to its end:
-`--rounds 0` (the default) times a quick one, preparation, base and initialisation; `--rounds 2` is
-`make demo`. The figures mean something on a machine that does nothing else.
+A whole demo takes longer than the five minutes of other benchmarks, and each demo runs to its end. `--rounds
+0` (the default) times a quick one: preparation, base and initialisation. `--rounds 2` is `make demo`. The
+results are only meaningful on a machine without other work.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _demo(rounds: int, seed: int) -> dict[str, Any]:
-    """One demo from nothing in a folder of its own: wall and CPU seconds of all its processes, and phases."""
+    """Run one demo in a new folder. Returns wall and CPU seconds of all its processes, and phases."""
     before, began = _cpu_seconds(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "flows.cli.main", "demo", "--workspace", str(Path(folder) / "w")]
@@ -61,7 +61,7 @@ def _demo(rounds: int, seed: int) -> dict[str, Any]:
 
 
 def _cpu_seconds() -> float:
-    """Of all children that have ended, and of theirs."""
+    """CPU seconds of all children that have ended, and of their children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -1,4 +1,4 @@
-"""Scoring several candidates an image against encoding everything anew for each. Asked for: ratio >= 3."""
+"""Score several candidates of an image, compared with encoding everything anew for each. Goal: ratio >= 3."""
 
 import argparse
 import time
@@ -14,7 +14,7 @@ from data_specs.arrays import Mask, RgbImage
 
 
 def candidates(images: int, each: int, size_px: int) -> tuple[list[RgbImage], list[Mask], list[RgbImage]]:
-    """Sources, masks and removals of ``images`` × ``each`` candidates, an image's together."""
+    """Sources, masks and removals of ``images`` × ``each`` candidates. Those of one image are adjacent."""
     chance = np.random.default_rng(0)
 
     def drawn(count: int) -> list[RgbImage]:
@@ -46,7 +46,7 @@ def main() -> None:
         torch.device(asked.device).type, torch.bfloat16, enabled=asked.precision == "bfloat16"
     ):
         scores = {name: torch.sigmoid(torch.tensor(way())) for name, way in ways.items()}
-        # On a busy CPU the core's own seconds; a GPU's work is no process's time.
+        # On a busy CPU use the process's own seconds. A GPU's work belongs to no process.
         clock = time.process_time if asked.device == "cpu" else time.perf_counter
         seconds = alternate(ways, asked.runs, clock)
     one_by_one, in_batches = (

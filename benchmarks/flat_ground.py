@@ -1,8 +1,9 @@
-"""Flat ground in unseen studio scenes, by the shipped models. Asked for: ratio >= 0.95.
+"""Measure how well the shipped models find flat ground in unseen synthetic scenes. Goal: ratio >= 0.95.
 
-The ratio is the precision: the share of the pixels said to be flat ground that are ground; the classes
-alone are measured beside it. Two scenes in three have solids on them.
-Horizons are those of the plates found, off the true ones.
+The ratio is the precision: the fraction of pixels called flat ground that are ground. The class map alone is
+measured too. Two scenes in three have objects on them.
+Horizons are those of the plates found, compared with the true ones.
+
 Run: python -m benchmarks.flat_ground [--json]
 """
 
@@ -33,7 +34,7 @@ GOAL = 0.95
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--size", type=int, default=192, help="side of the images in pixels")
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def measured(scenes: list[SeenSurfaces]) -> dict[str, float | int]:
-    """Precision and recall over all pixels, plates and their horizons."""
+    """Precision and recall over all pixels, and the plates with their horizons."""
     segmenter = build_ground_segmenter(GroundSegmenterConfig())
     estimator = build_depth_estimator(DepthEstimatorConfig())
     flat, alone = Counted(), Counted()
@@ -101,7 +102,7 @@ class Counted:
         self.found = self.true = self.right = self.images = 0
 
     def add(self, found: Region, truth: Region) -> None:
-        """One more image, which counts only if something was found in it."""
+        """Add an image. It counts only if something was found in it."""
         self.found += int(found.sum())
         self.true += int(truth.sum())
         self.right += int((found & truth).sum())

@@ -1,9 +1,12 @@
-"""A flow over shards against the same functions in a plain loop. Asked for: ratio <= 1.05.
+"""Time a flow over shards against the same functions in a plain loop. Goal: ratio <= 1.05.
 
-A shard is 10–30 s of work; Prefect's server is a real one in a process of its own. ``ratio`` is the median
-over the rounds of flow ÷ loop, one after the other.
-Run: python -m benchmarks.flow_overhead [--shots 1500] [--shards 2] [--runs 3] [--json]
-Two to four minutes on two quiet cores; `--shots 2500 --shards 3 --runs 4` settles the ratio to a hundredth.
+A shard takes 10–30 s of work. Prefect's server is a real one in its own process. ``ratio`` is the median over
+the rounds of flow ÷ loop, one after the other.
+
+Run: python -m benchmarks.flow_overhead [--samples 1500] [--shards 2] [--runs 3] [--json]
+
+It takes two to four minutes on two idle cores. `--samples 2500 --shards 3 --runs 4` gives the ratio to a
+hundredth.
 """
 
 import argparse
@@ -22,37 +25,37 @@ from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from flows.runtime.prefect_server import local_prefect
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film, render_shard
+from tasks.sources.synthetic.shards import RenderWork, render, render_shard
 from tasks.storage.workspace import Workspace
 
 GOAL = 1.05
 FLOW, LOOP = "flow over shards", "plain loop"
 
 
-@flow(name="film-shards")
-def film_shards(workspace: Workspace, works: Sequence[RenderWork]) -> None:
-    """A task run a shard, one after the other, as the cycle does it."""
+@flow(name="render-shards")
+def render_shards(workspace: Workspace, works: Sequence[RenderWork]) -> None:
+    """Run a task for each shard, one after the other, as the cycle does."""
     for work in works:
         render_shard(workspace, work)
 
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shots", type=int, default=1500, help="studio shots a shard")
+    parser.add_argument("--samples", type=int, default=1500, help="rendered samples a shard")
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    # Prefect is told of a server that does not answer, so that a fresh one of our own is measured.
+    # Prefect gets the address of a server that does not answer, so that a new one of our own is measured.
     os.environ["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
     with (
         tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".flow_overhead-") as folder,
         local_prefect(Path(folder) / "prefect"),
     ):
-        seconds = _measure(Path(folder), works(arguments.shots, arguments.shards), arguments.runs)
+        seconds = _measure(Path(folder), works(arguments.samples, arguments.shards), arguments.runs)
     figures = {
         **ratio_of(seconds, LOOP, FLOW),
         "goal": GOAL,
@@ -62,16 +65,16 @@ def main() -> None:
     report("a flow's cost", seconds, arguments.shards, figures, arguments.as_json)
 
 
-def works(shots: int, shards: int) -> list[RenderWork]:
-    """Shards of real work, each of shots of its own."""
+def works(samples: int, shards: int) -> list[RenderWork]:
+    """Shards of real work, each with its own samples."""
     return [
         RenderWork(
             round=0,
             index=number,
             stage="triplets",
-            studio=SyntheticConfig(),
-            first=number * shots,
-            count=shots,
+            renderer=SyntheticConfig(),
+            first=number * samples,
+            count=samples,
         )
         for number in range(shards)
     ]
@@ -81,18 +84,21 @@ def _measure(folder: Path, shards: Sequence[RenderWork], runs: int) -> dict[str,
     numbers = itertools.count()
 
     def fresh() -> Workspace:
-        """Nothing is cached here: Prefect's keys and the ledger belong to one workspace."""
+        """A new workspace.
+
+        Prefect's cache keys and the ledger belong to one workspace, so nothing is cached.
+        """
         return Workspace.open(folder / f"workspace-{next(numbers)}")
 
     def as_flow() -> None:
         workspace = fresh()
-        film_shards(workspace, shards)
+        render_shards(workspace, shards)
         shutil.rmtree(workspace.root)
 
     def as_loop() -> None:
         workspace = fresh()
         for work in shards:
-            film(workspace, work)
+            render(workspace, work)
         shutil.rmtree(workspace.root)
 
     return alternate({LOOP: as_loop, FLOW: as_flow}, runs)

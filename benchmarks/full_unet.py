@@ -1,4 +1,4 @@
-"""One pass of the full-size U-Net in bfloat16 on this CPU, weights random: seconds and peak memory."""
+"""Time one pass of the full-size U-Net in bfloat16 on this CPU with random weights, and its peak memory."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from models.objectclear.network import build_full_object_clear
 
 @ends_in_time
 def main() -> None:
-    """Build, run once, and print the figures."""
+    """Build, run once, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latent", type=int, default=64, help="Side of the latent; 64 is 512 px.")
     parser.add_argument("--json", action="store_true", help="One object for machines.")

@@ -1,7 +1,8 @@
-"""Attention-guided fusion at 1024² against a plain scipy version in float64. Asked for: ratio >= 20.
+"""Time attention-guided fusion at 1024² against a plain scipy version in float64. Goal: ratio >= 20.
 
-Both follow papers.md, fact 19, with its lengths as stated; they must agree to within one grey level. The
-banded form, which the project uses by default, is timed beside them.
+Both follow papers.md, fact 19, with its lengths as stated. They must agree to within one grey level. The
+banded form, the project's default, is timed too.
+
 Run: python -m benchmarks.fusion [--json]
 """
 
@@ -34,7 +35,7 @@ LEVELS = 5
 
 @ends_in_time
 def main() -> None:
-    """Measures, compares and prints."""
+    """Measure, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--json", action="store_true", dest="as_json")
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def plain_fusion(source: RgbImage, generated: RgbImage, attention: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Fact 19 step by step, every step over the whole frame."""
+    """Fact 19 step by step, each step over the whole frame."""
     mean = attention.astype(np.float64).mean(axis=0)
     scaled = (mean - mean.min()) / (mean.max() - mean.min())
     region = np.kron(scaled > 0.5, np.ones((SIDE_PX // CELLS, SIDE_PX // CELLS), bool))

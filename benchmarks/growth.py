@@ -1,11 +1,15 @@
-"""Does growth pay, and does the discriminator? RORem's cycle against its controls, over several seeds.
+"""Measure whether growth and the discriminator help: RORem's cycle against its controls, over several seeds.
 
-Arms, all from one initial remover a seed and with the same training steps: ``judged`` (RORem), ``nothing``
-(no growth), ``unjudged`` (people's YES, then whatever the remover makes), ``everything`` (nobody judges).
+All arms of a seed start from one initial remover and use the same number of training steps:
 
-The default is one seed of one round in two arms, which tells little; three seeds of two rounds tell more.
+- ``discriminator`` is RORem.
+- ``none`` has no growth.
+- ``none_after_humans`` takes people's YES, then everything that the remover makes.
+- ``all`` accepts everything. Nobody chooses.
 
-Run: python -m benchmarks.growth --seeds 0 1 2 --arms judged nothing unjudged
+The default is one seed of one round in two arms, which shows little. Three seeds of two rounds show more.
+
+Run: python -m benchmarks.growth --seeds 0 1 2 --arms discriminator none none_after_humans
 """
 
 import argparse
@@ -25,26 +29,26 @@ from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from data_specs.round import CycleResult
 
-ARMS = ("judged", "nothing", "unjudged", "everything")
+ARMS = ("discriminator", "none", "none_after_humans", "all")
 _CYCLE = """
 import sys
 from flows.rorem.cycle import demo_config
 from flows.runtime.prefect_server import local_prefect
 from flows.rorem.cycle import rorem_cycle
 from pathlib import Path
-workspace, rounds, seed, growth = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-config = demo_config(workspace, rounds, seed).model_copy(update={"growth": growth})
+workspace, rounds, seed, acceptance = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+config = demo_config(workspace, rounds, seed).model_copy(update={"acceptance": acceptance})
 with local_prefect(workspace / "prefect"):
     print(rorem_cycle(config).model_dump_json())
 """
 
 
 _CORES = threading.BoundedSemaphore(2)
-"""Cycles at once: each trains on one thread."""
+"""Cycles at once. Each trains on one thread."""
 
 
 def run_cycle(workspace: Path, rounds: int, seed: int, arm: str) -> CycleResult:
-    """One cycle in a process of its own, on one thread."""
+    """Run one cycle in its own process, on one thread."""
     command = [sys.executable, "-c", _CYCLE, str(workspace), str(rounds), str(seed), arm]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     with _CORES, (workspace.parent / f"{workspace.name}.log").open("wb") as log:
@@ -56,9 +60,9 @@ Job = tuple[int, str, "Future[CycleResult]"]
 
 
 def run_seed(folder: Path, seed: int, arms: list[str], rounds: int, pool: ThreadPoolExecutor) -> list[Job]:
-    """The initial remover once, then every arm in a copy of its workspace; arms not done yet."""
+    """Make the initial remover once, then run every arm that is not done, in a copy of its workspace."""
     start = folder / f"{seed}-initial"
-    run_cycle(start, 0, seed, "judged")
+    run_cycle(start, 0, seed, "discriminator")
     jobs: list[Job] = []
     for arm in arms:
         workspace = folder / f"{seed}-{arm}"
@@ -68,7 +72,7 @@ def run_seed(folder: Path, seed: int, arms: list[str], rounds: int, pool: Thread
 
 
 def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
-    """What the table says of one cycle."""
+    """The table's row for one cycle."""
     initial, last = result.phases[1], result.phases[-1]
     return {
         "seed": seed,
@@ -86,12 +90,12 @@ def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
 
 @ends_in_time
 def main() -> None:
-    """Run the seeds two at a time and print the table, or with ``--json`` one object."""
+    """Run the seeds two at a time, and print the table, or one object with ``--json``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["judged", "nothing"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["discriminator", "none"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=None, help="Keep the workspaces here.")
     parser.add_argument("--json", action="store_true")
@@ -103,15 +107,15 @@ def main() -> None:
         jobs = [job for start in pending for job in start.result()]
         rows = [row_of(seed, arm, future.result()) for seed, arm, future in jobs]
     gains = {arm: statistics.mean([r["last"] for r in rows if r["arm"] == arm]) for arm in given.arms}
-    others = [rate for arm, rate in gains.items() if arm != "judged"]
-    ratio = gains["judged"] / max(others) if others and max(others) > 0 else None
+    others = [rate for arm, rate in gains.items() if arm != "discriminator"]
+    ratio = gains["discriminator"] / max(others) if others and max(others) > 0 else None
     if given.json:
         print(json.dumps({"ratio": ratio, "mean_last": gains, "rows": rows, "machine": machine()}, indent=1))
         return
     for row in rows:
         rates = f"{row['initial']:.3f} -> {row['last']:.3f}"
-        print(f"seed {row['seed']} {row['arm']:<10} {rates}, kept {row['kept']}")
-    print(f"mean success after the last phase: {gains}; judged / best control = {ratio}; {machine()}")
+        print(f"seed {row['seed']} {row['arm']:<17} {rates}, kept {row['kept']}")
+    print(f"mean success after the last phase: {gains}; discriminator / best control = {ratio}; {machine()}")
 
 
 if __name__ == "__main__":

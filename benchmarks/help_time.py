@@ -1,7 +1,8 @@
-"""What `--help` of each command costs, in processor time. Asked for: ratio <= 1.
+"""Measure the processor time of each command's `--help`. Goal: ratio <= 1.
 
-``ratio`` is the costliest command's median over 1 s, user and system time of its whole process. Beside the
-commands stands a control, `python -c "import typer"`; each round takes all of them in another order.
+``ratio`` is the slowest command's median divided by 1 s, user and system time of its whole process. A
+control, `python -c "import typer"`, is measured too. Each round runs all of them in another order.
+
 Run: python -m benchmarks.help_time [--runs 5] [--json]
 """
 
@@ -29,13 +30,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def help_calls() -> list[tuple[str, ...]]:
-    """The words of every `--help` there is: of `cleanplate`, of each command, and of those below it."""
+    """The words of every `--help`: of `cleanplate`, of each command, and of its subcommands."""
     return [(*words, "--help") for words in _commands(typer.main.get_command(app), ())]
 
 
 def _commands(command: Any, words: tuple[str, ...], parent: Any = None) -> Iterator[tuple[str, ...]]:
     yield words
-    # Read as help is: what is required may be absent.
+    # Parsed as for help: required arguments may be missing.
     context = command.make_context(words[-1] if words else "", [], parent=parent, resilient_parsing=True)
     real = context.command
     for name in real.list_commands(context) if hasattr(real, "list_commands") else ():
@@ -68,7 +69,7 @@ def measure(runs: int, seed: int = 0) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true", dest="as_json")

@@ -1,9 +1,11 @@
-"""Kills a flow with SIGKILL at random moments, starts it again, and compares it with an unbroken one.
+"""Kill a flow with SIGKILL at random moments, restart it, and compare it with an uninterrupted one.
 
-Asked for: finished shards are not redone, all bytes and rows are equal, and verify is clean. ``ratio`` is
-the killed run's wall time, with all its starts, to the unbroken run's: what the kills cost.
+Goal: finished shards are not redone, all bytes and rows are equal, and verify is clean. ``ratio`` is the wall
+time of the killed run, with all its starts, divided by that of the uninterrupted run: the cost of the kills.
+
 Run: python -m benchmarks.kill_resume [--flow cycle|compositing|seeing] [--kills 3] [--seed 0] [--json]
-Three kills show that it works at all; `--kills 20` reaches every stage and every kind of training.
+
+Three kills show that it works at all. `--kills 20` reaches every stage and every kind of training.
 """
 
 import argparse
@@ -32,7 +34,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Moment:
-    """A point of the flow's work: so many seconds after so much was done."""
+    """A point in the flow's work: a number of seconds after some progress."""
 
     progress: Progress
     seconds_after: float
@@ -46,14 +48,14 @@ class Start:
     startup_seconds: float
     killed: bool
     rows: int
-    """In the ledger when it ended."""
+    """Rows in the ledger when it ended."""
     training_steps: int
-    """Steps in the checkpoint that the kill left; 0 outside of trainings."""
+    """Steps in the checkpoint that the kill left. 0 outside of trainings."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the benchmark found."""
+    """Results of the benchmark."""
 
     ratio: float
     ratio_without_startup: float
@@ -76,7 +78,7 @@ class Outcome:
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints; exit code 1 when anything differs."""
+    """Measure and print. The exit code is 1 if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flow", choices=get_args(SmallFlow), default="cycle")
     parser.add_argument("--kills", type=int, default=3)
@@ -91,7 +93,7 @@ def main() -> None:
 
 
 def kill_and_resume(folder: Path, kills: int, seed: int, flow: SmallFlow = "cycle") -> Outcome:
-    """An unbroken small flow in one workspace, a killed one in another, and what they differ in."""
+    """Run a small flow without kills in one workspace, and with kills in another. List the differences."""
     unbroken, killed = folder / "unbroken", folder / "killed"
     timeline, first = run_unbroken(unbroken, folder / "unbroken.log", flow)
     starts: list[Start] = []
@@ -105,10 +107,10 @@ def kill_and_resume(folder: Path, kills: int, seed: int, flow: SmallFlow = "cycl
 
 
 def run_unbroken(folder: Path, log: Path, flow: SmallFlow) -> tuple[list[tuple[float, Progress]], Start]:
-    """Runs the flow to its end.
+    """Run the flow to its end.
 
     Returns:
-        When each progress was first seen, in seconds since the start; and the start itself.
+        When each progress was first seen, in seconds since the start, and the start itself.
     """
     timeline: list[tuple[float, Progress]] = []
     attempt = Attempt(folder, log, flow)
@@ -128,7 +130,7 @@ def run_unbroken(folder: Path, log: Path, flow: SmallFlow) -> tuple[list[tuple[f
 def random_moments(
     timeline: list[tuple[float, Progress]], first: Start, kills: int, seed: int
 ) -> list[Moment]:
-    """Moments drawn evenly from the unbroken run's time at work, in the order of the work."""
+    """Moments drawn uniformly from the uninterrupted run's time at work, in the order of the work."""
     draw = random.Random(seed)
     times = sorted(draw.uniform(timeline[0][0], first.seconds) for _ in range(kills))
     moments: list[Moment] = []
@@ -139,16 +141,16 @@ def random_moments(
 
 
 class FinishedShards:
-    """Watches that the files of a shard in the ledger are never written again."""
+    """Checks that the files of a shard in the ledger are never written again."""
 
     def __init__(self, folder: Path) -> None:
-        """Watch a workspace that need not be there yet."""
+        """Watch a workspace. It need not exist yet."""
         self._folder = folder
         self._seen: dict[str, tuple[int, int]] = {}
         self.redone: set[str] = set()
 
     def look(self) -> None:
-        """Compares with the last time."""
+        """Compare with the previous call."""
         if not (self._folder / "ledger.sqlite").exists():
             return
         workspace = Workspace(self._folder)
@@ -161,7 +163,7 @@ class FinishedShards:
 
 
 def _until_killed(folder: Path, log: Path, flow: SmallFlow, moment: Moment) -> list[Start]:
-    """Starts the flow and kills it at the moment; again, a little sooner, where it ended before."""
+    """Start the flow and kill it at the moment. If it ended before, try again a little earlier."""
     starts: list[Start] = []
     wait = moment.seconds_after
     while not starts or not starts[-1].killed:
@@ -176,7 +178,7 @@ def _until_killed(folder: Path, log: Path, flow: SmallFlow, moment: Moment) -> l
 
 
 def _after(attempt: Attempt, progress: Progress, wait: float) -> Callable[[Progress], bool]:
-    """True ``wait`` seconds after the attempt was first seen so far."""
+    """True ``wait`` seconds after the attempt first reached the progress."""
     due: list[float] = []
 
     def ripe(reached: Progress) -> bool:

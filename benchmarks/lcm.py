@@ -1,7 +1,7 @@
-"""A remover distilled to 4 steps beside its teacher of 50. Asked for: success lost <= 10 %, time <= 1/4.
+"""Compare a remover distilled to 4 steps with its 50-step teacher. Goal: success lost <= 10 %, time <= 1/4.
 
-The default is too short for a teacher that succeeds: it tells the time ratio. For the success:
-`--pairs 1500 --tested 300 --teacher-steps 300 --steps 1000`, in an hour and more.
+The default is too short for a teacher that succeeds. It shows only the time ratio. For the success use
+`--pairs 1500 --tested 300 --teacher-steps 300 --steps 1000`, which takes an hour and more.
 """
 
 import argparse
@@ -43,13 +43,13 @@ MANY, FEW = SamplingConfig(steps=50), SamplingConfig(steps=4)
 
 
 def told(done: int, total: int, loss: float) -> None:
-    """A line on standard error now and then."""
+    """Print a line on standard error now and then."""
     if done % 50 == 0 or done == total:
         Console(stderr=True).print(f"  step {done} of {total}, loss {loss:.4f}")
 
 
 def beginning(workspace: Workspace, predicts: str) -> RemoverRef:
-    """The shipped base, told to predict the clean latent as it was made for, or the noise."""
+    """The shipped base, set to predict the clean latent (as it was trained) or the noise."""
     network = network_at(BASE_FOLDER)
     settings = cast(Any, {**network.scheduler.config, "prediction_type": predicts})
     network.scheduler = cast(DDIMScheduler, DDIMScheduler.from_config(settings))
@@ -60,7 +60,7 @@ def beginning(workspace: Workspace, predicts: str) -> RemoverRef:
 def teacher_of(
     workspace: Workspace, version: DatasetVersion, predicts: str, training: TrainingConfig
 ) -> RemoverRef:
-    """The base trained on pairs with their shadows, for 50 steps."""
+    """The base, trained on pairs with their shadows, for removal in 50 steps."""
     work = RemoverTraining(
         name="teacher",
         parent=beginning(workspace, predicts),
@@ -81,7 +81,7 @@ def distilled(
     loss: LcmLossConfig,
     lora: LcmLoraConfig,
 ) -> RemoverRef:
-    """The teacher in four steps, as `cleanplate train lcm` makes it."""
+    """The teacher distilled to four steps, as `cleanplate train distilled` does it."""
     work = Distillation(
         name="student",
         parent=teacher,
@@ -98,9 +98,9 @@ def distilled(
 def measured(
     network: InpaintingNetwork, sampling: SamplingConfig, unseen: Sequence[Triplet]
 ) -> dict[str, Any]:
-    """Success with its interval, dB, and seconds an image with measuring's own share in them."""
+    """Success with its interval, dB, and seconds per image. The seconds include the measuring."""
     remover = InpaintingRemover(network.to(training_device()), sampling)
-    evaluate(remover, unseen[:32], QualityConfig())  # a device's first pass is slow
+    evaluate(remover, unseen[:32], QualityConfig())  # the first pass on a device is slow
     began = time.perf_counter()
     found = evaluate(remover, unseen, QualityConfig())
     seconds = time.perf_counter() - began
@@ -119,7 +119,7 @@ def measured(
 def compared(
     teacher: InpaintingNetwork, student: InpaintingNetwork, unseen: Sequence[Triplet]
 ) -> dict[str, Any]:
-    """The teacher in many steps and in few, undistilled by either schedule, and the student."""
+    """The teacher with many and few steps, undistilled with either schedule, and the student."""
     undistilled = replace(teacher, scheduler=lcm_schedule(teacher))
     rows = {
         "teacher, 50 steps": measured(teacher, MANY, unseen),
@@ -172,7 +172,7 @@ def main() -> None:
 
 
 def show(figures: dict[str, Any], kinds: Sequence[str]) -> None:
-    """A table for people."""
+    """Print a table."""
     for predicts in kinds:
         table = Table("way", "success", "95 %", "dB effect", "dB rest", "ms", title=f"predicts {predicts}")
         for way, row in figures[predicts]["rows"].items():

@@ -1,7 +1,7 @@
-"""ObjectClear beside a RORem-style remover given the object mask only: same pairs, same steps, some seeds.
+"""Compare ObjectClear with a RORem-style remover that gets only the object mask: same pairs, same steps.
 
-The default, one seed of 200 steps, shows only that both ways run; the figures of docs/log.md come from
-`--seeds 0 1 2 --steps 5500`, in hours.
+The default, one seed of 200 steps, shows only that both ways run. The results in
+docs/experiments/object-clear.md come from `--seeds 0 1 2 --steps 5500`, which takes hours.
 """
 
 import argparse
@@ -46,13 +46,13 @@ Figures = dict[str, Any]
 
 
 def told(done: int, total: int, loss: float) -> None:
-    """A line on standard error now and then."""
+    """Print a line on standard error now and then."""
     if done % 50 == 0 or done == total:
         Console(stderr=True).print(f"  step {done} of {total}, loss {loss:.4f}")
 
 
 def measured(remover: RemovalModel, unseen: Sequence[Triplet]) -> Figures:
-    """PSNR inside M_fg and outside it, success by ``tasks/evaluation/success.py``."""
+    """PSNR inside M_fg and outside it, and success by ``tasks/evaluation/success.py``."""
     found = evaluate(remover, unseen, QualityConfig())
     return {
         "psnr_effect": found.psnr_effect,
@@ -69,7 +69,7 @@ def object_clear(
     encoder: CLIPVisionModelWithProjection,
     config: ObjectClearConfig,
 ) -> Figures:
-    """Trained from the base, with its attention before and after."""
+    """ObjectClear, trained from the base, with its attention before and after."""
     network = build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
     remover = PlainObjectClear(network)
     before = attention_iou(remover, unseen)
@@ -103,7 +103,7 @@ def object_mask_only(
 
 
 def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspace) -> Figures:
-    """Both ways with every seed; ``ratio`` is the gain in dB inside M_fg, median over the seeds."""
+    """Both ways with every seed. ``ratio`` is the gain in dB inside M_fg, median over the seeds."""
     encoder, naming = made_image_encoder(config, workspace, told)
     shards, unseen = render_pairs(workspace, config.pairs), unseen_pairs(config.tested)
     rows: list[Figures] = []

@@ -1,7 +1,8 @@
-"""Images of Prefect's pages for docs/prefect.md: a served workspace with real runs, in a Chromium offline.
+"""Take screenshots of Prefect's pages for docs/prefect.md: a served workspace, real runs, offline Chromium.
 
-Serves a new workspace, has its deployments do a small cycle, a night, a retraining and a round that waits for
-people, and photographs the pages. Prints what the pages complained of.
+It serves a new workspace. Its deployments run a small cycle, a night, a retraining, and a round that waits
+for people. Then it takes the screenshots and prints the pages' errors.
+
 Run: python -m benchmarks.prefect_pages [--out docs/prefect] [--workspace FOLDER]
 """
 
@@ -32,12 +33,12 @@ from tasks.storage.prefect_password import make_password
 _PATIENCE_SECONDS = 1800
 _SETTLE_MS = 8000
 _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-"""No name outside this machine is found."""
+"""No name outside this machine resolves."""
 
 
 @ends_in_time
 def main() -> None:
-    """Fills a workspace and photographs it."""
+    """Fill a workspace and take the screenshots."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/prefect"))
     parser.add_argument("--workspace", type=Path, help="goes on with one that was filled before")
@@ -50,7 +51,7 @@ def main() -> None:
 
 @contextmanager
 def served(workspace: Path) -> Iterator[Server]:
-    """`cleanplate serve` while inside."""
+    """Run `cleanplate serve` inside the context."""
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     command = [sys.executable, "-m", "flows.cli.main", "serve", "--json", "--workspace", str(workspace)]
@@ -67,7 +68,7 @@ def served(workspace: Path) -> Iterator[Server]:
 
 
 def fill(server: Server, workspace: Path) -> dict[str, UUID]:
-    """The runs to be seen, by deployment, each when it has ended or waits."""
+    """Run what the pages shall show. Returns the runs by deployment, each ended or waiting."""
     cycle = small_cycle(workspace).model_dump(mode="json")
     sizes = {
         name: cycle[name]
@@ -75,20 +76,20 @@ def fill(server: Server, workspace: Path) -> dict[str, UUID]:
     }
     few = {"human_items": 20, "automation_items": 20, "calibration_items": 20, "discriminator_test_items": 20}
     wanted: dict[str, dict[str, Any]] = {
-        "rorem-cycle/by-hand": cycle,
+        "rorem-cycle/manual": cycle,
         "nightly-compositing/nightly": {},
         "nightly-candidates/nightly": {"items": 60, "shard_items": 20, "score_threshold": 0.1},
         "retrain/retrain": {"training": cycle["retraining"]},
-        "rorem-round/by-hand": {**sizes, **few, "round": 2, "people": {}},
+        "rorem-round/manual": {**sizes, **few, "round": 2, "human_review": {}},
     }
     return {deployment: run(server, deployment, config) for deployment, config in wanted.items()}
 
 
 def run(server: Server, deployment: str, config: dict[str, Any]) -> UUID:
-    """Starts a run, once however often this is called, and waits for it; gives its id.
+    """Start a run, once for any number of calls, and wait for it. Returns its id.
 
     Raises:
-        SystemExit: When the run fails.
+        SystemExit: If the run fails.
     """
     with _client(server) as client:
         known = client.read_deployment_by_name(deployment)
@@ -112,7 +113,7 @@ def _client(server: Server) -> Iterator[SyncPrefectClient]:
 
 
 def photograph(server: Server, runs: dict[str, UUID], out: Path) -> None:
-    """The pages as JPEG of 1400×1000."""
+    """Save the pages as JPEG of 1400×1000."""
     out.mkdir(parents=True, exist_ok=True)
     address = server.api.removesuffix("/api")
     with sync_playwright() as playwright, _client(server) as client:
@@ -120,7 +121,7 @@ def photograph(server: Server, runs: dict[str, UUID], out: Path) -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", _ALONE]
         )
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        # What the server itself had not answered when the next page was opened is no complaint.
+        # A request that the server had not answered when the next page opened is no error.
         page.on("requestfailed", lambda asked: _complain(asked.url) if address not in asked.url else None)
         page.on("pageerror", lambda error: print("error:", error))
 
@@ -147,7 +148,7 @@ def photograph(server: Server, runs: dict[str, UUID], out: Path) -> None:
         take("run", f"/runs/flow-run/{night}", "Artifacts")
         take("sheet", f"/artifacts/artifact/{sheet.id}")
         take("form", f"/deployments/deployment/{retrain.id}/run")
-        take("waiting", f"/runs/flow-run/{runs['rorem-round/by-hand']}", "Resume")
+        take("waiting", f"/runs/flow-run/{runs['rorem-round/manual']}", "Resume")
         browser.close()
 
 

@@ -1,8 +1,10 @@
-"""Fifty simulated people answer while the review server is killed: is every acknowledged answer there, once?
+"""Kill the review server while fifty simulated people answer. Is every acknowledged answer stored once?
 
-Asked for: none lost, none doubled, no item answered beyond what was wanted, and p99 of an answer < 100 ms;
-``ratio`` is that p99 to 100 ms. People think between answers (``--think``), as people do; 0 asks how
-much the server bears. Run: python -m benchmarks.review_load [--database postgresql] [--json]
+Goal: none lost, none doubled, no item with more answers than wanted, and p99 of an answer < 100 ms. ``ratio``
+is that p99 divided by 100 ms. People think between answers (``--think``), as real people do. 0 measures the
+maximum load of the server.
+
+Run: python -m benchmarks.review_load [--database postgresql] [--json]
 """
 
 import argparse
@@ -42,10 +44,10 @@ _SHARED, _PEOPLE_A_SHARED_ITEM = 0.25, 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the benchmark found."""
+    """Results of the benchmark."""
 
     ratio: float
-    """p99 of an answer to 100 ms."""
+    """p99 of an answer divided by 100 ms."""
     database: str
     people: int
     think_s: float
@@ -54,14 +56,14 @@ class Outcome:
     acknowledged: int
     kills: int
     lost: int
-    """Acknowledged, and not in the ledger as it was given."""
+    """Acknowledged answers that the ledger does not hold as given."""
     doubled: int
     """Answers of one person to one item beyond the first."""
     beyond_wanted: int
-    """Items with more answers than were wanted."""
+    """Items with more answers than wanted."""
     left: int
     refused: int
-    """Answers whose lease had passed on; the item was given to somebody again."""
+    """Answers whose lease had expired. The item was given to somebody else."""
     asked_again: int
     answer_p50_ms: float
     answer_p99_ms: float
@@ -78,7 +80,7 @@ class Outcome:
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints; exit code 1 when an answer is lost, doubled, left or too many."""
+    """Measure and print. The exit code is 1 if an answer is lost, doubled, left or too many."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--people", type=int, default=50)
@@ -96,7 +98,7 @@ def main() -> None:
 
 
 async def load_and_kill(folder: Path, arguments: argparse.Namespace) -> Outcome:
-    """Everybody at once, the server killed at random moments of the work; then the ledger is counted."""
+    """Run everybody at once and kill the server at random moments of the work. Then count in the ledger."""
     workspace = Workspace.open(folder / "workspace")
     _open_batch(workspace, arguments.answers)
     tokens = {f"p{number:03d}": "" for number in range(arguments.people)}
@@ -117,7 +119,7 @@ async def load_and_kill(folder: Path, arguments: argparse.Namespace) -> Outcome:
 
 
 async def _kill(server: ReviewServer, told: Told, arguments: argparse.Namespace) -> int:
-    """SIGKILL and a new start, each when a random share of the answers is in, and a random moment later."""
+    """Send SIGKILL and restart, each after a random fraction of the answers and a random delay."""
     chance = random.Random(arguments.seed)
     moments = sorted(chance.uniform(0.02, 0.95) * arguments.answers for _ in range(arguments.kills))
     for moment in moments:
@@ -130,7 +132,7 @@ async def _kill(server: ReviewServer, told: Told, arguments: argparse.Namespace)
 
 
 def _open_batch(workspace: Workspace, answers: int) -> None:
-    """Items of which a quarter want two people's answers, so that ``answers`` are wanted in all."""
+    """A batch in which a quarter of the items want two people's answers, ``answers`` in all."""
     count = round(answers / (1 + _SHARED * (_PEOPLE_A_SHARED_ITEM - 1)))
     noise = np.random.default_rng(0)
     samples = (encode_candidate(_candidate(noise, number), "png") for number in range(count))
@@ -196,7 +198,7 @@ def _count(
 
 @contextmanager
 def _ledger(database: str) -> Iterator[None]:
-    """The workspace's ledger lies where it is asked for."""
+    """Put the workspace's ledger into the chosen database."""
     if database == "sqlite":
         yield
         return

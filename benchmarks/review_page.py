@@ -1,8 +1,9 @@
-"""From the key press to the next image on screen, and the page's weight. Asked for: ratio <= 1.
+"""Measure the time from key press to next image on screen, and the size of the page. Goal: ratio <= 1.
 
-A real Chromium drives the real server over 512 px candidates. ``ratio`` is the median of the answers,
-in ms, ÷ 100; the clock starts with the key event's own time and stops after the frame that shows the next
+A real Chromium uses the real server with 512 px candidates. ``ratio`` is the median of the answers in ms,
+divided by 100. The clock starts at the key event's own time. It stops after the frame that shows the next
 candidate.
+
 Run: python -m benchmarks.review_page [--answers 50] [--json]
 """
 
@@ -32,7 +33,7 @@ from tasks.storage.workspace import Workspace
 GOAL_MS = 100
 SIDE_PX = 512
 AHEAD = 20
-"""Candidates beyond those that are answered, so that the queue never runs low."""
+"""Candidates beyond the answered ones, so that the queue never runs low."""
 _CLOCK = """() => {
     window.pressedToShown = [];
     const stage = document.querySelector("#stage");
@@ -52,7 +53,7 @@ _CLOCK = """() => {
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=int, default=50)
     parser.add_argument("--json", action="store_true", dest="as_json")
@@ -71,7 +72,7 @@ def main() -> None:
         "least_ms": min(milliseconds),
         "greatest_ms": max(milliseconds),
         "answers": len(milliseconds),
-        "page_bytes_without_pictures": weight,
+        "page_bytes_without_images": weight,
         "machine": machine(),
     }
     if arguments.as_json:
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def fill(workspace: Workspace, count: int) -> None:
-    """A batch ``page`` of candidates that cost what photographs cost."""
+    """Make a batch ``page`` of candidates that cost as much as photographs."""
     ref = write_shard(
         workspace,
         stage="candidates",
@@ -95,7 +96,7 @@ def fill(workspace: Workspace, count: int) -> None:
 
 
 def candidates(count: int) -> Iterator[Candidate]:
-    """Removals that are the ground truth."""
+    """Candidates whose removal is the ground truth."""
     for triplet in image_like(count, SIDE_PX):
         yield Candidate(
             key=derive_key("review page", triplet.key),
@@ -113,7 +114,7 @@ def candidates(count: int) -> Iterator[Candidate]:
 
 
 def measure(url: str, token: str, answers: int) -> tuple[list[float], int]:
-    """Milliseconds of each answer, and the bytes of all the page's files but images."""
+    """Milliseconds of each answer, and the bytes of all the page's files except images."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("there is no Chromium on PATH; on Debian: apt-get install chromium")
@@ -140,7 +141,7 @@ def measure(url: str, token: str, answers: int) -> tuple[list[float], int]:
 
 
 def _answer(page: Page, answers: int) -> list[float]:
-    """Half a second an image, faster than anybody looks."""
+    """Answer every half second, faster than anybody looks."""
     page.evaluate(_CLOCK)
     for number in range(answers):
         page.wait_for_timeout(500)

@@ -1,6 +1,7 @@
-"""Reading shards against decoding from memory alone, beside webdataset's loader. Asked for: ratio >= 0.95.
+"""Time reading of shards against decoding from memory alone, and webdataset's loader. Goal: ratio >= 0.95.
 
-All read in the shard's order from a warm page cache; ours is timed in a global shuffle too.
+All read in the shard's order from a warm page cache. Ours is also timed in a global shuffle.
+
 Run: python -m benchmarks.shard_read [--json]
 """
 
@@ -25,7 +26,7 @@ SHARDS = 4
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=128, help="512×512 JPEG triplets in all")
     parser.add_argument("--runs", type=int, default=9)

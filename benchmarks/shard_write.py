@@ -1,4 +1,4 @@
-"""Writing shards against encoding alone: what hashing, disk and ledger cost. Asked for: ratio >= 0.95.
+"""Time writing of shards against encoding alone: the cost of hashing, disk and ledger. Goal: ratio >= 0.95.
 
 Run: python -m benchmarks.shard_write [--json]
 """
@@ -22,7 +22,7 @@ GOAL = 0.95
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=512, help="512×512 JPEG triplets in a shard")
     parser.add_argument("--runs", type=int, default=7)

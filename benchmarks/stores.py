@@ -1,10 +1,11 @@
-"""The same small cycle on (folder, SQLite) and on (S3 server, PostgreSQL): are all bytes and rows the same?
+"""Run one small cycle on (folder, SQLite) and on (S3 server, PostgreSQL), and compare all bytes and rows.
 
-Asked for: they are, also over a network that delays and cuts. ``ratio`` is the second's wall time to the
-first's. Prefect's own server is on SQLite in the first, on PostgreSQL in the second. What is compared of the
-bucket is what another machine, with an empty cache, gets from it; commands are run on such a machine too.
-``--demo`` takes the demo of one round in the small cycle's place. Leave the code alone meanwhile: a model's
-row holds its revision.
+Goal: all are equal, also over a network that delays and cuts. ``ratio`` is the second's wall time divided by
+the first's. Prefect's own server uses SQLite in the first run and PostgreSQL in the second. The bucket is
+compared as another machine with an empty cache reads it. Commands also run on such a machine. ``--demo`` runs
+the demo of one round instead of the small cycle. Do not change the code meanwhile: a model's row holds its
+revision.
+
 Run: python -m benchmarks.stores [--demo] [--bad-network] [--json]
 """
 
@@ -35,20 +36,20 @@ from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
 
 _CUT_CHANCE, _DELAY_S = 0.003, 0.002
-"""A piece of 16 kB: a shard of a megabyte is cut with a chance of one in six."""
+"""For a piece of 16 kB. The chance that a shard of a megabyte is cut is one in six."""
 _ADDRESS = "s3://plates/small-cycle"
 _SHOWN = 10
 _SMALL_CYCLE = ("-m", "benchmarks._small_cycle")
 _DEMO = ("-m", "flows.cli.main", "demo", "--rounds", "1", "--workspace")
 _COMMANDS = (
     "doctor", "dataset list", "dataset show", "dataset diff 1 2", "dataset verify", "model list", "metrics",
-    "morning",
+    "report",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the benchmark found."""
+    """Results of the benchmark."""
 
     ratio: float
     equal: bool
@@ -57,20 +58,20 @@ class Outcome:
     models: int
     bytes_read: int
     prefect_runs: int
-    """Flow and task runs that Prefect's server has on PostgreSQL."""
+    """Flow and task runs of Prefect's server on PostgreSQL."""
     cuts: int
     """Connections that the network cut."""
     folder_seconds: float
     bucket_seconds: float
     failing_commands: list[str]
-    """Of those tried on a machine that never saw the workspace."""
+    """Of the commands that were tried on a machine without the workspace."""
     faults: list[str]
     machine: str
 
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints; exit code 1 when anything differs."""
+    """Measure and print. The exit code is 1 if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bad-network", action="store_true", dest="bad")
     parser.add_argument("--demo", action="store_true")
@@ -83,15 +84,15 @@ def main() -> None:
 
 
 def compare_stores(folder: Path, bad: bool, cycle: Sequence[str] = _SMALL_CYCLE) -> Outcome:
-    """Runs both cycles, and compares what they left.
+    """Run both cycles, and compare their results.
 
     Args:
         folder: For the first workspace and both caches.
         bad: Whether the network to the bucket delays and cuts.
-        cycle: Python's arguments, to which the workspace's place is added.
+        cycle: Python's arguments. The workspace's location is appended.
 
     Raises:
-        RuntimeError: When SeaweedFS or PostgreSQL is not installed, or a cycle fails.
+        RuntimeError: If SeaweedFS or PostgreSQL is not installed, or a cycle fails.
     """
     programs, program = postgresql_programs(), s3_program()
     if programs is None or program is None:
@@ -136,7 +137,7 @@ def compare_stores(folder: Path, bad: bool, cycle: Sequence[str] = _SMALL_CYCLE)
 
 
 def _run(arguments: Sequence[str], variables: dict[str, str], log: Path) -> float:
-    """A cycle as a process of its own; its wall time in seconds."""
+    """Run a cycle in its own process. Returns its wall time in seconds."""
     began = time.monotonic()
     with log.open("ab") as output:
         command = [sys.executable, *arguments]
@@ -147,7 +148,7 @@ def _run(arguments: Sequence[str], variables: dict[str, str], log: Path) -> floa
 
 
 def _failing_commands(workspace: Workspace, folder: Path) -> list[str]:
-    """The commands that end otherwise than well, each with an empty cache, and what they say."""
+    """The commands that fail, each run with an empty cache, and their messages."""
     failing: list[str] = []
     champion = workspace.ledger().champion("remover")
     assert champion is not None, "a cycle has one"
@@ -185,7 +186,7 @@ def _count_runs(address: str) -> int:
 
 
 def _bring_all(workspace: Workspace) -> int:
-    """Fetches everything the bucket has into this machine's folder; returns how many models there were."""
+    """Download the whole bucket into this machine's folder. Returns the number of models."""
     ledger, store = workspace.ledger(), workspace.store
     with ShardReader(workspace, ledger.shards()):
         pass

@@ -1,10 +1,12 @@
-"""What a thousand tiny shards cost Prefect's client and server, and whether their memory stays flat.
+"""Measure what a thousand tiny shards cost Prefect's client and server, and whether memory stays constant.
 
-The compositing flow does them in a process of its own, on a real server in another; then the same functions
-do them in a plain loop in a third. All figures are of the stretch from shard 200 to the last, after every
-start-up. ``growth`` is of resident memory over that stretch.
+The compositing flow runs in its own process, with a real server in another. Then the same functions run in a
+plain loop in a third. All results cover shard 200 to the last, after every start-up. ``growth`` is that of
+resident memory over these shards.
+
 Run: python -m benchmarks.thousand_shards [--shards 300] [--json]
-300 shards tell what one costs; whether memory stays flat is seen with `--shards 1000` only.
+
+300 shards show the cost of one. Only `--shards 1000` shows whether memory stays constant.
 """
 
 import argparse
@@ -44,14 +46,14 @@ from tasks.storage.workspace import Workspace
 
 FLOW, LOOP = "flow over shards", "plain loop"
 SETTLED = 200
-"""Shards after which everything is imported and every pool is filled."""
+"""Number of shards after which everything is imported and every pool is filled."""
 _EVERY = 50
 _LOOK_SECONDS = 0.1
 _SYNTHETIC = SyntheticConfig(size_px=64, seed=8)
 
 
 class Sample(NamedTuple):
-    """What client and server have used when so many shards are written."""
+    """Resources that client and server have used after a number of shards."""
 
     shards: int
     seconds: float
@@ -64,14 +66,14 @@ class Sample(NamedTuple):
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, default=300, help=f"more than {SETTLED}")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     if arguments.shards <= SETTLED:
         parser.error(f"--shards must be above {SETTLED}, since the figures begin there")
-    # Prefect is told of a server that does not answer, so that a fresh one of our own is measured.
+    # Prefect gets the address of a server that does not answer, so that a new one of our own is measured.
     os.environ["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".thousand_shards-") as folder:
         home = Path(folder) / "prefect"
@@ -86,25 +88,25 @@ def main() -> None:
 
 
 def tiny(place: Path, shards: int) -> CompositingConfig:
-    """Few cut-outs and plates of one split, then shards of four draws each."""
+    """Few cut-outs and plates of one split, then shards of four attempts each."""
     return CompositingConfig(
         workspace=place,
-        pairs=(SyntheticPairs(studio=_SYNTHETIC, shots=40),),
-        backgrounds=(SyntheticBackgrounds(studio=_SYNTHETIC, scenes=20),),
-        draws=4 * shards,
-        shard_draws=4,
+        pairs=(SyntheticPairs(renderer=_SYNTHETIC, count=40),),
+        backgrounds=(SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=20),),
+        attempts=4 * shards,
+        shard_attempts=4,
     )
 
 
 def as_flow(config: CompositingConfig) -> None:
-    """As `cleanplate compose` does it."""
+    """Run it as `cleanplate composite` does."""
     cv2.setNumThreads(1)
     with local_prefect(config.workspace / "unused"):
         objectclear_compositing(config)
 
 
 def as_loop(config: CompositingConfig) -> None:
-    """The functions inside the flow's tasks, without Prefect."""
+    """Run the functions of the flow's tasks, without Prefect."""
     cv2.setNumThreads(1)
     workspace = Workspace.open(config.workspace)
     cut = [cut_out_pairs(workspace, work).shard for work in cut_out_works(config)]
@@ -115,10 +117,10 @@ def as_loop(config: CompositingConfig) -> None:
 
 
 def watched(way: Callable[[CompositingConfig], None], config: CompositingConfig, home: Path) -> list[Sample]:
-    """Has a process of its own do it; samples whenever so many shards more are there, and at the end.
+    """Run it in its own process. Sample after each number of shards, and at the end.
 
     Raises:
-        SystemExit: When the process fails.
+        SystemExit: If the process fails.
     """
     (server,) = (pid for pid in descendants(os.getpid()) if "flows.runtime.server_process" in command_of(pid))
     process = multiprocessing.get_context("spawn").Process(target=way, args=(config,))
@@ -139,7 +141,7 @@ def watched(way: Callable[[CompositingConfig], None], config: CompositingConfig,
 
 
 def figures(samples: dict[str, list[Sample]]) -> dict[str, Any]:
-    """Costs a shard over the settled stretch, and what grew meanwhile."""
+    """Cost of a shard over the settled part, and the growth meanwhile."""
     first, last = _stretch(samples[FLOW])
     count = last.shards - first.shards
     loop_first, loop_last = _stretch(samples[LOOP])

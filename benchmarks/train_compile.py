@@ -1,4 +1,4 @@
-"""What `compile` makes of the tiny remover's steps: their time, and after how many it pays."""
+"""Measure what `compile` does to the tiny remover's steps: their time, and after how many it pays."""
 
 import argparse
 import copy
@@ -11,7 +11,7 @@ import torch
 
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
-from models.training.distributed import RunningConfig, training_device
+from models.training.distributed import DistributedConfig, training_device
 from models.training.loop import TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.registry.store import BASE_FOLDER, network_at
@@ -35,7 +35,7 @@ def main() -> None:
     def batches(start: int, stop: int, _parts: Sequence[slice]) -> Iterator[TripletBatch]:
         yield from [batch] * (stop - start)
 
-    def trained(running: RunningConfig) -> tuple[list[float], list[float]]:
+    def trained(distributed: DistributedConfig) -> tuple[list[float], list[float]]:
         """Seconds of each step, and the losses."""
         network = copy.deepcopy(begin).to(training_device())
         told = [time.perf_counter()]
@@ -45,12 +45,12 @@ def main() -> None:
             batches,
             TrainingConfig(steps=asked.steps, batch_size=asked.batch),
             progress=lambda *_: told.append(time.perf_counter()),
-            running=running,
+            distributed=distributed,
         )
         return [after - before for before, after in zip(told, told[1:], strict=False)], losses
 
-    plain, plain_losses = trained(RunningConfig())
-    compiled, losses = trained(RunningConfig(compile=True))
+    plain, plain_losses = trained(DistributedConfig())
+    compiled, losses = trained(DistributedConfig(compile=True))
     settled = asked.steps // 4
     each = {
         "plain": statistics.median(plain[settled:]),

@@ -1,4 +1,4 @@
-"""The training loop against a bare PyTorch loop of the same net, loss and batch. Asked for: ratio <= 1.05."""
+"""Time the training loop against a bare PyTorch loop of the same net, loss and batch. Goal: ratio <= 1.05."""
 
 import argparse
 import copy

@@ -1,7 +1,8 @@
-"""What a shard's trip to a worker costs: a plain loop, worker processes and Ray's actors, one at a time.
+"""Measure the cost of sending a shard to a worker: a plain loop, worker processes and Ray's actors, in turn.
 
-Each way does the same jobs on one worker that is up and has its weights; ``trip_ms`` is what a job of no work
-takes, ``ratio`` what jobs of some work take beside the plain loop.
+Each way runs the same jobs on one worker that is started and has its weights. ``trip_ms`` is the time of a
+job without work. ``ratio`` is the time of jobs with some work, compared with the plain loop.
+
 Run: python -m benchmarks.workers [--trips 500] [--shards 20] [--seconds 0.5] [--runs 4] [--json]
 """
 
@@ -23,7 +24,7 @@ LOOP, PROCESS, ACTOR = "plain loop", "worker process", "Ray's actor"
 
 @ends_in_time
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trips", type=int, default=500, help="jobs of no work")
     parser.add_argument("--shards", type=int, default=20, help="jobs of some work a run")
@@ -46,7 +47,7 @@ def main() -> None:
 
 @contextmanager
 def _opened() -> Iterator[tuple[dict[str, Workers], dict[str, float]]]:
-    """Each way with its worker up, and the seconds until the first job was done."""
+    """Each way with its worker started, and the seconds until the first job was done."""
     with ray_cluster(cpus=1) as address:
         ways = {
             LOOP: open_workers(INLINE),
@@ -68,7 +69,7 @@ def _opened() -> Iterator[tuple[dict[str, Workers], dict[str, float]]]:
 
 
 def work(seconds: float) -> None:
-    """Keeps a core busy for so many of its own seconds, whatever else the machine does."""
+    """Keep a core busy for this many of its own seconds, whatever else the machine does."""
     end = time.process_time() + seconds
     while time.process_time() < end:
         pass
@@ -90,7 +91,7 @@ def _jobs(workers: Workers, shards: int, seconds: float) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    # Workers find the functions by their module's name, which is not __main__ there.
+    # Workers find functions by their module's name. In the workers it is not __main__.
     from benchmarks.workers import main as main_by_name
 
     main_by_name()

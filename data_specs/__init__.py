@@ -1,1 +1,4 @@
-"""The nouns: frozen, typed records and the ledger's tables. Imports nothing of ours."""
+"""Records: frozen, typed data classes and the ledger's tables.
+
+This package imports nothing else of the project.
+"""

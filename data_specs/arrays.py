@@ -1,6 +1,6 @@
-"""The images' shapes, dtypes and ranges, named once.
+"""Use these types for images and masks: their shapes, dtypes and ranges, defined once.
 
-Legend: H rows, W columns, N items. Every function of the product speaks these and no others.
+H is rows, W columns, N items. Every function of the project uses these types and no others.
 """
 
 from typing import TypeAlias
@@ -21,10 +21,10 @@ Depth: TypeAlias = NDArray[np.float32]
 """H×W float32, distance along the view axis in scene units, > 0; inf = sky."""
 
 Matte: TypeAlias = NDArray[np.uint8]
-"""H×W uint8, [0, 255]; 255 = opaque, between: the object's soft edge. What layers are stored in."""
+"""H×W uint8, [0, 255]. 255 = opaque, values between = the object's soft edge. The stored form of layers."""
 
 Effect: TypeAlias = NDArray[np.uint8]
-"""H×W×3 uint8, [0, 255], what an object does to the light of its surroundings, a channel each."""
+"""H×W×3 uint8, [0, 255]: what an object does to the light of its surroundings, for each channel."""
 
 Region: TypeAlias = NDArray[np.bool_]
-"""H×W bool; True = of the kind its name says (ground, effect …)."""
+"""H×W bool; True = of the kind that its name says (ground, effect …)."""

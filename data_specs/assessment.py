@@ -1,4 +1,4 @@
-"""An assessment: a removal measured against the ground truth."""
+"""Define when a removal is a success, and the measures of one removal against the ground truth."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class QualityConfig(BaseModel):
     """When a removal is a success: nothing left of object or effect, nothing painted in, no seam.
 
-    Lengths and areas scale with the image, so that one statement holds at any size.
+    Lengths and areas scale with the image, so one config works at any size.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,13 +44,13 @@ class QualityConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """One removal's figures."""
+    """The measures of one removal."""
 
     success: bool
     reason: str
-    """``left-over``, ``effect left`` or ``seam`` where it failed; empty on success."""
+    """``left-over``, ``effect left`` or ``seam`` on failure. Empty on success."""
     residual_px: int
-    """Area of the largest connected residual near object and effect."""
+    """Area of the largest connected residual near object and effect, in pixels."""
     background_px: int
     """The same elsewhere."""
     psnr_effect: float

@@ -1,4 +1,4 @@
-"""A candidate: what a remover made of a pool item, before anybody judged it."""
+"""A candidate: a removal of a pool item that nobody has accepted yet."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Candidate:
     key: str
     """Derived from item, model, variant and seed."""
     item: str
-    """Key of the pool item; its candidates share it."""
+    """Key of the pool item. All candidates of the item share it."""
     scene: str
     split: Split
     class_name: str

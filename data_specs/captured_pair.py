@@ -1,4 +1,4 @@
-"""A captured pair: one fixed camera's image with and without an object, and what is known of both."""
+"""Image pairs and captured pairs: one fixed camera's image with and without an object."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from data_specs.keys import Split
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CapturedPair:
-    """What a cut-out is made from (ObjectClear's captured pairs)."""
+    """The input of a cut-out (ObjectClear's captured pairs)."""
 
     key: str
     scene: str
@@ -18,25 +18,25 @@ class CapturedPair:
     source: RgbImage
     """H×W×3 uint8, with the object."""
     ground_truth: RgbImage
-    """H×W×3 uint8, the same shot without the object and its effect."""
+    """H×W×3 uint8, the same view without the object and its effect."""
     matte: Matte
     """H×W uint8, how much of each pixel the object covers."""
     effect: Region
-    """H×W bool, M_e: True where shadow or reflection changes a pixel off the object."""
+    """H×W bool, M_e: True where shadow or reflection changes a pixel outside the object."""
     ground: Region
-    """H×W bool, True on flat ground that is seen."""
+    """H×W bool, True on visible flat ground."""
     depth: Depth
-    """H×W float32, of the source; any one unit that all pairs and plates share."""
+    """H×W float32, of the source. All pairs and plates share one unit."""
     focal_px: float
     """Focal length in pixels."""
 
 
-# An image pair: one fixed camera's image with and without an object, of which nothing else is known.
+# An image pair, without any further knowledge.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImagePair:
-    """What perception makes a ``CapturedPair`` of, or a ``Reject`` (ObjectClear's captured pairs)."""
+    """The input from which perception makes a ``CapturedPair`` or a ``Reject`` (ObjectClear's pairs)."""
 
     key: str
     scene: str
@@ -45,6 +45,6 @@ class ImagePair:
     source: RgbImage
     """H×W×3 uint8, with the object."""
     ground_truth: RgbImage
-    """H×W×3 uint8, without it; exposure may differ a little, and the camera may have moved by pixels."""
+    """H×W×3 uint8, without it. Exposure may differ a little, and the camera may have moved by some pixels."""
     focal_px: float
-    """Focal length in pixels; a guess where the camera is not known."""
+    """Focal length in pixels. A guess if the camera is unknown."""

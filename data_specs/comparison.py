@@ -1,4 +1,4 @@
-"""A comparison: several methods measured on the same images."""
+"""A comparison of several methods on the same images, and the papers' tables with our rows."""
 
 import math
 from collections.abc import Mapping
@@ -18,25 +18,25 @@ class PaperColumn(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """By which rows name their numbers."""
+    """Rows use it as the key of their numbers."""
     heading: str
     """As the paper prints it, with factor and unit."""
     digits: int
     """Decimals, as printed."""
     note: str = ""
-    """What keeps our number apart from theirs, in a sentence."""
+    """What separates our number from the paper's, in a sentence."""
 
 
 class PaperRow(BaseModel):
-    """One line: a method, or a step of the rounds."""
+    """One row: a method, or a step of the rounds."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     figures: Literal["published", "here"]
-    """Whether the paper printed them, or they were measured by this program."""
+    """Whether the paper printed the numbers, or this program measured them."""
     numbers: dict[str, float]
-    """Column's name to its number, in the column's unit; a number that is not known is absent."""
+    """Column name → number in the column's unit. Unknown numbers are absent."""
 
 
 class PaperTable(BaseModel):
@@ -47,11 +47,11 @@ class PaperTable(BaseModel):
     key: str
     title: str
     source: str
-    """Paper and table; of figures known at second hand only, so it says."""
+    """Paper and table. Says so if the numbers are known only at second hand."""
     published_on: str
-    """The images that the published figures are of."""
+    """The images of the published numbers."""
     measured_on: str = ""
-    """The images that ours are of; empty where there is none of ours."""
+    """The images of our numbers. Empty if there are none."""
     first: str
     """Heading of the first column."""
     columns: list[PaperColumn]
@@ -59,7 +59,7 @@ class PaperTable(BaseModel):
 
 
 class Interval(BaseModel):
-    """A mean and where it may lie: 95 % percentile bootstrap over images."""
+    """A mean and its interval: 95 % percentile bootstrap over images."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,18 +67,18 @@ class Interval(BaseModel):
     low: float
     high: float
     images: int
-    """How many the mean is of; a metric can be undefined for some."""
+    """Number of images in the mean. A metric can be undefined for some images."""
 
 
 class MetricLeftOut(BaseModel):
-    """A metric that was not measured: it is absent from every table, never guessed."""
+    """A metric that was not measured. It is absent from every table, never guessed."""
 
     model_config = ConfigDict(frozen=True)
 
     title: str
     reason: str
-    mend: str
-    """What to do to have it."""
+    fix: str
+    """How to make it available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +86,16 @@ class ImageResult:
     """One row of a results file: one method on one image."""
 
     key: str
-    """The triplet's."""
+    """Key of the triplet."""
     scene: str
     origin: str
     method: str
     values: Mapping[MetricName, float]
     """NaN where the metric is undefined for the image (a null in the file)."""
     success: bool
-    """Nothing left of object or effect, no seam, as the cycle judges it (``QualityConfig``)."""
+    """Nothing left of object or effect, no seam, by the cycle's rule (``QualityConfig``)."""
     seconds: float
-    """Its share of the time its batch took."""
+    """Its share of its batch's time, in seconds."""
 
     def defined(self, metric: MetricName) -> bool:
         """Whether the metric has a value here."""
@@ -103,7 +103,7 @@ class ImageResult:
 
 
 class MethodResult(BaseModel):
-    """One method's means."""
+    """Means of one method."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -118,34 +118,34 @@ class MethodResult(BaseModel):
 
 
 class MethodDifference(BaseModel):
-    """How a method differs from the first, image by image."""
+    """Differences of a method from the first, image by image."""
 
     model_config = ConfigDict(frozen=True)
 
     method: str
     baseline: str
     differences: dict[MetricName, Interval]
-    """Of method − baseline, on the images where both are defined."""
+    """Method − baseline, on the images where both are defined."""
 
 
 class Comparison(BaseModel):
-    """All that an evaluation found."""
+    """All results of an evaluation."""
 
     model_config = ConfigDict(frozen=True)
 
     measured_on: str
-    """The images, for people: ``workspace, dataset version 3, test split``."""
+    """The images, in words: ``workspace, dataset version 3, test split``."""
     dataset_version: int | None
     """None for a folder of triplets."""
     methods: list[MethodResult]
-    """In the order asked for; the first is the baseline of the differences."""
+    """In the order of the request. The first is the baseline of the differences."""
     differences: list[MethodDifference]
     left_out: list[MetricLeftOut]
     rejects: dict[str, int]
-    """Images of a folder that were refused, by reason."""
+    """Refused images of a folder, by reason."""
     results: str
-    """The Parquet file with a row an image and method."""
+    """Path of the Parquet file with one row for each image and method."""
     report: str
-    """The HTML page with tables and images."""
+    """Path of the HTML page with tables and images."""
     paper_tables: list[PaperTable] = []
-    """The papers' tables with ours beside; empty where they were not asked for."""
+    """The papers' tables with our rows. Empty if not requested."""

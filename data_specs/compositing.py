@@ -1,4 +1,4 @@
-"""What a compositing run reports: how much each stage kept and refused, and what became of it in a cycle."""
+"""The result of a compositing run: what each stage kept and refused, and what a cycle made of it."""
 
 from typing import Literal
 
@@ -16,15 +16,15 @@ class StageResult(BaseModel):
     kept: int
     by_split: dict[str, int]
     rejects: dict[str, int]
-    """By reason, most first."""
+    """By reason, the most frequent first."""
     ignored: dict[str, int] = {}
-    """Files below the sources' folders that are no image to read, by reason."""
+    """Files in the sources' folders that are not readable images, by reason."""
     tallies: dict[str, dict[str, int]]
-    """Of the kept samples: by heading (``shadow class``, ``object area`` …) and value."""
+    """Counts of the kept samples: by heading (``shadow class``, ``object area`` …) and value."""
 
 
 class CompositingResult(BaseModel):
-    """A compositing run."""
+    """The result of a compositing run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,21 +32,21 @@ class CompositingResult(BaseModel):
     """Cut-outs, plates, composites."""
     shards: int
     pool_items: int
-    """Composites that also entered the pool."""
+    """Number of composites that also entered the pool."""
 
     @property
     def composites(self) -> int:
-        """How many were made."""
+        """Number of composites."""
         return self.stages[-1].kept
 
 
 class PooledComposites(BaseModel):
-    """The composites in a cycle's pool: how they were made, and what became of them there."""
+    """The composites in a cycle's pool: how they were made, and what the cycle did with them."""
 
     model_config = ConfigDict(frozen=True)
 
     made: CompositingResult
     drawn: int
-    """Of the pool's composites, how many a phase has drawn."""
+    """Number of the pool's composites that a phase has drawn."""
     grown: int
-    """Samples of the last dataset version that grew from one."""
+    """Number of samples of the last dataset version that grew from a composite."""

@@ -1,4 +1,4 @@
-"""A cut-out: an object with its effect on the ground, as a layer that can lie on any plate."""
+"""A cut-out: an object with its effect on the ground, as a layer for any plate."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ ShadowClass = Literal[
     "left",
     "away-left",
 ]
-"""Where a shadow falls on the ground, seen from the camera: away from it, to its right, towards it …"""
+"""Direction of a shadow on the ground, seen from the camera: away from it, to its right, towards it …"""
 
 SHADOW_DIRECTIONS: tuple[ShadowClass, ...] = (
     "away",
@@ -30,8 +30,8 @@ SHADOW_DIRECTIONS: tuple[ShadowClass, ...] = (
     "left",
     "away-left",
 )
-"""The eight classes of 45° (ObjectClear clusters into eight): class k is centred on k·45°, 0° lies straight
-away from the camera on the ground, angles grow to the right (clockwise seen from above)."""
+"""The eight classes of 45° (ObjectClear clusters into eight). Class k is centred on k·45°. 0° points straight
+away from the camera on the ground. Angles grow to the right (clockwise seen from above)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,28 +43,28 @@ class Cutout:
 
     key: str
     scene: str
-    """Lineage: the scene of the pair it was cut from."""
+    """Lineage: the scene of the source pair."""
     split: Split
     origin: str
     class_name: str
     image: RgbImage
-    """h×w×3 uint8, the object's own colours, freed of what shone through its edge; 0 off the object."""
+    """h×w×3 uint8, the object's own colours, without the background at its edge. 0 outside the object."""
     matte: Matte
     """h×w uint8, the object's soft mask."""
     darkening: Effect
-    """h×w×3 uint8, share of the plate's light that is taken away, 255 = all (ObjectClear, equation 1)."""
+    """h×w×3 uint8, fraction of the plate's light that is removed, 255 = all (ObjectClear, equation 1)."""
     brightening: Effect
-    """h×w×3 uint8, levels that are added: reflections and bounced light, which equation 1 cannot give."""
+    """h×w×3 uint8, levels to add: reflections and bounced light, which equation 1 cannot express."""
     foot: tuple[int, int]
-    """Row and column where the object stands: the lowest row of its mask, in the middle of its foot."""
+    """Row and column where the object stands: the lowest row of its mask, at the middle of its base."""
     foot_depth: float
-    """The ground's depth at the foot, in the unit all pairs and plates share."""
+    """Depth of the ground at the foot, in the unit that all pairs and plates share."""
     focal_px: float
-    """Of the camera that captured it."""
+    """Focal length in pixels of the camera that captured it."""
     depression: float
     """Radians below the horizon at which the camera saw the foot."""
     bearing: float
     """Radians to the right of the camera's axis at which it saw the foot."""
     shadow_class: ShadowClass
     tone: Tone
-    """Of the pair's ground truth."""
+    """Tone of the pair's ground truth."""

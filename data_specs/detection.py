@@ -1,4 +1,4 @@
-"""What perception finds: an object's box with its class, and the classes an image's pixels can have."""
+"""Results of perception: an object's box with its class, and the surface class of each pixel."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,17 +20,17 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One object that a detector found."""
+    """One detected object."""
 
     box: Box
     class_name: str
-    """As the detector's own list of classes, or its prompt, says it."""
+    """The name from the detector's own list of classes, or from its prompt."""
     score: float
-    """How sure the detector is, 0..1."""
+    """The detector's confidence, 0..1."""
 
 
 class SurfaceClass(IntEnum):
-    """What a pixel shows, as far as placing a cut-out cares."""
+    """The surface that a pixel shows, in the classes that matter for placing a cut-out."""
 
     GROUND = 0
     WALL = 1
@@ -39,4 +39,4 @@ class SurfaceClass(IntEnum):
 
 
 ClassMap: TypeAlias = NDArray[np.uint8]
-"""H×W uint8; the values of SurfaceClass."""
+"""H×W uint8, values of SurfaceClass."""

@@ -1,26 +1,26 @@
-"""Every error cleanplate raises on purpose; each message is one sentence that says what to do.
+"""Every error that cleanplate raises on purpose. Each message is one sentence that says what to do.
 
 CleanplateError
-├── InputError           a file or setting from outside is wrong (names the file and the fault)
-├── ShardError           a shard or its index is missing, altered or half-written
-├── DiskFullError        no space where something was to be written; what is done is kept
+├── InputError           an external file or setting is wrong (names the file and the fault)
+├── ShardError           a shard or its index is missing, altered or incomplete
+├── DiskFullError        there is no space left to write; finished work is kept
 ├── LedgerError          the ledger refused: a broken rule, an unknown version
-│   ├── StoreLostError       its database cannot be reached for now; the same work may succeed later
-│   ├── UnknownKeyError      no such batch, lease, answer or candidate
+│   ├── StoreLostError       its database is unreachable for now; the same work may succeed later
+│   ├── UnknownKeyError      there is no such batch, lease, answer or candidate
 │   ├── NotYoursError        another person's lease or answer
-│   ├── LeaseFinishedError   the lease was answered otherwise, or undone
-│   └── LeaseExpiredError    the lease has run out; the item is back in the queue
+│   ├── LeaseFinishedError   the lease has another answer, or was undone
+│   └── LeaseExpiredError    the lease has expired; the item is back in the queue
 ├── StoreError           the object store refuses, or holds other bytes than it was given
 │   └── StoreSilentError     it does not answer for now; the same work may succeed later
 ├── ModelError           weights, a checkpoint or a registry name cannot be used
-├── WorkerError          no worker can be had, or a piece of work ends whoever takes it
-└── FlowError            a round or cycle cannot go on (nothing to train on, no pool left)
+├── WorkerError          no worker is available, or a job ends every worker that takes it
+└── FlowError            a round or cycle cannot continue (nothing to train on, no pool left)
 """
 
 
 def first_fault(error: Exception) -> str:
-    """In one line, what is wrong; of pydantic's many lines where and what, of the first thing."""
-    # Imported here: --help, which knows these errors too, need not wait for it.
+    """The fault in one line. Of pydantic's many lines it gives location and message of the first error."""
+    # Imported here, because --help also imports this module and must not wait for pydantic.
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
@@ -31,14 +31,14 @@ def first_fault(error: Exception) -> str:
 
 
 class CleanplateError(Exception):
-    """Base of all; the command line prints it as one sentence and exits with 1."""
+    """Base of all errors. The command line prints it as one sentence and exits with 1."""
 
 
 class InputError(CleanplateError):
-    """Something given from outside is wrong.
+    """Something from outside is wrong.
 
     Args:
-        where: The file, folder or setting at fault.
+        where: The faulty file, folder or setting.
         fault: What is wrong and, where it helps, what to do.
     """
 
@@ -48,20 +48,20 @@ class InputError(CleanplateError):
         self.fault = fault
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        """Lets it travel from one process to another, which an exception of two arguments does not."""
+        """Make the error picklable between processes. An exception with two arguments is not, by default."""
         return type(self), (self.where, self.fault)
 
 
 class ShardError(CleanplateError):
-    """A shard or its index is missing, altered or half-written."""
+    """A shard or its index is missing, altered or incomplete."""
 
 
 class DiskFullError(CleanplateError):
-    """No space is left where something was to be written.
+    """There is no space left to write.
 
     Args:
         where: The folder or database.
-        cause: What the system said.
+        cause: The system's message.
     """
 
     def __init__(self, where: object, cause: str) -> None:
@@ -79,7 +79,7 @@ class LedgerError(CleanplateError):
 
 
 class StoreLostError(LedgerError):
-    """The ledger's database cannot be reached for now."""
+    """The ledger's database is unreachable for now."""
 
 
 class UnknownKeyError(LedgerError):
@@ -91,11 +91,11 @@ class NotYoursError(LedgerError):
 
 
 class LeaseFinishedError(LedgerError):
-    """The lease was answered otherwise, or its answer undone."""
+    """The lease has another answer, or its answer was undone."""
 
 
 class LeaseExpiredError(LedgerError):
-    """The lease has run out."""
+    """The lease has expired."""
 
 
 class StoreError(CleanplateError):
@@ -111,8 +111,8 @@ class ModelError(CleanplateError):
 
 
 class WorkerError(CleanplateError):
-    """No worker can be had, or a piece of work ends whoever takes it."""
+    """No worker is available, or a job ends every worker that takes it."""
 
 
 class FlowError(CleanplateError):
-    """A round or cycle cannot go on."""
+    """A round or cycle cannot continue."""

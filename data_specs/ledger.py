@@ -1,6 +1,6 @@
-"""The ledger's tables: one schema, valid on SQLite and PostgreSQL.
+"""Define the ledger's tables: one schema, valid on SQLite and PostgreSQL.
 
-Unique keys carry the promise that a retry is harmless; every id is derived from what it names.
+Unique keys make a retry harmless. Every id is derived from what it names.
 """
 
 from datetime import UTC, datetime
@@ -20,13 +20,13 @@ metadata = sa.MetaData(naming_convention=NAMING)
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment, always aware and in UTC; SQLite would forget the zone."""
+    """A time, always with a zone and in UTC. SQLite would drop the zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Raises ValueError for a time without a zone."""
+        """Raise ValueError for a time without a zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -34,14 +34,14 @@ class UtcTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """UTC, whatever the database gave back."""
+        """Return UTC, whatever the database returns."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _sequence() -> sa.Column[int]:
-    """The order in which events were recorded."""
+    """Column for the order in which events were recorded."""
     return sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True)
 
 
@@ -136,7 +136,7 @@ models = sa.Table(
     sa.Column("dataset_version", sa.Integer, nullable=True),
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
-    # Empty for models entered before there were cards.
+    # Empty for models from before there were cards.
     sa.Column("settings", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("weights", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("git_revision", sa.String(80), nullable=False, server_default=""),
@@ -250,7 +250,7 @@ review_items = sa.Table(
     sa.Column("position", sa.Integer, nullable=False),
     sa.Column("answers_wanted", sa.Integer, nullable=False),
     sa.Column("gold", sa.String(8), nullable=True),
-    # Follows from the reviews; kept here so that the queue need not count them at each lease.
+    # Follows from the reviews. Stored here so that the queue need not count them at each lease.
     sa.Column("answers_left", sa.Integer, nullable=False),
     sa.UniqueConstraint("batch", "position"),
     sa.Index("ix_review_items_candidate", "candidate"),
@@ -282,7 +282,7 @@ sa.Index(
     sqlite_where=leases.c.state == "live",
     postgresql_where=leases.c.state == "live",
 )
-# One person never has one item twice: held or answered, once.
+# One person never gets one item twice, neither as a lease nor as an answer.
 sa.Index(
     "uq_leases_once",
     leases.c.batch,

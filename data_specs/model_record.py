@@ -1,4 +1,4 @@
-"""A trained model as the ledger knows it: its card, what was measured of it, and how it became champion."""
+"""A trained model in the ledger: its card, its measurements, and its promotions."""
 
 from typing import Any, Literal
 
@@ -9,64 +9,64 @@ PromotionAction = Literal["promoted", "rolled back"]
 
 
 class ModelRecord(BaseModel):
-    """One set of weights; the hash is its name. Its folder holds the same, as ``model-card.json``."""
+    """One set of weights. The hash is its name. Its folder holds the same data as ``model-card.json``."""
 
     model_config = ConfigDict(frozen=True)
 
     hash: str
-    """Of weights and settings."""
+    """Hash of weights and settings."""
     kind: ModelKind
     path: str
-    """Relative to the workspace."""
+    """Path relative to the workspace."""
     parent: str | None
     """Hash of the model it was trained from."""
     dataset_version: int | None
-    """The version it was trained on; None where there was none."""
+    """The version it was trained on. None if there was none."""
     metrics: dict[str, float]
-    """What its training found, such as the last steps' loss."""
+    """Results of its training, such as the loss of the last steps."""
     created_at: AwareDatetime
     settings: dict[str, Any] = {}
-    """What it was trained and is sampled with; empty where nothing is known of it."""
+    """Settings of training and sampling. Empty if unknown."""
     weights: dict[str, str] = {}
-    """Each safetensors file, relative to ``path``, with its sha256; empty for one without a card."""
+    """Each safetensors file, relative to ``path``, with its sha256. Empty for a model without a card."""
     git_revision: str = ""
-    """Of the code that made it, ``-dirty`` where files were changed since; empty where unknown."""
+    """Revision of the code that made it, ``-dirty`` if files had changes. Empty if unknown."""
 
 
 class ModelMeasurement(BaseModel):
-    """What a model was found to do on some images. Events; they are added, never changed."""
+    """Measurements of a model on some images. They are events: added, never changed."""
 
     model_config = ConfigDict(frozen=True)
 
     event: str
-    """Derived from all but the time: the same measurement told twice is one event."""
+    """Derived from everything except the time: the same measurement twice is one event."""
     hash: str
     measured_on: str
-    """For people: ``validation split, studio:``."""
+    """The images, in words: ``validation split, studio:``."""
     dataset_version: int | None
-    """Whose images they were; None where no version was asked for."""
+    """Dataset version of the images. None if no version was given."""
     values: dict[str, float]
     """By name: ``success_rate`` 0..1, ``psnr`` dB …"""
     measured_at: AwareDatetime
 
 
 class Promotion(BaseModel):
-    """A model became the champion of its kind. Events; they are added, never changed."""
+    """A model became the champion of its kind. It is an event: added, never changed."""
 
     model_config = ConfigDict(frozen=True)
 
     event: str
-    """Derived from kind, hash and reason: the same promotion told twice is one event."""
+    """Derived from kind, hash and reason: the same promotion twice is one event."""
     kind: ModelKind
     hash: str
     reason: str
     promoted_at: AwareDatetime
     action: PromotionAction = "promoted"
-    """``rolled back``: a former champion leads again, and what came after it is no longer a former one."""
+    """``rolled back``: a former champion is champion again, and its successors are no former champions."""
 
 
 class ModelStanding(BaseModel):
-    """A model with all that is known of it."""
+    """A model with everything that is known about it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,25 +75,25 @@ class ModelStanding(BaseModel):
     measurements: list[ModelMeasurement]
     """First to last."""
     promotions: list[Promotion]
-    """Its own, first to last."""
+    """Its own promotions, first to last."""
     fault: str
-    """What is wrong with its weights on the disk, in a sentence; empty where they are as they were made."""
+    """What is wrong with its weights on disk, in a sentence. Empty if they are unchanged."""
 
 
 class ComparedValue(BaseModel):
-    """One number of two models."""
+    """One number for each of two models."""
 
     model_config = ConfigDict(frozen=True)
 
     measured_on: str
     name: str
     first: float | None
-    """None where it was not measured of this one."""
+    """None if it was not measured for this model."""
     second: float | None
 
     @property
     def difference(self) -> float | None:
-        """Second − first, where both were measured."""
+        """Second − first, if both were measured."""
         return None if self.first is None or self.second is None else self.second - self.first
 
 
@@ -106,7 +106,7 @@ class ModelComparison(BaseModel):
     second: ModelRecord
     values: list[ComparedValue]
     settings: dict[str, tuple[Any, Any]]
-    """Settings that differ, by dotted name; None where one model has none of that name."""
+    """Settings that differ, by dotted name. None if a model has no setting of that name."""
     samples_added: int | None
-    """By the second's dataset version to the first's; None where either has no version."""
+    """Samples that the second's dataset version adds to the first's. None if one has no version."""
     samples_removed: int | None

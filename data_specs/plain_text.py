@@ -1,13 +1,13 @@
-"""Text that people and files bring: control characters are refused at the edge, and seen where they are."""
+"""Check text from people and files: refuse control characters, or make them visible."""
 
 import re
 
-# A terminal obeys the first, a database refuses NUL, a reader is misled by the marks of direction.
+# A terminal obeys control characters, a database refuses NUL, and direction marks mislead a reader.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plain_text(text: str) -> str:
-    """The text itself; raises ValueError where it is more than one line of letters."""
+    """Return the text. Raises ValueError if it is more than one line of printable characters."""
     found = _CONTROL.search(text)
     if found:
         raise ValueError(f"it has the control character {_seen(found)}; write one line of letters")
@@ -15,7 +15,7 @@ def plain_text(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    r"""The text as it may be printed: ``\x1b`` in four letters where a terminal would obey the character."""
+    r"""The text in printable form: ``\x1b`` as four characters where a terminal would obey the character."""
     return _CONTROL.sub(_seen, text)
 
 

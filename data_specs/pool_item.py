@@ -1,4 +1,4 @@
-"""A pool item: an unlabelled image with an object somebody might want gone."""
+"""A pool item: an unlabelled image and the mask of an object that a user might remove."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class PoolItem:
     split: Split
     origin: str
     class_name: str
-    """The instance's class, as the pool names it (``Dog``; ``sphere`` in the studio)."""
+    """Class of the instance, as the pool names it (``Dog``; ``sphere`` for the synthetic source)."""
     source: RgbImage
     """H×W×3 uint8."""
     mask: Mask

@@ -1,4 +1,4 @@
-"""A reject: a sample that was refused, kept with its reason."""
+"""A reject: a refused sample, kept with its reason."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from data_specs.keys import Split
 
 
 class RejectReason(StrEnum):
-    """Why a sample was refused at the edge. The value is what people read."""
+    """Why a sample was refused at ingest. The value is the text that people read."""
 
     UNREADABLE = "unreadable image"
     TRUNCATED = "truncated image"
@@ -57,9 +57,18 @@ class RejectReason(StrEnum):
     UNKNOWN_CANDIDATE = "no such candidate"
     ANSWERED_OTHERWISE = "answered otherwise before"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "RejectReason | None":
+        """Shards of earlier versions say ``picture`` where the reason says ``image`` now."""
+        words = str(value).replace("picture", "image")
+        return next((reason for reason in cls if reason.value == words), None)
+
 
 class IgnoredReason(StrEnum):
-    """Why a file or line below a source is no sample and no part of one. The value is what people read."""
+    """Why a source's file or line is neither a sample nor part of one.
+
+    The value is the text that people read.
+    """
 
     OTHER_FORMAT = "not named as JPEG or PNG"
     ELSEWHERE = "not in a folder that is read"
@@ -72,7 +81,10 @@ class IgnoredReason(StrEnum):
 
 
 def printable(words: str) -> str:
-    """The words as any file, terminal and database takes them; what is no text is written as its escape."""
+    """The text in a form that every file, terminal and database accepts.
+
+    Invalid characters become escapes.
+    """
     plain = words.encode("utf-8", "backslashreplace").decode()
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in plain)
 
@@ -83,12 +95,12 @@ class Reject(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     source: str
-    """Which source refused it: ``clip``, ``folder``, ``pool`` …"""
+    """The source that refused it: ``clip``, ``folder``, ``pool`` …"""
     name: str
-    """The file, record or frame, as people know it."""
+    """Name of the file, record or frame."""
     reason: RejectReason
     detail: str = ""
-    """The numbers or the decoder's words, one sentence."""
+    """Numbers, or the decoder's message, in one sentence."""
 
     @field_validator("name", "detail", mode="before")
     @classmethod
@@ -98,7 +110,7 @@ class Reject(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RefusedSample:
-    """A reject with the images it was refused for, so that people can see what is being lost."""
+    """A reject with its images, so that people can see what is lost."""
 
     scene: str
     split: Split

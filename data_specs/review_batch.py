@@ -1,9 +1,9 @@
-"""A review batch: candidates that people are asked about, what is wanted of them, and who holds which now."""
+"""A review batch: candidates for people, the policy of the questions, and the current leases."""
 
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from data_specs.review import Decision
 
@@ -13,7 +13,10 @@ LeaseState = Literal["live", "answered", "expired", "undone"]
 
 
 class QueuePolicy(BaseModel):
-    """How a batch is asked: how many people see what, and what comes first."""
+    """The policy of a batch: how many people see an item, and which items come first.
+
+    Ledgers of earlier versions hold policies with ``_share`` in place of ``_fraction``. They can be read too.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,13 +24,18 @@ class QueuePolicy(BaseModel):
         default=2, ge=1, le=20, description="How many people answer an item that is shared, and a gold one."
     )
     overlap_fraction: float = Field(
+        validation_alias=AliasChoices("overlap_fraction", "overlap_share"),
         default=0.05,
         ge=0,
         le=1,
         description="Share of the items that are shared; the others want one answer.",
     )
     gold_fraction: float = Field(
-        default=0.0, ge=0, le=0.5, description="Items with known answers mixed in, as a share of the others."
+        validation_alias=AliasChoices("gold_fraction", "gold_share"),
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Items with known answers mixed in, as a share of the others.",
     )
     order: QueueOrder = Field(
         default="random",
@@ -35,7 +43,11 @@ class QueuePolicy(BaseModel):
         "mixed: mixed_fraction of the items nearest 0.5, spread among the others.",
     )
     mixed_fraction: float = Field(
-        default=0.5, ge=0, le=1, description="Where order is mixed: the share taken by nearness to 0.5."
+        validation_alias=AliasChoices("mixed_fraction", "mixed_share"),
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Where order is mixed: the share taken by nearness to 0.5.",
     )
     lease_seconds: int = Field(
         default=600, ge=10, le=86_400, description="How long an item is kept for the person it was shown to."
@@ -50,13 +62,13 @@ class ReviewItem(BaseModel):
 
     candidate: str
     answers_wanted: int = Field(ge=1)
-    """By so many different people."""
+    """Number of different people that must answer."""
     gold: Literal["yes", "no"] | None = None
-    """The known answer, where the item is there to measure people; it never joins a decision."""
+    """The known answer, if the item measures people. A gold item never joins a decision."""
 
 
 class ReviewBatch(BaseModel):
-    """A batch by name; its items come in the order of the queue."""
+    """A batch by name. Its items are in the order of the queue."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +79,7 @@ class ReviewBatch(BaseModel):
 
 
 class BatchEvent(BaseModel):
-    """Something that befell a batch. Events; they are added, never changed."""
+    """Something that happened to a batch. It is an event: added, never changed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,7 +91,7 @@ class BatchEvent(BaseModel):
 
 
 class Lease(BaseModel):
-    """An item kept for one person until a moment."""
+    """An item that is kept for one person until a given time."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,42 +104,42 @@ class Lease(BaseModel):
 
 
 class BatchCounts(BaseModel):
-    """How far a batch has come. Undone answers and those of excluded people count nowhere."""
+    """Progress of a batch. Undone answers and answers of disabled people do not count."""
 
     model_config = ConfigDict(frozen=True)
 
     items: int
     wanted: int
-    """Answers wanted in all."""
+    """Total number of wanted answers."""
     answers: int
     complete: int
     """Items that have all their answers."""
     left: int
-    """Answers still wanted."""
+    """Answers that are still missing."""
     yes: int
-    """Answers YES to items that are not gold; so too ``no`` and ``skipped``."""
+    """YES answers to items that are not gold. ``no`` and ``skipped`` count likewise."""
     no: int
     skipped: int
     gold_answers: int
-    """YES or NO to gold items."""
+    """YES or NO answers to gold items."""
     gold_right: int
 
 
 class Progress(BaseModel):
-    """What a person hears after each answer."""
+    """What a person is told after each answer."""
 
     model_config = ConfigDict(frozen=True)
 
     left: int
-    """Answers the batch still wants, of anybody."""
+    """Answers that the batch still needs, from anybody."""
     answers: int
-    """The person's own that stand."""
+    """The person's own answers that were not undone."""
     per_minute: float
-    """The person's pace over the last five minutes."""
+    """The person's answers per minute over the last five minutes."""
 
 
 class Answer(BaseModel):
-    """What a person says about a leased item."""
+    """A person's answer to a leased item."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""How good a batch's answers are: person by person, pair by pair, and all together."""
+"""The quality of a batch's answers: for each person, for each pair, and for all together."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ QualityFlag = Literal["answers too fast", "always says the same", "often wrong o
 
 
 class PersonQuality(BaseModel):
-    """One person's answers that were not undone."""
+    """One person's answers, without undone ones."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -19,15 +19,15 @@ class PersonQuality(BaseModel):
     no: int
     skipped: int
     median_seconds: float | None
-    """None where no answer says how long it took, as imported ones do not."""
+    """None if no answer has a duration. Imported answers have none."""
     gold_answers: int
-    """YES or NO to items of known answer."""
+    """YES or NO answers to items with a known answer."""
     gold_right: int
     flags: tuple[QualityFlag, ...]
 
 
 class PairAgreement(BaseModel):
-    """Two people on the items both said YES or NO to."""
+    """Two people, on the items that both answered with YES or NO."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,11 +36,11 @@ class PairAgreement(BaseModel):
     items: int
     agreed: int
     kappa: float | None
-    """Cohen's, -1..1; None where both only ever gave one and the same answer."""
+    """Cohen's kappa, -1..1. None if both only ever gave one and the same answer."""
 
 
 class ReviewQuality(BaseModel):
-    """A batch's quality. Excluded people have a row, and count in no agreement."""
+    """A batch's quality. Disabled people have a row, but do not count in any agreement."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,6 +48,6 @@ class ReviewQuality(BaseModel):
     people: tuple[PersonQuality, ...]
     pairs: tuple[PairAgreement, ...]
     alpha: float | None
-    """Krippendorff's, nominal, over YES and NO; None where nothing was answered twice, or all alike."""
+    """Krippendorff's alpha, nominal, over YES and NO. None if no item has two answers, or all are equal."""
     shared: int
-    """Items that two people or more said YES or NO to."""
+    """Items that two people or more answered with YES or NO."""

@@ -1,4 +1,4 @@
-"""What a cycle reports: a row for each phase, a row for each discriminator (RORem, table 1)."""
+"""The result of a cycle: a row for each phase, and a row for each discriminator (RORem, table 1)."""
 
 from typing import Literal, NamedTuple
 
@@ -10,7 +10,7 @@ PhaseKind = Literal["base", "initialisation", "human", "automation"]
 
 
 class PhaseResult(BaseModel):
-    """One row of RORem's table 1, measured on the test split that no phase has seen."""
+    """One row of RORem's table 1, measured on the test split, which no phase has seen."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,9 +18,9 @@ class PhaseResult(BaseModel):
     """``base model``, ``initialisation``, ``human 1``, ``automation 1`` …"""
     kind: PhaseKind
     tested: int = Field(ge=0)
-    """Pool items whose candidates were judged."""
+    """Pool items whose candidates got a decision."""
     kept: int = Field(ge=0)
-    """Items of them that joined the training set."""
+    """Of these, the items that joined the training set."""
     total: int = Field(ge=0)
     """Triplets in the training set after the phase."""
     success_rate: float = Field(ge=0, le=1)
@@ -32,43 +32,43 @@ class PhaseResult(BaseModel):
     psnr_background: float
     """dB outside them."""
     promoted: bool
-    """True when the phase's remover became the champion."""
+    """True if the phase's remover became the champion."""
     reason: str
     """Why it was promoted or not, in one sentence."""
     seconds: float = Field(ge=0)
 
 
 class StepMeasures(NamedTuple):
-    """What a cycle's steps found on their own test images."""
+    """What a cycle's steps measured on their own test images."""
 
     results: list[PhaseResult]
     """In order."""
     psnr: dict[str, float]
-    """Step's name → whole-image dB of the remover in charge after it; absent where it was not measured."""
+    """Name of a step → whole-image dB of the champion after it. Absent if not measured."""
     measured_on: str
-    """Those images, for people; empty where no step has a PSNR."""
+    """The test images, in words. Empty if no step has a PSNR."""
 
 
 class DiscriminatorResult(BaseModel):
-    """How far the discriminator can be trusted, on fresh items it was not trained on."""
+    """How reliable the discriminator is, on unseen items that it was not trained on."""
 
     model_config = ConfigDict(frozen=True)
 
     round: int = Field(ge=1)
     reviewed: int = Field(ge=0)
-    """Reviews it was trained and calibrated on."""
+    """Reviews in its training and calibration."""
     tested: int = Field(ge=0)
-    """Fresh candidates it was measured on."""
+    """Number of unseen candidates it was measured on."""
     precision: float | None
-    """Share of truly good ones among those scored > 0.9; None when it kept none."""
+    """Fraction of truly good removals among those scored > 0.9. None if it kept none."""
     recall: float = Field(ge=0, le=1)
     auc: float = Field(ge=0, le=1)
     base_rate: float = Field(ge=0, le=1)
-    """Share of truly good ones among all."""
+    """Fraction of truly good removals among all."""
     calibration_error: float = Field(ge=0, le=1)
     """Expected calibration error over ten equal-width bins."""
     success_gap: float = Field(ge=0, le=1)
-    """|discriminator's success rate − reviewer's| on the same fresh items."""
+    """|discriminator's success rate − reviewer's| on the same unseen items."""
 
 
 class ReliabilityBin(BaseModel):
@@ -84,13 +84,13 @@ class ReliabilityBin(BaseModel):
 
 
 class DiscriminatorCurves(BaseModel):
-    """What the report draws of one discriminator."""
+    """Data of the report's plots of one discriminator."""
 
     model_config = ConfigDict(frozen=True)
 
     round: int
     scores_good: list[float]
-    """Scores of fresh candidates that are truly good."""
+    """Scores of unseen candidates that are truly good."""
     scores_bad: list[float]
     reliability: list[ReliabilityBin]
 
@@ -101,13 +101,13 @@ class LossCurve(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """``initialisation``, ``human 1``, ``judge 1`` …"""
+    """``initialisation``, ``human 1``, ``discriminator 1`` …"""
     steps: list[int]
     losses: list[float]
 
 
 class ClipResult(BaseModel):
-    """The remover against a classical fill on the real clip's held-out time block."""
+    """The remover and a classical fill on the held-out time block of the real clip."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -120,7 +120,7 @@ class ClipResult(BaseModel):
 
 
 class DatasetSummary(BaseModel):
-    """Where the dataset stands."""
+    """Size and composition of the dataset."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -130,7 +130,7 @@ class DatasetSummary(BaseModel):
 
 
 class CycleResult(BaseModel):
-    """Everything ``cleanplate demo --json`` prints and the report draws."""
+    """Everything that ``cleanplate demo --json`` prints and the report shows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -141,6 +141,6 @@ class CycleResult(BaseModel):
     rejects: dict[str, int]
     """Count by reason."""
     composites: PooledComposites | None = None
-    """None where the pool holds none of this run's."""
+    """None if the pool has no composites of this run."""
     seconds: float
     peak_memory_gb: float

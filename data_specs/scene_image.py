@@ -1,4 +1,4 @@
-"""A scene's image as the ledger knows it: how it looks, and the scene and split that it belongs to."""
+"""A scene's image in the ledger: its appearance, its scene and its split."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ class SceneImage:
     """One ground truth, or one image of the pool."""
 
     image: str
-    """The key of its pixels."""
+    """Key of its pixels."""
     scene: str
     split: Split
     lineage: str | None
-    """The key of what its source says it is part of: a named scene, or a film's frames; None: unsaid."""
+    """Key of the group that its source names: a named scene, or the frames of a video. None: not named."""
     hash: int
-    """Perceptual, 64 bits, from -2⁶³: the databases' integers have a sign."""
+    """Perceptual hash, 64 bits, from -2⁶³, because the databases' integers are signed."""
     thumbnail: bytes
     """8×8×3 uint8, row by row."""

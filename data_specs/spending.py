@@ -1,10 +1,10 @@
-"""Spending: what a piece of work cost in time, once, where it was really done."""
+"""The time that a piece of work cost, counted once, where it was really done."""
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class Seconds(BaseModel):
-    """How long something took, and what it kept busy."""
+    """How long something took, and how long it kept processors busy."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -12,7 +12,7 @@ class Seconds(BaseModel):
     cpu: float = Field(ge=0)
     """Of all threads of the worker's process."""
     gpu: float = Field(ge=0)
-    """Wall seconds, where the worker's process held memory of a GPU at the end; else 0."""
+    """Wall seconds, if the worker's process held GPU memory at the end. Else 0."""
 
 
 class Spending(BaseModel):
@@ -21,6 +21,6 @@ class Spending(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     what: str
-    """The kind of work: ``propose``, ``judge``, ``train remover`` …"""
+    """The kind of work: ``propose``, ``score``, ``train remover`` …"""
     seconds: Seconds
     recorded_at: AwareDatetime

@@ -11,15 +11,15 @@ class Triplet:
     """One training or test sample (RORem, stage 1: source, mask, ground truth)."""
 
     key: str
-    """Derived from its origin; unique in the ledger."""
+    """Derived from its origin. Unique in the ledger."""
     scene: str
-    """Lineage: everything cut from one scene shares this, and so its split."""
+    """Lineage: all samples of one scene share this key, and therefore the split."""
     split: Split
     origin: str
-    """Where it came from, for people: ``clip:pedestrians.avi@120``, ``studio:7/42`` …"""
+    """Its origin in readable form: ``clip:pedestrians.avi@120``, ``studio:7/42`` …"""
     source: RgbImage
     """H×W×3 uint8, with the object."""
     mask: Mask
     """H×W bool, True on the object (not on its shadow)."""
     ground_truth: RgbImage
-    """H×W×3 uint8, the same shot without the object and its effects."""
+    """H×W×3 uint8, the same view without the object and its effects."""

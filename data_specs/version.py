@@ -1,4 +1,4 @@
-"""A dataset version: an immutable list of samples with a numbered manifest."""
+"""A dataset version: an immutable, numbered list of samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from data_specs.shard import ShardRef, Stage
 
 
 class Selection(NamedTuple):
-    """One shard's part in a version."""
+    """The samples that a version takes from one shard."""
 
     shard: ShardRef
     keys: Sequence[str] | None = None
-    """The samples chosen; None = all of them."""
+    """Keys of the chosen samples. None = all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class VersionSample:
     split: Split
     stage: Stage
     shard: str
-    """Name of the shard that holds it."""
+    """Name of its shard."""
     round: int
-    """The round it came from."""
+    """Round of its origin."""
 
 
 class DatasetVersion(BaseModel):
-    """The numbered manifest, as it lies in ``versions/000003.json`` and in the ledger."""
+    """The numbered manifest, as stored in ``versions/000003.json`` and in the ledger."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,15 +44,15 @@ class DatasetVersion(BaseModel):
     by_split: dict[str, int]
     by_stage: dict[str, int]
     parquet: str
-    """File name beside the manifest; derived from the file's bytes."""
+    """File name next to the manifest, derived from the file's bytes."""
     sha256: str
-    """Of the Parquet file's bytes."""
+    """Checksum of the Parquet file's bytes."""
     note: str
     created_at: AwareDatetime
 
 
 class VersionDiff(BaseModel):
-    """What version ``after`` has that ``before`` has not, and the reverse."""
+    """The samples that ``after`` has and ``before`` has not, and the reverse."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,7 +69,7 @@ FaultKind = Literal["missing", "doubled", "altered", "orphaned"]
 
 
 class Fault(BaseModel):
-    """One thing ``verify`` found wrong."""
+    """One fault that ``verify`` found."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -80,7 +80,7 @@ class Fault(BaseModel):
 
 
 class VerifyReport(BaseModel):
-    """What re-reading every byte gave."""
+    """The result of reading every byte again."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,5 +92,5 @@ class VerifyReport(BaseModel):
 
     @property
     def clean(self) -> bool:
-        """True when nothing is missing, doubled, altered or orphaned."""
+        """True if nothing is missing, doubled, altered or orphaned."""
         return not self.faults

@@ -1,4 +1,4 @@
-"""What a piece of work is made of: a shard's inputs, a remover, a discriminator."""
+"""The inputs of a piece of work: a shard, a remover, a discriminator."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,14 +8,14 @@ from tasks.storage.shards import ImageFormat
 
 
 class RemoverRef(BaseModel):
-    """A remover by name and place; weights do not travel between tasks."""
+    """A remover by name and folder. Tasks do not exchange weights."""
 
     model_config = ConfigDict(frozen=True)
 
     hash: str
-    """Of weights and sampling."""
+    """Hash of weights and sampling."""
     folder: str
-    """Relative to the workspace; absolute for the shipped base."""
+    """Relative to the workspace. Absolute for the shipped base."""
     sampling: SamplingConfig
 
 
@@ -24,7 +24,7 @@ CODE_VERSION = 2
 
 
 class ShardWork(BaseModel):
-    """What every shard's work states; each stage adds its own inputs."""
+    """What every shard's work holds. Each stage adds its own inputs."""
 
     model_config = ConfigDict(frozen=True)
 

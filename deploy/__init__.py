@@ -1,1 +1,1 @@
-"""How it runs elsewhere."""
+"""Deployment: run the flows as a service on one machine or in containers."""

@@ -1,4 +1,4 @@
-"""The automation that brings crashed runs back; made once, however often it is registered."""
+"""Register the Prefect automation that starts crashed runs again. Repeated registration changes nothing."""
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
@@ -11,18 +11,18 @@ from flows.maintenance.reaper import TAG, ReaperConfig
 BRING_BACK = "cleanplate: crashed runs are started again"
 
 
-def crashed_to_retry(starts: int) -> AutomationCore:
-    """A crashed run of ours that was started less than ``starts`` times awaits its retry."""
+def crashed_to_retry(max_restarts: int) -> AutomationCore:
+    """Build the automation: a crashed run with fewer than ``max_restarts`` starts awaits its retry."""
     return AutomationCore(
         name=BRING_BACK,
-        description=f"A run tagged {TAG} that crashed is started again, but not more than {starts} times.",
+        description=f"A run tagged {TAG} that crashed is started again, up to {max_restarts} starts in all.",
         trigger=EventTrigger(
             posture=Posture.Reactive,
             expect={"prefect.flow-run.Crashed"},
             match=ResourceSpecification(
                 {
                     "prefect.resource.id": "prefect.flow-run.*",
-                    "prefect.run-count": [str(count) for count in range(starts)],
+                    "prefect.run-count": [str(count) for count in range(max_restarts)],
                 }
             ),
             match_related=ResourceSpecification(
@@ -43,9 +43,9 @@ def crashed_to_retry(starts: int) -> AutomationCore:
     )
 
 
-def make_automations(client: SyncPrefectClient, starts: int = ReaperConfig().starts) -> None:
-    """Registers the automation, or brings the one there is up to date."""
-    wanted = crashed_to_retry(starts)
+def make_automations(client: SyncPrefectClient, max_restarts: int = ReaperConfig().max_restarts) -> None:
+    """Register the automation, or update the existing one."""
+    wanted = crashed_to_retry(max_restarts)
     present = client.read_automations_by_name(BRING_BACK)
     for automation in present:
         client.update_automation(automation.id, wanted)

@@ -1,9 +1,9 @@
-"""The order in which a Prefect server's automations see events, for a server that may be killed.
+"""Order events for a Prefect server's automations, so that they still work after the server was killed.
 
-Prefect lets an event wait up to 15 minutes for the one it follows, and remembers in memory which it has seen.
-A server that was started again has seen nothing: the first change of each run's state waited for one from
-before, all later ones waited for that, and no crash was answered. `PREFECT_SERVER_EVENTS_CAUSAL_ORDERING`
-names this module.
+Prefect lets an event wait up to 15 minutes for the event before it. It remembers in memory which events it
+has seen. A restarted server remembers none. The first state change of each run then waited for one from
+before the restart. All later changes waited for that one. No automation reacted to a crash.
+`PREFECT_SERVER_EVENTS_CAUSAL_ORDERING` names this module.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,25 +12,26 @@ from prefect.server.events.ordering import memory
 from prefect.server.events.schemas.events import ReceivedEvent
 
 PATIENCE = timedelta(seconds=5)
-"""Events of one server overtake each other by milliseconds; who waits longer waits for what is lost."""
+"""Events of one server overtake each other by milliseconds. An event that waits longer waits for a lost
+one."""
 
 
 class CausalOrdering(memory.CausalOrdering):
-    """Prefect's own order, with seconds of patience in the place of 15 minutes."""
+    """Prefect's own order, with a wait of seconds instead of 15 minutes."""
 
     async def wait_for_leader(self, event: ReceivedEvent) -> None:
-        """Let the event go on where what it follows was seen, or is seen no more.
+        """Let the event pass if the event before it was seen, or will not be seen any more.
 
         Raises:
-            EventArrivedEarly: When it has to wait; ``get_lost_followers`` brings it back.
+            EventArrivedEarly: If it has to wait. ``get_lost_followers`` returns it later.
         """
         if datetime.now(UTC) - event.received < PATIENCE:
             await super().wait_for_leader(event)
 
     async def get_lost_followers(self) -> list[ReceivedEvent]:
-        """Events that have waited long enough, in the order they occurred; they wait no more.
+        """Return events that have waited long enough, in the order they occurred. They stop waiting.
 
-        Prefect asks every 5 s.
+        Prefect calls this every 5 s.
         """
         latest = datetime.now(UTC) - PATIENCE
         async with self._lock:

@@ -1,4 +1,4 @@
-"""The work pools and queues that prefect.yaml names; a run's caller chooses no program."""
+"""Create the work pools and queues that prefect.yaml names. A run's caller cannot choose the program."""
 
 from typing import Any
 
@@ -12,26 +12,26 @@ from prefect.exceptions import ObjectNotFound
 from data_specs.errors import FlowError
 
 POOLS = ("cpu", "gpu")
-QUEUES = {"keeper": 1, "hand": 2, "night": 3}
-"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what the morning waits for."""
+QUEUES = {"maintenance": 1, "manual": 2, "nightly": 3}
+"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what can wait until morning."""
 PROCESS_TEMPLATE: dict[str, Any] = {
     "job_configuration": {"stream_output": True},
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
 }
-"""A run's job has nothing to choose: Prefect's own template takes a command, an environment and a folder."""
+"""A run's job has no options. Prefect's own template accepts a command, an environment and a folder."""
 CHOICES = frozenset({"command", "env", "working_dir", "image"})
-"""What would let whoever starts a run choose the program, or what it loads."""
+"""Options with which the caller of a run could choose the program, or what it loads."""
 
 
 def make_pools(client: SyncPrefectClient) -> None:
-    """Process pools for this machine; the gpu pool takes as many runs at once as there are GPUs.
+    """Create process pools for this machine. The gpu pool runs as many runs at once as there are GPUs.
 
     Raises:
-        FlowError: When a pool of another type lets its callers choose the command.
+        FlowError: If a pool of another type lets its callers choose the command.
     """
     for pool in POOLS:
         try:
-            _mend(client, client.read_work_pool(pool))
+            _repair(client, client.read_work_pool(pool))
         except ObjectNotFound:
             client.create_work_pool(
                 WorkPoolCreate(name=pool, type="process", base_job_template=PROCESS_TEMPLATE)
@@ -43,7 +43,7 @@ def make_pools(client: SyncPrefectClient) -> None:
     client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=max(1, torch.cuda.device_count())))
 
 
-def _mend(client: SyncPrefectClient, pool: WorkPool) -> None:
+def _repair(client: SyncPrefectClient, pool: WorkPool) -> None:
     if pool.type == "process":
         if pool.base_job_template != PROCESS_TEMPLATE:
             client.update_work_pool(pool.name, WorkPoolUpdate(base_job_template=PROCESS_TEMPLATE))

@@ -1,8 +1,9 @@
-"""Prefect's process worker, telling of each crash once: `python -m deploy.process_worker worker start …`.
+"""Report each crash once in Prefect's process worker: `python -m deploy.process_worker worker start …`.
 
-When a run's process dies, Prefect 3.9.1's worker says so, looks for hooks in a process that imports the flow,
-which takes seconds, and says so again. By then the run may have been started again: the second word would
-declare the new attempt dead while it works, and another one would be started beside it.
+When a run's process dies, Prefect 3.9.1's worker reports the crash. It then looks for hooks in a process that
+imports the flow, which takes seconds, and reports the crash again. The run may have started again meanwhile.
+The second report would mark the new attempt as crashed while it works, and another attempt would start
+in parallel.
 """
 
 import runpy
@@ -16,10 +17,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.workers import process
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Prefect warns that its own is replaced under the name "process".
+    warnings.simplefilter("ignore")  # Prefect warns that its own worker is replaced under the name "process".
 
     class ProcessWorker(process.ProcessWorker):
-        """Takes the place of Prefect's for pools of type ``process``."""
+        """Replaces Prefect's worker for pools of type ``process``."""
 
         async def run(
             self,
@@ -27,7 +28,10 @@ with warnings.catch_warnings():
             configuration: process.ProcessJobConfiguration,
             task_status: TaskStatus[int] | None = None,
         ) -> process.ProcessWorkerResult:
-            """Run it to its end; a death that was told of is no news, so its result says nothing of it."""
+            """Run the flow run to its end.
+
+            If a death was already reported, the result does not report it again.
+            """
             began = datetime.now(UTC)
             result = await super().run(flow_run, configuration, task_status)
             if result.status_code and await self._crashed_since(flow_run, began):
@@ -38,12 +42,12 @@ with warnings.catch_warnings():
             try:
                 states = await self.client.read_flow_run_states(run.id)
             except httpx.HTTPError:
-                return False  # The server was away and was not told.
+                return False  # The server was unreachable and got no report.
             return any(state.is_crashed() and state.timestamp > moment for state in states)
 
 
 def run_prefect(arguments: list[str]) -> None:
-    """Prefect's command line with these arguments, in this process."""
+    """Run Prefect's command line with these arguments, in this process."""
     sys.argv = ["prefect", *arguments]
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)
 

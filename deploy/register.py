@@ -1,6 +1,6 @@
-"""Registers everything that prefect.yaml and the automations say with a Prefect server; safe to do again.
+"""Register everything in prefect.yaml, and the automations, with a Prefect server. It is safe to repeat.
 
-`python -m deploy.register` does it alone, where server and workers are containers of their own.
+`python -m deploy.register` runs it alone, for a server and workers in their own containers.
 """
 
 import os
@@ -21,15 +21,15 @@ PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
 
 def register(server: Server, workspace: Workspace) -> None:
-    """Pools and queues, then the deployments with their schedules and triggers, then the automations.
+    """Register pools and queues, then deployments with their schedules and triggers, then the automations.
 
     Args:
         server: The Prefect server.
-        workspace: What the deployments work in; they are told its address, which means the same on every
-            machine where it is a store's.
+        workspace: The workspace of the deployments. They get its address. The address of a store is valid on
+            every machine.
 
     Raises:
-        FlowError: When Prefect refuses the deployments, or a pool lets its callers choose the command.
+        FlowError: If Prefect refuses the deployments, or a pool lets its callers choose the command.
     """
     with temporary_settings(server.settings()), get_client(sync_client=True) as client:
         make_pools(client)
@@ -38,7 +38,7 @@ def register(server: Server, workspace: Workspace) -> None:
 
 
 def _deploy(server: Server, workspace: Workspace) -> None:
-    """Prefect's own command reads the file, so that it means here what Prefect's documentation says."""
+    """Register the file with Prefect's own command, so that it means what Prefect's documentation says."""
     done = subprocess.run(
         [
             sys.executable,
@@ -62,7 +62,7 @@ def _deploy(server: Server, workspace: Workspace) -> None:
 
 
 def main() -> None:
-    """Makes the workspace CLEANPLATE_WORKSPACE where it is missing, and registers its deployments."""
+    """Create the workspace CLEANPLATE_WORKSPACE if it is missing, and register its deployments."""
     try:
         workspace = Workspace.open(os.environ.get("CLEANPLATE_WORKSPACE", "workspace"))
         server = find_server(workspace.root / "prefect")

@@ -1,4 +1,4 @@
-"""`cleanplate serve`: schedules, workers and restarts on this machine, until it is told to stop."""
+"""Run `cleanplate serve`: schedules, workers and restarts on this machine, until it is stopped."""
 
 import typer
 from rich.console import Console
@@ -11,13 +11,13 @@ serve_app = typer.Typer(name="serve")
 @serve_app.command()
 @clear_errors
 def serve_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """Serve the flows: a Prefect server if none answers, their deployments and schedules, and workers.
+    """Serve the flows: a Prefect server if none answers, deployments with their schedules, and workers.
 
-    What dies is started again. Ctrl-C stops it; started again, it changes nothing that is there.
+    A process that dies is started again. Ctrl-C stops everything. A second start changes nothing that exists.
 
-    Prefect's pages ask for a password: the words in the workspace's file prefect/password, which only you can
-    read. Our own commands find it; for `prefect` itself, set PREFECT_API_AUTH_STRING to these words. If you
-    set that variable before you serve, its words are the password.
+    Prefect's pages ask for a password. It is the content of the workspace's file prefect/password, which only
+    you can read. Our own commands find it. For `prefect` itself, set PREFECT_API_AUTH_STRING to it. If you
+    set that variable before you serve, its value is the password.
 
     Example: cleanplate serve --workspace plates
     """

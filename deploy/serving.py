@@ -1,4 +1,4 @@
-"""Serving on one machine: a server if none answers, everything registered, workers, all kept alive."""
+"""Serve on one machine: start a server if none answers, register everything, and keep the workers alive."""
 
 import fcntl
 import os
@@ -35,31 +35,31 @@ _SERVER_PATIENCE_SECONDS = 8
 _LOOK_SECONDS = 0.5
 _SETTINGS = {
     "DO_NOT_TRACK": "1",
-    # The shortest that Prefect allows; the reaper listens for three of them.
+    # The shortest interval that Prefect allows. The reaper waits for three heartbeats.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_WORKER_QUERY_SECONDS": "5",
 }
 
 _SERVER_SETTINGS = {
-    # Else a server that was killed answers no crash for a quarter of an hour.
+    # Without this a server that was killed reacts to no crash for a quarter of an hour.
     "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "deploy.event_order",
 }
 
 
 def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None:
-    """Serve until SIGINT or SIGTERM; then workers end first, so that they can still tell the server.
+    """Serve until SIGINT or SIGTERM. Then the workers end first, so that they can still report to the server.
 
-    Where another process serves this workspace, everything is registered again and nothing is started.
+    If another process serves this workspace, everything is registered again and nothing is started.
 
     Args:
-        workspace: What the deployments work in.
-        ready: Told the server's address, how to sign in there (to be put behind it), and whether this process
-            keeps the workers, once all is up.
+        workspace: The workspace of the deployments.
+        ready: Called when all runs, with the server's address, how to sign in there (a text to append), and
+            whether this process keeps the workers.
 
     Raises:
-        FlowError: When the server that answers may not be used, one elsewhere was named and does not answer,
-            or ours does not start.
-        InputError: When others can read the password of the workspace's server.
+        FlowError: If the answering server may not be used, a named remote server does not answer, or our own
+            server does not start.
+        InputError: If others can read the password of the workspace's server.
     """
     home = workspace.root / "prefect"
     home.mkdir(exist_ok=True)
@@ -95,10 +95,10 @@ def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None
 
 
 def _own_server(found: NoServer, home: Path) -> Server:
-    """The server to start where none answers.
+    """The server to start if none answers.
 
     Raises:
-        FlowError: When one answers that may not be used, or one elsewhere was named.
+        FlowError: If an answering server may not be used, or the named server is remote.
     """
     if not found.silent:
         raise FlowError(
@@ -132,7 +132,7 @@ def _wait_for(server: Server, kept: KeptProcess, stop: threading.Event) -> None:
 
 
 def _end(workers: list[KeptProcess], server: KeptProcess | None) -> None:
-    """All workers are asked first, and then waited for."""
+    """Ask all workers to end first, then wait for them."""
     for worker in workers:
         worker.ask_to_end()
     for worker in workers:
@@ -156,7 +156,7 @@ def _stop_on_signals() -> threading.Event:
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[bool]:
-    """Whether nobody else serves here; the kernel frees the lock of who is killed."""
+    """Whether no other process serves here. The kernel frees the lock of a killed process."""
     with lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

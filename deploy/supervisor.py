@@ -1,4 +1,4 @@
-"""Keeps processes alive: who dies is started again, at once at first, then after longer and longer waits."""
+"""Keep processes alive: restart a process that dies, at once at first, then after increasing waits."""
 
 import subprocess
 import sys
@@ -14,12 +14,12 @@ from flows.runtime.shards import say
 
 _LONGEST_WAIT_SECONDS = 30.0
 _WELL_AFTER_SECONDS = 60.0
-"""Who has lived so long is started at once when it dies."""
+"""A process that lived this long is restarted at once when it dies."""
 
 
 @dataclass
 class KeptProcess:
-    """One process that should always run; its standard input is a pipe that ends when we do."""
+    """One process that should always run. Its standard input is a pipe that closes when this process ends."""
 
     name: str
     command: Sequence[str]
@@ -32,9 +32,10 @@ class KeptProcess:
     _asked: bool = field(default=False, repr=False)
 
     def start(self) -> None:
-        """Start it; its output is added to its log.
+        """Start the process. Its output is appended to its log.
 
-        It is in a process group of its own: a terminal's Ctrl-C is for us, who end all in their order.
+        It has its own process group. Ctrl-C in a terminal therefore reaches only this process, which ends all
+        others in order.
         """
         self._started, self._asked = time.monotonic(), False
         with self.log.open("ab") as output:
@@ -48,7 +49,7 @@ class KeptProcess:
             )
 
     def look_after(self) -> None:
-        """Start it again where it died and its wait is over."""
+        """Restart the process if it died and its wait is over."""
         if self.process is None:
             if time.monotonic() >= self._due:
                 self.start()
@@ -64,13 +65,13 @@ class KeptProcess:
         say(f"the {self.name} ended with code {code}; it is started again in {wait:.0f} s ({self.log})")
 
     def ask_to_end(self) -> None:
-        """Ask once: asked twice, Prefect's worker kills itself and leaves its runs' processes behind."""
+        """Ask once. If asked twice, Prefect's worker kills itself and leaves its runs' processes behind."""
         if self.process is not None and not self._asked:
             self._asked = True
             self.process.terminate()
 
     def stop(self, patience_seconds: float) -> None:
-        """Ask it to end; end it where it does not."""
+        """Ask the process to end, and kill it if it does not."""
         if self.process is None:
             return
         self.ask_to_end()
@@ -88,11 +89,11 @@ class KeptProcess:
         self.process = None
 
 
-# A worker's command that ends with its starter: `python -m deploy.supervisor worker start --pool cpu`.
+# The command of a worker that ends with its parent: `python -m deploy.supervisor worker start --pool cpu`.
 
 
 def main() -> None:
-    """Run ``prefect`` with these arguments until standard input ends."""
+    """Run ``prefect`` with these arguments until standard input closes."""
     threading.Thread(target=end_with_starter, daemon=True).start()
     run_prefect(sys.argv[1:])
 

@@ -1,4 +1,4 @@
-"""Ingest a source: a clip, triplet files, a pool or the studio becomes shards and a dataset version."""
+"""Ingest a source: a clip, triplet files, a pool or rendered scenes become shards and a dataset version."""
 
 import sys
 from collections import Counter
@@ -77,13 +77,13 @@ class ClipSource(ClipConfig):
 
 
 class SyntheticSource(BaseModel):
-    """Shots of the studio."""
+    """Rendered samples."""
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["studio"] = "studio"
-    studio: SyntheticConfig = Field(default=SyntheticConfig(), description="What is filmed.")
-    shots: int = Field(default=1000, ge=1, le=10_000_000, description="How many.")
+    kind: Literal["synthetic"] = "synthetic"
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(), description="What is rendered.")
+    count: int = Field(default=1000, ge=1, le=10_000_000, description="How many.")
     stage: Literal["triplets", "pool"] = Field(
         default="triplets",
         description="triplets: pairs for the dataset; pool: unlabelled items, their truth kept apart.",
@@ -122,7 +122,7 @@ class IngestResult(BaseModel):
     samples: int
     by_split: dict[str, int]
     found: int
-    """Records (triplets, rows, images, shots) and other files: kept + refused + ignored."""
+    """Records (triplets, rows, images, renders) and other files: kept + refused + ignored."""
     kept: int
     """Records that are samples."""
     refused: int
@@ -184,7 +184,7 @@ def ingest(config: IngestConfig) -> IngestResult:
         version=version,
     )
     _publish(config, result)
-    records = config.source.shots if isinstance(config.source, SyntheticSource) else found and found.records
+    records = config.source.count if isinstance(config.source, SyntheticSource) else found and found.records
     if records is not None and records != result.kept + result.refused:
         fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
         raise FlowError(f"{fault}: it changed while it was read; ingest it again")
@@ -235,7 +235,7 @@ def _task_runs(
     if isinstance(source, ClipSource):
         yield _clip_run(config, workspace, source, again)
     elif isinstance(source, SyntheticSource):
-        for work in _studio_works(config, source):
+        for work in _synthetic_works(config, source):
             yield work, _as_needed(render_shard, work, again)(workspace, work), {}
     else:
         yield from _file_runs(config, workspace, source, again)
@@ -259,16 +259,16 @@ def _clip_run(
     return work, ref, Counter(of_clip)
 
 
-def _studio_works(config: IngestConfig, source: SyntheticSource) -> Iterator[RenderWork]:
-    for index, first in enumerate(range(0, source.shots, config.shard_samples)):
+def _synthetic_works(config: IngestConfig, source: SyntheticSource) -> Iterator[RenderWork]:
+    for index, first in enumerate(range(0, source.count, config.shard_samples)):
         yield RenderWork(
             round=0,
             index=index,
             image_format=config.image_format,
             stage=source.stage,
-            studio=source.studio,
+            renderer=source.renderer,
             first=first,
-            count=min(config.shard_samples, source.shots - first),
+            count=min(config.shard_samples, source.count - first),
         )
 
 

@@ -28,7 +28,7 @@ class BaseConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     synthetic_images: int = Field(
-        default=4500, ge=1, description="Studio images with their objects in place."
+        default=4500, ge=1, description="Synthetic images with their objects in place."
     )
     clip_repeats: int = Field(
         default=3, ge=0, description="How often the clip's training images are counted beside them."
@@ -51,13 +51,13 @@ def make_base(
     told: Callable[[str], None],
     progress: Progress,
 ) -> InpaintingNetwork:
-    """Film, fit the codec, train; goes on from the checkpoint after a kill.
+    """Render, fit the codec, train; goes on from the checkpoint after a kill.
 
     Only training images are looked at: the clip's validation and test blocks stay unseen.
     """
-    told(f"filming {config.synthetic_images} studio images")
-    studio = SyntheticConfig(world=World(), seed=_SYNTHETIC_SEED)
-    images = list(synthetic_triplets(studio, range(config.synthetic_images)))
+    told(f"rendering {config.synthetic_images} synthetic images")
+    renderer = SyntheticConfig(world=World(), seed=_SYNTHETIC_SEED)
+    images = list(synthetic_triplets(renderer, range(config.synthetic_images)))
     told("reading the sample clip")
     found = [item for item in clip_triplets(ClipConfig()) if isinstance(item, Triplet)]
     images += [item for item in found if item.split == "train"] * config.clip_repeats
@@ -80,7 +80,7 @@ class PerceptionConfig(BaseModel):
     )
     only: tuple[str, ...] = Field(default=(), description="Names of trainers; none named: all.")
     steps: int | None = Field(default=None, ge=1, description="Optimizer steps; None: each trainer's own.")
-    scenes: int = Field(default=300, ge=1, description="Unseen studio scenes for the cards.")
+    scenes: int = Field(default=300, ge=1, description="Unseen synthetic scenes for the cards.")
 
 
 class PerceptionCard(BaseModel):
@@ -92,7 +92,7 @@ class PerceptionCard(BaseModel):
     learns: str
     training: TrainingConfig
     scenes: int
-    """Unseen studio scenes it was measured on."""
+    """Unseen synthetic scenes it was measured on."""
     measured: dict[str, float]
     """Figures by name, each 0..1 but for counts; baselines among them."""
 

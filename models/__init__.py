@@ -1,1 +1,1 @@
-"""The abilities, each behind a small Protocol. Imports only ``data_specs``."""
+"""The models, each behind a small Protocol. This package imports only ``data_specs``."""

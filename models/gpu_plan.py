@@ -1,4 +1,4 @@
-"""What the full-size trainings need of a chosen GPU, in memory and hours, before they are started."""
+"""Estimate the memory and hours that the full-size trainings need on a given GPU, before they start."""
 
 import weakref
 from collections.abc import Callable
@@ -16,63 +16,64 @@ from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import build_full_object_clear
 from models.profiles import Profile
 from models.rorem.discriminator import DiscriminatorNetwork
-from models.training.distributed import RunningConfig, Share, checkpoint_gradients
+from models.training.distributed import DistributedConfig, Share, checkpoint_gradients
 from models.training.loop import TrainingConfig
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from models.training.losses.object_clear import ForegroundBatch, object_clear_loss
 from models.training.losses.remover import TripletBatch, remover_loss
 
-# What a training step will need of a GPU, before there is one: bytes and arithmetic, by a walk on "meta".
+# Bytes and operations of a training step, measured by a run on "meta".
 
 _MOMENT_BYTES = {"adamw": 8, "adamw_8bit": 2}
-"""Of AdamW's two moments, for each number trained."""
+"""Bytes of AdamW's two moments for each trained number."""
 
 
 class StepNeeds(NamedTuple):
-    """What one process holds during a step, in bytes, and what a step computes."""
+    """What one process holds during a step, in bytes, and how much a step computes."""
 
     weights: int
-    """Of all parts, the frozen ones too."""
+    """Bytes of all parts, including the frozen ones."""
     average: int
     gradients: int
     moments: int
     activations: int
-    """What a step holds besides at its fullest moment; gradients yet to come leave their room to others."""
+    """Further bytes at the peak of a step. Memory for later gradients is free for other tensors until
+    then."""
     flops: int
-    """Of one pass, forwards and backwards; a multiplication with its addition is two."""
+    """Operations of one pass, forward and backward. A multiplication and its addition count as two."""
 
     @property
     def total(self) -> int:
-        """Bytes."""
+        """Bytes of all together."""
         return self.weights + self.average + self.gradients + self.moments + self.activations
 
 
 def step_needs(
     module: nn.Module,
     loss: Callable[[], Tensor],
-    running: RunningConfig,
+    distributed: DistributedConfig,
     frozen_bytes: int = 0,
     accumulated: bool = False,
 ) -> StepNeeds:
-    """Walk a step on "meta", where tensors have shapes and no memory.
+    """Run a step on "meta", where tensors have shapes but no memory, and count.
 
-    bfloat16 follows CUDA's autocast: matrices, convolutions and attention in bfloat16, norms in float32, and
-    weights cast once a pass. Where gradients are accumulated, all of them are there while a second pass runs.
+    bfloat16 follows CUDA's autocast. Matrices, convolutions and attention are in bfloat16, norms in float32.
+    Weights are cast once in a pass. If gradients are accumulated, all of them exist while a second pass runs.
 
     Args:
-        module: Holds the parameters, on "meta"; those with ``requires_grad`` are trained. Not for use
-            afterwards.
-        loss: One pass of it on ``micro_batch_size`` samples.
-        running: Precision, optimizer, gradient checkpointing.
-        frozen_bytes: Of parts that ``module`` does not hold.
-        accumulated: Whether a step takes several passes.
+        module: Holds the parameters, on "meta". Those with ``requires_grad`` are trained. Do not use the
+            module afterwards.
+        loss: Computes the loss of one pass over ``micro_batch_size`` samples.
+        distributed: Precision, optimizer, gradient checkpointing.
+        frozen_bytes: Bytes of parts that ``module`` does not hold.
+        accumulated: Whether a step has several passes.
     """
     module.train()
-    if running.gradient_checkpointing:
+    if distributed.gradient_checkpointing:
         checkpoint_gradients(module)
-    forward = _CudaAutocast(module, loss) if running.precision == "bfloat16" else loss
+    forward = _CudaAutocast(module, loss) if distributed.precision == "bfloat16" else loss
     trained = [p for p in module.parameters() if p.requires_grad]
-    with FlopCounterMode(display=False) as flops:  # it holds on to tensors, so memory is another walk
+    with FlopCounterMode(display=False) as flops:  # it keeps tensors alive
         forward().backward()
     for parameter in trained:
         parameter.grad = None
@@ -86,14 +87,14 @@ def step_needs(
         weights=held + frozen_bytes,
         average=4 * numbers,
         gradients=4 * numbers,
-        moments=_MOMENT_BYTES[running.optimizer] * numbers,
+        moments=_MOMENT_BYTES[distributed.optimizer] * numbers,
         activations=max(0, live.most - 4 * numbers),
         flops=flops.get_total_flops(),
     )
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Bytes of all tensors made inside and still alive, and the most there ever were."""
+    """Bytes of all living tensors that were made inside, and their peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 class _CudaAutocast:
-    """CUDA's autocast to bfloat16 of a U-Net's layers and weights, for "meta", which has none."""
+    """Apply CUDA's autocast to bfloat16 to a U-Net's layers and weights on "meta", which has no autocast."""
 
     def __init__(self, module: nn.Module, loss: Callable[[], Tensor]) -> None:
         self._loss = loss
@@ -136,7 +137,7 @@ class _CudaAutocast:
                 cast(Any, part).forward = partial(_high, part)
 
     def __call__(self) -> Tensor:
-        """The loss; what was cast for it is let go at its end, but for what the way back needs."""
+        """Compute the loss. Cast weights are freed afterwards, except those that the backward pass needs."""
         self._forwards = True
         found = self._loss()
         self._forwards = False
@@ -163,13 +164,14 @@ def _high(part: nn.GroupNorm | nn.LayerNorm, x: Tensor) -> Tensor:
 
 _SIZE_PX = 512
 _USED_FRACTION = 0.1
-"""Of a GPU's greatest rate: .095 was seen on an H200 (remover, 8 samples at once, eager; docs/log.md)."""
+"""Fraction of a GPU's maximum rate. An H200 reached .095 with the remover, micro-batches of 8, eager
+(docs/experiments/training.md)."""
 _FREE_FRACTION = 0.92
-"""Of a GPU's memory; the rest goes to CUDA itself and to gaps."""
+"""Fraction of a GPU's memory. CUDA itself and fragmentation take the rest."""
 
 
 class Gpu(NamedTuple):
-    """A GPU as its maker describes it."""
+    """A GPU, by its maker's data."""
 
     memory_gb: float
     """10⁹ bytes."""
@@ -188,20 +190,20 @@ GPUS = {
 
 
 class TrainingPlan(NamedTuple):
-    """One training in one way of running it."""
+    """One training with one way of running it."""
 
     name: str
-    running: RunningConfig
+    distributed: DistributedConfig
     training: TrainingConfig
     needs: StepNeeds
 
     def fits(self, gpu: Gpu) -> bool:
-        """Whether a process's memory has room on it."""
+        """Whether the memory of one process fits into the GPU."""
         return self.needs.total <= _FREE_FRACTION * gpu.memory_gb * 1e9
 
     def hours(self, gpu: Gpu, count: int) -> float:
-        """On ``count`` such GPUs, if they are kept as busy as is usual."""
-        at_once = self.running.micro_batch_size or self.training.batch_size
+        """Hours on ``count`` GPUs at the usual utilisation."""
+        at_once = self.distributed.micro_batch_size or self.training.batch_size
         passes = self.training.batch_size / at_once
         return (
             self.training.steps
@@ -212,10 +214,12 @@ class TrainingPlan(NamedTuple):
         )
 
     def told(self, gpu: Gpu, count: int) -> dict[str, Any]:
-        """The plan in figures, for people and machines."""
+        """The plan as a dict, for tables and JSON."""
         return {
             "name": self.name,
-            **self.running.model_dump(include={"micro_batch_size", "optimizer", "gradient_checkpointing"}),
+            **self.distributed.model_dump(
+                include={"micro_batch_size", "optimizer", "gradient_checkpointing"}
+            ),
             "memory_gb": self.needs.total / 1e9,
             "fits": self.fits(gpu),
             "hours": self.hours(gpu, count),
@@ -224,51 +228,51 @@ class TrainingPlan(NamedTuple):
 
 
 def full_plans(profile: Profile) -> list[TrainingPlan]:
-    """The remover in three ways, the discriminator and ObjectClear, all by the profile's settings.
+    """Plans for the remover in three ways, the discriminator and ObjectClear, with the profile's settings.
 
-    Half a minute of walking (see ``step_needs``) over the losses themselves, on "meta".
+    This runs the losses themselves on "meta" (see ``step_needs``) and takes half a minute.
     """
-    running = profile.running
-    plain = running.model_copy(update={"gradient_checkpointing": False})
-    small = running.model_copy(update={"optimizer": "adamw_8bit"})
+    distributed = profile.distributed
+    plain = distributed.model_copy(update={"gradient_checkpointing": False})
+    small = distributed.model_copy(update={"optimizer": "adamw_8bit"})
     ways = [
-        ("remover", running, profile.remover, _remover),
+        ("remover", distributed, profile.remover, _remover),
         ("remover", small, profile.remover, _remover),
         ("remover", plain, profile.remover, _remover),
-        ("discriminator", running, profile.discriminator, _discriminator),
-        ("object-clear", running, profile.object_clear, _object_clear),
+        ("discriminator", distributed, profile.discriminator, _discriminator),
+        ("object-clear", distributed, profile.object_clear, _object_clear),
     ]
     return [TrainingPlan(name, way, training, needs(profile, way)) for name, way, training, needs in ways]
 
 
-def _remover(profile: Profile, running: RunningConfig) -> StepNeeds:
+def _remover(profile: Profile, distributed: DistributedConfig) -> StepNeeds:
     network = _full_network()
-    source, truth, mask = _batch(running)
+    source, truth, mask = _batch(distributed)
 
     def loss() -> Tensor:
         return remover_loss(network, TripletBatch(source, mask, truth), profile.remover_loss, _share())
 
-    accumulated = _accumulated(profile.remover, running)
-    return step_needs(network.unet, loss, running, _bytes(network.vae), accumulated)
+    accumulated = _accumulated(profile.remover, distributed)
+    return step_needs(network.unet, loss, distributed, _bytes(network.vae), accumulated)
 
 
-def _discriminator(profile: Profile, running: RunningConfig) -> StepNeeds:
+def _discriminator(profile: Profile, distributed: DistributedConfig) -> StepNeeds:
     network = _full_network()
     with torch.device("meta"):
         module = DiscriminatorNetwork(network, profile.discriminator_shape, seed=0)
-    source, removal, mask = _batch(running)
+    source, removal, mask = _batch(distributed)
 
     def loss() -> Tensor:
         label = torch.zeros(len(source), device="meta")
         return discriminator_loss(module, ReviewBatch(source, mask, removal, label), _share())
 
-    accumulated = _accumulated(profile.discriminator, running)
-    return step_needs(module, loss, running, _bytes(network.vae, network.unet), accumulated)
+    accumulated = _accumulated(profile.discriminator, distributed)
+    return step_needs(module, loss, distributed, _bytes(network.vae, network.unet), accumulated)
 
 
-def _object_clear(profile: Profile, running: RunningConfig) -> StepNeeds:
+def _object_clear(profile: Profile, distributed: DistributedConfig) -> StepNeeds:
     network = build_full_object_clear()
-    source, truth, mask = _batch(running)
+    source, truth, mask = _batch(distributed)
 
     def loss() -> Tensor:
         batch = ForegroundBatch(source, mask, truth, mask)
@@ -278,27 +282,30 @@ def _object_clear(profile: Profile, running: RunningConfig) -> StepNeeds:
     with capture_object_attention(network.unet, network.prompt.object_position) as maps:
         frozen, accumulated = (
             _bytes(network.vae, network.image_encoder),
-            _accumulated(profile.object_clear, running),
+            _accumulated(profile.object_clear, distributed),
         )
-        return step_needs(module, loss, running, frozen, accumulated)
+        return step_needs(module, loss, distributed, frozen, accumulated)
 
 
 def _full_network() -> InpaintingNetwork:
-    """SDXL-inpainting as ObjectClear's network holds it."""
+    """SDXL-inpainting, taken from ObjectClear's network."""
     whole = build_full_object_clear()
     return InpaintingNetwork(whole.unet, whole.vae, whole.scheduler, whole.prompt)
 
 
-def _batch(running: RunningConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Two images B×3×512×512 and a mask B×1×512×512, of one pass."""
-    count = running.micro_batch_size or 1
+def _batch(distributed: DistributedConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Source and ground truth B×3×512×512 and a mask B×1×512×512, for one pass."""
+    count = distributed.micro_batch_size or 1
     images = torch.zeros(count, 3, _SIZE_PX, _SIZE_PX, device="meta")
     return images, images, images[:, :1]
 
 
-def _accumulated(training: TrainingConfig, running: RunningConfig) -> bool:
-    """Whether one GPU takes several passes a step; more GPUs may take one, and need a little less."""
-    return running.micro_batch_size is not None and running.micro_batch_size < training.batch_size
+def _accumulated(training: TrainingConfig, distributed: DistributedConfig) -> bool:
+    """Whether one GPU needs several passes for a step.
+
+    More GPUs may need one pass, and a little less memory.
+    """
+    return distributed.micro_batch_size is not None and distributed.micro_batch_size < training.batch_size
 
 
 def _share() -> Share:

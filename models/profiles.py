@@ -1,4 +1,4 @@
-"""The two sizes of everything: what `tiny` and `full` mean, and nothing else knows."""
+"""Read the settings of the two profiles, `tiny` and `full`. No other file knows what they mean."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from models.rorem.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
@@ -26,7 +26,7 @@ class Profile(BaseModel):
     object_clear: TrainingConfig
     object_clear_loss: ObjectClearLossConfig
     retraining: TrainingConfig
-    """Of the remover after each phase of a round."""
+    """Retraining of the remover after each phase of a round."""
     retraining_loss: RemoverLossConfig
     discriminator_shape: DiscriminatorConfig
     discriminator: TrainingConfig
@@ -35,7 +35,7 @@ class Profile(BaseModel):
     distillation_loss: LcmLossConfig
     lora: LcmLoraConfig
     distilled_sampling: SamplingConfig
-    running: RunningConfig
+    distributed: DistributedConfig
 
 
 _FULL_REMOVER = TrainingConfig(
@@ -62,15 +62,15 @@ PROFILES: dict[ProfileName, Profile] = {
         discriminator=TrainingConfig(steps=400, batch_size=16, learning_rate=1e-3, ema_decay=0.98),
         # The tiny network predicts the clean latent: two steps succeed as often as four, at half the cost.
         sampling=SamplingConfig(steps=2),
-        # The tiny networks have never seen a blank prompt, so they are not guided.
+        # The tiny networks have never seen a blank prompt, so they have no guidance.
         distillation=TrainingConfig(steps=150, learning_rate=3e-4),
         distillation_loss=LcmLossConfig(guidance_low=0, guidance_high=0, change_weight=3),
         lora=LcmLoraConfig(rank=16),
         distilled_sampling=SamplingConfig(steps=4),
-        running=RunningConfig(),
+        distributed=DistributedConfig(),
     ),
-    # Papers.md, facts 5, 6, 8 and 18: batches are those of the papers' 8 GPUs together. The papers train in
-    # fp16; here it is bfloat16, whose range needs no loss scaling. EMA is NOT PUBLISHED.
+    # Papers.md, facts 5, 6, 8 and 18. Batches are those of the papers' 8 GPUs together. The papers train in
+    # fp16. Here it is bfloat16, whose range needs no loss scaling. EMA is NOT PUBLISHED.
     "full": Profile(
         remover=_FULL_REMOVER,
         remover_loss=RemoverLossConfig(),
@@ -83,7 +83,7 @@ PROFILES: dict[ProfileName, Profile] = {
             checkpoint_every=500,
         ),
         object_clear_loss=ObjectClearLossConfig(),
-        # What a round's retraining took is NOT PUBLISHED: as the first.
+        # The retraining of a round is NOT PUBLISHED. Here it equals the first training.
         retraining=_FULL_REMOVER,
         retraining_loss=RemoverLossConfig(),
         discriminator_shape=DiscriminatorConfig(),
@@ -97,7 +97,7 @@ PROFILES: dict[ProfileName, Profile] = {
             checkpoint_every=500,
         ),
         sampling=SamplingConfig(steps=50, strength=0.99, batch_size=8),
-        # Papers.md, fact 7; the batch is NOT PUBLISHED. Strength 0.99 would leave three of four steps.
+        # Papers.md, fact 7. The batch size is NOT PUBLISHED. Strength 0.99 would leave three of four steps.
         distillation=TrainingConfig(
             steps=20_000,
             batch_size=128,
@@ -110,7 +110,7 @@ PROFILES: dict[ProfileName, Profile] = {
         distillation_loss=LcmLossConfig(),
         lora=LcmLoraConfig(),
         distilled_sampling=SamplingConfig(steps=4, batch_size=8),
-        running=RunningConfig(
+        distributed=DistributedConfig(
             micro_batch_size=4,
             precision="bfloat16",
             gradient_checkpointing=True,

@@ -1,4 +1,4 @@
-"""What the flows ask of a model, and nothing more: any back end that answers fits."""
+"""Implement these Protocols to add a remover, discriminator, metric or perception model."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -13,7 +13,7 @@ class RemovalModel(Protocol):
 
     @property
     def model_hash(self) -> str:
-        """Names the weights and settings; equal hashes give equal removals."""
+        """Names weights and settings. Equal hashes give equal removals."""
         ...
 
     def remove(
@@ -24,7 +24,7 @@ class RemovalModel(Protocol):
         Args:
             sources: N images H×W×3 uint8, of any sizes.
             masks: N masks H×W bool, True = remove.
-            seeds: N seeds; the same seed gives the same removal in a batch of the same size.
+            seeds: N seeds. The same seed gives the same removal in a batch of the same size.
 
         Returns:
             N removals H×W×3 uint8.
@@ -34,15 +34,15 @@ class RemovalModel(Protocol):
 
 @runtime_checkable
 class AttentiveRemover(Protocol):
-    """A RemovalModel that can say where it looked."""
+    """A RemovalModel that can also return its attention map."""
 
     def remove_attending(self, source: RgbImage, mask: Mask, seed: int) -> tuple[RgbImage, Alpha]:
-        """Remove one object, as ``RemovalModel.remove`` does, and show the object token's attention.
+        """Remove one object, as ``RemovalModel.remove`` does, and return the object token's attention.
 
         Args:
             source: H×W×3 uint8.
             mask: H×W bool.
-            seed: Of the noise.
+            seed: Seed of the noise.
 
         Returns:
             The removal, H×W×3 uint8, and the attention scaled to its own range, H×W float32, [0, 1].
@@ -55,13 +55,13 @@ class Discriminator(Protocol):
 
     @property
     def model_hash(self) -> str:
-        """Names the weights, settings and calibration."""
+        """Names weights, settings and calibration."""
         ...
 
     def score(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
     ) -> list[float]:
-        """Probability of success of each removal.
+        """The probability of success of each removal.
 
         Args:
             sources: N images H×W×3 uint8, of any sizes.
@@ -79,19 +79,19 @@ class Metric(Protocol):
 
     @property
     def spec(self) -> MetricSpec:
-        """What it is."""
+        """Name, unit and direction of the metric."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Names settings and weights; equal fingerprints give equal numbers."""
+        """Names settings and weights. Equal fingerprints give equal numbers."""
         ...
 
     def measure(self, images: Sequence[RemovedImage]) -> list[float]:
         """Measure N images of one size.
 
         Returns:
-            N numbers in ``spec.unit``; NaN where the metric is undefined for an image.
+            N numbers in ``spec.unit``. NaN where the metric is undefined for an image.
         """
         ...
 
@@ -101,11 +101,11 @@ class Detector(Protocol):
 
     @property
     def model_hash(self) -> str:
-        """Names the weights and settings."""
+        """Names weights and settings."""
         ...
 
     def detect(self, source: RgbImage) -> list[Detection]:
-        """Find objects in H×W×3 uint8; surest first, boxes inside the image."""
+        """Find objects in H×W×3 uint8. The highest score comes first, and boxes lie inside the image."""
         ...
 
 
@@ -114,18 +114,18 @@ class Segmenter(Protocol):
 
     @property
     def model_hash(self) -> str:
-        """Names the weights and settings."""
+        """Names weights and settings."""
         ...
 
     def segment(
         self, source: RgbImage, boxes: Sequence[Box], points: Sequence[Sequence[tuple[float, float]]] = ()
     ) -> list[Mask]:
-        """Cut what each box holds.
+        """Cut the object in each box.
 
         Args:
             source: H×W×3 uint8.
             boxes: N boxes, in pixels.
-            points: For each box none, or some (x, y) in pixels that lie on its object; empty: boxes alone.
+            points: For each box, (x, y) in pixels that lie on its object, or none. Empty: boxes alone.
 
         Returns:
             N masks H×W bool.
@@ -134,26 +134,26 @@ class Segmenter(Protocol):
 
 
 class GroundSegmenter(Protocol):
-    """Says what each pixel shows (papers.md fact 13: Mask2Former)."""
+    """Classifies the surface of each pixel (papers.md fact 14: Mask2Former)."""
 
     @property
     def model_hash(self) -> str:
-        """Names the weights and settings."""
+        """Names weights and settings."""
         ...
 
     def classify(self, source: RgbImage) -> ClassMap:
-        """Class of each pixel of H×W×3 uint8; H×W uint8 of SurfaceClass values."""
+        """Class of each pixel of H×W×3 uint8, as H×W uint8 of SurfaceClass values."""
         ...
 
 
 class DepthEstimator(Protocol):
-    """Says how far each pixel is (papers.md fact 13: Depth Anything)."""
+    """Estimates the depth of each pixel (papers.md fact 14: Depth Anything)."""
 
     @property
     def model_hash(self) -> str:
-        """Names the weights and settings."""
+        """Names weights and settings."""
         ...
 
     def estimate(self, source: RgbImage) -> Depth:
-        """Depth of each pixel of H×W×3 uint8, in one unit for all images; H×W float32, inf = sky."""
+        """Depth of each pixel of H×W×3 uint8, in one unit for all images, as H×W float32, inf = sky."""
         ...

@@ -1,4 +1,4 @@
-"""The ledger's migrations, run by Alembic from inside the package."""
+"""Migrations of the ledger, run by Alembic from inside the package."""
 
-HEAD = "0004"
-"""The newest revision, so that a ledger already there opens without loading Alembic."""
+HEAD = "0005"
+"""The newest revision. An existing ledger at this revision opens without loading Alembic."""

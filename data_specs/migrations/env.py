@@ -1,4 +1,4 @@
-"""Alembic's entry: migrates over the connection it is handed, inside that one's transaction."""
+"""Run the migrations for Alembic, over the given connection, inside its transaction."""
 
 from alembic import context
 

@@ -1,7 +1,7 @@
-"""The triggers that make a table append-only.
+"""Make a table append-only with triggers.
 
-SQLite's ``INSERT OR REPLACE`` deletes without calling DELETE triggers, hence the third one there;
-PostgreSQL's ``TRUNCATE`` passes row triggers by, hence the statement trigger.
+SQLite's ``INSERT OR REPLACE`` deletes without calling DELETE triggers, so SQLite needs a third trigger.
+PostgreSQL's ``TRUNCATE`` skips row triggers, so PostgreSQL needs a statement trigger.
 """
 
 
@@ -9,8 +9,8 @@ def append_only(table: str, unique: tuple[str, ...], dialect: str) -> list[str]:
     """The statements that make ``table`` refuse UPDATE and DELETE.
 
     Args:
-        table: Its name.
-        unique: Its unique columns; on SQLite a second INSERT of the same value is ignored.
+        table: Name of the table.
+        unique: Its unique columns. On SQLite a second INSERT of the same value is ignored.
         dialect: ``sqlite`` or ``postgresql``.
     """
     if dialect == "sqlite":

@@ -1,4 +1,4 @@
-"""`cleanplate compose`: ObjectClear's compositing, from pairs and backgrounds to composites."""
+"""`cleanplate composite`: ObjectClear's compositing, from pairs and backgrounds to composites."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,7 @@ from flows.cli.options import (
 if TYPE_CHECKING:
     from data_specs.compositing import CompositingResult
 
-compose_app = typer.Typer(name="compose")
+composite_app = typer.Typer(name="composite")
 
 PairsOption = Annotated[
     list[Path] | None,
@@ -41,12 +41,12 @@ BackgroundsOption = Annotated[
 ]
 
 
-@compose_app.command()
+@composite_app.command()
 @clear_errors
-def compose_command(
+def composite_command(
     pairs: PairsOption = None,
     backgrounds: BackgroundsOption = None,
-    draws: Annotated[
+    attempts: Annotated[
         int | None,
         typer.Option(min=1, max=LARGEST, help="Images to try to compose; 300 if nothing else is said."),
     ] = None,
@@ -54,7 +54,7 @@ def compose_command(
         int, typer.Option("--size-px", min=64, max=2048, help="Side of the composites.")
     ] = 512,
     add_to_pool: Annotated[
-        bool, typer.Option("--to-pool", help="Let rounds draw the composites, too.")
+        bool, typer.Option("--add-to-pool", help="Let rounds draw the composites, too.")
     ] = False,
     export: Annotated[
         Path | None, typer.Option(help="Then write them here as parquet in OBER's layout.", file_okay=False)
@@ -65,9 +65,9 @@ def compose_command(
 ) -> None:
     """Cut objects with their shadows out of captured pairs and stand them on other backgrounds.
 
-    Without --pairs or --backgrounds the studio takes their place. What is refused is kept with its reason.
+    Without --pairs or --backgrounds, synthetic ones are rendered. What is refused is kept with its reason.
 
-    Example: cleanplate compose --pairs my-pairs --backgrounds my-photos --draws 1000 --export ober
+    Example: cleanplate composite --pairs my-pairs --backgrounds my-photos --attempts 1000 --export ober
     """
     from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
     from flows.runtime.prefect_server import local_prefect
@@ -75,13 +75,14 @@ def compose_command(
     from tasks.storage.workspace import Workspace
 
     named: dict[str, Any] = {"workspace": workspace}
-    if draws is not None:
-        named["draws"] = draws
+    if attempts is not None:
+        named["attempts"] = attempts
     if add_to_pool:
         named["add_to_pool"] = True
     if config is None:
         named |= {
-            part: [{"kind": "studio", "studio": {"size_px": size_px}}] for part in ("pairs", "backgrounds")
+            part: [{"kind": "synthetic", "renderer": {"size_px": size_px}}]
+            for part in ("pairs", "backgrounds")
         }
     if pairs:
         named["pairs"] = [{"kind": "folder", "path": path, "longer_side_px": size_px} for path in pairs]

@@ -25,7 +25,7 @@ from flows.cli.train import (
     ProcessesOption,
     in_processes,
     train_discriminator_command,
-    train_lcm_command,
+    train_distilled_command,
     train_perception_command,
     train_remover_command,
     training_bar,
@@ -52,7 +52,7 @@ SeedOption = Annotated[
 @clear_errors
 def demo(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    rounds: Annotated[int, typer.Option(min=0, max=9, help="Rounds of people and judge.")] = 2,
+    rounds: Annotated[int, typer.Option(min=0, max=9, help="Rounds: people, then the discriminator.")] = 2,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,7 +98,9 @@ def round_(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one round in a workspace that has an initial remover: people, judge, growth, retraining.
+    """Run one round in a workspace that has an initial remover.
+
+    People answer, the discriminator learns and scores, the dataset grows, the remover is retrained.
 
     Example: cleanplate round 3 --workspace plates
     """
@@ -127,7 +129,7 @@ def _train() -> None:
 
 train_app.command("remover")(train_remover_command)
 train_app.command("discriminator")(train_discriminator_command)
-train_app.command("lcm")(train_lcm_command)
+train_app.command("distilled")(train_distilled_command)
 train_app.command("perception")(train_perception_command)
 
 
@@ -139,7 +141,7 @@ def train_base_command(
         int, typer.Option(min=1, max=LARGEST, help="Training steps; 8,000 made the shipped base.")
     ] = 8000,
 ) -> None:
-    """Train the base that stands where SDXL-inpainting stands, on the studio and the sample clip.
+    """Train the base that stands where SDXL-inpainting stands, on synthetic scenes and the sample clip.
 
     Takes about an hour on one core; killed and started again, it goes on from its checkpoint.
 
@@ -165,7 +167,7 @@ def train_object_clear_command(
     processes: ProcessesOption = 1,
     config: ConfigOption = None,
 ) -> None:
-    """Train ObjectClear's tiny network on the studio, beginning with its image encoder, and measure it.
+    """Train ObjectClear's tiny network on synthetic scenes, beginning with its image encoder, and measure it.
 
     Its shards and checkpoints lie in OUT.work until it is done; killed and started again, it goes on there.
 
@@ -267,7 +269,7 @@ def print_phases(phases: Sequence[PhaseResult]) -> None:
 
 def _print_discriminators(discriminators: Sequence[DiscriminatorResult]) -> None:
     table = _table(
-        "Judges", "round", "reviews", "precision", "base rate", "recall", "AUC", "cal. error", "gap"
+        "Discriminators", "round", "reviews", "precision", "base rate", "recall", "AUC", "cal. error", "gap"
     )
     for discriminator in discriminators:
         table.add_row(

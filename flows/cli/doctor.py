@@ -1,4 +1,4 @@
-"""`cleanplate doctor`: what is missing here, and how to mend it."""
+"""`cleanplate doctor`: what is missing here, and how to fix it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +39,7 @@ def doctor_command(
     ] = None,
     gpus: Annotated[int, typer.Option(min=1, max=LARGEST, help="So many of them.")] = 8,
 ) -> None:
-    """Say what is missing here and how to mend it. Exit 1 if anything needed is missing.
+    """Say what is missing here and how to fix it. Exit 1 if anything needed is missing.
 
     Example: cleanplate doctor --profile full --weights ./weights --gpu H100-80GB --gpus 8
     """
@@ -57,18 +57,18 @@ def doctor_command(
     if as_json:
         print_json({"well": well, "checks": [check.model_dump() for check in checks], "trainings": needs})
     else:
-        table = Table("", "what", "found", "how to mend it")
+        table = Table("", "what", "found", "how to fix it")
         for check in checks:
             state = Text(check.state, style=_COLOURS[check.state])
-            below = check.mend.startswith("hf ")  # to be copied whole
+            below = check.fix.startswith("hf ")  # to be copied whole
             # As text: a package's extra in brackets would be taken for markup.
-            mend = shown("fetch it, see below" if below else check.mend)
-            table.add_row(state, shown(check.name), shown(check.found), mend)
+            fix = shown("fetch it, see below" if below else check.fix)
+            table.add_row(state, shown(check.name), shown(check.found), fix)
         console = Console()
         console.print(table)
         for check in checks:
-            if check.mend.startswith("hf "):
-                console.print(shown(check.mend), soft_wrap=True)
+            if check.fix.startswith("hf "):
+                console.print(shown(check.fix), soft_wrap=True)
         for need in needs:
             again = "on" if need["gradient_checkpointing"] else "off"
             room = "fits" if need["fits"] else "does not fit"

@@ -50,7 +50,7 @@ def evaluate_command(
         typer.Option(min=1, max=LARGEST, help="Of the workspace's dataset; by default the current one."),
     ] = None,
     origin: Annotated[
-        str, typer.Option(help="Of the workspace, only origins that start so, such as studio: or clip:.")
+        str, typer.Option(help="Of the workspace, only origins that start so, such as clip: or folder:.")
     ] = "",
     size_px: Annotated[
         int, typer.Option("--size-px", min=16, max=2048, help="Of a folder: side of the square samples.")
@@ -85,7 +85,7 @@ def evaluate_command(
     Metrics whose weights are not here are left out, and said to be. What was measured once into the same
     folder is not measured again.
 
-    Example: cleanplate evaluate --model telea --model champion --origin studio:
+    Example: cleanplate evaluate --model telea --model champion --origin clip:
 
     Example: cleanplate evaluate --table --model telea --model champion
 
@@ -154,7 +154,7 @@ def print_comparison(comparison: Comparison) -> None:
             console.print(f"  {sentence}", style="dim")
         console.print()
     for each in comparison.left_out:
-        console.print(shown(f"{each.title} left out: {each.reason}; {each.mend}."))
+        console.print(shown(f"{each.title} left out: {each.reason}; {each.fix}."))
     for reason, number in comparison.rejects.items():
         console.print(f"refused: {number} × {reason}")
     console.print(f"Results: {comparison.results}\nPage: {comparison.report}", soft_wrap=True)

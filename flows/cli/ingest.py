@@ -1,4 +1,4 @@
-"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, studio."""
+"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, synthetic."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +22,9 @@ ingest_app = typer.Typer(
     name="ingest",
     help=(
         "Bring samples into the workspace. What is refused is kept with its reason; the rest goes on.\n\n"
-        "At the end, found = kept + refused + ignored. One is found for each record (a triplet, a row, a "
-        "image, a shot), and one for each other file below the folder: those are ignored, with the reason."
+        "At the end, found = kept + refused + ignored. One is found for each record: a triplet, a row, an "
+        "image or a render. One is found for each other file below the folder. Those are ignored, with "
+        "the reason."
     ),
     no_args_is_help=True,
 )
@@ -40,10 +41,10 @@ MaskMaxOption = Annotated[
     float, typer.Option("--mask-area-max", min=0, max=1, help="Largest masked share of a sample.")
 ]
 ValidationOption = Annotated[
-    float, typer.Option("--validation-share", min=0, max=0.5, help="Share of scenes for validation.")
+    float, typer.Option("--validation-fraction", min=0, max=0.5, help="Share of scenes for validation.")
 ]
 TestOption = Annotated[
-    float, typer.Option("--test-share", min=0, max=0.5, help="Share of scenes for testing.")
+    float, typer.Option("--test-fraction", min=0, max=0.5, help="Share of scenes for testing.")
 ]
 
 
@@ -97,7 +98,7 @@ def folder_command(
     mask_area_min: MaskMinOption = 0.005,
     mask_area_max: MaskMaxOption = 0.6,
     validation_fraction: ValidationOption = 0.1,
-    test_share: TestOption = 0.1,
+    test_fraction: TestOption = 0.1,
     shard_samples: ShardOption = 500,
     image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -110,7 +111,7 @@ def folder_command(
 
     Example: cleanplate ingest folder ./pairs --size-px 512 --workspace ./workspace
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_share)
+    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_fraction)
     source = {"kind": "folder", "path": path, **limits}
     _run(_config(source, shard_samples, image_format, workspace), as_json)
 
@@ -131,7 +132,7 @@ def meta_json_command(
     mask_area_min: MaskMinOption = 0.005,
     mask_area_max: MaskMaxOption = 0.6,
     validation_fraction: ValidationOption = 0.1,
-    test_share: TestOption = 0.1,
+    test_fraction: TestOption = 0.1,
     shard_samples: ShardOption = 500,
     image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -144,7 +145,7 @@ def meta_json_command(
 
     Example: cleanplate ingest meta-json ./RORem/meta.json --size-px 512
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_share)
+    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_fraction)
     source = {"kind": "meta_json", "path": path, **limits}
     _run(_config(source, shard_samples, image_format, workspace), as_json)
 
@@ -174,7 +175,7 @@ def pool_command(
     mask_area_min: MaskMinOption = 0.005,
     mask_area_max: MaskMaxOption = 0.6,
     validation_fraction: ValidationOption = 0.1,
-    test_share: TestOption = 0.1,
+    test_fraction: TestOption = 0.1,
     shard_samples: ShardOption = 500,
     image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -186,7 +187,7 @@ def pool_command(
 
     Example: cleanplate ingest pool ./openimages --class-cap 500 --exclude Person --exclude Hat
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_share)
+    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_fraction)
     source = {"kind": "pool", "path": path, "class_cap": class_cap, **limits}
     if classes_csv:
         source["classes_csv"] = classes_csv
@@ -214,7 +215,7 @@ def high_resolution_command(
         int, typer.Option(min=0, max=LARGEST, help="Another seed, other objects at other places.")
     ] = 0,
     validation_fraction: ValidationOption = 0.1,
-    test_share: TestOption = 0.1,
+    test_fraction: TestOption = 0.1,
     shard_samples: ShardOption = 500,
     image_format: FormatOption = "png",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -233,16 +234,16 @@ def high_resolution_command(
         "object_area_max": object_area_max,
         "seed": seed,
         "validation_fraction": validation_fraction,
-        "test_share": test_share,
+        "test_fraction": test_fraction,
         **({"sizes_px": tuple(size_px)} if size_px else {}),
     }
     _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 
-@ingest_app.command("studio")
+@ingest_app.command("synthetic")
 @clear_errors
 def synthetic_command(
-    shots: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many shots.")] = 1000,
+    count: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many samples.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes.")] = 0,
     split: Annotated[
         str, typer.Option(help="train, validation or test; splits never share a scene.")
@@ -256,22 +257,22 @@ def synthetic_command(
 ) -> None:
     """Scenes with exact truth, drawn from a seed.
 
-    Example: cleanplate ingest studio --shots 2000 --split validation --stage pool
+    Example: cleanplate ingest synthetic --count 2000 --split validation --stage pool
     """
-    studio = {"seed": seed, "split": split, "size_px": size_px}
-    source = {"kind": "studio", "studio": studio, "shots": shots, "stage": stage}
+    renderer = {"seed": seed, "split": split, "size_px": size_px}
+    source = {"kind": "synthetic", "renderer": renderer, "count": count, "stage": stage}
     _run(_config(source, shard_samples, image_format, workspace), as_json)
 
 
 def _limits(
-    size_px: int, mask_area_min: float, mask_area_max: float, validation_fraction: float, test_share: float
+    size_px: int, mask_area_min: float, mask_area_max: float, validation_fraction: float, test_fraction: float
 ) -> dict[str, Any]:
     return {
         "size_px": size_px,
         "mask_area_min": mask_area_min,
         "mask_area_max": mask_area_max,
         "validation_fraction": validation_fraction,
-        "test_share": test_share,
+        "test_fraction": test_fraction,
     }
 
 

@@ -75,8 +75,8 @@ COMMANDS = (
         "ingest", "flows.cli.ingest:ingest_app", "Bring in pairs and images: a clip, folders, a pool."
     ),
     LazyCommand(
-        "compose",
-        "flows.cli.compose:compose_app",
+        "composite",
+        "flows.cli.compose:composite_app",
         "Stand cut-out objects with their shadows on backgrounds.",
     ),
     LazyCommand(
@@ -92,11 +92,11 @@ COMMANDS = (
         "Measure removers on images whose truth is known.",
     ),
     LazyCommand("remove", "flows.cli.remove:remove_app", "Remove objects from your own images."),
-    LazyCommand("morning", "flows.cli.report:morning_app", "Say what the night brought and what it cost."),
+    LazyCommand("report", "flows.cli.report:report_app", "Say what the night brought and what it cost."),
     LazyCommand("metrics", "flows.cli.report:metrics_app", "Print what the ledger knows, for Prometheus."),
-    # Named only, never imported from here: the room `deploy` stands on this one.
+    # Named only, never imported from here: the package `deploy` stands on this one.
     LazyCommand("serve", "deploy.serve_command:serve_app", "Serve the flows on schedules, with workers."),
-    LazyCommand("doctor", "flows.cli.doctor:doctor_app", "Say what is missing here and how to mend it."),
+    LazyCommand("doctor", "flows.cli.doctor:doctor_app", "Say what is missing here and how to fix it."),
 )
 
 LAST_WORDS = "cleanplate: stopped; start the same command again, and it goes on where it stood\n"
@@ -113,7 +113,7 @@ class _Program(typer.Typer):
 app = _Program(
     name="cleanplate",
     cls=lazy_group(COMMANDS),
-    help="The data engine of object removal: it makes pairs, trains removers, judges them and grows.",
+    help="The data engine of object removal: it makes pairs, trains and measures removers, and grows.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -134,7 +134,7 @@ def _cleanplate(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """The data engine of object removal: it makes pairs, trains removers, judges them and grows."""
+    """The data engine of object removal: it makes pairs, trains and measures removers, and grows."""
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, 
         except OSError as error:
             if error.filename is None:  # No file's; also a closed or full standard output.
                 raise
-            _print_error(f"{error.filename}: {error.strerror}; name another place, or mend it")
+            _print_error(f"{error.filename}: {error.strerror}; name another place, or repair it")
             raise typer.Exit(1) from error
 
     return run

@@ -1,4 +1,4 @@
-"""`cleanplate morning`: what the last hours brought, and what they cost."""
+"""`cleanplate report`: what the last hours brought, and what they cost."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +18,12 @@ from flows.cli.options import (
     print_json,
 )
 
-morning_app = typer.Typer(name="morning")
+report_app = typer.Typer(name="report")
 
 
-@morning_app.command()
+@report_app.command()
 @clear_errors
-def morning_command(
+def report_command(
     hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How far to look back.")] = 24,
     cpu_hour: Annotated[
         float | None, typer.Option("--cpu-hour", min=0, help="Price of one core busy for an hour.")
@@ -37,10 +37,10 @@ def morning_command(
 ) -> None:
     """Say what ran, what was kept and refused and why, how long it took, what it cost, how the dataset grew.
 
-    Alarms come first: a round whose automated phase has drifted from its human one. Served, the morning flow
+    Alarms come first: a round whose automated phase has drifted from its human one. Served, the daily report
     shows the same page in Prefect.
 
-    Example: cleanplate morning --hours 12 --cpu-hour 0.04 --gpu-hour 2.50
+    Example: cleanplate report --hours 12 --cpu-hour 0.04 --gpu-hour 2.50
     """
     from flows.nightly.daily_report import DailyReportConfig, look_back_now
     from flows.report.daily_page import daily_page

@@ -62,16 +62,16 @@ def resume_command(
         raise typer.Exit(1)
 
 
-# `cleanplate review people`: add, list, exclude, readmit.
+# `cleanplate review reviewers`: add, list, disable, enable.
 
-people_app = typer.Typer(
-    name="people", help="Who may answer: add, list, exclude, readmit.", no_args_is_help=True
+reviewers_app = typer.Typer(
+    name="reviewers", help="Who may answer: add, list, disable, enable.", no_args_is_help=True
 )
 
 NameArgument = Annotated[str, typer.Argument(help="The person's name.")]
 
 
-@people_app.command("add")
+@reviewers_app.command("add")
 @clear_errors
 def add_command(
     name: NameArgument,
@@ -83,7 +83,7 @@ def add_command(
 ) -> None:
     """Add a person and print their token, once; only its hash is kept.
 
-    Example: cleanplate review people add ana
+    Example: cleanplate review reviewers add ana
     """
     from tasks.review.auth import invite
 
@@ -94,19 +94,19 @@ def add_command(
     typer.echo(f"{name}'s token, shown this once: {token}")
 
 
-@people_app.command("list")
+@reviewers_app.command("list")
 @clear_errors
 def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
     """List the people and what was last decided about them.
 
-    Example: cleanplate review people list
+    Example: cleanplate review reviewers list
     """
     ledger = existing_workspace(workspace).ledger()
     people = ledger.people()
     last = {each.name: ledger.person_events(each.name)[-1] for each in people}
     if as_json:
         rows = [{**each.model_dump(), "last": last[each.name].model_dump(mode="json")} for each in people]
-        print_json({"people": rows})
+        print_json({"reviewers": rows})
         return
     table = Table("person", "counts", "last", "on", "why", box=None)
     for each in people:
@@ -117,29 +117,29 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     Console().print(table)
 
 
-@people_app.command("exclude")
+@reviewers_app.command("disable")
 @clear_errors
-def exclude_command(
+def disable_command(
     name: NameArgument, reason: ReasonOption, workspace: WorkspaceOption = DEFAULT_WORKSPACE
 ) -> None:
     """Leave a person's answers out of every decision; none is deleted.
 
-    Example: cleanplate review people exclude ana --reason "answers without looking"
+    Example: cleanplate review reviewers disable ana --reason "answers without looking"
     """
-    existing_workspace(workspace).ledger().exclude_person(name, reason, datetime.now(UTC))
+    existing_workspace(workspace).ledger().disable_person(name, reason, datetime.now(UTC))
     Console().print(shown(f"{name}'s answers no longer count; their items are asked again"))
 
 
-@people_app.command("readmit")
+@reviewers_app.command("enable")
 @clear_errors
-def readmit_command(
+def enable_command(
     name: NameArgument, reason: ReasonOption, workspace: WorkspaceOption = DEFAULT_WORKSPACE
 ) -> None:
     """Let a person's answers count again.
 
-    Example: cleanplate review people readmit ana --reason "a misunderstanding"
+    Example: cleanplate review reviewers enable ana --reason "a misunderstanding"
     """
-    existing_workspace(workspace).ledger().readmit_person(name, reason, datetime.now(UTC))
+    existing_workspace(workspace).ledger().enable_person(name, reason, datetime.now(UTC))
     Console().print(shown(f"{name}'s answers count again"))
 
 
@@ -220,7 +220,7 @@ review_app = typer.Typer(
     help="Have people answer YES or NO: open a batch, invite people, serve the page, see how it goes.",
     no_args_is_help=True,
 )
-review_app.add_typer(people_app)
+review_app.add_typer(reviewers_app)
 review_app.add_typer(exchange_app)
 review_app.add_typer(resume_app)
 
@@ -256,7 +256,7 @@ def open_command(
 ) -> None:
     """Open a batch of a round's candidates for people to answer.
 
-    Example: cleanplate review open round-1 --round 1 --overlap-share 0.1
+    Example: cleanplate review open round-1 --round 1 --overlap-fraction 0.1
     """
     from tasks.review.batches import make_batch
 
@@ -340,14 +340,14 @@ def serve_command(
     place = existing_workspace(workspace)
     if batch is not None:
         place.ledger().batch(batch)
-    with Resumer(place) as waker:
+    with Resumer(place) as resumer:
         app = create_app(
             place,
             batch=batch,
             hosts=address.names,
             secure=address.secure,
             public_url=address.public_url,
-            when_complete=waker.notice,
+            when_complete=resumer.notice,
         )
         serve(app, address, lambda url: typer.echo(f"review page: {url}"))
 

@@ -90,12 +90,12 @@ def train_perception_command(
         int | None, typer.Option(min=1, max=LARGEST, help="Training steps; without it, each model's own.")
     ] = None,
     scenes: Annotated[
-        int, typer.Option(min=1, max=LARGEST, help="Unseen studio scenes to measure on.")
+        int, typer.Option(min=1, max=LARGEST, help="Unseen synthetic scenes to measure on.")
     ] = 300,
     measure: Annotated[bool, typer.Option("--measure", help="Train nothing; measure what is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train perception's tiny models on the studio and the sample clip, and measure them on unseen scenes.
+    """Train perception's tiny models on synthetic scenes and the sample clip, and measure them.
 
     Takes some minutes a model; killed and started again, it goes on from its checkpoint in OUT.work.
 
@@ -197,9 +197,9 @@ def train_remover_command(
     named = {"workspace": workspace, "profile": profile, "version": version, "parent": parent}
     settings = configured(RemoverTrainingConfig, config, named)
     if sharding is not None:
-        running = settings.running or PROFILES[settings.profile].running
-        running = running.model_copy(update={"sharding": sharding})
-        settings = settings.model_copy(update={"running": running})
+        distributed = settings.distributed or PROFILES[settings.profile].distributed
+        distributed = distributed.model_copy(update={"sharding": sharding})
+        settings = settings.model_copy(update={"distributed": distributed})
     with training_bar() as (_, step):
         trained = train_on_version(settings, step)
     if not is_first_process():
@@ -219,7 +219,7 @@ def train_discriminator_command(
     profile: ProfileOption = "tiny",
     backbone: Annotated[
         Path | None,
-        typer.Option(help="A network's folder to judge with; else the workspace's first.", exists=True),
+        typer.Option(help="A network's folder to score with; else the workspace's first.", exists=True),
     ] = None,
     processes: ProcessesOption = 1,
     config: ConfigOption = None,
@@ -249,11 +249,11 @@ def train_discriminator_command(
         typer.echo(f"trained {ref.hash} on {reviewed} reviews; it lies in {workspace / ref.folder}")
 
 
-# `cleanplate train lcm`: a remover distilled to four steps, in one process or in many.
+# `cleanplate train distilled`: a remover distilled to four steps, in one process or in many.
 
 
 @clear_errors
-def train_lcm_command(
+def train_distilled_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     profile: ProfileOption = "tiny",
     version: VersionOption = None,
@@ -270,7 +270,7 @@ def train_lcm_command(
     Killed and started again, it goes on from its checkpoint. `cleanplate remove --model FOLDER` uses
     what it made; diffusers loads FOLDER/lora upon the teacher.
 
-    Example: cleanplate train lcm --profile full --teacher 3fa9 --processes 8
+    Example: cleanplate train distilled --profile full --teacher 3fa9 --processes 8
     """
     if in_processes(processes, sys.argv[1:]):
         return

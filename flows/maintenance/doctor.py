@@ -32,12 +32,12 @@ class Check(BaseModel):
     state: Literal["ok", "note", "missing"]
     """``missing`` things are needed; a ``note`` is worth knowing."""
     found: str
-    mend: str = ""
+    fix: str = ""
     """What to do; empty where all is well."""
 
 
 def check_health(workspace: Path, disk_gb: float) -> list[Check]:
-    """Every check, in the order in which to mend things.
+    """Every check, in the order in which to fix things.
 
     Args:
         workspace: Where runs would write; it is not made.
@@ -63,7 +63,7 @@ def check_python(version: Sequence[int]) -> Check:
     found = ".".join(map(str, version))
     if tuple(version[:2]) >= _OLDEST_PYTHON:
         return Check(name="Python", state="ok", found=found)
-    return Check(name="Python", state="missing", found=found, mend="install Python 3.11 or newer")
+    return Check(name="Python", state="missing", found=found, fix="install Python 3.11 or newer")
 
 
 def stated_requirements() -> list[str]:
@@ -84,7 +84,7 @@ def check_packages(requirements: Sequence[str]) -> list[Check]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
-            checks.append(Check(name=text, state="missing", found="not a requirement", mend=_REINSTALL))
+            checks.append(Check(name=text, state="missing", found="not a requirement", fix=_REINSTALL))
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             checks.append(_check_package(requirement))
@@ -96,21 +96,21 @@ def _check_package(requirement: Requirement) -> Check:
     try:
         found = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name=requirement.name, state="missing", found="not installed", mend=_REINSTALL)
+        return Check(name=requirement.name, state="missing", found="not installed", fix=_REINSTALL)
     if requirement.specifier.contains(found, prereleases=True):
         return Check(name=requirement.name, state="ok", found=found)
     found = f"{found}, wanted {wanted}"
-    return Check(name=requirement.name, state="missing", found=found, mend=_REINSTALL)
+    return Check(name=requirement.name, state="missing", found=found, fix=_REINSTALL)
 
 
 def _check_cv2() -> Check:
     try:
         import cv2
     except ImportError as error:
-        mend = "install the system's libGL and GLib (Debian: apt-get install libgl1 libglib2.0-0)"
+        fix = "install the system's libGL and GLib (Debian: apt-get install libgl1 libglib2.0-0)"
         if not str(error).startswith("lib"):
-            mend = _REINSTALL
-        return Check(name="cv2 loads", state="missing", found=str(error), mend=mend)
+            fix = _REINSTALL
+        return Check(name="cv2 loads", state="missing", found=str(error), fix=fix)
     return Check(name="cv2 loads", state="ok", found=cv2.__version__)
 
 
@@ -119,8 +119,8 @@ def check_detector() -> Check:
     try:
         found = f"YOLO, of ultralytics {importlib.metadata.version('ultralytics')} (AGPL-3.0)"
     except importlib.metadata.PackageNotFoundError:
-        mend = "none needed: `pip install 'cleanplate[yolo]'` brings YOLO (AGPL-3.0)"
-        return Check(name="detector", state="note", found="Grounding DINO", mend=mend)
+        fix = "none needed: `pip install 'cleanplate[yolo]'` brings YOLO (AGPL-3.0)"
+        return Check(name="detector", state="note", found="Grounding DINO", fix=fix)
     return Check(name="detector", state="ok", found=found)
 
 
@@ -130,23 +130,23 @@ def check_base_weights(folder: Path) -> Check:
     if not absent:
         size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
         return Check(name="base weights", state="ok", found=f"{size / 1e6:.1f} MB in {folder}")
-    mend = "run `cleanplate train base`, or clone again: they belong to the repository"
+    fix = "run `cleanplate train base`, or clone again: they belong to the repository"
     return Check(
-        name="base weights", state="missing", found=f"no {' and '.join(absent)} in {folder}", mend=mend
+        name="base weights", state="missing", found=f"no {' and '.join(absent)} in {folder}", fix=fix
     )
 
 
 def check_workspace(workspace: Path) -> Check:
     """Can the workspace, or the nearest folder above it, be written?"""
     folder = _nearest(workspace)
-    mend = f"name another folder with --workspace, or get the right to write to {folder}"
+    fix = f"name another folder with --workspace, or get the right to write to {folder}"
     if not folder.is_dir():
-        return Check(name="workspace", state="missing", found=f"{folder} is no folder", mend=mend)
+        return Check(name="workspace", state="missing", found=f"{folder} is no folder", fix=fix)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        return Check(name="workspace", state="missing", found=f"{folder}: {error.strerror}", mend=mend)
+        return Check(name="workspace", state="missing", found=f"{folder}: {error.strerror}", fix=fix)
     found = str(workspace) if folder == workspace.expanduser().absolute() else f"{workspace}, not made yet"
     return Check(name="workspace", state="ok", found=found)
 
@@ -159,15 +159,15 @@ def check_store(workspace: Path) -> list[Check]:
         from tasks.storage.object_store.s3 import Bucket
         from tasks.storage.workspace import MARK
     except ImportError as error:
-        return [Check(name="store", state="missing", found=str(error), mend=_REINSTALL)]
+        return [Check(name="store", state="missing", found=str(error), fix=_REINSTALL)]
     address = stored_at(workspace)
     if address is None:
         return []
     try:
         there = Bucket(address, patience_s=0).size_of(MARK) is not None
     except StoreError as error:
-        mend = "look at the AWS_* variables, AWS_ENDPOINT_URL for one, and whether the server runs"
-        return [Check(name="store", state="missing", found=str(error), mend=mend)]
+        fix = "look at the AWS_* variables, AWS_ENDPOINT_URL for one, and whether the server runs"
+        return [Check(name="store", state="missing", found=str(error), fix=fix)]
     found = f"{address} answers" if there else f"{address} answers, no workspace in it yet"
     return [Check(name="store", state="ok", found=found)]
 
@@ -181,7 +181,7 @@ def check_ledger(workspace: Path) -> list[Check]:
         from tasks.storage.ledger.database import create_engine
         from tasks.storage.workspace import Workspace
     except ImportError as error:
-        return [Check(name="ledger", state="missing", found=str(error), mend=_REINSTALL)]
+        return [Check(name="ledger", state="missing", found=str(error), fix=_REINSTALL)]
     try:
         engine = create_engine(Workspace(workspace).ledger_url)
         if engine.dialect.name == "sqlite":
@@ -189,11 +189,11 @@ def check_ledger(workspace: Path) -> list[Check]:
         with engine.connect():
             pass
     except InputError as error:
-        return [Check(name="ledger", state="missing", found=str(error), mend="set CLEANPLATE_LEDGER")]
+        return [Check(name="ledger", state="missing", found=str(error), fix="set CLEANPLATE_LEDGER")]
     except OperationalError as error:
         cause = str(error.orig).strip().splitlines()[0]
-        mend = "look at CLEANPLATE_LEDGER, and whether PostgreSQL runs there"
-        return [Check(name="ledger", state="missing", found=cause, mend=mend)]
+        fix = "look at CLEANPLATE_LEDGER, and whether PostgreSQL runs there"
+        return [Check(name="ledger", state="missing", found=cause, fix=fix)]
     return [Check(name="ledger", state="ok", found=f"{engine.url.render_as_string()} answers")]
 
 
@@ -203,8 +203,8 @@ def check_disk(workspace: Path, wanted_gb: float) -> Check:
     found = f"{free_gb:.1f} GB free"
     if free_gb >= wanted_gb:
         return Check(name="disk", state="ok", found=found)
-    mend = f"free {wanted_gb:g} GB, or name a folder on another disk with --workspace"
-    return Check(name="disk", state="missing", found=found, mend=mend)
+    fix = f"free {wanted_gb:g} GB, or name a folder on another disk with --workspace"
+    return Check(name="disk", state="missing", found=found, fix=fix)
 
 
 def _nearest(path: Path) -> Path:
@@ -219,23 +219,23 @@ def check_prefect_server(workspace: Path) -> Check:
         from data_specs.errors import InputError
         from flows.runtime.prefect_server import NoServer, find_server
     except ImportError as error:
-        return Check(name="Prefect server", state="missing", found=str(error), mend=_REINSTALL)
+        return Check(name="Prefect server", state="missing", found=str(error), fix=_REINSTALL)
     try:
         server = find_server(workspace.expanduser().absolute() / "prefect")
     except InputError as error:
-        return Check(name="Prefect server", state="missing", found=str(error), mend="delete that file")
+        return Check(name="Prefect server", state="missing", found=str(error), fix="delete that file")
     if not isinstance(server, NoServer):
         return Check(name="Prefect server", state="ok", found=f"answers at {server.api}")
     found = server.reason or f"none at {server.api}"
-    mend = "none needed: commands start a temporary one"
-    return Check(name="Prefect server", state="note", found=found, mend=mend)
+    fix = "none needed: commands start a temporary one"
+    return Check(name="Prefect server", state="note", found=found, fix=fix)
 
 
 def _check_torch() -> Check:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Check(name="torch loads", state="missing", found=str(error), mend=_REINSTALL)
+        return Check(name="torch loads", state="missing", found=str(error), fix=_REINSTALL)
     cores = os.cpu_count() or 1
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name(0)
@@ -267,8 +267,8 @@ def check_published(folder: Path) -> list[Check]:
                 f"{name} is cut short" for name in found.damaged
             ]
             fault = f"{found.folder}: {', '.join(wrong)}"
-        mend = each.fetch_command(folder)
-        checks.append(Check(name=each.name, state="missing", found=f"{fault} ({about})", mend=mend))
+        fix = each.fetch_command(folder)
+        checks.append(Check(name=each.name, state="missing", found=f"{fault} ({about})", fix=fix))
     return checks
 
 

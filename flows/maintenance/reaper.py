@@ -38,8 +38,8 @@ from flows.runtime.shards import say
 
 TAG = "cleanplate"
 """Of every deployment that may be restarted."""
-MAINTENANCE_TAG = "cleanplate-keeper"
-"""Of the reaper's own: a dead one is buried and not brought back, since the schedule starts the next."""
+MAINTENANCE_TAG = "cleanplate-maintenance"
+"""Of the reaper's own: a dead one is not brought back, for the schedule starts the next."""
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _PAGE = 200
 
@@ -124,11 +124,12 @@ class ReaperConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    listen_seconds: int = Field(
+    heartbeat_window_seconds: int = Field(
         default=100,
         ge=1,
         le=3600,
-        description="How long to listen for heartbeats; three times PREFECT_FLOWS_HEARTBEAT_FREQUENCY.",
+        description="A run without a heartbeat for so long is dead: three times "
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY.",
     )
     pending_seconds: int = Field(
         default=900,
@@ -142,10 +143,13 @@ class ReaperConfig(BaseModel):
         le=86_400,
         description="A run crashed for so long was missed by the automation, and is brought back here.",
     )
-    starts: int = Field(
-        default=10, ge=1, le=1000, description="A run that was started so often stays crashed."
+    max_restarts: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="A run with so many starts, the first one included, stays crashed.",
     )
-    forget_hours: int = Field(
+    max_age_hours: int = Field(
         default=24, ge=1, le=8760, description="A run that crashed longer ago is no longer brought back."
     )
     stalled_minutes: int = Field(
@@ -169,10 +173,10 @@ class ReaperReport(BaseModel):
 
 @flow(name="reaper", flow_run_name="reaper")
 def reaper(config: ReaperConfig) -> ReaperReport:
-    """Listen, bury the dead, bring back what crashed, tell of what stands still."""
+    """Listen, declare the dead crashed, bring back what crashed, tell of what stands still."""
     with get_client(sync_client=True) as client:
         before, began = _running(client), datetime.now(UTC)
-        time.sleep(config.listen_seconds)
+        time.sleep(config.heartbeat_window_seconds)
         running = same_state(before, _running(client))
         silent = [run for run in running if not beat_since(client, run, began)]
         dead = [run for run in silent if declare_crashed(client, run, _silence(config))]
@@ -195,7 +199,7 @@ def _running(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def _silence(config: ReaperConfig) -> str:
-    return f"its process is dead: no heartbeat in {config.listen_seconds} s"
+    return f"its process is dead: no heartbeat in {config.heartbeat_window_seconds} s"
 
 
 def _lost_on_the_way(client: SyncPrefectClient, config: ReaperConfig) -> list[FlowRun]:
@@ -213,12 +217,12 @@ def _crashed(client: SyncPrefectClient, config: ReaperConfig) -> tuple[list[Flow
     recent = [
         run
         for run in runs_in(client, StateType.CRASHED)
-        if timedelta(seconds=config.crashed_seconds) < age(run, now) < timedelta(hours=config.forget_hours)
+        if timedelta(seconds=config.crashed_seconds) < age(run, now) < timedelta(hours=config.max_age_hours)
     ]
-    back = [run for run in recent if run.run_count < config.starts]
+    back = [run for run in recent if run.run_count < config.max_restarts]
     for run in back:
         bring_back(client, run)
-    return back, [run for run in recent if run.run_count >= config.starts]
+    return back, [run for run in recent if run.run_count >= config.max_restarts]
 
 
 def _stands_still(client: SyncPrefectClient, run: FlowRun, config: ReaperConfig) -> bool:

@@ -74,7 +74,7 @@ class CandidatesResult(BaseModel):
 @flow(name="nightly-candidates", flow_run_name=night_run_name("candidates", NightlyCandidatesConfig))
 @fail_cleanly
 def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
-    """Choose, propose, judge, grow; then ask for a retraining where enough has joined since the last.
+    """Choose, propose, score, grow; then ask for a retraining where enough has joined since the last.
 
     Started again for a night that is done, it only asks again; after a kill it goes on where it stood.
 
@@ -121,7 +121,7 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
 
 
 def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
-    """The newest discriminator when the night's candidates were first judged; the same one after a kill."""
+    """The newest discriminator when the night's candidates were first scored; the same one after a kill."""
     name, ledger = f"{phase}: judge", workspace.ledger()
     newest = newest_discriminator(workspace)
     chosen = None if newest is None else newest.model_dump(mode="json")
@@ -160,13 +160,13 @@ def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:
 
 def _publish(result: CandidatesResult) -> None:
     """The night's table and its sentence."""
-    judged = (
+    scored = (
         "no discriminator is trained yet, so they wait for people"
         if result.discriminator is None
-        else "judged"
+        else "scored"
     )
     sentence = (
-        f"night {result.night}: {result.candidates} candidates of {result.items} items, {judged}; "
+        f"night {result.night}: {result.candidates} candidates of {result.items} items, {scored}; "
         f"{result.accepted} joined, dataset version {result.version}"
     )
     rows = [{"what": name, "count": getattr(result, name)} for name in ("items", "candidates", "accepted")]

@@ -39,8 +39,8 @@ def nightly_compositing(config: NightlyCompositingConfig) -> CompositingResult:
     known = done_before(workspace, WORK, night)
     if known is not None:
         return CompositingResult.model_validate(known)
-    compose = config.compose.model_copy(update={"seed": night_seed(config.compose.seed, night)})
+    compositing = config.compositing.model_copy(update={"seed": night_seed(config.compositing.seed, night)})
     # As a function: a subflow's run of its own would stay "Running" when both are killed.
-    result = objectclear_compositing.fn(config.model_copy(update={"compose": compose}))
+    result = objectclear_compositing.fn(config.model_copy(update={"compositing": compositing}))
     close_night(config, workspace, WORK, night, result)
     return result

@@ -1,4 +1,4 @@
-"""The morning: one look at what a night brought, what it cost, and whether to worry."""
+"""The daily report: one look at what a night brought, what it cost, and whether to worry."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,8 +9,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_specs.daily_report import DailyReport, Drift, Prices
 from data_specs.keys import derive_key
-from data_specs.morning import DailyReport, Drift, Prices
 from flows.report.daily_page import daily_page, drift_sentence, sentences
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
@@ -22,7 +22,7 @@ DRIFT_EVENT = "round.drifted"
 
 
 class DailyReportSettings(BaseModel):
-    """What a morning's page covers and when it alarms; the nightly flows have it in their forms too."""
+    """What the daily report covers and when it alarms; the nightly flows have it in their forms too."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,9 +39,9 @@ class DailyReportConfig(DailyReportSettings):
     workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
 
 
-@flow(name="morning", flow_run_name="morning of {config.hours:g} hours")
+@flow(name="daily-report", flow_run_name="report of {config.hours:g} hours")
 @fail_cleanly
-def morning(config: DailyReportConfig) -> DailyReport:
+def daily_report(config: DailyReportConfig) -> DailyReport:
     """Look back, show it as one page, and raise an alarm where a round has drifted."""
     workspace = Workspace.existing(config.workspace)
     found = look_back_now(workspace, config)
@@ -59,7 +59,7 @@ def look_back_now(workspace: Workspace, settings: DailyReportSettings) -> DailyR
 def publish_daily_report(workspace: Workspace, found: DailyReport) -> None:
     """The page as an artifact of the flow run this is called in, and an event for each alarm."""
     create_markdown_artifact(
-        daily_page(found), key="morning", description=" ".join(sentences(found)).replace("**", "")
+        daily_page(found), key="daily-report", description=" ".join(sentences(found)).replace("**", "")
     )
     for drift in found.drifts:
         if drift.alarm:

@@ -24,26 +24,26 @@ class NightSettings(BaseModel):
     workspace: Path = Field(
         default=Path("workspace"), description="The folder with the ledger, the shards and the models."
     )
-    zone: str = Field(
+    timezone: str = Field(
         default="UTC",
         description="Time zone whose date names the night, the schedule's own: Europe/Berlin, UTC …",
     )
-    night: date | None = Field(
+    run_date: date | None = Field(
         default=None,
         description="The night to do; None: the date on which the run was due. A night is done once.",
     )
-    morning: DailyReportSettings = Field(
+    daily_report: DailyReportSettings = Field(
         default=DailyReportSettings(), description="The page that the night ends with: hours, prices, limits."
     )
 
-    @field_validator("zone")
+    @field_validator("timezone")
     @classmethod
-    def _zone_is_known(cls, zone: str) -> str:
+    def _timezone_is_known(cls, timezone: str) -> str:
         try:
-            ZoneInfo(zone)
+            ZoneInfo(timezone)
         except (KeyError, OSError, ValueError) as error:
-            raise ValueError(f"{zone!r} is no time zone; write one such as Europe/Berlin") from error
-        return zone
+            raise ValueError(f"{timezone!r} is no time zone; write one such as Europe/Berlin") from error
+        return timezone
 
 
 def night_of(settings: NightSettings) -> date:
@@ -51,9 +51,9 @@ def night_of(settings: NightSettings) -> date:
 
     When a run is due never changes: late, killed and started again, it is still for the same night.
     """
-    if settings.night is not None:
-        return settings.night
-    return flow_run.get_scheduled_start_time().astimezone(ZoneInfo(settings.zone)).date()
+    if settings.run_date is not None:
+        return settings.run_date
+    return flow_run.get_scheduled_start_time().astimezone(ZoneInfo(settings.timezone)).date()
 
 
 def night_run_name(what: str, kind: type[NightSettings]) -> Callable[[], str]:
@@ -72,11 +72,11 @@ def done_before(workspace: Workspace, work: str, night: date) -> dict[str, Any] 
 def close_night(
     settings: NightSettings, workspace: Workspace, work: str, night: date, result: BaseModel
 ) -> None:
-    """Shows the morning's page in this flow run, then records the night as done, which is its last act.
+    """Shows the daily report in this flow run, then records the night as done, which is its last act.
 
     A night killed in between shows its page once more; one that is recorded never does again.
     """
-    publish_daily_report(workspace, look_back_now(workspace, settings.morning))
+    publish_daily_report(workspace, look_back_now(workspace, settings.daily_report))
     workspace.ledger().record_phase(work, night.isoformat(), result.model_dump(mode="json"))
 
 

@@ -33,7 +33,7 @@ from tasks.storage.workspace import Workspace
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _POOL_INDEX = 500
-"""Pool shards of composites are numbered apart from the studio's."""
+"""Pool shards of composites are numbered apart from the synthetic ones."""
 
 
 class CompositingConfig(BaseModel):
@@ -52,20 +52,23 @@ class CompositingConfig(BaseModel):
     backgrounds: tuple[BackgroundSource, ...] = Field(
         default=(SyntheticBackgrounds(),), min_length=1, description="Where images to stand on come from."
     )
-    draws: int = Field(
+    attempts: int = Field(
         default=300,
         ge=1,
         le=100_000_000,
         description="Images to try to compose (ObjectClear: 10,000 made), shared out among the splits.",
     )
     two_object_probability: float = Field(
-        default=0.5, ge=0, le=1, description="Share of the draws with two objects (ObjectClear: one or two)."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of the attempts with two objects (ObjectClear: one or two).",
     )
     shard_pairs: int = Field(
         default=100, ge=1, le=100_000, description="Pairs a shard: choose it so that it is 10–30 s of work."
     )
     shard_backgrounds: int = Field(default=100, ge=1, le=100_000, description="Backgrounds a shard.")
-    shard_draws: int = Field(default=500, ge=1, le=100_000, description="Draws a shard.")
+    shard_attempts: int = Field(default=500, ge=1, le=100_000, description="Attempts a shard.")
     image_format: ImageFormat = Field(
         default="jpeg", description="Of plates and composites; cut-outs are always lossless."
     )
@@ -76,19 +79,19 @@ class CompositingConfig(BaseModel):
     perception: PerceptionConfig = Field(
         default=PerceptionConfig(), description="The models that find objects, ground and depth."
     )
-    capture: CaptureConfig = Field(default=CaptureConfig(), description="What is asked of a pair.")
-    flatness: FlatGroundConfig = Field(
+    object_masks: CaptureConfig = Field(default=CaptureConfig(), description="What is asked of a pair.")
+    ground: FlatGroundConfig = Field(
         default=FlatGroundConfig(), description="What counts as flat ground, in pairs and backgrounds."
     )
     plates: PlateConfig = Field(default=PlateConfig(), description="What is asked of a background.")
-    compose: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
+    compositing: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
     workers: WorkersConfig = Field(
         default=INLINE,
         description="Who does the shards: inline (this process), processes of this machine, or ray's actors.",
     )
 
 
-@flow(name="objectclear-compositing", flow_run_name="compositing, {config.draws} draws")
+@flow(name="objectclear-compositing", flow_run_name="compositing, {config.attempts} attempts")
 @fail_cleanly
 def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     """Cut out, find plates, compose; a task run a shard. Run again after a kill it goes on where it stood.
@@ -142,8 +145,8 @@ def cut_out_works(config: CompositingConfig) -> Iterator[CutOutWork]:
                 files_digest=digest,
                 first=first,
                 count=None if count is None else min(config.shard_pairs, count - first),
-                capture=config.capture,
-                flatness=config.flatness,
+                capture=config.object_masks,
+                flatness=config.ground,
                 perception=config.perception,
             )
             index += 1
@@ -163,7 +166,7 @@ def plate_works(config: CompositingConfig) -> Iterator[PlateWork]:
                 files_digest=digest,
                 first=first,
                 count=min(config.shard_backgrounds, count - first),
-                flatness=config.flatness,
+                flatness=config.ground,
                 limits=config.plates,
                 perception=config.perception,
             )
@@ -173,15 +176,15 @@ def plate_works(config: CompositingConfig) -> Iterator[PlateWork]:
 def compose_works(
     config: CompositingConfig, workspace: Workspace, cutouts: Sequence[ShardRef], plates: Sequence[ShardRef]
 ) -> Iterator[ComposeWork]:
-    """The draws in parts; a split gets as large a share of them as of the cut-outs, if it has a plate."""
+    """The attempts in parts; a split gets as large a share of them as of the cut-outs, if it has a plate."""
     objects, grounds = by_split(workspace, cutouts), by_split(workspace, plates)
     usable: dict[Split, int] = {
         split: objects[split] for split in _SPLITS if objects[split] and grounds[split]
     }
     index = 0
     for split, number in usable.items():
-        draws = max(1, round(config.draws * number / sum(usable.values())))
-        for first in range(0, draws, config.shard_draws):
+        attempts = max(1, round(config.attempts * number / sum(usable.values())))
+        for first in range(0, attempts, config.shard_attempts):
             yield ComposeWork(
                 round=0,
                 index=index,
@@ -190,9 +193,9 @@ def compose_works(
                 cutouts=tuple(cutouts),
                 plates=tuple(plates),
                 first=first,
-                count=min(config.shard_draws, draws - first),
+                count=min(config.shard_attempts, attempts - first),
                 two_object_probability=config.two_object_probability,
-                compose=config.compose,
+                compose=config.compositing,
             )
             index += 1
 
@@ -213,8 +216,8 @@ def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[
     return map_shards(pool_composites_shard, workspace, works, None, "pool items")
 
 
-def _shards(harvests: Sequence[ShardResult]) -> list[ShardRef]:
-    return [each.shard for each in harvests if each.shard is not None]
+def _shards(results: Sequence[ShardResult]) -> list[ShardRef]:
+    return [each.shard for each in results if each.shard is not None]
 
 
 def _ignored(sources: Iterable[PairSource | BackgroundSource]) -> dict[str, int]:
@@ -237,15 +240,15 @@ def _check_sum(stage: StageResult, works: Sequence[CutOutWork | PlateWork]) -> N
 
 
 def _stage_result(
-    workspace: Workspace, stage: CompositingStage, harvests: Sequence[ShardResult], ignored: dict[str, int]
+    workspace: Workspace, stage: CompositingStage, results: Sequence[ShardResult], ignored: dict[str, int]
 ) -> StageResult:
     rejects: Counter[str] = Counter()
     tallies: dict[str, Counter[str]] = {}
-    for each in harvests:
+    for each in results:
         rejects.update(each.rejects)
         for heading, counts in each.tallies.items():
             tallies.setdefault(heading, Counter()).update(counts)
-    shards = _shards(harvests)
+    shards = _shards(results)
     kept = sum(ref.samples for ref in shards)
     also = f", {sum(ignored.values())} ignored" if ignored else ""
     say(f"{stage}: {kept} kept, {rejects.total()} refused{also}")

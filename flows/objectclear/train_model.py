@@ -12,7 +12,7 @@ from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from models.objectclear.network import ObjectClearNetwork, build_tiny_object_clear
 from models.profiles import PROFILES
-from models.training.distributed import RunningConfig, first_process_first, is_first_process
+from models.training.distributed import DistributedConfig, first_process_first, is_first_process
 from models.training.loop import Progress, TrainingConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
 from tasks.evaluation.evaluate import evaluate
@@ -26,8 +26,8 @@ from tasks.objectclear.train_model import (
     train_object_clear,
 )
 from tasks.registry.store import BASE_FOLDER, drop_checkpoint, keep_model, network_at
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot, synthetic_triplets
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample, synthetic_triplets
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.workspace import Workspace
 
 _ENCODER_SEED, _UNSEEN_OBJECTS_SEED = 930, 931
@@ -35,7 +35,7 @@ _TRAINING_SEED, _UNSEEN_SEED = 940, 941
 """Scenes that no other part of the project trains or tests on."""
 _UNSEEN_OBJECTS = 400
 _SHARD = 500
-"""Shots a shard."""
+"""Samples a shard."""
 
 
 class ObjectClearConfig(BaseModel):
@@ -43,14 +43,14 @@ class ObjectClearConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    encoder_objects: int = Field(default=3000, ge=1, description="Studio objects the image encoder names.")
+    encoder_objects: int = Field(default=3000, ge=1, description="Synthetic objects the image encoder names.")
     encoder_training: TrainingConfig = Field(
         default=TrainingConfig(
             steps=1200, batch_size=32, learning_rate=2e-3, warmup_steps=50, checkpoint_every=200
         ),
         description="Of the image encoder, before it is frozen.",
     )
-    pairs: int = Field(default=1500, ge=1, description="Studio pairs the network learns from.")
+    pairs: int = Field(default=1500, ge=1, description="Synthetic pairs the network learns from.")
     training: TrainingConfig = Field(
         default=PROFILES["tiny"].object_clear,
         description="Of U-Net and object token.",
@@ -59,10 +59,10 @@ class ObjectClearConfig(BaseModel):
         default=PROFILES["tiny"].object_clear_loss,
         description="How one batch is weighed. The paper's mask loss weighs 0.01, over 100,000 steps.",
     )
-    running: RunningConfig = Field(
-        default=RunningConfig(), description="How the network's training runs on these machines."
+    distributed: DistributedConfig = Field(
+        default=DistributedConfig(), description="How the network's training runs on these machines."
     )
-    tested: int = Field(default=96, ge=1, description="Unseen studio pairs for the card.")
+    tested: int = Field(default=96, ge=1, description="Unseen synthetic pairs for the card.")
 
 
 class ObjectClearCard(BaseModel):
@@ -94,16 +94,16 @@ def make_object_clear(
     told: Callable[[str], None],
     progress: Progress,
 ) -> tuple[ObjectClearNetwork, ObjectClearCard] | None:
-    """Film, train, measure; killed and started again in the same workspace, it goes on where it stood.
+    """Render, train, measure; killed and started again in the same workspace, it goes on where it stood.
 
     Started by a launcher in several processes, they train together.
 
     Returns:
         The network and its card, in the first process; None in the others.
     """
-    told("the image encoder: naming objects of the studio")
+    told("the image encoder: naming synthetic objects")
     encoder, naming = made_image_encoder(config, workspace, progress)
-    told(f"filming {config.pairs} pairs")
+    told(f"rendering {config.pairs} pairs")
     with first_process_first():
         shards = render_pairs(workspace, config.pairs)
     network = build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
@@ -112,7 +112,7 @@ def make_object_clear(
     told("the network: noise loss and mask loss")
     checkpoint = checkpoint_of(workspace, config)
     train_object_clear(
-        workspace, shards, network, config.training, config.loss, checkpoint, progress, config.running
+        workspace, shards, network, config.training, config.loss, checkpoint, progress, config.distributed
     )
     if not is_first_process():
         return None
@@ -135,7 +135,7 @@ def make_object_clear(
 
 def checkpoint_of(workspace: Workspace, config: ObjectClearConfig) -> Path:
     """Where a training with these settings keeps its state."""
-    facts = config.model_dump_json(exclude={"running"})
+    facts = config.model_dump_json(exclude={"distributed"})
     return workspace.models_dir / f"{derive_key(facts)}.checkpoint.safetensors"
 
 
@@ -165,14 +165,14 @@ def made_image_encoder(
 
 
 def render_pairs(workspace: Workspace, count: int) -> list[ShardRef]:
-    """The first ``count`` training pairs as shards; those already there are not filmed again."""
-    studio = SyntheticConfig(seed=_TRAINING_SEED)
+    """The first ``count`` training pairs as shards; those already there are not rendered again."""
+    renderer = SyntheticConfig(seed=_TRAINING_SEED)
     starts = range(0, count, _SHARD)
     return [
-        film(
+        render(
             workspace,
             RenderWork(
-                round=0, index=i, stage="triplets", studio=studio, first=s, count=min(_SHARD, count - s)
+                round=0, index=i, stage="triplets", renderer=renderer, first=s, count=min(_SHARD, count - s)
             ),
         )
         for i, s in enumerate(starts)
@@ -185,4 +185,4 @@ def unseen_pairs(count: int) -> list[Triplet]:
 
 
 def _named(seed: int, count: int) -> list[NamedObject]:
-    return [named_object(make_shot(SyntheticConfig(seed=seed), number)) for number in range(count)]
+    return [named_object(make_sample(SyntheticConfig(seed=seed), number)) for number in range(count)]

@@ -56,16 +56,20 @@ def publish_phases(phases: Sequence[PhaseResult]) -> None:
 
 
 def publish_discriminator(discriminator: DiscriminatorResult, curves: DiscriminatorCurves) -> None:
-    """One judge: its row, its scores with the 0.9 line, its reliability."""
-    key = f"judge-{discriminator.round}"
+    """One discriminator: its row, its scores with the 0.9 line, its reliability."""
+    key = f"discriminator-{discriminator.round}"
     create_table_artifact(
         tables.discriminator_rows([discriminator]),
         key=key,
         description=wording.discriminator_sentence(discriminator),
     )
-    publish_chart(f"{key}-scores", charts.score_histogram(curves), f"Scores of judge {discriminator.round}")
     publish_chart(
-        f"{key}-reliability", charts.reliability_curve(curves), f"Reliability of judge {discriminator.round}"
+        f"{key}-scores", charts.score_histogram(curves), f"Scores of discriminator {discriminator.round}"
+    )
+    publish_chart(
+        f"{key}-reliability",
+        charts.reliability_curve(curves),
+        f"Reliability of discriminator {discriminator.round}",
     )
 
 

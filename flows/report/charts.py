@@ -110,7 +110,7 @@ def score_histogram(curves: DiscriminatorCurves) -> str:
     ]
     marks += [text((x(v), 288), f"{v:g}", "middle small soft") for v in (0, 0.25, 0.5, 0.75, 1)]
     said = f"above {THRESHOLD} lie {kept_good} good and {kept_bad} bad candidates"
-    return chart(560, 300, f"Scores of judge {curves.round}: {said}.", marks)
+    return chart(560, 300, f"Scores of discriminator {curves.round}: {said}.", marks)
 
 
 def reliability_curve(curves: DiscriminatorCurves) -> str:
@@ -133,7 +133,7 @@ def reliability_curve(curves: DiscriminatorCurves) -> str:
         for one in bins
     ]
     said = "; ".join(f"score {one.mean_score:.2f} is good {one.success_rate:.0%}" for one in bins)
-    return chart(560, 300, f"Reliability of judge {curves.round}: {said}.", marks)
+    return chart(560, 300, f"Reliability of discriminator {curves.round}: {said}.", marks)
 
 
 def loss_curve(curve: LossCurve) -> str:

@@ -35,7 +35,7 @@ _EFFECT_COLOUR = (255, 176, 0)
 def publish_compositing(
     workspace: Workspace,
     result: CompositingResult,
-    harvests: Mapping[CompositingStage, Sequence[ShardResult]],
+    results: Mapping[CompositingStage, Sequence[ShardResult]],
 ) -> None:
     """The run's table, charts and contact sheets; the sheets also as PNG in the workspace's reports."""
     create_table_artifact(
@@ -48,7 +48,7 @@ def publish_compositing(
         if heading in tallies:
             bars = count_bars(f"Composites by {heading}", tallies[heading], SIZE_CLASSES)
             publish_chart(heading, bars, f"Composites by {heading}, as a share of the image")
-    for stage, of_stage in harvests.items():
+    for stage, of_stage in results.items():
         _publish_stage(workspace, stage, of_stage)
 
 
@@ -67,9 +67,9 @@ def _sheet_path(heading: str) -> str:
     return f"reports/compositing/{artifact_key(heading)}.png"
 
 
-def _publish_stage(workspace: Workspace, stage: CompositingStage, harvests: Sequence[ShardResult]) -> None:
-    kept = _first(workspace, [each.shard for each in harvests], _TILES)
-    refused = _first(workspace, [each.refused for each in harvests], _TILES)
+def _publish_stage(workspace: Workspace, stage: CompositingStage, results: Sequence[ShardResult]) -> None:
+    kept = _first(workspace, [each.shard for each in results], _TILES)
+    refused = _first(workspace, [each.refused for each in results], _TILES)
     tiles = [_tile_of(stage, sample) for sample in kept]
     _publish_sheet(workspace, f"{stage} accepted", tiles, _SHOWS[stage])
     tiles = [refused_tile(decode_refused(sample)) for sample in refused]

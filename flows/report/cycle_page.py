@@ -105,7 +105,7 @@ def headline(result: CycleResult) -> list[Figure]:
     minutes, seconds = divmod(round(result.seconds), 60)
     return [
         *figures,
-        Figure("Candidates kept", f"{kept:,}", f"of {tested:,} judged"),
+        Figure("Candidates kept", f"{kept:,}", f"of {tested:,} answered or scored"),
         Figure("Dataset version", f"{version.version}", samples),
         Figure("Time", f"{minutes} min {seconds:02d} s", f"{result.peak_memory_gb:.1f} GB at its peak"),
     ]

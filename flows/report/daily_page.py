@@ -1,46 +1,46 @@
-"""The morning's answers as one page of Markdown, the same for Prefect and the terminal."""
+"""The daily report as one page of Markdown, the same for Prefect and the terminal."""
 
 from collections.abc import Mapping, Sequence
 
-from data_specs.morning import DailyReport, Drift
+from data_specs.daily_report import DailyReport, Drift
 from flows.report.tables import Row
 
 
-def daily_page(morning: DailyReport) -> str:
+def daily_page(report: DailyReport) -> str:
     """What ran, what was kept and refused, how long, at what cost, how the dataset grew; alarms first."""
     parts = [
-        f"# {morning.since:%Y-%m-%d %H:%M} to {morning.until:%Y-%m-%d %H:%M} UTC",
-        "\n".join(f"- {sentence}" for sentence in sentences(morning)),
-        *_section("What ran", work_rows(morning)),
-        *_section("Phases", phase_rows(morning)),
-        *_section("Made", [_made_row(each.stage, each.shards, each.samples) for each in morning.shards]),
-        *_section("Refused", [_count_row("reason", why, n) for why, n in morning.rejects.items()]),
-        *_section("Answers", [_count_row("answer", who, n) for who, n in morning.reviews.items()]),
-        *_section("Drift", [drift_row(each) for each in morning.drifts]),
+        f"# {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
+        "\n".join(f"- {sentence}" for sentence in sentences(report)),
+        *_section("What ran", work_rows(report)),
+        *_section("Phases", phase_rows(report)),
+        *_section("Made", [_made_row(each.stage, each.shards, each.samples) for each in report.shards]),
+        *_section("Refused", [_count_row("reason", why, n) for why, n in report.rejects.items()]),
+        *_section("Answers", [_count_row("answer", who, n) for who, n in report.reviews.items()]),
+        *_section("Drift", [drift_row(each) for each in report.drifts]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def sentences(morning: DailyReport) -> list[str]:
+def sentences(report: DailyReport) -> list[str]:
     """The few that matter most; alarms before all."""
-    said = [f"**Alarm**: {drift_sentence(drift)}" for drift in morning.drifts if drift.alarm]
-    if not (morning.work or morning.shards or morning.phases):
+    said = [f"**Alarm**: {drift_sentence(drift)}" for drift in report.drifts if drift.alarm]
+    if not (report.work or report.shards or report.phases):
         return [*said, "Nothing ran."]
-    said.append(f"{morning.accepted:,} accepted, {_cost_words(morning)}.")
+    said.append(f"{report.accepted:,} accepted, {_cost_words(report)}.")
     said += [
         f"Dataset version {version.number} has {version.samples:,} samples, {version.grown_by:+,}: "
         f"{version.note}."
-        for version in morning.versions
+        for version in report.versions
     ]
-    return said if morning.versions else [*said, "The dataset did not grow."]
+    return said if report.versions else [*said, "The dataset did not grow."]
 
 
-def _cost_words(morning: DailyReport) -> str:
-    if not morning.cost and any(each.seconds.cpu or each.seconds.gpu for each in morning.work):
+def _cost_words(report: DailyReport) -> str:
+    if not report.cost and any(each.seconds.cpu or each.seconds.gpu for each in report.work):
         return "at no cost, because no hour has a price here yet"
-    price = morning.cost_per_accepted
-    each = "" if price is None else f", {price:.4g} {morning.currency} each"
-    return f"for {morning.cost:.2f} {morning.currency}{each}"
+    price = report.cost_per_accepted
+    each = "" if price is None else f", {price:.4g} {report.currency} each"
+    return f"for {report.cost:.2f} {report.currency}{each}"
 
 
 def drift_sentence(drift: Drift) -> str:
@@ -51,7 +51,7 @@ def drift_sentence(drift: Drift) -> str:
     )
 
 
-def work_rows(morning: DailyReport) -> list[Row]:
+def work_rows(report: DailyReport) -> list[Row]:
     """A row a kind of work, dearest first."""
     return [
         {
@@ -60,13 +60,13 @@ def work_rows(morning: DailyReport) -> list[Row]:
             "hours": _hours(each.seconds.wall),
             "CPU hours": _hours(each.seconds.cpu),
             "GPU hours": _hours(each.seconds.gpu),
-            morning.currency: f"{each.cost:.2f}",
+            report.currency: f"{each.cost:.2f}",
         }
-        for each in sorted(morning.work, key=lambda work: (-work.cost, -work.seconds.wall))
+        for each in sorted(report.work, key=lambda work: (-work.cost, -work.seconds.wall))
     ]
 
 
-def phase_rows(morning: DailyReport) -> list[Row]:
+def phase_rows(report: DailyReport) -> list[Row]:
     """A row a phase."""
     return [
         {
@@ -78,7 +78,7 @@ def phase_rows(morning: DailyReport) -> list[Row]:
             "remover kept?": "yes" if phase.promoted else "no",
             "minutes": f"{phase.seconds / 60:.1f}",
         }
-        for phase in morning.phases
+        for phase in report.phases
     ]
 
 

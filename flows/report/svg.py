@@ -13,12 +13,12 @@ Point = tuple[float, float]
 
 STYLE = """
 svg.chart { --ink:#1b2126; --soft:#626b75; --line:#dfe3e7; --paper:#fff;
-  --base:#a3abb4; --first:#6b7580; --human:#0b7a75; --judge:#b35c00; --good:#0b7a75; --bad:#c2410c;
+  --base:#a3abb4; --first:#6b7580; --human:#0b7a75; --scored:#b35c00; --good:#0b7a75; --bad:#c2410c;
   font-family:ui-sans-serif,system-ui,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif; font-size:13px;
   font-variant-numeric:tabular-nums; }
 @media (prefers-color-scheme: dark) { svg.chart {
   --ink:#e9edf0; --soft:#9aa4ae; --line:#313a42; --paper:#1a2026;
-  --base:#66707a; --first:#96a1ac; --human:#3cc4bb; --judge:#f2a24a; --good:#3cc4bb; --bad:#ff8a5c; } }
+  --base:#66707a; --first:#96a1ac; --human:#3cc4bb; --scored:#f2a24a; --good:#3cc4bb; --bad:#ff8a5c; } }
 svg.chart text { fill:var(--ink); } svg.chart .soft { fill:var(--soft); }
 svg.chart .strong { font-weight:650; }
 svg.chart .end { text-anchor:end; } svg.chart .middle { text-anchor:middle; }
@@ -27,7 +27,7 @@ svg.chart line, svg.chart path { stroke:var(--line); stroke-width:1; fill:none; 
 svg.chart .whisker { stroke:var(--ink); stroke-width:1.5; opacity:.75; }
 svg.chart .threshold { stroke:var(--ink); stroke-width:1.5; stroke-dasharray:4 4; }
 svg.chart .base { --c:var(--base); } svg.chart .initialisation { --c:var(--first); }
-svg.chart .human { --c:var(--human); } svg.chart .automation { --c:var(--judge); }
+svg.chart .human { --c:var(--human); } svg.chart .automation { --c:var(--scored); }
 svg.chart .good { --c:var(--good); } svg.chart .bad { --c:var(--bad); }
 svg.chart rect.mark, svg.chart circle.mark { fill:var(--c); stroke:var(--c); stroke-width:1.5; }
 svg.chart rect.hollow { fill:var(--paper); stroke-dasharray:5 3; }

@@ -22,7 +22,17 @@ Row = dict[str, str]
 """Column heading to cell, in reading order."""
 
 TEXT_COLUMNS = frozenset(
-    {"phase", "remover kept?", "why", "judge of", "method", "metric", "reason", "to have it", "definition"}
+    {
+        "phase",
+        "remover kept?",
+        "why",
+        "discriminator of",
+        "method",
+        "metric",
+        "reason",
+        "to have it",
+        "definition",
+    }
     | {"setting", "value", "stage", "what", "step", "figures"}
 )
 """Columns of words; all others hold numbers and are set flush right."""
@@ -49,10 +59,10 @@ def phase_rows(phases: Sequence[PhaseResult]) -> list[Row]:
 
 
 def discriminator_rows(discriminators: Sequence[DiscriminatorResult]) -> list[Row]:
-    """How far each round's judge can be trusted, on fresh items."""
+    """How far each round's discriminator can be trusted, on fresh items."""
     return [
         {
-            "judge of": f"round {discriminator.round}",
+            "discriminator of": f"round {discriminator.round}",
             "reviews learnt from": f"{discriminator.reviewed:,}",
             "fresh items": f"{discriminator.tested:,}",
             "precision above 0.9": "kept none"
@@ -134,7 +144,7 @@ def difference_rows(differences: Sequence[MethodDifference]) -> list[Row]:
 def left_out_rows(comparison: Comparison) -> list[Row]:
     """What was not measured, why, and what to do to have it."""
     return [
-        {"metric": each.title, "reason": each.reason, "to have it": each.mend} for each in comparison.left_out
+        {"metric": each.title, "reason": each.reason, "to have it": each.fix} for each in comparison.left_out
     ]
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from data_specs.compositing import CompositingResult, PooledComposites
 from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult
 
-RIGHT_AT_LEAST = 0.9
+MIN_PRECISION = 0.9
 """Kept results should be right this often; RORem keeps what is scored above 0.9."""
 
-GAP_AT_MOST = 0.03
+MAX_GAP = 0.03
 """The discriminator's success rate should lie this near to the reviewer's (RORem: 3 points)."""
 
 
@@ -45,13 +45,14 @@ def discriminator_sentence(discriminator: DiscriminatorResult) -> str:
     """Whether one discriminator can be trusted to keep candidates alone."""
     if discriminator.precision is None:
         return (
-            f"Judge {discriminator.round} scored none of {discriminator.tested:,} fresh candidates above 0.9."
+            f"Discriminator {discriminator.round} scored none of {discriminator.tested:,} "
+            "fresh candidates above 0.9."
         )
-    right = "as wanted" if discriminator.precision >= RIGHT_AT_LEAST else "below the 90% wanted"
-    near = "within" if discriminator.success_gap <= GAP_AT_MOST else "not within"
+    right = "as wanted" if discriminator.precision >= MIN_PRECISION else "below the 90% wanted"
+    near = "within" if discriminator.success_gap <= MAX_GAP else "not within"
     return (
-        f"Judge {discriminator.round}: {discriminator.precision:.1%} of what it keeps is right ({right}; "
-        f"{discriminator.base_rate:.1%} of all are), "
+        f"Discriminator {discriminator.round}: {discriminator.precision:.1%} of what it keeps is right "
+        f"({right}; {discriminator.base_rate:.1%} of all are), "
         f"and it finds {discriminator.recall:.1%} of what is right; "
         f"its success lies {100 * discriminator.success_gap:.1f} points from the reviewer's, "
         f"{near} the 3 wanted."

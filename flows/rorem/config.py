@@ -22,15 +22,15 @@ ShardItems = Annotated[
 Workers = Annotated[
     WorkersConfig,
     Field(
-        description="Who proposes and judges: inline (the flow itself), processes of this machine, or ray's "
+        description="Who proposes and scores: inline (the flow itself), processes of this machine, or ray's "
         "actors. What comes out is the same."
     ),
 ]
 
 _TINY = PROFILES["tiny"]
 
-Growth = Literal["judged", "unjudged", "everything", "nothing"]
-"""How the dataset grows: RORem's way, or one of three controls."""
+Acceptance = Literal["discriminator", "none_after_humans", "all", "none"]
+"""Which candidates join the dataset: RORem's way, or one of three controls."""
 
 
 class RoundSettings(BaseModel):
@@ -46,7 +46,7 @@ class RoundSettings(BaseModel):
         default=600, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
     )
     automation_items: int = Field(
-        default=500, ge=1, description="Pool items an automated phase judges (RORem: 30,000 to 95,204)."
+        default=500, ge=1, description="Pool items an automated phase scores (RORem: 30,000 to 95,204)."
     )
     variants: tuple[MaskVariant, ...] = Field(
         default=("tight", "dilated", "left", "right"),
@@ -59,16 +59,17 @@ class RoundSettings(BaseModel):
         le=1,
         description="The automated phase keeps results scored above this (RORem: 0.9).",
     )
-    growth: Growth = Field(
-        default="judged",
-        description="judged: as RORem does. Controls: unjudged (people's YES, then everything), everything "
-        "(nobody judges), nothing (no growth, the same training steps).",
+    acceptance: Acceptance = Field(
+        default="discriminator",
+        description="discriminator: as RORem does. Controls: none_after_humans (people's YES, then one "
+        "candidate of each item), all (one candidate of each item in both phases), none (no growth, the same "
+        "training steps).",
     )
-    reviewer: OracleConfig = Field(
+    oracle: OracleConfig = Field(
         default=OracleConfig(),
         description="The oracle, who answers where people do not; its quality says what success is.",
     )
-    people: QueuePolicy | None = Field(
+    human_review: QueuePolicy | None = Field(
         default=None,
         description="People answer, from a queue that works so: a phase opens a batch and waits until it is "
         "answered. None: the oracle answers.",
@@ -89,7 +90,7 @@ class RoundSettings(BaseModel):
         default=300,
         ge=20,
         description="Unused items reviewed after a human phase's retraining, one candidate each: they "
-        "calibrate the discriminator on the remover it will judge, and join nothing.",
+        "calibrate the discriminator on the remover it will score, and join nothing.",
     )
     discriminator_test_items: int = Field(
         default=500,

@@ -1,4 +1,4 @@
-"""RORem's whole cycle: initialisation, then rounds of people and judge (papers.md, facts 1 to 4)."""
+"""RORem's whole cycle: initialisation, then rounds of people and discriminator (papers.md, facts 1 to 4)."""
 
 import resource
 import time
@@ -82,7 +82,7 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
     outcomes = [base_phase(config, settings, workspace), initial_phase(config, settings, workspace)]
     discriminators: dict[int, DiscriminatorOutcome] = {}
     # Prefect suspends no subflow: where people are waited for, the rounds are part of the cycle's own run.
-    play = rorem_round if config.people is None else rorem_round.fn
+    play = rorem_round if config.human_review is None else rorem_round.fn
     for number in range(1, config.rounds + 1):
         done: RoundOutcome = play(settings.model_copy(update={"round": number}))
         outcomes += [done.human, done.automation]
@@ -92,17 +92,17 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
 
 def _compose(config: CycleConfig) -> CompositingResult | None:
     """The compositing run that feeds the pool, where one is asked for and the pool is drawn from."""
-    if config.composites is None or not config.rounds or config.growth == "nothing":
+    if config.composites is None or not config.rounds or config.acceptance == "none":
         return None
     say("composing: cut-outs with their shadows on other grounds, for the pool")
     # As with the rounds: a cycle that waits for people must have all of its work in its own run.
-    play = objectclear_compositing if config.people is None else objectclear_compositing.fn
+    play = objectclear_compositing if config.human_review is None else objectclear_compositing.fn
     return play(compositing_config(config.workspace, config.composites, config.preparation, config.seed))
 
 
 def start_key(config: CycleConfig) -> str:
     """Names the phases before the first round by what decides them: arms that differ in growth share them."""
-    decides = {"seed", "preparation", "initialisation", "sampling", "loss", "reviewer", "evaluation_source"}
+    decides = {"seed", "preparation", "initialisation", "sampling", "loss", "oracle", "evaluation_source"}
     return derive_key("rorem start", config.model_dump_json(include=decides))
 
 
@@ -182,7 +182,7 @@ def _report(
     curves = [measure.curves for measure in measures]
     losses = [thinned(o.result.name, o.losses) for o in outcomes if o.losses]
     losses += [
-        thinned(f"judge {number}", discriminator.trained.losses)
+        thinned(f"discriminator {number}", discriminator.trained.losses)
         for number, discriminator in discriminators.items()
     ]
     grids = read_grids(workspace, [outcome.result.name for outcome in outcomes])
@@ -215,7 +215,7 @@ def peak_memory_gb() -> float:
     return kilobytes * 1024 / 1e9
 
 
-# The demo: the whole cycle at tiny size, from the sample clip, the studio and composites to the report.
+# The demo: the whole cycle at tiny size, from the sample clip, synthetic scenes and composites to the report.
 
 
 def demo_config(workspace: Path, rounds: int, seed: int) -> CycleConfig:

@@ -1,4 +1,4 @@
-"""A round's judge: trained on all reviews so far, calibrated and measured on items it has not seen."""
+"""A round's discriminator: trained on all reviews, calibrated and measured on items it has not seen."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from flows.runtime.shards import say
 from models.profiles import PROFILES, ProfileName
 from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import InpaintingRemover
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import Progress, TrainingConfig
 from tasks.registry.store import network_at
 from tasks.rorem.sample_pool import choose_items, fresh_items
@@ -34,7 +34,7 @@ from tasks.storage.workspace import Workspace
 
 
 class DiscriminatorOutcome(BaseModel):
-    """The round's judge: where it lies, and how far it can be trusted."""
+    """The round's discriminator: where it lies, and how far it can be trusted."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,14 +48,14 @@ def discriminator_phase(
 ) -> DiscriminatorOutcome | None:
     """Train the discriminator on all reviews so far, calibrate it, and measure it on fresh items.
 
-    The reviews that calibrate are of what the remover makes now, which is what the discriminator will judge.
+    The reviews that calibrate are of what the remover makes now, which is what the discriminator will score.
     Fresh candidates whose item's truth nobody knows are shown to people too, in the same batch, and their
     answers, which train nothing, are what it is measured against.
 
     Returns:
         None if the review that calibrates was abandoned.
     """
-    name = f"judge {round}"
+    name = f"discriminator {round}"
     known = workspace.ledger().phase(run, name)
     if known is not None:
         return DiscriminatorOutcome.model_validate(known)
@@ -77,11 +77,12 @@ def discriminator_phase(
         backbone=as_remover(base, config.sampling),
         candidates=tuple(reviewed_shards(workspace, round)),
         discriminator=config.discriminator,
-        training=seeded(config.discriminator_training, config.seed, name),
+        # By the name of earlier versions, so that the same settings train the same discriminator.
+        training=seeded(config.discriminator_training, config.seed, f"judge {round}"),
         held_out_items=tuple(asked.items),
     )
     trained = train_discriminator(workspace, work)
-    good = _good_by_people(workspace, beside) | good_by_truth(workspace, fresh, truth, config.reviewer)
+    good = _good_by_people(workspace, beside) | good_by_truth(workspace, fresh, truth, config.oracle)
     outcome = DiscriminatorOutcome(
         trained=trained, measured=_measured(config, workspace, round, trained, fresh, good)
     )
@@ -98,7 +99,7 @@ def _measured(
     good: dict[str, bool],
 ) -> DiscriminatorMeasure | None:
     if not good:
-        say(f"judge {round} is not measured: nobody answered a fresh candidate, and no truth is known")
+        say(f"discriminator {round} is not measured: no fresh candidate has an answer or a known truth")
         return None
     measured = measure_discriminator(
         workspace, tuple(fresh), good, trained.discriminator, config.score_threshold, round, trained.reviewed
@@ -139,11 +140,11 @@ class DiscriminatorTrainingConfig(BaseModel):
     workspace: Path = Field(description="The folder with the ledger, the reviews and the shards.")
     profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
     backbone: Path | None = Field(
-        default=None, description="A network's folder to judge with; None: the workspace's first remover."
+        default=None, description="A network's folder to score with; None: the workspace's first remover."
     )
     discriminator: DiscriminatorConfig | None = Field(default=None, description="The discriminator's shape.")
     training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
-    running: RunningConfig | None = Field(default=None, description="How it runs on these machines.")
+    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
     held_out_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="Of the reviewed items: they calibrate and do not train."
     )
@@ -155,7 +156,7 @@ def train_on_reviews(
     """Train, calibrate, keep the weights and enter them in the ledger.
 
     Raises:
-        FlowError: If too little is reviewed, or there is no network to judge with.
+        FlowError: If too little is reviewed, or there is no network to score with.
     """
     workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
     shards = reviewed_shards(workspace)
@@ -163,14 +164,14 @@ def train_on_reviews(
         raise FlowError(f"{config.workspace}: nothing is reviewed; run `cleanplate round 1`, or review first")
     training = config.training or profile.discriminator
     work = DiscriminatorTraining(
-        name="judge on all reviews",
+        name="discriminator on all reviews",
         backbone=_backbone(workspace, config),
         candidates=tuple(shards),
         discriminator=config.discriminator or profile.discriminator_shape,
         training=training,
         held_out_items=held_out(_items(workspace, shards), config.held_out_fraction, training.seed),
     )
-    return train_from_reviews(workspace, work, progress, config.running or profile.running)
+    return train_from_reviews(workspace, work, progress, config.distributed or profile.distributed)
 
 
 def held_out(items: list[str], share: float, seed: int) -> tuple[str, ...]:

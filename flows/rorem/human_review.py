@@ -146,13 +146,13 @@ def review(
     Returns:
         What was asked in the end.
     """
-    if config.people is None:
+    if config.human_review is None:
         truth = tuple(workspace.ledger().shards(stage="truth"))
         for ref in tracked([*asked.refs, *beside], "reviews"):
-            oracle_reviews(workspace, ref, truth, config.reviewer)
+            oracle_reviews(workspace, ref, truth, config.oracle)
         return asked
     batch = phase.batch(run)
-    open_batch(workspace, batch, (*asked.refs, *beside), config.people)
+    open_batch(workspace, batch, (*asked.refs, *beside), config.human_review)
     for number in count():
         draw = f"{run} {phase.name} more {number}"
         more = workspace.ledger().drawn(draw)

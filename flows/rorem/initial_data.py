@@ -38,10 +38,10 @@ class PreparationSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     clip: ClipConfig = Field(default=ClipConfig(), description="The fixed-camera clip that pairs come from.")
-    world: World = Field(default=World(), description="What the studio's images are like.")
+    world: World = Field(default=World(), description="What the synthetic images are like.")
     size_px: int = Field(default=64, ge=16, le=2048, description="Side of all images.")
     initial_pairs: int = Field(
-        default=500, ge=1, description="Studio pairs whose object is pasted, without shadow (MULAN-like)."
+        default=500, ge=1, description="Synthetic pairs whose object is pasted, without shadow (MULAN-like)."
     )
     validation_pairs: int = Field(default=200, ge=1, description="Pairs that choose between two removers.")
     test_pairs: int = Field(default=300, ge=1, description="Pairs that no phase sees.")
@@ -52,10 +52,10 @@ def prepare(
 ) -> None:
     """Write every shard of the preparation, the first dataset version, and the base as first champion.
 
-    Each step is harmless when repeated. Initial pairs: the clip's, and studio pairs without shadows. The
+    Each step is harmless when repeated. Initial pairs: the clip's, and synthetic pairs without shadows. The
     pool's images have shadows: what growth can teach is that they go too.
     """
-    say("preparing: the clip's pairs, studio pairs, the pool")
+    say("preparing: the clip's pairs, synthetic pairs, the pool")
     clip = _capture(workspace, preparation.clip)
     pasted = _render(
         workspace, preparation, settings.seed, "train", preparation.initial_pairs, copy_paste=True
@@ -67,7 +67,7 @@ def prepare(
     _fill_pool(workspace, preparation, settings, rounds)
     if workspace.ledger().current_version() is None:
         selection = [(ref, None) for ref in (*clip, *pasted)]
-        create_version(workspace, selection, None, "initial pairs: clip and pasted studio objects")
+        create_version(workspace, selection, None, "initial pairs: clip and pasted synthetic objects")
     _enter_base(workspace, settings)
 
 
@@ -83,9 +83,9 @@ def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
 def _fill_pool(
     workspace: Workspace, preparation: PreparationSettings, settings: RoundSettings, rounds: int
 ) -> None:
-    """Enough unlabelled items for every phase, and fresh ones to measure the judges on."""
+    """Enough unlabelled items for every phase, and fresh ones to measure the discriminators on."""
     wanted = rounds * (settings.human_items + settings.calibration_items + settings.automation_items)
-    if wanted and settings.growth != "nothing":
+    if wanted and settings.acceptance != "none":
         _render_pool(workspace, preparation, settings.seed, "train", wanted)
         _render_pool(
             workspace, preparation, settings.seed, "validation", rounds * settings.discriminator_test_items
@@ -102,25 +102,27 @@ def _render(
     copy_paste: bool,
 ) -> list[ShardRef]:
     """Triplets of the studio: pasted ones to start from, real-looking ones to be measured on."""
-    studio = _synthetic(preparation, split, seed, "pairs", copy_paste=copy_paste)
+    renderer = _synthetic(preparation, split, seed, "pairs", copy_paste=copy_paste)
     # The clip's shard is number 0; splits keep apart by hundreds.
     first_index = {"train": 1, "validation": 101, "test": 201}[split]
     works = [
         RenderWork(
-            round=0, index=first_index + number, stage="triplets", studio=studio, first=first, count=size
+            round=0, index=first_index + number, stage="triplets", renderer=renderer, first=first, count=size
         )
         for number, (first, size) in enumerate(_parts(count))
     ]
-    return map_shards(render_shard, workspace, works, None, f"studio pairs, {split}")
+    return map_shards(render_shard, workspace, works, None, f"synthetic pairs, {split}")
 
 
 def _render_pool(
     workspace: Workspace, preparation: PreparationSettings, seed: int, split: Split, count: int
 ) -> None:
-    studio = _synthetic(preparation, split, seed, "pool", copy_paste=False)
+    renderer = _synthetic(preparation, split, seed, "pool", copy_paste=False)
     first_index = 0 if split == "train" else 101
     works = [
-        RenderWork(round=0, index=first_index + number, stage="pool", studio=studio, first=first, count=size)
+        RenderWork(
+            round=0, index=first_index + number, stage="pool", renderer=renderer, first=first, count=size
+        )
         for number, (first, size) in enumerate(_parts(count))
     ]
     map_shards(render_shard, workspace, works, None, f"pool, {split}")
@@ -184,9 +186,11 @@ class CycleComposites(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    pairs: int = Field(default=160, ge=1, le=100_000, description="Studio pairs that objects are cut out of.")
-    backgrounds: int = Field(default=40, ge=1, le=100_000, description="Empty studio scenes to stand on.")
-    draws: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
+    pairs: int = Field(
+        default=160, ge=1, le=100_000, description="Synthetic pairs that objects are cut out of."
+    )
+    backgrounds: int = Field(default=40, ge=1, le=100_000, description="Empty synthetic scenes to stand on.")
+    attempts: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
 
 
 def compositing_config(
@@ -199,14 +203,14 @@ def compositing_config(
     captures = plates.model_copy(update={"size_px": _CAPTURED_LARGER * preparation.size_px})
     return CompositingConfig(
         workspace=folder,
-        pairs=(SyntheticPairs(studio=captures, shots=sizes.pairs),),
-        backgrounds=(SyntheticBackgrounds(studio=plates, scenes=sizes.backgrounds),),
-        draws=sizes.draws,
+        pairs=(SyntheticPairs(renderer=captures, count=sizes.pairs),),
+        backgrounds=(SyntheticBackgrounds(renderer=plates, scenes=sizes.backgrounds),),
+        attempts=sizes.attempts,
         image_format="png",
         add_to_pool=True,
         # What is exactly known needs no least size to be seen well.
         plates=PlateConfig(min_side_px=preparation.size_px),
-        compose=ComposeConfig(seed=seed),
+        compositing=ComposeConfig(seed=seed),
     )
 
 

@@ -135,7 +135,7 @@ def propose_in_turn(
     remover: RemoverRef,
     after: int = 0,
 ) -> list[ShardRef]:
-    """One candidate for each item, the variants in turn: what judges are calibrated and measured on.
+    """One candidate for each item, the variants in turn: what discriminators are calibrated and measured on.
 
     ``after``: Shards there are already, when people are asked about more.
     """
@@ -154,7 +154,7 @@ def propose_in_turn(
         for number, variant in enumerate(settings.variants)
         if items[number::kinds]
     ]
-    what = f"{kind} candidates of judge {round}"
+    what = f"{kind} candidates of discriminator {round}"
     return map_shards(propose_shard, workspace, works, settings.workers, what)
 
 
@@ -262,7 +262,7 @@ def measure_on(
     if not refs:
         raise FlowError("the workspace has no triplets to evaluate on; run `cleanplate ingest` first")
     origin = settings.evaluation_source
-    found = evaluate_remover(workspace, name, remover, refs, split, settings.reviewer.quality, origin)
+    found = evaluate_remover(workspace, name, remover, refs, split, settings.oracle.quality, origin)
     figures = {"success_rate": found.success_rate}
     figures |= {"psnr_effect": found.psnr_effect, "psnr_background": found.psnr_background}
     if found.psnr is not None:

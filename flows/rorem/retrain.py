@@ -173,7 +173,7 @@ def _settings(config: RetrainConfig) -> RoundSettings:
         retraining=config.training,
         loss=config.loss,
         sampling=config.sampling,
-        reviewer=OracleConfig(quality=config.quality),
+        oracle=OracleConfig(quality=config.quality),
         evaluation_source=config.evaluation_source,
     )
 

@@ -57,14 +57,14 @@ class RoundOutcome(BaseModel):
 @flow(name="rorem-round", flow_run_name="round {config.round}")
 @fail_cleanly
 def rorem_round(config: RoundConfig) -> RoundOutcome:
-    """Choose, propose, review, judge, grow, retrain, compare: by people first, then by the discriminator.
+    """Choose, propose, review, score, grow, retrain, compare: by people first, then by the discriminator.
 
     Run again after a kill it goes on where it stood; run again after its end it changes nothing.
     """
     workspace = Workspace.open(config.workspace)
     human = human_phase(config, workspace)
     discriminator = None
-    if config.growth == "judged":
+    if config.acceptance == "discriminator":
         discriminator = discriminator_phase(config, workspace, run_key(config), config.round, human.standing)
     automation = automation_phase(config, workspace, discriminator)
     return RoundOutcome(human=human, automation=automation, discriminator=discriminator)
@@ -72,9 +72,7 @@ def rorem_round(config: RoundConfig) -> RoundOutcome:
 
 def run_key(config: RoundConfig) -> str:
     """Names a run by its settings: the same settings go on with the same run, whoever does the work."""
-    # Runs from before people could be chosen keep their names.
-    unsaid = {"people"} if config.people is None else set()
-    return derive_key("rorem", config.model_dump_json(exclude={"workspace", "round", "workers", *unsaid}))
+    return derive_key("rorem", config.model_dump_json(exclude={"workspace", "round", "workers"}))
 
 
 def human_phase(config: RoundConfig, workspace: Workspace) -> PhaseOutcome:
@@ -105,11 +103,11 @@ def _phase(
     if start.version is None:
         raise FlowError("this workspace has no dataset version yet; run `cleanplate cycle` first")
     asked = ReviewRequest([], [])
-    if config.growth != "nothing" and not _lacks_discriminator(config, kind, discriminator):
+    if config.acceptance != "none" and not _lacks_discriminator(config, kind, discriminator):
         items = choose_items(workspace, f"{run} {name}", count, config.seed)
         propose = partial(propose_over_shards, config, workspace, config.round, kind, remover=start.remover)
         asked = ReviewRequest(items, propose(items=items))
-        if kind == "human" and config.growth in ("judged", "unjudged"):
+        if kind == "human" and config.acceptance in ("discriminator", "none_after_humans"):
             asked = review(config, workspace, run, ReviewPhase(kind, config.round), asked, propose)
     keys = [] if asked.abandoned else _accepted(config, workspace, kind, asked.refs, discriminator)
     version = grow_version(workspace, config.round, kind, asked.refs, keys, start.version)
@@ -135,7 +133,7 @@ def _phase(
 
 def _lacks_discriminator(config: RoundConfig, kind: str, discriminator: DiscriminatorOutcome | None) -> bool:
     """Whether the phase wants a discriminator and the round has none."""
-    return kind == "automation" and config.growth == "judged" and discriminator is None
+    return kind == "automation" and config.acceptance == "discriminator" and discriminator is None
 
 
 def _accepted(
@@ -150,13 +148,13 @@ def _accepted(
         return []
     items = candidates_by_item(workspace, refs)
     ledger = workspace.ledger()
-    if config.growth == "everything" or (config.growth == "unjudged" and kind == "automation"):
+    if config.acceptance == "all" or (config.acceptance == "none_after_humans" and kind == "automation"):
         return first_candidates(items)
     if kind == "human":
         asked = [key for keys in items.values() for key in keys]
         decided = ledger.decisions(asked)
         return accepted_by_review(items, {key for key, decision in decided.items() if decision == "yes"})
-    assert discriminator is not None, "an automated phase with judged growth has a discriminator"
+    assert discriminator is not None, "an automated phase that asks the discriminator has one"
     works = [ScoreWork(ref=ref, discriminator=discriminator.trained.discriminator) for ref in refs]
     map_shards(score_shard, workspace, works, config.workers, f"scores of {kind} {config.round}")
     return accepted_by_score(

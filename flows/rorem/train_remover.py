@@ -10,7 +10,7 @@ from data_specs.work import RemoverRef
 from models.profiles import PROFILES, ProfileName
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import Progress, TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.remover import RemoverLossConfig
@@ -36,7 +36,7 @@ class RemoverTrainingConfig(BaseModel):
     training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
     loss: RemoverLossConfig | None = Field(default=None, description="How one batch is weighed.")
     sampling: SamplingConfig | None = Field(default=None, description="How removals are sampled.")
-    running: RunningConfig | None = Field(default=None, description="How it runs on these machines.")
+    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
 
 
 def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = None) -> Trained:
@@ -59,7 +59,7 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
         loss=config.loss or profile.remover_loss,
         sampling=sampling,
     )
-    return train_remover(workspace, work, progress, config.running or profile.running)
+    return train_remover(workspace, work, progress, config.distributed or profile.distributed)
 
 
 def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVersion:
@@ -121,7 +121,7 @@ class DistillationConfig(BaseModel):
     sampling: SamplingConfig | None = Field(
         default=None, description="How removals of the distilled remover are sampled."
     )
-    running: RunningConfig | None = Field(default=None, description="How it runs on these machines.")
+    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
 
 
 def distil_on_version(config: DistillationConfig, progress: Progress | None = None) -> Trained:
@@ -142,4 +142,4 @@ def distil_on_version(config: DistillationConfig, progress: Progress | None = No
         lora=config.lora or profile.lora,
         sampling=config.sampling or profile.distilled_sampling,
     )
-    return distil_remover(workspace, work, progress, config.running or profile.running)
+    return distil_remover(workspace, work, progress, config.distributed or profile.distributed)

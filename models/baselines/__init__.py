@@ -1,1 +1,1 @@
-"""Classical baselines."""
+"""Classical removers, to compare the learned ones with."""

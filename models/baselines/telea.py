@@ -1,4 +1,4 @@
-"""cv2's Telea fill: the classical baseline every learned remover should be held against."""
+"""Remove objects with OpenCV's Telea inpainting, the classical baseline for every learned remover."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ class TeleaFill:
     """A RemovalModel that spreads the surroundings into the mask (Telea, 2004)."""
 
     radius_px: float = 3
-    """Neighbourhood that each filled pixel averages."""
+    """Radius of the neighbourhood that the method averages for each filled pixel."""
 
     @property
     def model_hash(self) -> str:
-        """Its name and radius; there are no weights."""
+        """Names the method and its radius. There are no weights."""
         return f"telea-{self.radius_px}"
 
     def remove(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
-        """See ``RemovalModel.remove``; the seeds change nothing."""
+        """See ``RemovalModel.remove``. The seeds have no influence."""
         del seeds
         return [
             np.asarray(

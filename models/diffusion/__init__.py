@@ -1,1 +1,1 @@
-"""Latent diffusion parts: the inpainting network, SDXL, the tiny VAE, published checkpoints."""
+"""Parts of latent diffusion: the inpainting network, SDXL, the tiny VAE and published checkpoints."""

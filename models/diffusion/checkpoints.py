@@ -1,4 +1,4 @@
-"""The published checkpoints of the full size: where they come from, pinned, and whether they are here."""
+"""Find the published checkpoints of the full profile on this machine, each pinned to a revision."""
 
 from pathlib import Path
 
@@ -16,21 +16,21 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """Its folder's name."""
+    """Name of its folder."""
     repository: str
     revision: str
     licence: str
     purpose: str
     files: dict[str, int]
-    """Path within the repository → about how many bytes; what is needed, no more."""
+    """Path within the repository → approximate number of bytes. Only the files that are needed."""
 
     @property
     def size_bytes(self) -> int:
-        """About, of all files."""
+        """Approximate size of all files together, bytes."""
         return sum(self.files.values())
 
     def fetch_command(self, folder: Path) -> str:
-        """What brings it into ``folder``, on a machine with a network."""
+        """The shell command that downloads it into ``folder``. It needs a network."""
         return (
             f"hf download {self.repository} --revision {self.revision} --local-dir {folder / self.name} "
             + (" ".join(f"--include '{each}'" for each in self.files))
@@ -38,7 +38,8 @@ class Checkpoint(BaseModel):
 
 
 CHECKPOINTS = (
-    # Those that a class here reads, and whose revision is known; perception's others are not (decision 0070).
+    # Only checkpoints that a class here reads and whose revision is known. The revisions of the other
+    # perception checkpoints are unknown (decision 0070).
     Checkpoint(
         name="sdxl-inpainting",
         repository="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
@@ -85,24 +86,24 @@ CHECKPOINTS = (
 
 
 class Found(BaseModel):
-    """Where a checkpoint was looked for, and what is wrong with it there."""
+    """The folder where a checkpoint lies on this machine, and the files that are missing or damaged."""
 
     model_config = ConfigDict(frozen=True)
 
     folder: Path | None
-    """None: it is nowhere."""
+    """None if the checkpoint is nowhere."""
     absent: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
-    """Files of weights that are cut short or no safetensors."""
+    """Weight files that are truncated or are not safetensors."""
 
     @property
     def usable(self) -> bool:
-        """Whether all of it is here."""
+        """Whether the checkpoint is complete and undamaged."""
         return self.folder is not None and not self.absent and not self.damaged
 
 
 def find_checkpoint(checkpoint: Checkpoint, folder: Path) -> Found:
-    """Look into ``folder``, then into the hub's own cache on this machine; nothing is fetched."""
+    """Look for a checkpoint in ``folder``, then in the hub's cache on this machine. Downloads nothing."""
     place = folder / checkpoint.name
     if not place.is_dir():
         try:

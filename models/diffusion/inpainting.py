@@ -1,7 +1,8 @@
-"""The inpainting network: SDXL-inpainting's parts, whatever their size, in diffusers' own classes.
+"""Build, read and save an inpainting network: SDXL-inpainting's parts at any size, in diffusers' classes.
 
-A folder holds ``unet/``, ``vae/``, ``scheduler/`` in diffusers' layout and ``prompt.safetensors``, the
-cached embedding of the one prompt in use (RORem trains and infers with the empty prompt).
+A folder holds ``unet/``, ``vae/`` and ``scheduler/`` in diffusers' layout. It also holds
+``prompt.safetensors``, the cached embedding of the one prompt in use. RORem trains and infers with the
+empty prompt.
 """
 
 import copy
@@ -26,26 +27,27 @@ from data_specs.errors import ModelError
 from models.diffusion.tiny_vae import PatchCodec
 
 Schedule = DDIMScheduler | LCMScheduler
-"""How a network is sampled: many steps, or, once distilled, few (papers.md, fact 7)."""
+"""The sampling schedule: DDIM with many steps, or LCM with few steps after distillation (papers.md, fact
+7)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt as SDXL's U-Net takes it."""
+    """A prompt's embedding, in the form that SDXL's U-Net takes."""
 
     hidden: Tensor
-    """1×T×D float, the text encoders' tokens."""
+    """1×T×D float, the tokens from the text encoders."""
     pooled: Tensor
     """1×P float."""
 
     def to(self, device: torch.device | str) -> Self:
-        """The same prompt on a device."""
+        """Return the same prompt on a device."""
         return replace(self, hidden=self.hidden.to(device), pooled=self.pooled.to(device))
 
 
 @dataclass(slots=True)
 class InpaintingNetwork:
-    """U-Net, codec (or VAE), schedule and prompt: all a remover is made of."""
+    """U-Net, codec (or VAE), schedule and prompt: everything that a remover needs."""
 
     unet: UNet2DConditionModel
     vae: Any
@@ -54,34 +56,39 @@ class InpaintingNetwork:
     prompt: Prompt
 
     def to(self, device: torch.device | str) -> Self:
-        """All of it, moved to a device."""
+        """Move all parts to a device. Returns the network."""
         for part in (self.unet, self.vae):
             part.to(cast(Any, device))
         self.prompt = self.prompt.to(device)
         return self
 
     def save(self, folder: Path) -> None:
-        """Write ``folder`` in diffusers' layout, safetensors only."""
+        """Write ``folder`` in diffusers' layout, with safetensors only."""
         self.unet.save_pretrained(folder / "unet", safe_serialization=True)
         self.vae.save_pretrained(folder / "vae", safe_serialization=True)
         self.scheduler.save_pretrained(folder / "scheduler")
         save_file({"hidden": self.prompt.hidden, "pooled": self.prompt.pooled}, folder / "prompt.safetensors")
 
     def save_small(self, folder: Path) -> None:
-        """``save`` in half precision, for a network that is shipped and fine-tuned, not resumed."""
+        """Write like ``save``, but in half precision.
+
+        For a network that is shipped and fine-tuned, not resumed.
+        """
         replace(self, unet=copy.deepcopy(self.unet).half()).save(folder)
 
     def fingerprint(self) -> str:
-        """20 hexadecimal digits naming the weights, the prompt and the settings, wherever they lie."""
+        """20 hexadecimal digits that name weights, prompt and settings. The folder has no influence."""
         tensors = {"prompt.hidden": self.prompt.hidden, "prompt.pooled": self.prompt.pooled}
         for part, module in (("unet", self.unet), ("vae", self.vae)):
             tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
         return fingerprint_of(tensors, [self.unet.config, self.vae.config, self.scheduler.config])
 
     def condition(self, count: int, size_px: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """SDXL's conditioning for ``count`` images: text tokens, and pooled text with the size ids.
+        """SDXL's conditioning for ``count`` images of ``size_px``×``size_px``.
 
-        The ids are (original size, crop corner, target size), each (height, width), as in SDXL.
+        Returns:
+            The text tokens, count×T×D. A dict with the pooled text, count×P, and the size ids, count×6. The
+            ids are (original size, crop corner, target size), each as (height, width), as in SDXL.
         """
         ids = self.prompt.pooled.new_tensor([[size_px, size_px, 0, 0, size_px, size_px]])
         added = {"text_embeds": self.prompt.pooled.expand(count, -1), "time_ids": ids.expand(count, -1)}
@@ -89,15 +96,15 @@ class InpaintingNetwork:
 
 
 def fingerprint_of(tensors: Mapping[str, Tensor], configs: Sequence[Mapping[str, Any]]) -> str:
-    """20 hexadecimal digits naming a network.
+    """20 hexadecimal digits that name a network.
 
     Args:
-        tensors: All its weights and constants, by name.
-        configs: Its parts' settings, always in the same order.
+        tensors: All weights and constants, by name.
+        configs: The settings of its parts, always in the same order.
     """
     digest = hashlib.sha256()
     for config in configs:
-        # Names with an underscore tell of the folder, the library and the process, not of the network.
+        # Names with an underscore describe the folder, the library and the process, not the network.
         settings = {name: value for name, value in config.items() if not name.startswith("_")}
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, tensor in sorted(tensors.items()):
@@ -110,7 +117,7 @@ def load_network(folder: Path) -> InpaintingNetwork:
     """Read a folder that ``save`` wrote.
 
     Raises:
-        ModelError: If a part is missing or damaged; the sentence names the folder.
+        ModelError: If a part is missing or damaged. The message names the folder.
     """
     try:
         prompt = load_file(folder / "prompt.safetensors")
@@ -135,11 +142,11 @@ def _load_schedule(folder: Path) -> Schedule:
 
 
 def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
-    """SDXL's U-Net in small, untrained: 2.3 M parameters, text_time conditioning, 2k + 1 input channels.
+    """Build a small untrained version of SDXL's U-Net: 2.3 M parameters, text_time conditioning.
 
     Args:
-        codec: A fitted codec; its k sets the channels.
-        seed: Of the initial weights.
+        codec: A fitted codec with k latent channels. The U-Net has 2k + 1 input channels.
+        seed: Seed of the initial weights.
     """
     k = codec.config["latent_channels"]
     with torch.random.fork_rng():
@@ -161,7 +168,7 @@ def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
             projection_class_embeddings_input_dim=32 + 6 * 8,
         )
         prompt = Prompt(hidden=torch.randn(1, 2, 32), pooled=torch.randn(1, 32))
-    # x0-prediction learns faster than noise-prediction at this size (docs/log.md).
+    # At this size prediction of x0 learns faster than prediction of noise (decision 0003 chooses it).
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -174,12 +181,20 @@ def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
     return InpaintingNetwork(unet=unet, vae=codec, scheduler=scheduler, prompt=prompt)
 
 
-# Images as the networks' codec sees them: encoded in float32, scaled as the U-Net takes them.
+# Encoding of images as latents.
 
 
 @torch.no_grad()
 def encoded(vae: Any, *images: Tensor) -> tuple[Tensor, ...]:
-    """Each B×3×H×W in [-1, 1] → B×k×h×w latents, scaled as the U-Net takes them; float32 in any autocast."""
+    """Encode images as latents, in float32 under any autocast, scaled as the U-Net takes them.
+
+    Args:
+        vae: AutoencoderKL or PatchCodec.
+        images: Any number of tensors, each B×3×H×W float, [-1, 1].
+
+    Returns:
+        One B×k×h×w float32 for each tensor.
+    """
     scale = vae.config["scaling_factor"]
     kind = images[0].device.type
     with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast

@@ -1,4 +1,4 @@
-"""SDXL-inpainting as it was published, read from its folder; its text encoders are asked once and let go."""
+"""Read SDXL-inpainting from its published folder. The text encoders run once and are then freed."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -15,19 +15,22 @@ from models.diffusion.inpainting import InpaintingNetwork, Prompt
 
 
 def is_published_layout(folder: Path) -> bool:
-    """Whether ``folder`` holds a pipeline with text encoders, rather than what ``save`` writes."""
+    """Whether ``folder`` holds a published pipeline with text encoders.
+
+    If not, it is a folder from ``save``.
+    """
     return (folder / "text_encoder_2").is_dir() and not (folder / "prompt.safetensors").exists()
 
 
 def read_sdxl_inpainting(folder: Path, words: str = "") -> InpaintingNetwork:
-    """The network with ``words`` as its one prompt; RORem's is empty.
+    """Read the network, with ``words`` as its only prompt. RORem's prompt is empty.
 
     Args:
-        folder: In diffusers' layout for SDXL inpainting, safetensors.
+        folder: In diffusers' layout for SDXL inpainting, with safetensors.
         words: The prompt.
 
     Raises:
-        ModelError: If a part is missing or damaged; the sentence names the folder.
+        ModelError: If a part is missing or damaged. The message names the folder.
     """
     try:
         unet, vae = (
@@ -35,7 +38,8 @@ def read_sdxl_inpainting(folder: Path, words: str = "") -> InpaintingNetwork:
             for name, part in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
         )
         settings = DDIMScheduler.load_config(folder / "scheduler", local_files_only=True)
-        # What the published schedule, of another class, does not say: as diffusers' SDXL pipelines have it.
+        # The published schedule is of another class and lacks these. The values are those of diffusers' SDXL
+        # pipelines.
         scheduler = DDIMScheduler.from_config(cast(Any, settings), clip_sample=False, set_alpha_to_one=False)
         return InpaintingNetwork(
             unet=cast(UNet2DConditionModel, unet),
@@ -49,7 +53,10 @@ def read_sdxl_inpainting(folder: Path, words: str = "") -> InpaintingNetwork:
 
 @torch.no_grad()
 def embedded(folder: Path, words: str) -> Prompt:
-    """The prompt in both text encoders: their last layer but one side by side, and the second's summary."""
+    """Encode a prompt with both text encoders.
+
+    The tokens are the penultimate layers of both, concatenated. The pooled text is the second encoder's.
+    """
     hidden, pooled = [], torch.empty(0)
     for number, kind in (("", CLIPTextModel), ("_2", CLIPTextModelWithProjection)):
         tokenizer = AutoTokenizer.from_pretrained(folder / f"tokenizer{number}", local_files_only=True)

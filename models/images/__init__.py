@@ -1,1 +1,1 @@
-"""Operations on images and masks that networks share."""
+"""Operations on images and masks that several networks share."""

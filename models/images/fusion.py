@@ -1,7 +1,8 @@
-"""Attention-guided fusion: the generated image where the model attended, the original elsewhere.
+"""Fuse a generated image with the original: generated where the model attended, original elsewhere.
 
-ObjectClear's last step (papers.md, fact 19), which states its lengths for images whose short side is
-512 px; ``FusionLengths.at`` scales them. Why there is a second form: ``docs/decisions/0040-removal.md``.
+This is ObjectClear's last step (papers.md, fact 19). The paper states its lengths for images with a short
+side of 512 px. ``FusionLengths.at`` scales them. ``docs/development/decisions/0040-removal.md`` gives the
+reason for the second form.
 """
 
 from dataclasses import dataclass
@@ -14,36 +15,37 @@ from numpy.typing import NDArray
 from data_specs.arrays import Alpha, Mask, RgbImage
 
 FusionForm = Literal["banded", "paper"]
-"""``paper``: outside the weight the whole image takes the generated one's low frequencies (fact 19).
-``banded``: only a band about the weight does, from what lies outside the weight, fading to nothing."""
+"""``paper``: outside the weight the whole image takes the low frequencies of the generated one (fact 19).
+``banded``: only a band around the weight does. They are means of what lies outside, and fade to 0."""
 
 Change = NDArray[np.float32]
 """H×W×3 float32, [-255, 255] grey levels to add to the original."""
 
 ATTENTION_THRESHOLD = 0.5
-"""Of the map scaled to 0..1 (fact 19)."""
+"""Threshold on the attention map after it is scaled to 0..1 (fact 19)."""
 _STATED_FOR_PX = 512
 _MIN_FRACTION = 1e-3
-"""Where less than this of a neighbourhood lies outside the weight, nothing is known of its colours."""
+"""If less than this fraction of a neighbourhood lies outside the weight, its colours are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class FusionLengths:
-    """The lengths of fact 19, in pixels, as stated for a short side of 512."""
+    """The lengths of fact 19 in pixels, for a short side of 512."""
 
     dilation_px: int = 10
-    """Radius of the ellipse, 21 px across."""
+    """Radius of the ellipse, which is 21 px across."""
     blur_px: int = 4
-    """Radius of the Gaussian's kernel, 9 px across."""
+    """Radius of the Gaussian kernel, which is 9 px across."""
     blur_sigma_px: float = 2.0
     low_px: int = 32
-    """Half the base of the low-pass: 2 to the number of à-trous levels, which are 5."""
+    """Half the base of the low-pass filter: 2 to the number of à-trous levels. There are 5."""
     band_px: int = 32
-    """How far beyond the weight the ``banded`` form reaches; NOT PUBLISHED, as far as the low-pass sees."""
+    """How far the ``banded`` form reaches beyond the weight. NOT PUBLISHED: equal to the reach of the low-
+    pass."""
 
     @classmethod
     def at(cls, short_side_px: int) -> Self:
-        """The lengths for another short side: the same shares of the image, at least a pixel."""
+        """The lengths for another short side: the same fractions of the image, at least one pixel."""
         scale = short_side_px / _STATED_FOR_PX
         plain = cls()
         return cls(
@@ -56,18 +58,18 @@ class FusionLengths:
 
 
 def scaled_attention(attention: NDArray[np.float32]) -> Alpha:
-    """The object token's attention as one map: mean over heads, least value 0, greatest 1.
+    """Average the object token's attention over heads, and scale it to its own range: minimum 0, maximum 1.
 
     Args:
         attention: heads×h×w float32, probabilities.
 
     Returns:
-        h×w float32, [0, 1]; all 0 where the attention is the same everywhere.
+        h×w float32, [0, 1]. All 0 if the attention is the same everywhere.
     """
     mean = attention.mean(axis=0, dtype=np.float32)
     mean -= mean.min()
-    greatest = mean.max()
-    return mean / greatest if greatest > 0 else mean
+    maximum = mean.max()
+    return mean / maximum if maximum > 0 else mean
 
 
 def attended_region(attention: Alpha, height: int, width: int) -> Mask:
@@ -75,19 +77,22 @@ def attended_region(attention: Alpha, height: int, width: int) -> Mask:
 
     Args:
         attention: h×w float32, [0, 1], from ``scaled_attention``.
-        height: Rows wanted.
-        width: Columns wanted.
+        height: Rows of the result.
+        width: Columns of the result.
+
+    Returns:
+        height×width bool.
     """
     above = (attention > ATTENTION_THRESHOLD).astype(np.uint8)
     return cv2.resize(above, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) > 0
 
 
 def blend_weight(region: Mask, lengths: FusionLengths) -> Alpha:
-    """The share of the generated image: the region dilated and blurred, but 1 inside the region.
+    """The weight of the generated image: the region, dilated and blurred, but exactly 1 inside the region.
 
     Args:
         region: H×W bool.
-        lengths: Those of the image's size.
+        lengths: The lengths for the image's size.
 
     Returns:
         H×W float32, [0, 1].
@@ -115,18 +120,21 @@ def fused_change(
     lengths: FusionLengths,
     form: FusionForm = "banded",
 ) -> Change:
-    """What fusion adds to the original.
+    """The change that fusion adds to the original.
 
-    With the difference d = generated − source and its low frequencies L(d), fact 19 reads
+    Let d = generated − source, and L(d) its low frequencies. Fact 19 then reads
     source + weight·d + (1 − weight)·L(d): the original's high frequencies on the generated low ones.
 
     Args:
         source: H×W×3 uint8.
         generated: H×W×3 uint8.
         weight: H×W float32, [0, 1], from ``blend_weight``.
-        lengths: Those of the image's size.
-        form: See ``FusionForm``. With ``banded`` the change is exactly 0 from ``band_px`` beyond the
-            weight on.
+        lengths: The lengths for the image's size.
+        form: See ``FusionForm``. With ``banded`` the change is exactly 0 from ``band_px`` beyond the weight
+            on.
+
+    Returns:
+        H×W×3 float32, grey levels.
     """
     if form == "paper":
         difference = _difference(generated, source)
@@ -149,25 +157,32 @@ def fuse(
     lengths: FusionLengths,
     form: FusionForm = "banded",
 ) -> RgbImage:
-    """The fused image, H×W×3 uint8; arguments as ``fused_change``'s."""
+    """The fused image, H×W×3 uint8. The arguments are those of ``fused_change``."""
     return add_change(source, fused_change(source, generated, weight, lengths, form))
 
 
 def add_change(source: RgbImage, change: Change) -> RgbImage:
-    """The changed image, rounded and clipped: H×W×3 uint8, the original to the bit where change is 0."""
+    """Add a change to an image, round and clip.
+
+    Returns:
+        H×W×3 uint8. Pixels with a change of 0 are exactly the original's.
+    """
     return np.asarray(cv2.add(source, change, dtype=cv2.CV_8U), np.uint8)
 
 
 def low_frequencies(values: NDArray[np.float32], half_base_px: int) -> NDArray[np.float32]:
-    """What an à-trous split leaves as low frequencies, at one go.
+    """The low frequencies that an à-trous decomposition leaves, in one filter.
 
-    Filtering with (1, 2, 1)/4 at spacings 1, 2, 4 … 2^(n−1) along rows and columns is filtering once
-    with a triangle whose half base is 2^n, as ∏(1 + z^(2^j)) = 1 + z + … + z^(2^n − 1). Borders are
-    mirrored, which such filters keep mirrored, so the two agree there too.
+    The decomposition filters with (1, 2, 1)/4 at spacings 1, 2, 4 … 2^(n−1) along rows and columns. This
+    equals one filter with a triangle of half base 2^n, because ∏(1 + z^(2^j)) = 1 + z + … + z^(2^n − 1).
+    Borders are mirrored. These filters preserve the mirror symmetry, so the two agree at borders too.
 
     Args:
         values: H×W or H×W×C float32.
-        half_base_px: 2^n for n levels; any whole number ≥ 1 gives the triangle.
+        half_base_px: 2^n for n levels. Any whole number ≥ 1 gives the triangle.
+
+    Returns:
+        Float32 of the same shape.
     """
     pad = half_base_px - 1
     framed = cv2.copyMakeBorder(values, pad, pad, pad, pad, cv2.BORDER_REFLECT)
@@ -181,10 +196,10 @@ def _difference(generated: RgbImage, source: RgbImage) -> Change:
 
 
 def _banded_change(difference: Change, weight: Alpha, lengths: FusionLengths) -> Change:
-    """The ``banded`` form on one box.
+    """Compute the ``banded`` form on one box.
 
-    The low frequencies are means over what lies outside the weight only: the object that goes would
-    otherwise shine through as a halo of the opposite colour.
+    The low frequencies are means over pixels outside the weight only. Otherwise the removed object would show
+    as a halo of the opposite colour.
     """
     outside = 1 - weight
     share = low_frequencies(outside, lengths.low_px)
@@ -196,7 +211,7 @@ def _banded_change(difference: Change, weight: Alpha, lengths: FusionLengths) ->
 
 
 def _box_about(region: Mask, margin_px: int) -> tuple[slice, slice] | None:
-    """The rows and columns that hold a region with a margin, within the image; None if it is empty."""
+    """Rows and columns of a region with a margin, inside the image. None if the region is empty."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if not len(rows):
         return None

@@ -1,8 +1,8 @@
-"""Mask variants: several candidates an image, each from the mask widened another way.
+"""Make mask variants: one image gives several candidates, each from the mask widened in another way.
 
-RORem dilates the mask before removal (papers.md, fact 8); a skirt towards either side reaches where a
-shadow would fall. The candidate is stored with the TIGHT mask, so that the kept ones teach what the
-variant gave away: that the effect goes too.
+RORem dilates the mask before removal (papers.md, fact 8). A skirt to one side covers where a shadow would
+fall. The candidate is stored with the TIGHT mask. Accepted candidates therefore teach the remover to remove
+the effect without being told where it is.
 """
 
 from typing import Literal
@@ -14,19 +14,20 @@ from data_specs.arrays import Mask
 
 MaskVariant = Literal["tight", "dilated", "left", "right"]
 _DILATION_FRACTION = 20 / 512
-"""RORem's default, 20 px at 512."""
+"""RORem's default: 20 px at 512."""
 
 
 def widen(mask: Mask, variant: MaskVariant) -> Mask:
-    """The mask the remover gets.
+    """The mask that the remover gets for a variant.
 
     Args:
         mask: H×W bool, tight.
-        variant: ``tight``: as it is; ``dilated``: by RORem's share of the side; ``left``, ``right``: dilated,
-            with a skirt about the foot that reaches to that side about as far as the object is tall.
+        variant: ``tight``: unchanged. ``dilated``: by RORem's fraction of the side. ``left``, ``right``:
+            dilated, with a skirt around the foot that reaches to that side about as far as the object is
+            tall.
 
     Returns:
-        H×W bool holding ``mask``.
+        H×W bool that contains ``mask``.
     """
     if variant == "tight":
         return mask
@@ -34,14 +35,14 @@ def widen(mask: Mask, variant: MaskVariant) -> Mask:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     wide = cv2.dilate(mask.astype(np.uint8), kernel)
     if variant != "dilated" and mask.any():
-        _draw_skirt(wide, mask, variant)
+        _draw_side(wide, mask, variant)
     return wide > 0
 
 
-def _draw_skirt(wide: np.ndarray, mask: Mask, variant: MaskVariant) -> None:
+def _draw_side(wide: np.ndarray, mask: Mask, variant: MaskVariant) -> None:
     """Fill the ellipse on the ground where a shadow would lie.
 
-    Its measures hold nine tenths of the shadow for 87 % of the studio's objects (docs/log.md).
+    Its size covers nine tenths of the shadow for 87 % of the synthetic objects (docs/experiments/demo.md).
     """
     rows, columns = np.nonzero(mask)
     tall, broad = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1

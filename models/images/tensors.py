@@ -1,4 +1,4 @@
-"""Images and masks as the networks take them."""
+"""Convert images and masks to tensors for the networks, and back."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,10 @@ def tensor_to_images(tensor: Tensor) -> list[RgbImage]:
 
 
 def indices_by_size(images: Sequence[RgbImage]) -> list[list[int]]:
-    """The places of the images of each size, in order: what may share a tensor."""
+    """Group the indices of images H×W×3 uint8 by size, in order.
+
+    The images of one group fit into one tensor.
+    """
     places: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(images):
         places.setdefault(image.shape, []).append(place)

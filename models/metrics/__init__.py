@@ -1,1 +1,1 @@
-"""The metrics of a removal, one file a family; those with weights read them from a folder."""
+"""Metrics of a removal, one file for each family. Metrics with weights read them from a folder."""

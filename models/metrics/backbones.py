@@ -1,4 +1,4 @@
-"""Feature backbones of metrics: transformers' classes from a local folder, whole or not at all."""
+"""Load feature backbones of metrics: transformers' classes from a local folder, never incomplete."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ Backbone = TypeVar("Backbone", bound=PreTrainedModel)
 
 
 def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = ()) -> Backbone:
-    """A model in evaluation mode, float32, its every weight from the folder's safetensors.
+    """Load a model in evaluation mode, float32, with every weight from the folder's safetensors.
 
     Args:
-        kind: transformers' class; a folder of a larger model that holds it serves too.
-        folder: What ``save_pretrained`` wrote: config.json and safetensors.
-        may_lack: Beginnings of weights' names that the metric does not use.
+        kind: The class of transformers. A folder with a larger model that contains it works too.
+        folder: Written by ``save_pretrained``: config.json and safetensors.
+        may_lack: Prefixes of weight names that the metric does not use.
 
     Raises:
-        ModelError: If the folder does not hold such a model, or not all of it: transformers would fill
-            the gaps with random numbers, and the metric would be faked.
+        ModelError: If the folder does not hold such a model, or not all of it. transformers would fill
+            missing weights with random numbers, and the metric would be false.
     """
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -52,7 +52,7 @@ def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = 
 
 
 def load_preparation(folder: Path) -> Any:
-    """The folder's own image processor, on Pillow (torchvision's resizes otherwise).
+    """Load the folder's image processor, on Pillow. transformers' default would be torchvision's resize.
 
     Raises:
         ModelError: If the folder has no preprocessor_config.json that transformers knows.

@@ -1,4 +1,4 @@
-"""CLIP and DINO similarity: cosine of the embeddings of removal and ground truth."""
+"""Measure CLIP and DINO similarity: the cosine between the embeddings of removal and ground truth."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from data_specs.metric import MetricSpec, RemovedImage
 from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
 
 _DINO_CLASSES = {"dinov2": Dinov2Model, "vit": ViTModel}
-"""By the config's model_type: DINOv2, and the first DINO, which transformers reads as a plain ViT."""
+"""Classes by the config's model_type: DINOv2, and the first DINO, which transformers reads as a plain ViT."""
 
 CLIP = MetricSpec(
     "clip",
@@ -52,10 +52,10 @@ class EmbeddingSimilarity:
 
 
 def clip_similarity(folder: Path) -> EmbeddingSimilarity:
-    """CLIP similarity by the model in a folder; a whole CLIPModel serves too.
+    """CLIP similarity with the model in a folder. A whole CLIPModel works too.
 
     Raises:
-        ModelError: If it cannot be read, or not all of it.
+        ModelError: If the model cannot be read, or is incomplete.
     """
     model, prepare = load_backbone(CLIPVisionModelWithProjection, folder), load_preparation(folder)
 
@@ -67,10 +67,10 @@ def clip_similarity(folder: Path) -> EmbeddingSimilarity:
 
 
 def dino_similarity(folder: Path) -> EmbeddingSimilarity:
-    """DINO similarity by the DINO or DINOv2 in a folder.
+    """DINO similarity with the DINO or DINOv2 model in a folder.
 
     Raises:
-        ModelError: If it is another kind of model, or cannot be read, or not all of it.
+        ModelError: If the model is of another kind, cannot be read, or is incomplete.
     """
     try:
         kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
@@ -78,7 +78,7 @@ def dino_similarity(folder: Path) -> EmbeddingSimilarity:
         raise ModelError(f"{folder}: no config.json that transformers knows") from error
     if kind not in _DINO_CLASSES:
         raise ModelError(f"{folder}: a {kind} where a DINO is wanted ({' or '.join(_DINO_CLASSES)})")
-    # The pooler is no part of DINO: published folders lack it, and the class token needs none.
+    # DINO has no pooler. Published folders lack it, and the class token does not need it.
     model = load_backbone(_DINO_CLASSES[kind], folder, may_lack=["pooler."])
     prepare = load_preparation(folder)
 

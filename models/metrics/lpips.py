@@ -1,8 +1,8 @@
-"""LPIPS on AlexNet's features, its weights from a local file (Zhang et al. 2018, version 0.1).
+"""Measure LPIPS on AlexNet's features, with weights from a local file (Zhang et al. 2018, version 0.1).
 
-torchmetrics and the lpips package take AlexNet from torchvision, which is not needed here otherwise; so its
-five convolutions stand below, with torchvision's names, and ``tests/models`` holds the whole equal to
-torchmetrics' own arithmetic.
+torchmetrics and the lpips package take AlexNet from torchvision, which the project does not need otherwise.
+The five convolutions are therefore defined here, with torchvision's names. ``tests/models`` checks that the
+result equals torchmetrics' own arithmetic.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 class AlexLpips(nn.Module):
-    """The distance itself; ``state_dict`` has torchvision's ``features.N`` and lpips' ``linN.model.1``."""
+    """The distance. ``state_dict`` has torchvision's ``features.N`` and lpips' ``linN.model.1``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,8 @@ class AlexLpips(nn.Module):
         )  # fmt: skip
         for number, channels in enumerate(_CHANNELS):
             head = nn.Module()
-            # lpips keeps a dropout before each weight; it does nothing in use but shifts the weight's name.
+            # lpips has a dropout before each weight. It does nothing at inference, but it shifts the weight's
+            # name.
             head.model = nn.Sequential(nn.Identity(), nn.Conv2d(channels, 1, 1, bias=False))
             self.add_module(f"lin{number}", head)
 
@@ -52,7 +53,7 @@ class AlexLpips(nn.Module):
         return distances
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        """The output of each ReLU."""
+        """Return the output of each ReLU."""
         shift, scale = (torch.tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))
         flow, maps = (images - shift) / scale, []
         for layer in self.features:
@@ -63,12 +64,12 @@ class AlexLpips(nn.Module):
 
 
 def _unit(features: Tensor) -> Tensor:
-    """Unit length over channels at every place."""
+    """Scale to unit length over channels at every position."""
     return features / torch.sqrt(1e-8 + (features**2).sum(dim=1, keepdim=True))
 
 
 class Lpips:
-    """A Metric: perceptual distance of removal and ground truth, 0 = equal."""
+    """A Metric: perceptual distance between removal and ground truth. 0 means equal."""
 
     spec = MetricSpec(
         "lpips",
@@ -81,7 +82,7 @@ class Lpips:
     )
 
     def __init__(self, folder: Path) -> None:
-        """Reads ``lpips_alex.safetensors`` of the folder.
+        """Read ``lpips_alex.safetensors`` from the folder.
 
         Raises:
             ModelError: If it is missing, damaged, or lacks a weight.
@@ -90,7 +91,7 @@ class Lpips:
         self._network = AlexLpips()
         try:
             weights = load_file(path)
-            # AlexNet's classifier may come along in the file; nothing here may be missing from it.
+            # The file may also hold AlexNet's classifier. No weight of this network may be missing.
             wanted = {name: weights[name].float() for name in self._network.state_dict()}
             self._network.load_state_dict(wanted)
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
@@ -100,7 +101,7 @@ class Lpips:
         self.fingerprint = folder_fingerprint(folder)
 
     def measure(self, images: Sequence[RemovedImage]) -> list[float]:
-        """See ``Metric.measure``. Images must be at least 31 px a side."""
+        """See ``Metric.measure``. Each side must be at least 31 px."""
         removals = images_to_tensor([image.removal for image in images])
         truths = images_to_tensor([image.ground_truth for image in images])
         return self._network(removals, truths).tolist()

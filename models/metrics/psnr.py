@@ -1,4 +1,4 @@
-"""PSNR: whole image, inside object and effect, and the background outside them."""
+"""Measure PSNR (whole image, inside object and effect, background) and SSIM."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,11 +12,20 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.metric import MetricSpec, RemovedImage
 
 CEILING_DB = 60.0
-"""dB for images that are equal, since a mean cannot hold infinity."""
+"""Value in dB for equal images. A mean cannot hold infinity."""
 
 
 def psnr(one: RgbImage, other: RgbImage, where: Mask) -> float:
-    """Peak signal-to-noise ratio in dB over ``where``, at most 60; 60 too where ``where`` is empty."""
+    """Peak signal-to-noise ratio in dB over a region.
+
+    Args:
+        one: H×W×3 uint8.
+        other: H×W×3 uint8.
+        where: H×W bool, the region.
+
+    Returns:
+        At most 60. Also 60 if the region is empty.
+    """
     if not where.any():
         return CEILING_DB
     squared = (one[where].astype(np.float32) - other[where].astype(np.float32)) ** 2
@@ -30,11 +39,11 @@ class Psnr:
 
     spec: MetricSpec
     region: Callable[[RemovedImage], Mask]
-    """H×W bool; PSNR of an empty region is undefined."""
+    """H×W bool. The PSNR of an empty region is undefined."""
 
     @property
     def fingerprint(self) -> str:
-        """Its name and ceiling; there are no weights."""
+        """Names the metric and its maximum. There are no weights."""
         return f"{self.spec.name} {CEILING_DB}"
 
     def measure(self, images: Sequence[RemovedImage]) -> list[float]:
@@ -47,7 +56,7 @@ class Psnr:
 
 
 def psnr_metrics() -> list[Psnr]:
-    """The three of the papers' tables (papers.md, facts 9 and 21)."""
+    """The three PSNRs of the papers' tables (papers.md, facts 9 and 21)."""
     whole = f"Removal against ground truth, whole image; equal images count as {CEILING_DB:g} dB."
     inside = "The same inside M_fg: the object and its effects."
     background = "The same outside M_fg, which a removal must leave as it was."
@@ -61,13 +70,13 @@ def psnr_metrics() -> list[Psnr]:
     ]
 
 
-# SSIM: structural similarity of removal and ground truth, by torchmetrics.
+# SSIM by torchmetrics.
 
 
 class Ssim:
-    """A Metric: Wang et al. 2004, Gaussian window 11×11 px of σ 1.5, mean over the three channels.
+    """A Metric: Wang et al. 2004, Gaussian window 11×11 px with σ 1.5, mean over the three channels.
 
-    torchmetrics mirrors the image at its border; the authors' own program leaves 5 px of it out.
+    torchmetrics mirrors the image at its border. The authors' program leaves out 5 px of the border instead.
     """
 
     spec = MetricSpec(
@@ -81,7 +90,7 @@ class Ssim:
     fingerprint = "ssim 11 1.5 255"
 
     def measure(self, images: Sequence[RemovedImage]) -> list[float]:
-        """See ``Metric.measure``. Images must be at least 11 px a side."""
+        """See ``Metric.measure``. Each side must be at least 11 px."""
         similarity = structural_similarity_index_measure(
             _levels([image.removal for image in images]),
             _levels([image.ground_truth for image in images]),
@@ -96,5 +105,5 @@ class Ssim:
 
 
 def _levels(images: Sequence[RgbImage]) -> torch.Tensor:
-    """N images H×W×3 uint8 → N×3×H×W float64, 0 to 255: variances of flat parts cancel in float32."""
+    """N images H×W×3 uint8 → N×3×H×W float64, 0 to 255. In float32, variances of flat parts cancel out."""
     return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).astype(np.float64))

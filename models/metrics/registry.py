@@ -1,4 +1,4 @@
-"""Which metrics can be measured here: those without weights always, the others where theirs are."""
+"""List the metrics that can be measured here: those without weights always, others if their weights exist."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from models.protocols import Metric
 
 
 class MetricConfig(BaseModel):
-    """Where the metrics' weights lie."""
+    """Where the weights of the metrics lie."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class _Family:
 
     folder: str
     holds: str
-    """What belongs there, for people."""
+    """What belongs in the folder, in words for a message."""
     specs: tuple[MetricSpec, ...]
     load: Callable[[Path], Sequence[Metric]]
 
@@ -51,17 +51,17 @@ _FAMILIES = (
 
 
 def all_specs() -> dict[MetricName, MetricSpec]:
-    """Every metric there is, in the order of tables."""
+    """All metrics, in the order of tables."""
     free = [metric.spec for metric in (*psnr_metrics(), Ssim())]
     return {spec.name: spec for spec in [*free, *(spec for family in _FAMILIES for spec in family.specs)]}
 
 
 def available_metrics(config: MetricConfig) -> tuple[list[Metric], list[MetricLeftOut]]:
-    """What can be measured, in the order of tables, and what cannot, with the reason.
+    """The metrics that can be measured, in the order of tables, and those that cannot, with the reason.
 
     Raises:
-        InputError: If the folder named for weights is not there.
-        ModelError: If a metric's folder is there but cannot be used.
+        InputError: If the configured folder of weights does not exist.
+        ModelError: If a metric's folder exists but cannot be used.
     """
     if config.weights is not None and not config.weights.is_dir():
         raise InputError(config.weights, "there is no such folder of metrics' weights")
@@ -78,8 +78,8 @@ def available_metrics(config: MetricConfig) -> tuple[list[Metric], list[MetricLe
 
 def _left_out(family: _Family, spec: MetricSpec, folder: Path | None) -> MetricLeftOut:
     if folder is None:
-        mend = f"name --metric-weights WEIGHTS, with {family.holds} in WEIGHTS/{family.folder}"
-        return MetricLeftOut(title=spec.title, reason="no metrics' weights were named", mend=mend)
+        fix = f"name --metric-weights WEIGHTS, with {family.holds} in WEIGHTS/{family.folder}"
+        return MetricLeftOut(title=spec.title, reason="no metrics' weights were named", fix=fix)
     return MetricLeftOut(
-        title=spec.title, reason=f"{folder} is not there", mend=f"put {family.holds} there (docs/metrics.md)"
+        title=spec.title, reason=f"{folder} is not there", fix=f"put {family.holds} there (docs/metrics.md)"
     )

@@ -1,9 +1,10 @@
-"""ReMOVE and ReMOVE+: does what was painted in look like what lies around it?
+"""Measure ReMOVE and ReMOVE+: whether the filled region looks like its surroundings.
 
-ReMOVE (Chandrasekar et al. 2024, arXiv 2409.00707) needs no ground truth: the mean feature of SAM's image
-encoder inside the mask against the mean outside it, both of the removal. ReMOVE+ (papers.md, fact 21)
-compares the removal's object and effects with the INPUT's background, so that a background painted over
-cannot raise the score. Both on a square about the region, so that inside and outside weigh alike.
+ReMOVE (Chandrasekar et al. 2024, arXiv 2409.00707) needs no ground truth. It compares the mean feature of
+SAM's image encoder inside the mask with the mean outside it, both taken from the removal. ReMOVE+ (papers.md,
+fact 21) compares the removal's object and effects with the INPUT's background. A remover that paints over the
+background therefore cannot raise the score. Both use a square around the region, so that inside and outside
+have similar weight.
 """
 
 import math
@@ -23,11 +24,12 @@ from data_specs.metric import MetricSpec, RemovedImage
 from models.metrics.backbones import folder_fingerprint, load_backbone
 
 _MARGIN_FRACTION = 16 / 512
-"""Border about the region's box, share of the short side: the authors' 16 px at the papers' 512."""
+"""Border around the region's box, as a fraction of the short side: the authors' 16 px at the papers' 512."""
 _INSIDE = 0.5
-"""A feature's cell is inside when the region covers this much of it (NOT PUBLISHED; the rest is outside)."""
+"""A feature cell is inside if the region covers this fraction of it. NOT PUBLISHED. All other cells are
+outside."""
 _MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""What SAM subtracts from and divides its levels by."""
+"""SAM subtracts the mean from its levels and divides by the deviation."""
 
 Encoder = Callable[[Sequence[RgbImage]], Tensor]
 """N square images uint8 of any sizes → N×D×h×w float features."""
@@ -53,7 +55,7 @@ REMOVE_PLUS = MetricSpec(
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A Metric: ReMOVE, -1 to 1; undefined where no cell lies inside the mask, or none outside."""
+    """A Metric: ReMOVE, -1 to 1. Undefined if no cell lies inside the mask, or none outside."""
 
     encode: Encoder
     fingerprint: str
@@ -69,7 +71,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class RemovePlus:
-    """A Metric: ReMOVE+, -1 to 1; undefined where no cell lies inside M_fg, or none outside."""
+    """A Metric: ReMOVE+, -1 to 1. Undefined if no cell lies inside M_fg, or none outside."""
 
     encode: Encoder
     fingerprint: str
@@ -85,7 +87,7 @@ class RemovePlus:
 
 
 def square_box(region: Mask) -> tuple[slice, slice]:
-    """The smallest square about a region and its margin, moved into the image, cut where it is larger.
+    """The smallest square around a region and its margin, moved into the image, and cut if it is larger.
 
     Args:
         region: H×W bool, not empty.
@@ -103,15 +105,15 @@ def square_box(region: Mask) -> tuple[slice, slice]:
 
 
 def region_cosine(inside_of: Tensor, outside_of: Tensor, region: Mask) -> float:
-    """Cosine of the mean feature inside a region and the mean outside it.
+    """Cosine between the mean feature inside a region and the mean feature outside it.
 
     Args:
-        inside_of: D×h×w features whose part inside counts.
-        outside_of: D×h×w features whose part outside counts.
-        region: H×W bool over the same square; a cell is inside when half of it is.
+        inside_of: D×h×w features. Its cells inside the region count.
+        outside_of: D×h×w features. Its cells outside the region count.
+        region: H×W bool over the same square. A cell is inside if half of it is.
 
     Returns:
-        -1 to 1; NaN where no cell is inside, or none outside.
+        -1 to 1. NaN if no cell is inside, or none outside.
     """
     rows, columns = inside_of.shape[1:]
     covered = torch.nn.functional.adaptive_avg_pool2d(
@@ -126,17 +128,17 @@ def region_cosine(inside_of: Tensor, outside_of: Tensor, region: Mask) -> float:
 
 
 def remove_metrics(folder: Path) -> tuple[Remove, RemovePlus]:
-    """Both, on the SAM in a folder (the paper's is ViT-H); a whole SamModel serves.
+    """Both metrics, on the SAM model in a folder (the paper uses ViT-H). A whole SamModel works too.
 
     Raises:
-        ModelError: If it cannot be read, or not all of it.
+        ModelError: If the model cannot be read, or is incomplete.
     """
     model = load_backbone(SamVisionModel, folder)
     size_px = cast(int, model.config.image_size)
 
     @torch.no_grad()
     def encode(images: Sequence[RgbImage]) -> Tensor:
-        # One by one: at full size an image's attention alone takes a gigabyte.
+        # One image at a time: at full size the attention of one image takes a gigabyte.
         return torch.cat([model(pixel_values=_prepared(each, size_px)).last_hidden_state for each in images])
 
     name = folder_fingerprint(folder)
@@ -144,7 +146,7 @@ def remove_metrics(folder: Path) -> tuple[Remove, RemovePlus]:
 
 
 def _prepared(image: RgbImage, size_px: int) -> Tensor:
-    """A square image as SAM takes it: 1×3×size×size float32."""
+    """A square image in SAM's input form: 1×3×size×size float32."""
     resized = cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     scaled = (resized - np.array(_MEAN, np.float32)) / np.array(_DEVIATION, np.float32)
     return torch.from_numpy(scaled.transpose(2, 0, 1)[None])

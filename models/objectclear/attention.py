@@ -1,9 +1,9 @@
-"""The object token's attention maps, and nothing else of the attention (papers.md, facts 17 and 19).
+"""Capture the attention maps of ObjectClear's object token, and nothing else (papers.md, facts 17 and 19).
 
-Attention is softmax(q·Kᵀ)·V. Where V has one more channel, 1 for one token and 0 for the others, that channel
-of the result is the token's column of the softmax. So a layer's queries, keys and values are widened by a
-channel, and its output projection takes it off again: one call of scaled-dot-product attention gives both,
-forwards and backwards, and nothing is computed or kept twice.
+Attention is softmax(q·Kᵀ)·V. Add a channel to V that is 1 for one token and 0 for the others. This channel of
+the result is then the token's column of the softmax. The module therefore widens a layer's queries, keys and
+values by a channel, and its output projection removes the channel again. One call of scaled-dot-product
+attention gives both, forward and backward. Nothing is computed or stored twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,29 +23,30 @@ from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from data_specs.errors import ModelError
 
 Layers = Literal["all", "first"]
-"""``all``: every cross-attention, as the mask loss wants; ``first``: the one that guides the fusion."""
+"""``all``: every cross-attention, as the mask loss needs. ``first``: the one that guides the fusion."""
 
 _NO_FRACTION = -1e4
-"""Of this the softmax makes exactly 0, scaled or not; half precision holds it. Diffusers masks by it."""
+"""The softmax turns this into exactly 0, scaled or not. Half precision can hold it. Diffusers uses it for
+masks."""
 
 
 @contextmanager
 def capture_object_attention(
     unet: UNet2DConditionModel, position: int, layers: Layers = "all"
 ) -> Iterator[dict[str, Tensor]]:
-    """Inside, every forward pass of ``unet`` leaves its object token's maps in the mapping.
+    """Inside the context, every forward pass of ``unet`` writes its object token's maps into the mapping.
 
     Args:
-        unet: Its attention is diffusers' own; that of the captured layers gives way to ``_ObjectAttention``.
-        position: The object token's place in the prompt.
+        unet: Its attention is diffusers' own. ``_ObjectAttention`` replaces it in the captured layers.
+        position: Index of the object token in the prompt.
         layers: Which cross-attentions.
 
     Yields:
-        Layer name → B×heads×h×w float32, 0..1, of the latest pass; the layers in the order down, mid, up.
-        Differentiable where gradients are on.
+        Layer name → B×heads×h×w float32, 0..1, of the latest pass. The layers are in the order down, mid, up.
+        Differentiable if gradients are on.
 
     Raises:
-        ModelError: If the U-Net has no cross-attention, or one that computes otherwise than SDXL's.
+        ModelError: If the U-Net has no cross-attention, or one that does not compute as SDXL's does.
     """
     maps: dict[str, Tensor] = {}
     channels = _Channels(position)
@@ -63,7 +64,7 @@ def capture_object_attention(
 
 
 def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[Transformer2DModel, Attention]]:
-    """Every ``attn2`` by its name, with the transformer it lies in, in the order down, mid, up."""
+    """Every ``attn2`` by name, with the transformer that holds it, in the order down, mid, up."""
     order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
     found: dict[str, tuple[Transformer2DModel, Attention]] = {}
     for name, module in unet.named_modules():
@@ -75,7 +76,7 @@ def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[Transformer2
 
 
 def _plain_processor(name: str, attention: Attention) -> Any:
-    """The layer's processor, where ``_ObjectAttention`` computes the same."""
+    """The layer's processor, if ``_ObjectAttention`` computes the same."""
     found = attention.processor
     if type(found) is not AttnProcessor2_0:
         raise ModelError(
@@ -91,7 +92,7 @@ def _plain_processor(name: str, attention: Attention) -> Any:
 
 
 class _ObjectAttention:
-    """One layer's attention, as diffusers' ``AttnProcessor2_0`` computes it, and the object token's map."""
+    """One layer's attention, as diffusers' ``AttnProcessor2_0`` computes it, plus the object token's map."""
 
     def __init__(self, put: Callable[[Tensor], None], channels: "_Channels") -> None:
         self._put = put
@@ -99,10 +100,10 @@ class _ObjectAttention:
         self._size = (0, 0)
 
     def note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Before the transformer flattens its cells."""
+        """Store the size before the transformer flattens its cells."""
         self._size = (inputs[0].shape[-2], inputs[0].shape[-1])
 
-    @torch.compiler.disable  # compiled for each layer anew, it soon meets the compiler's limit
+    @torch.compiler.disable  # it would compile anew for each layer and soon reach the compiler's limit
     def __call__(
         self,
         attn: Attention,
@@ -110,7 +111,7 @@ class _ObjectAttention:
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """B×N×C cells and B×T×D words → B×N×C; the names are diffusers'."""
+        """B×N×C cells and B×T×D words → B×N×C. The parameter names are diffusers'."""
         to_q, to_k, to_v = (cast(nn.Module, each) for each in (attn.to_q, attn.to_k, attn.to_v))
         projected = to_q(hidden_states), to_k(encoder_hidden_states), to_v(encoder_hidden_states)
         query, key, value = (part.view(*part.shape[:2], attn.heads, -1) for part in projected)
@@ -129,32 +130,32 @@ class _ObjectAttention:
         to_out = cast(nn.ModuleList, attn.to_out)
         output, column = self._output(to_out[0], attended.transpose(1, 2))
         stepping_back = torch._C._current_graph_task_id() != -1
-        if not stepping_back:  # gradient checkpointing comes by again then, and nobody reads that map
+        if not stepping_back:  # gradient checkpointing runs this again, and nobody reads that map
             self._put(column.view(len(column), *self._size, -1).permute(0, 3, 1, 2))
         output = to_out[1](output)
         return output if attn.rescale_output_factor == 1 else output / attn.rescale_output_factor
 
     def _output(self, to_out: nn.Module, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """B×N×H×(d + added) → B×N×C, and the column, B×N×H float32."""
+        """B×N×H×(d + added) → B×N×C, and the object token's column, B×N×H float32."""
         if type(to_out) is nn.Linear and "forward" not in vars(to_out):
             weight, bias, kind = to_out.weight, to_out.bias, attended.device.type
-            # As autocast has a Linear take them; "meta" has none.
+            # Autocast would cast the inputs of a Linear in the same way. "meta" has no autocast.
             if is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 lower = torch.get_autocast_dtype(kind)
                 attended, weight = attended.to(lower), weight.to(lower)
                 bias = None if bias is None else bias.to(lower)
             zeros = self._channels.filled(weight, torch.Size((len(weight), attended.shape[2])), 0)
             return cast(Any, _Output.apply(attended, weight, bias, zeros))
-        # A LoRA's, for one: it alone knows what it computes.
+        # For example a LoRA layer: only the layer itself knows what it computes.
         own = attended.shape[-1] - _added_channels(attended)
         return to_out(attended[..., :own].flatten(-2)), attended[..., own].to(torch.float32, copy=True)
 
 
 class _Channels:
-    """What goes into the added channels, made once for each shape: small calls cost more than they compute.
+    """Contents of the added channels, made once for each shape: small calls cost more than they compute.
 
-    A query's is 1, so that what a key has there is added to its score: far below for padding, which so has no
-    share in the softmax.
+    A query's added channel is 1. The key's added value is therefore added to its score. For padding it is far
+    below zero, so padding gets no weight in the softmax.
     """
 
     def __init__(self, position: int) -> None:
@@ -163,18 +164,24 @@ class _Channels:
         self._of_words: dict[object, tuple[Tensor, Tensor]] = {}
 
     def filled(self, like: Tensor, shape: torch.Size, value: int) -> Tensor:
-        """Shape×added, all of this value."""
+        """A tensor of the shape plus the added channels, filled with one value."""
         made_for = (value, shape, like.dtype, like.device)
         if made_for not in self._filled:
             self._filled[made_for] = like.new_full((*shape, _added_channels(like)), value)
         return self._filled[made_for]
 
     def with_keys(self, key: Tensor) -> Tensor:
-        """B×T×H×d → B×(T + added)×H×(d + added): beside words 0, and far below beside padding."""
+        """B×T×H×d → B×(T + added)×H×(d + added).
+
+        The added channel is 0 for words and far below zero for padding.
+        """
         return self._with("keys", key, object_token=0, padding=_NO_FRACTION)
 
     def with_values(self, value: Tensor) -> Tensor:
-        """B×T×H×d → B×(T + added)×H×(d + added): beside the object token 1, and 0 beside the others."""
+        """B×T×H×d → B×(T + added)×H×(d + added).
+
+        The added channel is 1 for the object token and 0 for the others.
+        """
         return self._with("values", value, object_token=1, padding=0)
 
     def _with(self, kind: str, words: Tensor, object_token: float, padding: float) -> Tensor:
@@ -194,10 +201,10 @@ class _Channels:
 
 
 class _Output(Function):
-    """``to_out`` of what was attended by wider heads, and the column in it.
+    """Apply ``to_out`` to the result of the widened heads, and return the added column too.
 
-    The weight is widened by zeros in the place of narrowing the activations: these are kept once for both
-    backward passes, attention's and this one. The column's gradient has its place in theirs.
+    The weight is widened by zeros instead of narrowing the activations. The activations are then stored once
+    for both backward passes, attention's and this one. The column's gradient has its own channel in theirs.
     """
 
     @staticmethod
@@ -207,17 +214,17 @@ class _Output(Function):
         """B×N×H×(d + added), C×(H·d), C, C×H×added → B×N×C and B×N×H float32."""
         ctx.save_for_backward(attended, weight, zeros)
         output = linear(attended.flatten(2), _widened(weight, zeros), bias)
-        # A copy: a view would keep all that was attended to.
+        # A copy: a view would keep the whole attention result in memory.
         return output, attended[..., -zeros.shape[-1]].to(torch.float32, copy=True)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of the first three."""
+        """The gradients of the first three inputs."""
         (attended, weight, zeros), (output, column) = ctx.saved_tensors, grad_outputs
         rows, of_weight = output.flatten(0, 1), None
         whole = (rows @ _widened(weight, zeros)).view(attended.shape)
         whole[..., -zeros.shape[-1]].add_(column)
-        if ctx.needs_input_grad[1]:  # this way round, because CPUs are slower at products of odd width
+        if ctx.needs_input_grad[1]:  # in this order, because CPUs are slower at products of odd width
             by_head = (attended.flatten(2).flatten(0, 1).t() @ rows).view(*attended.shape[2:], -1)
             of_weight = by_head[:, : -zeros.shape[-1]].permute(2, 0, 1).reshape(weight.shape)
         return whole, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None, None
@@ -229,10 +236,13 @@ def _widened(weight: Tensor, zeros: Tensor) -> Tensor:
 
 
 def _added_words(words: Tensor) -> int:
-    """Words that B×T×… is filled up by: CPU kernels take sixteen at a time, and up to twice as long else."""
+    """Number of words to add to B×T×….
+
+    CPU kernels work on sixteen words at a time and are up to twice as slow else.
+    """
     return -words.shape[1] % 16 if words.device.type == "cpu" else 0
 
 
 def _added_channels(tensor: Tensor) -> int:
-    """Channels a head is widened by: fused kernels of GPUs want heads in eights, a CPU does not."""
+    """Number of channels to add to a head. Fused GPU kernels need multiples of eight, a CPU does not."""
     return 1 if tensor.device.type == "cpu" else 8

@@ -1,7 +1,8 @@
-"""ObjectClear's network: SDXL-inpainting that sees the whole image, and a prompt that shows the object.
+"""Build, read and save ObjectClear's network: SDXL-inpainting with the whole image and an object prompt.
 
 A folder holds ``unet/``, ``vae/``, ``scheduler/``, ``image_encoder/`` and ``object_token/`` in diffusers'
-layout and ``prompt.safetensors``, the cached embedding of the constant prompt (papers.md, fact 16).
+layout. It also holds ``prompt.safetensors``, the cached embedding of the constant prompt (papers.md, fact
+16).
 """
 
 import copy
@@ -26,23 +27,23 @@ from data_specs.errors import ModelError
 from models.diffusion.inpainting import InpaintingNetwork, Prompt, fingerprint_of
 from models.diffusion.tiny_vae import PatchCodec
 
-# The object token: the MLP that makes a word of the prompt from an object's image embedding (fact 16).
+# The object token (fact 16).
 
 
 class ObjectTokenMLP(ModelMixin, ConfigMixin):
-    """B×E image embeddings → B×D tokens, as the U-Net's cross-attention reads them.
+    """B×E image embeddings → B×D tokens for the U-Net's cross-attention.
 
-    An MLP E → D → D, a residual MLP at D, and a last LayerNorm; each MLP begins with a LayerNorm and has
-    one GELU. The paper's sizes: E = 768, D = 2048.
+    The model is an MLP E → D → D, a residual MLP at D, and a final LayerNorm. Each MLP begins with a
+    LayerNorm and has one GELU. The paper's sizes are E = 768 and D = 2048.
     """
 
     @register_to_config
     def __init__(self, embedding_dim: int = 768, token_dim: int = 2048) -> None:
-        """Build it untrained.
+        """Build the model, untrained.
 
         Args:
-            embedding_dim: E, of the image encoder's projection.
-            token_dim: D, of the text encoders' tokens.
+            embedding_dim: E, the size of the image encoder's projection.
+            token_dim: D, the size of the text encoders' tokens.
         """
         super().__init__()
         self.project = _mlp(embedding_dim, token_dim)
@@ -63,20 +64,23 @@ PROMPT = "remove the instance of object"
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_SPREAD = (0.26862954, 0.26130258, 0.27577711)
 _ENCODER_SETTINGS = ("image_size", "patch_size", "num_attention_heads", "hidden_act", "layer_norm_eps")
-"""What the image encoder's weights do not tell by their shapes."""
+"""Settings of the image encoder that the shapes of its weights do not show."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectPrompt(Prompt):
-    """``PROMPT`` as SDXL's U-Net takes it; the word at ``object_position`` gives way to the object."""
+    """``PROMPT`` in the form that SDXL's U-Net takes.
+
+    The object token replaces the word at ``object_position``.
+    """
 
     object_position: int = 5
-    """The start token is number 0, so this is "object"."""
+    """The start token has index 0, so index 5 is "object"."""
 
 
 @dataclass(slots=True)
 class ObjectClearNetwork:
-    """All that ObjectClear's remover is made of. U-Net and object token are trained, the rest is frozen."""
+    """All parts of ObjectClear's remover. The U-Net and the object token are trained, the rest is frozen."""
 
     unet: UNet2DConditionModel
     vae: Any
@@ -87,7 +91,7 @@ class ObjectClearNetwork:
     object_token: ObjectTokenMLP
 
     def to(self, device: torch.device | str) -> Self:
-        """All of it, moved to a device."""
+        """Move all parts to a device. Returns the network."""
         for part in (self.unet, self.vae, self.image_encoder, self.object_token):
             part.to(cast(Any, device))
         self.prompt = self.prompt.to(device)
@@ -97,19 +101,22 @@ class ObjectClearNetwork:
         """Write ``folder`` in diffusers' layout, safetensors only."""
         for name in ("unet", "vae", "object_token"):
             part = getattr(self, name)
-            part.register_to_config(_name_or_path="")  # the folder it came from is nobody's business
+            part.register_to_config(_name_or_path="")  # do not store the source folder's path
             part.save_pretrained(folder / name, safe_serialization=True)
         self.image_encoder.save_pretrained(folder / "image_encoder")
         self.scheduler.save_pretrained(folder / "scheduler")
         save_file({"hidden": self.prompt.hidden, "pooled": self.prompt.pooled}, folder / "prompt.safetensors")
 
     def save_small(self, folder: Path) -> None:
-        """``save`` in half precision, for a network that is shipped and fine-tuned, not resumed."""
+        """Write like ``save``, but in half precision.
+
+        For a network that is shipped and fine-tuned, not resumed.
+        """
         names = ("unet", "object_token", "image_encoder")
         replace(self, **{name: copy.deepcopy(getattr(self, name)).half() for name in names}).save(folder)
 
     def fingerprint(self) -> str:
-        """20 hexadecimal digits naming the weights, the prompt and the settings, wherever they lie."""
+        """20 hexadecimal digits that name weights, prompt and settings. The folder has no influence."""
         tensors = {"prompt.hidden": self.prompt.hidden, "prompt.pooled": self.prompt.pooled}
         for part in ("unet", "vae", "object_token", "image_encoder"):
             weights = getattr(self, part).state_dict()
@@ -132,8 +139,8 @@ class ObjectClearNetwork:
             mask: B×1×H×W float, 0 or 1.
 
         Returns:
-            B×T×D tokens, the object's in its place; and the pooled text with SDXL's size ids, (original size,
-            crop corner, target size), each (height, width).
+            B×T×D tokens with the object token at its position, and a dict with the pooled text and SDXL's
+            size ids. The ids are (original size, crop corner, target size), each as (height, width).
         """
         token = self.object_token(embed_object(self.image_encoder, source, mask))
         hidden = self.prompt.hidden.expand(len(source), -1, -1).clone()
@@ -149,10 +156,10 @@ class ObjectClearNetwork:
 
 @torch.no_grad()
 def embed_object(encoder: CLIPVisionModelWithProjection, source: Tensor, mask: Tensor) -> Tensor:
-    """The frozen encoder's view of mask × source, resized and normalised as CLIP's images are.
+    """Embed mask × source with the frozen encoder, resized and normalised like CLIP's images.
 
     Args:
-        encoder: CLIP's image side, any size.
+        encoder: CLIP's image encoder, any size.
         source: B×3×H×W float, [-1, 1].
         mask: B×1×H×W float, 0 or 1.
 
@@ -163,7 +170,10 @@ def embed_object(encoder: CLIPVisionModelWithProjection, source: Tensor, mask: T
 
 
 def object_view(encoder: CLIPVisionModelWithProjection, source: Tensor, mask: Tensor) -> Tensor:
-    """B×3×S×S, as ``embed_object`` shows it to the encoder; black off the object before normalising."""
+    """B×3×S×S, the input of the encoder in ``embed_object``.
+
+    Black outside the object before normalisation.
+    """
     side = cast(int, encoder.config.image_size)
     cut = torch.nn.functional.interpolate(
         (source / 2 + 0.5) * mask, (side, side), mode="bicubic", antialias=True, align_corners=False
@@ -176,9 +186,9 @@ def load_object_clear(folder: Path) -> ObjectClearNetwork:
     """Read a folder that ``save`` wrote.
 
     Raises:
-        ModelError: If a part is missing or damaged; the sentence names the folder.
+        ModelError: If a part is missing or damaged. The message names the folder.
     """
-    transformers_logging.disable_progress_bar()  # a bar for a few MB, on a terminal that is not its own
+    transformers_logging.disable_progress_bar()  # no progress bar for a few MB
     try:
         prompt = load_file(folder / "prompt.safetensors")
         kind = json.loads((folder / "vae" / "config.json").read_text())["_class_name"]
@@ -206,14 +216,14 @@ def load_object_clear(folder: Path) -> ObjectClearNetwork:
         raise ModelError(f"{folder}: not a usable ObjectClear network ({error})") from error
 
 
-# ObjectClear's network in its two sizes: tiny on the shipped base, full as SDXL-inpainting was published.
+# The two sizes: tiny on the shipped base, full as SDXL-inpainting was published.
 
 _TINY_TOKENS = 7
-"""Start, the prompt's five words, end: as CLIP's tokenizer cuts it, without the padding to 77."""
+"""Start, the prompt's five words and end, as CLIP's tokenizer cuts it, without the padding to 77."""
 
 
 def build_tiny_image_encoder(seed: int) -> CLIPVisionModelWithProjection:
-    """CLIP's image side in small, untrained: 64 px, patches of 8 px, 0.2 M parameters, 32 numbers out."""
+    """Build a small CLIP image encoder, untrained: 64 px, patches of 8 px, 0.2 M parameters, 32 outputs."""
     config = CLIPVisionConfig(
         image_size=64,
         patch_size=8,
@@ -231,15 +241,15 @@ def build_tiny_image_encoder(seed: int) -> CLIPVisionModelWithProjection:
 def build_tiny_object_clear(
     base: InpaintingNetwork, image_encoder: CLIPVisionModelWithProjection, seed: int
 ) -> ObjectClearNetwork:
-    """The tiny network, which begins as the base and attends at both levels.
+    """Build the tiny network. It starts as the base and attends at both levels.
 
-    The base attends at 8×8 cells only, too coarse for a map of the object: the finer level gets attention
-    of its own, whose last layer is zero, so that the U-Net still answers as the base does.
+    The base attends at 8×8 cells only, which is too coarse for a map of the object. The finer level gets its
+    own attention. Its last layer is zero, so the U-Net still gives the base's output.
 
     Args:
-        base: Its weights, codec, schedule and prompt; left as it is.
-        image_encoder: Trained before; frozen here.
-        seed: Of the new weights.
+        base: Its weights, codec, schedule and prompt are used. It is not changed.
+        image_encoder: Already trained. It is frozen here.
+        seed: Seed of the new weights.
     """
     settings = {
         **base.unet.config,
@@ -267,10 +277,10 @@ def build_tiny_object_clear(
 
 
 def build_full_object_clear(device: str = "meta") -> ObjectClearNetwork:
-    """The paper's sizes, untrained: SDXL-inpainting-0.1 and CLIP ViT-L/14 by their published configs.
+    """Build the paper's sizes, untrained: SDXL-inpainting-0.1 and CLIP ViT-L/14 by their published configs.
 
     Args:
-        device: "meta" takes no memory; any other takes about 12 GB.
+        device: "meta" takes no memory, any other device about 12 GB.
     """
     with torch.device(device):
         return ObjectClearNetwork(

@@ -1,4 +1,4 @@
-"""ObjectClear as a diffusers pipeline: images of any size in, the object and its effect removed."""
+"""Run ObjectClear as a diffusers pipeline: remove an object and its effect from images of any size."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -33,13 +33,11 @@ from models.objectclear.pipeline_io import (
 )
 from models.rorem.any_size import fused_at_full_size, short_side_of
 
-# ObjectClear's sampling loop: from noise to a clean latent, and where the object token was attended to.
-#
-# The loop of diffusers' SDXL inpainting with the full image in place of the masked one
+# The sampling loop: diffusers' SDXL inpainting, with the full image in place of the masked one
 # (papers.md, fact 16).
 
 OnStep = Callable[[int, Tensor, Tensor], Tensor]
-"""Told of (step number, timestep, latents) after each step; gives the latents to go on with."""
+"""Called with (step number, timestep, latents) after each step. Returns the latents to continue with."""
 
 
 @torch.no_grad()
@@ -55,21 +53,21 @@ def denoise(
     """Remove one object from each image of a batch.
 
     Args:
-        network: Its schedule is set to the steps.
+        network: Its schedule is set to the number of steps.
         source: B×3×H×W float, [-1, 1].
         mask: B×1×H×W float, 0 or 1.
         noise: B×k×h×w float, the first latents.
         steps: Denoising steps.
-        guidance_scale: At 1 and below no unconditional pass is run. That pass has zeros for the prompt, as
-            SDXL has them for an empty one.
+        guidance_scale: At 1 and below there is no unconditional pass. That pass uses zeros as its prompt, as
+            SDXL does for an empty one.
         on_step: See ``OnStep``.
 
     Returns:
-        The removals B×3×H×W float, [-1, 1] before clipping; and the object token's attention in the first
-        layer that has it, at the last step and of the conditional half (fact 19): B×heads×h×w.
+        The removals B×3×H×W float, [-1, 1] before clipping, and the object token's attention B×heads×h×w. The
+        attention is that of the first layer that has it, at the last step, in the conditional half (fact 19).
     """
     unet, scale = network.unet, network.vae.config["scaling_factor"]
-    # diffusers' schedulers take tensors for timesteps; their annotations say int.
+    # diffusers' schedulers take tensors for timesteps, but their annotations say int.
     scheduler = cast(Any, network.scheduler)
     unet.eval()
     is_guided = guidance_scale > 1
@@ -108,7 +106,7 @@ def _next(scheduler: Any, predicted: Tensor, step: Tensor, latents: Tensor) -> T
 def _conditioned(
     network: ObjectClearNetwork, source: Tensor, mask: Tensor, is_guided: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The conditioning; under guidance, the unconditional half before it."""
+    """The conditioning. With guidance, the unconditional half comes first."""
     hidden, added = network.condition(source, mask)
     if not is_guided:
         return hidden, added
@@ -126,7 +124,7 @@ class ObjectClearPipeline(DiffusionPipeline):
     """Removes objects with their effects (papers.md, facts 16, 19 and 20).
 
     ``from_pretrained`` reads what ``save_pretrained`` or ``ObjectClearNetwork.save`` wrote. The defaults of
-    guidance and steps lie in ``model_index.json``; fact 20's where there is none.
+    guidance and steps come from ``model_index.json``. Without that file they are fact 20's.
     """
 
     model_cpu_offload_seq = "image_encoder->object_token->unet->vae"
@@ -156,19 +154,20 @@ class ObjectClearPipeline(DiffusionPipeline):
 
     @classmethod
     def of_network(cls, network: ObjectClearNetwork, **settings: Any) -> Self:
-        """A pipeline of a network's own parts; settings as the constructor's."""
+        """Make a pipeline from a network's own parts. The settings are those of the constructor."""
         return cls(**{part: getattr(network, part) for part in _PARTS}, **settings)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
-        """Read a folder: safetensors only, and never from a hub.
+        """Read a folder, with safetensors only. Never downloads from a hub.
 
         Args:
             pretrained_model_name_or_path: The folder.
-            kwargs: ``torch_dtype`` is known; without it the networks are float32.
+            kwargs: ``torch_dtype`` is supported. Without it the networks are float32.
 
         Raises:
-            ModelError: If a part is missing or damaged; the sentence names the folder.
+            ModelError: If a part is missing or damaged. The message names the folder.
+            TypeError: If another keyword is given.
         """
         folder = Path(pretrained_model_name_or_path)
         dtype = kwargs.pop("torch_dtype", None)
@@ -178,7 +177,11 @@ class ObjectClearPipeline(DiffusionPipeline):
         return pipeline if dtype is None else pipeline.to(dtype)
 
     def save_pretrained(self, save_directory: Any, *unknown: Any, **options: Any) -> None:
-        """Write a folder in diffusers' layout, safetensors only; there are no further options."""
+        """Write a folder in diffusers' layout, with safetensors only.
+
+        Raises:
+            TypeError: If anything besides the folder is given.
+        """
         if unknown or options:
             raise TypeError("save_pretrained takes a folder and nothing else; it writes safetensors only")
         self.network.save(Path(save_directory))
@@ -191,7 +194,7 @@ class ObjectClearPipeline(DiffusionPipeline):
 
     @property
     def short_side_px(self) -> int:
-        """The short side at which it works."""
+        """The short side at which the network works."""
         return short_side_of(self.unet, self.vae)
 
     @torch.no_grad()
@@ -215,24 +218,29 @@ class ObjectClearPipeline(DiffusionPipeline):
 
         Args:
             image: An image or a batch: PIL, numpy H×W×3 (uint8, or float [0, 1]), tensors 3×H×W [0, 1].
-            mask_image: As many masks of the images' sizes, above half = remove.
-            height: Rows at which the whole image is shown to the network, with ``width``; without them it
-                is shown the object's neighbourhood. The result has the image's own size either way.
+            mask_image: One mask for each image, of the image's size. Above half = remove.
+            height: Rows at which the network sees the whole image, together with ``width``. Without both it
+                sees the object's neighbourhood. In both cases the result has the image's own size.
             width: Columns, as ``height``.
-            num_inference_steps: Default: the configured (20 in fact 20).
-            guidance_scale: Default: the configured (2.5); at 1 and below no unconditional pass is run.
+            num_inference_steps: Default: the configured value (20 in fact 20).
+            guidance_scale: Default: the configured value (2.5). At 1 and below there is no unconditional
+                pass.
             generator: Of the noise: one for all images in turn, or one for each.
-            output_type: ``pil``, ``np`` (B×H×W×3 float [0, 1]), ``pt`` (B×3×H×W float [0, 1]) or ``uint8``
-                (a list of H×W×3, as the rest of the project speaks).
-            return_dict: False gives the tuple (images, attention).
-            callback_on_step_end: Called as diffusers does, with (pipeline, step, timestep, tensors).
-                Images shown at different sizes are denoised, and called for, one size after the other.
-            callback_on_step_end_tensor_inputs: Which tensors it gets: ``latents``.
-            attention_guided_fusion: False: the generated image as it is, wherever the network looked.
-            fusion_form: ``banded`` leaves all but a band about the change to the bit; ``paper`` is fact 19's.
+            output_type: ``pil``, ``np`` (B×H×W×3 float [0, 1]), ``pt`` (B×3×H×W float [0, 1]) or ``uint8`` (a
+                list of H×W×3, as in the rest of the project).
+            return_dict: False returns the tuple (images, attention).
+            callback_on_step_end: Called as diffusers does, with (pipeline, step, timestep, tensors). Images
+                at different work sizes are denoised one size after the other, with calls for each.
+            callback_on_step_end_tensor_inputs: Which tensors the callback gets: ``latents``.
+            attention_guided_fusion: False: the generated image as it is, wherever the network attended.
+            fusion_form: ``banded`` keeps everything except a band around the change exactly. ``paper`` is
+                fact 19's.
+
+        Returns:
+            The output, or the tuple (images, attention).
 
         Raises:
-            InputError: If the input is of no known kind, sizes differ, or a mask is empty.
+            InputError: If an input is of an unknown kind, sizes differ, or a mask is empty.
         """
         on_step = self._on_step(callback_on_step_end, callback_on_step_end_tensor_inputs)
         steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
@@ -246,7 +254,7 @@ class ObjectClearPipeline(DiffusionPipeline):
             for one, input_image, attended in zip(group, generated, maps, strict=True):
                 region = np.ones_like(one.mask)
                 if attention_guided_fusion:
-                    # What the user marked is taken too, whether the network attended to it or not.
+                    # The user's mask is included, whether the network attended to it or not.
                     region = one.mask | attended_region(attended, *one.mask.shape)
                 source, mask = input_images[one.index], masks[one.index]
                 removals[one.index] = fused_at_full_size(
@@ -258,7 +266,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         return ObjectClearOutput(images=images, attention=attention) if return_dict else (images, attention)
 
     def _on_step(self, callback: StepCallback | None, inputs: Sequence[str]) -> OnStep:
-        """The user's callback as the sampling loop calls it."""
+        """Wrap the user's callback for the sampling loop."""
         if isinstance(callback, (PipelineCallback, MultiPipelineCallbacks)):
             inputs = callback.tensor_inputs
         unknown = set(inputs) - set(self._callback_tensor_inputs)
@@ -295,7 +303,10 @@ class ObjectClearPipeline(DiffusionPipeline):
     def _generate(
         self, group: Sequence[ShownImage], steps: int, guidance_scale: float, on_step: OnStep
     ) -> tuple[list[RgbImage], list[Alpha]]:
-        """What the network makes of images of one size, and where it attended (h×w, its own range)."""
+        """Generate images of one size.
+
+        Returns the images and their attention (h×w, scaled to its own range).
+        """
         noise = torch.cat([one.noise for one in group])
         source = images_to_tensor([one.image for one in group]).to(noise)
         mask = masks_to_tensor([one.mask for one in group]).to(noise)
@@ -312,7 +323,7 @@ class ObjectClearPipeline(DiffusionPipeline):
 
 
 def _settings_in(folder: Path) -> dict[str, Any]:
-    """The settings a folder's ``model_index.json`` names."""
+    """The settings in a folder's ``model_index.json``."""
     path = folder / DiffusionPipeline.config_name
     try:
         index = json.loads(path.read_text()) if path.exists() else {}

@@ -1,4 +1,4 @@
-"""What a diffusers pipeline is given and gives back: PIL, numpy or torch, and our arrays between."""
+"""Convert a pipeline's inputs and outputs between PIL, numpy or torch and the project's arrays."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ from data_specs.errors import InputError
 from models.images.window import WorkWindow, show_image, show_mask
 
 ImageInput: TypeAlias = Image.Image | NDArray[Any] | Tensor | Sequence[Any]
-"""One image or a batch of them; a sequence holds images of one kind."""
+"""One image or a batch of images. A sequence holds images of one kind."""
 MaskInput: TypeAlias = ImageInput
 OutputType = Literal["pil", "np", "pt", "uint8"]
 
 
 @dataclass
 class ObjectClearOutput(BaseOutput):
-    """What the pipeline returns."""
+    """The result of the pipeline."""
 
     images: Any
-    """As the call's ``output_type`` says, at the images' own sizes."""
+    """In the form of the call's ``output_type``, at the images' own sizes."""
     attention: list[Alpha]
-    """Of each image, H×W float32, [0, 1]: the object token's; 0 where the network did not look."""
+    """For each image H×W float32, [0, 1]: the object token's attention. 0 where the network did not look."""
 
 
 def as_images(given: ImageInput) -> list[RgbImage]:
-    """Images as H×W×3 uint8.
+    """Convert images to H×W×3 uint8.
 
     Args:
         given: PIL (RGB or grey), numpy H×W×3 or B×H×W×3 (uint8, or float [0, 1]), tensors 3×H×W or B×3×H×W
-            [0, 1], or a sequence of such.
+            [0, 1], or a sequence of these.
 
     Raises:
         InputError: If an image is none of these.
@@ -46,14 +46,14 @@ def as_images(given: ImageInput) -> list[RgbImage]:
 
 
 def as_masks(given: MaskInput, images: Sequence[RgbImage]) -> list[Mask]:
-    """One mask an image, H×W bool, True above half.
+    """Convert masks to H×W bool, one for each image, True above half.
 
     Args:
-        given: As ``as_images`` takes them; bool, H×W, and one channel in place of three pass too.
+        given: As for ``as_images``. Bool, H×W, and one channel in place of three are accepted too.
         images: H×W×3 uint8.
 
     Raises:
-        InputError: If their number or a size differs from the images', or a mask is empty.
+        InputError: If the number or a size differs from the images', or a mask is empty.
     """
     masks = [_levels(each, "mask_image", 1) > 127 for each in _one_by_one(given, 1)]
     if len(masks) != len(images):
@@ -67,12 +67,12 @@ def as_masks(given: MaskInput, images: Sequence[RgbImage]) -> list[Mask]:
 
 
 def as_output(images: Sequence[RgbImage], kind: OutputType) -> Any:
-    """Images H×W×3 uint8 as the user wants them.
+    """Convert images H×W×3 uint8 to the requested form.
 
     Args:
-        images: N of them.
-        kind: ``pil`` or ``uint8``: a list of images; ``np``: N×H×W×3 float [0, 1]; ``pt``: N×3×H×W
-            float [0, 1]; a list of such where sizes differ.
+        images: N images.
+        kind: ``pil`` or ``uint8``: a list of images. ``np``: N×H×W×3 float [0, 1]. ``pt``: N×3×H×W float
+            [0, 1]. If sizes differ, ``np`` and ``pt`` give a list.
 
     Raises:
         InputError: If the kind is unknown.
@@ -91,7 +91,7 @@ def as_output(images: Sequence[RgbImage], kind: OutputType) -> Any:
 
 
 def _one_by_one(given: Any, channels: int) -> list[Any]:
-    """The images of a batch, each still as it was given."""
+    """Split a batch into its images, not yet converted."""
     if isinstance(given, Image.Image):
         return [given]
     if isinstance(given, (np.ndarray, Tensor)):
@@ -128,10 +128,10 @@ def _levels(image: Any, name: str, channels: int) -> NDArray[np.uint8]:
     return np.round(array.astype(np.float32) * 255).astype(np.uint8)
 
 
-# Images as a latent network sees them: window, work size and first noise, those of one size together.
+# Images as a latent network sees them: window, work size and first noise, grouped by size.
 
 Generators = Generator | list[Generator] | None
-"""Of the noise, as diffusers takes them: one for all images in turn, one for each, or torch's own."""
+"""Generators of the noise, as in diffusers: one for all images in turn, one for each, or torch's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class ShownImage:
     """One image as the network sees it."""
 
     index: int
-    """Its place in the batch it came from."""
+    """Its index in the batch that it came from."""
     window: WorkWindow
     image: RgbImage
     """h×w×3 uint8, at work size."""
@@ -151,11 +151,11 @@ class ShownImage:
 
 @dataclass(frozen=True, slots=True)
 class LatentSpace:
-    """What the noise must look like."""
+    """The properties of the latents that decide the shape of the noise."""
 
     channels: int
     factor: int
-    """Pixels a latent cell is wide."""
+    """Width of a latent cell in pixels."""
     device: torch.device
     dtype: torch.dtype
 
@@ -167,17 +167,17 @@ def show_images(
     space: LatentSpace,
     generator: Generators,
 ) -> list[list[ShownImage]]:
-    """Groups of one work size; the noise is drawn in the images' order all the same.
+    """Prepare images for the network, in groups of one work size. The noise is drawn in the images' order.
 
     Args:
         images: N of H×W×3 uint8.
         masks: N of H×W bool.
         window_of: Chooses an image's window by its mask.
-        space: Of the latents.
+        space: Properties of the latents.
         generator: See ``Generators``.
 
     Raises:
-        InputError: If there are more or fewer generators than images.
+        InputError: If the number of generators differs from the number of images.
     """
     if isinstance(generator, list) and len(generator) != len(images):
         raise InputError("generator", f"{len(generator)} generators for {len(images)} images")

@@ -1,4 +1,4 @@
-"""ObjectClear's pipeline as the flows ask for a remover."""
+"""Use ObjectClear's pipeline as a remover in the flows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ class ObjectClearRemover:
 
     pipeline: ObjectClearPipeline
     steps: int | None = None
-    """None: the pipeline's own."""
+    """None: the pipeline's own number."""
     batch_size: int = 32
-    """Images a forward pass."""
+    """Images in one forward pass."""
     _hash: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -27,7 +27,7 @@ class ObjectClearRemover:
 
     @property
     def model_hash(self) -> str:
-        """Of weights, steps and guidance; taken once, so train first."""
+        """Names weights, steps and guidance. Computed once, so train before you ask for it."""
         if not self._hash:
             steps = self.steps or self.pipeline.config["num_inference_steps"]
             sampling = f"{steps} {self.pipeline.config['guidance_scale']}"
@@ -37,7 +37,7 @@ class ObjectClearRemover:
     def remove(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
-        """See ``RemovalModel.remove``; the images may differ in size."""
+        """See ``RemovalModel.remove``. The images may differ in size."""
         removals: list[RgbImage] = []
         for start in range(0, len(sources), self.batch_size):
             part = slice(start, start + self.batch_size)

@@ -1,1 +1,1 @@
-"""Perception: what finds objects and cuts their masks, one back end a file, each behind its Protocol."""
+"""Perception: models that find objects, cut masks and read the ground, one back end in each file."""

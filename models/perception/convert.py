@@ -15,10 +15,10 @@ def convert(kind: PickleKind, file: Path, folder: Path) -> None:
     Args:
         kind: "sam" or "yolo".
         file: sam_vit_*.pth or yolo11*.pt, as published.
-        folder: Made if need be.
+        folder: Created if it does not exist.
 
     Raises:
-        InputError: If the file holds anything but such weights.
+        InputError: If the file holds anything but these weights.
     """
     weights = read_published(kind, file)
     folder.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def convert(kind: PickleKind, file: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Converts; a file that is no such pickle ends in a sentence."""
+    """Convert the file. A file that is not such a pickle ends with an error of one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m models.perception.convert",
         description="Convert published weights to safetensors, once. The pickle runs no code: it is read in "

@@ -1,4 +1,4 @@
-"""Depth Anything: how far each pixel is, in metres, by transformers' own classes (papers.md fact 14)."""
+"""Estimate each pixel's depth in metres with Depth Anything in transformers' classes (papers.md, fact 14)."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -17,15 +17,15 @@ from models.metrics.backbones import folder_fingerprint, load_backbone, load_pre
 from models.perception.weights import SHIPPED
 
 TINY_PX = 96
-"""Side of the square that the tiny model is shown."""
+"""Side of the square that the tiny model sees."""
 
 _SKY_FROM_M = 100.0
-"""Where inverse depth is what a network tells, farther than this is sky."""
+"""If the network predicts inverse depth, everything farther than this is sky."""
 _INVERSE_METRES = "1/m"
 
 
 class DepthAnythingConfig(BaseModel):
-    """Which Depth Anything."""
+    """Which Depth Anything model to use."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,15 +41,15 @@ class DepthAnythingConfig(BaseModel):
 class DepthAnythingEstimator:
     """A DepthEstimator in metres along the view axis, for images of any size.
 
-    The tiny model tells inverse depth, which ends at 0 where the sky begins. A published metric model tells
-    depth up to its farthest (20 m indoors, 80 m outdoors) and knows no sky: none of its depths is inf.
+    The tiny model predicts inverse depth, which is 0 where the sky begins. A published metric model predicts
+    depth up to its maximum (20 m indoors, 80 m outdoors). It has no sky: none of its depths is inf.
     """
 
     def __init__(self, config: DepthAnythingConfig) -> None:
-        """Load.
+        """Load the model.
 
         Raises:
-            ModelError: If the folder does not hold a whole Depth Anything, or one whose output has no unit.
+            ModelError: If the folder does not hold a whole Depth Anything model, or its output has no unit.
         """
         self._model = load_backbone(DepthAnythingForDepthEstimation, config.weights)
         self._prepare = load_preparation(config.weights)
@@ -63,12 +63,12 @@ class DepthAnythingEstimator:
 
     @property
     def model_hash(self) -> str:
-        """Of weights, sizes and preparation."""
+        """Names weights, sizes and preparation."""
         return self._hash
 
     @torch.inference_mode()
     def estimate(self, source: RgbImage) -> Depth:
-        """See ``DepthEstimator.estimate``; metres along the view axis, H×W float32."""
+        """See ``DepthEstimator.estimate``. Metres along the view axis, H×W float32."""
         shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
         found = self._model(pixel_values=shown["pixel_values"]).predicted_depth[0].numpy()
         size = (source.shape[1], source.shape[0])
@@ -80,8 +80,8 @@ class DepthAnythingEstimator:
 
 
 def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
-    """transformers' own classes at 0.9 million parameters, untrained; it tells inverse metres."""
-    # transformers takes the one and keeps the other, but declares neither.
+    """Build the model from transformers' classes at 0.9 million parameters, untrained. It predicts 1/m."""
+    # transformers reads the one and stores the other, but declares neither.
     tapped: dict[str, Any] = {"out_indices": [1, 2, 3, 4]}
     told: dict[str, Any] = {"depth_unit": _INVERSE_METRES}
     encoder = Dinov2Config(

@@ -1,4 +1,4 @@
-"""Letterbox: an image of any size in a network's square, and boxes back from there."""
+"""Fit an image of any size into a network's square (letterbox, view square), and map results back."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,19 +13,22 @@ from data_specs.detection import Box
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Letterbox:
-    """An image scaled into the upper left of a square, what is left over filled with one colour."""
+    """An image scaled into the upper left of a square. One colour fills the rest."""
 
     square: RgbImage
     """S×S×3 uint8."""
     across: float
-    """Pixels of the square a pixel of the image, along rows; ``down`` along columns."""
+    """Pixels of the square for one image pixel, along rows. ``down`` is the same along columns."""
     down: float
     height: int
-    """Of the image."""
+    """Rows of the image."""
     width: int
 
     def box_in_image(self, left: float, top: float, right: float, bottom: float) -> Box | None:
-        """A box of the square in the image's pixels, cut at its edges; None if nothing is left."""
+        """Map a box of the square to the image's pixels, cut at the image's edges.
+
+        None if nothing is left.
+        """
         box = Box(
             left=min(max(left / self.across, 0.0), self.width),
             top=min(max(top / self.down, 0.0), self.height),
@@ -36,7 +39,7 @@ class Letterbox:
 
 
 def letterbox(source: RgbImage, side_px: int, fill: tuple[int, int, int]) -> Letterbox:
-    """Scale H×W×3 uint8 so that its longer side is ``side_px``; a thin image keeps one pixel."""
+    """Scale H×W×3 uint8 so that its longer side is ``side_px``. A thin image keeps at least one pixel."""
     height, width = source.shape[:2]
     scale = side_px / max(height, width)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
@@ -46,25 +49,25 @@ def letterbox(source: RgbImage, side_px: int, fill: tuple[int, int, int]) -> Let
     return Letterbox(square, new_width / width, new_height / height, height, width)
 
 
-# The square about a box that a small network looks at: cut out of an image, and drawn back into it.
+# A square around a box: cut from an image for a small network, and drawn back into the image.
 
 Level = TypeVar("Level", np.uint8, np.float32)
 
 _MIN_EXTENT_PX = 8
-"""A square this small shows an object of a few pixels, with some of what lies about it."""
+"""A square of this size shows an object of a few pixels and some of its surroundings."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViewSquare:
-    """A square in an image's pixels; it may reach beyond the image."""
+    """A square in an image's pixels. It may extend beyond the image."""
 
     left: int
     top: int
     extent: int
-    """Its side."""
+    """Length of a side."""
 
     def cut(self, image: NDArray[Level], side_px: int, fill: tuple[int, ...]) -> NDArray[Level]:
-        """What it shows of an H×W×C array, as ``side_px``×``side_px``×C (without C = 1, as cv2 has it)."""
+        """Cut the square from an H×W×C array, as ``side_px``×``side_px``×C (without C = 1, as in cv2)."""
         view = np.full((self.extent, self.extent, image.shape[2]), fill, image.dtype)
         inside, seen = self._shared(image.shape)
         view[seen] = image[inside]
@@ -72,7 +75,7 @@ class ViewSquare:
         return np.asarray(cv2.resize(view, (side_px, side_px), interpolation=how), image.dtype)
 
     def drawn(self, logits: NDArray[np.float32], shape: tuple[int, ...]) -> Mask:
-        """S×S logits as a mask H×W bool of the whole image."""
+        """Turn S×S logits into a mask H×W bool of the whole image."""
         found = cv2.resize(logits, (self.extent, self.extent), interpolation=cv2.INTER_LINEAR) > 0
         mask = np.zeros(shape[:2], bool)
         inside, seen = self._shared(shape)
@@ -80,7 +83,7 @@ class ViewSquare:
         return mask
 
     def _shared(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """What square and image share: as rows and columns of the image, and of the square."""
+        """The intersection of square and image, as rows and columns of the image and of the square."""
         (inner_rows, rows), (inner_columns, columns) = (
             _shared_run(first, self.extent, length)
             for first, length in ((self.top, shape[0]), (self.left, shape[1]))
@@ -89,7 +92,7 @@ class ViewSquare:
 
 
 def view_square(box: Box, zoom: float) -> ViewSquare:
-    """The square of ``zoom`` longer sides about a box's middle."""
+    """A square around a box's centre. Its side is ``zoom`` times the box's longer side."""
     extent = max(_MIN_EXTENT_PX, round(zoom * max(box.right - box.left, box.bottom - box.top)))
     return ViewSquare(
         left=round((box.left + box.right - extent) / 2),
@@ -99,7 +102,7 @@ def view_square(box: Box, zoom: float) -> ViewSquare:
 
 
 def _shared_run(first: int, extent: int, length: int) -> tuple[slice, slice]:
-    """What ``first`` to ``first + extent`` and 0 to ``length`` share: counted from 0, and from ``first``."""
+    """Intersect ``first`` to ``first + extent`` with 0 to ``length``: counted from 0, and from ``first``."""
     start = min(max(first, 0), length)
     stop = max(start, min(first + extent, length))
     return slice(start, stop), slice(start - first, stop - first)

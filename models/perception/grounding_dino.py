@@ -1,4 +1,4 @@
-"""Grounding DINO: objects of any words, by transformers' own classes, Apache-2.0 (papers.md fact 11)."""
+"""Find objects by free text with Grounding DINO in transformers' classes, Apache-2.0 (papers.md, fact 11)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ from data_specs.keys import derive_key
 from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
 from models.perception.weights import SHIPPED
 
-# Prompts: words to look for, as the text side of Grounding DINO reads them, "red box. person.".
+# Prompts: phrases in the form "red box. person.", for Grounding DINO's text encoder.
 
 STOPS = ".?"
-"""What ends a phrase, whatever stands around it: no phrase may hold one."""
+"""Characters that end a phrase, whatever stands around them. No phrase may contain one."""
 _PLACES = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029}
-"""BERT's own; the network tells phrases apart by these numbers."""
+"""BERT's own token ids. The network separates phrases by them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """B prompts of up to P phrases and T tokens, short ones filled up."""
+    """B prompts of up to P phrases and T tokens, padded to one length."""
 
     tokens: Tensor
     """B×T int64."""
     real: Tensor
-    """B×T int64, 1 = a token, 0 = filling."""
+    """B×T int64, 1 = a token, 0 = padding."""
     phrases: Tensor
-    """B×P×T bool: which tokens are the words of which phrase; of a missing phrase none."""
+    """B×P×T bool: which tokens belong to which phrase. All False for a missing phrase."""
 
     def named(self) -> dict[str, Tensor]:
-        """As transformers calls them."""
+        """The tensors under transformers' names."""
         return {
             "input_ids": self.tokens,
             "attention_mask": self.real,
@@ -48,10 +48,10 @@ class Prompts:
 
 
 def load_tokenizer(folder: Path) -> BertTokenizer:
-    """The folder's own tokenizer.
+    """Load the folder's own tokenizer.
 
     Raises:
-        ModelError: If the folder holds none, or one that does not number full stops as BERT's does.
+        ModelError: If the folder has no tokenizer, or one whose full stop has another number than BERT's.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -67,7 +67,7 @@ def load_tokenizer(folder: Path) -> BertTokenizer:
 
 
 def tiny_tokenizer(words: Iterable[str]) -> BertTokenizer:
-    """BERT's tokenizer, its whole vocabulary these words; what parts phrases keeps BERT's numbers."""
+    """Build a BERT tokenizer with only these words. The separators of phrases keep BERT's numbers."""
     first = max(_PLACES.values()) + 1
     unused = {f"[unused{place}]": place for place in set(range(first)) - set(_PLACES.values())}
     known = {word: first + number for number, word in enumerate(sorted(set(words)))}
@@ -76,12 +76,12 @@ def tiny_tokenizer(words: Iterable[str]) -> BertTokenizer:
 
 
 def prompts_of(asked: Sequence[Sequence[str]], tokenizer: Any, max_tokens: int = 256) -> Prompts:
-    """Each image's phrases as one prompt.
+    """Join each image's phrases into one prompt.
 
     Args:
-        asked: For each image at least one phrase, of one word or more.
-        tokenizer: BERT's, whole or tiny.
-        max_tokens: Longest prompt that the network reads.
+        asked: For each image at least one phrase of at least one word.
+        tokenizer: BERT's, full or tiny.
+        max_tokens: Length of the longest prompt that the network reads.
 
     Raises:
         ModelError: If a word is not in the vocabulary, or the prompt is too long.
@@ -111,11 +111,11 @@ def prompts_of(asked: Sequence[Sequence[str]], tokenizer: Any, max_tokens: int =
 
 
 TINY_PX = 96
-"""Side of the square that the tiny model is shown."""
+"""Side of the square that the tiny model sees."""
 
 
 class GroundingDinoConfig(BaseModel):
-    """Which Grounding DINO, what it looks for, and what counts as found."""
+    """Which Grounding DINO model to use, which phrases to look for, and the thresholds of a detection."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -153,7 +153,7 @@ class GroundingDinoDetector:
     """A Detector, for images of any size."""
 
     def __init__(self, config: GroundingDinoConfig) -> None:
-        """Load.
+        """Load the model.
 
         Raises:
             ModelError: If the folder does not hold a whole Grounding DINO with its tokenizer, or a word is
@@ -170,12 +170,12 @@ class GroundingDinoDetector:
 
     @property
     def model_hash(self) -> str:
-        """Of words, settings, weights, sizes, tokenizer and preparation."""
+        """Names phrases, settings, weights, sizes, tokenizer and preparation."""
         return self._hash
 
     @torch.inference_mode()
     def detect(self, source: RgbImage) -> list[Detection]:
-        """See ``Detector.detect``; a class is the phrase of the surest word, as it was asked for."""
+        """See ``Detector.detect``. The class is the phrase with the highest score, as it was given."""
         shown: Any = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
         found = self._model(**shown, **self._prompt.named())
         scores, phrases = phrase_scores(found.logits, self._prompt)[0].max(dim=-1)
@@ -195,26 +195,26 @@ class GroundingDinoDetector:
 
 
 def phrase_scores(logits: Tensor, prompts: Prompts) -> Tensor:
-    """How sure each query is of each phrase: of its surest word, as the published post-processing has it.
+    """Score of each query for each phrase: its highest token score, as in the published post-processing.
 
     Args:
-        logits: B×Q×L, of tokens; what lies beyond the prompt is not looked at.
-        prompts: B of up to P phrases.
+        logits: B×Q×L, of tokens. Values beyond the prompt are ignored.
+        prompts: B prompts of up to P phrases.
 
     Returns:
-        B×Q×P, 0..1; 0 for a phrase that is not there.
+        B×Q×P, 0..1. 0 for a missing phrase.
     """
     words = logits[..., : prompts.tokens.shape[1]].sigmoid()
     return (words[:, :, None] * prompts.phrases[:, None]).amax(dim=-1)
 
 
 def tiny_grounding_dino(vocabulary: int) -> GroundingDinoForObjectDetection:
-    """transformers' own classes at 0.7 million parameters, untrained.
+    """Build the model from transformers' classes at 0.7 million parameters, untrained.
 
-    Nothing in it is dropped at random, so that a training killed goes on as it would have.
+    It has no dropout, so that a resumed training gives the same result.
 
     Args:
-        vocabulary: How many tokens its tokenizer knows.
+        vocabulary: Number of tokens that its tokenizer knows.
     """
     # transformers takes it, but does not declare it.
     tapped: dict[str, Any] = {"out_features": ["stage2", "stage3"]}
@@ -264,10 +264,11 @@ def tiny_grounding_dino(vocabulary: int) -> GroundingDinoForObjectDetection:
 
 @torch.no_grad()
 def _made_unsure(network: GroundingDinoForObjectDetection) -> None:
-    """Make every untrained logit about -2.6 ± 1.
+    """Set every untrained logit to about -2.6 ± 1.
 
-    A logit is the product of a query's and a word's features and has no offset of its own: as transformers
-    begins them, some of the thousands are sure of nonsense, and a training spends itself on unlearning that.
+    A logit is the product of a query's and a word's features and has no bias. With transformers' initial
+    weights some of the thousands of logits are wrongly confident, and a training spends its time on
+    unlearning them.
     """
     words = cast(Any, network.model.encoder.layers[-1]).text_enhancer_layer.layer_norm_after
     words.weight.fill_(0.5)

@@ -1,4 +1,4 @@
-"""Mask2Former: what each pixel shows, by transformers' own classes (papers.md fact 14)."""
+"""Classify each pixel's surface with Mask2Former in transformers' classes (papers.md, fact 14)."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from data_specs.keys import derive_key
 from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
 from models.perception.weights import SHIPPED
 
-# Which surface a class name means: ADE20K's 150 classes, and the tiny model's own four (fact 14).
+# The surface that a class name means: ADE20K's 150 classes, and the tiny model's own four (fact 14).
 
 _NAMES: dict[SurfaceClass, tuple[str, ...]] = {
     SurfaceClass.GROUND: (
@@ -38,15 +38,15 @@ _SURFACES = {name: surface for surface, names in _NAMES.items() for name in name
 
 
 def surfaces_of(labels: Mapping[int, str]) -> list[SurfaceClass]:
-    """The surface of each of a model's classes, in the order of their numbers; what is not listed is OBJECT.
+    """The surface of each of a model's classes, in the order of their numbers. Unlisted classes are OBJECT.
 
     Water, stairs and furniture are objects here: nothing can stand on them as it stands on flat ground.
 
     Args:
-        labels: ``id2label`` of transformers' config; of synonyms ("road, route") the first one counts.
+        labels: ``id2label`` of transformers' config. Of synonyms ("road, route") the first one counts.
 
     Raises:
-        ModelError: If no class is ground: these are not the labels of a segmenter of scenes.
+        ModelError: If no class is ground. The labels are then not those of a scene segmenter.
     """
     first = [re.split("[,;]", labels[number])[0].strip().lower() for number in sorted(labels)]
     surfaces = [_SURFACES.get(name, SurfaceClass.OBJECT) for name in first]
@@ -59,11 +59,11 @@ def surfaces_of(labels: Mapping[int, str]) -> list[SurfaceClass]:
 
 
 TINY_PX = 128
-"""Side of the square that the tiny model is shown."""
+"""Side of the square that the tiny model sees."""
 
 
 class Mask2FormerConfig(BaseModel):
-    """Which Mask2Former."""
+    """Which Mask2Former model to use."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,10 +79,11 @@ class Mask2FormerSegmenter:
     """A GroundSegmenter, for images of any size."""
 
     def __init__(self, config: Mask2FormerConfig) -> None:
-        """Load.
+        """Load the model.
 
         Raises:
-            ModelError: If the folder does not hold a whole Mask2Former, or none of its classes is ground.
+            ModelError: If the folder does not hold a whole Mask2Former model, or none of its classes is
+                ground.
         """
         self._model = load_backbone(Mask2FormerForUniversalSegmentation, config.weights)
         self._prepare = load_preparation(config.weights)
@@ -92,12 +93,15 @@ class Mask2FormerSegmenter:
 
     @property
     def model_hash(self) -> str:
-        """Of weights, sizes and preparation."""
+        """Names weights, sizes and preparation."""
         return self._hash
 
     @torch.inference_mode()
     def classify(self, source: RgbImage) -> ClassMap:
-        """See ``GroundSegmenter.classify``; synonyms are added up before the surest surface is chosen."""
+        """See ``GroundSegmenter.classify``.
+
+        Scores of synonyms are added before the best surface is chosen.
+        """
         shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
         found = self._model(pixel_values=shown["pixel_values"])
         scores = class_scores(found.class_queries_logits, found.masks_queries_logits)[0].numpy()
@@ -109,7 +113,7 @@ class Mask2FormerSegmenter:
         return np.argmax(np.stack(large), axis=0).astype(np.uint8)
 
     def _added_up(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """K×h×w scores of classes → 4×h×w of surfaces."""
+        """K×h×w scores of classes → 4×h×w scores of surfaces."""
         total = np.zeros((len(SurfaceClass), *scores.shape[1:]), np.float32)
         for surface, score in zip(self._surfaces, scores, strict=True):
             total[surface] += score
@@ -120,7 +124,7 @@ def class_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     """Mask2Former's semantic inference: each query votes for its classes where its mask lies.
 
     Args:
-        class_logits: B×Q×(K+1), the last one "nothing".
+        class_logits: B×Q×(K+1), the last class is "nothing".
         mask_logits: B×Q×h×w.
 
     Returns:
@@ -131,7 +135,7 @@ def class_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
 
 
 def tiny_mask2former() -> Mask2FormerForUniversalSegmentation:
-    """transformers' own classes at 1.1 million parameters, untrained; its classes are SurfaceClass's."""
+    """Build the model from transformers' classes at 1.1 million parameters, untrained, for SurfaceClass."""
     # transformers takes it, but does not declare it.
     tapped: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
     swin = SwinConfig(

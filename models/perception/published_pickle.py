@@ -1,7 +1,7 @@
-"""The tensors of a published pickle, read in a process that can open no file, socket or program any more.
+"""Read a published pickle's tensors safely, in a process that can open no file, socket or program.
 
-None of a pickle's own classes is made: a YOLO's layers become stand-ins without any method. It is not enough
-to let only layers through: a pickle may call them, and ultralytics' networks evaluate their settings.
+No class of the pickle is created. A YOLO's layers become placeholders without methods. A list of allowed
+layers would not be enough: a pickle may call them, and ultralytics' networks evaluate their settings.
 """
 
 import json
@@ -44,15 +44,15 @@ _LAYERS = (
     "ultralytics.nn.modules.head.Detect",
     "ultralytics.nn.tasks.DetectionModel",
 )
-"""All that a YOLO11 of any size is made of."""
+"""All layers of a YOLO11 of any size."""
 
 
 class _Layer:
-    """Stands in for a layer: it takes a state, and does nothing."""
+    """A placeholder for a layer. It takes a state and does nothing."""
 
 
 def read_published(kind: PickleKind, file: Path) -> bytes:
-    """The weights as safetensors, float32 as far as they are floats; a YOLO's class names in the notes.
+    """Read the weights as safetensors. Floats become float32. A YOLO's class names are in the metadata.
 
     Args:
         kind: "sam": a dict of tensors. "yolo": a checkpoint with a YOLO11 under "ema" or "model".
@@ -81,7 +81,7 @@ def read_published(kind: PickleKind, file: Path) -> bytes:
 
 
 def _read_alone(kind: PickleKind, file: Path, answer: Connection) -> None:
-    """The child's part: a sentence, empty where all is well, then the weights."""
+    """The child process: send an error sentence (empty if all is well), then the weights."""
     try:
         with file.open("rb") as opened:
             _import_all()
@@ -95,22 +95,22 @@ def _read_alone(kind: PickleKind, file: Path, answer: Connection) -> None:
 
 
 def weights_in(kind: PickleKind, opened: BinaryIO) -> bytes:
-    """What ``read_published`` gives, read in this process.
+    """The result of ``read_published``, read in this process.
 
     Raises:
-        InputError: As there.
+        InputError: As for ``read_published``.
     """
     try:
         with torch.serialization.safe_globals([(_Layer, name) for name in _LAYERS]):
             found: Any = torch.load(opened, map_location="cpu", weights_only=True)
         tensors, notes = (_sam(found), {}) if kind == "sam" else _yolo(found)
         return save({name: _plain(tensor) for name, tensor in tensors.items()}, metadata=notes)
-    except Exception as error:  # What a stranger's file can end in has no list.
+    except Exception as error:  # The list of errors that an unknown file can cause has no end.
         raise InputError(opened.name, f"cannot be read as the weights of a {kind} ({_why(error)})") from error
 
 
 def _why(error: Exception) -> str:
-    """One line of it; torch says more, and how to run the file all the same."""
+    """One line of the error. torch says more, including how to run the file anyway."""
     said = str(error)
     named, inner = re.search(r"GLOBAL (\S+)", said), re.search(r"WeightsUnpickler error: (.+)", said)
     if named:
@@ -121,7 +121,7 @@ def _why(error: Exception) -> str:
 
 
 def _import_all() -> None:
-    """torch imports parts of itself when they are first used, and later nothing can be opened."""
+    """Import all of torch now. It imports some parts at first use, and later no file can be opened."""
     example = BytesIO()
     example.name = "an example"
     torch.save({"weight": torch.zeros(1)}, example)
@@ -130,9 +130,9 @@ def _import_all() -> None:
 
 
 def confine() -> None:
-    """From here on this process opens nothing: no file to write, no socket, no program's libraries.
+    """From here on this process cannot open anything: no file for writing, no socket, no program's libraries.
 
-    What it holds open stays open. Python's own limits, so that it is so on every system with them.
+    Files that are already open stay open. The limits are Python's own, so they hold on every system.
     """
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NOFILE):
         resource.setrlimit(limit, (0, 0))
@@ -157,7 +157,7 @@ def _yolo(found: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _tensors(layer: _Layer, before: str) -> list[tuple[str, Tensor]]:
-    """As ``Module.state_dict`` names them."""
+    """Tensors by the names that ``Module.state_dict`` uses."""
     state = vars(layer)
     passing = state.get("_non_persistent_buffers_set", ())
     own = {**state["_parameters"], **state["_buffers"]}

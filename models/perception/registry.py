@@ -1,4 +1,4 @@
-"""Which detector and which segmenter: a config says, and one builder each makes it."""
+"""Build a detector, segmenter, ground segmenter or depth estimator from its config."""
 
 from typing import Annotated
 
@@ -12,27 +12,27 @@ from models.perception.yolo import NO_YOLO, YoloConfig, YoloDetector, yolo_is_in
 from models.protocols import DepthEstimator, Detector, GroundSegmenter, Segmenter
 
 DetectorConfig = Annotated[YoloConfig | GroundingDinoConfig, Field(discriminator="kind")]
-"""Every detector's config, told apart by ``kind``."""
+"""The config of any detector. ``kind`` tells them apart."""
 SegmenterConfig = SamConfig
 
 
 def default_detector() -> DetectorConfig:
-    """YOLO where the extra `yolo` is installed, else Grounding DINO; a config then names the one it took."""
+    """YOLO if the extra `yolo` is installed, else Grounding DINO. The config then names its choice."""
     return YoloConfig() if yolo_is_installed() else GroundingDinoConfig()
 
 
 def detector_words(config: DetectorConfig) -> str:
-    """Which detector finds objects, and how to get YOLO where it is not installed."""
+    """A sentence on which detector is used, and how to get YOLO if it is not installed."""
     if isinstance(config, YoloConfig):
         return "objects are found by YOLO"
     return "objects are found by Grounding DINO" + ("" if yolo_is_installed() else f": {NO_YOLO}")
 
 
 def build_detector(config: DetectorConfig) -> Detector:
-    """The detector that a config describes.
+    """Build the detector of a config.
 
     Raises:
-        ModelError: If its package or its weights are absent or do not fit.
+        ModelError: If its package or its weights are missing or do not fit.
     """
     if isinstance(config, GroundingDinoConfig):
         return GroundingDinoDetector(config)
@@ -40,19 +40,19 @@ def build_detector(config: DetectorConfig) -> Detector:
 
 
 def build_segmenter(config: SegmenterConfig) -> Segmenter:
-    """The segmenter that a config describes; raises as ``build_detector`` does."""
+    """Build the segmenter of a config. Raises as ``build_detector`` does."""
     return SamSegmenter(config)
 
 
-# From a config to what tells an image's surfaces and depth.
+# Ground segmenter and depth estimator.
 
 GroundSegmenterConfig = Mask2FormerConfig
-"""A union, told apart by ``kind``, once there is a second."""
+"""Becomes a union, told apart by ``kind``, when there is a second segmenter."""
 DepthEstimatorConfig = DepthAnythingConfig
 
 
 def build_ground_segmenter(config: GroundSegmenterConfig) -> GroundSegmenter:
-    """The segmenter of a config; its default is the shipped tiny one.
+    """Build the ground segmenter of a config. The default is the shipped tiny one.
 
     Raises:
         ModelError: If its weights cannot be used.
@@ -61,7 +61,7 @@ def build_ground_segmenter(config: GroundSegmenterConfig) -> GroundSegmenter:
 
 
 def build_depth_estimator(config: DepthEstimatorConfig) -> DepthEstimator:
-    """The estimator of a config; its default is the shipped tiny one.
+    """Build the depth estimator of a config. The default is the shipped tiny one.
 
     Raises:
         ModelError: If its weights cannot be used.

@@ -1,4 +1,4 @@
-"""SAM: an object's mask from its box and, where given, points on it (papers.md fact 11)."""
+"""Cut an object's mask from its box, and optionally from points on it, with SAM (papers.md, fact 11)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ Point = tuple[float, float]
 FILL = (124, 116, 104)
 """SAM's mean colour, in whole levels."""
 _ON_OBJECT, _NO_POINT = 1, -1
-"""SAM's labels of a point, and of the padding where another box has more points."""
+"""SAM's labels for a point on the object, and for padding if another box has more points."""
 _SQUARES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class SamSizes:
-    """A SAM's sizes, and what it is shown."""
+    """The sizes of a SAM model, and which part of the image it sees."""
 
     image_px: int
     patch_px: int
@@ -41,14 +41,15 @@ class SamSizes:
     depth: int
     heads: int
     global_at: tuple[int, ...]
-    """Encoder blocks that attend everywhere; the others within windows."""
+    """Encoder blocks with global attention. The others attend inside windows."""
     window: int
     """Side of a window, in patches."""
     prompt_width: int
     decoder_heads: int
     decoder_mlp: int
     zoom: float | None
-    """The square about a box that the encoder is shown, in the box's longer sides; None = the image."""
+    """Side of the square around a box that the encoder sees, in longer sides of the box. None = the whole
+    image."""
 
 
 SIZES: dict[SamSize, SamSizes] = {
@@ -60,7 +61,7 @@ SIZES: dict[SamSize, SamSizes] = {
 
 
 class SamConfig(BaseModel):
-    """Which SAM."""
+    """Which SAM model to use."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,7 +79,7 @@ class Prompts:
     boxes: Tensor
     """B×4 float: left, top, right, bottom."""
     points: Tensor
-    """B×K×2 float, x and y; K may be 0."""
+    """B×K×2 float, x and y. K may be 0."""
     labels: Tensor
     """B×K int: 1 = on the object, −1 = no point."""
 
@@ -87,7 +88,7 @@ class SamSegmenter:
     """A Segmenter, for images and boxes of any size."""
 
     def __init__(self, config: SamConfig) -> None:
-        """Build and load.
+        """Build and load the model.
 
         Raises:
             ModelError: If the folder does not hold the weights of this size.
@@ -101,13 +102,13 @@ class SamSegmenter:
 
     @property
     def model_hash(self) -> str:
-        """Of size and weights."""
+        """Names size and weights."""
         return self._hash
 
     def segment(
         self, source: RgbImage, boxes: Sequence[Box], points: Sequence[Sequence[Point]] = ()
     ) -> list[Mask]:
-        """See ``Segmenter.segment``; nothing beyond the image is in a mask."""
+        """See ``Segmenter.segment``. A mask never extends beyond the image."""
         asked = [(box, list(points[number]) if points else []) for number, box in enumerate(boxes)]
         if self._sizes.zoom is None:
             return self._on_whole(source, asked)
@@ -115,13 +116,14 @@ class SamSegmenter:
 
     @torch.inference_mode()
     def _on_whole(self, source: RgbImage, asked: Sequence[tuple[Box, list[Point]]]) -> list[Mask]:
-        """One look at the whole image, as published."""
+        """Segment with one embedding of the whole image, as published."""
         if not asked:
             return []
         shown = letterbox(source, self._sizes.image_px, FILL)
         scale = np.array([shown.across, shown.down])
         inside = (round(shown.height * shown.down), round(shown.width * shown.across))
-        # SAM pads after taking the mean off: by exact zeros, which no fill of whole levels can be.
+        # SAM pads after it subtracts the mean, so the padding is exactly 0. No fill with whole levels can
+        # give that.
         embedding = embed(self._sam, squares_to_tensor([shown.square[: inside[0], : inside[1]]]))
         masks: list[Mask] = []
         for part in _parts(asked):
@@ -135,7 +137,7 @@ class SamSegmenter:
     def _on_squares(
         self, source: RgbImage, asked: Sequence[tuple[Box, list[Point]]], zoom: float
     ) -> list[Mask]:
-        """A look at a square about each box."""
+        """Segment with one embedding of a square for each box."""
         side_px = self._sizes.image_px
         views = [view_square(box, zoom) for box, _ in asked]
         prompts = prompts_of(
@@ -149,13 +151,13 @@ class SamSegmenter:
 def prompt_in_view(
     view: ViewSquare, side_px: int, box: Box, points: Sequence[Point]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """An image's box (4) and points (k×2) in the pixels of a view of ``side_px``."""
+    """Convert an image's box (4) and points (k×2) to the pixels of a view of ``side_px``."""
     corner, scale = np.array([view.left, view.top], np.float64), side_px / view.extent
     return (_edges(box) - np.tile(corner, 2)) * scale, (_array(points) - corner) * scale
 
 
 def build_sam(sizes: SamSizes) -> Sam:
-    """segment_anything's own classes in these sizes, untrained."""
+    """Build segment_anything's own classes in these sizes, untrained."""
     side = sizes.image_px // sizes.patch_px
     return Sam(
         image_encoder=ImageEncoderViT(
@@ -194,20 +196,20 @@ def embed(sam: Sam, squares: Tensor) -> Tensor:
 
 
 def decode(sam: Sam, embeddings: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
-    """One mask for each of B boxes, each on an image of its own.
+    """Decode one mask for each of B boxes, each on its own image.
 
     Args:
         sam: The network.
         embeddings: B×C×h×w.
-        prompts: Of the B boxes.
+        prompts: The prompts of the B boxes.
 
     Returns:
-        Logits, B×1×4h×4w, and the IoU that the network expects of each, B×1.
+        Logits B×1×4h×4w, and the IoU that the network predicts for each, B×1.
     """
     points = (prompts.points, prompts.labels) if prompts.points.shape[1] else None
     sparse, dense = sam.prompt_encoder(points=points, boxes=prompts.boxes, masks=None)
-    # SAM's decoder repeats one image for all prompts; images that differ go in with the dense prompt,
-    # to which it adds that one.
+    # SAM's decoder repeats one image for all prompts. Here the images differ. They go in with the dense
+    # prompt, to which the decoder adds its image.
     return sam.mask_decoder(
         image_embeddings=torch.zeros_like(embeddings[:1]),
         image_pe=sam.prompt_encoder.get_dense_pe(),
@@ -218,17 +220,17 @@ def decode(sam: Sam, embeddings: Tensor, prompts: Prompts) -> tuple[Tensor, Tens
 
 
 def full_size(logits: Tensor, side_px: int) -> Tensor:
-    """B×1×h×w logits at the square's size."""
+    """Resize B×1×h×w logits to the square's size."""
     return interpolate(logits, (side_px, side_px), mode="bilinear", align_corners=False)
 
 
 def squares_to_tensor(squares: Sequence[RgbImage]) -> Tensor:
-    """B images H×W×3 uint8 of one size → B×3×H×W float, [0, 255]: SAM takes levels."""
+    """B images H×W×3 uint8 of one size → B×3×H×W float, [0, 255], because SAM takes levels."""
     return torch.from_numpy(np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32))
 
 
 def prompts_of(asked: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Prompts:
-    """Pairs of a box (4) and its points (k×2), in a square's pixels, as one batch."""
+    """Join pairs of a box (4) and its points (k×2), in a square's pixels, into one batch."""
     most = max(len(on) for _, on in asked)
     points = torch.zeros(len(asked), most, 2)
     labels = torch.full((len(asked), most), _NO_POINT)

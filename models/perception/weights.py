@@ -1,4 +1,4 @@
-"""Perception's weights: one safetensors file a folder, whole or not at all; never a pickle."""
+"""Load perception weights from one safetensors file in a folder: complete or not at all, never a pickle."""
 
 from pathlib import Path
 
@@ -11,22 +11,22 @@ from data_specs.errors import ModelError
 
 FILE_NAME = "model.safetensors"
 SHIPPED = Path(__file__).parents[1] / "weights" / "perception"
-"""The tiny models' folders."""
+"""Folders of the tiny models."""
 
 
 def load_weights(module: nn.Module, folder: Path, convert: str) -> dict[str, str]:
-    """Fill a module with a folder's weights, as float32; it is then in evaluation mode and frozen.
+    """Fill a module with a folder's weights, as float32, in evaluation mode and frozen.
 
     Args:
-        module: Built in the sizes that the weights have.
+        module: Built in the sizes of the weights.
         folder: Holds ``model.safetensors``.
-        convert: What to call where the published file is a pickle, for the error.
+        convert: The command for a published file that is a pickle, for the error message.
 
     Returns:
-        The file's own notes.
+        The file's metadata.
 
     Raises:
-        ModelError: If there is no such file, or it is not all of this network and nothing else.
+        ModelError: If the file is missing, or does not hold exactly this network's weights.
     """
     notes, tensors = _read(folder, convert)
     try:
@@ -39,7 +39,7 @@ def load_weights(module: nn.Module, folder: Path, convert: str) -> dict[str, str
 
 
 def read_notes(folder: Path, convert: str) -> dict[str, str]:
-    """The notes of a folder's weights, as ``load_weights`` gives them; raises as it does."""
+    """The metadata of a folder's weights. Raises as ``load_weights`` does."""
     return _read(folder, convert)[0]
 
 
@@ -55,7 +55,7 @@ def _read(folder: Path, convert: str) -> tuple[dict[str, str], dict[str, torch.T
 
 
 def weights_bytes(module: nn.Module, notes: dict[str, str] | None = None) -> bytes:
-    """A module's weights as a safetensors file; floats as float16, which these small networks bear."""
+    """A module's weights as a safetensors file. Floats become float16, precise enough for these networks."""
     return save(
         {
             name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()

@@ -1,7 +1,7 @@
-"""YOLO: objects of the classes it was taught (papers.md fact 11); ultralytics' network, AGPL-3.0, only here.
+"""Find objects of trained classes with YOLO (papers.md, fact 11). Only this file uses ultralytics (AGPL-3.0).
 
-Its import alone would write a settings file into the home folder and look for the network:
-both are turned off in ``_detection_model``, before anything of it is imported.
+Importing ultralytics would write a settings file into the home folder and access the network.
+``_detection_model`` turns both off before it imports any of it.
 """
 
 import json
@@ -36,22 +36,22 @@ YoloSize = Literal["tiny", "n", "s", "m", "l", "x"]
 NO_YOLO = "ultralytics is not installed; `pip install 'cleanplate[yolo]'` brings it (AGPL-3.0)"
 
 FILL = (114, 114, 114)
-"""YOLO's grey about a letterboxed image."""
+"""YOLO's grey around a letterboxed image."""
 STRIDE_PX = 32
-"""A network's square is a multiple of this."""
+"""The side of a network's square is a multiple of this."""
 _TINY_SCALE = (0.5, 0.125, 1024)
-"""Depth, width and most channels: half as wide as YOLO11n."""
+"""Depth, width and maximum channels: half as wide as YOLO11n."""
 _CONVERT = "a published YOLO11 must be converted: `python -m models.perception.convert yolo FILE.pt FOLDER`"
 _REPLACED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (Image, ("open",)),
     (cv2, ("imread", "imwrite", "imshow")),
     (torch, ("save",)),
 )
-"""What importing ultralytics replaces for the whole process."""
+"""Functions that an import of ultralytics replaces for the whole process."""
 
 
 class YoloConfig(BaseModel):
-    """Which YOLO11, and what counts as found."""
+    """Which YOLO11 model to use, and the thresholds of a detection."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -80,10 +80,10 @@ class YoloDetector:
     """A Detector, for images of any size."""
 
     def __init__(self, config: YoloConfig) -> None:
-        """Build and load; the classes are those that the weights' notes name.
+        """Build and load the model. The metadata of the weights names the classes.
 
         Raises:
-            ModelError: If ultralytics is absent, or the folder holds no weights of this size.
+            ModelError: If ultralytics is not installed, or the folder has no weights of this size.
         """
         self._config = config
         self.class_names = _class_names(config.weights)
@@ -94,7 +94,7 @@ class YoloDetector:
 
     @property
     def model_hash(self) -> str:
-        """Of settings and weights."""
+        """Names settings and weights."""
         return self._hash
 
     @torch.inference_mode()
@@ -116,12 +116,12 @@ class YoloDetector:
 
 
 def yolo_is_installed() -> bool:
-    """Whether ultralytics, the extra `yolo`, is here; it is not imported."""
+    """Whether ultralytics (the extra `yolo`) is installed. It is not imported."""
     return find_spec("ultralytics") is not None
 
 
 def build_yolo(size: YoloSize, classes: int) -> "DetectionModel":
-    """YOLO11 of this size, untrained, ready for its own loss.
+    """Build a YOLO11 of this size, untrained, ready for its own loss.
 
     Raises:
         ModelError: If ultralytics is not installed.
@@ -136,12 +136,12 @@ def build_yolo(size: YoloSize, classes: int) -> "DetectionModel":
 
 
 def squares_to_tensor(squares: list[RgbImage]) -> Tensor:
-    """B squares S×S×3 uint8 → B×3×S×S float, [0, 1]: YOLO takes shares."""
+    """B squares S×S×3 uint8 → B×3×S×S float, [0, 1], because YOLO takes fractions."""
     return torch.stack([torch.from_numpy(each.transpose(2, 0, 1).copy()) for each in squares]).float() / 255
 
 
 def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:
-    """The notes beside the weights that name the classes."""
+    """The metadata of the weights that names the classes."""
     return {"classes": json.dumps(class_names)}
 
 
@@ -168,9 +168,9 @@ def _detection_model() -> tuple[type["DetectionModel"], dict[str, Any]]:
 
 @contextmanager
 def _others_functions_kept() -> Iterator[None]:
-    """Inside, an import may replace functions of PIL, OpenCV and torch; afterwards they are as before.
+    """Inside, an import may replace functions of PIL, OpenCV and torch. Afterwards they are restored.
 
-    ultralytics does: with its ``Image.open`` a damaged image starts pip to install another decoder.
+    ultralytics does this. With its ``Image.open`` a damaged image would start pip to install another decoder.
     """
     kept = [(owner, name, getattr(owner, name)) for owner, names in _REPLACED for name in names]
     try:

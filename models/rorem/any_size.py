@@ -1,4 +1,4 @@
-"""A remover of one size made to work on images of any size: window, removal, fusion, and back."""
+"""Run a remover of one size on images of any size: window, removal, fusion, and back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ _SHORT_SIDE_PX = 512
 
 @dataclass(frozen=True, slots=True)
 class AnySizeRemover:
-    """A RemovalModel that shows another one the object's neighbourhood at the size that one knows.
+    """A RemovalModel that gives another one the object's neighbourhood, at that model's size.
 
-    That one gets the mask dilated, as RORem does (papers.md, fact 8); within the dilated mask its removal
-    is taken, by the rule of ``models/images/fusion.py`` with the mask in place of an attention map.
+    The inner model gets the dilated mask, as in RORem (papers.md, fact 8). Its removal is used inside the
+    dilated mask, by the rule of ``models/images/fusion.py``, with the mask in place of an attention map.
     """
 
     remover: RemovalModel
     short_side_px: int
-    """The short side it was trained at."""
+    """The short side of the inner model's training images."""
 
     @property
     def model_hash(self) -> str:
-        """Of the remover and its size."""
+        """Names the inner remover and its size."""
         return derive_key("any size", self.remover.model_hash, self.short_side_px)
 
     def remove(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
-        """See ``RemovalModel.remove``; the images may differ in size."""
+        """See ``RemovalModel.remove``. The images may differ in size."""
         return [
             self._remove_one(source, mask, seed)
             for source, mask, seed in zip(sources, masks, seeds, strict=True)
@@ -48,11 +48,11 @@ class AnySizeRemover:
 
 
 def short_side_of(unet: Any, vae: Any) -> int:
-    """The short side at which a network works: 512 px (fact 20), or its own size where that is smaller.
+    """The short side at which a network works: 512 px (fact 20), or its own size if that is smaller.
 
     Args:
-        unet: A diffusers U-Net; its ``sample_size`` is in latents.
-        vae: Its codec, which halves the sides ``len(block_out_channels) - 1`` times.
+        unet: A diffusers U-Net. Its ``sample_size`` is in latents.
+        vae: Its codec. It halves the sides ``len(block_out_channels) - 1`` times.
     """
     own = unet.config["sample_size"] * 2 ** (len(vae.config["block_out_channels"]) - 1)
     return min(_SHORT_SIDE_PX, own)
@@ -66,15 +66,15 @@ def fused_at_full_size(
     region: Mask,
     form: FusionForm = "banded",
 ) -> RgbImage:
-    """Fuse what was generated at work size with the image it was generated from.
+    """Fuse a removal at work size with the original image.
 
     Args:
         source: H×W×3 uint8, the whole image.
         mask: H×W bool, the object.
-        window: What was shown of it.
+        window: The part that the network saw.
         generated: h×w×3 uint8, at work size.
-        region: h×w bool, where the generated image is taken.
-        form: See ``models.images.fusion.FusionForm``; ``paper`` reaches to the window's border.
+        region: h×w bool, where the generated image is used.
+        form: See ``models.images.fusion.FusionForm``. ``paper`` reaches to the window's border.
 
     Returns:
         H×W×3 uint8.

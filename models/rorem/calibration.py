@@ -1,4 +1,4 @@
-"""Calibration: a score of 0.9 must mean that nine in ten such removals are good."""
+"""Calibrate scores: of ten removals with score 0.9, nine must be good."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from data_specs.round import ReliabilityBin
 
 
 def fit_platt(logits: Sequence[float], labels: Sequence[bool]) -> tuple[float, float]:
-    """Platt scaling: slope and offset that maximise the likelihood of held-out labels.
+    """Platt scaling: the slope and offset that maximise the likelihood of held-out labels.
 
-    Targets are smoothed as Platt (1999) says, (n₊+1)/(n₊+2) and 1/(n₋+2), so that a small or separable
-    set does not give certainty. The slope is kept positive: calibration must not turn the order round.
+    Targets are smoothed to (n₊+1)/(n₊+2) and 1/(n₋+2), as in Platt (1999). A small or separable set therefore
+    does not give certainty. The slope is kept positive, so that calibration cannot reverse the order.
 
     Args:
-        logits: N uncalibrated logits of reviews the discriminator was not trained on.
+        logits: N uncalibrated logits of reviews that the discriminator was not trained on.
         labels: N answers, True = YES.
 
     Returns:
@@ -41,7 +41,7 @@ def fit_platt(logits: Sequence[float], labels: Sequence[bool]) -> tuple[float, f
 
 
 def reliability(scores: Sequence[float], labels: Sequence[bool], bins: int = 10) -> list[ReliabilityBin]:
-    """Mean score against success rate in equal-width bins; empty bins are left out."""
+    """Mean score and success rate in equal-width bins. Empty bins are left out."""
     points: list[ReliabilityBin] = []
     values, good = np.asarray(scores, float), np.asarray(labels, bool)
     place = np.minimum((values * bins).astype(int), bins - 1)
@@ -67,7 +67,7 @@ def calibration_error(scores: Sequence[float], labels: Sequence[bool]) -> float:
 
 
 def area_under_curve(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    """Probability that a good one scores above a bad one (ROC AUC); 0.5 if one kind is absent."""
+    """Probability that a good removal scores above a bad one (ROC AUC). 0.5 if one kind is missing."""
     good = torch.tensor([bool(label) for label in labels], dtype=torch.long)
     if good.min() == good.max():
         return 0.5

@@ -1,8 +1,8 @@
-"""RORem's discriminator: the inpainting U-Net's down blocks and mid block, LoRA, and a small head.
+"""Score removals with RORem's discriminator: the inpainting U-Net's down and mid blocks, LoRA, a small head.
 
-Input at timestep 0 and the prompt in use: the REMOVAL's latent, the mask at latent size, the UNMASKED
-source's latent (papers.md, fact 5). One logit; its sigmoid, calibrated on held-out reviews, is the
-probability of a YES.
+The input is the REMOVAL's latent, the mask at latent size, and the UNMASKED source's latent (papers.md, fact
+5). The timestep is 0 and the prompt is the one in use. The output is one logit. Its sigmoid, calibrated on
+held-out reviews, is the probability of a YES.
 """
 
 import copy
@@ -31,7 +31,7 @@ CONVOLUTIONS = ("conv1", "conv2", "conv_in", "conv_shortcut", "downsamplers.0.co
 
 
 class DiscriminatorConfig(BaseModel):
-    """The discriminator's shape. The paper's: rank 4, alpha 4, attention only, conv head (fact 5)."""
+    """The discriminator's shape. The paper's is rank 4, alpha 4, attention only, conv head (fact 5)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,10 +49,10 @@ class DiscriminatorConfig(BaseModel):
 
 
 class PaperHead(nn.Module):
-    """B×C×16×16 → B×1: conv 4×4 stride 2, stride 2, stride 4, each GroupNorm(32) and SiLU, then 1×1."""
+    """B×C×16×16 → B×1: conv 4×4 with strides 2, 2 and 4, each with GroupNorm(32) and SiLU, then 1×1."""
 
     def __init__(self, channels: int, width: int) -> None:
-        """Build for C input channels; ``width`` a multiple of 32."""
+        """Build the head for C input channels. ``width`` must be a multiple of 32."""
         super().__init__()
         layers: list[nn.Module] = []
         for stride, padding in ((2, 1), (2, 1), (4, 0)):
@@ -61,16 +61,16 @@ class PaperHead(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Logits B×1; the mask is not used."""
+        """Logits B×1. The mask is not used."""
         del mask
         return self.layers(features).flatten(1)
 
 
 class PooledHead(nn.Module):
-    """B×C×h×w → B×1: two layers read each cell; then mean and peak inside, around and beyond the mask."""
+    """B×C×h×w → B×1: two layers read each cell, then mean and maximum inside, around and beyond the mask."""
 
     def __init__(self, channels: int, width: int) -> None:
-        """Build for C input channels."""
+        """Build the head for C input channels."""
         super().__init__()
         self.cells = nn.Sequential(
             nn.GroupNorm(8, channels),
@@ -98,10 +98,10 @@ class DiscriminatorNetwork(nn.Module):
     """A copy of an inpainting network's down and mid blocks with LoRA, and the head."""
 
     def __init__(self, network: InpaintingNetwork, config: DiscriminatorConfig, seed: int) -> None:
-        """Copy the backbone, freeze it, add LoRA and the head; ``network`` is left as it was."""
+        """Copy the backbone, freeze it, add LoRA and the head. ``network`` is not changed."""
         super().__init__()
         unet = copy.deepcopy(network.unet).requires_grad_(False)
-        # Without up blocks and output convolution, the library's own forward ends at the mid block.
+        # Without up blocks and output convolution, diffusers' forward pass ends at the mid block.
         unet.up_blocks = nn.ModuleList()
         unet.conv_norm_out = None  # pyright: ignore[reportAttributeAccessIssue]
         unet.conv_out = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
@@ -114,7 +114,7 @@ class DiscriminatorNetwork(nn.Module):
             channels = unet.config["block_out_channels"][-1]
             head = PaperHead if config.head == "paper" else PooledHead
             self.head = head(channels, config.head_width)
-        self._network = (network,)  # a tuple hides it from nn.Module: its weights are not ours
+        self._network = (network,)  # a tuple hides it from nn.Module: its weights are not part of this module
 
     def latent(self, images: Tensor) -> Tensor:
         """Scaled latents B×k×h×w of images B×3×H×W float in [-1, 1]."""
@@ -131,7 +131,7 @@ class DiscriminatorNetwork(nn.Module):
         return self.verdict(self.latent(source), mask, self.latent(removal))
 
     def verdict(self, before: Tensor, mask: Tensor, after: Tensor) -> Tensor:
-        """Logits, B float, from latents: what many candidates of one source need not do again is done.
+        """Logits, B float, from latents. Candidates of one source can share the source's latent.
 
         Args:
             before: B×k×h×w float, the source's latent.
@@ -163,7 +163,7 @@ class LoraDiscriminator:
 
     @property
     def model_hash(self) -> str:
-        """Of LoRA, head, settings and calibration."""
+        """Names LoRA, head, settings and calibration."""
         if not self._hash:
             tensors = [
                 part
@@ -187,8 +187,8 @@ class LoraDiscriminator:
     ) -> list[float]:
         """Uncalibrated logits, N floats.
 
-        A source is encoded once, however many candidates it has and wherever they stand; the prompt's
-        embedding lies with the network, and is of no text encoder's making here.
+        Each source is encoded once, for any number of candidates in any order. The prompt's embedding is
+        stored with the network, so no text encoder runs.
         """
         self.network.eval()
         found: dict[int, float] = {}
@@ -220,7 +220,7 @@ class LoraDiscriminator:
         return self.network.latent(images_to_tensor(images).to(device))
 
     def save(self, folder: Path) -> None:
-        """Write LoRA, head, calibration and config; the backbone is the base's, and stays there."""
+        """Write LoRA, head, calibration and config. The backbone stays with the base."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
             {n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / "judge.safetensors"
@@ -230,7 +230,7 @@ class LoraDiscriminator:
 
 
 def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
-    """The images that differ, in the order of their first, and which of them each one is."""
+    """The distinct images, in order of first appearance, and for each image the index of its distinct one."""
     firsts: list[RgbImage] = []
     known: dict[bytes, int] = {}
     place: list[int] = []
@@ -243,10 +243,10 @@ def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
 
 
 def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscriminator:
-    """Read what ``save`` wrote onto the backbone of ``network``.
+    """Read what ``save`` wrote, onto the backbone of ``network``.
 
     Raises:
-        ModelError: If a file is missing or damaged, or fits another backbone.
+        ModelError: If a file is missing or damaged, or belongs to another backbone.
     """
     try:
         facts = json.loads((folder / "judge.json").read_text())

@@ -1,4 +1,4 @@
-"""LCM-LoRA: what distillation adds to a teacher's U-Net, in diffusers' own file, and the remover it makes."""
+"""Distil a remover with LCM-LoRA: make the student's U-Net, save the LoRA, and load the fast remover."""
 
 import copy
 from dataclasses import replace
@@ -19,12 +19,12 @@ from data_specs.errors import ModelError
 from models.diffusion.inpainting import InpaintingNetwork
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
-"""The name diffusers looks for."""
+"""The name that diffusers looks for."""
 _TARGETS = (
     *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
     *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj"),
 )
-"""Attention, feed-forward and convolutions, as public LCM-LoRAs for SDXL have them."""
+"""Attention, feed-forward and convolutions, as in public LCM-LoRAs for SDXL."""
 _ADAPTER = "lcm"
 
 
@@ -37,14 +37,14 @@ class LcmLoraConfig(BaseModel):
 
 
 def student_of(teacher: UNet2DConditionModel, config: LcmLoraConfig, seed: int) -> UNet2DConditionModel:
-    """A U-Net that begins as the teacher does and has only a LoRA to train.
+    """A U-Net that starts as the teacher and trains only a LoRA.
 
-    Its other weights are the teacher's own tensors, frozen: a second U-Net takes no second memory.
+    Its other weights are the teacher's own tensors, frozen. A second U-Net therefore needs no second memory.
 
     Args:
-        teacher: Is frozen, and otherwise left as it is.
+        teacher: It is frozen, and otherwise not changed.
         config: The LoRA's shape.
-        seed: Of its first weights.
+        seed: Seed of its first weights.
     """
     teacher.requires_grad_(False)
     shared = {id(tensor): tensor for tensor in (*teacher.parameters(), *teacher.buffers())}
@@ -57,25 +57,25 @@ def student_of(teacher: UNet2DConditionModel, config: LcmLoraConfig, seed: int) 
 
 
 def save_lora(student: UNet2DConditionModel, folder: Path) -> None:
-    """Write ``folder``/pytorch_lora_weights.safetensors, as ``pipe.load_lora_weights(folder)`` reads it."""
-    # Handed over as peft names them: diffusers' own converter loses attention's layers.
+    """Write ``folder``/pytorch_lora_weights.safetensors, for ``pipe.load_lora_weights(folder)``."""
+    # peft's own names are kept: diffusers' converter loses the layers of attention.
     layers = cast(dict[str, Any], get_peft_model_state_dict(cast(Any, student), adapter_name=_ADAPTER))
     StableDiffusionXLInpaintPipeline.save_lora_weights(folder, unet_lora_layers=layers)
 
 
 def with_lcm_lora(network: InpaintingNetwork, folder: Path) -> InpaintingNetwork:
-    """The network with a LoRA worked into its U-Net, and LCM's schedule in place of DDIM's.
+    """The network with a LoRA merged into its U-Net, and LCM's schedule in place of DDIM's.
 
     Args:
-        network: Left as it is.
-        folder: With an LCM-LoRA of such a network, by ``save_lora`` or another's.
+        network: It is not changed.
+        folder: Holds an LCM-LoRA of this kind of network, from ``save_lora`` or from others.
 
     Raises:
-        ModelError: If there is none, or it is of another network.
+        ModelError: If there is no LoRA, or it belongs to another network.
     """
     path = folder / LORA_FILE
     if not path.is_file():
-        raise ModelError(f"{path}: there is no LoRA here; run `cleanplate train lcm`")
+        raise ModelError(f"{path}: there is no LoRA here; run `cleanplate train distilled`")
     unet = copy.deepcopy(network.unet)
     try:
         with safe_open(path, framework="pt") as file:

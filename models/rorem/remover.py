@@ -1,7 +1,7 @@
-"""RORem's remover: the inpainting network run as diffusers' SDXL inpainting pipeline runs it.
+"""Remove objects with RORem's remover: the inpainting network, run as in diffusers' SDXL inpainting pipeline.
 
-The pipeline itself accepts only 4 latent channels; the tiny codec has 8. ``tests/models`` holds the two
-equal where both can run.
+The pipeline itself accepts only 4 latent channels, but the tiny codec has 8. ``tests/models`` checks that
+both give the same result where both can run.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class InpaintingRemover:
 
     @property
     def model_hash(self) -> str:
-        """Of weights and sampling; taken once, so train first."""
+        """Names weights and sampling. Computed once, so train before you ask for it."""
         if not self._hash:
             sampling = f"{self.config.steps} {self.config.strength}"
             self._hash = derive_key("remover", self.network.fingerprint(), sampling)
@@ -70,12 +70,12 @@ class InpaintingRemover:
 
     @torch.no_grad()
     def sample(self, source: Tensor, mask: Tensor, seeds: list[int]) -> Tensor:
-        """Denoise from noise, or from the noised source when the strength is below 1.
+        """Denoise from noise, or from the noised source if the strength is below 1.
 
         Args:
             source: B×3×H×W float, [-1, 1].
             mask: B×1×H×W float, 0 or 1.
-            seeds: B seeds of the noise, which is drawn on the CPU: the same on any device.
+            seeds: B seeds of the noise. It is drawn on the CPU, so it is the same on every device.
 
         Returns:
             B×3×H×W float, [-1, 1] before clipping.
@@ -106,18 +106,19 @@ class InpaintingRemover:
     def _stepped(
         self, predicted: Tensor, step: Tensor, latent: Tensor, generators: list[torch.Generator]
     ) -> Tensor:
-        """One step of the network's schedule; LCM's adds fresh noise, DDIM's leaves the generators alone."""
-        # The steps take a scalar timestep and a list of generators; their annotations say int and one.
+        """One step of the network's schedule. LCM's adds fresh noise. DDIM's does not use the generators."""
+        # The schedulers take a scalar timestep and a list of generators. Their annotations say int and one
+        # generator.
         stepped = self.network.scheduler.step(
             predicted, cast(Any, step), latent, generator=cast(Any, generators), return_dict=False
         )
         return stepped[0]
 
     def _timesteps(self) -> Tensor:
-        """Descending; a strength below 1 leaves out the noisiest, as diffusers' pipelines do.
+        """Descending timesteps. A strength below 1 leaves out the noisiest ones, as in diffusers' pipelines.
 
         Raises:
-            ModelError: If a distilled network is asked for more steps than its teacher's path had points.
+            ModelError: If a distilled network shall run more steps than its teacher's path had points.
         """
         most = self.network.scheduler.config.get("original_inference_steps")
         if most is not None and self.config.steps > most:

@@ -1,1 +1,1 @@
-"""The loss of one batch, the loop, the checkpoint."""
+"""Training of the networks: losses, loop, samplers, checkpoints and distribution over processes."""

@@ -1,4 +1,4 @@
-"""ObjectClear's augmentation of one pair: mask, crop, flip, colours (papers.md, fact 18)."""
+"""Augment one pair as ObjectClear does: mask, crop, flip, colours (papers.md, fact 18)."""
 
 from dataclasses import dataclass, replace
 
@@ -11,14 +11,14 @@ from data_specs.arrays import Mask, RgbImage
 _PAPER_SIDE = 512
 _DILATE_FRACTION = 0.67
 _KERNELS = ((0.005, 5), (0.02, 8), (0.05, 12), (0.1, 17), (0.25, 23), (1.0, 30))
-"""Largest mask area as a share of the image, and the greatest kernel side at 512 px."""
+"""Maximum mask area as a fraction of the image, and the maximum kernel side at 512 px."""
 _MAX_HUE = 15 / 256
-"""Of the whole circle."""
+"""Fraction of the whole hue circle."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForegroundPair:
-    """A pair that knows what a removal must change."""
+    """A pair with the region that a removal must change."""
 
     source: RgbImage
     """H×W×3 uint8."""
@@ -31,12 +31,12 @@ class ForegroundPair:
 
 
 def augmented(pair: ForegroundPair, size_px: int, rng: np.random.Generator) -> ForegroundPair:
-    """A drawn variant of the pair; M_fg keeps to the truth, whatever is done to the mask.
+    """A random variant of the pair. M_fg stays true, whatever happens to the mask.
 
     Args:
-        pair: Height and width at least ``size_px``.
-        size_px: Side of the square that comes out; the paper's is 512.
-        rng: Every draw comes from it.
+        pair: Height and width are at least ``size_px``.
+        size_px: Side of the resulting square. The paper's is 512.
+        rng: Every random number comes from it.
     """
     pair = _cropped(pair, size_px, rng)
     if rng.random() < 0.5:
@@ -46,7 +46,7 @@ def augmented(pair: ForegroundPair, size_px: int, rng: np.random.Generator) -> F
 
 
 def reshaped_mask(mask: Mask, rng: np.random.Generator) -> Mask:
-    """H×W bool: in 67 % of cases dilated, in half of the rest eroded; never eroded to nothing."""
+    """Dilate the mask in 67 % of cases, erode it in half of the rest. Never erode to nothing. H×W bool."""
     side = int(rng.integers(1, max_kernel(mask) + 1))
     kernel = np.ones((side, side), np.uint8)
     chance, pixels = rng.random(), mask.astype(np.uint8)
@@ -59,7 +59,10 @@ def reshaped_mask(mask: Mask, rng: np.random.Generator) -> Mask:
 
 
 def max_kernel(mask: Mask) -> int:
-    """Pixels, by the mask's area; the paper's table at 512 px, in proportion at any other side."""
+    """Maximum kernel side in pixels, by the mask's area.
+
+    The paper's table is for 512 px, others are in proportion.
+    """
     area = mask.mean()
     side = next(side for limit, side in _KERNELS if area <= limit)
     return max(1, round(side * min(mask.shape) / _PAPER_SIDE))
@@ -68,7 +71,7 @@ def max_kernel(mask: Mask) -> int:
 def jittered(images: tuple[RgbImage, RgbImage], rng: np.random.Generator) -> tuple[RgbImage, RgbImage]:
     """Brightness, contrast and saturation ×0.8–1.2, hue ±15/256: the same on both H×W×3 uint8 images.
 
-    Contrast turns about the first one's mean grey in both, so that what is equal in both stays equal.
+    Contrast pivots on the first image's mean grey in both, so equal parts stay equal.
     """
     brightness, contrast, saturation = (np.float32(rng.uniform(0.8, 1.2)) for _ in range(3))
     turn = rng.uniform(-_MAX_HUE, _MAX_HUE) * 360
@@ -87,7 +90,7 @@ def jittered(images: tuple[RgbImage, RgbImage], rng: np.random.Generator) -> tup
 
 
 def _cropped(pair: ForegroundPair, size_px: int, rng: np.random.Generator) -> ForegroundPair:
-    """A square that holds the mask's centroid, its side uniform from ``size_px`` to the short side."""
+    """A square that holds the mask's centroid. Its side is uniform from ``size_px`` to the short side."""
     height, width = pair.mask.shape
     side = int(rng.integers(size_px, min(height, width) + 1))
     rows, columns = np.nonzero(pair.mask)

@@ -1,4 +1,4 @@
-"""A training's checkpoint: weights, EMA, optimizer, RNG and position, in one safetensors file."""
+"""Save and load a training's checkpoint in one safetensors file: weights, EMA, optimizer, RNG, position."""
 
 import json
 import os
@@ -16,41 +16,42 @@ from data_specs.errors import ModelError
 from models.training.distributed import spread, whole
 
 Settings = Mapping[str, Any]
-"""What a resume may not change, as JSON takes it."""
+"""Settings that a resume may not change, in JSON's types."""
 _ANEW = "delete it to start anew"
 
 
 @dataclass(slots=True)
 class TrainingState:
-    """Everything a training needs to go on as if it had never stopped."""
+    """Everything that a training needs to continue as if it had never stopped."""
 
     parameters: dict[str, nn.Parameter]
-    """The trained ones, by name."""
+    """The trained parameters, by name."""
     ema: list[Tensor]
     """Their running averages, in the same order."""
     optimizer: torch.optim.Optimizer
     """Over the same parameters, in the same order."""
     step: int
-    """Steps done; the data position follows from it."""
+    """Number of finished steps. The data position follows from it."""
     losses: list[float]
 
 
 def save_checkpoint(
     path: Path, state: TrainingState, settings: Settings, keep: int = 1, writes: bool = True
 ) -> None:
-    """Write aside, sync, rename: a kill leaves the old checkpoint or the new one.
+    """Write a temporary file, sync, rename. After a kill either the old checkpoint or the new one exists.
 
-    Of a network in pieces every process must take part: the file holds it whole, and knows of no pieces.
+    If the network is sharded, every process must take part. The file holds the whole network without shards.
 
     Args:
-        path: The file; the ``keep`` − 1 before it lie beside it, ``.step`` and their steps at the end.
-        state: What to keep.
-        settings: Of the training; a resume under others is refused.
-        keep: Checkpoints that stay.
+        path: The file. The previous ``keep`` − 1 files lie next to it, with ``.step`` and their step as
+            suffix.
+        state: What to save.
+        settings: Settings of the training. A resume with others is refused.
+        keep: Number of checkpoints to keep.
         writes: Whether this process writes the file.
 
     Raises:
-        ModelError: If it cannot be written; the one before is still there.
+        ModelError: If the file cannot be written. The previous one still exists.
     """
     tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
     for name, tensor in _in_order(state):
@@ -82,23 +83,26 @@ def save_checkpoint(
 
 
 def _in_order(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
-    """Weights, averages and moments by their names in the file, in an order that all processes share."""
+    """Weights, averages and moments by their names in the file, in the same order in all processes."""
     for number, (name, parameter) in enumerate(state.parameters.items()):
         yield f"weight/{name}", parameter.detach()
         yield f"ema/{name}", state.ema[number]
-        # Not by state_dict: the 8-bit AdamW's is nested.
+        # state_dict is not used, because that of the 8-bit AdamW is nested.
         for key, value in sorted(state.optimizer.state.get(parameter, {}).items()):
             yield f"optimizer/{key}/{name}", torch.as_tensor(value)
 
 
 def _plain_numbers(optimizer: torch.optim.Optimizer) -> list[str]:
-    """What the optimizer keeps as Python's numbers, and not as tensors: 8-bit AdamW its step."""
+    """Values that the optimizer keeps as Python numbers and not as tensors.
+
+    8-bit AdamW does so with its step.
+    """
     kept = (item for each in optimizer.state.values() for item in each.items())
     return sorted({key for key, value in kept if not isinstance(value, Tensor)})
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share their memory, as 8-bit AdamW's tables do, each with its own."""
+    """Give each tensor its own memory. 8-bit AdamW's tables share theirs."""
     seen: set[int] = set()
     found = {}
     for name, tensor in tensors.items():
@@ -117,7 +121,7 @@ def _sync(path: Path) -> None:
 
 
 def _keep_older(path: Path, count: int) -> None:
-    """Give the present checkpoint a second name, and drop all such but the newest ``count``."""
+    """Give the present checkpoint a second name, and delete all of these except the newest ``count``."""
     if count and path.exists():
         with safe_open(path, framework="pt") as file:
             step = int((file.metadata() or {})["step"])
@@ -129,7 +133,7 @@ def _keep_older(path: Path, count: int) -> None:
 
 
 def load_checkpoint(path: Path, state: TrainingState, settings: Settings) -> None:
-    """Fill ``state`` and torch's RNG from ``path``; leaves all as it is where there is no such file.
+    """Fill ``state`` and torch's RNG from ``path``. Changes nothing if the file does not exist.
 
     Raises:
         ModelError: If the file is damaged, of another network, or of a training with other settings.
@@ -174,7 +178,10 @@ def _check_fits(
 
 @torch.no_grad()
 def _fill(path: Path, file: Any, names: set[str], state: TrainingState, numbers: list[str]) -> None:
-    """Weights, averages and moments, one parameter at a time; those in ``numbers`` as Python's numbers."""
+    """Fill weights, averages and moments, one parameter at a time.
+
+    Those in ``numbers`` become Python numbers.
+    """
     moments: dict[int, dict[str, Any]] = {}
     keys = sorted({name.split("/")[1] for name in names if name.startswith("optimizer/")})
 
@@ -192,13 +199,13 @@ def _fill(path: Path, file: Any, names: set[str], state: TrainingState, numbers:
             key: read(place, parameter) for key, place in places.items() if place in names
         }
         found |= {key: found[key].item() for key in numbers if key in found}
-        if found:  # a parameter that no gradient has reached yet has none
+        if found:  # a parameter without a gradient so far has no state
             moments[number] = found
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
 def _instead(path: Path) -> str:
-    """What to do with a checkpoint that cannot be used: the one before, where there is one."""
+    """What to do about an unusable checkpoint: use the previous one, if it exists."""
     older = max(path.parent.glob(f"{path.name}.step*"), default=None)
     return _ANEW if older is None else f"rename {older.name} to {path.name}, or {_ANEW}"

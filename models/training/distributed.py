@@ -1,4 +1,7 @@
-"""How a training runs on its machines: passes, precision, optimizer; what it learns stays the same."""
+"""Run one training on any number of processes: passes, precision, optimizer, sharding.
+
+The result stays the same.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -22,14 +25,15 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from data_specs.errors import ModelError
 
-# A network in pieces over the processes (FSDP2, by accelerate's plugin), and whole again afterwards.
+# Sharding over the processes (FSDP2, by accelerate's plugin), and gathering afterwards.
 
 REPEATED_BLOCKS = ("BasicTransformerBlock", "ResnetBlock2D")
-"""Gathered, used and let go one after the other; gradient checkpointing goes by the same parts."""
+"""Blocks that are gathered, used and freed one after the other. Gradient checkpointing uses the same
+blocks."""
 
 
 def sharding_plugin(module: nn.Module) -> FullyShardedDataParallelPlugin:
-    """FSDP2 with the optimizer's state, the gradients and the weights in pieces; computed as without it."""
+    """FSDP2 with sharded optimizer state, gradients and weights. The results are those without sharding."""
     found = {type(part).__name__ for part in module.modules()}
     pieces = [name for name in REPEATED_BLOCKS if name in found]
     return FullyShardedDataParallelPlugin(
@@ -37,26 +41,29 @@ def sharding_plugin(module: nn.Module) -> FullyShardedDataParallelPlugin:
         reshard_after_forward=True,
         auto_wrap_policy="transformer_based_wrap" if pieces else "no_wrap",
         transformer_cls_names_to_wrap=pieces,
-        # Autocast says what is computed in which precision, as it does without sharding.
+        # Autocast decides the precision, as it does without sharding.
         mixed_precision_policy=MixedPrecisionPolicy(),
     )
 
 
 def settle_plugin(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin) -> None:
-    """What accelerate leaves undone: it takes the plugin for GPUs alone, and its note of it outlives it."""
-    os.environ.pop("ACCELERATE_USE_FSDP", None)  # or the next training in this process would be sharded too
+    """Complete accelerate's setup: it applies the plugin to GPUs only, and its flag outlives the plugin."""
+    os.environ.pop("ACCELERATE_USE_FSDP", None)  # otherwise the next training here would be sharded too
     if accelerator.distributed_type == DistributedType.MULTI_CPU:
         accelerator.state.distributed_type = DistributedType.FSDP
         accelerator.state.fsdp_plugin = plugin
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor, gathered where it lies in pieces: all processes must ask, in the same order."""
+    """Gather a tensor if it is sharded. All processes must call this in the same order."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor in pieces where ``like`` is, every process taking its own; it must be the same in all."""
+    """Shard a tensor like ``like``.
+
+    Every process takes its own part. The tensor must be equal in all processes.
+    """
     if not isinstance(like, DTensor) or tensor.shape != like.shape:
         return tensor
     place = tensor.to(like.device)
@@ -66,9 +73,11 @@ def spread(tensor: Tensor, like: Tensor) -> Tensor:
 def way_back(module: nn.Module) -> Callable[[], None]:
     """Remember a module before it is sharded or compiled in place.
 
+    FSDP itself cannot be undone: it changes classes, hooks and parameters of a module's parts.
+
     Returns:
-        What makes it whole again in every process, with nothing of FSDP or the compiler left. FSDP itself has
-        no way back: it changes classes, hooks and parameters of a module's parts. All processes must ask.
+        A function that restores the whole module in every process, without any trace of FSDP or the compiler.
+        All processes must call it.
     """
     restores = [_way_back(part) for part in module.modules()]
 
@@ -88,7 +97,7 @@ def _way_back(part: nn.Module) -> Callable[[], None]:
     def restore() -> None:
         part.__class__ = kind
         for name, kept in hooks.items():
-            now = cast(dict[Any, Any], vars(part)[name])  # the same one: a hook's handle holds on to it
+            now = cast(dict[Any, Any], vars(part)[name])  # change it in place: a hook's handle refers to it
             now.clear()
             now.update(kept)
         for name in set(vars(part)) - names:
@@ -104,8 +113,11 @@ def _way_back(part: nn.Module) -> Callable[[], None]:
 Item = TypeVar("Item")
 
 
-class RunningConfig(BaseModel):
-    """How a training runs. All but precision and optimizer may differ from start to start of one training."""
+class DistributedConfig(BaseModel):
+    """How a training runs.
+
+    Everything except precision and optimizer may change when a training is resumed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -146,56 +158,56 @@ class RunningConfig(BaseModel):
 
 
 def training_device() -> torch.device:
-    """Where this process trains: its own GPU where there is one."""
+    """Where this process trains: its own GPU if there is one."""
     return _processes().device or torch.device("cpu")
 
 
 def is_first_process() -> bool:
-    """Whether this is the only process, or the one that keeps and tells what all of them did."""
+    """Whether this is the only process, or the one that stores and reports the results of all."""
     return _processes().is_main_process
 
 
-def refuse_cached_latents(running: RunningConfig, reason: str) -> None:
-    """For a training whose images are never the same twice.
+def refuse_cached_latents(distributed: DistributedConfig, reason: str) -> None:
+    """Refuse cached latents for a training whose images are augmented anew each time.
 
     Raises:
-        ModelError: If it is to cache latents.
+        ModelError: If the config asks for cached latents.
     """
-    if running.cache_latents:
+    if distributed.cache_latents:
         raise ModelError(f"cache_latents cannot be used here: {reason}; set it to false")
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """A tensor, or a record of tensors, on the device; anything else as it is."""
+    """Move a tensor, or a record of tensors, to the device. Anything else is returned unchanged."""
     if is_dataclass(batch) and not isinstance(batch, type):
         return replace(batch, **{e.name: to_device(getattr(batch, e.name), device) for e in fields(batch)})
     return batch.to(device) if isinstance(batch, Tensor) else batch
 
 
 def own_part(items: Sequence[Item]) -> Sequence[Item]:
-    """What this process does of what any of them can do."""
+    """The items for this process, of a list that all processes share."""
     state = _processes()
     return items[state.process_index :: state.num_processes]
 
 
 def own_part_here(items: Sequence[Item]) -> Sequence[Item]:
-    """What this process does of what each machine must have on its own disk."""
+    """The items for this process, of a list that each machine needs on its own disk."""
     state = _processes()
     return items[state.local_process_index :: int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))]
 
 
 def every_process_done() -> None:
-    """Wait until all processes have come here."""
+    """Wait until all processes have arrived here."""
     _processes().wait_for_everyone()
 
 
 def first_process_first() -> AbstractContextManager[None]:
-    """What is inside, the first process does alone; the others after it, and find it done."""
+    """Inside the context the first process works alone. The others follow, and find the work done."""
     return _processes().main_process_first()
 
 
 def _processes() -> PartialState:
-    """The processes as the launcher made them; accelerate must be told where there are only CPUs to join."""
+    """The processes of the launcher. On CPUs accelerate must be told to connect them."""
     return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
@@ -203,20 +215,20 @@ _WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 """Every process holds the whole network."""
 
 
-def accelerator_for(running: RunningConfig, module: nn.Module) -> Accelerator:
-    """Accelerate as the launcher set it up (processes, devices), in this precision and sharding.
+def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accelerator:
+    """Accelerate with the launcher's processes and devices, in this precision and sharding.
 
     Raises:
         ModelError: If the launcher shards the network itself, or the optimizer cannot be sharded.
     """
     _processes()
-    AcceleratorState._reset_state()  # that of another training in this process
-    sharded = running.sharding == "fsdp" and _processes().num_processes > 1
-    if sharded and running.optimizer == "adamw_8bit":
+    AcceleratorState._reset_state()  # remove the state of a previous training in this process
+    sharded = distributed.sharding == "fsdp" and _processes().num_processes > 1
+    if sharded and distributed.optimizer == "adamw_8bit":
         raise ModelError("adamw_8bit cannot be sharded; choose adamw, or sharding none")
     plugin = sharding_plugin(module) if sharded else None
     accelerator = Accelerator(
-        mixed_precision={"float32": "no", "bfloat16": "bf16"}[running.precision],
+        mixed_precision={"float32": "no", "bfloat16": "bf16"}[distributed.precision],
         fsdp_plugin=plugin,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
@@ -230,36 +242,42 @@ def accelerator_for(running: RunningConfig, module: nn.Module) -> Accelerator:
     return accelerator
 
 
-def share_numbers(batch_size: int, accelerator: Accelerator, running: RunningConfig) -> tuple[list[int], int]:
-    """This process's shares of a step, one a pass, and into how many the batch is split in all.
+def share_numbers(
+    batch_size: int, accelerator: Accelerator, distributed: DistributedConfig
+) -> tuple[list[int], int]:
+    """This process's slices of a step, one for each pass, and the total number of slices of the batch.
 
     Raises:
-        ModelError: If the batch does not split evenly.
+        ModelError: If the batch cannot be divided evenly.
     """
     processes, rank = accelerator.num_processes, accelerator.process_index
     own, left = divmod(batch_size, processes)
-    at_once = own if running.micro_batch_size is None else min(own, running.micro_batch_size)
+    at_once = own if distributed.micro_batch_size is None else min(own, distributed.micro_batch_size)
     if left or own % at_once:
         raise ModelError(
             f"a batch of {batch_size} does not split evenly over {processes} processes with "
-            f"{running.micro_batch_size or own} samples at once; choose another number of either"
+            f"{distributed.micro_batch_size or own} samples at once; choose another number of either"
         )
     passes = own // at_once
     return [number * processes + rank for number in range(passes)], passes * processes
 
 
 def build_optimizer(
-    module: nn.Module, learning_rate: float, weight_decay: float, running: RunningConfig, device: torch.device
+    module: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    distributed: DistributedConfig,
+    device: torch.device,
 ) -> torch.optim.Optimizer:
-    """AdamW over the parameters that are trained.
+    """AdamW over the trained parameters.
 
     Raises:
-        ModelError: If the 8-bit one is asked for and bitsandbytes is not installed.
+        ModelError: If the config asks for 8-bit AdamW and bitsandbytes is not installed.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
-    if running.optimizer == "adamw":
-        # On the CPU it is not tried with pieces of sharded tensors.
-        fused = True if device.type == "cuda" or running.sharding == "none" else None
+    if distributed.optimizer == "adamw":
+        # The fused form is untested on the CPU with sharded tensors.
+        fused = True if device.type == "cuda" or distributed.sharding == "none" else None
         return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
     try:
         from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports] - an extra
@@ -272,23 +290,24 @@ def build_optimizer(
 
 
 def checkpoint_gradients(module: nn.Module) -> None:
-    """Switch gradient checkpointing on wherever diffusers offers it."""
+    """Turn on gradient checkpointing wherever diffusers offers it."""
     for part in module.modules():
         if getattr(part, "_supports_gradient_checkpointing", False):
             part.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
 
 
 def compile_blocks(module: nn.Module) -> None:
-    """Have torch compile the blocks that repeat, in place, so that no name in the module's state changes.
+    """Compile the repeated blocks in place with torch. No name in the module's state changes.
 
-    By blocks and not whole: one code for all of a kind, in a fraction of the time. Shapes are fixed.
+    Blocks of one kind share one compiled code, in a fraction of the time for the whole network. Shapes are
+    fixed.
     """
     for part in module.modules():
         if type(part).__name__ in REPEATED_BLOCKS:
             part.compile(dynamic=False)
 
 
-# A process's share of a step: which samples are its own, its random numbers, means over all.
+# A process's slice of a step: its samples, its random numbers, means over all processes.
 
 
 def _alone(value: Tensor) -> Tensor:
@@ -299,30 +318,30 @@ def _alone(value: Tensor) -> Tensor:
 class Share:
     """Every ``of``-th sample of a step's batch, from ``number`` on.
 
-    What is drawn is drawn for the whole batch and then shared out, so that any number of processes sees
-    the numbers that one would have seen.
+    Random numbers are drawn for the whole batch and then divided. Any number of processes therefore uses the
+    numbers that one process would use.
     """
 
     generator: torch.Generator
-    """On the CPU, seeded alike in every process."""
+    """On the CPU, with the same seed in every process."""
     number: int = 0
     """0 … of − 1."""
     of: int = 1
-    """Shares the batch is split into; they are equally large."""
+    """Number of slices of the batch. All have the same size."""
     process_mean: Callable[[Tensor], Tensor] = _alone
-    """A tensor's mean over the processes, each at the same place of its own share."""
+    """A tensor's mean over the processes, element by element."""
 
     @property
     def places(self) -> slice:
-        """Where in the batch its samples stand."""
+        """The indices of its samples in the batch."""
         return slice(self.number, None, self.of)
 
     def draw(self, count: int, drawn: Callable[[int, torch.Generator], Tensor]) -> Tensor:
-        """Random numbers for this share's samples.
+        """Random numbers for this slice's samples.
 
         Args:
-            count: Samples of this share.
-            drawn: Draws for so many samples, along the first axis, from the generator given.
+            count: Samples of this slice.
+            drawn: Draws numbers for a given count of samples, along the first axis, from the given generator.
 
         Returns:
             ``count`` along the first axis, on the CPU.

@@ -1,4 +1,4 @@
-"""The training loop all of the project's networks share: accelerate, AdamW, EMA, checkpoints."""
+"""Train any of the project's networks: one loop with accelerate, AdamW, EMA and checkpoints."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from models.training.distributed import (
-    RunningConfig,
+    DistributedConfig,
     Share,
     accelerator_for,
     build_optimizer,
@@ -25,15 +25,15 @@ from models.training.distributed import (
 )
 
 Progress = Callable[[int, int, float], None]
-"""Called with (steps done, steps in all, loss)."""
+"""Called with (finished steps, total steps, loss)."""
 LossOf = Callable[[Any, Share], Tensor]
-"""The loss of one share of a batch, all its randomness from the share."""
+"""The loss of one slice of a batch. All randomness comes from the slice."""
 BatchesFrom = Callable[[int, int, Sequence[slice]], Iterable[Any]]
-"""Of batches number ``start`` to ``stop`` − 1, the parts with these places, one after the other."""
+"""Gives batches ``start`` to ``stop`` − 1. Of each batch it gives the given slices, one after the other."""
 
 
 class TrainingConfig(BaseModel):
-    """How a network is trained; the defaults are the tiny remover's."""
+    """How a network is trained. The defaults are the tiny remover's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +54,7 @@ class TrainingConfig(BaseModel):
 
 
 class _Step(nn.Module):
-    """The loss as a module's forward pass: what accelerate wraps, so that processes find one another."""
+    """The loss as a module's forward pass. accelerate wraps it and synchronises the processes."""
 
     def __init__(self, trained: nn.Module, loss_of: LossOf) -> None:
         super().__init__()
@@ -72,47 +72,47 @@ def train(
     config: TrainingConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> list[float]:
-    """Train ``module`` in place; at the end it holds the EMA weights, on the device it came on.
+    """Train ``module`` in place. At the end it holds the EMA weights, on its original device.
 
-    Killed and started again with the same arguments it goes on from ``checkpoint`` and ends with the
-    weights of an unbroken run. Started by a launcher in several processes, each does its share of every
-    batch: order, noise and so the loss curve are those of one process, but for rounding, and a run may go on
-    in another number of processes. They share the disk that ``checkpoint`` is on.
+    A killed training that starts again with the same arguments continues from ``checkpoint``. It ends with
+    the same weights as an uninterrupted one. If a launcher starts several processes, each computes its slice
+    of every batch. Order, noise and the loss curve are those of one process, except for rounding. A training
+    may continue with another number of processes. All processes share the disk that holds ``checkpoint``.
 
     Args:
-        module: Holds the parameters; those with ``requires_grad`` are trained.
+        module: Holds the parameters. Those with ``requires_grad`` are trained.
         loss_of: The loss of one batch.
         batches_from: Where batches come from.
-        config: What decides the weights.
-        checkpoint: Where to keep the state; None keeps none.
-        progress: Told of every step, in the first process.
-        running: How it runs on these machines.
+        config: Everything that decides the weights.
+        checkpoint: Where to keep the state. None keeps none.
+        progress: Called after every step, in the first process.
+        distributed: How the training runs on these machines.
 
     Returns:
         The loss of each step, over all processes.
 
     Raises:
-        ModelError: If loss or gradient is not a number, the batch does not split evenly, or the checkpoint
+        ModelError: If loss or gradient is not finite, the batch cannot be divided evenly, or the checkpoint
             does not fit or cannot be written.
     """
-    running = running or RunningConfig()
+    distributed = distributed or DistributedConfig()
     home = next(module.parameters()).device
-    accelerator = accelerator_for(running, module)
-    numbers, parts = share_numbers(config.batch_size, accelerator, running)
+    accelerator = accelerator_for(distributed, module)
+    numbers, parts = share_numbers(config.batch_size, accelerator, distributed)
     accelerator.gradient_accumulation_steps = len(numbers)
-    if running.gradient_checkpointing:
+    if distributed.gradient_checkpointing:
         checkpoint_gradients(module)
     optimizer = build_optimizer(
-        module, config.learning_rate, config.weight_decay, running, accelerator.device
+        module, config.learning_rate, config.weight_decay, distributed, accelerator.device
     )
     as_it_was = way_back(module)
-    if running.compile:
+    if distributed.compile:
         compile_blocks(module)
     model, prepared = accelerator.prepare(_Step(module, loss_of), optimizer)
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    settings = {**config.model_dump(), **running.model_dump(include={"precision", "optimizer"})}
+    settings = {**config.model_dump(), **distributed.model_dump(include={"precision", "optimizer"})}
     state = TrainingState(named, [p.detach().clone() for p in named.values()], optimizer, 0, [])
     if checkpoint is not None:
         load_checkpoint(checkpoint, state, settings)
@@ -127,13 +127,13 @@ def train(
         due = state.step == config.steps or state.step % config.checkpoint_every == 0
         if checkpoint is not None and due:
             writes = accelerator.is_main_process
-            save_checkpoint(checkpoint, state, settings, running.keep_checkpoints, writes)
+            save_checkpoint(checkpoint, state, settings, distributed.keep_checkpoints, writes)
         if progress is not None and accelerator.is_main_process:
             progress(state.step, config.steps, state.losses[-1])
     with torch.no_grad():
         for parameter, average in zip(named.values(), state.ema, strict=True):
             parameter.copy_(average)
-    if running.compile or running.sharding == "fsdp":
+    if distributed.compile or distributed.sharding == "fsdp":
         as_it_was()
     module.to(home).eval()
     return state.losses
@@ -155,7 +155,7 @@ def _step(
     state: TrainingState,
     config: TrainingConfig,
 ) -> float:
-    """One optimizer step over all shares and processes; refuses a loss or gradient that is not a number."""
+    """One optimizer step over all slices and processes. Refuses a loss or gradient that is not finite."""
     losses: list[Tensor] = []
     found = 0.0
     for share in shares:
@@ -178,7 +178,10 @@ def _step(
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:
-    """Warm-up, then constant or half a cosine to zero; from the step alone, so that nothing need be saved."""
+    """Set the learning rate: warm-up, then constant or a half cosine to zero.
+
+    It follows from the step alone.
+    """
     rate = min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.schedule == "cosine" and step >= config.warmup_steps:
         done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
@@ -191,7 +194,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: in
 def _record(state: TrainingState, loss: float, config: TrainingConfig) -> None:
     state.step += 1
     state.losses.append(loss)
-    # A young average must not remember the start: the usual warm-up of EMA.
+    # The usual warm-up of EMA: a young average must not remember the start.
     decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
     for parameter, average in zip(state.parameters.values(), state.ema, strict=True):
         average.lerp_(parameter.detach(), 1 - decay)

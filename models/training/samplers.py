@@ -1,4 +1,7 @@
-"""The order in which samples are drawn: a true shuffle each epoch, known from the step alone."""
+"""Draw samples in a random order each epoch.
+
+The order follows from the step alone, so a resume needs no state.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -7,10 +10,10 @@ import torch
 
 
 class ShuffledOrder:
-    """An endless sequence of epochs over ``count`` samples, each a fresh permutation.
+    """An endless sequence of epochs over ``count`` samples, each a new permutation.
 
-    Position p is the p-th draw since the start; any stretch can be asked for without the ones before,
-    so a resumed training goes on exactly where it stood.
+    Position p is the p-th draw since the start. Any range can be read without the draws before it. A resumed
+    training therefore continues exactly at its position.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -36,11 +39,11 @@ class ShuffledOrder:
 
 
 class MixedBatches:
-    """Batches drawn from several groups in fixed shares, e.g. half initial, half grown triplets.
+    """Batches from several groups in fixed fractions, e.g. half initial, half grown triplets.
 
-    Iterating yields batch ``start`` to batch ``stop`` − 1, each a list of (sample index, whether to flip
-    it), RORem's random flip: what torch's DataLoader takes as ``batch_sampler``. Of each batch it yields
-    the parts asked for, one after the other; the draws are those of the whole batch.
+    Iteration yields batches ``start`` to ``stop`` − 1, as lists of (sample index, whether to flip it). The
+    flip is RORem's random flip. torch's DataLoader takes this as ``batch_sampler``. Of each batch it yields
+    the requested slices, one after the other. The draws are those of the whole batch.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class MixedBatches:
         stop: int,
         parts: Sequence[slice] = (slice(None),),
     ) -> None:
-        """Split every batch over ``groups`` (non-empty index ranges) as evenly as may be."""
+        """Divide every batch over ``groups`` (non-empty index ranges) as evenly as possible."""
         self._orders = [ShuffledOrder(len(group), seed + 7 * number) for number, group in enumerate(groups)]
         self._groups = groups
         base, extra = divmod(batch_size, len(groups))
@@ -62,11 +65,11 @@ class MixedBatches:
         self._parts = parts
 
     def __len__(self) -> int:
-        """Parts of batches to come."""
+        """Number of remaining slices of batches."""
         return (self._stop - self._start) * len(self._parts)
 
     def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
-        """Yield the samples and flips of each part."""
+        """Yield the samples and flips of each slice."""
         for number in range(self._start, self._stop):
             batch: list[int] = []
             for group, order, share in zip(self._groups, self._orders, self._shares, strict=True):
@@ -78,7 +81,7 @@ class MixedBatches:
                 yield draws[part]
 
 
-# The order of samples of several sizes: each batch of one size, each sample once an epoch.
+# Samples of several sizes: each batch of one size, each sample once in an epoch.
 
 
 class _Place(NamedTuple):
@@ -86,15 +89,15 @@ class _Place(NamedTuple):
 
     bucket: int
     number: int
-    """Of the bucket's own batches, from the start of training."""
+    """Index among the bucket's own batches, from the start of training."""
 
 
 class BucketBatches:
-    """Batches that never mix sizes, the sizes in turn as often as they have samples.
+    """Batches that never mix sizes. Each size gets as many batches as it has samples for.
 
-    Iterating yields batch ``start`` to batch ``stop`` − 1 as ``MixedBatches`` does. Every bucket is gone
-    through in a fresh shuffle before any of it comes again; what does not fill a batch at an epoch's end
-    begins the bucket's next batch. Which batch comes when is known from its number alone.
+    Iteration yields batches ``start`` to ``stop`` − 1 as ``MixedBatches`` does. Every bucket is used up in a
+    new random order before any of its samples repeats. Samples that do not fill a batch at an epoch's end
+    begin the bucket's next batch. The number of a batch alone decides its content.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class BucketBatches:
         stop: int,
         parts: Sequence[slice] = (slice(None),),
     ) -> None:
-        """Order ``buckets``, each the samples of one size, none empty."""
+        """Order ``buckets``. Each holds the samples of one size and is not empty."""
         self._buckets = buckets
         self._orders = [ShuffledOrder(len(each), seed + 7 * number) for number, each in enumerate(buckets)]
         self._batch_size = batch_size
@@ -115,11 +118,11 @@ class BucketBatches:
         self._parts = parts
 
     def __len__(self) -> int:
-        """Parts of batches to come."""
+        """Number of remaining slices of batches."""
         return (self._stop - self._start) * len(self._parts)
 
     def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
-        """Yield the samples and flips of each part."""
+        """Yield the samples and flips of each slice."""
         size = self._batch_size
         for number, place in zip(range(self._start, self._stop), self._places(), strict=False):
             drawn = self._orders[place.bucket].take(place.number * size, size)
@@ -130,7 +133,7 @@ class BucketBatches:
                 yield draws[part]
 
     def _places(self) -> Iterator[_Place]:
-        """The places of batch ``start`` and all that follow, without end."""
+        """The origins of batch ``start`` and all that follow, without end."""
         epoch = self._epoch_of(self._start)
         skipped = self._start - self._batches_before(epoch)
         while True:
@@ -139,7 +142,7 @@ class BucketBatches:
                 for bucket in range(len(self._buckets))
                 for number in range(self._full(bucket, epoch), self._full(bucket, epoch + 1))
             ]
-            # A bucket's own batches keep their order, whatever others come between.
+            # A bucket's own batches keep their order, whatever other batches come between.
             generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
             turns = torch.randperm(len(places), generator=generator).tolist()
             waiting = [iter([p for p in places if p.bucket == b]) for b in range(len(self._buckets))]
@@ -148,16 +151,16 @@ class BucketBatches:
             epoch, skipped = epoch + 1, 0
 
     def _full(self, bucket: int, epochs: int) -> int:
-        """Batches that a bucket fills in its first ``epochs`` epochs."""
+        """Number of batches that a bucket fills in its first ``epochs`` epochs."""
         return epochs * len(self._buckets[bucket]) // self._batch_size
 
     def _batches_before(self, epoch: int) -> int:
         return sum(self._full(bucket, epoch) for bucket in range(len(self._buckets)))
 
     def _epoch_of(self, number: int) -> int:
-        """The epoch whose batches batch ``number`` is among."""
+        """The epoch that holds batch ``number``."""
         samples = sum(len(each) for each in self._buckets)
-        epoch = number * self._batch_size // samples  # no batch comes sooner than its samples allow
+        epoch = number * self._batch_size // samples  # no batch comes before its samples allow
         while self._batches_before(epoch + 1) <= number:
             epoch += 1
         return epoch

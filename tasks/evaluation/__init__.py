@@ -1,1 +1,1 @@
-"""Measuring removals: success, metrics, statistics, test sets."""
+"""Measure removals: success, metrics, statistics, test sets."""

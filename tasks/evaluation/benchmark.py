@@ -1,4 +1,4 @@
-"""Measure: one method on every image of a set, a row an image (papers.md, facts 9 and 21)."""
+"""Measure one method on every image of a test set, one row for each image (papers.md, facts 9 and 21)."""
 
 import re
 import time
@@ -31,39 +31,39 @@ from tasks.storage.atomic_files import sweep_asides, write_durably
 from tasks.storage.workspace import Workspace
 
 CHAMPION = "champion"
-"""The method that is a workspace's own best remover."""
+"""The method name for a workspace's own champion."""
 _BATCH = 32
-"""Images removed and measured at once; a method's noise depends on it, so it is no setting."""
+"""Images removed and measured at once. A method's noise depends on it, so users cannot change it."""
 _CODE_VERSION = 2
-"""Raise it when the same work would give other numbers than before."""
+"""Raise it when the same work gives other numbers than before."""
 
 
 class MeasureWork(BaseModel):
-    """One method's part of an evaluation."""
+    """The part of an evaluation that one method does."""
 
     model_config = ConfigDict(frozen=True)
 
     method: str
-    """As ``method_remover`` knows it."""
+    """A name that ``method_remover`` knows."""
     images: EvaluationSet
-    """Pinned."""
+    """The images, pinned to a version or a path."""
     metrics: MetricConfig
     quality: QualityConfig
 
 
 def measure(work: MeasureWork, out: Path, progress: Callable[[int], None] = lambda _: None) -> Path:
-    """Remove from every image and measure; what was measured before is not measured again.
+    """Remove from every image and measure. Nothing is measured twice.
 
     Args:
         work: What to measure.
-        out: The folder whose ``measured/`` keeps a file a method.
-        progress: Told how many images are done.
+        out: The folder. Its ``measured/`` keeps one file for each method.
+        progress: Called with the number of finished images.
 
     Returns:
-        The method's results file, named by all that its numbers depend on.
+        The method's results file. Its name follows from everything that its numbers depend on.
 
     Raises:
-        FlowError: If the set holds no image.
+        FlowError: If the set has no image.
         InputError: If there is no such method.
         ModelError: If weights cannot be used.
     """
@@ -91,17 +91,17 @@ def measure(work: MeasureWork, out: Path, progress: Callable[[int], None] = lamb
 
 
 def method_label(method: str) -> str:
-    """A method's name in tables: of a folder, its last part."""
+    """The name of a method in tables. For a folder, its last part."""
     return Path(method).name
 
 
 def method_remover(method: str, images: EvaluationSet) -> RemovalModel:
-    """The remover of a method, as `cleanplate remove` would use it.
+    """The remover of a method, as `cleanplate remove` opens it.
 
     Args:
-        method: ``champion``, a model's hash, or what ``tasks.registry.removers.open_remover`` knows:
-            a name or a folder.
-        images: A workspace's, if the champion or a model of that workspace is meant.
+        method: ``champion``, a model's hash, or a name or folder for
+            ``tasks.registry.removers.open_remover``.
+        images: The test set. It must be a workspace's for the champion or a model of that workspace.
 
     Raises:
         InputError: If there is no such method, or no workspace with a champion.
@@ -117,7 +117,7 @@ def method_remover(method: str, images: EvaluationSet) -> RemovalModel:
 
 
 def recorded_model(method: str, images: EvaluationSet) -> ModelRecord | None:
-    """The workspace's model that a method is; None for what ships and for folders."""
+    """The workspace's model of a method. None for shipped models and folders."""
     if not isinstance(images, VersionSet):
         return None
     ledger = Workspace(images.workspace).ledger()
@@ -128,7 +128,7 @@ def recorded_model(method: str, images: EvaluationSet) -> ModelRecord | None:
 
 @lru_cache(maxsize=1)
 def loaded_metrics(weights: Path | None) -> tuple[list[Metric], list[MetricLeftOut]]:
-    """``available_metrics``, loaded once a process; their weights can be gigabytes."""
+    """``available_metrics``, loaded once for each process. The weights can be gigabytes."""
     return available_metrics(MetricConfig(weights=weights))
 
 
@@ -172,7 +172,7 @@ def measured_batches(
 
 
 def same_size_batches(triplets: Iterable[Triplet]) -> Iterator[list[Triplet]]:
-    """Up to 32 triplets at a time in their order; an image of another size begins a new batch."""
+    """Up to 32 triplets at a time, in order. An image of another size starts a new batch."""
     batch: list[Triplet] = []
     for triplet in triplets:
         if batch and (len(batch) == _BATCH or triplet.source.shape != batch[0].source.shape):
@@ -184,7 +184,7 @@ def same_size_batches(triplets: Iterable[Triplet]) -> Iterator[list[Triplet]]:
 
 
 def _without_rejects(found: Iterable[Triplet | Reject], rejects: Counter[str]) -> Iterator[Triplet]:
-    """The triplets; what was refused is counted by reason."""
+    """The triplets. Rejects are counted by reason."""
     for each in found:
         if isinstance(each, Reject):
             rejects[each.reason.value] += 1
@@ -210,7 +210,7 @@ def _measurement(
 
 @task(task_run_name="measure {work.method}")
 def measure_method(work: MeasureWork, out: Path) -> Path:
-    """One method's results file; there already where it was measured before."""
+    """Make one method's results file, unless it exists."""
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),

@@ -1,4 +1,4 @@
-"""Evaluate: a remover on triplets whose ground truth is known."""
+"""Evaluate a remover on triplets with known ground truth."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from tasks.storage.workspace import Workspace
 
 
 class Evaluation(BaseModel):
-    """A remover's figures on one set of triplets."""
+    """The figures of a remover on one set of triplets."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,15 +34,15 @@ class Evaluation(BaseModel):
     psnr_effect: float
     psnr_background: float
     faults: dict[str, int]
-    """Failures by reason."""
+    """Number of failures by reason."""
     passed: list[bool]
-    """Of each triplet in order, for paired comparison."""
+    """Whether each triplet passed, in order, for paired comparison."""
     psnr: float | None = None
-    """Whole-image dB, mean; None in evaluations recorded before it was measured."""
+    """Mean PSNR of whole images in dB. None in evaluations recorded before it was measured."""
 
     @property
     def success_rate(self) -> float:
-        """0..1."""
+        """The success rate, 0..1."""
         return self.successes / self.tested
 
 
@@ -52,7 +52,7 @@ def read_triplets(
     """The triplets of one split whose origin starts with ``origin``, in the shards' order.
 
     Raises:
-        FlowError: If there are none.
+        FlowError: If there are no triplets.
     """
     with ShardReader(workspace, refs) as reader:
         samples = (reader[i] for i in range(len(reader)))
@@ -64,14 +64,14 @@ def read_triplets(
 
 
 def removals_of(remover: RemovalModel, triplets: Sequence[Triplet]) -> list[np.ndarray]:
-    """What the remover makes of each triplet's source; each triplet always gets the same noise."""
+    """The removal of each triplet's source. A triplet always gets the same noise."""
     return remover.remove(
         [t.source for t in triplets], [t.mask for t in triplets], [int(t.key[:12], 16) for t in triplets]
     )
 
 
 def evaluate(remover: RemovalModel, triplets: Sequence[Triplet], quality: QualityConfig) -> Evaluation:
-    """Success rate with its 95 % Wilson interval, and PSNR inside and outside object and effect."""
+    """Measure the success rate with its 95 % Wilson interval, and PSNR on the effect and off it."""
     removals = removals_of(remover, triplets)
     found = [
         assess(removal, t.source, t.mask, t.ground_truth, quality)
@@ -98,7 +98,7 @@ def _whole_psnr(removal: np.ndarray, triplet: Triplet) -> float:
 
 
 def mask_psnr(remover: RemovalModel, triplets: Sequence[Triplet]) -> tuple[float, float]:
-    """Mean dB inside the mask and outside it: for pairs whose effects nobody measured."""
+    """Mean PSNR in dB inside and outside the mask, for pairs whose effects nobody measured."""
     removals = removals_of(remover, triplets)
     pairs = list(zip(removals, triplets, strict=True))
     inside = [psnr(removal, t.ground_truth, t.mask) for removal, t in pairs]
@@ -116,7 +116,7 @@ def evaluate_remover(
     quality: QualityConfig,
     origin: str,
 ) -> Evaluation:
-    """One remover on one split's triplets of one origin; the ledger remembers, so that it is done once."""
+    """Evaluate a remover once on one split's triplets of one origin. The ledger keeps the result."""
     run = f"evaluations of {remover.hash}"
     digests = " ".join(ref.sha256 for ref in triplets)
     key = derive_key(split, origin, quality.model_dump_json(), digests)
@@ -125,7 +125,7 @@ def evaluate_remover(
         return Evaluation.model_validate(known)
     shown = read_triplets(workspace, triplets, split, origin)
     found, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
-    # Before what was found: once that is known, nobody comes this way again.
+    # Recorded before the result: once the result is recorded, this code is not reached again.
     workspace.ledger().record_spending(derive_key(run, key), "evaluate", seconds)
     workspace.ledger().record_phase(run, key, found.model_dump(mode="json"))
     return found

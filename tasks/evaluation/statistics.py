@@ -16,7 +16,7 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.metric import MetricName
 
-# Bootstrap intervals: how far a mean over images would move with other images of the same kind.
+# Bootstrap intervals: how much a mean would change with other images of the same kind.
 
 RESAMPLES = 2000
 
@@ -24,12 +24,12 @@ RESAMPLES = 2000
 def bootstrap_mean(values: Sequence[float], seed: int, resamples: int = RESAMPLES) -> Interval:
     """The mean and its 95 % percentile bootstrap interval (Efron 1979).
 
-    Images count as independent. Neighbouring frames of one clip are not: there the interval is too narrow.
+    Images count as independent. Neighbouring frames of a clip are not; their interval is too narrow.
 
     Args:
-        values: N ≥ 1 numbers without NaN, one an image.
-        seed: Of the resampling; the same seed gives the same interval.
-        resamples: How many means of N values, drawn with replacement.
+        values: N ≥ 1 numbers without NaN, one for each image.
+        seed: Seed of the resampling. The same seed gives the same interval.
+        resamples: Number of means of N values, drawn with replacement.
     """
     numbers = np.asarray(values, np.float64)
     chance = np.random.default_rng(seed)
@@ -39,14 +39,14 @@ def bootstrap_mean(values: Sequence[float], seed: int, resamples: int = RESAMPLE
     return Interval(mean=float(numbers.mean()), low=float(low), high=float(high), images=count)
 
 
-# A results file: Parquet, one row an image and method, with all that the numbers depend on beside them.
+# A results file: Parquet, one row for each image and method, with everything that the numbers depend on.
 
 _METADATA = b"cleanplate"
 _TEXTS = ("key", "scene", "origin", "method")
 
 
 class Measurement(BaseModel):
-    """What one method's numbers depend on, kept as the file's metadata."""
+    """What the numbers of one method depend on. It is kept as the file's metadata."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,32 +55,32 @@ class Measurement(BaseModel):
     measured_on: str
     dataset_version: int | None
     split: str | None
-    """None for a folder, which is taken whole."""
+    """None for a folder, which is used completely."""
     metrics: dict[MetricName, str]
-    """Each metric's fingerprint: its settings and weights."""
+    """The fingerprint of each metric: its config and weights."""
     effect_levels: float
-    """Grey levels from which on a change counts as effect (M_fg)."""
+    """Grey levels from which a change counts as effect (M_fg)."""
     rejects: dict[str, int]
-    """Images of a folder that were refused, by reason."""
+    """Number of refused images of a folder, by reason."""
 
 
 def results_bytes(measurements: Sequence[Measurement], rows: Sequence[ImageResult]) -> bytes:
-    """The rows as a Parquet file; the same rows give the same bytes. An undefined value is a null.
+    """The rows as a Parquet file. The same rows give the same bytes. An undefined value is a null.
 
     Args:
-        measurements: One a method, all with the same metrics.
-        rows: Of all the methods.
+        measurements: One for each method, all with the same metrics.
+        rows: The rows of all methods.
     """
     texts = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in _TEXTS}
     numbers = {
         metric: pa.array([row.values[metric] for row in rows], pa.float64(), from_pandas=True)
         for metric in measurements[0].metrics
     }
-    judged = {
+    assessed = {
         "success": pa.array([row.success for row in rows], pa.bool_()),
         "seconds": pa.array([row.seconds for row in rows], pa.float64()),
     }
-    table = pa.table({**texts, **judged, **numbers})
+    table = pa.table({**texts, **assessed, **numbers})
     said = json.dumps([each.model_dump(mode="json") for each in measurements])
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({_METADATA: said}), sink, compression="zstd")
@@ -91,7 +91,7 @@ def read_results(path: Path) -> tuple[list[Measurement], list[ImageResult]]:
     """The reverse of ``results_bytes``.
 
     Raises:
-        InputError: If the file is missing or no results file.
+        InputError: If the file is missing or is no results file.
     """
     try:
         table = pq.read_table(path)
@@ -112,12 +112,12 @@ def _row(values: dict[str, Any], metrics: Sequence[MetricName]) -> ImageResult:
 
 
 def method_result(measurement: Measurement, rows: Sequence[ImageResult], seed: int) -> MethodResult:
-    """A method's means, each over the images where the metric is defined.
+    """The means of a method, each over the images for which the metric is defined.
 
     Args:
-        measurement: Whose rows they are.
-        rows: One an image.
-        seed: Of the intervals.
+        measurement: The measurement of the rows.
+        rows: One for each image.
+        seed: Seed of the intervals.
     """
     means = {}
     for metric in measurement.metrics:
@@ -137,12 +137,12 @@ def method_result(measurement: Measurement, rows: Sequence[ImageResult], seed: i
 def method_difference(
     rows: Sequence[ImageResult], baseline: Sequence[ImageResult], seed: int
 ) -> MethodDifference:
-    """A method minus the baseline, image by image, so that hard images do not blur the difference.
+    """A method minus the baseline, image by image. Hard images then do not hide the difference.
 
     Args:
-        rows: The method's.
-        baseline: The other's, of the same images in any order.
-        seed: Of the intervals.
+        rows: The rows of the method.
+        baseline: The rows of the baseline, for the same images in any order.
+        seed: Seed of the intervals.
     """
     known = {row.key: row for row in baseline}
     differences = {}
@@ -161,12 +161,12 @@ def method_difference(
 def worst_median_best(
     rows: Sequence[ImageResult], metric: MetricName, count: int
 ) -> dict[str, list[ImageResult]]:
-    """Rows to look at: ``count`` of the worst, of those about the median, and of the best.
+    """Rows to look at: ``count`` of the worst, ``count`` around the median, and ``count`` of the best.
 
     Args:
-        rows: One method's.
-        metric: One where higher is better; rows where it is undefined are passed over.
-        count: At least 1; of fewer than three times as many rows, each part has a third. No row is in two.
+        rows: The rows of one method.
+        metric: A metric where higher is better. Rows for which it is undefined are skipped.
+        count: At least 1. With fewer than three times as many rows, each part gets a third. No row is in two.
     """
     ranked = sorted(
         (row for row in rows if row.defined(metric)), key=lambda row: (row.values[metric], row.key)
@@ -179,5 +179,5 @@ def worst_median_best(
 
 
 def _seed(seed: int, metric: MetricName) -> int:
-    """Every metric resamples on its own; every method resamples a metric alike."""
+    """The seed of a metric. All methods resample a metric alike; two metrics resample differently."""
     return int(derive_key("bootstrap", seed, metric)[:12], 16)

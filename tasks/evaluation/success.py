@@ -1,4 +1,4 @@
-"""Measure a removal against the truth: what an annotator would see, in figures."""
+"""Measure a removal against the truth: what a reviewer would see, as figures."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,20 @@ from data_specs.assessment import Assessment, QualityConfig
 from models.metrics.psnr import psnr
 
 _NEAR_FRACTION = 3 / 64
-"""What lies this close to object and effect is judged with them (share of the side)."""
+"""Pixels this close to object and effect are measured together with them (fraction of the side)."""
 
 
 def assess(
     removal: RgbImage, source: RgbImage, mask: Mask, ground_truth: RgbImage, quality: QualityConfig
 ) -> Assessment:
-    """Judge one removal.
+    """Assess one removal.
 
     Args:
-        removal: H×W×3 uint8, what a model made.
+        removal: H×W×3 uint8, the output of a model.
         source: H×W×3 uint8, with the object.
         mask: H×W bool, the tight mask.
         ground_truth: H×W×3 uint8, without object and effect.
-        quality: When it is a success.
+        quality: The limits of a success.
     """
     changed = changed_region(source, mask, ground_truth, quality)
     near = _widened(changed, round(_NEAR_FRACTION * mask.shape[0]))
@@ -56,7 +56,7 @@ def changed_region(source: RgbImage, mask: Mask, ground_truth: RgbImage, quality
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate; (0, 1) of nothing."""
+    """95 % Wilson score interval of a rate. (0, 1) if there are no trials."""
     if count == 0:
         return 0.0, 1.0
     z = 1.959964
@@ -67,7 +67,7 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
 
 
 def mean_psnr(assessments: Sequence[Assessment]) -> tuple[float, float]:
-    """Mean dB on effect and background."""
+    """Mean dB on effect and on background."""
     return (
         float(np.mean([a.psnr_effect for a in assessments])),
         float(np.mean([a.psnr_background for a in assessments])),
@@ -84,7 +84,7 @@ def _widened(mask: Mask, pixels: int) -> Mask:
 
 
 def _largest(spots: Mask) -> tuple[int, Mask]:
-    """Area in pixels of the largest connected spot, and the spot."""
+    """The largest connected spot, with its area in pixels."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(spots.astype(np.uint8), connectivity=8)
     if count < 2:
         return 0, np.zeros_like(spots)

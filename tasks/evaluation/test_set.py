@@ -1,4 +1,4 @@
-"""The images a remover is measured on: a split of a dataset version, or a folder of triplets."""
+"""Read the images that a remover is measured on: a split of a dataset version, or a folder of triplets."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -20,7 +20,7 @@ from tasks.storage.workspace import Workspace
 
 
 class VersionSet(BaseModel):
-    """The captured triplets of one split of a dataset version; what was grown is no truth to measure by."""
+    """The captured triplets of one split of a dataset version. Grown ones are no truth to measure with."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,12 +39,12 @@ EvaluationSet = Annotated[VersionSet | FolderSource, Field(discriminator="kind")
 
 
 def pinned(chosen: VersionSet | FolderSource) -> VersionSet | FolderSource:
-    """The set with its version's number and its whole path, so that it stays the same while it is used.
+    """The set with its version number and its absolute path. It then stays the same during use.
 
     Raises:
         InputError: If there is no such workspace.
         FlowError: If the workspace has no dataset version.
-        LedgerError: If it has not the one named.
+        LedgerError: If the workspace does not have the named version.
     """
     if isinstance(chosen, FolderSource):
         return chosen.model_copy(update={"path": chosen.path.expanduser().resolve()})
@@ -57,10 +57,10 @@ def pinned(chosen: VersionSet | FolderSource) -> VersionSet | FolderSource:
 
 
 def set_digest(chosen: VersionSet | FolderSource) -> str:
-    """Names the images of a pinned set by what they are, not by where they lie.
+    """The name of a pinned set's images. It follows from their content, not from their location.
 
     Raises:
-        InputError: When a folder is not there.
+        InputError: If a folder does not exist.
     """
     if isinstance(chosen, FolderSource):
         return derive_key("folder set", files_digest(chosen), chosen.model_dump_json(exclude={"path"}))
@@ -70,7 +70,7 @@ def set_digest(chosen: VersionSet | FolderSource) -> str:
 
 
 def set_words(chosen: VersionSet | FolderSource) -> str:
-    """What a pinned set is, for people."""
+    """A description of a pinned set, for people."""
     if isinstance(chosen, FolderSource):
         return f"folder {chosen.path.name}, {chosen.size_px} px"
     words = f"workspace {chosen.workspace.name}, dataset version {chosen.version}, {chosen.split} split"
@@ -78,10 +78,10 @@ def set_words(chosen: VersionSet | FolderSource) -> str:
 
 
 def read_set(chosen: VersionSet | FolderSource) -> Iterator[Triplet | Reject]:
-    """The triplets of a pinned set in their order; of a folder also what was refused.
+    """The triplets of a pinned set in order. For a folder, the rejects too.
 
     Raises:
-        InputError: When a folder as a whole cannot be read.
+        InputError: If a folder cannot be read at all.
         FlowError: If there is no triplet to measure on.
     """
     found = folder_triplets(chosen) if isinstance(chosen, FolderSource) else _version_triplets(chosen)

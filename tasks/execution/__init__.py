@@ -1,7 +1,7 @@
-"""Workers: where a shard's work is done; here, in processes of this machine, or in Ray's actors on many.
+"""Run the work of shards: in this process, in several processes of this machine, or in Ray actors.
 
-A worker is given a function and its arguments by name and place; it reads and writes the shards itself, so
-no image travels. It loads weights when it first needs them and keeps them.
+A worker gets a function and its arguments by name and location. It reads and writes the shards itself, so no
+image is sent. It loads weights on first use and keeps them.
 """
 
 from tasks.execution.executor import INLINE, InlineConfig, ProcessesConfig, RayConfig, WorkersConfig

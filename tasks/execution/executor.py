@@ -1,4 +1,4 @@
-"""A pool of workers that may die: each piece of work goes to a free one, and to another if that one dies."""
+"""Run work on a pool of workers that may die: a free worker takes it, and another one if that worker dies."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import WorkerError
 from data_specs.spending import Seconds
 
-# Which workers do a flow's shards: a choice of the flow's form, told apart by ``kind``.
+# The workers of a flow's shards: a choice in the flow's form, distinguished by ``kind``.
 
 
 class InlineConfig(BaseModel):
@@ -23,16 +23,16 @@ class InlineConfig(BaseModel):
 
     @property
     def count(self) -> int:
-        """Shards at once."""
+        """Number of shards at once."""
         return 1
 
 
 INLINE = InlineConfig()
-"""What every shard task does unless it is told otherwise."""
+"""The default of every shard task."""
 
 
 class ProcessesConfig(BaseModel):
-    """Processes of this machine; where it has GPUs, each process sees one of them."""
+    """Processes of this machine. If it has GPUs, each process sees one of them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ class ProcessesConfig(BaseModel):
 
 
 class RayConfig(BaseModel):
-    """Actors of a Ray cluster, which outlive the flow's process and keep their weights loaded."""
+    """Actors of a Ray cluster. They outlive the flow's process and keep their weights loaded."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,65 +62,65 @@ class RayConfig(BaseModel):
 WorkersConfig = Annotated[InlineConfig | ProcessesConfig | RayConfig, Field(discriminator="kind")]
 
 
-# What a flow asks of its workers, and nothing more.
+# The protocol that a flow needs from its workers.
 
 
 class Done(NamedTuple):
-    """What a function gave, and what it took."""
+    """The result of a function and its cost."""
 
     result: Any
     seconds: Seconds
 
 
 class Workers(Protocol):
-    """Do one piece of work at a time each; may be asked from many threads at once."""
+    """Each does one piece of work at a time. Many threads may call it at once."""
 
     def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Done:
-        """Calls a function of a module on a free worker, and waits for it.
+        """Call a function of a module on a free worker, and wait for it.
 
         Args:
-            name: Of the work, for people.
-            function: Importable where the worker runs; harmless when done twice.
-            arguments: Small, and picklable.
+            name: The name of the work, for people.
+            function: Importable where the worker runs. Running it twice must be harmless.
+            arguments: Small and picklable.
 
         Raises:
-            WorkerError: When no worker can be had, or each one that tried has died.
+            WorkerError: If no worker is available, or every worker that tried has died.
             Exception: Whatever the function raises.
         """
         ...
 
 
 TRIES = 3
-"""Workers that one piece of work may cost: a shard that kills whoever takes it must not go on for ever."""
+"""Workers that one piece of work may kill. A shard that kills every worker must not go on forever."""
 
 
 class WorkerDied(Exception):
-    """Says that a worker died and how, from its slot to the pool."""
+    """Says that a worker died, and how. The slot raises it for the pool."""
 
 
 class Slot(Protocol):
-    """The place of one worker: whoever works there dies, the place stays."""
+    """The place of one worker. If the worker dies, the place stays."""
 
     def call(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Done:
-        """Has the worker do it, who is started where there is none.
+        """Let the worker do the work. A worker is started if there is none.
 
         Raises:
-            WorkerDied: When the worker was lost on the way; the next call has another one.
-            WorkerError: When no worker can be had here.
+            WorkerDied: If the worker was lost during the work. The next call gets another one.
+            WorkerError: If no worker is available here.
         """
         ...
 
     def close(self) -> None:
-        """Lets the worker go, if it belongs to this process."""
+        """Stop the worker if it belongs to this process."""
         ...
 
 
 class Pool:
-    """Workers over slots of any kind."""
+    """Workers in slots of any kind."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self._slots = tuple(slots)
-        # The slot that was free last has its worker and its weights; others may not have started one yet.
+        # The slot that was freed last has a worker with loaded weights. Other slots may have no worker yet.
         self._free: LifoQueue[Slot] = LifoQueue()
         for slot in reversed(self._slots):
             self._free.put(slot)
@@ -142,16 +142,16 @@ class Pool:
         )
 
     def close(self) -> None:
-        """Lets all workers go that belong to this process; nothing must be running."""
+        """Stop all workers that belong to this process. Nothing may be running."""
         for slot in self._slots:
             slot.close()
 
 
-# A function's result with the seconds it took, measured in the process that did it.
+# A function's result with the seconds it took, measured in the process that ran it.
 
 
 def timed(function: Callable[..., Any], arguments: Sequence[Any]) -> Done:
-    """Calls the function; whatever it raises is raised."""
+    """Call the function and measure it. Its exceptions are passed on."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = function(*arguments)
     spent = time.perf_counter() - wall
@@ -160,6 +160,6 @@ def timed(function: Callable[..., Any], arguments: Sequence[Any]) -> Done:
 
 
 def _holds_gpu() -> bool:
-    # A process that never imported torch holds none, and must not import it to say so.
+    # A process that never imported torch uses no GPU memory, and must not import torch to say so.
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda.is_initialized() and torch.cuda.memory_allocated() > 0

@@ -1,4 +1,4 @@
-"""From a config to its workers: one set a process for each config, started when it is first needed."""
+"""Get the workers of a config: one set for each process and config, started on first use."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -27,7 +27,7 @@ from tasks.execution.executor import (
 
 
 class InlineWorkers:
-    """Calls the function, then and there."""
+    """Calls the function directly."""
 
     def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Done:
         """See ``Workers.run``."""
@@ -38,11 +38,11 @@ class InlineWorkers:
 
 
 class ProcessSlot:
-    """A pool of one, so that a process that dies takes nobody's work but its own with it.
+    """A pool of one process. A process that dies then takes only its own work with it.
 
     Args:
-        gpu: The one GPU that the process sees, as CUDA_VISIBLE_DEVICES names it; None: whatever there is.
-        threads: Numeric threads of the process, where OMP_NUM_THREADS does not say it.
+        gpu: The one GPU that the process sees, as CUDA_VISIBLE_DEVICES names it. None: all there are.
+        threads: Numeric threads of the process, unless OMP_NUM_THREADS is set.
     """
 
     def __init__(self, gpu: str | None, threads: int) -> None:
@@ -74,9 +74,9 @@ class ProcessSlot:
 
 
 def _begin(gpu: str | None, threads: int) -> None:
-    """A new process takes its GPU and its threads before torch is there.
+    """Give a new process its GPU and its threads before torch is imported.
 
-    It ends with whoever started it, kill -9 included.
+    The process ends with its parent, also after kill -9.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     if gpu is not None:
@@ -96,10 +96,10 @@ _opening = Lock()
 
 
 def workers_of(config: WorkersConfig) -> Workers:
-    """The workers a config describes; asked again, the same ones, with what they have loaded.
+    """The workers of a config. A second call returns the same workers, with everything they have loaded.
 
     Raises:
-        WorkerError: If Ray is asked for and is not installed.
+        WorkerError: If Ray is wanted and not installed.
     """
     with _opening:
         if config not in _open:
@@ -108,7 +108,7 @@ def workers_of(config: WorkersConfig) -> Workers:
 
 
 def open_workers(config: WorkersConfig) -> Workers:
-    """Workers of the caller's own; raises as ``workers_of`` does."""
+    """Workers of the caller's own. Raises the same as ``workers_of``."""
     match config:
         case InlineConfig():
             return InlineWorkers()
@@ -126,8 +126,8 @@ def own_cores() -> int:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; none where there is none."""
-    import torch  # not above: a worker imports this package, and may need no network
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. Empty if there are none."""
+    import torch  # Not above: a worker imports this package and may need no network.
 
     count = torch.cuda.device_count()
     named = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]

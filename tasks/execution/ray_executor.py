@@ -1,4 +1,4 @@
-"""A worker that is a detached, named actor of a Ray cluster; the package is an extra, imported only here."""
+"""Run work in detached, named actors of a Ray cluster. Ray is an extra and is imported only here."""
 
 import hashlib
 import logging
@@ -19,12 +19,12 @@ from ray.util import list_named_actors
 from data_specs.errors import WorkerError
 from tasks.execution.executor import Done, RayConfig, WorkerDied, timed
 
-# Names the code that does the work, so that no long-lived worker does it by older code unnoticed.
+# The digest names the code of the work. A long-lived worker with older code is then noticed.
 
 
 @cache
 def code_digest() -> str:
-    """10 hexadecimal digits of every Python file of the rooms that shards' work is made of."""
+    """10 hexadecimal digits of every Python file in the packages that do the shards' work."""
     digest = hashlib.sha256()
     for room in ("data_specs", "models", "tasks"):
         folder = Path(str(files(room)))
@@ -34,21 +34,21 @@ def code_digest() -> str:
     return digest.hexdigest()[:10]
 
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # asked for before Ray reports its use to its makers
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Set before Ray sends usage statistics to its makers.
 
 
 NAMESPACE = "cleanplate"
 _ROOM_SECONDS = 300
-"""How long a cluster may take to find room for an actor, or to start a machine for it."""
+"""How long a cluster may take to find a node for an actor, or to start a machine for it."""
 _KNOCK_SECONDS = 10
 _connecting = Lock()
 
 
 class ShardWorker:
-    """The actor: it does one piece of work at a time, and opens its door meanwhile.
+    """The actor. It does one piece of work at a time and still answers ``open``.
 
     Raises:
-        WorkerError: When its machine holds other code than whoever started it.
+        WorkerError: If its machine has other code than the process that started it.
     """
 
     def __init__(self, code: str) -> None:
@@ -59,15 +59,15 @@ class ShardWorker:
 
     @ray.method(concurrency_group="door")
     def open(self) -> None:
-        """Answers at once, whatever the actor is doing."""
+        """Answer at once, whatever the actor is doing."""
 
     def do(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Done:
-        """The work."""
+        """Do the work."""
         return timed(function, arguments)
 
 
 class RaySlot:
-    """Actor ``number`` of a cluster: for the same number and the same code, everybody gets the same one."""
+    """Actor ``number`` of a cluster. The same number and the same code always give the same actor."""
 
     def __init__(self, config: RayConfig, number: int) -> None:
         self._config = config
@@ -87,11 +87,11 @@ class RaySlot:
             raise WorkerDied(_first_line(lost)) from lost
 
     def close(self) -> None:
-        """See ``Slot.close``; a detached actor belongs to its cluster, and stays."""
+        """See ``Slot.close``. A detached actor belongs to its cluster and stays."""
         self._actor = None
 
     def _attached(self) -> Any:
-        """The actor, once it answers; started where there is none, or only one of other code."""
+        """The actor, once it answers. It is started if there is none, or only one with other code."""
         _connect(self._config.address)
         own = f"shard-worker-{self._number}-{code_digest()}"
         _end_others(f"shard-worker-{self._number}-", own)
@@ -108,7 +108,7 @@ class RaySlot:
                     "ask for fewer, or add machines"
                 ) from late
             except RayActorError as dead:
-                # For a moment after its death an actor still holds its name; one that never began is another.
+                # A dead actor keeps its name for a moment: try again. A failed start is an error.
                 if dead.actor_init_failed or time.monotonic() > deadline:
                     where = f"Ray at {self._config.address}"
                     why = str(dead).strip().splitlines()[-1]
@@ -132,26 +132,26 @@ def _connect(address: str) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError at once where nobody listens; Ray would try for more than a minute."""
+    """Raise OSError at once if nothing listens. Ray would try for more than a minute."""
     host, _, port = address.rpartition(":")
     socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _start(name: str, gpus: float) -> Any:
-    # Ray's annotations know no options of actors that are given as a call.
+    # Ray's annotations do not know the options of an actor that is created by a call.
     remote: Any = cast(Any, ray.remote)(concurrency_groups={"door": 1})(ShardWorker)
     options = {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
     return remote.options(**options, num_cpus=1, num_gpus=gpus).remote(code_digest())
 
 
 def _end_others(prefix: str, own: str) -> None:
-    """Ends the actors of this number that were started by other code: they hold the GPU that is wanted."""
+    """Stop the actors of this number that other code started: they hold the wanted GPU."""
     for name in list_named_actors():
         if name.startswith(prefix) and name != own:
             try:
                 ray.kill(ray.get_actor(name, NAMESPACE))
             except ValueError:
-                continue  # it has ended by itself
+                continue  # It has ended by itself.
 
 
 def _first_line(error: Exception) -> str:

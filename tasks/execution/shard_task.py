@@ -1,4 +1,4 @@
-"""A piece of work that makes one shard: what it is made from names it, so doing it twice is doing it once."""
+"""Run the work of one shard as a Prefect task. Its inputs name it, so repeating it changes nothing."""
 
 import socket
 from collections.abc import Callable, Mapping
@@ -24,21 +24,21 @@ _BESIDE: tuple[Literal["truth", "refused"], ...] = ("truth", "refused")
 
 
 def beside(digest: str, what: Literal["truth", "refused"]) -> str:
-    """Names the shard that a work writes beside its own."""
+    """The name of the shard that a work writes beside its own."""
     return derive_key(digest, what)
 
 
 def lost_works(workspace: Workspace, done: Mapping[str, BaseModel]) -> set[str]:
-    """Which works Prefect remembers as done and the workspace does not have.
+    """The works that Prefect remembers as done, but that the workspace does not have.
 
-    A ledger may be lost, brought back from a backup, or another one; a shard's file may be deleted.
+    A ledger may be lost, restored from a backup, or be another one. A shard's file may be deleted.
 
     Args:
-        workspace: Where the shards should be. The ledger is asked once for all, not once for each.
-        done: What each work's task run gave, by the work's digest.
+        workspace: The workspace of the shards. Its ledger is asked once for all works.
+        done: The result of each work's task run, by the work's digest.
 
     Returns:
-        The digests of those that the ledger does not call finished, or of whose shards a file is missing.
+        The digests of works that the ledger does not list as finished, or whose shards lack a file.
     """
     ledger = workspace.ledger()
     of_work = {name: digest for digest in done for name in (digest, *(beside(digest, of) for of in _BESIDE))}
@@ -49,27 +49,27 @@ def lost_works(workspace: Workspace, done: Mapping[str, BaseModel]) -> set[str]:
 
 
 def _refs_in(result: BaseModel) -> list[ShardRef]:
-    """The shards that a task run's result names; some results are one."""
+    """The shards in a task run's result. Some results are a shard themselves."""
     found = [result, *(getattr(result, name) for name in type(result).model_fields)]
     return [each for each in found if isinstance(each, ShardRef)]
 
 
 def _cache_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Prefect's cache key: the work, in its workspace (another workspace has other shards)."""
+    """Prefect's cache key: the work and its workspace. Another workspace has other shards."""
     return derive_key(str(parameters["workspace"].address), parameters["work"].digest)
 
 
 BY_WORK = CacheKeyFnPolicy(cache_key_fn=_cache_key)
-"""Cache policy of shard tasks with the parameters ``workspace`` and ``work``: a new flow run redoes only
-what is unfinished, and the UI says "Cached". Flows hold it against the workspace by ``lost_works``."""
+"""Cache policy of shard tasks with the parameters ``workspace`` and ``work``. A new flow run repeats only
+unfinished work, and the UI says "Cached". Flows check it against the workspace with ``lost_works``."""
 
 
-# Retries: a shard's task is tried again when the network or a store was lost, and never for bad data.
+# Retries: a shard's task runs again after a lost network or store, and never after bad data.
 
 _DELAYS_SECONDS = [2, 8, 30, 60]
-"""With the shortest jitter they bridge 66 s: a database that is started again, or fails over."""
+"""Even with the shortest jitter they bridge 66 s: the time of a database restart or failover."""
 _PASSING = (ConnectionError, TimeoutError, httpx.TransportError, StoreLostError, StoreSilentError)
-"""What may be otherwise in half a minute. A full disk is none of these, nor is a file that cannot be read."""
+"""Errors that may be gone in half a minute. A full disk is not among them, nor is an unreadable file."""
 
 
 def is_passing(error: object) -> bool:
@@ -84,30 +84,30 @@ def _try_again(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 RETRY_LOST_NETWORK: dict[str, Any] = {
     "retries": len(_DELAYS_SECONDS),
     "retry_delay_seconds": _DELAYS_SECONDS,
-    # Many workers that lost one store do not come back to it all at once.
+    # Many workers that lost one store do not return to it at the same moment.
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _try_again,
 }
-"""Settings of a task that may be tried again; what it did before is found in the ledger."""
+"""Options of a task that may run again. The ledger knows what it did before."""
 
 
-# A shard's work, done by a worker, with a note in the ledger of the seconds it took.
+# The work of a shard, done by a worker. The ledger records the seconds it took.
 
 Result = TypeVar("Result")
 
 
 def in_workspace(address: str, ledger: str, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Calls the function as the worker sees the workspace: in a cache of its own, where a bucket keeps it.
+    """Call the function with the worker's view of the workspace. For a bucket, that is a cache of its own.
 
     Args:
-        address: Of the workspace.
+        address: The address of the workspace.
         ledger: Digest of its ledger's address, as the flow knows it.
         function: Called with the workspace and the arguments.
-        arguments: The function's others.
+        arguments: The other arguments of the function.
 
     Raises:
-        InputError: When there is no such workspace here.
-        WorkerError: When another ledger is named here, in which the work would be lost.
+        InputError: If there is no such workspace here.
+        WorkerError: If another ledger is configured here. The work would be lost in it.
     """
     if derive_key(Workspace(working_folder(address)).ledger_url) != ledger:
         raise WorkerError(
@@ -125,18 +125,18 @@ def run_shard(
     function: Callable[..., Result],
     *arguments: Any,
 ) -> Result:
-    """Has a worker call ``function(workspace, *arguments)``; if the worker dies, another one does.
+    """Let a worker call ``function(workspace, *arguments)``. If the worker dies, another one does it.
 
     Args:
-        workers: Who.
-        workspace: Where; workers on other machines must see it and its ledger at the same addresses.
-        what: The kind of work, under which its seconds are counted.
-        digest: Names the work: done again after a kill, its seconds count once, as they were first noted.
-        function: Plain, importable, harmless when done twice; writes its shard itself.
+        workers: The workers.
+        workspace: Workers on other machines must see it and its ledger at the same addresses.
+        what: The kind of work. Its seconds are counted under this name.
+        digest: Names the work. After a kill and a second run, its seconds count once, as first recorded.
+        function: Plain and importable. It writes its shard itself; running it twice must be harmless.
         arguments: Small: refs and configs, no images.
 
     Raises:
-        WorkerError: When no worker can be had, each one that tried has died, or it has another ledger.
+        WorkerError: If no worker is available, every one that tried has died, or it has another ledger.
     """
     name, pool = f"{what} {digest}", workers_of(workers)
     if isinstance(workers, InlineConfig):

@@ -1,1 +1,1 @@
-"""The daily report, drift and Prometheus metrics."""
+"""Watch a workspace: daily report, drift and Prometheus metrics."""

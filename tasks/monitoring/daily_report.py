@@ -1,4 +1,4 @@
-"""The morning's answers, read from the ledger: it knows what ran, whatever became of the runs themselves."""
+"""Make the daily report from the ledger. The ledger knows what ran, whatever happened to the runs."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from math import sqrt
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.morning import DailyReport, Drift, NewShards, NewVersion, Prices, WorkDone
+from data_specs.daily_report import DailyReport, Drift, NewShards, NewVersion, Prices, WorkDone
 from data_specs.round import PhaseResult
 from data_specs.shard import FIRST_INDEX
 from data_specs.version import DatasetVersion
@@ -17,7 +17,7 @@ from tasks.storage.workspace import Workspace
 
 
 class DriftLimits(BaseModel):
-    """How far apart two phases may be."""
+    """How far two phases may differ."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,12 +42,12 @@ class DriftLimits(BaseModel):
 
 
 def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -> list[Drift]:
-    """The comparisons of each automated phase among the phases, in their order.
+    """The comparisons for each automated phase, in the phases' order.
 
     Args:
-        ledger: Holds the scores, the answers and the other phases, whenever those ended.
-        phases: Those that are asked about.
-        limits: Beyond them a drift is an alarm.
+        ledger: Holds the scores, the answers and all other phases.
+        phases: The phases to compare.
+        limits: A drift beyond them is an alarm.
     """
     known = {phase.name: phase for phase in ledger.phase_results() if phase.tested}
     found: list[Drift] = []
@@ -63,7 +63,7 @@ def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -
 
 
 def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
-    """Keep rates of two phases that tested something; the error is that of one rate for both."""
+    """Compare the keep rates of two phases that tested something. The error is that of one common rate."""
     both = (phase.kept + against.kept) / (phase.tested + against.tested)
     return Drift(
         what="keep rate",
@@ -79,14 +79,14 @@ def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
 def _score_drift(
     ledger: Ledger, number: int, phase: PhaseResult, people: PhaseResult, limit: float
 ) -> list[Drift]:
-    """One; none where nobody answered, or no discriminator scored."""
+    """A list with one drift, or an empty list if nobody answered or no discriminator scored."""
     answers = ledger.answers_in_shards(FIRST_INDEX["human"], FIRST_INDEX["automation"], number)
     told = answers["yes"] + answers["no"]
     scores = ledger.newest_scores_in_shards(FIRST_INDEX["automation"], FIRST_INDEX["calibration"], number)
     if not told or scores is None:
         return []
     yes = answers["yes"] / told
-    # One YES and one NO more, lest a few answers that happen to agree leave no room for chance.
+    # One YES and one NO are added. A few answers that agree by chance then still have an error.
     likely = (yes * people.tested + 1) / (people.tested + 2)
     spread = likely * (1 - likely) / people.tested + scores.deviation**2 / phase.tested
     drift = Drift(
@@ -107,7 +107,7 @@ _ACCEPTED = ("triplets", "grown", "composites")
 def look_back(
     workspace: Workspace, since: datetime, until: datetime, prices: Prices, limits: DriftLimits
 ) -> DailyReport:
-    """What happened from ``since`` on and before ``until``, times with a zone."""
+    """What happened from ``since`` to before ``until``. Both times have a time zone."""
     ledger = workspace.ledger()
     phases = ledger.phase_results(since, until)
     shards = ledger.shard_counts(since, until)
@@ -131,7 +131,7 @@ def look_back(
 
 
 def new_versions(versions: Sequence[DatasetVersion], since: datetime, until: datetime) -> list[NewVersion]:
-    """Those made in the stretch, and how much each grew."""
+    """The versions made in this period, and the growth of each."""
     sizes = {version.number: version.samples for version in versions}
     return [
         NewVersion(

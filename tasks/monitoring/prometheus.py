@@ -1,4 +1,4 @@
-"""What the ledger knows, as metrics for Prometheus and whoever else reads its formats."""
+"""Export what the ledger knows as metrics for Prometheus and tools that read its formats."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,15 +18,15 @@ _CHAMPIONS: tuple[ModelKind, ...] = ("remover", "discriminator")
 
 
 def open_metrics(workspace: Workspace) -> str:
-    """Everything as OpenMetrics 1.0 text, read from the ledger now."""
+    """All metrics as OpenMetrics 1.0 text, read from the ledger now."""
     return openmetrics.generate_latest(_registry(workspace)).decode()
 
 
 def write_textfile(workspace: Workspace, path: Path) -> None:
-    """Everything in Prometheus' older text format, which node exporter's textfile collector reads.
+    """Write all metrics in Prometheus' older text format, for node exporter's textfile collector.
 
     Raises:
-        OSError: If the file cannot be written; what was there is left as it was.
+        OSError: If the file cannot be written. The old file is then unchanged.
     """
     write_durably(path, exposition.generate_latest(_registry(workspace)))
 
@@ -79,7 +79,7 @@ def _judgement(ledger: Ledger) -> Iterator[Metric]:
 
 
 def _phases(ledger: Ledger) -> Iterator[Metric]:
-    """A phase of several runs is shown as it ended last."""
+    """The metrics of phases. A phase of several runs is shown as it ended last."""
     facts: dict[str, tuple[str, Callable[[PhaseResult], float | None]]] = {
         "phase_tested": ("Pool items judged in a phase.", lambda phase: phase.tested),
         "phase_kept": ("Items of them that joined the training set.", lambda phase: phase.kept),

@@ -1,1 +1,1 @@
-"""Compositing: cut-outs with their effects, laid over plates, with the exact truth (ObjectClear)."""
+"""Make composites: cut-outs with their effects on plates, with the exact truth (ObjectClear)."""

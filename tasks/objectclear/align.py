@@ -1,4 +1,4 @@
-"""Align a captured pair: one camera, whose mount gives by a pixel and whose exposure drifts."""
+"""Align a captured pair: the camera's mount moves by a pixel, and its exposure drifts."""
 
 from dataclasses import dataclass
 
@@ -10,33 +10,33 @@ from data_specs.arrays import RgbImage
 from tasks.sources.clip.frames import camera_shift, match_light
 
 _STILL_PX = 0.1
-"""A smaller shift is the estimate's own error: resampling would blur more than it mends."""
+"""Pixels. A smaller shift is the error of the estimate: resampling would blur more than it corrects."""
 _SURE_FRACTION = 0.95
-"""Of the difference: a shift is believed only where it leaves less than this of it."""
+"""A shift is accepted only if it leaves less than this fraction of the difference."""
 _STEPS = 6
 _BLUR_PX = 1.5
-"""Shifts are told from slopes, not from grain."""
+"""The blur in pixels before the estimate: slopes tell the shift, grain does not."""
 
 Shift = tuple[float, float]
-"""Columns to the right and rows down by which the source lies from the ground truth."""
+"""Columns to the right and rows down by which the source is shifted against the ground truth."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedPair:
-    """The part that both images show; h and w are smaller than H and W by at most the shift."""
+    """The part that both images show. h and w are smaller than H and W by at most the shift."""
 
     source: RgbImage
-    """h×w×3 uint8, untouched but for its border."""
+    """h×w×3 uint8, unchanged except for the cropped border."""
     ground_truth: RgbImage
-    """h×w×3 uint8, in the source's place and light."""
+    """h×w×3 uint8, moved to the source's position and matched to its light."""
     shift: Shift
 
 
 def align_pair(source: RgbImage, ground_truth: RgbImage) -> AlignedPair:
-    """Bring the ground truth to the source's place and light.
+    """Move the ground truth to the source's position and match its light.
 
-    Coarsely by phase correlation, or from where it stands if that leaves less difference; then by least
-    squares on what has not changed. Light is matched anew at every step.
+    The coarse shift comes from phase correlation, or is 0 if that leaves less difference. Least squares on
+    the pixels that did not change refine it. Every step matches the light again.
 
     Args:
         source: H×W×3 uint8.
@@ -58,7 +58,7 @@ def align_pair(source: RgbImage, ground_truth: RgbImage) -> AlignedPair:
 
 
 def _refined(source: RgbImage, ground_truth: RgbImage, start: Shift) -> Shift:
-    """The start, improved step by step for as long as less difference is left."""
+    """The start shift, improved step by step while the difference falls."""
     shift, left = start, _left(source, ground_truth, start)
     for _ in range(_STEPS):
         right, down = _step(source, ground_truth, shift)
@@ -71,7 +71,7 @@ def _refined(source: RgbImage, ground_truth: RgbImage, start: Shift) -> Shift:
 
 
 def _step(source: RgbImage, ground_truth: RgbImage, shift: Shift) -> Shift:
-    """One step of Lucas and Kanade's, on the pixels that agree as well as most do."""
+    """One step of Lucas and Kanade, on the pixels that agree at least as well as most do."""
     lit = match_light(_moved(ground_truth, shift), source)
     there, here = (_smooth_grey(each) for each in (lit, source))
     rest = here - there
@@ -90,7 +90,7 @@ def _smooth_grey(image: RgbImage) -> NDArray[np.float32]:
 
 
 def _left(source: RgbImage, ground_truth: RgbImage, shift: Shift) -> float:
-    """The difference that a shift leaves, in levels; the object's own counts little."""
+    """The difference that a shift leaves, in levels. The object's own difference counts little."""
     return float(np.minimum(_difference(source, ground_truth, shift), 20).mean())
 
 

@@ -1,4 +1,4 @@
-"""Blend: layers over a plate, far to near, and what of each is seen."""
+"""Blend layers over a plate, far to near, and compute what each layer shows (papers.md, fact 15)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +14,15 @@ from data_specs.cutout import Cutout
 from data_specs.plate import Tone
 from tasks.objectclear.ground import foot_of
 
-# A layer: a cut-out in the size, place and tone it has on a plate.
+# A layer: a cut-out in the size, position and tone it has on a plate.
 
 _FAINT = 2
-"""Effects below this (of 255, or levels) are dropped: a resized effect would fade out over many pixels."""
+"""Effects below this (of 255, or in levels) are dropped. A resized effect would fade out over many pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """h rows, w columns, to be laid on a plate with its top left corner at (top, left)."""
+    """h rows and w columns. Its top left corner lies at (top, left) of the plate."""
 
     top: int
     left: int
@@ -43,27 +43,27 @@ class Layer:
 
     @property
     def mask(self) -> Mask:
-        """h×w bool: mostly object."""
+        """h×w bool: True where the object covers at least half of the pixel."""
         return self.matte >= 128
 
     @property
     def support(self) -> Region:
-        """h×w bool: wherever the layer may change what lies under it."""
+        """h×w bool: True where the layer may change what lies under it."""
         effect = cv2.bitwise_or(self.darkening, self.brightening)
         first, second, third = cv2.split(effect)
         return cv2.bitwise_or(cv2.bitwise_or(first, second), cv2.bitwise_or(third, self.matte)) > 0
 
 
 def scaled_layer(cutout: Cutout, scale: float, foot: tuple[int, int]) -> Layer | None:
-    """A cut-out at a scale, its foot on a pixel of the plate.
+    """A cut-out at a scale, with its foot on a pixel of the plate.
 
     Args:
         cutout: The object.
-        scale: Its size on the plate over its size when captured, > 0.
+        scale: Its size on the plate divided by its size when captured, > 0.
         foot: Row and column of the plate.
 
     Returns:
-        The layer, or None where nothing of the object would be left.
+        The layer, or None if nothing of the object would be left.
     """
     three = cv2.merge([cutout.matte] * 3)
     parts = [
@@ -95,18 +95,18 @@ def _clear_of_faint(effect: Effect) -> Effect:
 
 
 def blend(plate: RgbImage, layers: Sequence[Layer]) -> RgbImage:
-    """The plate with layers on it.
+    """Lay the layers on the plate.
 
-    Each layer darkens and brightens all that lies under it, so its shadow falls on the plate and on what
-    stands behind it; then its object covers that. Where two shadows of one sun meet, the deeper counts:
-    light that is taken once cannot be taken again.
+    Each layer darkens and brightens everything under it: its shadow falls on the plate and on the objects
+    behind it. Then its object covers that. Where two shadows of one sun overlap, the deeper one counts: light
+    cannot be taken twice.
 
     Args:
         plate: H×W×3 uint8.
-        layers: Far to near, each wholly inside the plate.
+        layers: Far to near, each completely inside the plate.
 
     Returns:
-        H×W×3 uint8, a new image; where no layer has its support it equals the plate.
+        H×W×3 uint8, a new image. It equals the plate outside the layers' supports.
     """
     image = plate.copy()
     taken = np.zeros_like(plate) if len(layers) > 1 else None
@@ -116,7 +116,7 @@ def blend(plate: RgbImage, layers: Sequence[Layer]) -> RgbImage:
         light = cv2.bitwise_not(layer.darkening)
         if taken is not None:
             before = taken[layer.window]
-            # What earlier shadows have left is all there is to take from.
+            # A shadow can only take the light that earlier shadows left.
             left = np.maximum(cv2.bitwise_not(before), 1)
             light = cv2.divide(light, left, scale=255)
             deeper = cv2.max(before, layer.darkening)
@@ -127,15 +127,15 @@ def blend(plate: RgbImage, layers: Sequence[Layer]) -> RgbImage:
 
 
 def visible_masks(layers: Sequence[Layer], size: tuple[int, int]) -> list[tuple[Mask, Region]]:
-    """What is seen of each layer.
+    """What is visible of each layer.
 
     Args:
         layers: Far to near.
         size: The plate's height and width.
 
     Returns:
-        For each layer M_o, H×W bool: where it shows by half or more; and M_fg, H×W bool: where it may
-        change the image at all. M_o lies in M_fg.
+        Two masks for each layer. M_o, H×W bool: the layer covers at least half of the pixel. M_fg, H×W bool:
+        the layer may change the pixel at all. M_o lies in M_fg.
     """
     through: Matte = np.full(size, 255, np.uint8)
     seen: list[tuple[Mask, Region]] = []
@@ -155,7 +155,7 @@ _GRAIN_SIDE = 1024
 
 
 class ToneConfig(BaseModel):
-    """How far a cut-out is brought to its plate. The paper publishes no matching; this one is ours."""
+    """How far a cut-out is adapted to its plate. The paper publishes no matching; this one is ours."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -173,15 +173,15 @@ class ToneConfig(BaseModel):
 def match_tone(
     layer: Layer, scale: float, captured: Tone, plate: Tone, config: ToneConfig, rng: np.random.Generator
 ) -> Layer:
-    """The layer in the plate's tone; its effect needs none, since it is the plate's own light.
+    """The layer in the plate's tone. Its effect needs no change, since it acts on the plate's own light.
 
     Args:
-        layer: As `scaled_layer` gave it.
-        scale: Its scale, which has made the capture's own grain finer.
-        captured: Tone of the image it was cut from.
+        layer: As `scaled_layer` returns it.
+        scale: The layer's scale. It made the capture's own grain finer.
+        captured: Tone of the image that the object was cut from.
         plate: Tone of the plate.
-        config: How far to go.
-        rng: Chooses which part of the grain it gets.
+        config: How far to adapt.
+        rng: Chooses the part of the grain field.
     """
     matte = cv2.merge([layer.matte] * 3)
     levels = np.arange(256)[:, None, None] * np.array(colour_gains(captured, plate, config))
@@ -198,7 +198,7 @@ def match_tone(
 
 
 def colour_gains(captured: Tone, plate: Tone, config: ToneConfig) -> tuple[float, float, float]:
-    """The factors of red, green and blue by which a cut-out comes to a plate's light."""
+    """The factors of red, green and blue that bring a cut-out to the plate's light."""
     pairs = zip(captured.mean_rgb, plate.mean_rgb, strict=True)
     ratios = np.array([(there + 1) / (here + 1) for here, there in pairs])
     red, green, blue = np.clip(
@@ -216,22 +216,22 @@ def grain_window(rng: np.random.Generator, size: tuple[int, ...], sigma: float) 
 
 @cache
 def _grain() -> NDArray[np.float32]:
-    """One field of which each layer takes a window: to draw it anew would cost more than all else."""
+    """One grain field. Each layer takes a window of it: a new field would cost more than everything else."""
     return np.random.default_rng(0x6241).standard_normal((_GRAIN_SIDE, _GRAIN_SIDE), np.float32)
 
 
-# Tone: an image's mean colour, and the grain its camera left on it.
+# Tone: an image's mean colour and the grain of its camera.
 
 _LAPLACE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _SIGMA_OF_MEDIAN = 1.4826 / 6
-"""A normal's σ over its median absolute value, and the filter's own gain (its root square sum is 6)."""
+"""σ of a normal distribution over its median absolute value, and the filter's gain (root square sum 6)."""
 
 
 def tone_of(image: RgbImage) -> Tone:
-    """An image's tone.
+    """Measure an image's tone.
 
-    Grain is told from a filter that is blind to slopes and straight edges (Immerkær 1996), by the median,
-    which texture moves less than the mean.
+    A filter that does not react to slopes and straight edges measures the grain (Immerkær 1996). The median
+    is used, because texture moves it less than the mean.
 
     Args:
         image: H×W×3 uint8.

@@ -1,4 +1,4 @@
-"""What differs between a pair's images: the object and all it does to its surroundings (fact 11)."""
+"""Find what differs between a pair's images: the object and its effect (papers.md, fact 11)."""
 
 import cv2
 import numpy as np
@@ -11,11 +11,11 @@ from tasks.sources.image_ops import disc, drop_small, fill_holes, regions_holdin
 
 _RIM_PX = 4
 _RIM_ABOVE_NOISE = 4
-"""Times the median difference of single pixels, which is noisier than the score."""
+"""Factor on the median difference of single pixels, which is noisier than the score."""
 
 
 class DifferenceConfig(BaseModel):
-    """From which difference on a pixel has changed. The paper publishes none; OSOR's values are named."""
+    """The differences from which a pixel has changed. The paper publishes none; OSOR's values are named."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,18 +58,19 @@ class DifferenceConfig(BaseModel):
 
 
 def changed_region(source: RgbImage, ground_truth: RgbImage, config: DifferenceConfig) -> Region:
-    """Where an aligned pair differs in luminance, chroma or gradient.
+    """True where an aligned pair differs in luminance, chroma or gradient.
 
-    Hysteresis: weak change where it hangs together with strong; then closing, holes filled, crumbs dropped.
-    What counts rises with the image's own noise, or JPEG's would hang together with everything.
+    Hysteresis: weak change counts if it is connected to strong change. Then the region is closed, holes are
+    filled and small parts are dropped. The thresholds rise with the image's noise. Without that, JPEG noise
+    would connect everything.
 
     Args:
         source: H×W×3 uint8.
-        ground_truth: H×W×3 uint8, in the source's place and light (``align_pair``).
-        config: Levels and areas.
+        ground_truth: H×W×3 uint8, in the source's position and light (``align_pair``).
+        config: Thresholds and areas.
 
     Returns:
-        H×W bool: object, shadow, reflection.
+        H×W bool: object, shadow and reflection.
     """
     score = change_score(source, ground_truth)
     noise = config.above_noise * float(np.median(score))
@@ -85,7 +86,7 @@ def changed_region(source: RgbImage, ground_truth: RgbImage, config: DifferenceC
 
 
 def _trimmed(region: MatLike, source: RgbImage, ground_truth: RgbImage, config: DifferenceConfig) -> MatLike:
-    """The region less the rim that blur, gradient and JPEG's ringing put about it, H×W uint8 0 or 1."""
+    """The region without the rim from blur, gradient and JPEG ringing, H×W uint8 0 or 1."""
     difference = cv2.absdiff(source, ground_truth).max(axis=2)
     level = max(config.rim_levels, _RIM_ABOVE_NOISE * float(np.median(difference)))
     beside = cv2.dilate(difference, disc(_RIM_PX)).astype(np.float32)

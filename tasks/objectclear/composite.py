@@ -1,4 +1,4 @@
-"""Compose a range of draws: cut-outs on plates, and one shard of composites."""
+"""Make composites: choose cut-outs and a plate, blend them, write one shard (papers.md, fact 15)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +22,10 @@ from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.objectclear.blend import ToneConfig, blend, match_tone, visible_masks
 from tasks.objectclear.placement import Placed, PlacementConfig, far_to_near, place
 from tasks.storage.shards import ShardReader, decode_cutout, decode_plate, encode_composite, shadow_class_in
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
-# Compose: cut-outs on a plate become composites, one for each object that can be removed.
+# Composites: cut-outs on a plate, and one composite for each object that can be removed.
 
 
 class ComposeConfig(BaseModel):
@@ -41,21 +41,21 @@ class ComposeConfig(BaseModel):
 def compose(
     config: ComposeConfig, draw: int, plate: Plate, cutouts: Sequence[Cutout]
 ) -> list[Composite] | Reject:
-    """One image, with the truth about each of its objects (ObjectClear, fact 15).
+    """Make one image, with the truth about each of its objects (papers.md, fact 15).
 
     Args:
-        config: Settings; with the draw's number and the parts they decide every byte.
-        draw: The number of the draw.
+        config: The settings. With ``draw`` and the parts they decide every byte.
+        draw: The number of the attempt.
         plate: The background.
-        cutouts: One or two, of one shadow class.
+        cutouts: One or two cut-outs of one shadow class.
 
     Returns:
-        A composite for each object, far to near; or a reject with the check that failed most often.
+        One composite for each object, far to near. Or a reject with the check that failed most often.
 
     Raises:
-        InputError: When the parts belong to different splits, or the cut-outs' lights disagree.
+        InputError: If the parts belong to different splits, or the cut-outs have different shadow classes.
     """
-    cv2.setNumThreads(1)  # Worker processes share the cores; cv2's own threads only fight over them.
+    cv2.setNumThreads(1)  # Worker processes share the cores; cv2's own threads would compete for them.
     _check_parts(plate, cutouts)
     rng = np.random.default_rng([config.seed, draw, int(derive_key(plate.key, *_keys(cutouts))[:12], 16)])
     placed: list[Placed] = []
@@ -87,7 +87,7 @@ def _keys(cutouts: Sequence[Cutout]) -> list[str]:
 def _composites(
     config: ComposeConfig, draw: int, plate: Plate, placed: Sequence[Placed], rng: np.random.Generator
 ) -> list[Composite]:
-    """The records; ``placed`` far to near."""
+    """The records. ``placed`` goes far to near."""
     layers = [
         match_tone(each.layer, each.scale, each.cutout.tone, plate.tone, config.tone, rng) for each in placed
     ]
@@ -125,12 +125,12 @@ def _composites(
     ]
 
 
-# Choose the parts: a plate and one or two cut-outs of one light, by the number of the draw alone.
+# Choose the parts: a plate and one or two cut-outs of one light. Only the attempt's number decides.
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Positions in the lists the draw was made from."""
+    """Positions in the lists of plates and cut-outs."""
 
     plate: int
     cutouts: tuple[int, ...]
@@ -139,17 +139,18 @@ class Parts:
 def choose_parts(
     rng: np.random.Generator, plates: int, classes: Sequence[ShadowClass], two_object_probability: float
 ) -> Parts | Reject:
-    """A plate and one or two cut-outs whose shadows fall alike (ObjectClear, facts 13 and 15).
+    """Choose a plate and one or two cut-outs whose shadows fall the same way (papers.md, facts 13 and 15).
 
     Args:
-        rng: Draws.
-        plates: How many plates there are.
+        rng: The attempt's random generator.
+        plates: Number of plates.
         classes: The shadow class of every cut-out.
-        two_object_probability: Share of draws with two cut-outs, 0..1.
+        two_object_probability: Probability of an attempt with two cut-outs, 0..1.
 
     Returns:
-        The parts; or NO_PARTNER where two are to stand together and no other cut-out has the first one's
-        class. Such a draw is refused, not made with one, or rare lights would never be seen in pairs.
+        The parts. Or NO_PARTNER if two cut-outs are wanted and no other one has the first one's shadow
+        class. That attempt is rejected and not made with one object: rare lights would else never appear in
+        pairs.
     """
     plate, first = int(rng.integers(plates)), int(rng.integers(len(classes)))
     if rng.random() >= two_object_probability:
@@ -164,29 +165,29 @@ def choose_parts(
 
 
 _AT_HAND = 256
-"""Decoded parts kept in memory; a plate of 512 px is 2 MB."""
+"""Number of decoded parts kept in memory. A plate of 512 px takes 2 MB."""
 
 
 class ComposeWork(ShardWork):
-    """One shard of composites of one split."""
+    """The input of one shard of composites of one split."""
 
     split: Split
     cutouts: tuple[ShardRef, ...]
     plates: tuple[ShardRef, ...]
     first: int = Field(ge=0)
     count: int = Field(ge=1)
-    """Draws, from ``first``."""
+    """Number of attempts, from ``first`` on."""
     two_object_probability: float = Field(ge=0, le=1)
     compose: ComposeConfig
 
 
 def compose_draws(workspace: Workspace, work: ComposeWork) -> ShardResult:
-    """Compose each draw; one that finds no place or no partner is refused with its reason."""
-    return harvest(workspace, work, "composites", _found(workspace, work))
+    """Make each attempt. An attempt without a place or a partner becomes a reject with its reason."""
+    return write_with_rejects(workspace, work, "composites", _found(workspace, work))
 
 
 class _Stock:
-    """The parts of one split, decoded when a draw wants them."""
+    """The parts of one split, decoded when an attempt needs them."""
 
     def __init__(
         self, workspace: Workspace, work: ComposeWork, cutouts: ShardReader, plates: ShardReader
@@ -196,8 +197,8 @@ class _Stock:
         self.classes: list[ShadowClass] = [shadow_class_in(cutouts[place]) for place in cutout_places]
         self.plates = len(plate_places)
 
-        # Not methods: a cache of one's own methods is a circle, and its images would outlive the shard
-        # until Python looks for circles.
+        # These are no methods: a cache of the object's own methods is a reference cycle. Its images would
+        # then outlive the shard until Python's garbage collector runs.
         @lru_cache(_AT_HAND)
         def plate(number: int) -> Plate:
             return decode_plate(plates[plate_places[number]])
@@ -210,7 +211,7 @@ class _Stock:
 
 
 def _of_split(workspace: Workspace, refs: Sequence[ShardRef], split: Split) -> list[int]:
-    """Where in the shards, read one after the other, the samples of a split lie."""
+    """Positions of a split's samples in the shards, read one after the other."""
     rows = [row for ref in refs for row in workspace.ledger().samples_of(ref.name)]
     return [place for place, row in enumerate(rows) if row.split == split]
 
@@ -255,7 +256,7 @@ def _tally(composite: Composite, objects: int) -> dict[str, str]:
 
 
 SIZE_BOUNDS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
-"""Shares of the image that part the classes of size; each is twice the one before."""
+"""Fractions of the image that separate the size classes. Each is twice the one before."""
 SIZE_CLASSES: tuple[str, ...] = (
     f"under {SIZE_BOUNDS[0]:.2%}",
     *(f"{low:.2%} to {high:.2%}" for low, high in zip(SIZE_BOUNDS, SIZE_BOUNDS[1:], strict=False)),
@@ -264,7 +265,7 @@ SIZE_CLASSES: tuple[str, ...] = (
 
 
 def size_class(share: float) -> str:
-    """The class of a share of the image, 0..1."""
+    """The size class of a fraction of the image, 0..1."""
     return SIZE_CLASSES[int(np.searchsorted(SIZE_BOUNDS, share, side="right"))]
 
 
@@ -276,5 +277,5 @@ def size_class(share: float) -> str:
     **RETRY_LOST_NETWORK,
 )
 def compose_shard(workspace: Workspace, work: ComposeWork, workers: WorkersConfig = INLINE) -> ShardResult:
-    """One shard of composites."""
+    """Make one shard of composites in a worker."""
     return run_shard(workers, workspace, "compose", work.digest, compose_draws, work)

@@ -1,4 +1,4 @@
-"""Cut out a range of a source's pairs: masks, layers, and one shard of cut-outs."""
+"""Cut objects with their effects out of captured pairs, and write one shard (papers.md, fact 12)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,19 +22,19 @@ from tasks.objectclear.object_mask import CaptureConfig, capture_pair
 from tasks.objectclear.perception import Perception, SeeingWork, load_perception
 from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.pairs import PairSource, SyntheticPairs, numbers_of, read_pairs
-from tasks.sources.synthetic.samples import make_shot
+from tasks.sources.synthetic.samples import make_sample
 from tasks.storage.shards import encode_cutout
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
-# Cut out: a captured pair becomes an object with its effect, or a reject (ObjectClear, facts 12 and 13).
+# Cut-outs: a captured pair becomes an object with its effect, or a reject (papers.md, facts 12 and 13).
 
 _OFF_GROUND_FRACTION = 0.05
-"""Of the effect: a shadow that climbs a wall cannot lie on another's floor."""
+"""Largest fraction of the effect off the ground: a shadow on a wall cannot lie on another plate's floor."""
 
 
 def cut_out(pair: CapturedPair) -> Cutout | Reject:
-    """The layer of a pair's object, in the box of object and effect.
+    """Cut out the layer of a pair's object, in the box of object and effect.
 
     Returns:
         The cut-out, or a reject: MASK_EMPTY, CUT_BY_BORDER, EFFECT_OFF_GROUND, NO_SCALE or LIGHT_UNTOLD.
@@ -73,7 +73,7 @@ def cut_out(pair: CapturedPair) -> Cutout | Reject:
 
 
 def _fault(pair: CapturedPair, mask: Mask) -> Reject | None:
-    """Why a pair's object cannot be cut out, told from its masks and depth."""
+    """The reason why a pair's object cannot be cut out, from its masks and depth. None if it can."""
     if not mask.any():
         return _reject(pair, RejectReason.MASK_EMPTY, "no pixel is covered by half")
     if _touches_border(pair.effect | (pair.matte > 0)):
@@ -106,28 +106,28 @@ def _reject(pair: CapturedPair, reason: RejectReason, detail: str) -> Reject:
 
 
 class CutOutWork(SeeingWork):
-    """One shard of cut-outs."""
+    """The input of one shard of cut-outs."""
 
     source: PairSource
     count: int | None = Field(default=None, ge=1)
-    """Pairs of the source, from ``first``; None: all that follow."""
+    """Number of pairs, from ``first`` on. None means all the rest."""
     capture: CaptureConfig
 
     @property
     def sees(self) -> bool:
         """See ``SeeingWork.sees``."""
-        return not (isinstance(self.source, SyntheticPairs) and self.source.known)
+        return not (isinstance(self.source, SyntheticPairs) and self.source.use_rendered_truth)
 
 
 def cut_out_pairs(
     workspace: Workspace, work: CutOutWork, perception: Perception | None = None
 ) -> ShardResult:
-    """See, mask and cut out; a pair that fails is refused with its reason and its images.
+    """Find the masks and cut out the objects. A pair that fails becomes a reject with its reason and images.
 
     Args:
-        workspace: Where to.
-        work: Which pairs.
-        perception: In place of the work's own, which is else loaded if a pair wants it.
+        workspace: The workspace to write to.
+        work: The pairs.
+        perception: Used instead of the work's own models. Those are loaded only if a pair needs them.
     """
 
     def found() -> Iterator[Kept | RefusedSample | Reject]:
@@ -141,19 +141,19 @@ def cut_out_pairs(
             else:
                 yield _refused(pair, made)
 
-    return harvest(workspace, work, "cutouts", found())
+    return write_with_rejects(workspace, work, "cutouts", found())
 
 
 def _captured(
     work: CutOutWork, perception: Perception | None
 ) -> Iterator[tuple[ImagePair | CapturedPair | None, CapturedPair | Reject]]:
-    """Each pair, where it could be read, and what is known of it then."""
+    """Each pair, if it could be read, and its captured pair or its reject."""
     source = work.source
-    if isinstance(source, SyntheticPairs) and source.known:
+    if isinstance(source, SyntheticPairs) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
-            shot = as_captured_pair(make_shot(source.studio, number), source.studio.split)
-            # Another work may cut the same object, and its cut-out is another sample.
-            own = replace(shot, key=derive_key("captured pair", shot.key, work.digest))
+            rendered = as_captured_pair(make_sample(source.renderer, number), source.renderer.split)
+            # Another work may cut the same object. Its cut-out is another sample.
+            own = replace(rendered, key=derive_key("captured pair", rendered.key, work.digest))
             yield own, own
         return
     seeing = perception or load_perception(work.perception)
@@ -177,5 +177,5 @@ def _refused(pair: ImagePair | CapturedPair, reject: Reject) -> RefusedSample:
     **RETRY_LOST_NETWORK,
 )
 def cut_out_shard(workspace: Workspace, work: CutOutWork, workers: WorkersConfig = INLINE) -> ShardResult:
-    """One shard of cut-outs."""
+    """Make one shard of cut-outs in a worker."""
     return run_shard(workers, workspace, "cut out", work.digest, cut_out_pairs, work)

@@ -1,7 +1,7 @@
-"""Export composites in OBER's parquet layout, as Hugging Face `datasets` reads it (papers.md, fact 15).
+"""Export composites in OBER's Parquet layout, which Hugging Face `datasets` reads (papers.md, fact 15).
 
-Columns: ``input``, ``gt``, ``object_mask``, ``object_effect_mask`` (images), ``subset``, ``split`` (words).
-The images' bytes are the shards' own; nothing is encoded again.
+Columns: ``input``, ``gt``, ``object_mask``, ``object_effect_mask`` (images), ``subset``, ``split`` (text).
+The images' bytes are those of the shards; nothing is encoded again.
 """
 
 import json
@@ -30,27 +30,27 @@ _IMAGES = {
 _WORDS = ("subset", "split")
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ROW_GROUP = 100
-"""Rows the `datasets` viewer reads at once: a group of 512 px images is some 100 MB."""
+"""Rows that the `datasets` viewer reads at once. A group of 512 px images takes about 100 MB."""
 
 
 def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -> dict[str, int]:
     """Write every composite of a workspace as ``data/SPLIT-NNNNN-of-NNNNN.parquet``.
 
     Args:
-        workspace: Where the composites are.
-        folder: Where to; an older export's files of the same names are replaced, each whole or not at all.
-        rows_per_file: At most.
+        workspace: The workspace of the composites.
+        folder: The target folder. Files of an older export with the same names are replaced atomically.
+        rows_per_file: The largest number of rows in a file.
 
     Returns:
-        Rows by split.
+        Number of rows by split.
 
     Raises:
-        InputError: When the workspace has no composite, or the folder holds another export's files.
+        InputError: If the workspace has no composite, or the folder holds files of another export.
     """
     shards = workspace.ledger().shards(stage="composites")
     places = _places(workspace, shards)
     if not places:
-        raise InputError(workspace.root, "it holds no composites; run `cleanplate compose` first")
+        raise InputError(workspace.root, "it holds no composites; run `cleanplate composite` first")
     files: dict[str, tuple[Split, Sequence[int]]] = {
         f"{split}-{number:05d}-of-{-(-len(of_split) // rows_per_file):05d}.parquet": (split, part)
         for split, of_split in places.items()
@@ -64,7 +64,7 @@ def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -
 
 
 def ober_schema() -> pa.Schema:
-    """The columns, with the metadata by which `datasets` takes the structs for images."""
+    """The columns, with the metadata that makes `datasets` read the structs as images."""
     fields = [*((name, _IMAGE) for name in _IMAGES), *((name, pa.string()) for name in _WORDS)]
     features: dict[str, Any] = {name: {"_type": "Image"} for name in _IMAGES}
     features |= {name: {"dtype": "string", "_type": "Value"} for name in _WORDS}
@@ -72,7 +72,7 @@ def ober_schema() -> pa.Schema:
 
 
 def _places(workspace: Workspace, shards: Sequence[ShardRef]) -> dict[Split, list[int]]:
-    """Where in the shards, read one after the other, the samples of each split lie."""
+    """Positions of each split's samples in the shards, read one after the other."""
     rows = [row for shard in shards for row in workspace.ledger().samples_of(shard.name)]
     found: dict[Split, list[int]] = {}
     for place, row in enumerate(rows):
@@ -90,7 +90,7 @@ def _row(sample: EncodedSample, split: Split) -> dict[str, Any]:
 
 
 def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """One file, whole and durable or not at all; a group of rows is in memory at a time."""
+    """Write one file, complete and durable or not at all. One row group is in memory at a time."""
     schema, aside = ober_schema(), aside_path(path)
     try:
         with aside.open("xb") as file:
@@ -106,7 +106,7 @@ def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 
 def _prepared(folder: Path, names: set[str]) -> Path:
-    """The folder for the files, which holds no others: `datasets` would read them too."""
+    """The target folder. It may hold no other data files, because `datasets` would read them too."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     others = sorted(path.name for path in data.glob("*.parquet") if path.name not in names)

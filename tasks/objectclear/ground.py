@@ -1,4 +1,4 @@
-"""The ground's plane from depth: inverse depth is linear over a plane, so three numbers are all of it."""
+"""Find flat ground in an image: its plane and horizon from depth, an object's foot, a shadow's direction."""
 
 from dataclasses import dataclass
 
@@ -13,23 +13,23 @@ from data_specs.detection import ClassMap, SurfaceClass
 from tasks.sources.image_ops import label_regions
 
 _MAX_PIXELS = 1500
-"""Pixels that are looked at for a fit: spread evenly, they tell as much as all."""
+"""Pixels used for a fit. Spread evenly, they tell as much as all pixels."""
 _TRIES = 300
-"""Planes through three pixels to try; with half the pixels on the ground, one in eight is the ground."""
+"""Planes through three pixels to try. If half of the pixels are ground, one try in eight hits the ground."""
 _REFITS = 3
 _NEAR = 0.9
-"""The quantile of inverse depth that stands for the near ground: a few wild pixels do not move it."""
+"""The quantile of inverse depth that stands for the near ground. A few wild pixels do not move it."""
 _MIN_VOLUME = 1e-6
-"""Of three pixels' directions; less is nearly one line, and its plane anything."""
+"""The smallest volume that three pixels' directions span. Below it they lie almost on one line."""
 
 FloatMap = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class GroundPlane:
-    """Inverse depth = ``right``·x + ``down``·y + ``ahead``; x and y in focal lengths from the middle.
+    """Inverse depth = ``right``·x + ``down``·y + ``ahead``. x and y count focal lengths from the middle.
 
-    The three are also the plane's normal in the camera's frame, over its distance.
+    The three numbers are also the plane's normal in the camera's frame, divided by its distance.
     """
 
     right: float
@@ -38,22 +38,22 @@ class GroundPlane:
 
     @property
     def pitch(self) -> float:
-        """Radians between it and the image's own plane: 0 = a wall straight ahead, or a floor below."""
+        """Radians between it and the image plane: 0 = a wall straight ahead, or a floor seen from above."""
         return float(np.arctan2(np.hypot(self.right, self.down), abs(self.ahead)))
 
     @property
     def roll(self) -> float:
-        """Radians by which it leans sideways, 0..π: 0 = level; more than π/2 = a ceiling or an overhang."""
+        """Radians by which it leans sideways, 0..π: 0 = level, more than π/2 = a ceiling or an overhang."""
         return float(np.arctan2(abs(self.right), self.down))
 
     def inverse_depth(self, shape: tuple[int, ...], focal_px: float) -> FloatMap:
-        """H×W float64, in one over the depth's unit; not above 0 at and beyond the horizon."""
+        """H×W float64, one over the unit of depth. Not above 0 at the horizon and beyond."""
         y, x = directions(shape, focal_px)
         return self.right * x + self.down * y + self.ahead
 
 
 def directions(shape: tuple[int, ...], focal_px: float) -> tuple[FloatMap, FloatMap]:
-    """Where pixels look, in focal lengths from the middle: downwards H×1, and to the right 1×W."""
+    """The directions of pixels in focal lengths from the middle: downwards H×1, to the right 1×W."""
     down, right = (
         (np.arange(length, dtype=np.float64) - (length - 1) / 2) / focal_px for length in shape[:2]
     )
@@ -69,18 +69,18 @@ def fit_ground_plane(
     min_pitch: float,
     max_roll: float,
 ) -> GroundPlane | None:
-    """The plane that most pixels agree on, among planes that can be ground; the same inputs, the same plane.
+    """Fit the plane that most pixels agree on, among planes that can be ground. It is deterministic.
 
     Args:
         depth: H×W float32 along the view axis, in any unit.
         among: H×W bool, pixels of known depth, > 0 and finite.
         focal_px: Focal length in pixels.
-        tolerance: How far inverse depth may be off, as ``off_plane`` tells it.
-        min_pitch: Radians; see ``GroundPlane.pitch``.
-        max_roll: Radians; see ``GroundPlane.roll``.
+        tolerance: The largest deviation of inverse depth, as ``off_plane`` measures it.
+        min_pitch: In radians, see ``GroundPlane.pitch``.
+        max_roll: In radians, see ``GroundPlane.roll``.
 
     Returns:
-        The plane; None if no three of the pixels span one that can be ground.
+        The plane, or None if no three of the pixels span a plane that can be ground.
     """
     places = np.flatnonzero(among)
     places = places[:: max(1, len(places) // _MAX_PIXELS)]
@@ -94,8 +94,8 @@ def fit_ground_plane(
     planes = planes[[_can_be_ground(GroundPlane(*plane), min_pitch, max_roll) for plane in planes]]
     if not len(planes):
         return None
-    # Closeness counts, not only being within the tolerance: a plane aslant between wall and floor is near
-    # many pixels and on none.
+    # The distance counts, not only whether it is within the tolerance: a plane aslant between wall and floor
+    # is near many pixels and on none.
     closeness = np.maximum(0, 1 - (off_plane(inverse, planes @ seen.T) / tolerance) ** 2)
     best = planes[closeness.sum(axis=1).argmax()]
     for _ in range(_REFITS):
@@ -108,23 +108,24 @@ def fit_ground_plane(
 
 
 def off_plane(inverse: FloatMap, on_plane: FloatMap) -> FloatMap:
-    """How far inverse depth is off the plane's, as a share of it; far away, of a quarter of the near one.
+    """How far inverse depth deviates from the plane's, as a fraction of it.
 
-    Towards the horizon the plane's inverse depth goes to 0, and no depth could be close to it in proportion.
+    Towards the horizon the plane's inverse depth goes to 0, and no depth can be close to it in proportion.
+    The divisor is therefore at least a quarter of the near ground's inverse depth.
 
     Args:
-        inverse: P, of the pixels that may be ground.
-        on_plane: P, or N×P for N planes.
+        inverse: P values, of the pixels that may be ground.
+        on_plane: P values, or N×P for N planes.
 
     Returns:
-        As ``on_plane``, at least 0.
+        An array shaped as ``on_plane``, at least 0.
     """
     near = np.quantile(inverse, _NEAR)
     return np.asarray(np.abs(inverse - on_plane) / np.maximum(on_plane, 0.25 * near), np.float64)
 
 
 def _planes_through_three(seen: FloatMap, inverse: FloatMap) -> FloatMap:
-    """N×3: planes through threes of P pixels, P×3 directions and P inverse depths."""
+    """N×3 planes, each through three of P pixels. Directions are P×3, inverse depths P."""
     threes = np.random.default_rng(0).integers(0, len(seen), (_TRIES, 3))
     corners = seen[threes]
     wide = np.abs(np.linalg.det(corners)) > _MIN_VOLUME
@@ -136,14 +137,14 @@ def _can_be_ground(plane: GroundPlane, min_pitch: float, max_roll: float) -> boo
     return plane.pitch >= min_pitch and plane.roll <= max_roll
 
 
-# Flat ground: where the classes say ground and the depth is that of one plane (papers.md fact 14).
+# Flat ground: the classes say ground, and the depth is that of one plane (papers.md, fact 14).
 
 _WINDOWS_A_SIDE = 24
-"""Slopes are taken over this part of the shorter side: beneath the depth's own grain."""
+"""Slopes are taken over this part of the shorter side. The grain of the depth map is smaller."""
 
 
 class FlatGroundConfig(BaseModel):
-    """What counts as flat. The paper publishes no thresholds; these are ours."""
+    """What counts as flat ground. The paper publishes no thresholds; these are ours."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -174,16 +175,16 @@ class FlatGroundConfig(BaseModel):
 
 
 def flat_ground(classes: ClassMap, depth: Depth, focal_px: float, config: FlatGroundConfig) -> Region:
-    """The ground on which things can stand; where classes and depth disagree, it is not flat.
+    """Find the ground on which objects can stand. Where classes and depth disagree, it is not flat.
 
     Args:
-        classes: H×W uint8, the values of SurfaceClass.
-        depth: H×W float32 along the view axis, in any unit; inf, NaN or not above 0 where unknown.
+        classes: H×W uint8, values of SurfaceClass.
+        depth: H×W float32 along the view axis, in any unit. Inf, NaN or not above 0 where unknown.
         focal_px: Focal length in pixels.
         config: What counts as flat.
 
     Returns:
-        H×W bool; empty if no pixel is ground, or the ground's depth fits no plane that can be ground.
+        H×W bool. Empty if no pixel is ground, or if the depth fits no plane that can be ground.
     """
     ground = (classes == SurfaceClass.GROUND) & np.isfinite(depth) & (depth > 0)
     plane = fit_ground_plane(
@@ -208,7 +209,7 @@ def flat_ground(classes: ClassMap, depth: Depth, focal_px: float, config: FlatGr
 
 
 def _slope(field: NDArray[np.float64]) -> NDArray[np.float64]:
-    """H×W, at least 0: change a pixel of a field, over a window that grows with the image."""
+    """H×W, at least 0: how much a field changes per pixel, over a window that grows with the image."""
     side = max(1, min(field.shape) // _WINDOWS_A_SIDE) | 1
     smooth = np.asarray(cv2.blur(field, (side, side)))
     across, down = (cv2.Sobel(smooth, cv2.CV_64F, dx, 1 - dx, ksize=3, scale=1 / 8) for dx in (1, 0))
@@ -226,29 +227,29 @@ def _large_pieces(region: Region, min_fraction: float) -> Region:
     return large[labels]
 
 
-# The ground's geometry: its horizon from depth, and where on it a pixel lies.
+# The ground's geometry: its horizon from depth, and the position of a pixel on it.
 
 _MIN_ROWS = 8
-"""Ground of fewer rows says nothing about how depth grows."""
+"""Ground with fewer rows does not show how depth grows."""
 _MIN_FALL = 0.05
-"""Share by which the inverse of depth must fall over the ground's rows; a floor seen from above has none."""
+"""The inverse depth must fall by this fraction over the ground's rows. A floor seen from above has none."""
 
 Points = NDArray[np.float64]
 
 
 def fit_horizon(depth: Depth, ground: Region) -> float | None:
-    """The row at which flat ground would end.
+    """Find the row at which flat ground would end.
 
-    Along level ground the inverse of depth falls in a straight line towards the horizon, whatever the unit.
-    The camera is taken to be upright.
+    Along level ground the inverse depth falls in a straight line towards the horizon, whatever the unit.
+    The camera is assumed to be upright.
 
     Args:
         depth: H×W float32, along the view axis.
         ground: H×W bool.
 
     Returns:
-        A row, from the top, often outside the image; None where the ground shows too few rows or its
-        depth does not grow upwards.
+        A row from the top, often outside the image. None if the ground shows too few rows, or if its depth
+        does not grow upwards.
     """
     rows = np.flatnonzero(ground.any(axis=1))
     if len(rows) < _MIN_ROWS:
@@ -264,7 +265,7 @@ def fit_horizon(depth: Depth, ground: Region) -> float | None:
 
 
 def depression(row: float, horizon: float, focal_px: float, height_px: int) -> float:
-    """Radians below the horizon at which an upright camera sees a row; its axis is the image's middle."""
+    """Radians below the horizon of a row, for an upright camera whose axis is the image's middle."""
     middle = (height_px - 1) / 2
     return float(np.arctan((row - middle) / focal_px) - np.arctan((horizon - middle) / focal_px))
 
@@ -281,17 +282,17 @@ def to_ground_plane(
     focal_px: float,
     size: tuple[int, int],
 ) -> Points:
-    """Where pixels lie on the ground, seen from above, in heights of the camera.
+    """The positions of pixels on the ground, seen from above, in heights of the camera.
 
     Args:
         rows: N rows, all below the horizon.
         columns: N columns.
-        horizon: As from `fit_horizon`.
+        horizon: A row, as `fit_horizon` returns it.
         focal_px: Focal length in pixels.
         size: The image's height and width.
 
     Returns:
-        2×N float64: to the right, and away from the camera.
+        2×N float64: distance to the right, and distance away from the camera.
     """
     down = (rows - (size[0] - 1) / 2) / focal_px
     right = (columns - (size[1] - 1) / 2) / focal_px
@@ -303,11 +304,11 @@ def to_ground_plane(
 # The foot: where an object touches the ground.
 
 _BASE_FRACTION = 0.1
-"""Of the object's height: its lowest part, which is as wide as its base."""
+"""The lowest part of an object that counts as its base, as a fraction of its height."""
 
 
 def base_of(mask: Mask) -> tuple[int, tuple[int, int]]:
-    """The lowest row of an object that is not empty, and the leftmost and rightmost column of its base."""
+    """The lowest row of a non-empty object, and the leftmost and rightmost column of its base."""
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(_base(mask, rows).any(axis=0))
     return int(rows[-1]), (int(columns[0]), int(columns[-1]))
@@ -328,45 +329,45 @@ def contact_of(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def _base(mask: Mask, rows: NDArray[np.intp]) -> Mask:
-    """The rows of the base, the last of them the object's lowest."""
+    """The rows of the base. The last row is the object's lowest."""
     tall = rows[-1] + 1 - rows[0]
     return mask[rows[-1] + 1 - max(1, round(_BASE_FRACTION * tall)) : rows[-1] + 1]
 
 
-# The shadow's direction on the ground, as one of eight classes or none (ObjectClear, fact 13).
+# The shadow's direction on the ground, as one of eight classes or none (papers.md, fact 13).
 
 MIN_FRACTION = 0.01
-"""A darkened patch of ground smaller than this share of the object is no shadow."""
+"""A darkened patch of ground smaller than this fraction of the object is no shadow."""
 _DARK = 12
-"""Darkening, of 255, from which ground counts as in shadow."""
+"""The darkening, of 255, from which ground counts as shadow."""
 _BEHIND = 0.85
-"""Of the base's half width: how far behind the lowest row the middle of the base lies. About 1 for a round
-foot seen from the front, less for a ball, whose lowest row is its near side's."""
+"""How far the middle of the base lies behind the lowest row, as a fraction of the base's half width. It is
+about 1 for a round foot seen from the front. It is less for a ball, whose lowest row is its near side's."""
 
 
 def shadow_class_of(angle: float) -> ShadowClass:
-    """The class of an angle in radians: 0 = away from the camera, growing to the right."""
+    """The shadow class of an angle in radians: 0 = away from the camera, growing to the right."""
     return SHADOW_DIRECTIONS[round(angle / (np.pi / 4)) % len(SHADOW_DIRECTIONS)]
 
 
 def shadow_angle(
     darkening: Effect, mask: Mask, ground: Region, horizon: float, focal_px: float
 ) -> float | None:
-    """Where a shadow falls, seen from above.
+    """Estimate the direction in which a shadow falls, seen from above.
 
-    The paper does not publish its estimator. This one looks along the line from the middle of the object's
-    base to the middle of its shadow, both on the ground (`to_ground_plane`); each pixel weighs as much as the
-    ground it shows, and as it is dark.
+    The paper does not publish its estimator. This one takes the line from the middle of the object's base to
+    the middle of its shadow, both on the ground (`to_ground_plane`). The weight of a pixel is the ground area
+    that it shows, times its darkening.
 
     Args:
-        darkening: H×W×3 uint8, from `effect_layer`.
-        mask: H×W bool, the object.
-        ground: H×W bool; darkening elsewhere is not looked at.
-        horizon: Row, from `fit_horizon`.
+        darkening: H×W×3 uint8, as `effect_layer` returns it.
+        mask: H×W bool, True on the object.
+        ground: H×W bool. Darkening elsewhere is ignored.
+        horizon: A row, as `fit_horizon` returns it.
         focal_px: Focal length in pixels.
 
     Returns:
-        Radians: 0 = away from the camera, growing to the right; None where there is no shadow.
+        Radians: 0 = away from the camera, growing to the right. None if there is no shadow.
     """
     dark = darkening.min(axis=2)
     shadow = (dark >= _DARK) & ground & ~mask
@@ -375,7 +376,7 @@ def shadow_angle(
         return None
     rows, columns = np.nonzero(shadow)
     points = to_ground_plane(rows, columns, horizon, focal_px, mask.shape)
-    # Seen from above, a pixel covers ground as the cube of its distance.
+    # Seen from above, the ground area of a pixel grows with the cube of its distance.
     weights = dark[rows, columns] * (points[1] ** 3)
     middle = (points * weights).sum(axis=1) / weights.sum()
     right, away = middle - base_middle(mask, horizon, focal_px)
@@ -383,7 +384,7 @@ def shadow_angle(
 
 
 def base_middle(mask: Mask, horizon: float, focal_px: float) -> Points:
-    """The middle of an object's base on the ground: to the right and away, in heights of the camera."""
+    """The middle of an object's base on the ground: right and away, in heights of the camera."""
     row, (left, right) = base_of(mask)
     ends = to_ground_plane(np.full(2, row), np.array([left, right]), horizon, focal_px, mask.shape)
     half_width = (ends[0, 1] - ends[0, 0]) / 2

@@ -1,4 +1,4 @@
-"""The effect layer: what an object does to the light of its surroundings, apart from the image."""
+"""Compute a cut-out's layers: soft matte, object colours, darkening and brightening (papers.md, fact 12)."""
 
 import cv2
 import numpy as np
@@ -7,22 +7,22 @@ from numpy.typing import NDArray
 from data_specs.arrays import Effect, Mask, Matte, Region, RgbImage
 
 _EPSILON = 1.0
-"""Equation 1's ε in levels: what is nearly black tells nothing about how much light was taken."""
+"""ε of equation 1, in levels. A pixel that is almost black does not tell how much light was taken."""
 _UNDER_PX = 3.0
-"""Standard deviation of the blur by which the effect reaches on under the object's edge."""
+"""Standard deviation of the blur that continues the effect under the object's edge."""
 
 
 def effect_layer(
     source: RgbImage, ground_truth: RgbImage, matte: Matte, effect: Region
 ) -> tuple[Effect, Effect]:
-    """Darkening and brightening of a captured pair (ObjectClear, equation 1; papers.md, fact 12).
+    """Compute darkening and brightening of a captured pair (equation 1; papers.md, fact 12).
 
-    Darkening is (ground_truth − source) / (ground_truth + ε), a channel each: a share of the light, so that
-    another plate's texture shows through it. Brightening, which equation 1 cannot give, is light that is
-    added: source − ground_truth in levels, the same over any plate, as a mirror image is.
+    Darkening is (ground_truth − source) / (ground_truth + ε) for each channel. It is a fraction of the light,
+    so another plate's texture shows through it. Equation 1 cannot give brightening. Brightening is added
+    light: source − ground_truth in levels. It is the same over any plate, like a mirror image.
 
-    Both are 0 beyond the effect; under the object's edge and a little further in they go on as they are
-    beside it, so that no bright rim is left between an object and its shadow.
+    Both are 0 outside the effect. Under the object's edge and a little further in they continue with the
+    values beside it. Otherwise a bright rim would stay between an object and its shadow.
 
     Args:
         source: H×W×3 uint8, with the object.
@@ -31,7 +31,7 @@ def effect_layer(
         effect: H×W bool, M_e.
 
     Returns:
-        Darkening, H×W×3 uint8, 255 = all light; brightening, H×W×3 uint8, levels.
+        Darkening, H×W×3 uint8, 255 = all light. Brightening, H×W×3 uint8, levels.
     """
     plate, seen = ground_truth.astype(np.float32), source.astype(np.float32)
     off_object = effect & (matte == 0)
@@ -45,17 +45,17 @@ def effect_layer(
 def object_colours(
     source: RgbImage, ground_truth: RgbImage, matte: Matte, darkening: Effect, brightening: Effect
 ) -> RgbImage:
-    """The object's own colours: what its soft edge lets through is taken out of the source.
+    """Compute the object's own colours: what shows through its soft edge is removed from the source.
 
     Args:
         source: H×W×3 uint8.
         ground_truth: H×W×3 uint8.
         matte: H×W uint8.
-        darkening: H×W×3 uint8, as `effect_layer` gave it.
-        brightening: H×W×3 uint8, likewise.
+        darkening: H×W×3 uint8, as `effect_layer` returns it.
+        brightening: H×W×3 uint8, as `effect_layer` returns it.
 
     Returns:
-        H×W×3 uint8; 0 off the object.
+        H×W×3 uint8. 0 outside the object.
     """
     share = matte[..., None].astype(np.float32) / 255
     behind = ground_truth * (1 - darkening.astype(np.float32) / 255) + brightening
@@ -64,7 +64,7 @@ def object_colours(
 
 
 def _reaching_under(layer: NDArray[np.float32], matte: Matte) -> NDArray[np.float32]:
-    """H×W×3: outside the matte the layer itself, inside what the pixels beside it say."""
+    """H×W×3: the layer outside the matte, and the values of the neighbouring pixels inside."""
     known = (matte == 0).astype(np.float32)
     weight = cv2.GaussianBlur(known, (0, 0), _UNDER_PX)[..., None]
     near = cv2.GaussianBlur(layer * known[..., None], (0, 0), _UNDER_PX) / np.maximum(
@@ -73,27 +73,27 @@ def _reaching_under(layer: NDArray[np.float32], matte: Matte) -> NDArray[np.floa
     return np.where(known[..., None] > 0, layer, near)
 
 
-# A soft matte of a hard mask: how much of each edge pixel the object covers, told from the pair.
+# Soft matte: how much of each edge pixel the object covers, measured from the pair.
 
 _RIM_PX = 2
-"""Pixels to either side of the mask's border that may be soft."""
+"""Pixels on either side of the mask's border that may be soft."""
 _NEAR_PX = 2.0
 """Standard deviation of the blur that carries colours into the rim."""
 _TELLING = 20.0
-"""Levels by which object and background must differ for the pixel to tell its share."""
+"""Levels by which object and background must differ before a pixel tells its coverage."""
 _EVEN = 0.2
-"""Shares nearer to one half than this are put on the mask's side of it."""
+"""Coverages closer to one half than this go to the side that the mask says."""
 _MIN_INSIDE, _MAX_OUTSIDE = np.float32(128 / 255), np.float32(127 / 255)
 
 
 def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
-    """The matte of a captured pair's object.
+    """Compute the matte of a captured pair's object.
 
-    A pixel of the rim is a mixture of object and background. The object's colour comes from just inside the
-    rim; the background is known, it is the ground truth in the light that the source shows just outside
-    (ObjectClear leaves the edge open; SmartEraser mats without knowing the background). Where the two are
-    too alike to tell, the blurred mask stands in. Colours tell a share to within a fifth or so, and cut at
-    half such shares would shake the object's edge, so there the mask decides.
+    A pixel of the rim mixes object and background. The object's colour comes from just inside the rim. The
+    background is known: it is the ground truth, in the light that the source shows just outside. (ObjectClear
+    leaves the edge open; SmartEraser mats without a known background.) Where the two colours are too similar,
+    the blurred mask is used. Colours tell a coverage to within about a fifth. A cut at one half would then
+    make the object's edge ragged, so there the mask decides.
 
     Args:
         source: H×W×3 uint8, with the object.
@@ -101,7 +101,7 @@ def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
         mask: H×W bool.
 
     Returns:
-        H×W uint8, 255 = opaque; 0 and 255 beyond the rim.
+        H×W uint8, 255 = opaque. 0 and 255 outside the rim.
     """
     inside, around = _reach(mask, -_RIM_PX), _reach(mask, _RIM_PX)
     rim = around & ~inside
@@ -117,20 +117,20 @@ def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
 
 
 def _sided(share: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
-    """H×W: shares about one half, on the side of it that the mask says."""
+    """H×W: coverages near one half, moved to the side that the mask says."""
     sided = np.where(mask, np.maximum(share, _MIN_INSIDE), np.minimum(share, _MAX_OUTSIDE))
     return np.where(np.abs(share - 0.5) < _EVEN, sided, share)
 
 
 def _reach(mask: Mask, pixels: int) -> Mask:
-    """The mask widened by so many pixels, or narrowed if fewer than none."""
+    """The mask grown by this number of pixels, or shrunk if it is negative."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(pixels) + 1, 2 * abs(pixels) + 1))
     act = cv2.dilate if pixels > 0 else cv2.erode
     return act(mask.astype(np.uint8), disc) > 0
 
 
 def _carried(values: NDArray[np.float32], known: Mask) -> NDArray[np.float32]:
-    """H×W×3: the mean of the known values about each pixel."""
+    """H×W×3: the mean of the known values around each pixel."""
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), _NEAR_PX)[..., None]
     total = cv2.GaussianBlur(values * known[..., None].astype(np.float32), (0, 0), _NEAR_PX)
     return np.asarray(total / np.maximum(weight, np.float32(1e-4)), np.float32)

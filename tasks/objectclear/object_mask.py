@@ -1,4 +1,4 @@
-"""Captured masks: a pair of plain images becomes a captured pair, or a reject (ObjectClear, fact 11)."""
+"""Find the object's masks: a pair of images becomes a captured pair or a reject (papers.md, fact 11)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +20,12 @@ from tasks.objectclear.layers import soft_matte
 from tasks.objectclear.perception import Perception
 from tasks.sources.image_ops import disc, fill_holes, label_regions
 
-# The object's mask: what a detector finds and a segmenter cuts, held against what changed (facts 11, 23).
+# The object's mask: a detector finds it, a segmenter cuts it, and the changed region confirms it
+# (papers.md, facts 11 and 23).
 
 _HOLE_FRACTION = 0.2
-"""Of the object: where it happens to look like what it hides it did not change, and is object all the same.
-Larger holes are seen through."""
+"""A fraction of the object. A hole up to this size belongs to the object: there the object looks like what it
+hides. Through larger holes one sees the background."""
 
 
 class MatchConfig(BaseModel):
@@ -68,25 +69,25 @@ class FoundObject:
     mask: Mask
     """H×W bool, M_o."""
     region: Region
-    """H×W bool, M_fg: the object and the changed regions that hang together with it; holds ``mask``."""
+    """H×W bool, M_fg: the object and the changed regions connected to it. It contains ``mask``."""
     rivals: int = 0
-    """Other detected objects in ``region``: what they changed is no effect of this one."""
+    """Number of other detected objects in ``region``. What they changed is no effect of this one."""
 
 
 def find_object(
     source: RgbImage, region: Region, detector: Detector, segmenter: Segmenter, config: MatchConfig
 ) -> FoundObject | None:
-    """The detected object whose mask agrees best with the changed region.
+    """Find the detected object whose mask agrees best with the changed region.
 
     Args:
         source: H×W×3 uint8.
-        region: H×W bool, from ``changed_region``; not empty.
+        region: H×W bool, as ``changed_region`` returns it. Not empty.
         detector: Finds boxes.
         segmenter: Cuts masks.
-        config: What is asked of a match.
+        config: The limits of a match.
 
     Returns:
-        The object; None where none explains the change.
+        The object, or None if none explains the change.
     """
     found = [each for each in detector.detect(source) if _may_match(each, region, config)]
     masks = segmenter.segment(source, [each.box for each in found]) if found else []
@@ -106,20 +107,20 @@ def find_object(
 
 
 def _is_rival(detection: Detection, mask: Mask, found: FoundObject, config: MatchConfig) -> bool:
-    """Whether this is another object: sure, large enough, and for the most part off the found one."""
+    """Whether this is another object: certain, large enough, and mostly outside the found one."""
     apart = int((mask & found.region & ~found.mask).sum())
     large = apart >= config.rival_fraction * found.mask.sum()
     return detection.score >= config.rival_score and large and 2 * apart > mask.sum()
 
 
 def mask_iou(first: Mask, second: Mask) -> float:
-    """Intersection over union of two H×W masks; 1 where both are empty."""
+    """Intersection over union of two H×W masks. 1 if both are empty."""
     union = int((first | second).sum())
     return int((first & second).sum()) / union if union else 1.0
 
 
 def _may_match(detection: Detection, region: Region, config: MatchConfig) -> bool:
-    """Whether a box is worth a mask: sure enough, and changed as an object that half fills it would be."""
+    """Whether a box deserves a mask: it is certain, and changed enough for an object that half fills it."""
     if detection.score < config.min_score:
         return False
     inside = region[_rows_and_columns(detection.box)]
@@ -133,7 +134,7 @@ def _rows_and_columns(box: Box) -> tuple[slice, slice]:
 def _joined(
     class_name: str, cut: Mask, region: Region, sure: Sequence[Mask], config: MatchConfig
 ) -> FoundObject | None:
-    """M_o, freed of what did not change, and M_fg; None where too much lies apart and nothing explains it."""
+    """M_o without what did not change, and M_fg. None if too much change lies apart, unexplained."""
     mask = cut & region
     near = cv2.dilate(mask.astype(np.uint8), disc(max(2, round(len(mask) / 64)))) > 0
     labels, areas, _ = label_regions(region)
@@ -150,12 +151,12 @@ def _joined(
 
 
 def _explained(part: Region, sure: Sequence[Mask], config: MatchConfig) -> bool:
-    """Whether one of the objects that are sure is what changed here: somebody else who walked through."""
+    """Whether another certain object explains this change, such as a person who walked through."""
     return any(mask_iou(mask, part) >= config.min_iou for mask in sure)
 
 
 class CaptureConfig(BaseModel):
-    """What is asked of a captured pair. The paper publishes no limits; these are ours."""
+    """The limits of a captured pair. The paper publishes none; these are ours."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -182,14 +183,14 @@ class CaptureConfig(BaseModel):
 def capture_pair(
     pair: ImagePair, perception: Perception, config: CaptureConfig, flatness: FlatGroundConfig
 ) -> CapturedPair | Reject:
-    """Masks, ground and depth of a pair.
+    """Find masks, ground and depth of a pair.
 
-    M_o is what the detector finds and the segmenter cuts where the images differ; M_e is what else differs
-    and hangs together with it. Ground and depth are seen without the object, so that its foot has the
-    ground's depth.
+    M_o is what the detector finds and the segmenter cuts where the images differ. M_e is the other change
+    that is connected to it. Ground and depth come from the image without the object, so its foot gets
+    the depth of the ground.
 
     Returns:
-        The captured pair, aligned and therefore up to a few pixels smaller; or a reject: SIZE_MISMATCH,
+        The captured pair, aligned and therefore up to a few pixels smaller. Or a reject: SIZE_MISMATCH,
         TOO_SMALL, CAMERA_MOVED, NO_CHANGE, MANY_CHANGES or UNEXPLAINED.
     """
     fault = _size_fault(pair, config)
@@ -244,7 +245,7 @@ def _captured(
     if found.rivals:
         return _reject(pair, RejectReason.MANY_CHANGES, f"{found.rivals} other objects changed with it")
     matte = soft_matte(aligned.source, aligned.ground_truth, found.mask)
-    matte[~found.region] = 0  # Its soft rim would call noise an edge.
+    matte[~found.region] = 0  # The soft rim would count noise as an edge.
     classes = perception.ground_segmenter.classify(aligned.ground_truth)
     depth = perception.depth_estimator.estimate(aligned.ground_truth)
     ground = flat_ground(classes, depth, pair.focal_px, settings[1])

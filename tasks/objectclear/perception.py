@@ -1,4 +1,4 @@
-"""The four models that compositing sees with, as one thing."""
+"""Use the four perception models of compositing as one object."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from tasks.objectclear.ground import FlatGroundConfig
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Perception:
-    """Finds objects, cuts their masks, tells ground from what stands on it, and how far it is."""
+    """Finds objects, cuts their masks, separates ground from what stands on it, and estimates distances."""
 
     detector: Detector
     segmenter: Segmenter
@@ -36,13 +36,13 @@ class Perception:
 
     @property
     def model_hash(self) -> str:
-        """Names all four."""
+        """The hash of all four models."""
         models = (self.detector, self.segmenter, self.ground_segmenter, self.depth_estimator)
         return derive_key("perception", *(model.model_hash for model in models))
 
 
 class PerceptionConfig(BaseModel):
-    """Which models see; the defaults are the tiny ones that ship."""
+    """The models to use. The defaults are the tiny models that ship with the package."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,7 +58,7 @@ class PerceptionConfig(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Names settings and weights, wherever the weights lie; no model is loaded."""
+        """The hash of config and weights, independent of the weights' location. No model is loaded."""
         models = (self.detector, self.segmenter, self.ground, self.depth)
         settings = [each.model_dump_json(exclude={"weights"}) for each in models]
         return derive_key("perception", *settings, *(_fingerprint_of(each.weights) for each in models))
@@ -70,10 +70,10 @@ def _fingerprint_of(folder: Path) -> str:
 
 
 def load_perception(config: PerceptionConfig) -> Perception:
-    """The models a config names; loaded once a process.
+    """The models of a config. They are loaded once for each process.
 
     Raises:
-        ModelError: If a package or weights are absent or do not fit.
+        ModelError: If a package or weights are missing or do not fit.
     """
     return _loaded(config.model_dump_json())
 
@@ -89,14 +89,14 @@ def _loaded(stated: str) -> Perception:
     )
 
 
-# A shard's work that perception may be needed for: named by what the models are, not by where they lie.
+# The work of a shard that may need perception. The models name it, not their location.
 
 
 class SeeingWork(ShardWork):
-    """What cutting out pairs and finding plates have in common."""
+    """The common input of cutting out pairs and finding plates."""
 
     files_digest: str = ""
-    """Of the source's files: other images under the same names are other work."""
+    """The digest of the source's files. Other images under the same names are different work."""
     first: int = Field(default=0, ge=0)
     flatness: FlatGroundConfig
     perception: PerceptionConfig
@@ -104,11 +104,11 @@ class SeeingWork(ShardWork):
     @property
     @abstractmethod
     def sees(self) -> bool:
-        """Whether perception is asked at all: a studio that tells what it knows needs none."""
+        """Whether perception is used at all. A synthetic source that tells its exact truth needs none."""
 
     @property
     def digest(self) -> str:
-        """Names the work by all its inputs; other weights in the same folder are other work."""
+        """The name of the work, from all its inputs. Other weights in the same folder are different work."""
         models = self.perception.fingerprint if self.sees else ""
         stated = self.model_dump_json(exclude={"perception"})
         return derive_key(type(self).__name__, CODE_VERSION, stated, models)

@@ -1,4 +1,4 @@
-"""Place: where on a plate a cut-out stands, found by drawing and checking (facts 14, 15 and 22)."""
+"""Find a place for a cut-out on a plate: draw places and check them (papers.md, facts 14, 15 and 22)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from data_specs.reject import RejectReason
 from tasks.objectclear.blend import Layer, scaled_layer, visible_masks
 from tasks.objectclear.ground import base_of, bearing, contact_of, depression
 
-# Neighbours: may two objects stand as they do?
+# Conflicts between objects: whether two objects can stand as they do.
 
 _SHADED = 24
-"""Darkening, of 255, in which an object would have to be shaded itself."""
+"""The darkening, of 255, above which an object would have to be shaded itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,27 +26,27 @@ class Placed:
     cutout: Cutout
     layer: Layer
     foot: tuple[int, int]
-    """Row and column of the plate."""
+    """Row and column in the plate."""
     scale: float
     depth: float
-    """Of the plate's ground at the foot."""
+    """The depth of the plate's ground at the foot."""
 
 
 def far_to_near(placed: Sequence[Placed]) -> list[Placed]:
-    """The order in which they are drawn: what is nearer hides what is farther."""
+    """The order of drawing: a nearer object hides a farther one."""
     return sorted(placed, key=lambda each: (-each.depth, each.foot))
 
 
 def placement_conflict(
     new: Placed, others: Sequence[Placed], plate: Plate, max_overlap: float
 ) -> RejectReason | None:
-    """Why an object cannot stand beside the others: OVERLAP, IN_SHADOW, or None.
+    """Why an object cannot stand beside the others: OVERLAP, IN_SHADOW, or None if it can.
 
     Args:
-        new: The object.
-        others: Those that stand already.
-        plate: Under them.
-        max_overlap: Share of an object that another may hide.
+        new: The object to place.
+        others: The objects that already stand there.
+        plate: The plate under them.
+        max_overlap: The largest fraction of an object that another object may hide.
     """
     for other in others:
         far, near = far_to_near([new, other])
@@ -58,7 +58,7 @@ def placement_conflict(
 
 
 def _meet(far: Placed, near: Placed, focal_px: float) -> bool:
-    """Whether the two would stand in one another: their bases, taken for round, touch on the ground."""
+    """Whether the two would intersect: their bases, taken as round, touch on the ground."""
     apart = np.hypot(
         (far.foot[1] - near.foot[1]) * (far.depth + near.depth) / 2 / focal_px, far.depth - near.depth
     )
@@ -71,14 +71,14 @@ def _half_width(placed: Placed, focal_px: float) -> float:
 
 
 def _hidden_fraction(far: Placed, near: Placed, plate: Plate) -> float:
-    """Share of the farther object that the nearer one hides."""
+    """The fraction of the farther object that the nearer one hides."""
     (seen, _), _ = visible_masks([far.layer, near.layer], plate.ground.shape)
     whole = int(far.layer.mask.sum())
     return 1 - int(seen.sum()) / whole
 
 
 def _stands_in_shadow(near: Placed, far: Layer) -> bool:
-    """Whether the nearer object's foot is in the farther one's shadow, which would have to climb up on it."""
+    """Whether the nearer object's foot is in the farther one's shadow. The shadow would have to climb it."""
     rows, columns = contact_of(near.layer.mask)
     rows, columns = rows + near.layer.top - far.top, columns + near.layer.left - far.left
     height, width = far.matte.shape
@@ -87,11 +87,11 @@ def _stands_in_shadow(near: Placed, far: Layer) -> bool:
 
 
 _DEPTH_SLACK = 0.1
-"""What is nearer than the foot by less than this share stands beside the object, not before it."""
+"""Something nearer than the foot by less than this fraction stands beside the object, not in front of it."""
 
 
 class PlacementConfig(BaseModel):
-    """What a place must be like. The paper publishes no rules; SmartEraser's are named."""
+    """The limits of a place. The paper publishes no rules; those from SmartEraser are named."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -148,19 +148,19 @@ def place(
     config: PlacementConfig,
     rng: np.random.Generator,
 ) -> Placed | Counter[RejectReason]:
-    """Draws places on the ground until one passes all checks.
+    """Draw places on the ground until one passes all checks.
 
-    Scale follows from depth: a cut-out is as large as the same thing would be at the plate's depth there.
+    The scale follows from depth: a cut-out gets the size that the same thing would have at that depth.
 
     Args:
-        plate: Where to.
-        cutout: What.
-        others: What stands there already.
-        config: What is asked of a place.
+        plate: The plate.
+        cutout: The cut-out.
+        others: The objects that already stand there.
+        config: The limits of a place.
         rng: Draws the places.
 
     Returns:
-        The first good place; or, after the last try, how often each check has failed.
+        The first good place. Or, after the last try, how often each check failed.
     """
     ground, width = np.flatnonzero(plate.ground), plate.ground.shape[1]
     failed: Counter[RejectReason] = Counter()
@@ -176,14 +176,14 @@ def place(
 
 
 def scale_at(plate: Plate, cutout: Cutout, foot: tuple[int, int]) -> float:
-    """Size on the plate over size when captured, for a foot at a pixel of the plate's ground."""
+    """Size on the plate divided by size when captured, for a foot at a pixel of the plate's ground."""
     return (cutout.foot_depth / cutout.focal_px) * (plate.focal_px / float(plate.depth[foot]))
 
 
 def _try(
     plate: Plate, cutout: Cutout, foot: tuple[int, int], config: PlacementConfig
 ) -> Placed | RejectReason:
-    """The cut-out at one place, or why it cannot stand there; what costs least is asked first."""
+    """The cut-out at one place, or why it cannot stand there. The cheapest check comes first."""
     scale = scale_at(plate, cutout, foot)
     top, left = (at - scale * own for at, own in zip(foot, cutout.foot, strict=True))
     sides = [scale * side for side in cutout.matte.shape]
@@ -196,7 +196,7 @@ def _try(
     if layer is None:
         return fault or RejectReason.TOO_FAR
     depth = float(plate.depth[foot])
-    # The border again, now that sizes and foot are whole pixels.
+    # The border check again, now with sizes and foot in whole pixels.
     fault = _border_fault(plate, layer.top, layer.left, layer.matte.shape, config) or _ground_fault(
         plate, layer, depth, config
     )
@@ -235,7 +235,7 @@ def _border_fault(
 
 
 def _ground_fault(plate: Plate, layer: Layer, depth: float, config: PlacementConfig) -> RejectReason | None:
-    """What is wrong with the pixels of a place."""
+    """What is wrong with the pixels of a place, or None."""
     ground = plate.ground[layer.window]
     if not ground[contact_of(layer.mask)].all():
         return RejectReason.OFF_GROUND

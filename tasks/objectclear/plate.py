@@ -1,4 +1,4 @@
-"""Find plates among a range of a source's backgrounds: ground, depth, and one shard of plates."""
+"""Find plates among a source's backgrounds, and write one shard of plates (papers.md, fact 14)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,10 +30,10 @@ from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.samples import SyntheticConfig, along_axis, empty_scene
 from tasks.sources.synthetic.scene import focal_px
 from tasks.storage.shards import encode_plate
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
-# Plates: an image with its ground and depth becomes a background, or a reject (ObjectClear, fact 14).
+# Plates: an image with its ground and depth becomes a plate, or a reject (papers.md, fact 14).
 
 
 class PlateConfig(BaseModel):
@@ -65,21 +65,21 @@ def make_plate(
     depth: Depth,
     focal_px: float,
 ) -> Plate | Reject:
-    """A plate from an image and what is known of its ground.
+    """Make a plate from an image with known ground and depth.
 
     Args:
-        config: What is asked of it.
-        scene: Its lineage.
+        config: The limits of a plate.
+        scene: The scene key.
         split: The split of its scene.
-        origin: Where it came from, for people.
-        image: H×W×3 uint8, as ``tasks.sources.image_files.read_picture`` gives it.
+        origin: Where the image came from, for people.
+        image: H×W×3 uint8, as ``tasks.sources.image_files`` reads it.
         ground: H×W bool.
-        depth: H×W float32, in the unit of the captured pairs; not above 0 where unknown.
+        depth: H×W float32, in the unit of the captured pairs. Not above 0 where unknown.
         focal_px: Focal length in pixels.
 
     Returns:
-        The plate, or a reject: SIZE_MISMATCH, TOO_SMALL, NO_GROUND or NO_SCALE. Ground whose depth is not
-        known is left out of the plate's ground.
+        The plate, or a reject: SIZE_MISMATCH, TOO_SMALL, NO_GROUND or NO_SCALE. Ground of unknown depth is
+        left out of the plate's ground.
     """
 
     def refused(reason: RejectReason, detail: str) -> Reject:
@@ -92,11 +92,11 @@ def make_plate(
     if min(size) < config.min_side_px:
         detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
         return refused(RejectReason.TOO_SMALL, detail)
-    least = max(1, config.min_ground_fraction * ground.size)
-    if ground.sum() < least:
+    minimum = max(1, config.min_ground_fraction * ground.size)
+    if ground.sum() < minimum:
         return refused(RejectReason.NO_GROUND, f"{ground.mean():.1%} of the image")
     known = ground & np.isfinite(depth) & (depth > 0)
-    if known.sum() < least:
+    if known.sum() < minimum:
         return refused(RejectReason.NO_SCALE, "the ground's depth is unknown")
     return Plate(
         key=derive_key("plate", image, known, depth, focal_px),
@@ -113,7 +113,7 @@ def make_plate(
 
 
 def synthetic_plate(config: SyntheticConfig, number: int, limits: PlateConfig) -> Plate | Reject:
-    """Plate ``number`` of a config: a scene with nothing on its ground."""
+    """Plate ``number`` of a synthetic config: a scene with nothing on its ground."""
     scene = empty_scene(config, number)
     rendering = render(scene, config.size_px)
     focal = focal_px(scene, config.size_px)
@@ -129,25 +129,25 @@ def synthetic_plate(config: SyntheticConfig, number: int, limits: PlateConfig) -
     )
 
 
-# Mirror agreement: does a model see the same surfaces in an image and in its mirror image?
+# Mirror agreement: whether a model sees the same surfaces in an image and in its mirror image.
 
 
 def mirror_agreement(segmenter: GroundSegmenter, image: RgbImage, classes: ClassMap) -> float:
-    """The share of pixels whose class stays when left and right are exchanged, 0..1.
+    """The fraction of pixels whose class stays when left and right are exchanged, 0..1.
 
-    No surface turns into another in a mirror. A model that learnt on images like this one hardly wavers;
-    shown what it does not know, it guesses, and guesses otherwise.
+    A mirror changes no surface into another. A model that learned on similar images hardly changes its
+    answer. On images it does not know it guesses, and its guesses differ.
 
     Args:
         segmenter: The model.
         image: H×W×3 uint8.
-        classes: H×W uint8, what the model said of the image as it is.
+        classes: H×W uint8, the model's classes of the image itself.
     """
     mirrored = segmenter.classify(np.ascontiguousarray(image[:, ::-1]))
     return float((mirrored[:, ::-1] == classes).mean())
 
 
-# Find a plate: an image's surfaces and depth, the flat ground in them, and so a plate or a reject.
+# Find a plate in an image: surfaces, depth and flat ground give a plate or a reject.
 
 
 def find_plate(
@@ -162,23 +162,23 @@ def find_plate(
     image: RgbImage,
     focal_px: float,
 ) -> Plate | Reject:
-    """A plate from an image of which nothing is known.
+    """Make a plate from an image of which nothing is known.
 
     Args:
-        segmenter: Tells the surfaces.
-        estimator: Tells the depth.
+        segmenter: Predicts the surfaces.
+        estimator: Predicts the depth.
         flatness: What counts as flat ground.
-        limits: What is asked of a plate.
-        scene: Its lineage.
+        limits: The limits of a plate.
+        scene: The scene key.
         split: The split of its scene.
-        origin: Where it came from, for people.
+        origin: Where the image came from, for people.
         image: H×W×3 uint8.
         focal_px: Focal length in pixels.
 
     Returns:
-        The plate, its depth inf where the segmenter sees sky; or a reject: UNFAMILIAR where the segmenter is
-        of two minds, NOT_FLAT where there is enough ground, but too little of it is flat by its depth, or
-        whatever ``make_plate`` refuses.
+        The plate, with infinite depth where the segmenter sees sky. Or a reject of ``make_plate``, or
+        UNFAMILIAR or NOT_FLAT. UNFAMILIAR: the segmenter contradicts itself in the mirror image. NOT_FLAT:
+        there is enough ground, but too little of it is flat by its depth.
     """
     classes = segmenter.classify(image)
     agreement = mirror_agreement(segmenter, image, classes)
@@ -204,7 +204,7 @@ def find_plate(
 
 
 class PlateWork(SeeingWork):
-    """One shard of plates."""
+    """The input of one shard of plates."""
 
     source: BackgroundSource
     count: int = Field(ge=1)
@@ -213,22 +213,22 @@ class PlateWork(SeeingWork):
     @property
     def sees(self) -> bool:
         """See ``SeeingWork.sees``."""
-        return not (isinstance(self.source, SyntheticBackgrounds) and self.source.known)
+        return not (isinstance(self.source, SyntheticBackgrounds) and self.source.use_rendered_truth)
 
 
 def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | None = None) -> ShardResult:
-    """Tell the ground of each background; what cannot be a plate is refused with its reason and image.
+    """Find the ground of each background. A background that cannot be a plate becomes a reject.
 
     Args:
-        workspace: Where to.
-        work: Which backgrounds.
-        perception: In place of the work's own, which is else loaded if a background wants it.
+        workspace: The workspace to write to.
+        work: The backgrounds.
+        perception: Used instead of the work's own models. Those are loaded only if a background needs them.
     """
 
     def found() -> Iterator[Kept | RefusedSample | Reject]:
         for background, made in _plates(work, perception):
             if not isinstance(made, Reject):
-                # Other settings may find the same plate again, and it is another work's sample then.
+                # Another config may find the same plate again. It is then another work's sample.
                 own = replace(made, key=derive_key("plate of", work.digest, made.key))
                 yield Kept(encode_plate(own, work.image_format))
             elif background is None:
@@ -236,19 +236,19 @@ def find_plates(workspace: Workspace, work: PlateWork, perception: Perception | 
             else:
                 yield _refused(background, made)
 
-    return harvest(workspace, work, "plates", found())
+    return write_with_rejects(workspace, work, "plates", found())
 
 
 def _plates(
     work: PlateWork, perception: Perception | None
 ) -> Iterator[tuple[Background | None, Plate | Reject]]:
-    """Each background, where it could be read, and what became of it."""
+    """Each background, if it could be read, and its plate or its reject."""
     source = work.source
-    if isinstance(source, SyntheticBackgrounds) and source.known:
+    if isinstance(source, SyntheticBackgrounds) and source.use_rendered_truth:
         for number in numbers_of(source, work.first, work.count):
             yield (
-                synthetic_background(source.studio, number),
-                synthetic_plate(source.studio, number, work.limits),
+                synthetic_background(source.renderer, number),
+                synthetic_plate(source.renderer, number, work.limits),
             )
         return
     seeing = perception or load_perception(work.perception)
@@ -286,5 +286,5 @@ def _plate(background: Background, work: PlateWork, perception: Perception) -> P
     **RETRY_LOST_NETWORK,
 )
 def plate_shard(workspace: Workspace, work: PlateWork, workers: WorkersConfig = INLINE) -> ShardResult:
-    """One shard of plates."""
+    """Make one shard of plates in a worker."""
     return run_shard(workers, workspace, "find plates", work.digest, find_plates, work)

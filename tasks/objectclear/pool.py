@@ -1,4 +1,4 @@
-"""Pool composites: composed images become pool items, their truth kept apart as the studio's is."""
+"""Turn composites into pool items. Their truth is kept apart, like that of synthetic samples."""
 
 from functools import partial
 
@@ -16,13 +16,13 @@ from tasks.storage.workspace import Workspace
 
 
 class PoolCompositesWork(ShardWork):
-    """One shard of pool items."""
+    """The input of one shard of pool items."""
 
     composites: ShardRef
 
 
 def pool_composites(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
-    """Write the composites' items, and before them their truth.
+    """Write the truth of the composites, then their pool items.
 
     Returns:
         The shard of pool items.
@@ -50,7 +50,7 @@ def as_triplet(composite: Composite) -> Triplet:
 
 
 def as_pool_item(composite: Composite) -> PoolItem:
-    """The composite as an unlabelled image: its ground truth stays behind."""
+    """The composite as an unlabelled image, without its ground truth."""
     return PoolItem(
         key=composite.key,
         scene=composite.scene,
@@ -70,5 +70,5 @@ def as_pool_item(composite: Composite) -> PoolItem:
     **RETRY_LOST_NETWORK,
 )
 def pool_composites_shard(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
-    """One shard of pool items."""
+    """Make one shard of pool items."""
     return run_shard(INLINE, workspace, "pool composites", work.digest, pool_composites, work)

@@ -1,4 +1,4 @@
-"""Train ObjectClear's network from shards of triplets (papers.md, facts 16 to 18)."""
+"""Train ObjectClear's network on shards of triplets, and measure it (papers.md, facts 16 to 18)."""
 
 import colorsys
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from models.objectclear.network import ObjectClearNetwork, build_tiny_image_enco
 from models.objectclear.pipeline import denoise
 from models.training.augmentation import ForegroundPair, augmented
 from models.training.distributed import (
-    RunningConfig,
+    DistributedConfig,
     Share,
     refuse_cached_latents,
     to_device,
@@ -54,25 +54,25 @@ def train_object_clear(
     loss: ObjectClearLossConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> list[float]:
-    """Train U-Net and object token in place; goes on from the checkpoint after a kill.
+    """Train U-Net and object token in place. Continues from the checkpoint after a kill.
 
     Args:
-        workspace: Where the shards lie.
+        workspace: The workspace of the shards.
         refs: Shards of triplets, all of one size and square.
-        network: Its other parts stay frozen.
-        config: How long, how fast.
-        loss: How one batch is weighed.
-        checkpoint: Where to keep the state.
-        progress: Told of every step.
-        running: How it runs on these machines.
+        network: The network to train. Its other parts stay frozen.
+        config: Number of steps, learning rate and the like.
+        loss: The weights of the loss.
+        checkpoint: The path where the training keeps its state.
+        progress: Called after every step.
+        distributed: How the training runs on this machine.
 
     Returns:
         The loss of each step.
     """
-    running, device = running or RunningConfig(), training_device()
-    refuse_cached_latents(running, "ObjectClear draws another cut and other colours of a pair each time")
+    distributed, device = distributed or DistributedConfig(), training_device()
+    refuse_cached_latents(distributed, "ObjectClear draws another cut and other colours of a pair each time")
     network.to(device)
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
@@ -86,15 +86,15 @@ def train_object_clear(
     ):
         samples = TripletSamples(reader, reader.keys)
         batches = drawn_triplets(
-            samples, [range(len(samples))], config.batch_size, config.seed, running.loader_workers
+            samples, [range(len(samples))], config.batch_size, config.seed, distributed.loader_workers
         )
-        losses = train(trained, loss_of, batches, config, checkpoint, progress, running)
+        losses = train(trained, loss_of, batches, config, checkpoint, progress, distributed)
     network.to("cpu")
     return losses
 
 
 def foreground_batch(triplets: Sequence[Triplet], share: Share) -> ForegroundBatch:
-    """The triplets augmented, each by draws of its own from the step's, as tensors."""
+    """The triplets as tensors, each augmented with its own random numbers from the step's seed."""
     seeds = share.draw(len(triplets), lambda n, g: torch.randint(2**62, (n,), generator=g)).tolist()
     pairs = [
         augmented(foreground_pair(triplet), min(triplet.mask.shape), np.random.default_rng(seed))
@@ -114,39 +114,39 @@ def foreground_pair(triplet: Triplet) -> ForegroundPair:
     return ForegroundPair(triplet.source, triplet.ground_truth, triplet.mask, foreground)
 
 
-# Train the tiny image encoder that stands where CLIP stands: to name a studio object's shape and colour.
+# The tiny image encoder in the place of CLIP. It learns to name a synthetic object's shape and colour.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NamedObject:
-    """A studio object with its names as numbers."""
+    """A synthetic object with its names as numbers."""
 
     source: RgbImage
     mask: Mask
     shape: int
-    """Its place in the studio's ``SHAPES``."""
+    """Its index in the synthetic renderer's ``SHAPES``."""
     color: int
-    """The nearest of ``HUES`` to its mean colour."""
+    """The index in ``HUES`` that is nearest to its mean colour."""
 
 
 class NamingScore(NamedTuple):
-    """How well unseen objects are named, beside the best answer that looks at nothing."""
+    """How well unseen objects are named, beside the best answer that ignores the image."""
 
     shape: float
     color: float
     shape_by_chance: float
-    """Share of the most frequent shape."""
+    """The fraction of the most frequent shape."""
     color_by_chance: float
 
 
-def named_object(shot: SyntheticSample) -> NamedObject:
-    """The shot's object, its colour read off the image."""
-    red, green, blue = shot.source[shot.mask].mean(axis=0) / 255
+def named_object(rendered: SyntheticSample) -> NamedObject:
+    """The sample's object. Its colour is read from the image."""
+    red, green, blue = rendered.source[rendered.mask].mean(axis=0) / 255
     hue = colorsys.rgb_to_hsv(float(red), float(green), float(blue))[0]
     return NamedObject(
-        source=shot.source,
-        mask=shot.mask,
-        shape=[str(shape) for shape in SHAPES].index(shot.class_name),
+        source=rendered.source,
+        mask=rendered.mask,
+        shape=[str(shape) for shape in SHAPES].index(rendered.class_name),
         color=round(hue * len(HUES)) % len(HUES),
     )
 
@@ -158,17 +158,17 @@ def train_image_encoder(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[CLIPVisionModelWithProjection, NamingScore]:
-    """Train on ``objects``, measure on ``unseen``.
+    """Train on ``objects`` and measure on ``unseen``.
 
     Args:
-        objects: At least one.
-        unseen: Of scenes that ``objects`` do not show.
-        config: How long, how fast.
-        checkpoint: Where to keep the state, to go on after a kill.
-        progress: Told of every step.
+        objects: At least one object.
+        unseen: Objects of scenes that ``objects`` do not show.
+        config: Number of steps, learning rate and the like.
+        checkpoint: The path of the state. Training continues from it after a kill.
+        progress: Called after every step.
 
     Returns:
-        The encoder, and how well it names what it has not seen.
+        The encoder, and how well it names unseen objects.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -202,23 +202,23 @@ def _collated(draws: Sequence[tuple[NamedObject, bool]]) -> NamedBatch:
     )
 
 
-# Measure ObjectClear's network on triplets: where its object token looks, and what it leaves behind.
+# Measures on triplets: where the object token looks, and what the network leaves behind.
 
 _BATCH = 32
 _ATTENDED = 0.5
-"""Of a map scaled to 0..1: what is above it is attended to (papers.md, fact 19)."""
+"""In a map scaled to 0..1, values above this count as attended (papers.md, fact 19)."""
 
 
 @dataclass(slots=True)
 class PlainObjectClear:
-    """A RemovalModel without attention-guided fusion, to compare networks and nothing else."""
+    """A RemovalModel without attention-guided fusion, to compare only the networks."""
 
     network: ObjectClearNetwork
     steps: int = 4
 
     @property
     def model_hash(self) -> str:
-        """Of the weights."""
+        """The hash of the weights."""
         return self.network.fingerprint()
 
     def remove(
@@ -232,7 +232,7 @@ class PlainObjectClear:
         ]
 
     def attention(self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]) -> Tensor:
-        """N×1×h×w float, 0..1: the map that would guide the fusion, mean over heads, each scaled to 0..1."""
+        """N×1×h×w float, 0..1: the map that would guide the fusion, the mean of all heads scaled to 0..1."""
         maps = torch.cat([attention for _, attention in self._sampled(sources, masks, seeds)]).mean(
             1, keepdim=True
         )
@@ -259,7 +259,7 @@ class PlainObjectClear:
 
 
 def attention_iou(remover: PlainObjectClear, triplets: Sequence[Triplet]) -> float:
-    """Mean IoU of the attended cells with M_fg on the map's own grid, as the mask loss reduces it."""
+    """Mean IoU of the attended cells with M_fg on the map's own grid, reduced as in the mask loss."""
     maps = remover.attention(
         [t.source for t in triplets], [t.mask for t in triplets], [int(t.key[:12], 16) for t in triplets]
     )

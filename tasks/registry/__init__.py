@@ -1,1 +1,1 @@
-"""Trained models: stored with their cards, promoted, opened by name."""
+"""Store trained models with their cards, promote them, and open them by name."""

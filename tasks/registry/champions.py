@@ -1,4 +1,4 @@
-"""The model registry: promote, roll back, compare; events are added and nothing is rewritten."""
+"""Promote, roll back and compare models. Events are added; nothing is rewritten."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,11 +19,11 @@ from tasks.storage.dataset.versions import diff_versions
 from tasks.storage.workspace import Workspace
 
 TRAINING = "its training"
-"""What the numbers of a model's own card are measured on."""
+"""What the numbers in a model's own card are measured on."""
 
 
 def standing_of(workspace: Workspace, start: str) -> ModelStanding:
-    """All that is known of the model whose hash starts so; its weights are read.
+    """Everything known about the model whose hash starts with ``start``. Its weights are read.
 
     Raises:
         LedgerError: If there is no such model, or more than one.
@@ -41,11 +41,11 @@ def standing_of(workspace: Workspace, start: str) -> ModelStanding:
 
 
 def promote(workspace: Workspace, kind: ModelKind, hash: str, reason: str) -> None:
-    """Make a model the champion, as flows do: told twice it is one event, whatever came since.
+    """Make a model the champion, as flows do. A repeated call is one event, whatever came between.
 
     Raises:
-        LedgerError: For a model that is unknown or of another kind.
-        ModelError: If its weights are missing or others than were entered.
+        LedgerError: If the model is unknown or of another kind.
+        ModelError: If its weights are missing or differ from the recorded ones.
     """
     ledger = workspace.ledger()
     record = ledger.model(hash)
@@ -54,14 +54,14 @@ def promote(workspace: Workspace, kind: ModelKind, hash: str, reason: str) -> No
 
 
 def promote_now(workspace: Workspace, start: str, reason: str) -> ModelRecord:
-    """Make a model the champion, as people ask for it: it leads afterwards, even if it was deposed before.
+    """Make a model the champion, as people ask for it. It leads afterwards, even if it was replaced before.
 
     Returns:
-        The model; where it leads already, nothing is added.
+        The model. If it is the champion already, nothing is added.
 
     Raises:
         LedgerError: If there is no such model, or more than one.
-        ModelError: If its weights are missing or others than were entered.
+        ModelError: If its weights are missing or differ from the recorded ones.
     """
     ledger = workspace.ledger()
     record = ledger.model_named(start)
@@ -75,16 +75,16 @@ def promote_now(workspace: Workspace, start: str, reason: str) -> ModelRecord:
 
 
 def rollback(workspace: Workspace, kind: ModelKind, reason: str, start: str | None = None) -> ModelRecord:
-    """Make a former champion lead again: the one before the present one, or the one named.
+    """Make a former champion lead again: the previous one, or the named one.
 
-    The same reason told twice in a row is one rollback; to go back further, give another.
+    The same reason twice in a row is one rollback. To go back further, give another reason.
 
     Returns:
         The champion.
 
     Raises:
-        LedgerError: If there is no former champion, or the one named never was one.
-        ModelError: If its weights are missing or others than were entered.
+        LedgerError: If there is no former champion, or the named model never was one.
+        ModelError: If its weights are missing or differ from the recorded ones.
     """
     ledger = workspace.ledger()
     events = ledger.promotions(kind)
@@ -107,10 +107,10 @@ def rollback(workspace: Workspace, kind: ModelKind, reason: str, start: str | No
 
 
 def line_of_champions(events: Sequence[Promotion]) -> list[str]:
-    """The champions that lead to the present one, oldest first and the present one last.
+    """The champions that lead to the present one, oldest first, the present one last.
 
-    A rollback takes off the line whoever came after the champion it names, so that two rollbacks go back
-    two steps and not there and back again.
+    A rollback removes every champion after the one it names. Two rollbacks therefore go back two steps, and
+    not back and forth.
     """
     line: list[str] = []
     for each in events:
@@ -123,10 +123,10 @@ def line_of_champions(events: Sequence[Promotion]) -> list[str]:
 
 
 def compare(workspace: Workspace, first: str, second: str) -> ModelComparison:
-    """Two models' numbers, dataset versions and settings side by side.
+    """Compare two models' numbers, dataset versions and settings.
 
     Raises:
-        LedgerError: If either is unknown, or a dataset version's file is missing or altered.
+        LedgerError: If either model is unknown, or a dataset version's file is missing or altered.
     """
     ledger = workspace.ledger()
     one, other = ledger.model_named(first), ledger.model_named(second)
@@ -147,7 +147,7 @@ def compare(workspace: Workspace, first: str, second: str) -> ModelComparison:
 
 
 def numbers_of(record: ModelRecord, measurements: Sequence[ModelMeasurement]) -> dict[tuple[str, str], float]:
-    """(what it was measured on, name) → number; of one measured twice, the newest."""
+    """The number by (what it was measured on, its name). If it was measured twice, the newest."""
     numbers = {(TRAINING, name): value for name, value in record.metrics.items()}
     for each in measurements:
         numbers |= {(each.measured_on, name): value for name, value in each.values.items()}
@@ -157,7 +157,7 @@ def numbers_of(record: ModelRecord, measurements: Sequence[ModelMeasurement]) ->
 def compared_values(
     first: Mapping[tuple[str, str], float], second: Mapping[tuple[str, str], float]
 ) -> list[ComparedValue]:
-    """Every number that either has, in the first's order."""
+    """Every number that either model has, in the first one's order."""
     return [
         ComparedValue(
             measured_on=where, name=name, first=first.get((where, name)), second=second.get((where, name))
@@ -167,7 +167,7 @@ def compared_values(
 
 
 def different_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Settings whose values differ, by dotted name."""
+    """The settings whose values differ, by dotted name."""
     one, other = dict(_flat(first)), dict(_flat(second))
     return {
         name: (one.get(name), other.get(name))

@@ -1,4 +1,4 @@
-"""Removers by name: what `cleanplate remove --model` and its kin can open."""
+"""Open removers by name, as `cleanplate remove --model` and similar commands do."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tasks.storage.workspace import Workspace
 
 
 def load_remover(workspace: Workspace, ref: RemoverRef) -> InpaintingRemover:
-    """The remover a ref names; loaded and fingerprinted once a process."""
+    """The remover of a ref. It is loaded and hashed once for each process."""
     return _remover_at(workspace.fetched(ref.folder), ref.sampling.model_dump_json())
 
 
@@ -30,33 +30,33 @@ def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
 
 
 NAMES = ("object-clear", "rorem", "telea")
-"""Names that ``open_remover`` knows beside folders."""
+"""Names that ``open_remover`` knows in addition to folders."""
 OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
 """The shipped ObjectClear, made by ``cleanplate train object-clear``."""
 _OBJECT_TOKEN = "object_token"
-"""The part that tells ObjectClear's folder from RORem's."""
+"""The part that distinguishes ObjectClear's folder from RORem's."""
 _HASH = re.compile(r"[0-9a-f]{4,64}")
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedRemover:
-    """A remover for images of any size, and what it is in words."""
+    """A remover for images of any size, with a description."""
 
     remover: RemovalModel
     title: str
 
 
 def open_remover(name: str | None, steps: int | None) -> OpenedRemover:
-    """Open a remover by name or folder; without a name, the best that ships.
+    """Open a remover by name or folder. Without a name, open the best one that ships.
 
     Args:
-        name: One of ``NAMES``, or a folder that holds a network.
-        steps: Denoising steps; None: the remover's own.
+        name: One of ``NAMES``, or the folder of a network.
+        steps: Denoising steps. None means the remover's own number.
 
     Raises:
         ModelError: If the folder holds no usable network.
-        InputError: If there is neither such a name nor such a folder, or steps are asked of Telea.
+        InputError: If there is no such name or folder, or if steps are given for Telea.
     """
     if name == "telea":
         if steps is not None:
@@ -95,14 +95,14 @@ def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemov
     """Open a remover of a workspace by its hash.
 
     Args:
-        workspace: Whose ledger knows it.
-        start: Its hash, or enough of its beginning.
-        steps: Denoising steps; None: those it was entered with.
+        workspace: Its ledger knows the remover.
+        start: The hash, or enough characters of its beginning.
+        steps: Denoising steps. None means the recorded number.
 
     Raises:
         InputError: If there is no workspace.
-        LedgerError: If it knows no such model, or more than one.
-        ModelError: If it is no remover, or its folder holds no usable network.
+        LedgerError: If the ledger knows no such model, or more than one.
+        ModelError: If the model is no remover, or its folder holds no usable network.
     """
     place = Workspace.existing(workspace)
     record = place.ledger().model_named(start)
@@ -112,7 +112,7 @@ def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemov
 
 
 def is_remover_folder_or_name(name: str) -> bool:
-    """Whether ``open_remover`` may open it; what else looks like a hash may be a workspace's model."""
+    """Whether ``open_remover`` may open it. Other text that looks like a hash may be a workspace's model."""
     return name in NAMES or Path(name).exists() or not _HASH.fullmatch(name)
 
 
@@ -129,7 +129,7 @@ def _recorded(place: Workspace, record: ModelRecord, steps: int | None, title: s
 
 
 def check_no_pickle(folder: Path) -> None:
-    """Refuse weights whose reading may run anybody's code.
+    """Refuse weights that may run code when they are read.
 
     Raises:
         ModelError: If the path is a file, or holds pickles and no safetensors.
@@ -155,7 +155,7 @@ def _object_clear(folder: Path, steps: int | None, title: str) -> OpenedRemover:
 def _rorem(
     network: InpaintingNetwork, steps: int | None, title: str, own: SamplingConfig | None = None
 ) -> OpenedRemover:
-    """``own``: how the network is sampled where no steps are asked for."""
+    """``own`` is how the network samples if no steps are given."""
     own = own or SamplingConfig()
     sampling = own if steps is None else SamplingConfig(**{**own.model_dump(), "steps": steps})
     remover = InpaintingRemover(network, sampling)

@@ -1,4 +1,4 @@
-"""Trained models in the workspace: a folder each, named by the work that made it, complete or absent."""
+"""Store trained models in the workspace: one folder for each, named by its work, complete or absent."""
 
 import hashlib
 import json
@@ -21,29 +21,29 @@ from models.training.distributed import training_device
 from tasks.storage.atomic_files import aside_path, sync_folder, write_durably
 from tasks.storage.workspace import Workspace
 
-# A model's card: what a folder of weights says of itself, and whether the weights are still those.
+# A model's card: what a folder of weights says about itself, and whether the weights are still the same.
 
 CARD_FILE = "model-card.json"
 
 
 def weights_digests(folder: Path) -> dict[str, str]:
-    """Each safetensors file below ``folder``, by its relative path, with its sha256."""
+    """Each safetensors file below ``folder``, by its relative path, with its SHA-256."""
     return {
         path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*.safetensors"))
     }
 
 
 def write_card(folder: Path, record: ModelRecord) -> None:
-    """Write what is known of a model beside its weights; the same model gives the same bytes.
+    """Write what is known of a model beside its weights. The same model gives the same bytes.
 
-    Time and place are left out: they are the ledger's, and the folder may be copied elsewhere.
+    Time and location are left out. The ledger has them, and the folder may be copied.
     """
     card = record.model_dump(mode="json", exclude={"path", "created_at"})
     write_durably(folder / CARD_FILE, json.dumps(card, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def weights_fault(folder: Path, record: ModelRecord) -> str:
-    """What is wrong with a model's weights, in words that follow the folder's name; empty if nothing is."""
+    """What is wrong with a model's weights, as text after the folder's name. Empty if nothing is wrong."""
     if not any(folder.rglob("*.safetensors")):
         return "its weights are missing"
     for name, sha256 in record.weights.items():
@@ -55,12 +55,12 @@ def weights_fault(folder: Path, record: ModelRecord) -> str:
 
 
 def check_weights(folder: Path, record: ModelRecord) -> None:
-    """Make sure that the weights are there and are those that were entered.
+    """Check that the weights exist and are the recorded ones.
 
-    Of models entered before there were cards no checksums are known; theirs must only be there.
+    Models recorded before there were cards have no checksums. Their weights only have to exist.
 
     Raises:
-        ModelError: If a file is missing or another.
+        ModelError: If a file is missing or differs.
     """
     fault = weights_fault(folder, record)
     if fault:
@@ -75,20 +75,20 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# Which code this is: the git revision of cleanplate's own checkout, or the version that is installed.
+# The code revision: git's, if cleanplate runs from its own checkout, or the installed version.
 
 _ROOT = Path(__file__).parents[2]
-"""The folder that holds the rooms: the checkout's, where there is one."""
+"""The folder of the packages. It is the checkout, if there is one."""
 
 
 @lru_cache(maxsize=1)
 def code_revision() -> str:
-    """40 hexadecimal digits, ``-dirty`` behind where tracked files were changed; else ``cleanplate 0.1.0``.
+    """40 hexadecimal digits, with ``-dirty`` after changes to tracked files. Else ``cleanplate 0.1.0``.
 
-    Asked once a process: a file changed while it runs changes nothing of what is running.
+    It is read once for each process: a later change of a file does not change the running code.
     """
     top = _git("rev-parse", "--show-toplevel")
-    # A package installed inside somebody else's checkout must not name theirs.
+    # A package installed inside another project's checkout must not name that project's revision.
     if top and Path(top).resolve() == _ROOT.resolve():
         return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     try:
@@ -98,7 +98,7 @@ def code_revision() -> str:
 
 
 def _git(*words: str) -> str:
-    """What git answers; empty where there is no git, or no checkout."""
+    """The output of git. Empty without git or without a checkout."""
     try:
         asked = ["git", "-C", str(_ROOT), *words]
         return subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
@@ -107,18 +107,18 @@ def _git(*words: str) -> str:
 
 
 WEIGHTS_FOLDER = Path(str(files("models"))) / "weights"
-"""What ships."""
+"""The weights that ship with the package."""
 BASE_FOLDER = WEIGHTS_FOLDER / "base"
 """The shipped base, made by ``cleanplate train base``."""
 
 
 def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) -> Path:
-    """Save a model under its work's digest, aside first; an equal one already there is kept.
+    """Save a model under its work's digest, atomically. An equal one that exists is kept.
 
     Args:
-        workspace: Where.
+        workspace: The workspace to write to.
         digest: Names the work: parent, data, settings.
-        save: Writes the model into the folder it is given.
+        save: Writes the model into the folder it gets.
 
     Returns:
         The folder.
@@ -138,7 +138,7 @@ def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) 
     except OSError:
         if not folder.exists():
             raise
-        # Somebody doing the same work was faster; the contents are equal.
+        # Another process did the same work first. The contents are equal.
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     sync_folder(workspace.models_dir)
@@ -146,7 +146,7 @@ def keep_model(workspace: Workspace, digest: str, save: Callable[[Path], None]) 
 
 
 def _sync_tree(folder: Path) -> None:
-    """Waits until a folder's files and their names are on the disk."""
+    """Wait until a folder's files and their names are on the disk."""
     for path in (folder, *folder.rglob("*")):
         if path.is_dir():
             sync_folder(path)
@@ -156,7 +156,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def drop_checkpoint(checkpoint: Path) -> None:
-    """Remove a finished training's checkpoint, and what killed processes left aside of it."""
+    """Remove a finished training's checkpoint, and temporary files of killed processes."""
     for path in checkpoint.parent.glob(f"{checkpoint.name}*"):
         path.unlink(missing_ok=True)
 
@@ -172,20 +172,20 @@ def record(
     metrics: dict[str, float],
     settings: Mapping[str, Any] | None = None,
 ) -> ModelRecord:
-    """Write a model's card beside its weights, then enter it in the ledger; harmless when repeated.
+    """Write a model's card beside its weights, then record it in the ledger. Repeating it is harmless.
 
     Args:
-        workspace: Where.
-        kind: What it is.
+        workspace: The workspace to write to.
+        kind: The kind of model.
         model_hash: Its name.
-        folder: Holds its weights.
+        folder: The folder of its weights.
         parent: Hash of the model it was trained from.
-        dataset_version: What it was trained on.
-        metrics: What its training found.
-        settings: What it was trained and is sampled with.
+        dataset_version: The version it was trained on.
+        metrics: The results of its training.
+        settings: How it was trained and how it samples.
 
     Returns:
-        The entry; one that is there already stays as it was.
+        The record. An existing one stays as it was.
     """
     ledger = workspace.ledger()
     if ledger.has_model(model_hash):
@@ -210,10 +210,10 @@ def record(
 
 
 def network_at(folder: Path) -> InpaintingNetwork:
-    """A network of this process's own, which the caller may train.
+    """A new network of this process, which the caller may train.
 
     Raises:
-        ModelError: If the folder holds none.
+        ModelError: If the folder holds no network.
     """
     if not folder.is_dir():
         raise ModelError(
@@ -224,5 +224,5 @@ def network_at(folder: Path) -> InpaintingNetwork:
 
 @lru_cache(maxsize=4)
 def shared_network_at(folder: Path) -> InpaintingNetwork:
-    """A network loaded once a process, for reading only, on the process's GPU where there is one."""
+    """A network for reading only, loaded once for each process. It is on the process's GPU, if any."""
     return network_at(folder).to(training_device())

@@ -1,1 +1,1 @@
-"""Removing objects from a user's own files."""
+"""Remove objects from a user's own files."""

@@ -1,4 +1,4 @@
-"""Which masks belong to which image, and where each removal goes: by arguments, or by stems in folders."""
+"""Match images, masks and output files, given as arguments or by their stems in folders."""
 
 import os
 import re
@@ -14,17 +14,17 @@ from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 from tasks.storage.atomic_files import write_durably
 
-# Writing an image where a user asked for it: whole or not at all, and a clear sentence if it cannot be.
+# Write an image where a user wants it: complete or not at all, with a clear sentence if it fails.
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _JPEG_QUALITY = 95
 
 
 def check_writable(path: Path) -> None:
-    """Make the folder of an image that is to be written, and see that it can be written there.
+    """Make the folder of an image to be written, and check that it is writable.
 
     Raises:
-        InputError: If the name ends in no suffix of PNG or JPEG, or nothing can be written there.
+        InputError: If the suffix is neither PNG nor JPEG, or nothing can be written there.
     """
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise InputError(path, "images are written as PNG or JPEG; end the name in .png or .jpg")
@@ -39,14 +39,14 @@ def check_writable(path: Path) -> None:
 
 
 def write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an image by its name's suffix, aside first, replacing what was there.
+    """Write an image in the format of its suffix, atomically. An old file is replaced.
 
     Args:
-        path: Ends in .png (to the bit) or .jpg (quality 95).
+        path: Ends in .png (lossless) or .jpg (quality 95).
         pixels: H×W×3 uint8 RGB, or H×W uint8 grey.
 
     Raises:
-        InputError: If the disk refuses it; the file is then as it was.
+        InputError: If the disk refuses it. The old file is then unchanged.
     """
     suffix = path.suffix.lower()
     settings = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
@@ -67,33 +67,33 @@ _NUMBERED = re.compile(r"(?P<stem>.+)\.(?P<number>\d+)")
 
 @dataclass(frozen=True, slots=True)
 class RemovalFiles:
-    """One image, its masks in the order of removal, and the file to write."""
+    """One image, its masks in the order of removal, and the output file."""
 
     source: Path
     masks: tuple[Path, ...]
     out: Path
 
     def beside(self, kind: str) -> Path:
-        """A further image's file beside the removal: ``out.png`` → ``out.compare.png``."""
+        """The path of another image beside the removal: ``out.png`` → ``out.compare.png``."""
         return self.out.with_name(f"{self.out.stem}.{kind}.png")
 
 
 def match_files(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalFiles | Reject]:
-    """Match images with masks; nothing is opened.
+    """Match images with masks. No file is opened.
 
-    A mask folder gives an image ``STEM.jpg`` the masks ``STEM.png``, ``STEM.1.png``, ``STEM.2.png`` …, by
-    number. Several mask arguments follow each other.
+    In a mask folder, the masks of an image ``STEM.jpg`` are ``STEM.png``, ``STEM.1.png``, ``STEM.2.png`` …,
+    in this order. Several mask arguments follow each other.
 
     Args:
         source: An image, or a folder of images.
-        masks: Files or folders for an image, folders for a folder.
-        out: An image's name, or a folder (made if it is missing) for ``STEM.png``.
+        masks: Files or folders for an image; folders for a folder.
+        out: An image's name, or a folder for ``STEM.png``. A missing folder is made.
 
     Returns:
-        In the order of stems; a reject for each stem that lacks its image or its mask.
+        The matches in the order of stems. A reject for each stem that lacks its image or its mask.
 
     Raises:
-        InputError: If an argument does not exist, or does not go with the others.
+        InputError: If an argument does not exist, or does not fit the others.
     """
     for path in (source, *masks):
         if not path.exists():
@@ -148,7 +148,7 @@ def _for_a_folder(source: Path, masks: Sequence[Path], out: Path) -> list[Remova
 
 
 def _masks_by_stem(folder: Path, stems: set[str]) -> dict[str, list[Path]]:
-    """Masks by the image they belong to: the plain name first, then by number."""
+    """The masks of each image: the plain name first, then by number."""
     numbered: dict[str, list[tuple[int, Path]]] = {}
     for path in _images_in(folder):
         match = _NUMBERED.fullmatch(path.stem)

@@ -1,4 +1,4 @@
-"""Remove: one image's objects, mask after mask, from file to file."""
+"""Remove objects from one image, mask after mask, from file to file."""
 
 import time
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from tasks.removal.files import RemovalFiles, check_writable, write_image
 from tasks.sources.image_files import RejectedImage, check_same_size, read_image, read_soft_mask
 
 MIN_SIDE_PX = 16
-"""Below this there is no neighbourhood to remove anything into."""
+"""Below this size there is no neighbourhood that could fill the hole."""
 _SOFT_FRACTION = 0.01
-"""Grey pixels for each marked one from which on a mask counts as soft."""
+"""Grey pixels for each marked pixel, from which a mask counts as soft."""
 _GAP_PX = 8
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalExtras:
-    """What is written beside a removal."""
+    """The files that are written in addition to a removal."""
 
     attention: bool = False
-    """``OUT.attention.png``, H×W grey: where the model attended, the greatest over the masks."""
+    """``OUT.attention.png``, H×W grey: where the model attended, as the maximum over the masks."""
     compare: bool = False
     """``OUT.compare.png``: the source and the removal side by side."""
 
 
 class RemovalReport(BaseModel):
-    """A removal that was written."""
+    """A written removal."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,19 +40,19 @@ class RemovalReport(BaseModel):
     masks: tuple[Path, ...]
     out: Path
     beside: tuple[Path, ...]
-    """The further files."""
+    """The additional files."""
     model_hash: str
     seed: int
     seconds: float
     notes: tuple[str, ...]
-    """What people should know of it, a sentence each."""
+    """What people should know about it, one sentence each."""
 
 
 def check_extras(remover: RemovalModel, extras: RemovalExtras) -> None:
     """Refuse what a remover cannot give, before anything is read.
 
     Raises:
-        InputError: If attention is wanted of a remover that has none.
+        InputError: If attention is wanted from a remover that has none.
     """
     if extras.attention and not isinstance(remover, AttentiveRemover):
         raise InputError("--save-attention", "this remover attends to nothing; use --model object-clear")
@@ -61,16 +61,16 @@ def check_extras(remover: RemovalModel, extras: RemovalExtras) -> None:
 def remove_from_files(
     files: RemovalFiles, remover: RemovalModel, seed: int, extras: RemovalExtras
 ) -> RemovalReport:
-    """Read, remove, write. The removal's own file comes last, so that it stands for all of them.
+    """Read, remove, write. The removal's own file comes last: if it exists, all files exist.
 
     Args:
-        files: The image, its masks in order (each sees what the ones before it removed), the output.
-        remover: Takes images of any size.
-        seed: Of the noise, the same for each mask.
-        extras: What else to write; see ``check_extras``.
+        files: The image, its masks in order, and the output. Each mask sees the earlier removals.
+        remover: Accepts images of any size.
+        seed: Seed of the noise, the same for each mask.
+        extras: The additional files; see ``check_extras``.
 
     Raises:
-        RejectedImage: If the image or a mask is refused; nothing is written then.
+        RejectedImage: If the image or a mask is refused. Nothing is written then.
         InputError: If the output cannot be written.
     """
     began = time.monotonic()
@@ -117,7 +117,7 @@ def _read_source(path: Path) -> RgbImage:
 
 
 def _read_masks(paths: tuple[Path, ...], size: tuple[int, int]) -> tuple[list[Mask], tuple[str, ...]]:
-    """The masks, and a note on each that is soft: there is no half of an object to remove."""
+    """The masks, and a note on each soft one: half of an object cannot be removed."""
     masks: list[Mask] = []
     notes: list[str] = []
     for path in paths:

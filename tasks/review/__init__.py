@@ -1,4 +1,4 @@
-"""People's work, and who may stand in for it: every reviewer answers through one small seam."""
+"""Collect answers from people or from the oracle: every reviewer implements one small protocol."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,5 +11,5 @@ class Reviewer(Protocol):
     """Anyone who answers YES, NO or skip."""
 
     def answer(self, candidates: Sequence[Candidate]) -> list[Review]:
-        """One review a candidate; the same candidate always gives the same event."""
+        """One review for each candidate. The same candidate always gives the same event."""
         ...

@@ -1,4 +1,4 @@
-"""Answers as a table, CSV or Parquet: a row an answer, or a row to fill in."""
+"""Write and read answers as a table, CSV or Parquet: one row for each answer, or an empty row to fill in."""
 
 import csv
 import io
@@ -31,12 +31,12 @@ COLUMNS: tuple[str, ...] = CANDIDATE_COLUMNS + ANSWER_COLUMNS
 _NEEDED = ("candidate", "decision", "reviewer")
 
 
-# What a spreadsheet takes for a formula, and that behind marks which were set before it already.
+# What a spreadsheet takes for a formula, also after quote marks that are already there.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """The moment itself; raises ValueError where UTC has no such year."""
+    """The moment in UTC. Raises ValueError if UTC has no such year."""
     try:
         moment.astimezone(UTC)
     except OverflowError as error:
@@ -45,11 +45,11 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-"""When somebody answered, with its zone."""
+"""The time of an answer, with its time zone."""
 
 
 class _Row(BaseModel):
-    """An answered row. The images' columns are for people; nothing in them is opened."""
+    """An answered row. The image columns are for people; they are never opened."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +67,7 @@ class _Row(BaseModel):
         return value.strip().lower() if isinstance(value, str) else value
 
     def review(self) -> Review:
-        """The answer; without an event of its own, a person's answer to a candidate is one event."""
+        """The answer. If it has no event id, one person's answer to one candidate is one event."""
         return Review(
             event=self.event or derive_key("table", self.candidate, self.reviewer),
             candidate=self.candidate,
@@ -80,7 +80,7 @@ class _Row(BaseModel):
 
 
 def answer_rows(row: Mapping[str, str], reviews: Sequence[Review]) -> list[dict[str, str]]:
-    """A candidate's rows: one for each answer, or one to fill in.
+    """The rows of a candidate: one for each answer, or one to fill in.
 
     Args:
         row: The candidate's columns.
@@ -96,9 +96,9 @@ def answer_rows(row: Mapping[str, str], reviews: Sequence[Review]) -> list[dict[
 
 
 def csv_bytes(rows: Sequence[Mapping[str, str]]) -> bytes:
-    """UTF-8 with the mark by which spreadsheets know it.
+    """The table as UTF-8, with the byte order mark that spreadsheets need.
 
-    A cell that a spreadsheet would run as a formula has ``'`` before it; `read_answer_table` takes it off.
+    A cell that a spreadsheet would run as a formula gets ``'`` in front; `read_answer_table` removes it.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
@@ -108,7 +108,7 @@ def csv_bytes(rows: Sequence[Mapping[str, str]]) -> bytes:
 
 
 def parquet_bytes(rows: Sequence[Mapping[str, str]]) -> bytes:
-    """Every column a string, as in the CSV."""
+    """The table as Parquet. Every column is a string, as in the CSV."""
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in COLUMNS})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
@@ -116,10 +116,10 @@ def parquet_bytes(rows: Sequence[Mapping[str, str]]) -> bytes:
 
 
 def read_answer_table(path: Path) -> Iterator[Review | Reject | None]:
-    """A review or a reject for each row; None for a row nobody has filled in.
+    """A review or a reject for each row, and None for a row that nobody has filled in.
 
     Raises:
-        InputError: When the file is missing, is no table, or lacks a column.
+        InputError: If the file is missing, is no table, or lacks a column.
     """
     kind = path.suffix.removeprefix(".").lower()
     records = _csv_records(path) if kind == "csv" else _parquet_records(path)
@@ -164,7 +164,7 @@ def _no_formula(cell: str) -> str:
 
 
 def _as_meant(cell: Any) -> Any:
-    """The reverse of `_no_formula`; a short or long row's None and list are let be."""
+    """The reverse of `_no_formula`. None and lists, which come from short and long rows, stay as they are."""
     marked = isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell)
     return cell[1:] if marked else cell
 

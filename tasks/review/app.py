@@ -1,4 +1,4 @@
-"""The review server's routes: each asks who it is, hands on, and gives JSON, an image or a page's file."""
+"""Serve the review page: each route checks who asks and returns JSON, an image or a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ from tasks.review.static_files import PageFile, PageFiles
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
 
-# The quality page: a batch's figures as one small page, made on the server.
+# The quality page: a batch's figures as one small page, rendered on the server.
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -36,7 +36,7 @@ _TEMPLATES = Environment(
 
 
 def quality_page(ledger: Ledger, batch: str | None, version: str) -> str:
-    """The page as HTML; ``version`` is that of the page's files, ``batch`` None where there is none yet."""
+    """The page as HTML. ``version`` is that of the page's files. ``batch`` is None if there is none yet."""
     quality = None if batch is None else batch_quality(ledger, batch)
     counts = None if batch is None else ledger.batch_counts(batch)
     return (
@@ -50,7 +50,7 @@ FOR_GOOD = "private, max-age=31536000, immutable"
 
 
 class TokenBody(BaseModel):
-    """A person's token."""
+    """A reviewer's token."""
 
     token: str = Field(min_length=1, max_length=200)
 
@@ -72,26 +72,26 @@ def create_app(
     """The server's application.
 
     Args:
-        workspace: Where the ledger and the shards lie.
-        batch: The batch to ask about; None = all that want answers, oldest first.
-        hosts: Names, without port, under which the server may be asked for.
-        secure: Whether it stands behind TLS, so that its cookie is for TLS only.
-        public_url: What people open where a proxy stands before it; None = the server itself.
-        limits: Rate limits; None = the usual ones.
-        when_complete: Called with a batch's name after the answer that was its last one wanted.
+        workspace: The workspace of the ledger and the shards.
+        batch: The batch to ask about. None means all batches that want answers, oldest first.
+        hosts: Host names, without port, that requests may use.
+        secure: Whether the server is behind TLS. Its cookie is then sent over TLS only.
+        public_url: The URL that people open if there is a proxy. None means the server itself.
+        limits: Rate limits. None means the defaults.
+        when_complete: Called with a batch's name after its last wanted answer.
     """
     ledger, pages = workspace.ledger(keep_connections=True), PageFiles()
     images = ReviewImages(workspace, ledger)
     prefix = public_url.prefix if public_url else ""
     sessions = Sessions(ledger, limits or RateLimits(), secure, prefix)
-    desk = ReviewService(ledger, images, batch, pages.version, when_complete)
-    # A redirect would name this server's own scheme and host; behind a proxy the browser knows others.
+    service = ReviewService(ledger, images, batch, pages.version, when_complete)
+    # A redirect would contain this server's own scheme and host. Behind a proxy the browser uses others.
     app = FastAPI(
         title="cleanplate review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
     _add_refusals(app)
-    _add_api(app, sessions, desk)
-    _add_quality(app, sessions, desk, ledger, pages.version)
+    _add_api(app, sessions, service)
+    _add_quality(app, sessions, service, ledger, pages.version)
     _add_files(app, sessions, pages, images)
     return Guard(app, hosts, public_url)
 
@@ -117,7 +117,7 @@ def _add_refusals(app: FastAPI) -> None:
         )
 
 
-def _add_api(app: FastAPI, sessions: Sessions, desk: ReviewService) -> None:
+def _add_api(app: FastAPI, sessions: Sessions, service: ReviewService) -> None:
     asking = Depends(sessions.asking)
 
     @app.post("/api/session")
@@ -131,34 +131,36 @@ def _add_api(app: FastAPI, sessions: Sessions, desk: ReviewService) -> None:
 
     @app.get("/api/state")
     def state(request: Request, person: Annotated[Person, asking]) -> dict[str, Any]:
-        return {**desk.state(person), "csrf": csrf_of(request.cookies[sessions.cookie])}
+        return {**service.state(person), "csrf": csrf_of(request.cookies[sessions.cookie])}
 
     @app.post("/api/lease")
     def lease(person: Annotated[Person, asking], body: LeaseBody) -> dict[str, Any]:
-        return desk.lease(person, body)
+        return service.lease(person, body)
 
     @app.post("/api/answer")
     def answer(person: Annotated[Person, asking], body: AnswerBody) -> dict[str, Any]:
-        return desk.answer(person, body)
+        return service.answer(person, body)
 
     @app.post("/api/undo")
     def undo(person: Annotated[Person, asking], body: UndoBody) -> dict[str, Any]:
-        return desk.undo(person, body)
+        return service.undo(person, body)
 
 
-def _add_quality(app: FastAPI, sessions: Sessions, desk: ReviewService, ledger: Ledger, version: str) -> None:
+def _add_quality(
+    app: FastAPI, sessions: Sessions, service: ReviewService, ledger: Ledger, version: str
+) -> None:
     signed_in = [Depends(sessions.asking)]
 
     @app.get("/api/quality", dependencies=signed_in)
     def quality() -> ReviewQuality:
-        batch = desk.judged_batch()
+        batch = service.batch_to_show()
         if batch is None:
             raise Refusal(404, "there is no review batch yet; open one with `cleanplate review open`")
         return batch_quality(ledger, batch)
 
     @app.get("/quality", dependencies=signed_in)
     def page() -> HTMLResponse:
-        return HTMLResponse(quality_page(ledger, desk.judged_batch(), version))
+        return HTMLResponse(quality_page(ledger, service.batch_to_show(), version))
 
 
 def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, images: ReviewImages) -> None:

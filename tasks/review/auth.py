@@ -1,4 +1,4 @@
-"""Sessions: a token opens one, a cookie carries it, and every change proves that it comes from the page."""
+"""Sign reviewers in: a token opens a session, a cookie carries it, and every change needs a CSRF proof."""
 
 import hashlib
 import hmac
@@ -17,45 +17,45 @@ from data_specs.review import Person
 from tasks.review.errors import Refusal
 from tasks.storage.ledger import Ledger
 
-# Secrets: drawn at random, shown once, kept as hashes only.
+# Secrets: random, shown once, and stored as hashes only.
 
 
 def new_secret() -> str:
-    """256 random bits, in letters that a URL or a cookie can hold."""
+    """256 random bits, as text that is safe in a URL and a cookie."""
     return secrets.token_urlsafe(32)
 
 
 def hash_secret(secret: str) -> str:
-    """SHA-256, 64 hexadecimal digits; enough for a secret that nobody can guess, unlike a password."""
+    """SHA-256, 64 hexadecimal digits. Unlike for a password, this is enough: nobody can guess the secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def csrf_of(session: str) -> str:
-    """The form's proof of a session: only who may read the session's state knows it."""
+    """The CSRF proof of a session. Only a page that can read the session's state knows it."""
     return hmac.new(session.encode(), b"cleanplate csrf", hashlib.sha256).hexdigest()[:40]
 
 
-# Rate limits: how often one address may try to sign in, and one person may ask.
+# Rate limits: how often one address may try to sign in, and how often one person may send requests.
 
 SIGN_INS = "10 per minute"
-"""By one address; right tokens count too."""
+"""For each address. Right tokens count too."""
 REQUESTS = "1200 per minute"
-"""By one person: 20 a second, images not counted."""
+"""For each person: 20 a second, without images."""
 
 
 class RateLimits:
-    """Counts of one server process, forgotten when it ends."""
+    """The counters of one server process. They are lost when it ends."""
 
     def __init__(self, sign_ins: str = SIGN_INS, requests: str = REQUESTS) -> None:
         self._sign_ins, self._requests = parse(sign_ins), parse(requests)
         self._counts = MovingWindowRateLimiter(MemoryStorage())
 
     def sign_in(self, address: str) -> None:
-        """Counts an attempt to sign in; raises Refusal (429) when there were too many."""
+        """Count an attempt to sign in. Raises Refusal (429) after too many."""
         self._hit(self._sign_ins, "sign-in", address, "too many attempts to sign in; wait a minute")
 
     def request(self, person: str) -> None:
-        """Counts a person's request; raises Refusal (429) when there were too many."""
+        """Count a person's request. Raises Refusal (429) after too many."""
         self._hit(self._requests, "request", person, "too many requests; wait a moment")
 
     def _hit(self, limit: RateLimitItem, kind: str, who: str, sentence: str) -> None:
@@ -69,34 +69,34 @@ LASTS = timedelta(hours=24)
 
 
 class Sessions:
-    """Who is asking. The ledger holds hashes of tokens and cookies, never these themselves."""
+    """Knows who asks. The ledger holds hashes of tokens and cookies, never the tokens and cookies."""
 
     def __init__(self, ledger: Ledger, limits: RateLimits, secure: bool, prefix: str = "") -> None:
-        """Takes what is its own.
+        """Make a session store.
 
         Args:
-            ledger: Where people and sessions are known.
-            limits: How often somebody may try.
-            secure: Whether the cookie is for TLS only.
-            prefix: The path under which the page lies, and its cookie with it: ``/review``; empty for all.
+            ledger: The ledger of people and sessions.
+            limits: The rate limits.
+            secure: Whether the cookie is sent over TLS only.
+            prefix: The path of the page and of its cookie, such as ``/review``. Empty for the root.
         """
         self._ledger = ledger
         self._limits = limits
         self._secure = secure
         self._path = prefix or "/"
-        # Browsers take a cookie of such a name by TLS alone, and __Host- from no other host of the domain.
+        # Browsers accept a cookie with this prefix over TLS only. __Host- excludes the domain's other hosts.
         protected = "__Secure-" if prefix else "__Host-"
         self.cookie = f"{protected}{_COOKIE}" if secure else _COOKIE
 
     def sign_in(self, request: Request, response: Response, token: str) -> Person:
-        """Opens a session and sets its cookie.
+        """Open a session and set its cookie.
 
         Raises:
-            Refusal: 401 for a wrong token, 403 for an excluded person or a forged form, 429 when
-                tried too often.
+            Refusal: 401 for a wrong token, 403 for a disabled person or a forged form, 429 after too many
+            attempts.
         """
         self._limits.sign_in(request.client.host if request.client else "")
-        # Another site's form cannot set a header of its own.
+        # A form on another site cannot set its own header.
         if CSRF_HEADER not in request.headers:
             raise Refusal(403, f"the request lacks the header {CSRF_HEADER}; use the review page itself")
         token_hash = hash_secret(token)
@@ -117,17 +117,17 @@ class Sessions:
         return person
 
     def sign_out(self, request: Request, response: Response) -> None:
-        """Ends the session, here and in the browser."""
+        """End the session, in the ledger and in the browser."""
         self._ledger.close_session(hash_secret(request.cookies.get(self.cookie, "")))
         response.delete_cookie(
             self.cookie, path=self._path, httponly=True, samesite="strict", secure=self._secure
         )
 
     def person(self, request: Request) -> Person:
-        """Who is asking; for a change, only with the session's proof.
+        """The person who asks. A change needs the session's CSRF proof.
 
         Raises:
-            Refusal: 401 without a session, 403 for an excluded person or a forged form.
+            Refusal: 401 without a session, 403 for a disabled person or a forged form.
         """
         session = request.cookies.get(self.cookie, "")
         known = self._ledger.person_of_session(hash_secret(session), datetime.now(UTC)) if session else None
@@ -139,7 +139,7 @@ class Sessions:
         return person
 
     def asking(self, request: Request) -> Person:
-        """As `person`, and counts the request; raises Refusal (429) when there were too many."""
+        """Like `person`, and count the request. Raises Refusal (429) after too many."""
         person = self.person(request)
         self._limits.request(person.name)
         return person
@@ -153,25 +153,25 @@ def _admitted(person: Person | None, otherwise: str) -> Person:
     return person
 
 
-# Inviting people: a token is made, shown to whoever invites, and kept as a hash.
+# Invitations: a token is made, shown to the person who invites, and stored as a hash.
 
 _NAME = re.compile(r"[^\W_][\w.@-]{0,79}")
 
 
 def invite(ledger: Ledger, name: str, *, replace: bool = False) -> str:
-    """Adds a person, or gives one who is there another token.
+    """Add a person, or give an existing person a new token.
 
     Args:
-        ledger: Where people are known.
-        name: Letters, digits and ``. _ @ -``, at most 80.
-        replace: Whether the person is there already.
+        ledger: The ledger of people.
+        name: Letters, digits and ``. _ @ -``, at most 80 characters.
+        replace: Whether the person exists already.
 
     Returns:
-        The token; it cannot be had again.
+        The token. It is shown only this once.
 
     Raises:
-        InputError: For a name that is none.
-        LedgerError: When the person is there already, or is to be and is not.
+        InputError: If the name is invalid.
+        LedgerError: If the person exists and ``replace`` is false, or does not exist and it is true.
     """
     if not _NAME.fullmatch(name):
         raise InputError(name, "a person's name has letters, digits and . _ @ -, 80 at most")

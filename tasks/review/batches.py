@@ -1,4 +1,4 @@
-"""Making review batches from candidate shards, with gold items of known answers."""
+"""Make review batches from shards of candidates, mixed with gold items whose answers are known."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
 from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 
-# Planning a batch: which candidates come first, which are shared, and where gold is mixed in.
+# The plan of a batch: which candidates come first, which are shared, and where gold is mixed in.
 
 KnownAnswer = Literal["yes", "no"]
 Entry = TypeVar("Entry")
@@ -28,13 +28,13 @@ def plan_items(
     scores: Mapping[str, float],
     gold: Mapping[str, KnownAnswer],
 ) -> list[ReviewItem]:
-    """The items of a batch in the order of its queue; the same arguments give the same items.
+    """The items of a batch in the order of its queue. The same arguments give the same items.
 
     Args:
-        candidates: Their keys.
-        policy: What is wanted.
-        scores: The discriminator's, 0..1; a candidate without one counts as 0.5, nothing being known of it.
-        gold: Candidates with known answers to choose from; one that is gold is asked as gold only.
+        candidates: Keys of the candidates.
+        policy: Order, overlap and gold.
+        scores: Discriminator scores, 0..1. A candidate without a score counts as 0.5.
+        gold: Candidates with known answers to choose from. A gold candidate is asked as gold only.
     """
     chosen = _draw(list(gold), round(policy.gold_fraction * len(candidates)), "gold", policy.seed)
     plain = [key for key in candidates if key not in chosen]
@@ -64,7 +64,7 @@ def _ordered(keys: Sequence[str], policy: QueuePolicy, scores: Mapping[str, floa
 
 
 def _spread(entries: Sequence[Entry]) -> list[tuple[float, Entry]]:
-    """Each with its place between 0 and 1, evenly, in the order given."""
+    """Each entry with a position between 0 and 1, evenly spread, in the given order."""
     return [((number + 0.5) / len(entries), entry) for number, entry in enumerate(entries)]
 
 
@@ -81,17 +81,17 @@ def _fraction(*parts: object) -> float:
 
 
 _UNANIMOUS = 2
-"""So many people must have said the same, and nobody otherwise, before their answer is gold."""
+"""An answer is gold if this many people gave it and nobody gave another."""
 
 
 def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy: QueuePolicy) -> ReviewBatch:
-    """Opens a batch that asks about every training candidate of some shards; opened twice, it is one.
+    """Open a batch that asks about every training candidate of some shards. Opening it twice is harmless.
 
-    People are asked about nothing of the validation or test split.
+    People are asked about nothing of the validation and test splits.
 
     Raises:
-        InputError: When there is nothing to ask about, or the name is none.
-        LedgerError: When a batch of this name has other settings.
+        InputError: If there is nothing to ask about, or the name is invalid.
+        LedgerError: If a batch of this name has another policy.
     """
     if not items_of(workspace, refs, "train"):
         raise InputError(
@@ -112,12 +112,12 @@ def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy
 def known_answers(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, KnownAnswer]:
     """Candidates that can serve as gold beside those of ``refs``.
 
-    Those that people were unanimous about in earlier batches; where there are none, candidates of
-    ``refs`` themselves whose pool item's truth is known, answered by the oracle without error. The
-    latter then measure people and join no dataset.
+    These are candidates with unanimous answers in earlier batches. If there are none, they are candidates of
+    ``refs`` whose pool item's truth is known; the oracle answers them without error. The latter then measure
+    people and join no dataset.
     """
     unanimous = _unanimous(workspace, set(items_of(workspace, refs)))
-    # Batches of earlier versions asked about validation candidates too.
+    # Batches of earlier versions also asked about validation candidates.
     training = workspace.ledger().keys_of_split(list(unanimous), "train")
     return {key: unanimous[key] for key in unanimous if key in training} or _from_truth(workspace, refs)
 
@@ -164,7 +164,7 @@ def open_batch(workspace: Workspace, batch: str, refs: tuple[ShardRef, ...], pol
 
 @task(task_run_name="extend review batch {batch}")
 def extend_batch(workspace: Workspace, batch: str, refs: tuple[ShardRef, ...]) -> None:
-    """Ask people about more candidates in the same batch; told again, it changes nothing."""
+    """Ask people about more candidates in the same batch. A second call changes nothing."""
     ledger = workspace.ledger()
     items = _plan(workspace, refs, ledger.batch(batch).policy)
     ledger.extend_batch(batch, items)

@@ -1,4 +1,4 @@
-"""Refusals: each an HTTP status and one sentence that says what to do."""
+"""Refuse a request with an HTTP status and one sentence that says what to do."""
 
 from data_specs.errors import (
     CleanplateError,
@@ -17,11 +17,11 @@ _STATUS: dict[type[CleanplateError], int] = {
 
 
 class Refusal(CleanplateError):
-    """What the server does not do for this request.
+    """The server refuses this request.
 
     Args:
-        status: HTTP's number.
-        sentence: Why, and what to do.
+        status: The HTTP status.
+        sentence: The reason, and what to do.
     """
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -30,7 +30,7 @@ class Refusal(CleanplateError):
 
 
 def status_of(error: CleanplateError) -> int:
-    """HTTP's number for an error raised on purpose; 503 for a fault of ours, which may pass."""
+    """The HTTP status of a deliberate error. 503 for a fault of ours that may pass."""
     if isinstance(error, Refusal):
         return error.status
     return _STATUS.get(type(error), 503)

@@ -1,4 +1,4 @@
-"""Teams with a tool of their own: candidates out with their images, answers in, twice without harm."""
+"""Export candidates to another review tool and import its answers. Repeating either is harmless."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,38 +25,38 @@ class ExportReport(BaseModel):
 
     candidates: int
     answers: int
-    """Already in the ledger; Label Studio is given none of them."""
+    """Answers that are already in the ledger. Label Studio gets none of them."""
     files: list[str]
-    """To bring into the tool, relative to the folder; the images lie in ``images``."""
+    """Files to import into the tool, relative to the folder. The images are in ``images``."""
 
 
 class ImportReport(BaseModel):
-    """What became of each record of a file."""
+    """What happened to each record of a file."""
 
     model_config = ConfigDict(frozen=True)
 
     added: int
     known: int
-    """In the ledger before."""
+    """Number of answers that the ledger already had."""
     unanswered: int
     refused: dict[str, int]
-    """Count by reason."""
+    """Number of refused records by reason."""
 
 
 def export_candidates(
     workspace: Workspace, refs: Sequence[ShardRef], keys: set[str] | None, kind: ExchangeFormat, out: Path
 ) -> ExportReport:
-    """Write candidates for another tool; done again it writes the same files.
+    """Write candidates for another tool. A second call writes the same files.
 
     Args:
-        workspace: Where the shards lie.
+        workspace: The workspace of the shards.
         refs: Shards of candidates.
-        keys: The candidates wanted; None = all of the shards that are of the training split.
-        kind: For which tool.
-        out: The folder; made where it is missing.
+        keys: The wanted candidates. None means all of the shards' training split.
+        kind: The format of the tool.
+        out: The folder. It is created if missing.
 
     Raises:
-        InputError: When nothing can be written there.
+        InputError: If nothing can be written there.
     """
     reviews: dict[str, list[Review]] = defaultdict(list)
     for review in workspace.ledger().reviews():
@@ -65,7 +65,7 @@ def export_candidates(
         (out / "images").mkdir(parents=True, exist_ok=True)
         rows = [_written(out, sample) for sample in _samples(workspace, refs, keys)]
         answered = [each for row in rows for each in answer_rows(row, reviews[row["candidate"]])]
-        # The lists come last: where they are, every image they name is.
+        # The lists come last: when they exist, every image they name exists.
         if kind == "label-studio":
             files = {"config.xml": label_config().encode(), "tasks.json": tasks_json(rows).encode()}
         elif kind == "csv":
@@ -81,10 +81,10 @@ def export_candidates(
 
 
 def import_answers(workspace: Workspace, path: Path) -> ImportReport:
-    """Enter a tool's answers into the ledger, and what was refused into its rejects.
+    """Write a tool's answers to the ledger, and what was refused to its rejects.
 
     Raises:
-        InputError: When the file is none of ours to read.
+        InputError: If the file cannot be read as an export.
     """
     ledger = workspace.ledger()
     kind = _kind(path)
@@ -109,7 +109,7 @@ def import_answers(workspace: Workspace, path: Path) -> ImportReport:
 def _sorted_out(
     source: str, told: Iterable[Review], known: set[str], before: dict[str, Review]
 ) -> tuple[list[Review], list[Reject]]:
-    """The reviews that are new, and those that are refused; the ledger has the rest."""
+    """The new reviews and the rejects. The ledger already has the rest."""
     added: list[Review] = []
     rejects: list[Reject] = []
     for review in told:
@@ -147,7 +147,7 @@ def _samples(
 
 
 def _written(out: Path, sample: EncodedSample) -> dict[str, str]:
-    """A candidate's columns, its images written as they lie in the shard."""
+    """The columns of a candidate. Its images are written with the shard's own bytes."""
     candidate = decode_candidate(sample)
     row = {"candidate": candidate.key, "class_name": candidate.class_name, "variant": candidate.variant}
     for member, data in sample.members.items():

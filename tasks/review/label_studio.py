@@ -1,7 +1,7 @@
-"""Label Studio: its labelling config, its tasks out, its annotations in.
+"""Use Label Studio: write its labelling config and its tasks, and read its annotations.
 
-A task's images are files beside it, named from the folder that is served
-(``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``). Nothing that comes back is taken for a path.
+The images of a task are files beside it, named relative to the folder that Label Studio serves
+(``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``). Nothing in an annotation is used as a path.
 """
 
 import json
@@ -25,13 +25,13 @@ _HOTKEYS = {"yes": "y", "no": "n", "skip": "s"}
 
 
 class _Value(BaseModel):
-    """What was chosen; Label Studio writes one choice as a list too."""
+    """The choice. Label Studio writes a single choice as a list too."""
 
     choices: tuple[Annotated[PlainText, Field(max_length=80)], ...] = Field(min_length=1, max_length=1)
 
 
 class _Choice(BaseModel):
-    """One control's answer; controls other than ours are passed over."""
+    """The answer of one control. Unknown controls are ignored."""
 
     from_name: str
     value: Any
@@ -60,7 +60,7 @@ class _Task(BaseModel):
 
 
 def label_config() -> str:
-    """The labelling config of a project, XML: three images side by side, YES, NO or skip, a reason."""
+    """The labelling config of a project, as XML: three images side by side, YES, NO or skip, and a reason."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Header", value=QUESTION)
     images = ElementTree.SubElement(view, "View", style="display: flex; gap: 1em")
@@ -88,7 +88,7 @@ def label_config() -> str:
 
 
 def tasks_json(rows: Sequence[Mapping[str, str]]) -> str:
-    """Tasks to import into a project, one a candidate.
+    """Tasks to import into a project, one for each candidate.
 
     Args:
         rows: ``candidate``, ``class_name``, ``variant`` and the images ``source``, ``mask``, ``removal``.
@@ -101,12 +101,13 @@ def tasks_json(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def read_annotations(path: Path) -> Iterator[Review | Reject]:
-    """The answers of an export (JSON, not JSON-MIN); a record that cannot be read becomes a reject.
+    """The answers of an export (JSON, not JSON-MIN). A record that cannot be read becomes a reject.
 
-    An annotation names its event: told again it is the same one. One that was skipped is a skip.
+    The annotation's id names the event, so importing it again changes nothing. A skipped annotation is a
+    skip.
 
     Raises:
-        InputError: When the file is missing, is not JSON, or is not a list of tasks.
+        InputError: If the file is missing, is not JSON, or is not a list of tasks.
     """
     for number, content in enumerate(_load(path)):
         name = f"{path.name}[{number}]"
@@ -123,7 +124,7 @@ def read_annotations(path: Path) -> Iterator[Review | Reject]:
 
 
 def _review(candidate: str, annotation: _Annotation) -> Review:
-    """Raises ValueError when there is no decision, or none of ours."""
+    """The annotation as a review. Raises ValueError if it has no decision, or an unknown one."""
     reviewer = _reviewer(annotation.completed_by)
     chosen = {
         each.from_name: _Value.model_validate(each.value).choices[0]
@@ -148,7 +149,7 @@ def _review(candidate: str, annotation: _Annotation) -> Review:
 
 
 def _reviewer(completed_by: object) -> str:
-    """A name for who answered: Label Studio gives a number, or a record with an e-mail address."""
+    """The name of the annotator. Label Studio gives a number, or a record with an e-mail address."""
     known = completed_by
     if isinstance(known, Mapping):
         known = known.get("email") or known.get("id")

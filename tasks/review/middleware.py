@@ -1,4 +1,4 @@
-"""The guard before every request: known hosts, same origin, small bodies; and headers on every response."""
+"""Guard every request of the review server: known hosts, same origin, small bodies, safe response headers."""
 
 import asyncio
 import ipaddress
@@ -17,48 +17,48 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from data_specs.errors import InputError
 
-# Connections that clients hold open: a request must be whole in time, and only so many are open at once.
+# Connections that clients hold open: a request must be complete in time, and their number is limited.
 #
-# uvicorn waits for ever for the rest of a request. A thousand half-sent ones would use up the process's
-# files, and nobody else would be served.
+# uvicorn waits forever for the rest of a request. A thousand incomplete requests would use up the process's
+# file handles, and nobody else would be served.
 
 REQUEST_SECONDS = 20.0
-"""From a request's first byte, or the connection's start, to its last byte."""
+"""Time limit from a request's first byte, or the connection's start, to its last byte."""
 _MAX_CONNECTIONS = 2000
 _MAX_WAITING = 128
 
 
 def max_connections() -> int:
-    """How many may be open at once: half of the files that the process may open; the ledger wants some."""
+    """The number of open connections: half of the files that the process may open. The ledger needs some."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MAX_CONNECTIONS if allowed == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS, allowed // 2)
 
 
 def max_waiting() -> int:
-    """How many the system may hold back before they are accepted, all of them at once."""
+    """The number of connections that the system may queue before they are accepted."""
     return min(_MAX_WAITING, max_connections() // 4)
 
 
 class TimedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1; of too many connections the one that has kept us waiting longest is dropped."""
+    """uvicorn's HTTP/1.1. Above the limit, it drops the connection whose request is the slowest."""
 
     _due: asyncio.TimerHandle | None = None
-    """When the request must be whole; None while none is awaited."""
+    """When the request must be complete. None if no request is expected."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client is there: its first request is awaited."""
+        """A client has connected. Its first request is expected."""
         super().connection_made(transport)
         self._start_clock()
         if len(self.connections) > max_connections():
             self._drop_slowest()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone, or was dropped."""
+        """The client has left or was dropped."""
         self._stop_clock()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Further bytes do not stop the clock; a whole request does."""
+        """More bytes do not stop the clock. A complete request does."""
         super().data_received(data)
         if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._stop_clock()
@@ -78,7 +78,7 @@ class TimedProtocol(H11Protocol):
         self.transport.abort()
 
     def _drop_slowest(self) -> None:
-        """Never one whose request is being answered; this connection itself if no other waits."""
+        """Drop the slowest connection, or this one if no other waits. Never one that is being answered."""
         waiting = {
             each: each._due.when()
             for each in self.connections
@@ -87,27 +87,27 @@ class TimedProtocol(H11Protocol):
         min(waiting, key=waiting.__getitem__)._drop()
 
 
-# A proxy with TLS before the review server: the URL that people open, and the proxies that are believed.
+# A proxy with TLS in front of the review server: the URL that people open, and the trusted proxies.
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
-# It becomes the cookie's path, so nothing is allowed in it that a header could take for its own.
+# It becomes the cookie's path, so no character is allowed that has a meaning in a header.
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class PublicUrl:
-    """The page's address as people's browsers know it."""
+    """The page's address in people's browsers."""
 
     host: str
-    """In small letters and without a port, as `guard.host_name` gives it."""
+    """In lower case and without a port, as `host_name` returns it."""
     origin: str
-    """As browsers write it: ``https://review.example``; with a port where it is not 443."""
+    """As browsers write it: ``https://review.example``, with a port if it is not 443."""
     prefix: str
-    """The path that the page lies under: ``/review``, or nothing."""
+    """The path of the page: ``/review``, or nothing."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads ``https://NAME[:PORT][/PREFIX]``; raises InputError for anything else."""
+        """Parse ``https://NAME[:PORT][/PREFIX]``. Raises InputError for anything else."""
         place = f"--public-url {text}"
         try:
             parts = urlsplit(text)
@@ -127,12 +127,12 @@ class PublicUrl:
 
 
 def proxy_addresses(text: str) -> tuple[str, ...]:
-    """A proxy's address or network, as uvicorn compares it with a peer's.
+    """The address or network of a proxy, as uvicorn compares it with a peer's address.
 
-    A server that listens on ``::`` sees 10.0.0.1 as ::ffff:10.0.0.1, so IPv4 is given in both ways.
+    A server that listens on ``::`` sees 10.0.0.1 as ::ffff:10.0.0.1, so IPv4 is returned in both forms.
 
     Raises:
-        InputError: When it is neither.
+        InputError: If it is neither an address nor a network.
     """
     try:
         network = ipaddress.ip_network(text)
@@ -158,15 +158,15 @@ HEADERS = {
 
 
 class Guard:
-    """Wraps the application; whatever it refuses never reaches it."""
+    """Wraps the application. A refused request never reaches it."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str], public_url: PublicUrl | None = None) -> None:
-        """Takes what is its own.
+        """Wrap an application.
 
         Args:
-            app: What is guarded.
-            hosts: The names, without port, under which the server may be asked for.
-            public_url: The page's address behind a proxy; its origin alone may change anything.
+            app: The application.
+            hosts: Host names, without port, that requests may use.
+            public_url: The page's address behind a proxy. Only its origin may change anything.
         """
         self._app = app
         self._hosts = hosts
@@ -198,12 +198,12 @@ class Guard:
             status, sentence = refusal
             await JSONResponse({"error": sentence}, status)(scope, receive, send_guarded)
             return
-        # A proxy may leave the prefix in the path or take it out; with a root_path both are found.
+        # A proxy may keep the prefix in the path or remove it. With a root_path both are found.
         rooted = {**scope, "root_path": self._prefix}
         await self._app(rooted, _replayed(body or b"", receive), send_guarded)
 
     def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
-        # A page elsewhere may give its own name the address 127.0.0.1; the Host header then tells.
+        # Another site may point its own name to 127.0.0.1. The Host header reveals that.
         if host_name(headers.get("host", "")) not in self._hosts:
             return (
                 400,
@@ -221,18 +221,18 @@ class Guard:
 
 
 def host_name(host: str) -> str:
-    """The name of a Host header, without its port: ``localhost``, ``127.0.0.1``, ``[::1]``."""
+    """The name in a Host header, without its port: ``localhost``, ``127.0.0.1``, ``[::1]``."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdigit() else host).lower()
 
 
 async def _body(receive: Receive, headers: Headers) -> bytes | None:
-    """The request's body; None when it is too large, of which no more is read.
+    """The request's body. None if it is too large; the rest of it is not read.
 
     Raises:
-        ClientDisconnect: When the client has gone before its end; half an answer is none.
+        ClientDisconnect: If the client leaves before the end. Half an answer is no answer.
     """
-    # The HTTP server has seen to it that the length, where it is stated, is a number and true.
+    # The HTTP server has checked that the stated length, if any, is a number and true.
     if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
         return None
     body = bytearray()
@@ -248,7 +248,7 @@ async def _body(receive: Receive, headers: Headers) -> bytes | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body once, then whatever else the client sends: its leaving."""
+    """Return the body once, then whatever else the client sends, which is its disconnect."""
     given = False
 
     async def replay() -> Message:

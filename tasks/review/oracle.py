@@ -1,4 +1,4 @@
-"""The oracle: a reviewer who knows the ground truth, and errs at a stated rate as people do."""
+"""Answer like a reviewer who knows the ground truth, and who errs at a stated rate as people do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ class OracleConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A Reviewer over the pool's ground truth."""
+    """A Reviewer that knows the pool's ground truth."""
 
     config: OracleConfig
     truths: dict[str, Triplet]
-    """Truth of each pool item, by the item's key."""
+    """The truth of each pool item, by the item's key."""
 
     def answer(self, candidates: Sequence[Candidate]) -> list[Review]:
-        """YES on a success, NO with the reason otherwise; stored as the oracle's, never as a person's."""
+        """YES on a success, else NO with the reason. Stored as the oracle's answer, never as a person's."""
         return [self._answer(candidate) for candidate in candidates]
 
     def is_success(self, candidate: Candidate) -> bool:
@@ -88,7 +88,7 @@ def read_truths(workspace: Workspace, refs: Sequence[ShardRef], items: set[str])
         if unknown:
             raise FlowError(
                 f"nobody knows the truth of {len(unknown)} pool items, such as {min(unknown)}, so the oracle "
-                "cannot answer; name `people` in the round's settings, and have them answer"
+                "cannot answer; name `human_review` in the round's settings, and have them answer"
             )
         return {key: decode_triplet(reader.by_key(key)) for key in items}
 
@@ -96,7 +96,7 @@ def read_truths(workspace: Workspace, refs: Sequence[ShardRef], items: set[str])
 def oracle_for(
     workspace: Workspace, config: OracleConfig, truth: Sequence[ShardRef], candidates: Sequence[Candidate]
 ) -> Oracle:
-    """An oracle who knows the truth of these candidates."""
+    """An oracle that knows the truth of these candidates."""
     return Oracle(config, read_truths(workspace, truth, {c.item for c in candidates}))
 
 
@@ -104,10 +104,10 @@ def oracle_for(
 def oracle_reviews(
     workspace: Workspace, ref: ShardRef, truth: tuple[ShardRef, ...], config: OracleConfig
 ) -> dict[str, int]:
-    """Answer every candidate of a shard into the ledger.
+    """Answer every candidate of a shard and write the reviews to the ledger.
 
     Returns:
-        Counts of ``yes`` and ``no``.
+        The number of ``yes`` and ``no``.
     """
     candidates = read_candidates(workspace, ref)
     reviews = oracle_for(workspace, config, truth, candidates).answer(candidates)

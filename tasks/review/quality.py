@@ -1,4 +1,4 @@
-"""Quality of people's answers: agreement, accuracy on gold, pace, and flags for who may not be looking."""
+"""Measure the quality of people's answers: agreement, accuracy on gold, pace, and flags."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,23 +13,23 @@ from tasks.review.batches import KnownAnswer
 from tasks.storage.ledger import Ledger
 
 MIN_ANSWERS = 20
-"""Nobody is flagged on fewer; of gold, a quarter of them."""
+"""Fewer answers than this flag nobody. For gold, a quarter of it is enough."""
 TOO_FAST_S = 0.7
-"""Median seconds below which nobody has seen two images."""
+"""Median seconds for an answer. Below this, nobody has looked at two images."""
 ALIKE = 0.97
-"""Share of one decision from which on a person says always the same."""
+"""A person whose answers have at least this fraction of one decision always says the same."""
 MIN_RIGHT = 0.7
-"""Accuracy on gold below which a person is often wrong."""
+"""A person with a lower accuracy on gold is often wrong."""
 
 Votes = Mapping[str, Mapping[str, Decision]]
-"""Person to candidate to decision."""
+"""Decision by candidate by person."""
 
 
 def batch_quality(ledger: Ledger, batch: str) -> ReviewQuality:
     """The quality of a batch's answers so far.
 
     Raises:
-        UnknownKeyError: When there is no such batch.
+        UnknownKeyError: If there is no such batch.
     """
     name = ledger.batch(batch).name
     gold: dict[str, KnownAnswer] = {
@@ -42,13 +42,13 @@ def batch_quality(ledger: Ledger, batch: str) -> ReviewQuality:
 def quality_of(
     batch: str, reviews: Sequence[Review], gold: Mapping[str, KnownAnswer], excluded: set[str]
 ) -> ReviewQuality:
-    """The quality of some answers, none of them undone.
+    """The quality of some answers. Undone answers are not among them.
 
     Args:
         batch: Its name.
-        reviews: In the order of time; a person's last answer to a candidate is the one that counts.
-        gold: Candidates of known answer.
-        excluded: People whose answers are left out of the agreement.
+        reviews: In order of time. A person's last answer to a candidate counts.
+        gold: Candidates with known answers.
+        excluded: Disabled people. Their answers do not count in the agreement.
     """
     newest: dict[str, dict[str, Review]] = {}
     for review in reviews:
@@ -72,8 +72,8 @@ def quality_of(
 
 
 def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
-    """Cohen's kappa of two people on the same items; None where it is not defined."""
-    # Imported here: torch takes seconds, and the server's start must not wait for it.
+    """Cohen's kappa of two people on the same items. None if it is undefined."""
+    # Imported here: torch takes seconds, and the server shall start without that delay.
     import torch
     from torchmetrics.functional.classification import binary_cohen_kappa
 
@@ -83,10 +83,10 @@ def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
 
 
 def krippendorff_alpha(votes: Votes) -> float | None:
-    """Krippendorff's alpha for nominal data, people by items, items missing; None where it is not defined.
+    """Krippendorff's alpha for nominal data, people by items, with missing items. None if it is undefined.
 
-    1 - (n - 1) · Σ o / Σ n·n over unequal decisions: o counts pairs of answers within an item, each over its
-    answers less one, and n the answers, all of items that two people or more answered.
+    1 - (n - 1) · Σ o / Σ n·n over unequal decisions. o counts pairs of answers within an item, each divided
+    by the item's answers less one. n counts the answers. Only items that two or more people answered count.
     """
     said: dict[str, Counter[Decision]] = {}
     for given in votes.values():

@@ -1,4 +1,4 @@
-"""Beside the review server: whoever waits for a batch is woken once it is complete, however long it takes."""
+"""Resume the runs that wait for a batch once it is complete, however long that takes."""
 
 import threading
 from types import TracebackType
@@ -15,9 +15,9 @@ _LONGEST_SECONDS = 30.0
 
 
 class Resumer:
-    """A thread that asks again until it is heard; nothing is kept here that a restart would lose.
+    """A thread beside the review server that tries again until it succeeds. A restart loses nothing.
 
-    A batch may be complete before its run has suspended, or while Prefect is away.
+    A batch may be complete before its run has suspended, or while Prefect is down.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -25,7 +25,7 @@ class Resumer:
         self._noticed = threading.Event()
         self._pending: set[str] = set()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="resumer", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -41,7 +41,7 @@ class Resumer:
         self._thread.join()
 
     def notice(self, batch: str) -> None:
-        """Look at a batch, now and until its runs go on; called after each last answer. Never waits."""
+        """Check a batch now and until its runs continue. Called after each last answer; never blocks."""
         self._pending.add(batch)
         self._noticed.set()
 
@@ -52,14 +52,14 @@ class Resumer:
             self._noticed.clear()
             pause = _FIRST_SECONDS if news else min(2 * pause, _LONGEST_SECONDS)
             for batch in list(self._pending):
-                # Taken out before the look: a notice that comes during it is not lost.
+                # Removed before the check: a notice during the check is not lost.
                 self._pending.discard(batch)
                 if not (self._stopping or _settled(self._workspace, batch)):
                     self._pending.add(batch)
 
 
 def _settled(workspace: Workspace, batch: str) -> bool:
-    """Whether nothing is left to do for a batch; otherwise it is tried."""
+    """Like ``wake_if_complete``, but False if the ledger or Prefect fails."""
     try:
         return wake_if_complete(workspace, batch)
     except (InputError, LedgerError, httpx.HTTPError):
@@ -67,14 +67,14 @@ def _settled(workspace: Workspace, batch: str) -> bool:
 
 
 def wake_if_complete(workspace: Workspace, batch: str) -> bool:
-    """Tell Prefect of a complete batch and resume whoever waits for it.
+    """Tell Prefect about a complete batch and resume the runs that wait for it.
 
     Returns:
-        False when somebody may still be asleep: ask again.
+        False if a run may still be suspended: try again.
 
     Raises:
-        httpx.HTTPError: If Prefect cannot be told.
-        LedgerError: If the ledger cannot be asked.
+        httpx.HTTPError: If Prefect cannot be reached.
+        LedgerError: If the ledger cannot be read.
     """
     ledger = workspace.ledger()
     counts = ledger.batch_counts(batch)

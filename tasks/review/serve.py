@@ -1,4 +1,4 @@
-"""Serving the review page: on loopback, or elsewhere under TLS, or in plain HTTP if somebody insists."""
+"""Run the review server: on loopback, elsewhere over TLS, or over plain HTTP if explicitly allowed."""
 
 import ipaddress
 import socket
@@ -22,31 +22,36 @@ class Address:
 
     host: str = "127.0.0.1"
     port: int = 0
-    """0 = any free one."""
+    """0 means any free port."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
     allow_plain_http: bool = False
     """Whether tokens and cookies may cross a network unencrypted."""
     public_url: PublicUrl | None = None
-    """What people open, where a proxy with TLS stands before the server."""
+    """The URL that people open, if a proxy with TLS is in front of the server."""
     trusted_proxies: tuple[str, ...] = ()
-    """Networks of proxies, as `proxy_addresses` gives them, whose X-Forwarded-For is believed."""
+    """Networks of proxies, as `proxy_addresses` returns them, whose X-Forwarded-For is trusted."""
 
     @property
     def secure(self) -> bool:
-        """Whether browsers reach it by TLS."""
+        """Whether browsers reach the server over TLS."""
         return self.tls_cert is not None or self.public_url is not None
 
     @property
     def names(self) -> frozenset[str]:
-        """What a browser may call it in its Host header; the machine's own names where it serves others."""
+        """Allowed names in a Host header. On a network they include the machine's own names."""
         own = _own_names() if self.host in ("0.0.0.0", "::") else [self.host]
         bracketed = [f"[{name}]" if ":" in name else name for name in own]
         public = [] if self.public_url is None else [self.public_url.host]
         return frozenset(name.lower() for name in [*LOOPBACK_NAMES, *bracketed, *public])
 
     def check(self) -> None:
-        """Raises InputError for half a TLS pair, no such files, no TLS on a network, a proxy without URL."""
+        """Check the address.
+
+        Raises:
+            InputError: If one of certificate and key is missing, a file does not exist, a network has no
+                TLS, or a proxy has no public URL.
+        """
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InputError("--tls-cert", "a certificate and its key go together; give --tls-key too")
         for name, file in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
@@ -66,15 +71,15 @@ class Address:
 
 
 def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
-    """Listens until it is told to stop (SIGINT, SIGTERM).
+    """Listen until SIGINT or SIGTERM.
 
     Args:
         app: The application.
-        address: Where.
-        ready: Called with the URL once the port is taken; behind a proxy with both URLs.
+        address: Where to listen.
+        ready: Called with the URL once the port is open; behind a proxy with both URLs.
 
     Raises:
-        InputError: When the address is refused or cannot be had.
+        InputError: If the address is refused or not available.
     """
     address.check()
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -96,7 +101,7 @@ def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
         http=TimedProtocol,
         ws="none",
         backlog=max_waiting(),
-        # Not "warning": every broken request would be a line, and anybody can send a million.
+        # Not "warning": every broken request would give a line, and anybody can send a million.
         log_level="error",
         access_log=False,
         server_header=False,

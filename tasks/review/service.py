@@ -1,4 +1,4 @@
-"""The desk: what the page shows one person, and what they do there, as the API's JSON."""
+"""Do what the review page asks for one person: lease items, answer, undo, show the state, as JSON."""
 
 import hashlib
 import threading
@@ -31,7 +31,7 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image as it lies in the shard."""
+    """An image with the shard's own bytes."""
 
     content: bytes
     media_type: str
@@ -40,17 +40,17 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the page must know of a candidate before its images come."""
+    """What the page needs to know about a candidate before its images arrive."""
 
     class_name: str
     width: int
     height: int
     mask_box: tuple[int, int, int, int]
-    """x0, y0, x1, y1 in pixels; x1 and y1 lie just beyond the mask."""
+    """x0, y0, x1, y1 in pixels. x1 and y1 lie just outside the mask."""
 
 
 class ReviewImages:
-    """Reads candidates that some batch asks about, and no others; safe in many threads."""
+    """Reads candidates that some batch asks about, and no others. Thread-safe."""
 
     def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
         self._workspace = workspace
@@ -60,11 +60,11 @@ class ReviewImages:
         self.describe = lru_cache(_REMEMBERED)(self._describe)
 
     def image(self, candidate: str, name: ImageName) -> Image:
-        """One image.
+        """Read one image.
 
         Raises:
-            UnknownKeyError: When no batch asks about this candidate.
-            ShardError: When its shard is missing or altered.
+            UnknownKeyError: If no batch asks about this candidate.
+            ShardError: If its shard is missing or altered.
         """
         members = self._sample(candidate).members
         for suffix, media_type in _MEDIA_TYPES.items():
@@ -91,7 +91,7 @@ class ReviewImages:
 
 
 class LeaseBody(BaseModel):
-    """How many items are wanted."""
+    """The number of wanted items."""
 
     count: int = Field(default=10, ge=1, le=20)
 
@@ -109,13 +109,13 @@ class AnswerBody(BaseModel):
 
 
 class UndoBody(BaseModel):
-    """Which answer is taken back."""
+    """The answer to take back."""
 
     event: str = Field(pattern=r"^[0-9a-f]{20}$")
 
 
 class ReviewService:
-    """One server's review work."""
+    """The review work of one server."""
 
     def __init__(
         self,
@@ -125,17 +125,17 @@ class ReviewService:
         page_version: str,
         when_complete: Callable[[str], None],
     ) -> None:
-        """``batch``: the one to ask about; None = all that want answers."""
+        """``batch`` is the one to ask about. None means all batches that want answers."""
         self._ledger = ledger
         self._images = images
         self._batch = batch
         self._page_version = page_version
         self._when_complete = when_complete
-        # SQLite's writers wait by polling, and an unlucky one for seconds; in one process they queue.
+        # SQLite's writers poll, and an unlucky one waits for seconds. A lock makes them queue in one process.
         self._writing = threading.Lock()
 
     def state(self, person: Person) -> dict[str, Any]:
-        """Where the person and the batch stand."""
+        """The progress of the person and of the batch."""
         name = next(iter(self._batches()), None)
         state: dict[str, Any] = {
             "person": person.name,
@@ -151,7 +151,7 @@ class ReviewService:
         return state
 
     def lease(self, person: Person, body: LeaseBody) -> dict[str, Any]:
-        """Items for the person, those held already first, from the oldest batch that has any for them."""
+        """Items for the person, those already leased first, from the oldest batch that has any."""
         for name in self._batches():
             with self._writing:
                 leases = self._ledger.lease_items(name, person.name, body.count, datetime.now(UTC))
@@ -160,7 +160,7 @@ class ReviewService:
         return {"items": []}
 
     def answer(self, person: Person, body: AnswerBody) -> dict[str, Any]:
-        """Records an answer."""
+        """Record an answer."""
         if body.reason not in ("", *REASONS):
             raise Refusal(400, f"the reason must be one of: {', '.join(REASONS)}")
         answer = Answer(**body.model_dump(exclude={"lease"}))
@@ -173,13 +173,13 @@ class ReviewService:
         return {"event": review.event, "mine": mine, "left": left}
 
     def undo(self, person: Person, body: UndoBody) -> dict[str, Any]:
-        """Takes an answer back."""
+        """Take an answer back."""
         with self._writing:
             lease = self._ledger.undo(body.event, person.name, datetime.now(UTC))
         return {"item": self._item(lease)}
 
-    def judged_batch(self) -> str | None:
-        """The batch whose quality is shown: the one asked about, or else the newest."""
+    def batch_to_show(self) -> str | None:
+        """The batch whose quality is shown: the one asked about, or the newest."""
         newest = [each.name for each in self._ledger.batches()][-1:]
         return next(iter([*self._batches(), *newest]), None)
 

@@ -1,4 +1,4 @@
-"""The page's files, read once at the start; what a client names is looked up, never opened."""
+"""Serve the page's files. They are read once at the start; a requested name is looked up, never opened."""
 
 import hashlib
 import mimetypes
@@ -17,7 +17,7 @@ class PageFile:
 
 
 class PageFiles:
-    """Files by their path below ``page/``, and the version that all of them make."""
+    """Files by their path below ``page/``, and their common version."""
 
     def __init__(self, folder: Path = _FOLDER) -> None:
         self._files = {
@@ -29,17 +29,17 @@ class PageFiles:
         for name, file in self._files.items():
             digest.update(f"{name}:{len(file.content)}:".encode() + file.content)
         self.version = digest.hexdigest()[:12]
-        """12 hexadecimal digits; another byte anywhere is another version."""
+        """12 hexadecimal digits. Another byte in any file gives another version."""
 
     @property
     def index(self) -> PageFile:
-        """``index.html``, its assets asked for under the version's own path, which never changes."""
+        """``index.html``. It requests its assets under this version's path, whose content never changes."""
         plain = self._files["index.html"]
         versioned = plain.content.replace(b'"static/', f'"static/{self.version}/'.encode())
         return PageFile(versioned, plain.media_type)
 
     def find(self, path: str) -> tuple[PageFile | None, bool]:
-        """The file of a path below ``/static/``, and whether the path holds this version."""
+        """The file of a path below ``/static/``, and whether the path names this version."""
         name = path.removeprefix(f"{self.version}/")
         return self._files.get(name), name != path
 

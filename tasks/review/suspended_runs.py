@@ -1,12 +1,12 @@
-"""Which flow runs wait for a batch, and waking them once it is answered.
+"""Find the flow runs that wait for a batch, and resume them once it is answered.
 
-The ledger is counted, never Prefect's events: the run is resumed through Prefect's API, and asked again
-until it has gone on, so that no order of answers, kills and restarts leaves it asleep.
+The ledger decides, not Prefect's events. A run is resumed through Prefect's API, again and again until it
+continues. No order of answers, kills and restarts can then leave it suspended.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx
@@ -29,7 +29,7 @@ COMPLETE_EVENT = "review.batch-complete"
 _PATIENCE_SECONDS = 15
 
 RunState = Literal["resumed", "refused", "busy", "over", "unreachable"]
-"""``busy``: it runs, or waits for something else; ``over``: it ended or is gone."""
+"""``busy``: it runs, or waits for something else. ``over``: it ended or is gone."""
 
 
 class WaitingRun(BaseModel):
@@ -43,7 +43,7 @@ class WaitingRun(BaseModel):
 
 
 class Wake(BaseModel):
-    """What asking a waiting run to go on gave."""
+    """The result of resuming one waiting run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,25 +53,25 @@ class Wake(BaseModel):
 
 
 def remember_waiting(workspace: Workspace, batch: str, run: WaitingRun) -> None:
-    """Told before the run suspends, so that whoever completes the batch knows whom to wake."""
+    """Called before the run suspends. The completed batch then knows which run to resume."""
     workspace.ledger().record_phase(_waiting(batch), str(run.flow_run), run.model_dump(mode="json"))
 
 
 def waiting_runs(workspace: Workspace, batch: str) -> list[WaitingRun]:
-    """All that ever said so, first to last."""
+    """All runs that ever waited for the batch, in order."""
     return [WaitingRun.model_validate(known) for known in workspace.ledger().phases(_waiting(batch))]
 
 
 def pause_key(batch: str, extensions: int) -> str:
-    """Names one suspension; Prefect lets each fire once."""
+    """The name of one suspension. Prefect lets each name suspend once."""
     return f"{batch}-{extensions}"
 
 
 def wake_runs(workspace: Workspace, batch: str, form: dict[str, Any]) -> list[Wake]:
-    """Resume every run that is suspended for the batch; harmless however often it is asked.
+    """Resume every run that is suspended for the batch. Repeating it is harmless.
 
     Args:
-        workspace: Whose ledger names the runs.
+        workspace: Its ledger names the runs.
         batch: The batch.
         form: What a person would have filled in: ``{"decision": "continue"}`` …
     """
@@ -79,10 +79,10 @@ def wake_runs(workspace: Workspace, batch: str, form: dict[str, Any]) -> list[Wa
 
 
 def tell_complete(workspace: Workspace, batch: str, counts: dict[str, Any]) -> None:
-    """Emit ``review.batch-complete`` to each Prefect that has a waiting run; once, its id being derived.
+    """Send ``review.batch-complete`` to each Prefect with a waiting run. The derived id makes it one event.
 
     Raises:
-        httpx.HTTPError: If a server cannot be told; ask again later.
+        httpx.HTTPError: If a server cannot be reached; try again later.
     """
     ledger = workspace.ledger()
     for api in sorted({run.api for run in waiting_runs(workspace, batch)}):
@@ -115,7 +115,7 @@ def _wake(workspace: Workspace, run: WaitingRun, batch: str, form: dict[str, Any
         return Wake(flow_run=run.flow_run, state="unreachable", detail=f"{run.api}: {error}")
     if answer.status == SetStateStatus.ACCEPT:
         return Wake(flow_run=run.flow_run, state="resumed")
-    # Prefect answers 200 here too: a wrong form is REJECT, a run that somebody else resumed ABORT.
+    # Prefect answers 200 here too: REJECT for a wrong form, ABORT if somebody else resumed the run.
     state_now: RunState = "refused" if answer.status == SetStateStatus.REJECT else "busy"
     return Wake(flow_run=run.flow_run, state=state_now, detail=str(getattr(answer.details, "reason", "")))
 
@@ -126,7 +126,7 @@ def _waiting(batch: str) -> str:
 
 @contextmanager
 def _client(workspace: Workspace, api: str) -> Iterator[SyncPrefectClient]:
-    """A client of that API, with the password that Prefect's settings state, or the workspace's own."""
+    """A client of that API, with the password of Prefect's settings or of the workspace."""
     settings: dict[Any, Any] = {PREFECT_API_URL: api}
     password = password_for(api, workspace.root / "prefect")
     if password is not None:
@@ -138,40 +138,37 @@ def _client(workspace: Workspace, api: str) -> Iterator[SyncPrefectClient]:
 
 # How a batch ends: people have answered it, or an engineer went on without them.
 
-if TYPE_CHECKING:
-    from tasks.storage.workspace import Workspace
-
 Ending = Literal["continue", "abandon"]
 _EVENTS: dict[Ending, BatchEventKind] = {"continue": "continued", "abandon": "abandoned"}
 
 
-def settle(workspace: "Workspace", batch: str, ending: Ending, reason: str = "") -> None:
-    """Record an ending; told again it changes nothing, and the first one stands.
+def settle(workspace: Workspace, batch: str, ending: Ending, reason: str = "") -> None:
+    """Record an ending. A second call changes nothing; the first ending stays.
 
     Raises:
-        UnknownKeyError: When there is no such batch.
+        UnknownKeyError: If there is no such batch.
     """
     if batch_ending(workspace, batch) is None:
         workspace.ledger().close_batch(batch, _EVENTS[ending], reason)
 
 
-def batch_ending(workspace: "Workspace", batch: str) -> Ending | None:
-    """How a batch ended; None while it is open."""
+def batch_ending(workspace: Workspace, batch: str) -> Ending | None:
+    """How a batch ended. None while it is open."""
     last = workspace.ledger().batch_events(batch)[-1].kind
     return next((ending for ending, kind in _EVENTS.items() if kind == last), None)
 
 
-# Letting a round go on by hand.
+# Resuming a round by hand.
 
 
 def resume(workspace: Workspace, batch: str, decision: Ending | None) -> list[Wake]:
-    """Wake whoever waits for a batch that is complete, or that a person decides about.
+    """Resume the runs that wait for a batch if it is complete, or if a person decides.
 
-    The decision is written to the ledger first: a round without a deployment finds it there when it is
-    run again, and a suspended one whatever its form says.
+    The decision is written to the ledger first. A round without a deployment finds it there in its next run;
+    a suspended run uses it, whatever its form says.
 
     Returns:
-        What became of each run that ever waited for it.
+        The result for each run that ever waited for the batch.
 
     Raises:
         FlowError: If answers are missing and nothing is decided.

@@ -1,1 +1,1 @@
-"""RORem's stages (arXiv 2501.00740), in the paper's order."""
+"""The stages of RORem (arXiv 2501.00740), in the paper's order."""

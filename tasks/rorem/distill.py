@@ -1,4 +1,4 @@
-"""Distil a remover of many steps into one of four (papers.md, fact 7)."""
+"""Distill a remover of many steps into one of four steps (papers.md, fact 7)."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ from data_specs.keys import derive_key
 from data_specs.work import RemoverRef
 from models.rorem.lcm_lora import LcmLoraConfig, save_lora, student_of, with_lcm_lora
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import RunningConfig, Share, first_process_first, training_device
+from models.training.distributed import DistributedConfig, Share, first_process_first, training_device
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
 from models.training.losses.remover import LatentBatch, TripletBatch
@@ -26,30 +26,30 @@ from tasks.rorem.train_remover import (
 from tasks.storage.workspace import Workspace
 
 LORA_FOLDER = "lora"
-"""Within a distilled remover's folder: what diffusers loads upon the teacher."""
+"""The folder, inside the distilled remover's folder, that diffusers loads on top of the teacher."""
 
 
 class Distillation(BaseModel):
-    """All that decides a distilled remover's weights."""
+    """Everything that decides the weights of a distilled remover."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """For people."""
+    """A label for people; it does not count in the digest."""
     parent: RemoverRef
     """The teacher."""
     version: int
     version_sha256: str
-    """Of the version's sample list."""
+    """SHA-256 of the version's sample list."""
     training: TrainingConfig
     loss: LcmLossConfig
     lora: LcmLoraConfig
     sampling: SamplingConfig
-    """The student's."""
+    """How the student samples."""
 
     @property
     def digest(self) -> str:
-        """Names the work; the name for people and the teacher's place do not count."""
+        """The name of this work. The label and the location of the teacher do not count."""
         facts = self.model_dump_json(exclude={"name": True, "parent": {"folder"}, "version": True})
         return derive_key("distillation", facts)
 
@@ -58,19 +58,19 @@ def distil_remover(
     workspace: Workspace,
     work: Distillation,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> Trained:
-    """Teach a LoRA to do the teacher's work in few steps; goes on from its checkpoint after a kill.
+    """Train a LoRA that does the teacher's work in a few steps. Continues from its checkpoint after a kill.
 
-    What is kept is a remover like any other, LoRA worked in and schedule exchanged, with the LoRA beside it.
+    The result is a normal remover: the LoRA is merged and the schedule is replaced. The LoRA lies beside it.
 
     Returns:
-        The remover, recorded in the ledger with the teacher as its parent, but not promoted.
+        The remover. The ledger records the teacher as its parent. It is not promoted.
     """
     known = known_training(workspace, work)
     if known is not None:
         return known
-    running = running or RunningConfig()
+    distributed = distributed or DistributedConfig()
     teacher = network_at(workspace.fetched(work.parent.folder)).to(training_device())
     student = student_of(teacher.unet, work.lora, work.training.seed)
 
@@ -82,9 +82,9 @@ def distil_remover(
         with_lcm_lora(teacher, folder / LORA_FOLDER).save(folder)
 
     with version_reader(workspace, work.version) as (reader, samples):
-        batches = remover_batches(workspace, reader, samples, work.training, running, teacher.vae)
+        batches = remover_batches(workspace, reader, samples, work.training, distributed, teacher.vae)
         checkpoint = checkpoint_of(workspace, work)
-        losses = train(student, loss_of, batches, work.training, checkpoint, progress, running)
+        losses = train(student, loss_of, batches, work.training, checkpoint, progress, distributed)
     for network in (teacher, student):
         cast(Any, network).to("cpu")
     with first_process_first():

@@ -1,4 +1,4 @@
-"""Grow: accepted candidates become triplets of the dataset (RORem, stages 2 and 3)."""
+"""Grow the dataset: accepted candidates become triplets (papers.md, facts 2 and 3)."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from tasks.storage.workspace import Workspace
 
 
 class GrowWork(ShardWork):
-    """One shard of grown triplets."""
+    """The input of one shard of grown triplets."""
 
     phase: str
     candidates: tuple[ShardRef, ...]
     accepted: tuple[str, ...]
-    """Their keys. (A field named ``keys`` would make Prefect take the model for a mapping.)"""
+    """Keys of the accepted candidates. (Prefect takes a model with a field ``keys`` for a mapping.)"""
 
 
 def accepted_by_review(items: Mapping[str, Sequence[str]], yes: set[str]) -> list[str]:
-    """One YES candidate of each item that has any: the first by key, which is as good as drawn.
+    """One YES candidate of each item that has any: the first by key, which is as good as a random choice.
 
     Args:
         items: Candidate keys of each item.
@@ -39,18 +39,18 @@ def accepted_by_review(items: Mapping[str, Sequence[str]], yes: set[str]) -> lis
 def accepted_by_score(
     items: Mapping[str, Sequence[str]], scores: Mapping[str, float], above: float
 ) -> list[str]:
-    """The best-scored candidate of each item, where its score is above the threshold."""
+    """The candidate with the best score of each item, if its score is above the threshold."""
     best = (max(keys, key=lambda key: (scores[key], key)) for keys in items.values())
     return [key for key in best if scores[key] > above]
 
 
 def first_candidates(items: Mapping[str, Sequence[str]]) -> list[str]:
-    """One candidate of each item whatever its quality: growth without anybody's judgement."""
+    """One candidate of each item, whatever its quality: growth without any decision."""
     return [min(keys) for keys in items.values()]
 
 
 def candidates_by_item(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, list[str]]:
-    """Candidate keys of each item, items and candidates in the shards' order."""
+    """The candidate keys of each item. Items and candidates keep the shards' order."""
     items: dict[str, list[str]] = defaultdict(list)
     with ShardReader(workspace, refs) as reader:
         for position in range(len(reader)):
@@ -60,7 +60,7 @@ def candidates_by_item(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[s
 
 
 def grown_triplet(candidate: Candidate) -> Triplet:
-    """The candidate as a training sample, with its TIGHT mask whatever mask the remover got."""
+    """The candidate as a training sample. It gets the TIGHT mask, whatever mask the remover got."""
     return Triplet(
         key=derive_key("grown", candidate.key),
         scene=candidate.scene,
@@ -99,5 +99,5 @@ def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
     **RETRY_LOST_NETWORK,
 )
 def grow_shard(workspace: Workspace, work: GrowWork) -> ShardRef:
-    """One shard of grown triplets."""
+    """Make one shard of grown triplets."""
     return run_shard(INLINE, workspace, "grow", work.digest, grow, work)

@@ -1,4 +1,4 @@
-"""Propose: the current remover edits pool images (RORem, stages 2 and 3)."""
+"""Propose candidates: the current remover edits pool images (papers.md, facts 2 and 3)."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ from tasks.storage.workspace import Workspace
 
 
 class ProposeWork(ShardWork):
-    """One shard of candidates."""
+    """The input of one shard of candidates."""
 
     phase: str
     pool: tuple[ShardRef, ...]
@@ -33,9 +33,9 @@ class ProposeWork(ShardWork):
 def propose_candidates(
     items: list[PoolItem], remover: RemovalModel, variants: tuple[MaskVariant, ...]
 ) -> Iterator[Candidate]:
-    """Every item edited once for each mask variant, the items in order, their variants together.
+    """Edit every item once for each mask variant. Items keep their order; an item's variants are adjacent.
 
-    A candidate carries its model's and its image's hash; its key and its noise follow from them.
+    A candidate holds the hashes of its model and its image. They decide its key and its noise.
     """
     keys = [
         [derive_key("candidate", item.key, remover.model_hash, variant) for variant in variants]
@@ -67,7 +67,7 @@ def propose_candidates(
 
 
 def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
-    """Edit the items and write the candidates' shard."""
+    """Edit the items and write the shard of candidates."""
 
     def encoded() -> Iterator[EncodedSample]:
         with ShardReader(workspace, work.pool) as reader:
@@ -93,5 +93,5 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
     **RETRY_LOST_NETWORK,
 )
 def propose_shard(workspace: Workspace, work: ProposeWork, workers: WorkersConfig = INLINE) -> ShardRef:
-    """One shard of candidates, made by a worker."""
+    """Make one shard of candidates in a worker."""
     return run_shard(workers, workspace, "propose", work.digest, propose, work)

@@ -1,4 +1,4 @@
-"""Choose pool items for a phase; nothing used once is drawn again."""
+"""Choose pool items for a phase. An item is drawn only once."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _RUN_KEY = re.compile(r"^[0-9a-f]{20} ")
 
 
 def words_of(phase: str) -> str:
-    """A phase as people know it, without the key of its run."""
+    """The name of a phase for people, without the key of its run."""
     return _RUN_KEY.sub("", phase)
 
 
@@ -26,12 +26,12 @@ def _name() -> str:
 
 @task(task_run_name=_name)
 def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> list[str]:
-    """Keys of ``count`` pool items no phase has used, in an order that follows from the seed.
+    """Keys of ``count`` pool items that no phase has used, in an order that the seed decides.
 
-    Asked again for the same phase it gives the same items.
+    A second call for the same phase returns the same items.
 
     Raises:
-        FlowError: If the pool has too few left.
+        FlowError: If the pool has too few unused items.
     """
     ledger = workspace.ledger()
     drawn = ledger.drawn(phase)
@@ -46,14 +46,14 @@ def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> lis
 
 
 def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: int) -> list[str]:
-    """Keys of the items that measure a round's discriminator: none learns from them or their scenes.
+    """Keys of the items that measure a round's discriminator. It trains neither on them nor on their scenes.
 
-    Validation items, where their truth is known: nobody is asked about those. Elsewhere people's answers are
-    the measure, and people are asked about training items only: some are drawn for it, of scenes that no
-    phase has used, and no phase gets their scenes afterwards.
+    If the truth of the validation items is known, these are validation items: nobody is asked about them.
+    Otherwise people's answers are the measure. People are asked about training items only, so some training
+    items are drawn, from scenes that no phase has used. No later phase gets those scenes.
 
     Raises:
-        FlowError: If there are too few.
+        FlowError: If there are too few items.
     """
     phase = f"{run} {MEASURING} {round}"
     ledger = workspace.ledger()

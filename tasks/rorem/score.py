@@ -1,4 +1,4 @@
-"""Judge: the discriminator scores candidates (RORem, stage 3), and is itself measured on fresh ones."""
+"""Score candidates with the discriminator (papers.md, fact 3), and measure it on fresh candidates."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from tasks.storage.workspace import Workspace
 
 
 class DiscriminatorMeasure(BaseModel):
-    """A discriminator's figures and curves."""
+    """The figures and curves of a discriminator."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,14 +30,14 @@ class DiscriminatorMeasure(BaseModel):
 
 
 def score_all(discriminator: Discriminator, candidates: Sequence[Candidate]) -> list[float]:
-    """Calibrated probability of each candidate, 0..1."""
+    """The calibrated probability of each candidate, 0..1."""
     return discriminator.score(
         [c.source for c in candidates], [c.mask for c in candidates], [c.removal for c in candidates]
     )
 
 
 class ScoreWork(BaseModel):
-    """A discriminator's scores of one shard of candidates."""
+    """The input of scoring one shard of candidates with one discriminator."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,15 +46,15 @@ class ScoreWork(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Names the work by the shard and the discriminator, wherever its weights lie."""
+        """The name of the work. It follows from shard and discriminator, not from the weights' location."""
         return derive_key("scores", self.ref.name, self.discriminator.hash)
 
 
 def score(workspace: Workspace, work: ScoreWork) -> int:
-    """Score every candidate of a shard into the ledger.
+    """Score every candidate of a shard and write the scores to the ledger.
 
     Returns:
-        How many there are.
+        The number of candidates.
     """
     candidates = read_candidates(workspace, work.ref)
     scores = score_all(open_discriminator(workspace, work.discriminator), candidates)
@@ -64,23 +64,23 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
     return len(scores)
 
 
-@task(task_run_name="judge {work.ref.name}", **RETRY_LOST_NETWORK)
+@task(task_run_name="score {work.ref.name}", **RETRY_LOST_NETWORK)
 def score_shard(workspace: Workspace, work: ScoreWork, workers: WorkersConfig = INLINE) -> int:
-    """One shard's scores, given by a worker; how many there are."""
-    return run_shard(workers, workspace, "discriminator", work.digest, score, work)
+    """Score one shard in a worker and return the number of candidates."""
+    return run_shard(workers, workspace, "score", work.digest, score, work)
 
 
 def measure(
     scores: Sequence[float], good: Sequence[bool], score_threshold: float, round: int, reviewed: int
 ) -> DiscriminatorMeasure:
-    """How far scores can be trusted.
+    """Measure how far scores can be trusted.
 
     Args:
-        scores: N calibrated probabilities of fresh candidates.
+        scores: N calibrated probabilities of fresh candidates, 0..1.
         good: N true answers.
-        score_threshold: The automated phase's threshold.
-        round: For the report.
-        reviewed: Reviews the discriminator learnt from, for the report.
+        score_threshold: The threshold of the automated phase.
+        round: Number of the round, for the report.
+        reviewed: Number of reviews that trained the discriminator, for the report.
     """
     values, truth = np.asarray(scores), np.asarray(good, bool)
     kept = values > score_threshold
@@ -93,7 +93,8 @@ def measure(
         auc=area_under_curve(scores, good),
         base_rate=float(truth.mean()),
         calibration_error=calibration_error(scores, good),
-        # A calibrated discriminator's success rate is its mean probability, not the share above a threshold.
+        # The success rate of a calibrated discriminator is its mean probability,
+        # not the fraction above a threshold.
         success_gap=float(abs(values.mean() - truth.mean())),
     )
     curves = DiscriminatorCurves(
@@ -108,7 +109,7 @@ def measure(
 def without_ground_truth(
     workspace: Workspace, refs: Sequence[ShardRef], truth: Sequence[ShardRef]
 ) -> list[ShardRef]:
-    """The shards that hold a candidate of an item whose truth is unknown, as a photograph's is."""
+    """The shards with a candidate of an item whose truth is unknown, such as a photograph."""
     known = set(items_of(workspace, truth))
     return [ref for ref in refs if any(c.item not in known for c in read_candidates(workspace, ref))]
 
@@ -116,7 +117,7 @@ def without_ground_truth(
 def good_by_truth(
     workspace: Workspace, refs: Sequence[ShardRef], truth: Sequence[ShardRef], oracle: OracleConfig
 ) -> dict[str, bool]:
-    """Whether each candidate of some shards is truly good, by key, where its item's truth is known."""
+    """Whether each candidate is truly good, by key, for the items whose truth is known."""
     known = set(items_of(workspace, truth))
     candidates = [c for ref in refs for c in read_candidates(workspace, ref) if c.item in known]
     knower = oracle_for(workspace, oracle, truth, candidates)
@@ -133,16 +134,16 @@ def measure_discriminator(
     round: int,
     reviewed: int,
 ) -> DiscriminatorMeasure:
-    """Score fresh candidates of items no discriminator was trained on, against answers it has not seen.
+    """Score fresh candidates of items that trained no discriminator, and compare with unseen answers.
 
     Args:
-        workspace: Where the shards lie.
-        refs: Shards of the candidates.
-        good: Candidate to its answer, from the pool's truth or from people; those without one are left out.
-        discriminator: The discriminator.
-        score_threshold: The automated phase's threshold.
-        round: For the report.
-        reviewed: Reviews the discriminator learnt from, for the report.
+        workspace: The workspace of the shards.
+        refs: Shards of candidates.
+        good: Answer by candidate, from the pool's truth or from people. Candidates without one are left out.
+        discriminator: The discriminator to measure.
+        score_threshold: The threshold of the automated phase.
+        round: Number of the round, for the report.
+        reviewed: Number of reviews that trained the discriminator, for the report.
     """
     candidates = [c for ref in refs for c in read_candidates(workspace, ref) if c.key in good]
     scores = score_all(open_discriminator(workspace, discriminator), candidates)

@@ -1,4 +1,4 @@
-"""Train the discriminator on the reviews, and calibrate it on reviews it was not trained on."""
+"""Train the discriminator on reviews, and calibrate it on other reviews (papers.md, fact 5)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,7 +21,7 @@ from models.rorem.discriminator import (
     load_discriminator,
 )
 from models.training.distributed import (
-    RunningConfig,
+    DistributedConfig,
     Share,
     first_process_first,
     refuse_cached_latents,
@@ -37,36 +37,36 @@ from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batch
 from tasks.training.progress import training_progress
 
 _MIN_OF_EACH = 20
-"""Fewer YES or NO than this teach nothing and calibrate nothing."""
+"""The fewest YES and the fewest NO. With fewer, neither training nor calibration works."""
 
 
 class DiscriminatorTraining(BaseModel):
-    """All that decides a discriminator's weights and calibration."""
+    """Everything that decides a discriminator's weights and calibration."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     """For people: ``judge 1`` …"""
     backbone: RemoverRef
-    """The network whose down and mid blocks it borrows."""
+    """The network whose down and mid blocks the discriminator reuses."""
     candidates: tuple[ShardRef, ...]
-    """Reviewed shards, of all human rounds so far."""
+    """The reviewed shards of all human rounds so far."""
     discriminator: DiscriminatorConfig
     training: TrainingConfig
     held_out_items: tuple[str, ...]
-    """Pool items whose reviews calibrate and do not train. Best of the remover that will be judged: a
-    better remover than the one a discriminator learnt from succeeds more often than its scores say."""
+    """Pool items whose reviews calibrate and do not train. The best choice is items of the remover to be
+    scored: a better remover than the one of the training reviews succeeds more often than its scores say."""
 
     @property
     def digest(self) -> str:
-        """Names the settings; the work is these and the answers, which the ledger holds."""
+        """The name of the config. The work is the config and the answers in the ledger."""
         return derive_key(
             "judge training", self.model_dump_json(exclude={"name": True, "backbone": {"folder"}})
         )
 
 
 class DiscriminatorRef(BaseModel):
-    """A discriminator by name and place."""
+    """A discriminator by name and location."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,7 +76,7 @@ class DiscriminatorRef(BaseModel):
 
 
 class TrainedDiscriminator(BaseModel):
-    """A trained discriminator and its loss at each step."""
+    """A trained discriminator and the loss of each step."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -89,7 +89,7 @@ Answered = list[tuple[Candidate, bool]]
 
 
 def open_discriminator(workspace: Workspace, ref: DiscriminatorRef) -> LoraDiscriminator:
-    """The discriminator a ref names, on its backbone; loaded once a process."""
+    """The discriminator of a ref, on its backbone. It is loaded once for each process."""
     return _discriminator_at(workspace.fetched(ref.folder), workspace.fetched(ref.backbone.folder))
 
 
@@ -99,7 +99,7 @@ def _discriminator_at(folder: Path, backbone: Path) -> LoraDiscriminator:
 
 
 def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
-    """The discriminator trained last whose weights are still there, brought here; None before the first."""
+    """The newest discriminator whose weights still exist, copied here if needed. None before the first."""
     trainings = reversed(workspace.ledger().phases("trainings"))
     discriminators = (
         DiscriminatorRef.model_validate(known["discriminator"])
@@ -119,10 +119,10 @@ def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
 def split_answers(
     answers: Sequence[tuple[str, str, bool]], held_out: set[str]
 ) -> tuple[list[int], list[int]]:
-    """Positions that train and positions that calibrate; an item's candidates never part.
+    """Positions that train and positions that calibrate. The candidates of one item stay together.
 
     Args:
-        answers: (candidate, item, YES?) of each.
+        answers: (candidate, item, is it YES) of each answer.
         held_out: Items that calibrate.
     """
     held = [item in held_out for _, item, _ in answers]
@@ -133,16 +133,16 @@ def train_from_reviews(
     workspace: Workspace,
     work: DiscriminatorTraining,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> TrainedDiscriminator:
-    """Train on the reviews in the ledger; goes on from its checkpoint after a kill.
+    """Train on the reviews in the ledger. Continues from its checkpoint after a kill.
 
     Raises:
-        FlowError: If there are too few YES or NO, or too few items to hold any out.
+        FlowError: If there are too few YES or NO, or too few items to hold some out.
     """
     with ShardReader(workspace, work.candidates) as reader:
         answers = _answers(workspace, reader)
-        # Other answers to the same candidates are other work.
+        # Other answers to the same candidates are different work.
         digest = derive_key(work.digest, *(f"{key} {yes}" for key, _, yes in answers))
         phase = f"training {digest}"
         checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
@@ -154,20 +154,20 @@ def train_from_reviews(
             raise FlowError(
                 "too few items are answered to train the discriminator and to calibrate it; review more items"
             )
-        running = running or RunningConfig()
-        refuse_cached_latents(running, "the discriminator draws other colours of a candidate each time")
+        distributed = distributed or DistributedConfig()
+        refuse_cached_latents(distributed, "the discriminator draws other colours of a candidate each time")
         network = network_at(workspace.fetched(work.backbone.folder))
         module = DiscriminatorNetwork(network, work.discriminator, work.training.seed)
         network.to(training_device())
         samples, groups = _drawn_from(reader, [answers[i] for i in fitting])
         batches = review_batches(
-            samples, groups, work.training.batch_size, work.training.seed, running.loader_workers
+            samples, groups, work.training.batch_size, work.training.seed, distributed.loader_workers
         )
 
         def loss_of(batch: ReviewBatch, share: Share) -> torch.Tensor:
             return discriminator_loss(module, batch, share)
 
-        losses = train(module, loss_of, batches, work.training, checkpoint, progress, running)
+        losses = train(module, loss_of, batches, work.training, checkpoint, progress, distributed)
         with first_process_first():
             known = _known(workspace, phase, checkpoint)
             if known is not None:
@@ -187,7 +187,7 @@ def train_from_reviews(
 
 
 def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedDiscriminator | None:
-    """The training as the ledger knows it, if its weights are still there."""
+    """The training as the ledger records it, if its weights still exist. Else None."""
     known = workspace.ledger().phase("trainings", phase)
     if known is None or not workspace.fetched(known["discriminator"]["folder"]).is_dir():
         return None
@@ -196,7 +196,7 @@ def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedDiscrim
 
 
 def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, bool]]:
-    """(candidate, item, YES?) of each decided training candidate, in the shards' order; no skips."""
+    """(candidate, item, is it YES) of each decided training candidate, in the shards' order, no skips."""
     decisions = workspace.ledger().decisions(reader.keys)
     decided = {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
     candidates = (decode_candidate(sample) for sample in reader if sample.split == "train")
@@ -211,9 +211,9 @@ def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, 
 
 
 def _drawn_from(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tuple[ReviewSamples, Groups]:
-    """Samples with the YES first, and the two groups every batch is shared between.
+    """Samples with YES first, and the two groups that share every batch.
 
-    Where images are of several sizes, each batch is of one size instead, YES and NO as they come.
+    If images have several sizes, each batch has one size and the groups are not balanced.
     """
     ordered = [(key, yes) for wanted in (True, False) for key, _, yes in answers if yes is wanted]
     yes = sum(good for _, good in ordered)
@@ -254,7 +254,7 @@ def _keep(
 
 @task(task_run_name="train {work.name}")
 def train_discriminator(workspace: Workspace, work: DiscriminatorTraining) -> TrainedDiscriminator:
-    """Train and calibrate a discriminator, with a progress bar here and in Prefect."""
+    """Train and calibrate a discriminator, with a progress bar in the terminal and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
         return run_shard(
             INLINE, workspace, "train discriminator", work.digest, train_from_reviews, work, progress

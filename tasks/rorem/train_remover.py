@@ -1,4 +1,4 @@
-"""Retrain the remover on a dataset version (RORem, stages 1 to 3)."""
+"""Retrain the remover on a dataset version (papers.md, facts 1 to 3 and 6)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from data_specs.keys import derive_key
 from data_specs.version import VersionSample
 from data_specs.work import RemoverRef
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import RunningConfig, Share, first_process_first, training_device
+from models.training.distributed import DistributedConfig, Share, first_process_first, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.execution import INLINE, run_shard
@@ -28,53 +28,53 @@ from tasks.training.progress import training_progress
 
 
 class RemoverTraining(BaseModel):
-    """All that decides a remover's weights."""
+    """Everything that decides a remover's weights."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """For people: ``initialisation``, ``human 1`` …"""
+    """A label for people: ``initialisation``, ``human 1`` …"""
     parent: RemoverRef
     version: int
     version_sha256: str
-    """Of the version's sample list."""
+    """SHA-256 of the version's sample list."""
     training: TrainingConfig
     loss: RemoverLossConfig
     sampling: SamplingConfig
 
     @property
     def digest(self) -> str:
-        """Names the work; the name for people and the parent's place do not count."""
+        """The name of the work. The label and the location of the parent do not count."""
         facts = self.model_dump_json(exclude={"name": True, "parent": {"folder"}, "version": True})
         return derive_key("remover training", facts)
 
 
 class RemoverWork(Protocol):
-    """What names a remover that is trained, and how: on triplets, or from a teacher."""
+    """What names a trained remover, and how it is trained: on triplets, or from a teacher."""
 
     @property
     def digest(self) -> str:
-        """Names the work."""
+        """The name of the work."""
         ...
 
     @property
     def parent(self) -> RemoverRef:
-        """What it begins from, or learns from."""
+        """The remover that training starts from, or learns from."""
         ...
 
     @property
     def version(self) -> int:
-        """Of the dataset."""
+        """The version of the dataset."""
         ...
 
     @property
     def sampling(self) -> SamplingConfig:
-        """How its removals are sampled."""
+        """How the remover samples its removals."""
         ...
 
 
 class Trained(BaseModel):
-    """A trained model and its loss at each step."""
+    """A trained model and the loss of each step."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -83,13 +83,13 @@ class Trained(BaseModel):
 
 
 def training_groups(samples: Sequence[VersionSample]) -> tuple[list[str], list[range]]:
-    """Training keys in order, and the groups each batch is shared between: initial and grown triplets.
+    """Training keys in order, and the groups that share every batch: initial triplets and grown triplets.
 
-    Half initial, half grown in every batch: early growth is not drowned by what was there before, nor
-    the captured pairs by later growth.
+    Every batch is half initial and half grown. Early growth is then not lost among the initial triplets, nor
+    the captured pairs among later growth.
 
     Raises:
-        FlowError: If there is nothing to train on.
+        FlowError: If there is no triplet to train on.
     """
     initial = [s.key for s in samples if s.split == "train" and s.stage == "triplets"]
     grown = [s.key for s in samples if s.split == "train" and s.stage == "grown"]
@@ -104,28 +104,28 @@ def train_remover(
     workspace: Workspace,
     work: RemoverTraining,
     progress: Progress | None = None,
-    running: RunningConfig | None = None,
+    distributed: DistributedConfig | None = None,
 ) -> Trained:
-    """Fine-tune the parent on the version; goes on from its checkpoint after a kill.
+    """Fine-tune the parent on the version. Continues from its checkpoint after a kill.
 
-    Started by a launcher in several processes, they train together and the first one keeps the result.
+    If a launcher starts it in several processes, they train together and the first one keeps the result.
 
     Returns:
-        The remover, recorded in the ledger but not promoted.
+        The remover. The ledger records it; it is not promoted.
     """
     known = known_training(workspace, work)
     if known is not None:
         return known
-    running = running or RunningConfig()
+    distributed = distributed or DistributedConfig()
     network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
 
     def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
         return remover_loss(network, batch, work.loss, share)
 
     with version_reader(workspace, work.version) as (reader, samples):
-        batches = remover_batches(workspace, reader, samples, work.training, running, network.vae)
+        batches = remover_batches(workspace, reader, samples, work.training, distributed, network.vae)
         checkpoint = checkpoint_of(workspace, work)
-        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, running)
+        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, distributed)
     network.to("cpu")
     with first_process_first():
         return known_training(workspace, work) or keep_trained(workspace, work, network.save, losses)
@@ -135,7 +135,7 @@ def train_remover(
 def version_reader(
     workspace: Workspace, version: int
 ) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
-    """A dataset version's samples, and what reads them."""
+    """A dataset version's samples and their reader."""
     samples = load_samples(workspace, version)
     refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
     with ShardReader(workspace, refs) as reader:
@@ -147,24 +147,24 @@ def remover_batches(
     reader: ShardReader,
     samples: Sequence[VersionSample],
     training: TrainingConfig,
-    running: RunningConfig,
+    distributed: DistributedConfig,
     vae: Any,
 ) -> BatchesFrom:
-    """Batches of a version's training triplets; where these are of several sizes, each batch is of one.
+    """Batches of a version's training triplets. If these have several sizes, each batch has one size.
 
-    Of one size: half initial, half grown in every batch. Of several, as in RORem's final stage at high
-    resolution: every sample once an epoch.
+    With one size, every batch is half initial and half grown. With several sizes, as in RORem's final stage
+    at high resolution, every epoch shows every sample once.
 
     Raises:
-        FlowError: If there are none.
-        ModelError: If latents are to be cached and cannot be written.
-        ShardError: If a sample's size cannot be told.
+        FlowError: If there are no triplets.
+        ModelError: If latents shall be cached and cannot be written.
+        ShardError: If the size of a sample cannot be read.
     """
     keys, groups = training_groups(samples)
     triplets, buckets = TripletSamples(reader, keys), size_buckets(reader, keys)
     drawn_from = groups if len(buckets) == 1 else SizeBuckets(buckets)
-    draws = (drawn_from, training.batch_size, training.seed, running.loader_workers)
-    if not running.cache_latents:
+    draws = (drawn_from, training.batch_size, training.seed, distributed.loader_workers)
+    if not distributed.cache_latents:
         return triplet_batches(triplets, *draws)
     digests = {name: workspace.ledger().shard(name).sha256 for name in {each.shard for each in samples}}
     origins = {each.key: digests[each.shard] for each in samples}
@@ -174,12 +174,12 @@ def remover_batches(
 
 
 def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
-    """Where a training keeps its state."""
+    """The path where a training keeps its state."""
     return workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
 
 
 def known_training(workspace: Workspace, work: RemoverWork) -> Trained | None:
-    """The training as the ledger knows it, if its weights are still there."""
+    """The training as the ledger records it, if its weights still exist. Else None."""
     known = workspace.ledger().phase("trainings", f"training {work.digest}")
     if known is None or not workspace.fetched(known["remover"]["folder"]).is_dir():
         return None
@@ -190,13 +190,13 @@ def known_training(workspace: Workspace, work: RemoverWork) -> Trained | None:
 def keep_trained(
     workspace: Workspace, work: RemoverWork, save: Callable[[Path], None], losses: list[float]
 ) -> Trained:
-    """Keep the weights, enter them in the ledger, and let the checkpoint go.
+    """Keep the weights, record them in the ledger, and delete the checkpoint.
 
     Args:
-        workspace: Where.
-        work: Names them.
-        save: Writes the network into the folder it is given.
-        losses: Of each step.
+        workspace: The workspace to write to.
+        work: Names the weights.
+        save: Writes the network into the folder it gets.
+        losses: The loss of each step.
     """
     folder = keep_model(workspace, work.digest, save)
     remover = InpaintingRemover(network_at(folder), work.sampling)
@@ -221,6 +221,6 @@ def keep_trained(
 
 @task(task_run_name="train remover: {work.name}")
 def retrain(workspace: Workspace, work: RemoverTraining) -> Trained:
-    """Fine-tune a remover, with a progress bar here and in Prefect."""
+    """Fine-tune a remover, with a progress bar in the terminal and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
         return run_shard(INLINE, workspace, "train remover", work.digest, train_remover, work, progress)

@@ -1,1 +1,1 @@
-"""Where samples come from: each source is a config and a function that yields samples and rejects."""
+"""Read samples from sources: each source is a config and a function that yields samples and rejects."""

@@ -1,4 +1,4 @@
-"""Sources of backgrounds: a folder of photographs, a clip's empty scene, the studio's empty scenes."""
+"""Read backgrounds: a folder of photographs, a clip's empty scene, or empty synthetic scenes."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -16,7 +16,7 @@ from tasks.sources.clip.clip import ClipConfig, clip_scene
 from tasks.sources.image_files import RejectedImage, path_inside, read_image
 from tasks.sources.image_ops import Square, cut_image
 from tasks.sources.pairs import ImageLimits
-from tasks.sources.scenes import by_pixels, film_of
+from tasks.sources.scenes import by_pixels, sequence_of
 from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.samples import SyntheticConfig, empty_scene
 from tasks.sources.synthetic.scene import focal_px
@@ -44,15 +44,16 @@ class ClipBackground(BaseModel):
 
 
 class SyntheticBackgrounds(BaseModel):
-    """The studio's scenes with nothing on their ground, with what it knows of them or as plain images."""
+    """Synthetic scenes with nothing on their ground, with their exact truth or as plain images."""
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["studio"] = "studio"
-    studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
+    kind: Literal["synthetic"] = "synthetic"
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
     scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
-    known: bool = Field(
-        default=True, description="Take the studio's own ground and depth; if not, perception must find them."
+    use_rendered_truth: bool = Field(
+        default=True,
+        description="Take the renderer's own ground and depth; if not, perception must find them.",
     )
 
 
@@ -62,10 +63,10 @@ BackgroundSource = Annotated[
 
 
 def count_backgrounds(source: BackgroundSource) -> int:
-    """How many backgrounds or rejects a source gives.
+    """The number of backgrounds and rejects that a source gives.
 
     Raises:
-        InputError: When the folder is missing.
+        InputError: If the folder is missing.
     """
     if isinstance(source, SyntheticBackgrounds):
         return source.scenes
@@ -73,13 +74,13 @@ def count_backgrounds(source: BackgroundSource) -> int:
 
 
 def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterator[Background | Reject]:
-    """Backgrounds ``first`` to ``first + count`` of a source, rejects among them.
+    """Backgrounds ``first`` to ``first + count`` of a source, including rejects.
 
     Raises:
-        InputError: When the source as a whole cannot be read.
+        InputError: If the source cannot be read at all.
     """
     if isinstance(source, SyntheticBackgrounds):
-        return (synthetic_background(source.studio, number) for number in numbers_of(source, first, count))
+        return (synthetic_background(source.renderer, number) for number in numbers_of(source, first, count))
     if isinstance(source, ClipBackground):
         return islice((_of_clip(each) for each in (source,)), first, first + count)
     paths = images_in(source.path)[first : first + count]
@@ -87,12 +88,12 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
 
 
 def numbers_of(source: SyntheticBackgrounds, first: int, count: int) -> range:
-    """The numbers of scenes ``first`` to ``first + count``, as far as there are so many."""
+    """The numbers of scenes ``first`` to ``first + count``, as far as they exist."""
     return range(first, min(source.scenes, first + count))
 
 
 def middle_square(image: RgbImage, size_px: int) -> RgbImage:
-    """S×S×3 uint8: the largest square in the middle, in its own size where that is smaller."""
+    """S×S×3 uint8: the largest square in the middle. It is not enlarged."""
     height, width = image.shape[:2]
     side = min(height, width)
     square = Square(left=(width - side) // 2, top=(height - side) // 2, side=side)
@@ -100,10 +101,10 @@ def middle_square(image: RgbImage, size_px: int) -> RgbImage:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """What is named as a JPEG or PNG there, in order.
+    """The files with a JPEG or PNG name, in order.
 
     Raises:
-        InputError: When the folder is missing.
+        InputError: If the folder is missing.
     """
     if not folder.is_dir():
         raise InputError(folder, "it is no folder; name one that holds images")
@@ -120,7 +121,7 @@ def _of_file(path: Path, source: FolderBackgrounds) -> Background | Reject:
     except RejectedImage as error:
         return error.as_reject("backgrounds", path.name)
     image = middle_square(whole, source.size_px)
-    scene, split = by_pixels(path, whole, source, film_of("backgrounds", source.path, path.name))
+    scene, split = by_pixels(path, whole, source, sequence_of("backgrounds", source.path, path.name))
     return Background(
         scene=scene,
         split=split,

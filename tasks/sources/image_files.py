@@ -1,8 +1,9 @@
-"""Images and masks parsed at the edge: a file becomes an array, or a named reason why not.
+"""Read images and masks from files: each file becomes an array, or a named reason why not.
 
-What a header says (size, depth, channels, orientation) is asked of Pillow without decoding a pixel;
-pixels are decoded by simplejpeg, which tells of damage, and cv2 (PNG). Decided here, and why:
-``docs/decisions/0010-sources.md`` and ``docs/decisions/0093-nothing-lost-silently.md``.
+Pillow reads the header (size, depth, channels, orientation) without decoding a pixel. simplejpeg, which
+reports damage, and cv2 (PNG) decode the pixels. The reasons are in
+``docs/development/decisions/0010-sources.md`` and
+``docs/development/decisions/0093-nothing-lost-silently.md``.
 """
 
 import os
@@ -26,23 +27,23 @@ from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 
 LIMIT_PIXELS = 64_000_000
-"""Larger than any photo a remover is trained on; smaller than what would fill a worker's memory."""
+"""Larger than any photograph that trains a remover. Smaller than what would fill a worker's memory."""
 
 _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _EIGHT_BIT_MODES = {"RGB", "L", "P", "1", "RGBA", "LA", "PA"}
 _GREY_MARGIN = 32
-"""JPEG rings a mask's edges by less than this."""
+"""JPEG artifacts at a mask's edges are smaller than this."""
 _SIXTEEN_BIT = re.compile(r"^(I|F)")
 
 
 class RejectedImage(InputError):
-    """One image is refused; its sample becomes a ``Reject`` and the run goes on.
+    """One image is refused. Its sample becomes a ``Reject``, and the run continues.
 
     Args:
         path: The file.
         reason: The named reason.
-        detail: The numbers or the decoder's words.
+        detail: Numbers, or the decoder's message.
     """
 
     def __init__(self, path: object, reason: RejectReason, detail: str = "") -> None:
@@ -51,7 +52,7 @@ class RejectedImage(InputError):
         self.detail = detail
 
     def as_reject(self, source: str, name: str) -> Reject:
-        """The record the ledger keeps: ``source`` refused ``name``."""
+        """The record for the ledger: ``source`` refused ``name``."""
         return Reject(
             source=source, name=name, reason=self.reason, detail=f"{Path(self.where).name}: {self.fault}"
         )
@@ -59,7 +60,7 @@ class RejectedImage(InputError):
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an image's header says; nothing has been decoded."""
+    """What an image's header says. Nothing has been decoded."""
 
     height: int
     width: int
@@ -68,7 +69,7 @@ class ImageFacts:
     format: str
     """``JPEG``, ``PNG`` …"""
     orientation: int
-    """EXIF orientation, 1..8; 1 = upright."""
+    """EXIF orientation, 1..8. 1 = upright."""
 
 
 def image_facts(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
@@ -78,7 +79,7 @@ def image_facts(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
         RejectedImage: MISSING_FILE, UNREADABLE or TOO_MANY_PIXELS.
     """
     try:
-        # No formats beyond these two: each one more is a parser more for hostile files to try.
+        # Only these two formats: every further parser is a target for hostile files.
         with opened_file(path) as file, Image.open(file, formats=("JPEG", "PNG")) as opened:
             width, height = opened.size
             orientation = _orientation(opened)
@@ -98,10 +99,10 @@ def image_facts(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
 
 @contextmanager
 def opened_file(path: Path) -> Iterator[BufferedReader]:
-    """The file, for reading. A pipe or a device is never waited for, also one that takes its place just now.
+    """Open a file for reading. It never waits for a pipe or a device, even one that just replaced it.
 
     Raises:
-        RejectedImage: MISSING_FILE for no regular file, UNREADABLE for one that may not be read.
+        RejectedImage: MISSING_FILE if it is no regular file, UNREADABLE if it may not be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -117,11 +118,11 @@ def opened_file(path: Path) -> Iterator[BufferedReader]:
 
 
 def read_image(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> RgbImage:
-    """Read a JPEG or PNG as H×W×3 uint8 RGB, in the orientation in which its pixels are stored.
+    """Read a JPEG or PNG as H×W×3 uint8 RGB, in the stored orientation.
 
-    Grey becomes RGB. An alpha channel is refused unless it is opaque everywhere, since what lies under
-    transparent pixels is nobody's image. An image that EXIF turns is refused: viewers would show it
-    turned while a mask drawn without EXIF is not, and no size test sees a half turn.
+    Grey becomes RGB. An alpha channel is refused unless it is opaque everywhere, because the colours under
+    transparent pixels are arbitrary. An image that EXIF rotates is refused: viewers would rotate it, but not
+    a mask drawn without EXIF. A check of the sizes does not find a rotation by 180°.
 
     Raises:
         RejectedImage: MISSING_FILE, UNREADABLE, TOO_MANY_PIXELS, NOT_8_BIT, NOT_RGB,
@@ -149,24 +150,24 @@ def read_image(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> RgbImage:
 def read_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> Mask:
     """Read a mask as H×W bool: True where the file's grey is above half its range.
 
-    Colour files pass when their channels agree (JPEG's rounding aside); 16-bit greys are taken too, since
-    a mask has only two levels to lose.
+    Colour files pass if their channels agree (except for JPEG's rounding). 16-bit grey passes too, because a
+    mask has only two levels.
 
     Raises:
-        RejectedImage: as ``read_image``, and MASK_EMPTY or MASK_FULL.
+        RejectedImage: As ``read_image``, and MASK_EMPTY or MASK_FULL.
     """
     return read_soft_mask(path, max_pixels=max_pixels)[0]
 
 
 def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask, float]:
-    """Read a mask as ``read_mask`` does, and say how soft the file is.
+    """Read a mask like ``read_mask``, and measure how soft the file is.
 
     Returns:
-        The mask, H×W bool, and its grey pixels (neither within 32 levels of black nor of white) for each
-        pixel marked: 0 for a clean mask.
+        The mask, H×W bool, and the number of grey pixels for each marked pixel. Grey is more than 32 levels
+        from black and from white. 0 for a clean mask.
 
     Raises:
-        RejectedImage: as ``read_mask``.
+        RejectedImage: As ``read_mask``.
     """
     facts = image_facts(path, max_pixels=max_pixels)
     if facts.orientation != _UPRIGHT:
@@ -176,8 +177,8 @@ def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask,
     levels = _single_channel(path, _decode(path, facts))
     mask = levels > 127
     if not mask.any():
-        greatest = int(levels.max())
-        detail = f"its greatest level is {greatest}, the object is marked by 255" if greatest else ""
+        maximum = int(levels.max())
+        detail = f"its greatest level is {maximum}, the object is marked by 255" if maximum else ""
         raise RejectedImage(path, RejectReason.MASK_EMPTY, detail)
     if mask.all():
         raise RejectedImage(path, RejectReason.MASK_FULL)
@@ -186,7 +187,7 @@ def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask,
 
 
 def check_same_size(path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
-    """Hold ``path``'s size (rows, columns) against the source's.
+    """Compare ``path``'s size (rows, columns) with the source's.
 
     Raises:
         RejectedImage: SIZE_MISMATCH.
@@ -197,20 +198,20 @@ def check_same_size(path: Path, size: tuple[int, int], expected: tuple[int, int]
 
 
 def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Path:
-    """The file that ``relative`` names, with every link followed; it need not exist.
+    """The file that ``relative`` names, with every link resolved. It need not exist.
 
     Args:
-        folder: What must not be left.
+        folder: The folder that must not be left.
         relative: A path below it.
-        parts: Names of folders directly in ``folder`` that may be links to elsewhere; what lies in one may
-            not leave the place where it really is.
+        parts: Names of folders directly in ``folder`` that may be links to elsewhere. Files in such a folder
+            may not leave its real location.
 
     Raises:
-        RejectedImage: OUTSIDE_FOLDER when it leaves ``folder`` (by .., an absolute path or a link),
-            BAD_RECORD when it can name no file.
+        RejectedImage: OUTSIDE_FOLDER if it leaves ``folder`` (by .., an absolute path or a link), BAD_RECORD
+            if it cannot name a file.
     """
     try:
-        relative.encode()  # A name that is no UTF-8 could be written nowhere.
+        relative.encode()  # A name that is not UTF-8 could not be written anywhere.
         resolved = (folder / relative).resolve()
         first = PurePath(relative).parts[:1]
         roots = [folder.resolve(), *((folder / each).resolve() for each in first if each in parts)]
@@ -232,12 +233,12 @@ def _orientation(opened: Image.Image) -> int:
     try:
         value = opened.getexif().get(_ORIENTATION_TAG, _UPRIGHT)
     except (OSError, ValueError, SyntaxError, struct.error):
-        return _UPRIGHT  # A broken EXIF block turns nothing: viewers ignore it as well.
+        return _UPRIGHT  # A broken EXIF block rotates nothing: viewers ignore it too.
     return value if isinstance(value, int) and 1 <= value <= 8 else _UPRIGHT
 
 
 def _png_bit_depth(path: Path, facts: ImageFacts) -> int:
-    """The depth in a PNG's header: Pillow calls 16-bit RGB plain ``RGB``."""
+    """The depth in a PNG's header. Pillow calls 16-bit RGB plain ``RGB``."""
     if facts.format != "PNG":
         return 8
     with opened_file(path) as file:
@@ -245,7 +246,7 @@ def _png_bit_depth(path: Path, facts: ImageFacts) -> int:
 
 
 def _decode(path: Path, facts: ImageFacts) -> np.ndarray:
-    """Decode a whole file, never half of one: H×W or H×W×C, blue first."""
+    """Decode a complete file, never half of one: H×W or H×W×C, blue first."""
     with opened_file(path) as file:
         raw = file.read()
     _check_whole(path, raw, facts.format)
@@ -256,7 +257,7 @@ def _decode(path: Path, facts: ImageFacts) -> np.ndarray:
 
 
 def _decode_jpeg(path: Path, raw: bytes, facts: ImageFacts) -> np.ndarray:
-    """The same pixels as cv2 gives, which paints what it cannot decode grey and says nothing."""
+    """The same pixels as cv2 gives. cv2 silently paints grey what it cannot decode."""
     if facts.mode not in ("L", "RGB"):
         raise RejectedImage(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
     try:
@@ -283,7 +284,7 @@ def _decode_png(path: Path, raw: bytes) -> np.ndarray:
 
 
 def _check_whole(path: Path, raw: bytes, file_format: str) -> None:
-    """A cut file is told apart from a damaged one."""
+    """Distinguish a truncated file from a damaged one."""
     if file_format == "JPEG" and not _jpeg_is_whole(raw):
         raise RejectedImage(path, RejectReason.TRUNCATED, "JPEG without its end marker")
     if file_format == "PNG":
@@ -293,13 +294,13 @@ def _check_whole(path: Path, raw: bytes, file_format: str) -> None:
 
 
 def _jpeg_is_whole(raw: bytes) -> bool:
-    """True when the end marker follows the last scan; more bytes may follow it."""
+    """True if the end marker follows the last scan. More bytes may follow it."""
     scan = raw.rfind(b"\xff\xda")
     return scan >= 0 and raw.find(b"\xff\xd9", scan) >= 0
 
 
 def _png_fault(raw: bytes) -> str:
-    """What is missing from a PNG: every chunk up to IEND must be there with its checksum; "" if nothing."""
+    """What a PNG lacks: every chunk up to IEND must exist with its checksum. "" if nothing is missing."""
     at = 8
     while at + 12 <= len(raw):
         (length,) = struct.unpack_from(">I", raw, at)
@@ -316,7 +317,7 @@ def _png_fault(raw: bytes) -> str:
 
 
 def _single_channel(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """A mask file's one channel as H×W uint8; an alpha channel beside it is ignored."""
+    """A mask file's one channel as H×W uint8. An alpha channel is ignored."""
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.dtype != np.uint8:

@@ -1,4 +1,4 @@
-"""Connected regions of a mask, with numpy's types where cv2 states none."""
+"""Find connected regions of a mask, and cut squares out of images."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,8 +17,8 @@ def label_regions(
     """Number the regions of an H×W bool or 0/1 mask.
 
     Returns:
-        Labels, H×W, 0 = outside; areas in pixels, N; boxes (left, top, right, bottom), N×4, right and
-        bottom exclusive. Row 0 of both is the outside.
+        Labels, H×W, 0 = outside. Areas in pixels, N. Boxes (left, top, right, bottom), N×4, right and bottom
+        exclusive. Row 0 of areas and boxes is the outside.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
     boxes = np.array(stats[:, :4], np.int32)
@@ -27,7 +27,7 @@ def label_regions(
 
 
 def regions_holding(regions: MatLike | Mask, seeds: MatLike | Mask) -> NDArray[np.uint8]:
-    """The regions of an H×W mask that hold at least one seed, H×W uint8 0 or 1."""
+    """The regions of an H×W mask that contain at least one seed, H×W uint8 0 or 1."""
     labels, areas, _ = label_regions(regions)
     kept = np.zeros(areas.size, np.uint8)
     kept[np.unique(labels[seeds > 0])] = 1
@@ -36,7 +36,7 @@ def regions_holding(regions: MatLike | Mask, seeds: MatLike | Mask) -> NDArray[n
 
 
 def fill_holes(regions: MatLike, largest_px: float) -> MatLike:
-    """H×W uint8 0 or 1 with its holes of at most so many pixels filled."""
+    """H×W uint8 0 or 1, with holes of at most this number of pixels filled."""
     labels, areas, _ = label_regions(1 - regions, connectivity=4)
     fill = (areas <= largest_px).astype(np.uint8)
     fill[0] = 0
@@ -44,7 +44,7 @@ def fill_holes(regions: MatLike, largest_px: float) -> MatLike:
 
 
 def drop_small(regions: MatLike, min_area_px: float) -> Region:
-    """The regions of at least so many pixels, H×W bool."""
+    """The regions of at least this number of pixels, H×W bool."""
     labels, areas, _ = label_regions(regions)
     kept = areas >= min_area_px
     kept[0] = False
@@ -56,10 +56,10 @@ def disc(radius: int) -> NDArray[np.uint8]:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)).astype(np.uint8)
 
 
-# Square cuts: where they lie, and how they become samples of one size.
+# Square cuts: their position, and how they become samples of one size.
 
 _COVERED = 0.25
-"""A reduced pixel is masked when the mask covers this much of it: a missed rim is worse than a wide one."""
+"""A reduced pixel is masked if the mask covers this fraction of it. A missed rim is worse than a wide one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,12 @@ class Square:
     side: int
 
     def of(self, image: np.ndarray) -> np.ndarray:
-        """The part of an H×W or H×W×C array that the square covers."""
+        """The part of an H×W or H×W×C array inside the square."""
         return image[self.top : self.top + self.side, self.left : self.left + self.side]
 
 
 def cut_image(image: RgbImage, square: Square, size_px: int) -> RgbImage:
-    """Cut and resize to ``size_px``×``size_px``×3 uint8: by area when smaller, by cubic when larger."""
+    """Cut and resize to ``size_px``×``size_px``×3 uint8: by area to reduce, by cubic to enlarge."""
     how = cv2.INTER_AREA if square.side >= size_px else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(square.of(image), (size_px, size_px), interpolation=how), np.uint8)
 
@@ -89,7 +89,7 @@ def cut_mask(mask: Mask, square: Square, size_px: int) -> Mask:
 
 
 def square_about(mask: Mask) -> Square:
-    """The largest square of the image that lies about the mask's middle (the whole short side)."""
+    """The largest square of the image around the mask's middle. Its side is the image's short side."""
     height, width = mask.shape
     side = min(height, width)
     left, top, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))

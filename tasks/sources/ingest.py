@@ -1,4 +1,4 @@
-"""Ingest files: triplet folders, meta.json and pools become shards of a set size, refusals beside them."""
+"""Ingest files: triplet folders, meta.json and pools become shards of a given size, with their rejects."""
 
 import os
 import stat
@@ -91,9 +91,9 @@ class Cursor(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     records: int = Field(default=0, ge=0)
-    """Stems, records or rows done with, samples and rejects alike."""
+    """Number of stems, records or rows that are done, samples and rejects together."""
     classes: dict[str, int] = {}
-    """Pool items taken of each class, for the cap."""
+    """Number of pool items taken from each class, for the cap."""
 
 
 class IngestWork(ShardWork):
@@ -106,30 +106,30 @@ class IngestWork(ShardWork):
 
     @property
     def digest(self) -> str:
-        """Names the work; where the folder lies does not matter, what is in it does."""
+        """The name of the work. It follows from the folder's content, not from its location."""
         stated = self.model_dump_json(exclude={"source": {"path"}})
         return derive_key(type(self).__name__, CODE_VERSION, stated, self.source.path.name)
 
 
 class Intake(BaseModel):
-    """What one shard's work gave."""
+    """The result of one shard's work."""
 
     model_config = ConfigDict(frozen=True)
 
     shard: ShardRef | None
-    """None where everything was refused."""
+    """None if everything was refused."""
     rejects: dict[str, int]
-    """Refused on the way, by reason."""
+    """Number of rejects by reason."""
     end: Cursor
     finished: bool
-    """The source holds nothing more."""
+    """Whether the source has no more files."""
 
 
 def ingest_files(workspace: Workspace, work: IngestWork) -> Intake:
-    """Read up to ``shard_samples`` samples and write their shard, with what was refused on the way.
+    """Read up to ``shard_samples`` samples and write their shard and their rejects.
 
     Raises:
-        InputError: When the source as a whole cannot be read.
+        InputError: If the source cannot be read at all.
     """
     ledger, name = workspace.ledger(), "intake"
     known = ledger.phase(work.digest, name)
@@ -147,7 +147,7 @@ def ingest_files(workspace: Workspace, work: IngestWork) -> Intake:
 
 
 class _Reading:
-    """One shard's walk through the source: what it refused and how far it came."""
+    """One pass through the source for one shard: its rejects, and its progress."""
 
     def __init__(self, workspace: Workspace, work: IngestWork) -> None:
         self.stage: Stage = "pool" if isinstance(work.source, PoolSource) else "triplets"
@@ -160,7 +160,7 @@ class _Reading:
         self._finished = False
 
     def samples(self) -> Iterator[EncodedSample]:
-        """The shard's samples; rejects gather beside them."""
+        """The samples of the shard. Rejects are collected beside them."""
         taken: set[str] = set()
         for found in _read(self._work.source, self._work.start, self._scenes):
             self._records += 1
@@ -182,7 +182,7 @@ class _Reading:
         self._scenes.record()
 
     def intake(self, shard: ShardRef | None) -> Intake:
-        """What came of it, once ``samples`` is exhausted."""
+        """The result, once ``samples`` is exhausted."""
         return Intake(
             shard=shard,
             rejects=dict(Counter(each.reason.value for each in self.rejects)),
@@ -224,14 +224,14 @@ def _encode(sample: Triplet | PoolItem, work: IngestWork) -> EncodedSample:
     **RETRY_LOST_NETWORK,
 )
 def ingest_shard(workspace: Workspace, work: IngestWork) -> Intake:
-    """One shard of a source's files."""
+    """Ingest one shard of a source's files."""
     return run_shard(INLINE, workspace, "ingest", work.digest, ingest_files, work)
 
 
-# All that lies in a source, counted without opening it: nothing there is left out without a word.
+# Everything in a source, counted without opening it: nothing is left out silently.
 #
-# One is found for each record (a triplet, a pair, an image, a row), and one for each file that is no part
-# of a record. So what is found is what is kept, refused and ignored together.
+# One is counted for each record (a triplet, a pair, an image, a row), and one for each file that is no part
+# of a record. The number found is therefore the sum of kept, refused and ignored.
 
 FilesConfig = (
     FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | FolderPairs | FolderBackgrounds
@@ -240,21 +240,21 @@ FilesConfig = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies in a source."""
+    """What a source contains."""
 
     records: int
-    """Each of them is kept or refused."""
+    """Number of records. Each is kept or refused."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """Files that are no part of a record, by reason."""
+    """Number of files that are no part of a record, by reason."""
     first: dict[str, str] = field(default_factory=dict)
-    """By reason, the first such file by name."""
+    """The name of the first such file, by reason."""
 
 
 def find_all(config: FilesConfig) -> Found:
-    """Count a source's records and the other files below its folder.
+    """Count a source's records, and the other files below its folder.
 
     Raises:
-        InputError: When the source as a whole cannot be read.
+        InputError: If the source cannot be read at all.
     """
     if isinstance(config, MetaJsonConfig):
         return _of_meta_json(config)
@@ -270,7 +270,7 @@ def find_all(config: FilesConfig) -> Found:
 
 
 _Discriminator = Callable[[str], IgnoredReason | None]
-"""Given a file's path below the source: why it is no part of a record; None for one that is."""
+"""Why a file, given by its path below the source, is no part of a record. None if it is part of one."""
 
 
 def _in_parts(parts: Collection[str]) -> _Discriminator:
@@ -327,7 +327,7 @@ def _of_high_resolution(config: HighResolutionConfig) -> Found:
 
 
 def _found(records: int, root: Path, parts: Collection[str], discriminator: _Discriminator) -> Found:
-    """``parts``: The folders that may be links to elsewhere."""
+    """Count what is found. ``parts`` are the folders that may be links to elsewhere."""
     found = Found(records)
     for name in sorted(_names_below(root, parts)):
         reason = _fault(root / name) or discriminator(name)
@@ -338,7 +338,7 @@ def _found(records: int, root: Path, parts: Collection[str], discriminator: _Dis
 
 
 def _names_below(root: Path, parts: Collection[str]) -> Iterator[str]:
-    """Every file below ``root`` and every link to a folder, which is not followed unless it is a part."""
+    """Every file below ``root`` and every link to a folder. A link is followed only if it is a part."""
     linked = [part for part in parts if (root / part).is_symlink()]
     for top in ("", *linked):
         for folder, folders, files in os.walk(root / top):
@@ -351,7 +351,7 @@ def _names_below(root: Path, parts: Collection[str]) -> Iterator[str]:
 
 
 def _fault(path: Path) -> IgnoredReason | None:
-    """Why this is no file at all; one that bears an image's name is a record's all the same."""
+    """Why a path is no file. A broken one with an image's name still counts as a record."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         return IgnoredReason.LINKED_FOLDER if path.is_dir() else None

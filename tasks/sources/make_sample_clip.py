@@ -1,6 +1,6 @@
 """Make the shipped sample clip: ``python -m tasks.sources.make_sample_clip vtest.avi pedestrians.mp4``.
 
-Every second frame at 480×360, so that the file stays below 3 MB and cv2's wheel reads it anywhere.
+It keeps every second frame at 480×360. The file stays below 3 MB, and every build of cv2 can read it.
 """
 
 import argparse
@@ -17,8 +17,8 @@ FRAME_STEP = 2
 def make_sample_clip(original: Path, target: Path) -> int:
     """Write the reduced clip and return its number of frames.
 
-    Raises:
-        InputError: When ``original`` cannot be read or ``target`` cannot be written.
+    InputError: If ``original`` cannot be read or ``target`` cannot be written.
+        InputError: If ``original`` cannot be read or ``target`` cannot be written.
     """
     reader = cv2.VideoCapture(str(original))
     if not reader.isOpened():
@@ -41,7 +41,7 @@ def make_sample_clip(original: Path, target: Path) -> int:
 
 
 def main() -> None:
-    """The command line of this file."""
+    """Run the command line of this file."""
     parser = argparse.ArgumentParser(description="Reduce a fixed-camera clip to the shipped sample.")
     parser.add_argument("original", type=Path, help="vtest.avi of OpenCV's samples")
     parser.add_argument("target", type=Path, help="the .mp4 to write")

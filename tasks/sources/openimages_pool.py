@@ -1,13 +1,13 @@
-"""Pool source: unlabelled images with instance masks and classes, in OpenImages' layout.
+"""Read a pool: unlabelled images with instance masks and classes, in OpenImages' layout.
 
 ::
 
     folder/images/<ImageID>.jpg
-    folder/masks/<MaskPath>            as the CSV names it, with .png or without
+    folder/masks/<MaskPath>            as in the CSV, with or without .png
     folder/<segmentation_csv>          MaskPath, ImageID, LabelName, …
     folder/<classes_csv>               LabelName, DisplayName (OpenImages writes it with or without a header)
 
-RORem leaves out clothes and body parts and takes at most 500 images a class. WHICH classes is NOT
+RORem leaves out clothes and body parts, and takes at most 500 images of a class. The list of classes is NOT
 PUBLISHED; the list below is ours, and a field of the config.
 """
 
@@ -28,7 +28,7 @@ from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
 from tasks.sources.image_files import RejectedImage, check_same_size, path_inside, read_image, read_mask
 from tasks.sources.image_ops import cut_image
-from tasks.sources.scenes import SceneChoice, by_pixels, film_of
+from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
 from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
 
 BODY_PARTS = (
@@ -88,7 +88,7 @@ POOL_PARTS = ("images", "masks")
 
 
 class PoolConfig(SampleLimits):
-    """How a pool in OpenImages' layout is read."""
+    """How to read a pool in OpenImages' layout."""
 
     path: Path = Field(description="The folder that holds images/, masks/ and the two CSV files.")
     segmentation_csv: str = Field(
@@ -118,18 +118,18 @@ class Instance:
 
     @property
     def image_file(self) -> str:
-        """Below images/."""
+        """The path below images/."""
         return f"{self.image_id}.jpg"
 
     @property
     def mask_file(self) -> str:
-        """Below masks/."""
+        """The path below masks/."""
         return self.mask_name if self.mask_name.endswith(".png") else f"{self.mask_name}.png"
 
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """What the segmentation CSV holds."""
+    """The content of the segmentation CSV."""
 
     rows: list[Instance | Reject]
     empty_lines: int
@@ -141,18 +141,18 @@ def pool_items(
     taken: Mapping[str, int] | None = None,
     scenes: SceneChoice = by_pixels,
 ) -> Iterator[PoolItem | Reject]:
-    """Pool items in an order fixed by their names' hashes, so that a cap takes the same ones every time.
+    """Pool items, ordered by the hashes of their names. A cap then always takes the same items.
 
-    A refused image leaves its place in the class to the next one. One item or reject a row.
+    If an image is refused, the next one of its class takes its place. Each row gives one item or reject.
 
     Args:
         config: What to read.
-        start: Items and rejects to pass over, unopened.
-        taken: How many items of each class are among those passed over.
-        scenes: Chooses each image's scene.
+        start: Number of items and rejects to skip without opening them.
+        taken: Number of skipped items of each class.
+        scenes: Chooses the scene of each image.
 
     Raises:
-        InputError: When a CSV is missing or lacks its columns.
+        InputError: If a CSV is missing or lacks its columns.
     """
     classes = _read_classes(classes_path(config))
     rows = read_instances(config).rows
@@ -160,7 +160,7 @@ def pool_items(
 
 
 def classes_path(config: PoolConfig) -> Path:
-    """The CSV of class names: the one the config names, or OpenImages V7's where only that is there."""
+    """The CSV of class names: the one in the config, or OpenImages V7's if only that exists."""
     named, newer = config.path / config.classes_csv, config.path / _CLASSES_CSV_V7
     return newer if config.classes_csv == _CLASSES_CSV and newer.exists() and not named.exists() else named
 
@@ -207,8 +207,8 @@ def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: Scene
     square = sample_square(image_path, image, mask, config)
     source = cut_image(image, square, config.size_px)
     small_mask = sample_mask(mask_path, mask, square, config)
-    film = film_of("pool", config.path, row.image_file)
-    scene, split = scenes(image_path, image, config, film)
+    sequence = sequence_of("pool", config.path, row.image_file)
+    scene, split = scenes(image_path, image, config, sequence)
     return PoolItem(
         key=derive_key("pool", source, small_mask, class_name),
         scene=scene,
@@ -221,10 +221,10 @@ def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: Scene
 
 
 def _fit_mask(path: Path, mask: Mask, size: tuple[int, int]) -> Mask:
-    """OpenImages drew its masks on images of other sizes: the same shape is enlarged or reduced to fit.
+    """Resize a mask to its image. OpenImages drew some masks at other sizes but of the same shape.
 
     Raises:
-        RejectedImage: SIZE_MISMATCH when width to height differs by more than 1 %.
+        RejectedImage: SIZE_MISMATCH if the ratio of width to height differs by more than 1 %.
     """
     (mask_height, mask_width), (height, width) = mask.shape, size
     if abs(mask_width * height / (mask_height * width) - 1) > _ASPECT_TOLERANCE:
@@ -239,7 +239,7 @@ def _reject(row: Instance, reason: RejectReason, detail: str) -> Reject:
 
 def _lines(path: Path) -> list[str]:
     if path.exists() and not path.is_file():
-        raise InputError(path, "it is no file")  # A pipe would be waited for.
+        raise InputError(path, "it is no file")  # A pipe would make it wait.
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             return file.read().split("\n")
@@ -248,10 +248,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def _fields(line: str) -> list[str]:
-    """One line's fields. Each line is read by itself, so that a stray quote spoils no other.
+    """The fields of one line. Each line is parsed alone: a stray quote then spoils no other line.
 
     Raises:
-        ValueError: What is wrong with the line.
+        ValueError: If the line is invalid, with the reason.
     """
     try:
         line.encode()
@@ -279,17 +279,17 @@ def _read_classes(path: Path) -> dict[str, str]:
 
 
 def read_instances(config: PoolConfig) -> Instances:
-    """The rows of the segmentation CSV, broken ones as rejects, in the file's order.
+    """The rows of the segmentation CSV in the file's order. Broken rows are rejects.
 
     Raises:
-        InputError: When it cannot be read or lacks its columns.
+        InputError: If it cannot be read or lacks its columns.
     """
     path = config.path / config.segmentation_csv
     header, *lines = _lines(path)
     columns = _header(path, header)
     places = [columns.index(column) for column in _COLUMNS]
     rows = [_instance(f"{path.name}:{number}", line, places) for number, line in enumerate(lines, 2) if line]
-    # The last line's end is no empty line.
+    # The end of the last line is no empty line.
     return Instances(rows, max(0, lines.count("") - 1))
 
 

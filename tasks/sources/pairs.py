@@ -1,4 +1,4 @@
-"""Sources of image pairs: a folder of them, a clip's triplets, the studio's shots without their truth."""
+"""Read image pairs: from a folder, from a clip's triplets, or from synthetic samples without their truth."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -22,15 +22,15 @@ from tasks.sources.image_files import (
     path_inside,
     read_image,
 )
-from tasks.sources.scenes import by_pixels, film_of
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.scenes import by_pixels, sequence_of
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 PAIR_PARTS = ("source", "ground_truth")
 
 
 class ImageLimits(BaseModel):
-    """What images read from files may be, and what is guessed of their camera."""
+    """The limits of images read from files, and the assumptions about their camera."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,7 +47,7 @@ class ImageLimits(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @field_validator("path")
     @classmethod
@@ -56,7 +56,7 @@ class ImageLimits(BaseModel):
 
 
 class FolderPairs(ImageLimits):
-    """A folder with source/ and ground_truth/, files of one stem belonging together."""
+    """A folder with source/ and ground_truth/. Files with the same stem belong together."""
 
     kind: Literal["folder"] = "folder"
     longer_side_px: int = Field(
@@ -65,7 +65,7 @@ class FolderPairs(ImageLimits):
 
 
 class ClipPairs(BaseModel):
-    """A fixed-camera video: its frames, and what is behind what moves."""
+    """A fixed-camera video: its frames, and the background behind what moves."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,16 +79,16 @@ class ClipPairs(BaseModel):
 
 
 class SyntheticPairs(BaseModel):
-    """The studio's shots, with what it knows of them or as plain images."""
+    """Synthetic samples, with their exact truth or as plain images."""
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["studio"] = "studio"
-    studio: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is filmed.")
-    shots: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
-    known: bool = Field(
+    kind: Literal["synthetic"] = "synthetic"
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
+    count: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
+    use_rendered_truth: bool = Field(
         default=True,
-        description="Take the studio's own masks, ground and depth; if not, perception must find them.",
+        description="Take the renderer's own masks, ground and depth; if not, perception must find them.",
     )
 
 
@@ -96,24 +96,24 @@ PairSource = Annotated[FolderPairs | ClipPairs | SyntheticPairs, Field(discrimin
 
 
 def count_pairs(source: PairSource) -> int | None:
-    """How many pairs or rejects a source gives; None where only reading it tells.
+    """The number of pairs and rejects that a source gives. None if only reading it tells.
 
     Raises:
-        InputError: When the folder or one of its two parts is missing.
+        InputError: If the folder or one of its two parts is missing.
     """
     if isinstance(source, SyntheticPairs):
-        return source.shots
+        return source.count
     return len(list(files_of_stems(source.path, PAIR_PARTS))) if isinstance(source, FolderPairs) else None
 
 
 def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> Iterator[ImagePair | Reject]:
-    """Pairs ``first`` to ``first + count`` of a source (None: all that follow), rejects among them.
+    """Pairs ``first`` to ``first + count`` of a source (None: all the rest), including rejects.
 
     Raises:
-        InputError: When the source as a whole cannot be read.
+        InputError: If the source cannot be read at all.
     """
     if isinstance(source, SyntheticPairs):
-        return (_of_shot(source.studio, number) for number in numbers_of(source, first, count))
+        return (_pair_of_sample(source.renderer, number) for number in numbers_of(source, first, count))
     stop = None if count is None else first + count
     if isinstance(source, FolderPairs):
         records = islice(files_of_stems(source.path, PAIR_PARTS), first, stop)
@@ -123,12 +123,12 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
 
 
 def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
-    """The numbers of shots ``first`` to ``first + count``, as far as there are so many."""
-    return range(first, source.shots if count is None else min(source.shots, first + count))
+    """The numbers of samples ``first`` to ``first + count``, as far as they exist."""
+    return range(first, source.count if count is None else min(source.count, first + count))
 
 
 def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
-    """H×W×3 uint8 whose longer side has at most so many pixels."""
+    """H×W×3 uint8, reduced until the longer side has at most this number of pixels."""
     share = longer_side_px / max(image.shape[:2])
     if share >= 1:
         return image
@@ -136,16 +136,16 @@ def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _of_shot(config: SyntheticConfig, number: int) -> ImagePair:
-    shot = make_shot(config, number)
+def _pair_of_sample(config: SyntheticConfig, number: int) -> ImagePair:
+    rendered = make_sample(config, number)
     return ImagePair(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=config.split,
-        origin=shot.origin,
-        source=shot.source,
-        ground_truth=shot.ground_truth,
-        focal_px=shot.focal_px,
+        origin=rendered.origin,
+        source=rendered.source,
+        ground_truth=rendered.ground_truth,
+        focal_px=rendered.focal_px,
     )
 
 
@@ -157,7 +157,7 @@ def _of_files(files: StemFiles, source: FolderPairs) -> ImagePair | Reject:
     except RejectedImage as error:
         return error.as_reject("pairs", files.stem)
     scene, split = by_pixels(
-        paths[1], without, source, film_of("pairs", source.path, files.names["ground_truth"])
+        paths[1], without, source, sequence_of("pairs", source.path, files.names["ground_truth"])
     )
     with_object, without = (reduced(each, source.longer_side_px) for each in (with_object, without))
     return ImagePair(

@@ -1,7 +1,7 @@
-"""High-resolution source: clean photographs as DIV2K and Flickr2K have them, made into triplets by pasting.
+"""Make high-resolution triplets: paste objects on clean photographs, such as DIV2K and Flickr2K.
 
-How RORem's last stage makes pairs of them is NOT PUBLISHED (papers.md, fact 4). Here an object from
-elsewhere is pasted, without a shadow; the photograph is the ground truth (fact 22, SmartEraser).
+How RORem's last stage makes pairs of them is NOT PUBLISHED (papers.md, fact 4). Here an object from another
+image is pasted without a shadow. The photograph is the ground truth (papers.md, fact 22, SmartEraser).
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,31 +29,31 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.image_ops import Square, cut_image
-from tasks.sources.scenes import SceneChoice, by_pixels, film_of
+from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
-# Paste an object on an image: cut out under its mask, reduced, put down, its edge softened.
+# Paste an object on an image: cut it out, reduce it, place it, and soften its edge.
 
 _EDGE_SIGMA_PX = 0.7
-"""Of the blur of a pasted object's edge; a razor-sharp one would give it away."""
+"""Blur of a pasted object's edge. A perfectly sharp edge would give it away."""
 _MARGIN_PX = 3
-"""Room around the object for that blur."""
+"""Space around the object for that blur."""
 _MIN_ALPHA = 1 / 255
-"""What is fainter is left away, so that the mask holds every pixel that changes."""
+"""Weaker pixels are dropped. The mask then covers every pixel that changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutObject:
-    """An object cut out of its image, with a margin of nothing around it."""
+    """An object cut out of its image, with an empty margin around it."""
 
     light: NDArray[np.float32]
-    """h×w×3, its grey levels times alpha: so no colour of its old ground comes in when it is resized."""
+    """h×w×3: grey levels times alpha. When it is resized, no colour of the old background gets in."""
     alpha: Alpha
     """h×w float32, [0, 1]."""
 
 
 def cut_object(image: RgbImage, mask: Mask) -> CutObject:
-    """Cut what the mask marks, less a pixel all around, where its old background shines through.
+    """Cut out what the mask marks, without its outermost pixel, where the old background shows.
 
     Args:
         image: H×W×3 uint8.
@@ -71,7 +71,7 @@ def cut_object(image: RgbImage, mask: Mask) -> CutObject:
 
 
 def reduced_object(cut: CutObject, area_px: float) -> CutObject | None:
-    """The object with about ``area_px`` pixels; None where it would have to be enlarged."""
+    """The object with about ``area_px`` pixels. None if it would have to be enlarged."""
     scale = float(np.sqrt(area_px / cut.alpha.sum()))
     if scale > 1:
         return None
@@ -84,16 +84,16 @@ def reduced_object(cut: CutObject, area_px: float) -> CutObject | None:
 
 
 def paste(ground: RgbImage, cut: CutObject, top: int, left: int) -> tuple[RgbImage, Mask]:
-    """Lay the object on the ground.
+    """Paste the object on the ground.
 
     Args:
-        ground: H×W×3 uint8; outside the mask it stays as it is, to the bit.
-        cut: The object, which must lie inside.
-        top: Of its upper left corner.
-        left: Likewise.
+        ground: H×W×3 uint8. It is unchanged outside the mask, to the bit.
+        cut: The object. It must lie inside the ground.
+        top: Row of its upper left corner.
+        left: Column of its upper left corner.
 
     Returns:
-        The image with it, H×W×3 uint8, and the mask of what it covers, H×W bool.
+        The image with the object, H×W×3 uint8, and the mask of what it covers, H×W bool.
     """
     height, width = cut.alpha.shape
     box = np.s_[top : top + height, left : left + width]
@@ -112,7 +112,7 @@ KIND = "high_resolution"
 IMAGES, OBJECTS, OBJECT_PARTS = "images", "objects", ("source", "mask")
 """The folder's parts: clean photographs, and objects as images with masks."""
 _TRIES = 10
-"""Objects tried for an image (fact 22)."""
+"""Number of objects tried for an image (papers.md, fact 22)."""
 
 
 class HighResolutionConfig(BaseModel):
@@ -140,7 +140,7 @@ class HighResolutionConfig(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @model_validator(mode="after")
     def _is_in_order(self) -> "HighResolutionConfig":
@@ -154,15 +154,15 @@ class HighResolutionConfig(BaseModel):
 def high_resolution_triplets(
     config: HighResolutionConfig, start: int = 0, scenes: SceneChoice = by_pixels
 ) -> Iterator[Triplet | Reject]:
-    """One triplet or reject an image, in the order of their names.
+    """One triplet or reject for each image, in the order of their names.
 
     Args:
         config: What to read.
-        start: Images to pass over, unopened.
-        scenes: Chooses each image's scene.
+        start: Number of images to skip without opening them.
+        scenes: Chooses the scene of each image.
 
     Raises:
-        InputError: When the folder or one of its parts is missing.
+        InputError: If the folder or one of its parts is missing.
     """
     images = config.path / IMAGES
     if not images.is_dir():
@@ -184,7 +184,7 @@ def _triplet(
     )
     size_px = _largest_size(path, whole, config)
     identity = image_hash(whole)
-    scene, split = scenes(path, whole, config, film_of(KIND, config.path, path.name))
+    scene, split = scenes(path, whole, config, sequence_of(KIND, config.path, path.name))
     rng = np.random.default_rng(int(derive_key("pasted", identity, config.seed)[:15], 16))
     ground_truth = cut_image(whole, _square(whole, rng), size_px)
     stem, cut = _object_that_fits(path, objects, split, size_px, config, rng)
@@ -212,7 +212,7 @@ def _largest_size(path: Path, image: RgbImage, config: HighResolutionConfig) -> 
 
 
 def _square(image: RgbImage, rng: np.random.Generator) -> Square:
-    """The whole short side, anywhere along the long one."""
+    """A square with the whole short side, at a random position along the long side."""
     height, width = image.shape[:2]
     side = min(height, width)
     left, top = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
@@ -227,10 +227,10 @@ def _object_that_fits(
     config: HighResolutionConfig,
     rng: np.random.Generator,
 ) -> tuple[str, CutObject]:
-    """An object of the image's own split, so that none is seen in training and in testing.
+    """An object of the image's own split. No object is then seen in training and in testing.
 
     Raises:
-        RejectedImage: NO_OBJECT.
+        RejectedImage: NO_OBJECT if none fits.
     """
     own = [each for each in objects if _split_of(each, config) == split]
     for place in rng.permutation(len(own))[:_TRIES]:
@@ -243,13 +243,13 @@ def _object_that_fits(
 
 
 def _split_of(files: StemFiles, config: HighResolutionConfig) -> Split:
-    """By the object's name: its image need not be opened."""
+    """The split, from the object's name. Its image need not be opened."""
     scene = derive_key("pasted object", files.stem)
-    return split_of_scene(scene, validation=config.validation_fraction, test=config.test_share)
+    return split_of_scene(scene, validation=config.validation_fraction, test=config.test_fraction)
 
 
 def _read_object(files: StemFiles, area_px: float, config: HighResolutionConfig) -> CutObject | None:
-    """The object with so many pixels; None if its files are refused, it is cut by the border, or smaller."""
+    """The object with this number of pixels. None if it is refused, cut by the border, or too small."""
     root = config.path / OBJECTS
     try:
         paths = [path_inside(root, files.names[part], OBJECT_PARTS) for part in OBJECT_PARTS]

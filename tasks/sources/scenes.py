@@ -1,7 +1,8 @@
-"""Scenes at ingest: near-equal images share one, and so a split; what is known lies in the ledger.
+"""Assign scenes at ingest: near-equal images share a scene, and therefore a split. The ledger keeps them.
 
-Near is a perceptual hash of 64 bits within `RADIUS`, or so of the mirrored image, and thumbnails that
-agree. Why these numbers: ``docs/decisions/0094-scenes.md``.
+Two images are near if two things hold. Their 64-bit perceptual hashes differ by at most `RADIUS` bits, also
+when one is mirrored. Their thumbnails agree. The reasons for these numbers are in
+``docs/development/decisions/0094-scenes.md``.
 """
 
 import fcntl
@@ -24,14 +25,14 @@ from tasks.sources.image_files import RejectedImage
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
 
-# Which scene an image read from a file belongs to: by what its source says, else by the image.
+# The scene of an image read from a file: the source names it, or else the image decides.
 
 _FRAME = re.compile(r"(?P<film>(?:.*[^a-z])?frames?)[ _.-]*\d+", re.IGNORECASE)
-"""``frame_0012``, ``street-frame12``; but ``IMG_0012`` is a camera's next photograph."""
+"""``frame_0012``, ``street-frame12``. But ``IMG_0012`` is just a camera's next photograph."""
 
 
 class SplitShares(Protocol):
-    """The shares of scenes that are held out."""
+    """The fractions of scenes that are held out."""
 
     @property
     def validation_fraction(self) -> float:
@@ -39,7 +40,7 @@ class SplitShares(Protocol):
         ...
 
     @property
-    def test_share(self) -> float:
+    def test_fraction(self) -> float:
         """0..0.5."""
         ...
 
@@ -50,42 +51,42 @@ class SceneChoice(Protocol):
     def __call__(
         self, path: Path, image: RgbImage, shares: SplitShares, lineage: str | None
     ) -> tuple[str, Split]:
-        """Scene and split.
+        """Choose scene and split.
 
         Args:
-            path: For what is said to people.
-            image: H×W×3 uint8: the whole ground truth, or the pool's whole image.
-            shares: For a scene that is new.
-            lineage: The key of the scene or the film that the source says it is of; None: unsaid.
+            path: For messages to people.
+            image: H×W×3 uint8: the complete ground truth, or the pool's complete image.
+            shares: The fractions, for a new scene.
+            lineage: The key of the scene or video that the source names. None if it names none.
 
         Raises:
-            RejectedImage: TWO_SPLITS, when it would join scenes of two splits.
+            RejectedImage: TWO_SPLITS if it would join scenes of two splits.
         """
         ...
 
 
 def by_pixels(path: Path, image: RgbImage, shares: SplitShares, lineage: str | None) -> tuple[str, Split]:
-    """Without a ledger: the scene that the source names, else one for each image."""
+    """Without a ledger: the scene that the source names, or else one scene for each image."""
     scene = new_scene(image_hash(image), lineage)
     return scene, split_of_new(scene, shares)
 
 
 def new_scene(image: str, lineage: str | None) -> str:
-    """The name of a scene that nothing is known of."""
+    """The name of an unknown scene."""
     return lineage or derive_key("scene", image)
 
 
 def split_of_new(scene: str, shares: SplitShares) -> Split:
-    """The split of a scene that nothing is known of."""
-    return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_share)
+    """The split of an unknown scene."""
+    return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_fraction)
 
 
-def film_of(kind: str, root: Path, name: str) -> str | None:
-    """The key of the film whose frame a file is by its name; None where the name says nothing of the kind.
+def sequence_of(kind: str, root: Path, name: str) -> str | None:
+    """The key of the video whose frame a file is, by its name. None if the name is not that of a frame.
 
     Args:
         kind: The source's name.
-        root: The source's folder; its own name counts.
+        root: The source's folder. Its own name counts.
         name: The file's path inside the folder.
     """
     path = Path(name)
@@ -96,18 +97,18 @@ def film_of(kind: str, root: Path, name: str) -> str | None:
 
 
 RADIUS = 16
-"""Bits that the hashes of near images may differ by."""
+"""Number of bits by which the hashes of near images may differ."""
 _SIDE_PX = 8
 _HASHED_PX = 32
 _LOOKED_AT = 256
-"""Images within the radius whose thumbnails are compared, the nearest first."""
+"""Number of images within the radius whose thumbnails are compared, nearest first."""
 _AGREEING = 0.7
-"""Share of a thumbnail that must agree: people walk through the rest."""
+"""The fraction of a thumbnail that must agree. People may walk through the rest."""
 _LEVELS, _CONTRAST_FRACTION = 12.0, 0.2
-"""Levels of 255 within which a place agrees: at most so many, and less where there is little contrast, since
-one plain wall is like another."""
+"""Levels of 255 within which a cell agrees. The limit is lower where there is little contrast, because one
+plain wall looks like another."""
 _BRIGHTER = 24.0
-"""Levels that one image may be brighter by, a channel."""
+"""Levels by which one image may be brighter in each channel."""
 
 
 class Look(NamedTuple):
@@ -121,8 +122,8 @@ class Look(NamedTuple):
 def look_of(image: RgbImage) -> Look:
     """The perceptual hash and the thumbnail of H×W×3 uint8.
 
-    The hash: luminance reduced to 32×32 by area, its DCT's 8×8 lowest coefficients row by row, a bit for
-    each that is above the median of all but the first, the highest bit first.
+    The hash: luminance is reduced to 32×32 by area. Its DCT's 8×8 lowest coefficients, row by row, give one
+    bit each: 1 if it is above the median of all but the first. The highest bit comes first.
     """
     grey = cv2.resize(
         cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (_HASHED_PX,) * 2, interpolation=cv2.INTER_AREA
@@ -143,7 +144,7 @@ def thumbnails_agree(one: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArr
 
 
 class Scenes:
-    """A `SceneChoice` that knows all images of the ledger and those it was asked about itself."""
+    """A `SceneChoice` that knows all images of the ledger and those of its own earlier calls."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -170,7 +171,7 @@ class Scenes:
         return known.scene, known.split
 
     def record(self) -> None:
-        """Enter what was new into the ledger; to be done before the samples' shard is."""
+        """Write the new scenes to the ledger. To be called before the samples' shard is recorded."""
         self._ledger.record_scene_images(self._new)
 
     def _placed(
@@ -194,7 +195,7 @@ class Scenes:
         return [] if known is None else [known]
 
     def _near(self, look: Look) -> list[SceneImage]:
-        """The images that are near, those of the ledger first, the nearest first."""
+        """The near images, those of the ledger first, nearest first."""
         numbers = [self._known.sequences[place] for place in self._known.hashes.near(look.hash)]
         rows = self._ledger.scene_images(numbers) if numbers else {}
         found = [rows[number] for number in numbers]
@@ -208,7 +209,7 @@ class Scenes:
 
 
 class _Hashes:
-    """Hashes that grow in number; the near ones are found by comparing with all, 1 ns each."""
+    """Hashes that grow in number. Near ones are found by comparing with all, which takes 1 ns each."""
 
     def __init__(self) -> None:
         self._room = np.empty(1024, np.uint64)
@@ -222,14 +223,14 @@ class _Hashes:
         self.count += len(more)
 
     def near(self, hash: np.uint64) -> list[int]:
-        """Places of those within the radius, the nearest first, `_LOOKED_AT` at most."""
+        """Positions of those within the radius, nearest first, at most `_LOOKED_AT`."""
         apart = np.bitwise_count(self._room[: self.count] ^ hash)
         places = np.flatnonzero(apart <= RADIUS)
         return places[np.argsort(apart[places], kind="stable")][:_LOOKED_AT].tolist()
 
 
 class _Known:
-    """The hashes of a ledger's images, read on from where the last reading ended."""
+    """The hashes of a ledger's images. Reading continues where the last one ended."""
 
     def __init__(self) -> None:
         self.forget()
@@ -241,7 +242,7 @@ class _Known:
     def read(self, ledger: Ledger) -> None:
         last = self.sequences[-1] if self.sequences else 0
         if last and ledger.scene_images([last]).get(last) != self._last:
-            # Another ledger lies there now.
+            # The ledger at this path is another one now.
             self.forget()
             last = 0
         for part in ledger.scene_hashes(after=last):
@@ -258,9 +259,9 @@ def _known_at(url: str) -> _Known:
 
 @contextmanager
 def scenes_alone(workspace: Workspace) -> Iterator[None]:
-    """Held while a shard's images get their scenes: two at a time would not see each other's.
+    """Held while a shard's images get their scenes: two processes at once would not see each other's.
 
-    The kernel lets go when the holder dies.
+    The kernel releases it when the holder dies.
     """
     with (workspace.root / ".scenes.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The files a source would read, as one digest: changed files are new work, the same files are the same."""
+"""Compute one digest of a source's files: changed files are new work, the same files the same work."""
 
 import hashlib
 import os
@@ -28,10 +28,10 @@ FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionCo
 
 
 def files_digest(config: FileSourceConfig) -> str:
-    """A key of the names, sizes and sha256 of the files that ``config`` names, wherever their folder lies.
+    """A key of the names, sizes and SHA-256 of the files that ``config`` names, wherever their folder lies.
 
     Raises:
-        InputError: When the folder or file is not there.
+        InputError: If the folder or file does not exist.
     """
     if not config.path.exists():
         raise InputError(config.path, "it does not exist")
@@ -41,10 +41,10 @@ def files_digest(config: FileSourceConfig) -> str:
 
 
 def images_digest(source: PairSource | BackgroundSource) -> str:
-    """A key of the files that a source of pairs or backgrounds would read; empty where it reads none.
+    """A key of the files that a source of pairs or backgrounds reads. Empty if it reads none.
 
     Raises:
-        InputError: When the folder or file is not there.
+        InputError: If the folder or file does not exist.
     """
     if isinstance(source, ClipPairs | ClipBackground):
         path = source.clip.path
@@ -74,7 +74,7 @@ def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:
 
 
 def _named_in(meta_json: Path, root: Path) -> set[Path]:
-    """What the records name inside the folder; the source itself refuses what is wrong with them."""
+    """The paths inside the folder that the records name. The source itself refuses invalid ones."""
     try:
         records = load_records(meta_json)
     except InputError:
@@ -90,7 +90,7 @@ def _is_inside(root: Path, name: str) -> bool:
 
 
 def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
-    """Name, size in bytes and sha256; nothing where there is no such file, or a link leads away."""
+    """Name, size in bytes and SHA-256. Empty if there is no such file, or if a link leads outside."""
     name = str(path.relative_to(root))
     if os.path.islink(path) and not _is_inside(root, name):
         return ()

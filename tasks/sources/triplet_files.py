@@ -1,4 +1,4 @@
-"""Three files become one triplet: what plain folders and ``meta.json`` share."""
+"""Read triplets from files: plain folders and ``meta.json`` become triplets or rejects."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -22,11 +22,11 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.image_ops import Square, cut_image, cut_mask, square_about
-from tasks.sources.scenes import SceneChoice, by_pixels, film_of
+from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
 
 
 class SampleLimits(BaseModel):
-    """What a sample read from files may be; sources add their own fields."""
+    """The limits of a sample read from files. Sources add their own fields."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,7 +39,7 @@ class SampleLimits(BaseModel):
     validation_fraction: float = Field(
         default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
     )
-    test_share: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
 
     @model_validator(mode="after")
     def _areas_are_in_order(self) -> "SampleLimits":
@@ -50,16 +50,16 @@ class SampleLimits(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TripletFiles:
-    """Where one triplet lies, as a folder or a record names it; nothing has been opened."""
+    """The location of one triplet, as a folder or a record names it. Nothing has been opened."""
 
     name: str
     """For people: the stem, or the record's number."""
     source: str
-    """Relative to the root, as are the next two."""
+    """Relative to the root, like the next two."""
     mask: str
     ground_truth: str
     scene: str | None
-    """The scene as the record names it; None: triplets of one film or of near ground truths are one."""
+    """The scene in the record. None: triplets of one video or with near ground truths share a scene."""
 
 
 def read_triplets(
@@ -71,15 +71,15 @@ def read_triplets(
     parts: Collection[str],
     scenes: SceneChoice,
 ) -> Iterator[Triplet | Reject]:
-    """Read what ``records`` name; a record that fails becomes a reject and the next one is read.
+    """Read what ``records`` name. A record that fails becomes a reject, and the next one is read.
 
     Args:
-        records: In the order wanted.
-        root: The folder none of them may leave.
+        records: The records, in the wanted order.
+        root: The folder that none of them may leave.
         kind: The source's name, for origins and rejects.
         limits: Size and areas.
         parts: The folders directly in ``root`` that may be links to elsewhere.
-        scenes: Chooses each ground truth's scene.
+        scenes: Chooses the scene of each ground truth.
     """
     for record in records:
         if isinstance(record, Reject):
@@ -112,7 +112,7 @@ def _read_triplet(
     small_truth = cut_image(ground_truth, square, limits.size_px)
     small_mask = sample_mask(mask_path, mask, square, limits)
     if record.scene is None:
-        lineage = film_of(kind, root, record.ground_truth)
+        lineage = sequence_of(kind, root, record.ground_truth)
     else:
         lineage = derive_key("scene", kind, root.name, record.scene)
     scene, split = scenes(truth_path, ground_truth, limits, lineage)
@@ -128,10 +128,10 @@ def _read_triplet(
 
 
 def sample_square(path: Path, image: RgbImage, mask: Mask, limits: SampleLimits) -> Square:
-    """The square about the mask that becomes the sample.
+    """The square around the mask that becomes the sample.
 
     Raises:
-        RejectedImage: TOO_SMALL, since an enlarged image teaches blur.
+        RejectedImage: TOO_SMALL, because an enlarged image teaches blur.
     """
     height, width = image.shape[:2]
     if min(height, width) < limits.size_px:
@@ -144,7 +144,7 @@ def sample_mask(path: Path, mask: Mask, square: Square, limits: SampleLimits) ->
     """The sample's mask, size_px×size_px bool.
 
     Raises:
-        RejectedImage: MASK_EMPTY, MASK_FULL or MASK_AREA, once cut and reduced.
+        RejectedImage: MASK_EMPTY, MASK_FULL or MASK_AREA, after the cut and the reduction.
     """
     small = cut_mask(mask, square, limits.size_px)
     if not small.any():
@@ -164,15 +164,15 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 @dataclass(frozen=True, slots=True)
 class StemFiles:
-    """The files of one stem; nothing has been opened."""
+    """The files of one stem. Nothing has been opened."""
 
     stem: str
     names: dict[str, str]
-    """By part, relative to the folder."""
+    """File name by part, relative to the folder."""
 
 
 class FolderConfig(SampleLimits):
-    """How a folder of triplets is read."""
+    """How to read a folder of triplets."""
 
     path: Path = Field(description="The folder that holds source/, mask/ and ground_truth/.")
 
@@ -180,15 +180,15 @@ class FolderConfig(SampleLimits):
 def folder_triplets(
     config: FolderConfig, start: int = 0, scenes: SceneChoice = by_pixels
 ) -> Iterator[Triplet | Reject]:
-    """Triplets by stem, in the order of stems; one triplet or reject a stem.
+    """Triplets in the order of stems, one triplet or reject for each stem.
 
     Args:
         config: What to read.
-        start: Stems to pass over, unopened.
-        scenes: Chooses each ground truth's scene.
+        start: Number of stems to skip without opening them.
+        scenes: Chooses the scene of each ground truth.
 
     Raises:
-        InputError: When the folder or one of its three parts is missing.
+        InputError: If the folder or one of its three parts is missing.
     """
     records = islice(files_of_stems(config.path, TRIPLET_PARTS), start, None)
     files = (each if isinstance(each, Reject) else _as_triplet(each) for each in records)
@@ -202,10 +202,10 @@ def _as_triplet(files: StemFiles) -> TripletFiles:
 
 
 def files_of_stems(root: Path, parts: Sequence[str]) -> Iterable[StemFiles | Reject]:
-    """One record a stem found in any part; rejects for stems that are incomplete or ambiguous.
+    """One record for each stem found in any part. Incomplete and ambiguous stems are rejects.
 
     Raises:
-        InputError: When one of the parts is missing.
+        InputError: If one of the parts is missing.
     """
     for part in parts:
         if not (root / part).is_dir():
@@ -240,17 +240,17 @@ def _files_by_stem(folder: Path) -> dict[str, list[str]]:
     return stems
 
 
-# meta.json source: RORem's published layout, its ``GT`` named ground_truth from here on.
+# meta.json source: RORem's published layout. Its ``GT`` is called ground_truth from here on.
 #
-# The file is a list of records with ``source``, ``mask`` and ``GT``, paths relative to its own folder
-# (what RORem's loader reads). A record may name its ``scene``; other keys are left alone.
+# The file is a list of records with ``source``, ``mask`` and ``GT``, as paths relative to the file's folder
+# (what RORem's loader reads). A record may name its ``scene``. Other keys are ignored.
 
 META_PARTS = ("source", "mask", "GT")
 """The folders of RORem's layout."""
 
 
 class MetaJsonConfig(SampleLimits):
-    """How a dataset in RORem's layout is read."""
+    """How to read a dataset in RORem's layout."""
 
     path: Path = Field(description="The meta.json; the images lie in its folder or below.")
 
@@ -269,15 +269,15 @@ class MetaRecord(BaseModel):
 def meta_json_triplets(
     config: MetaJsonConfig, start: int = 0, scenes: SceneChoice = by_pixels
 ) -> Iterator[Triplet | Reject]:
-    """Triplets in the order of the file; one triplet or reject a record.
+    """Triplets in the order of the file, one triplet or reject for each record.
 
     Args:
         config: What to read.
-        start: Records to pass over, unopened.
-        scenes: Chooses each ground truth's scene.
+        start: Number of records to skip without opening them.
+        scenes: Chooses the scene of each ground truth.
 
     Raises:
-        InputError: When the file is missing, is not JSON, or is not a list.
+        InputError: If the file is missing, is not JSON, or is not a list.
     """
     records = islice(_meta_records(config.path.name, load_records(config.path)), start, None)
     root = config.path.parent
@@ -285,7 +285,7 @@ def meta_json_triplets(
 
 
 def load_records(path: Path) -> list[object]:
-    """What the file lists; nothing of it has been looked at.
+    """The records of the file, unchecked.
 
     Raises:
         InputError: As ``meta_json_triplets``.
@@ -304,7 +304,7 @@ def load_records(path: Path) -> list[object]:
 
 
 def names_in(records: Iterable[object]) -> Iterable[str]:
-    """The words that a meta.json's records have where a path belongs."""
+    """The strings in a meta.json's records that stand for paths."""
     for record in records:
         if isinstance(record, dict):
             words = (record.get(part) for part in META_PARTS)
@@ -312,7 +312,7 @@ def names_in(records: Iterable[object]) -> Iterable[str]:
 
 
 def _number(digits: str) -> int | float:
-    """Python reads no integer of more than 4300 digits; such a number is no word that a record wants."""
+    """A JSON number. Python reads no integer of more than 4300 digits; no record needs such a number."""
     try:
         return int(digits)
     except ValueError:

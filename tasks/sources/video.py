@@ -1,4 +1,4 @@
-"""Capture pairs from a fixed-camera clip: one shard of triplets, with what was refused on the way."""
+"""Make triplets from a fixed-camera clip: one shard, with its rejects."""
 
 import hashlib
 from pathlib import Path
@@ -18,11 +18,11 @@ from tasks.storage.workspace import Workspace
 
 
 class CaptureWork(ShardWork):
-    """One clip's shard."""
+    """The input of one clip's shard."""
 
     clip: ClipConfig
     clip_sha256: str
-    """Of the video's bytes: another film under the same name is other work."""
+    """SHA-256 of the video's bytes. Another video under the same name is different work."""
 
 
 def capture_work(clip: ClipConfig, index: int) -> CaptureWork:
@@ -39,7 +39,7 @@ def capture_work(clip: ClipConfig, index: int) -> CaptureWork:
 
 
 def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
-    """Find the plate, cut the triplets and write their shard; nothing is done where it is finished."""
+    """Find the empty scene, cut the triplets and write their shard. A finished shard is not made again."""
     present = finished_shard(workspace, work.digest)
     if present is not None:
         return present
@@ -73,5 +73,5 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
     **RETRY_LOST_NETWORK,
 )
 def capture_shard(workspace: Workspace, work: CaptureWork) -> ShardRef:
-    """One clip's triplets."""
+    """Make one shard of a clip's triplets."""
     return run_shard(INLINE, workspace, "capture", work.digest, capture, work)

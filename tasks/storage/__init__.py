@@ -1,1 +1,1 @@
-"""Where everything is kept: workspace, shards, ledger, dataset versions, object stores."""
+"""Keep everything: workspace, shards, ledger, dataset versions, object stores."""

@@ -1,7 +1,7 @@
-"""Writing aside: a file appears under its name whole and durable, or not at all.
+"""Write files atomically: a file appears under its name complete and durable, or not at all.
 
-An aside file is named after the process that writes it, so that a sweep removes what the dead left
-and never what the living are writing.
+The name of a temporary file contains its process. A sweep then removes the files of dead processes, and never
+those of living ones.
 """
 
 import os
@@ -18,20 +18,20 @@ SUFFIX = ".aside"
 
 
 def aside_path(path: Path) -> Path:
-    """A name beside ``path`` for this process to write under; no two calls give the same."""
+    """A temporary name beside ``path`` for this process. No two calls return the same name."""
     pid = os.getpid()
     return path.with_name(f"{path.name}.{_host()}.{pid}.{_started(pid)}.{secrets.token_hex(4)}{SUFFIX}")
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Writes a file aside, then puts it under its name, replacing what was there."""
+    """Write a temporary file, then rename it to its name. An old file is replaced."""
     with written_aside(path, data) as aside:
         publish(aside, path)
 
 
 @contextmanager
 def written_aside(path: Path, data: bytes) -> Iterator[Path]:
-    """The data in a durable aside file, which is gone afterwards unless it was published."""
+    """The data in a durable temporary file. It is removed afterwards unless it was published."""
     aside = aside_path(path)
     try:
         with aside.open("xb") as file:
@@ -43,16 +43,16 @@ def written_aside(path: Path, data: bytes) -> Iterator[Path]:
 
 
 def publish(aside: Path, path: Path) -> None:
-    """Renames a durable aside file to its name and makes the name durable too."""
+    """Rename a durable temporary file to its name, and make the name durable too."""
     aside.rename(path)
     sync_folder(path.parent)
 
 
 def publish_if_absent(aside: Path, path: Path) -> bool:
-    """Gives an aside file its name only where nobody has it yet.
+    """Give a temporary file its name only if the name is free.
 
     Returns:
-        False when the name was taken.
+        False if the name was taken.
     """
     try:
         os.link(aside, path)
@@ -63,12 +63,12 @@ def publish_if_absent(aside: Path, path: Path) -> bool:
 
 
 def sync_file(descriptor: int) -> None:
-    """Waits until a file's bytes are on the disk."""
+    """Wait until a file's bytes are on the disk."""
     os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until a folder's names are on the disk."""
+    """Wait until a folder's names are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,13 +77,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep_asides(folder: Path) -> list[str]:
-    """Removes what dead processes of this host left aside.
+    """Remove the temporary files of this host's dead processes.
 
-    A shard without a ledger row is left alone: its writer may stand between rename and commit, and
-    where it does not, the same work writes the same bytes there again. `verify` reports it.
+    A shard without a ledger row stays: its writer may be between rename and commit. If it is not, the same
+    work writes the same bytes there again. `verify` reports such a shard.
 
     Returns:
-        The names removed.
+        The removed names.
     """
     abandoned = [path for path in sorted(folder.glob(f"*{SUFFIX}")) if is_abandoned(path)]
     for path in abandoned:
@@ -95,9 +95,9 @@ def sweep_asides(folder: Path) -> list[str]:
 
 
 def is_abandoned(aside: Path) -> bool:
-    """True when the writer of an aside file is known to be dead.
+    """True if the writer of a temporary file is known to be dead.
 
-    Of another host's writers nothing is known, so theirs are never abandoned.
+    Nothing is known of other hosts' writers, so their files never count as abandoned.
     """
     parts = aside.name.removesuffix(SUFFIX).rsplit(".", 4)
     if len(parts) != 5 or parts[1] != _host() or not parts[2].isdigit():
@@ -107,7 +107,7 @@ def is_abandoned(aside: Path) -> bool:
 
 
 def _host() -> str:
-    """This host's name without dots, which part an aside file's name."""
+    """This host's name without dots. Dots separate the parts of a temporary file's name."""
     return socket.gethostname().replace(".", "_")
 
 
@@ -122,7 +122,7 @@ def _lives(pid: int) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in clock ticks, so that a reused number is told apart; 0 without /proc."""
+    """The start time of a process in clock ticks. It distinguishes a reused number. 0 without /proc."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -130,27 +130,27 @@ def _started(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-# How much room a disk has, and the sentence for one that has none.
+# Free space on a disk, and the error for a full one.
 
 _FULL_BYTES = 1 << 20
-"""With less than this SQLite can keep no transaction, whatever it calls the fault."""
+"""With less than this, SQLite cannot keep a transaction, whatever it calls the error."""
 
 
 def is_full(place: Path) -> bool:
-    """Whether the disk of a file or folder, which need not be there yet, has next to nothing left."""
+    """Whether the disk of a file or folder is almost full. The file or folder need not exist."""
     return free_bytes(place) < _FULL_BYTES
 
 
 def free_bytes(place: Path) -> int:
-    """What may still be written there."""
+    """The number of bytes that can still be written there."""
     while not place.exists() and place != place.parent:
         place = place.parent
     return shutil.disk_usage(place).free
 
 
 def disk_full(place: Path, min_bytes: int = _FULL_BYTES) -> DiskFullError:
-    """The error that says how much is free, and how much is wanted at least."""
-    free, least = (number / 1e6 for number in (free_bytes(place), min_bytes))
+    """The error that says how much is free, and how much is needed at least."""
+    free, minimum = (number / 1e6 for number in (free_bytes(place), min_bytes))
     return DiskFullError(
-        place, f"the disk is full, {free:.1f} MB are free and {least:.0f} MB are needed at least"
+        place, f"the disk is full, {free:.1f} MB are free and {minimum:.0f} MB are needed at least"
     )

@@ -1,7 +1,7 @@
-"""The password of a workspace's own Prefect server: a random file that only its owner can read.
+"""Make and check the password of a workspace's Prefect server: a random file that only its owner reads.
 
-A server at a known address may be anybody's: another user can listen there first. So our server proves that
-it has the password before anybody sends it the password.
+A server at a known address may belong to another user who listened there first. Our server therefore proves
+that it has the password before anybody sends it the password.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from data_specs.errors import InputError
 from tasks.storage.atomic_files import aside_path, publish_if_absent, sweep_asides, sync_file
 
 PROOF_PATH = "/cleanplate-proof"
-"""Asked with ``?nonce=…``, a server of ours answers ``proof(password, port, nonce)``."""
+"""A server of ours answers a request with ``?nonce=…`` with ``proof(password, port, nonce)``."""
 _PATIENCE_SECONDS = 5
 
 
 def password_file(home: Path) -> Path:
-    """Where the password of the server with this Prefect home lies."""
+    """The path of the password of the server with this Prefect home."""
     return home / "password"
 
 
 def make_password(home: Path) -> str:
-    """The password of this home, ``cleanplate:…``; drawn at random where there is none yet.
+    """The password of this home, ``cleanplate:…``. A random one is made if there is none yet.
 
-    Two that draw at the same time get the same one, and a killed one leaves none or a whole one.
+    Two processes at the same time get the same password. A killed one leaves no password or a complete one.
 
     Raises:
         InputError: If others can read the file.
@@ -55,10 +55,10 @@ def make_password(home: Path) -> str:
 
 
 def read_password(home: Path) -> str | None:
-    """The password of this home; None where none was drawn.
+    """The password of this home. None if there is none yet.
 
     Raises:
-        InputError: If others can read the file, or nothing is in it.
+        InputError: If others can read the file, or if it is empty.
     """
     file = password_file(home)
     try:
@@ -74,19 +74,19 @@ def read_password(home: Path) -> str | None:
 
 
 def stated_password() -> str | None:
-    """The password that Prefect's own settings state; it goes before a workspace's."""
+    """The password in Prefect's own settings. It takes precedence over a workspace's."""
     settings = get_current_settings()
     stated = settings.api.auth_string or settings.server.api.auth_string
     return stated.get_secret_value() if stated else None
 
 
 def proof(password: str, port: int, nonce: str) -> str:
-    """What only who has the password can answer; the port keeps one server from answering for another."""
+    """An answer that needs the password. With the port, one server cannot answer for another."""
     return hmac.new(password.encode(), f"{port}:{nonce}".encode(), hashlib.sha256).hexdigest()
 
 
 def proves(api: str, password: str) -> bool:
-    """Whether the server at this API (which ends in /api) has the password; it is not sent."""
+    """Whether the server at this API (which ends in /api) has the password. The password is not sent."""
     place = urlsplit(api)
     nonce = secrets.token_hex(16)
     asked = f"{place.scheme}://{place.netloc}{PROOF_PATH}?nonce={nonce}"
@@ -99,9 +99,9 @@ def proves(api: str, password: str) -> bool:
 
 
 def password_for(api: str, home: Path) -> str | None:
-    """What to show the server at this API: what Prefect's settings say, else the password of ``home``.
+    """The password for the server at this API: that of Prefect's settings, or else that of ``home``.
 
-    None where neither is for that server.
+    None if neither belongs to that server.
 
     Raises:
         InputError: If others can read the password of ``home``.

@@ -1,4 +1,4 @@
-"""A workspace: the ledger, the shards, the versions, the models and the reports of one project."""
+"""Open a workspace: the ledger, the shards, the versions, the models and the reports of one project."""
 
 import os
 import sys
@@ -18,13 +18,13 @@ from tasks.storage.object_store import Store, store_of, stored_at, working_folde
 LEDGER_VARIABLE = "CLEANPLATE_LEDGER"
 LEDGER_FILE = "ledger_url"
 MARK, _MARK_DATA = "workspace.json", b'{"cleanplate": 1}\n'
-"""Says that a store's prefix is a workspace."""
+"""Marks a store's prefix as a workspace."""
 _ADDRESSES = "sqlite:////a/file or postgresql+psycopg://person:password@host/database"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where everything of one project lies. Pickles and forks freely: it holds a path only."""
+    """The location of everything in one project. It holds only a path and can be pickled and forked."""
 
     root: Path
     """The folder to work in: the workspace itself, or the cache of its store."""
@@ -46,35 +46,35 @@ class Workspace:
 
     @property
     def reports_dir(self) -> Path:
-        """What people look at."""
+        """Reports for people."""
         return self.root / "reports"
 
     @property
     def store(self) -> Store:
-        """Where shards, versions and models are kept for good."""
+        """The store that keeps shards, versions and models permanently."""
         return store_of(self.root)
 
     @property
     def address(self) -> str:
-        """What people call it: its folder, or its store's address."""
+        """The address for people: its folder, or its store's address."""
         return stored_at(self.root) or str(self.root)
 
     def fetched(self, folder: str) -> Path:
-        """A model's folder, by its path in the workspace; brought here where the store has it elsewhere.
+        """The folder of a model, by its path in the workspace. It is copied here if needed.
 
         Raises:
-            StoreError: When the store does not answer, or has lost a part.
+            StoreError: If the store does not answer, or has lost a part.
         """
         self.store.fetch_tree(folder)
         return self.root / folder
 
     @property
     def ledger_url(self) -> str:
-        """SQLAlchemy's address of the ledger: the one named, or a SQLite file in the workspace.
+        """SQLAlchemy's address of the ledger: the configured one, or a SQLite file in the workspace.
 
         Raises:
-            InputError: When the address named is none of SQLite or PostgreSQL, or none is named and the
-                folder is only a cache.
+            InputError: If the configured address is neither SQLite nor PostgreSQL, or if none is configured
+                and the folder is only a cache.
         """
         named = self._named_ledger()
         if named is not None:
@@ -90,7 +90,7 @@ class Workspace:
         return self.root / "ledger.sqlite"
 
     def _named_ledger(self) -> tuple[object, str] | None:
-        """Who names a ledger elsewhere, and its address: the environment, else a file in the workspace."""
+        """What configures a ledger elsewhere, and its address: the environment, or the workspace's file."""
         address = os.environ.get(LEDGER_VARIABLE, "").strip()
         if address:
             return LEDGER_VARIABLE, address
@@ -98,17 +98,17 @@ class Workspace:
         return (file, file.read_text().strip()) if file.is_file() else None
 
     def ledger(self, keep_connections: bool = False) -> Ledger:
-        """The ledger, opened anew, by each process for itself; cheap. A server keeps its connections."""
+        """The ledger, opened anew by each process; this is cheap. A server keeps its connections."""
         return open_ledger(self.ledger_url, keep_connections)
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Makes the folders, sweeps what dead writers left aside, and brings the ledger up to date.
+        """Make the folders, remove the temporary files of dead writers, and upgrade the ledger.
 
         Raises:
-            InputError: When the path is no folder and none can be made there.
-            LedgerError: When the ledger cannot be opened, or its file is empty where shards lie.
-            StoreError: When the store does not answer.
+            InputError: If the path is no folder, and none can be made there.
+            LedgerError: If the ledger cannot be opened, or its file is empty although there are shards.
+            StoreError: If the store does not answer.
         """
         workspace = cls(working_folder(path))
         folders = [
@@ -132,12 +132,12 @@ class Workspace:
 
     @classmethod
     def existing(cls, path: Path | str) -> Self:
-        """Opens a workspace that must be there already.
+        """Open an existing workspace.
 
         Raises:
-            InputError: When there is none.
-            LedgerError: When its ledger cannot be opened.
-            StoreError: When its store does not answer.
+            InputError: If there is none.
+            LedgerError: If its ledger cannot be opened.
+            StoreError: If its store does not answer.
         """
         workspace = cls(working_folder(path))
         if stored_at(workspace.root) is not None:
@@ -157,10 +157,10 @@ class Workspace:
         return cls.open(path)
 
     def _look_for_a_lost_ledger(self) -> None:
-        """Says that a ledger is lost before a new one takes its place.
+        """Report a lost ledger before a new one takes its place.
 
         Raises:
-            LedgerError: When the workspace's own file is none, or empty where shards lie.
+            LedgerError: If the workspace's own file is no ledger, or is empty although there are shards.
         """
         own = None if self._named_ledger() is not None or stored_at(self.root) else self._own_ledger
         if own is None:
@@ -172,7 +172,7 @@ class Workspace:
         elif not own.is_file():
             raise LedgerError(f"{own}: it is no file; {RESTORE}")
         elif own.stat().st_size == 0 and self._has_shards() and own.stat().st_size == 0:
-            # Asked twice: another process may have just begun it, and written the first shard.
+            # Checked twice: another process may have just created it and written the first shard.
             raise LedgerError(f"{own}: it is empty, but shards lie beside it; {RESTORE}")
 
     def _has_shards(self) -> bool:
@@ -186,7 +186,7 @@ def _warn(sentence: str) -> None:
 
 
 def _checked_url(where: object, address: str) -> str:
-    """The address as given, once it is known to be one; SQLAlchemy's own errors would show a password."""
+    """The address, after a check. SQLAlchemy's own errors would show a password."""
     try:
         dialect = sa.make_url(address).get_dialect()
     except (ArgumentError, ImportError):

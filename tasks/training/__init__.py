@@ -1,1 +1,1 @@
-"""What trainings share: data, latent cache, progress; and the shipped models' trainings."""
+"""Share data, latent cache and progress between trainings, and train the shipped models."""

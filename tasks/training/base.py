@@ -1,4 +1,4 @@
-"""Train the base: the stand-in for SDXL-inpainting, made beforehand and shipped."""
+"""Train the base model: the shipped substitute for SDXL-inpainting."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -17,22 +17,22 @@ from models.training.distributed import Share, training_device
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 
-# What the base learns from: images WITH objects, and random or object-shaped holes to fill.
+# The training data of the base: images WITH objects, and random or object-shaped holes to fill.
 #
-# The base stands where SDXL-inpainting stands: it never sees a clean plate, so it paints well and often
-# paints an object back (RORem table 1: the base succeeds in 7.6 % of cases).
+# The base takes the place of SDXL-inpainting: it never sees a clean image without its objects. It fills holes
+# well, and often paints an object back (RORem table 1: the base succeeds in 7.6 % of cases).
 
 _OWN_OBJECT, _OTHER_OBJECT, _BOX = 0.2, 0.6, 0.8
-"""Cumulative shares of the kinds of hole; the rest are brush strokes."""
+"""Cumulative probabilities of the kinds of holes. The rest are brush strokes."""
 
 
 def base_triplet(triplets: list[Triplet], draw: int, seed: int) -> tuple[RgbImage, Mask]:
-    """Image and hole number ``draw``.
+    """Make image and hole number ``draw``.
 
     Args:
-        triplets: Their sources are the images, their masks the object shapes.
-        draw: Number of the draw.
-        seed: Another seed, other holes.
+        triplets: Their sources are the images. Their masks are the object shapes.
+        draw: Number of the example.
+        seed: Another seed gives other holes.
 
     Returns:
         H×W×3 uint8 image with its objects, H×W bool hole.
@@ -60,7 +60,7 @@ def _grown(mask: Mask, pixels: int) -> Mask:
 
 
 def _moved(mask: Mask, rng: np.random.Generator) -> Mask:
-    """The shape anywhere in the image, never wholly outside."""
+    """The shape at a random position, never completely outside the image."""
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
     down = int(rng.integers(0, height)) - int(rows.mean())
@@ -97,14 +97,14 @@ def train_base(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> InpaintingNetwork:
-    """Fit the codec and train the base on the triplets' sources.
+    """Fit the VAE and train the base on the triplets' sources.
 
     Args:
-        triplets: Images with objects and the objects' shapes; the ground truths are not looked at.
-        config: How long, how fast.
-        latent_channels: The codec's k.
-        checkpoint: Where to keep the state, to go on after a kill.
-        progress: Told of every step.
+        triplets: Images with objects, and the objects' shapes. The ground truths are not used.
+        config: Number of steps, learning rate and the like.
+        latent_channels: The number of channels of the VAE's latents.
+        checkpoint: The path of the state. Training continues from it after a kill.
+        progress: Called after every step.
     """
     step = max(1, len(triplets) // _CODEC_IMAGES)
     codec = PatchCodec(latent_channels=latent_channels)

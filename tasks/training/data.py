@@ -1,4 +1,4 @@
-"""Training data from shards: samples read by offset, batches whose order follows from the step alone."""
+"""Read training data from shards: samples by offset, and batches whose order follows from the step alone."""
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,10 +23,10 @@ Record = TypeVar("Record", Triplet, Candidate)
 
 
 class TripletSamples(Dataset[Triplet]):
-    """Chosen samples of some shards as triplets, map-style; flipped where the draw says so."""
+    """Chosen samples of some shards as triplets, map-style. A draw may flip them."""
 
     def __init__(self, reader: ShardReader, keys: Sequence[str]) -> None:
-        """Serve ``keys`` in this order."""
+        """Return ``keys`` in this order."""
         self._reader = reader
         self._keys = list(keys)
 
@@ -40,10 +40,10 @@ class TripletSamples(Dataset[Triplet]):
 
 
 class ReviewSamples(Dataset[tuple[Candidate, bool]]):
-    """Reviewed candidates with their answers, map-style; flipped where the draw says so."""
+    """Reviewed candidates with their answers, map-style. A draw may flip them."""
 
     def __init__(self, reader: ShardReader, answers: Sequence[tuple[str, bool]]) -> None:
-        """Serve (key, YES?) pairs in this order."""
+        """Return the pairs (key, is it YES) in this order."""
         self._reader = reader
         self._answers = list(answers)
 
@@ -58,7 +58,7 @@ class ReviewSamples(Dataset[tuple[Candidate, bool]]):
 
 
 class SizeBuckets(NamedTuple):
-    """Positions of the samples of each size: batches are to be of one size."""
+    """Positions of the samples of each size. Every batch has one size."""
 
     positions: Sequence[Sequence[int]]
 
@@ -77,7 +77,7 @@ def triplet_batches(
 def drawn_triplets(
     samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
-    """The same draws as ``triplet_batches``, not yet tensors: for what is augmented first."""
+    """The same draws as ``triplet_batches``, not yet as tensors, for samples that are augmented first."""
     return batches_of(samples, groups, batch_size, seed, workers, list)
 
 
@@ -96,7 +96,7 @@ def batches_of(
     workers: int,
     collate: Callable[[list[Any]], Any],
 ) -> BatchesFrom:
-    """What ``collate`` makes of the samples drawn, for ``train``."""
+    """Batches for ``train``: the result of ``collate`` on the drawn samples."""
 
     def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterable[Any]:
         if isinstance(groups, SizeBuckets):
@@ -110,7 +110,7 @@ def batches_of(
 
 
 def _plainly(loader: Iterable[Any]) -> Iterator[Any]:
-    """A worker's error as one sentence; torch hands it over with the worker's whole traceback before it."""
+    """Report a worker's error as one sentence. torch puts the worker's whole traceback before it."""
     try:
         yield from loader
     except (ShardError, ModelError) as error:
@@ -136,11 +136,11 @@ def _collate_reviews(reviewed: list[tuple[Candidate, bool]]) -> ReviewBatch:
 
 
 def _mirrored(record: Record, *names: str) -> Record:
-    """The record with some of its arrays left–right reversed."""
+    """The record with some of its arrays reversed left to right."""
     return replace(record, **{name: np.ascontiguousarray(getattr(record, name)[:, ::-1]) for name in names})
 
 
-# Size buckets: which training samples are of one size, told from their masks' first bytes.
+# Size buckets: the training samples of each size, found in the first bytes of their masks.
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -148,7 +148,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 def size_buckets(reader: ShardReader, keys: Sequence[str]) -> list[list[int]]:
     """Positions in ``keys`` of the samples of each size, smallest size first.
 
-    Only masks are read, a few kilobytes each, and nothing is decoded.
+    Only masks are read, a few kilobytes each. Nothing is decoded.
 
     Raises:
         ShardError: If a sample has no mask, or one that is no PNG.
@@ -160,7 +160,7 @@ def size_buckets(reader: ShardReader, keys: Sequence[str]) -> list[list[int]]:
 
 
 def _png_size(key: str, data: bytes) -> tuple[int, int]:
-    """(height, width) in pixels, which stand in every PNG's first chunk."""
+    """(height, width) in pixels, from the first chunk of every PNG."""
     if not data.startswith(_PNG) or len(data) < 24:
         raise ShardError(f"the mask of sample {key} is no PNG; run `cleanplate dataset verify`")
     width, height = struct.unpack(">II", data[16:24])

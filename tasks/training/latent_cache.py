@@ -1,7 +1,7 @@
-"""A remover's training images as latents, encoded once: the codec is frozen, and only a flip is drawn.
+"""Encode a remover's training images as latents once: the VAE is frozen, and only a flip is random.
 
-`latents/CODEC/` in the workspace holds two files a triplet, as it is and mirrored. A codec of other weights
-or settings has another folder, and a triplet of another shard another file, so nothing there is ever stale.
+`latents/CODEC/` in the workspace holds two files for each triplet, unchanged and mirrored. A VAE with other
+weights or config has another folder, and a triplet of another shard another file. The cache is never stale.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ from tasks.training.data import Groups, TripletSamples, batches_of, collate_trip
 
 
 class LatentSamples(Dataset[LatentBatch]):
-    """Triplets as latents, map-style, one a batch; mirrored where the draw says so."""
+    """Triplets as latents, map-style, one in a batch. A draw may mirror them."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        """Serve ``names`` in this order."""
+        """Return ``names`` in this order."""
         self._folder = folder
         self._names = list(names)
 
@@ -43,7 +43,7 @@ class LatentSamples(Dataset[LatentBatch]):
         return len(self._names)
 
     def path(self, draw: tuple[int, bool]) -> Path:
-        """Where a draw's latents lie."""
+        """The path of a draw's latents."""
         position, flip = draw
         return self._folder / f"{self._names[position]}{'.mirrored' if flip else ''}.safetensors"
 
@@ -58,13 +58,13 @@ class LatentSamples(Dataset[LatentBatch]):
 def cached_latents(
     workspace: Workspace, samples: TripletSamples, origins: Sequence[tuple[str, str]], vae: Any
 ) -> LatentSamples:
-    """Encode what is not encoded yet, every process its part; each triplet alone, so that no batch matters.
+    """Encode what is not encoded yet, each process its part. Triplets are encoded one by one.
 
     Args:
-        workspace: Where.
+        workspace: The workspace of the cache.
         samples: The triplets.
-        origins: Of each, the sha256 of its shard, and its key.
-        vae: The codec, on the training's device.
+        origins: The SHA-256 of the shard and the key, for each triplet.
+        vae: The VAE, on the training's device.
 
     Raises:
         ModelError: If the latents cannot be written.
@@ -75,7 +75,7 @@ def cached_latents(
         folder.mkdir(parents=True, exist_ok=True)
         sweep_asides(folder)
         draws = [(place, flip) for place in range(len(samples)) for flip in (False, True)]
-        # Machines that share no disk find after the first pass that the others' parts are not there.
+        # On machines without a shared disk, the other machines' parts are missing after the first pass.
         for part in (own_part, own_part_here):
             for draw in part(draws):
                 if not latents.path(draw).exists():
@@ -96,7 +96,7 @@ def _encoded(vae: Any, samples: TripletSamples, draw: tuple[int, bool]) -> bytes
 def latent_batches(
     samples: LatentSamples, groups: Groups, batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
-    """``LatentBatch``es for ``train``: the draws of ``triplet_batches``."""
+    """``LatentBatch``es for ``train``, with the draws of ``triplet_batches``."""
     return batches_of(samples, groups, batch_size, seed, workers, _joined)
 
 

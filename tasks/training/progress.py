@@ -1,4 +1,4 @@
-"""Progress of a training, in the terminal and in Prefect."""
+"""Show the progress of a training in the terminal and in Prefect."""
 
 import time
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from models.training.loop import Progress as StepProgress
 
 _SECONDS_BETWEEN_UPDATES = 5.0
-"""Prefect's server is asked no more often than this."""
+"""Prefect's server is not called more often than this."""
 
 
 @contextmanager
 def training_progress(what: str) -> Iterator[StepProgress]:
-    """A bar for ``train``'s callback; use inside a task run.
+    """A bar for the callback of ``train``. To be used inside a task run.
 
     Args:
-        what: What is being trained, for people, in small letters and digits.
+        what: What is trained, for people, in lower case letters and digits.
     """
     artifact = cast(UUID, create_progress_artifact(0.0, key=what.replace(" ", "-"), description=what))
     columns = (

@@ -142,19 +142,21 @@ def test_the_demo_runs(home: Path) -> None:
 def test_a_run_that_sees_takes_grounding_dino_and_says_so(home: Path) -> None:
     studio = {"size_px": 96, "seed": 9}
     settings = {
-        "pairs": [{"kind": "studio", "studio": studio, "shots": 12, "known": False}],
-        "backgrounds": [{"kind": "studio", "studio": studio, "scenes": 8}],
-        "draws": 8,
+        "pairs": [{"kind": "synthetic", "renderer": studio, "count": 12, "use_rendered_truth": False}],
+        "backgrounds": [{"kind": "synthetic", "renderer": studio, "scenes": 8}],
+        "attempts": 8,
     }
     (home / "seeing.json").write_text(json.dumps(settings))
-    done = run(home, "cleanplate", "compose", "--config", "seeing.json", "--workspace", "composed", "--json")
+    done = run(
+        home, "cleanplate", "composite", "--config", "seeing.json", "--workspace", "composed", "--json"
+    )
     told = json.loads(well(done))
     assert told["stages"][0]["kept"] > 0
     said = " ".join(done.stderr.split())
     assert f"objects are found by Grounding DINO: ultralytics is not installed; {INSTALL_YOLO}" in said
     asked = {**settings, "perception": {"detector": {"kind": "yolo"}}}
     (home / "asked.json").write_text(json.dumps(asked))
-    refused = run(home, "cleanplate", "compose", "--config", "asked.json", "--workspace", "refused")
+    refused = run(home, "cleanplate", "composite", "--config", "asked.json", "--workspace", "refused")
     assert refused.returncode == 1
     assert " ".join(refused.stderr.split()).endswith(f"ultralytics is not installed; {INSTALL_YOLO}")
 
@@ -171,7 +173,7 @@ def page_at(address: str) -> bytes:
 def test_the_review_page_is_served(home: Path) -> None:
     make = "from tasks.storage.workspace import Workspace; Workspace.open('reviewed')"
     well(run(home, "python", "-c", make))
-    added = well(run(home, "cleanplate", "review", "people", "add", "ada", "--workspace", "reviewed"))
+    added = well(run(home, "cleanplate", "review", "reviewers", "add", "ada", "--workspace", "reviewed"))
     assert "ada's token" in added
     words = ["review", "serve", "--workspace", "reviewed"]
     with subprocess.Popen(

@@ -55,7 +55,7 @@ def test_every_deployment_says_what_it_is_and_where_and_how_many_at_once() -> No
         assert (deployment.work_pool.name, deployment.work_pool.work_queue_name) in [
             (pool, queue) for pool in POOLS for queue in QUEUES
         ]
-        if "cleanplate-keeper" in deployment.tags:
+        if "cleanplate-maintenance" in deployment.tags:
             assert deployment.concurrency_limit is None, "dead reapers shut out no living one"
             assert "cleanplate" not in deployment.tags
             continue
@@ -83,7 +83,7 @@ def test_a_schedule_and_its_night_have_one_zone_and_none_lies_in_the_hour_that_i
         assert schedule.cron is not None
         assert schedule.cron.split()[1] != "2"
     for deployment in written().deployments:
-        assert deployment.parameters["config"].get("zone", ZONE) == ZONE
+        assert deployment.parameters["config"].get("timezone", ZONE) == ZONE
 
 
 def fires(cron: str, first: datetime, days: int) -> list[datetime]:
@@ -139,7 +139,7 @@ def test_registered_twice_it_is_there_once(registered: SyncPrefectClient) -> Non
         "nightly-compositing/nightly": 1,
         "nightly-candidates/nightly": 1,
         "retrain/retrain": 1,
-        "morning/daily": 1,
+        "daily-report/daily": 1,
         "retention/weekly": 1,
         "reaper/reaper": 1,
     }
@@ -159,7 +159,7 @@ def test_registered_twice_it_is_there_once(registered: SyncPrefectClient) -> Non
 def test_what_is_registered_is_what_is_written(registered: SyncPrefectClient) -> None:
     retrain = deployments(registered)["retrain/retrain"]
     assert retrain.tags == ["cleanplate", "retrain"]
-    assert (retrain.work_pool_name, retrain.work_queue_name) == ("gpu", "night")
+    assert (retrain.work_pool_name, retrain.work_queue_name) == ("gpu", "nightly")
     assert retrain.global_concurrency_limit is not None
     assert retrain.global_concurrency_limit.limit == 1
     assert retrain.concurrency_options is not None

@@ -41,7 +41,7 @@ def test_what_is_to_be_typed_can_be_typed(command: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "cleanplate mourning", "cleanplate morning --ours 24", "cleanplate model rollback",
+        "cleanplate reprot", "cleanplate report --ours 24", "cleanplate model rollback",
         "cleanplate review open drift-2", "cleanplate dataset rollback four --reason seams",
         f"prefect flow-run mend {RUN}", f"prefect flow-run logs {RUN} --tale", "python -m deploy.registry",
         "docker compose --file deploy/compose.yaml restart shop", "sudo reboot",
@@ -65,7 +65,7 @@ def test_the_missed_nights_settings_are_those_of_the_forms() -> None:
         name, _, value = shlex.split(command)[-1].partition("=")
         config = kind.model_validate_json(value.replace("NIGHT", "2026-11-26"))
         assert name == "config"
-        assert (config.night, config.zone) == (date(2026, 11, 26), "Europe/Berlin")
+        assert (config.run_date, config.timezone) == (date(2026, 11, 26), "Europe/Berlin")
 
 
 def test_the_nights_seed_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,15 @@ def curves() -> list[DiscriminatorCurves]:
 def losses() -> list[LossCurve]:
     chance = np.random.default_rng(5)
     steps = np.arange(0, 900, 6)
-    names = ("initialisation", "human 1", "judge 1", "automation 1", "human 2", "judge 2", "automation 2")
+    names = (
+        "initialisation",
+        "human 1",
+        "discriminator 1",
+        "automation 1",
+        "human 2",
+        "discriminator 2",
+        "automation 2",
+    )
     return [
         LossCurve(
             name=name,

@@ -78,7 +78,7 @@ def test_a_folder_end_to_end_and_a_second_time(tmp_path: Path, pairs: Path) -> N
 def test_a_second_source_grows_the_version_and_a_rollback_is_not_forever(tmp_path: Path, pairs: Path) -> None:
     place = tmp_path / "workspace"
     first = ingest(IngestConfig(workspace=place, source=FolderSource(path=pairs, size_px=32)))
-    studio = SyntheticSource(studio=SyntheticConfig(size_px=32, split="test"), shots=3)
+    studio = SyntheticSource(renderer=SyntheticConfig(size_px=32, split="test"), count=3)
     config = IngestConfig(workspace=place, source=studio, shard_samples=2)
     second = ingest(config)
     assert (first.version, second.version, second.added, second.shards) == (1, 2, 3, 2)
@@ -94,7 +94,7 @@ def test_a_second_source_grows_the_version_and_a_rollback_is_not_forever(tmp_pat
 
 
 def test_a_pool_makes_no_version(tmp_path: Path) -> None:
-    studio = SyntheticSource(studio=SyntheticConfig(size_px=32), shots=2, stage="pool")
+    studio = SyntheticSource(renderer=SyntheticConfig(size_px=32), count=2, stage="pool")
     result = ingest(IngestConfig(workspace=tmp_path, source=studio))
     assert (result.samples, result.added, result.version) == (2, 0, None)
     assert {ref.stage for ref in Workspace.existing(tmp_path).ledger().shards()} == {"pool", "truth"}

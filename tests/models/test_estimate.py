@@ -8,7 +8,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch.profiler import ProfilerActivity, profile
 
 from models.gpu_plan import step_needs
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 
 
 def loss(unet: UNet2DConditionModel, device: str) -> torch.Tensor:
@@ -36,8 +36,8 @@ def test_memory_is_what_a_real_step_takes(build_network, again: bool, accumulate
     unet = build_network(4).unet.train()
     with torch.device("meta"):
         walked = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(unet.config))
-    running = RunningConfig(gradient_checkpointing=again)
-    needs = step_needs(walked, lambda: loss(walked, "meta"), running, accumulated=accumulated)
+    distributed = DistributedConfig(gradient_checkpointing=again)
+    needs = step_needs(walked, lambda: loss(walked, "meta"), distributed, accumulated=accumulated)
     if again:
         unet.enable_gradient_checkpointing()
     numbers = sum(p.numel() for p in unet.parameters())
@@ -56,7 +56,9 @@ def test_bfloat16s_cast_weights_are_there_through_the_pass(build_network) -> Non
     def needs(precision: str, accumulated: bool) -> int:
         with torch.device("meta"):
             walked = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(config))
-        running = RunningConfig.model_validate({"precision": precision, "gradient_checkpointing": True})
+        distributed = DistributedConfig.model_validate(
+            {"precision": precision, "gradient_checkpointing": True}
+        )
 
         def small() -> torch.Tensor:
             with torch.device("meta"):
@@ -65,7 +67,7 @@ def test_bfloat16s_cast_weights_are_there_through_the_pass(build_network) -> Non
                 latents = torch.zeros(1, 9, 4, 4)
                 return walked(latents, steps, words, added_cond_kwargs=added).sample.pow(2).mean()
 
-        return step_needs(walked, small, running, accumulated=accumulated).activations
+        return step_needs(walked, small, distributed, accumulated=accumulated).activations
 
     cast_bytes = 2 * sum(
         p.numel()

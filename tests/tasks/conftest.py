@@ -20,15 +20,15 @@ from tasks.registry.store import keep_model, record
 from tasks.review.auth import invite
 from tasks.review.batches import make_batch
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import create_version
 from tasks.storage.shards import ShardReader, decode_triplet, encode_candidate, write_shard
 from tasks.storage.workspace import Workspace
 
 
-def film_work(stage, index: int, split: Split, seed: int, count: int) -> RenderWork:
+def render_work(stage, index: int, split: Split, seed: int, count: int) -> RenderWork:
     studio = SyntheticConfig(size_px=32, seed=seed, split=split)
-    return RenderWork(round=0, index=index, stage=stage, studio=studio, first=0, count=count)
+    return RenderWork(round=0, index=index, stage=stage, renderer=studio, first=0, count=count)
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +36,10 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Made once; nobody writes here."""
     workspace = Workspace.open(tmp_path_factory.mktemp("filmed") / "workspace")
     refs = {
-        "pool": film(workspace, film_work("pool", 0, "train", 1, 24)),
-        "fresh": film(workspace, film_work("pool", 1, "validation", 1, 6)),
-        "pairs": film(workspace, film_work("triplets", 0, "train", 0, 12)),
-        "tests": film(workspace, film_work("triplets", 1, "test", 0, 8)),
+        "pool": render(workspace, render_work("pool", 0, "train", 1, 24)),
+        "fresh": render(workspace, render_work("pool", 1, "validation", 1, 6)),
+        "pairs": render(workspace, render_work("triplets", 0, "train", 0, 12)),
+        "tests": render(workspace, render_work("triplets", 1, "test", 0, 8)),
     }
     truths = workspace.ledger().shards(stage="truth")
     version = create_version(workspace, [(refs["pairs"], None)], None, "initial pairs")

@@ -76,7 +76,7 @@ def folder(filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for count in (1, 2)
     ]
     runs += [
-        {"name": "passes", "kind": "discriminator", "processes": 2, "running": {"micro_batch_size": 1}},
+        {"name": "passes", "kind": "discriminator", "processes": 2, "distributed": {"micro_batch_size": 1}},
         {"name": "killed", "processes": 2, "checkpoint": "c", "kill_at": 5},
         {"name": "resumed 1", "processes": 1, "checkpoint": "d", "copy_of": "c"},
         {"name": "resumed 2", "processes": 2, "checkpoint": "c"},
@@ -85,7 +85,7 @@ def folder(filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SHARDED = {"processes": 2, "running": {"sharding": "fsdp"}}
+SHARDED = {"processes": 2, "distributed": {"sharding": "fsdp"}}
 
 
 @pytest.fixture(scope="module")
@@ -115,15 +115,15 @@ def test_one_process_takes_up_what_lay_in_pieces(sharded: Path) -> None:
 def test_every_network_and_every_change_of_hands(filmed, folder: Path) -> None:
     """Judge and ObjectClear in pieces; checkpoints go between two and four processes, whole and in pieces."""
     again = {"sharding": "fsdp", "gradient_checkpointing": True}
-    four = {"processes": 4, "running": {"sharding": "fsdp"}}
+    four = {"processes": 4, "distributed": {"sharding": "fsdp"}}
     runs = [
-        {"name": "object_clear in pieces", "kind": "object_clear", "processes": 2, "running": again},
+        {"name": "object_clear in pieces", "kind": "object_clear", "processes": 2, "distributed": again},
         {"name": "judge in pieces", "kind": "discriminator", **SHARDED},
         {
             "name": "passes in pieces",
             "kind": "discriminator",
             "processes": 2,
-            "running": {"sharding": "fsdp", "micro_batch_size": 1},
+            "distributed": {"sharding": "fsdp", "micro_batch_size": 1},
         },
         {"name": "killed two", **SHARDED, "checkpoint": "k2", "kill_at": 5},
         {"name": "pieces to two", "processes": 2, "checkpoint": "g", "copy_of": "k2"},

@@ -24,7 +24,7 @@ from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.rorem.discriminator import DiscriminatorConfig, DiscriminatorNetwork
 from models.rorem.lcm_lora import LcmLoraConfig, student_of
-from models.training.distributed import RunningConfig, Share
+from models.training.distributed import DistributedConfig, Share
 from models.training.loop import TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
@@ -73,7 +73,7 @@ def one(folder: Path, run: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     workspace = Workspace.open(Path(run["workspace"]))
     training = TrainingConfig.model_validate(run["training"])
-    running = RunningConfig.model_validate(run.get("running", {}))
+    distributed = DistributedConfig.model_validate(run.get("distributed", {}))
     checkpoint = folder / run["checkpoint"] if "checkpoint" in run else None
     with ReadLog(workspace, workspace.ledger().shards(stage="triplets")[:1]) as reader:
         reader.log = []
@@ -85,7 +85,7 @@ def one(folder: Path, run: dict[str, Any]) -> None:
             if step == run.get("kill_at"):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        losses = train(module, loss_of, batches, training, checkpoint, progress, running)
+        losses = train(module, loss_of, batches, training, checkpoint, progress, distributed)
         rank = PartialState().process_index
         names = [name for name, p in module.named_parameters() if p.requires_grad]
         told = {"read": reader.log, "losses": losses, "names": names}

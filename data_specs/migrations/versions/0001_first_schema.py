@@ -49,7 +49,7 @@ def downgrade() -> None:
 
 
 def _create_data() -> None:
-    """What the shards hold and what was refused."""
+    """Create the tables of shards, samples and rejects."""
     op.create_table(
         "rejects",
         sa.Column("id", sa.String(20), nullable=False),
@@ -90,7 +90,7 @@ def _create_data() -> None:
 
 
 def _create_people() -> None:
-    """What was drawn, reviewed and scored."""
+    """Create the tables of draws, reviews and scores."""
     op.create_table(
         "pool_draws",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
@@ -123,7 +123,7 @@ def _create_people() -> None:
 
 
 def _create_records() -> None:
-    """Models, phases and versions."""
+    """Create the tables of models, phases and versions."""
     op.create_table(
         "models",
         sa.Column("hash", sa.String(64), nullable=False),

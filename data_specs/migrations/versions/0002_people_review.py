@@ -1,4 +1,4 @@
-"""People's review: people, sessions, batches, items, leases and undos; the reviews' new columns."""
+"""Human review: people, sessions, batches, items, leases and undos, and new columns of the reviews."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -53,7 +53,7 @@ def downgrade() -> None:
 
 
 def _create_people() -> None:
-    """Who may answer."""
+    """Create the tables of people and their sessions."""
     op.create_table(
         "people",
         sa.Column("name", sa.String(80), nullable=False),
@@ -85,7 +85,7 @@ def _create_people() -> None:
 
 
 def _create_batches() -> None:
-    """What is asked."""
+    """Create the tables of batches and their items."""
     op.create_table(
         "review_batches",
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
@@ -133,7 +133,7 @@ def _create_batches() -> None:
 
 
 def _create_leases() -> None:
-    """Who holds what, and which answers were taken back."""
+    """Create the tables of leases and undos."""
     op.create_table(
         "leases",
         sa.Column("lease", sa.String(20), nullable=False),

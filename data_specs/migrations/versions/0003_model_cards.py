@@ -1,4 +1,4 @@
-"""Models' cards: settings, weights' checksums, git revision; what was measured of them; rollbacks."""
+"""Model cards (settings, checksums of weights, git revision), measurements of models, and rollbacks."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,1 +1,1 @@
-"""The loss of one batch, one file a network."""
+"""The loss of one batch, in one file for each network (perception's four share one)."""

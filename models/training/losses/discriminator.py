@@ -1,4 +1,4 @@
-"""The discriminator's loss of one batch."""
+"""Compute the discriminator's loss of one batch."""
 
 from dataclasses import dataclass
 
@@ -24,10 +24,13 @@ class ReviewBatch:
 
 
 def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch, share: Share) -> Tensor:
-    """Binary cross-entropy on the logit: the proper score whose optimum is the probability of a YES.
+    """Binary cross-entropy on the logit. It is a proper score: its optimum is the probability of a YES.
 
-    The released script regresses an unbounded softplus to {0, 1}; see papers.md, fact 5. Colours are
-    jittered, source and removal alike: whether an object is gone does not depend on its colour.
+    The released script regresses an unbounded softplus to {0, 1} instead (papers.md, fact 5). Colours of
+    source and removal are jittered alike, because an object's colour does not decide whether it is gone.
+
+    Returns:
+        Scalar.
     """
     source, removal = _jittered(batch.source, batch.removal, share)
     logits = network(source, batch.mask, removal)
@@ -35,7 +38,7 @@ def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch, share:
 
 
 def _jittered(source: Tensor, removal: Tensor, share: Share) -> tuple[Tensor, Tensor]:
-    """Both images with their channels in one drawn order, each channel scaled by 0.75 to 1.25."""
+    """Both images with their channels in one random order, each channel scaled by 0.75 to 1.25."""
     count = len(source)
     order = share.draw(count, _channel_orders).to(source.device)
     order = order[:, :, None, None].expand(-1, -1, *source.shape[2:])

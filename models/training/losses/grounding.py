@@ -1,7 +1,7 @@
-"""Grounding DINO's loss of one batch: phrases and boxes of matched queries, by stages (arXiv 2303.05499).
+"""Compute Grounding DINO's loss of one batch: phrases and boxes of matched queries (arXiv 2303.05499).
 
-Not transformers' own, which takes the third image's words for the second's where their prompts differ, and
-in two stages judges proposals by the decoder's first queries, with boxes that pass no gradient.
+transformers' own loss is not used. If prompts differ, it takes the third image's words for the second's. In
+two stages it scores proposals by the decoder's first queries, with boxes that pass no gradient.
 """
 
 from dataclasses import dataclass
@@ -16,29 +16,33 @@ from transformers.models.grounding_dino.modeling_grounding_dino import Grounding
 from models.perception.grounding_dino import Prompts
 
 _PHRASE_WEIGHT = 2.0
-"""As published; those of the boxes' terms are in the network's own config."""
+"""As published. The weights of the box terms are in the network's own config."""
 _PROPOSED_BY = 4
-"""Places that propose an object, where published is one: a short training then finds objects sooner."""
+"""Positions that propose an object. Published is one. With more, a short training finds objects sooner."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroundedBatch:
-    """B images, what each is asked for, and the N boxes that answer."""
+    """B images, their prompts, and the N boxes that answer them."""
 
     images: Tensor
     """B×3×S×S float, normalised."""
     prompts: Prompts
     """B."""
     image_of: Tensor
-    """N int64: whose box it is."""
+    """N int64: the image of each box."""
     phrase_of: Tensor
-    """N int64: which phrase of its image's it answers."""
+    """N int64: the phrase of its image that each box answers."""
     boxes: Tensor
-    """N×4 float, [0, 1]: middle x, middle y, width and height, in the image's sides."""
+    """N×4 float, [0, 1]: centre x, centre y, width and height, in the image's sides."""
 
 
 def grounding_loss(network: GroundingDinoForObjectDetection, batch: GroundedBatch) -> Tensor:
-    """The losses of all stages added, an image: a number."""
+    """The sum of the losses of all stages, divided by the number of images.
+
+    Returns:
+        Scalar.
+    """
     found = network(pixel_values=batch.images, **batch.prompts.named())
     proposed = found.enc_outputs_class, found.enc_outputs_coord_logits.sigmoid()
     total = stage_loss(*proposed, batch, network.config, _PROPOSED_BY)
@@ -50,7 +54,7 @@ def grounding_loss(network: GroundingDinoForObjectDetection, batch: GroundedBatc
 def decoder_stages(
     network: GroundingDinoForObjectDetection, found: GroundingDinoObjectDetectionOutput, prompts: Prompts
 ) -> list[tuple[Tensor, Tensor]]:
-    """Logits B×Q×L and boxes B×Q×4 after each decoder layer; the last are the network's answer."""
+    """Logits B×Q×L and boxes B×Q×4 after each decoder layer. The last are the network's output."""
     hidden, later = found.intermediate_hidden_states, found.intermediate_reference_points
     text, first = found.encoder_last_hidden_state_text, found.init_reference_points
     assert hidden is not None
@@ -67,14 +71,14 @@ def decoder_stages(
 def stage_loss(
     logits: Tensor, boxes: Tensor, batch: GroundedBatch, config: GroundingDinoConfig, found_by: int = 1
 ) -> Tensor:
-    """Focal loss of every token, L1 and generalised IoU of matched boxes; summed over images.
+    """Focal loss of every token, L1 and generalised IoU of matched boxes, summed over images.
 
     Args:
         logits: B×Q×L, of tokens.
-        boxes: B×Q×4, as the batch's.
+        boxes: B×Q×4, as in the batch.
         batch: The truth.
         config: The weights of the terms.
-        found_by: Queries that each object is matched with.
+        found_by: Number of queries that each object is matched with.
     """
     logits = logits[..., : batch.prompts.tokens.shape[1]]
     wanted = torch.zeros_like(logits)
@@ -104,17 +108,17 @@ def stage_loss(
 def matched_queries(
     logits: Tensor, boxes: Tensor, tokens: Tensor, true_boxes: Tensor, config: GroundingDinoConfig
 ) -> tuple[Tensor, Tensor]:
-    """The cheapest pairing of one image's queries and objects.
+    """The pairing of one image's queries and objects with the lowest cost.
 
     Args:
         logits: Q×T, of real tokens.
         boxes: Q×4.
         tokens: K×T, 1 = a word of the object's phrase.
         true_boxes: K×4.
-        config: What each difference costs.
+        config: The cost of each difference.
 
     Returns:
-        Queries and objects, int64 each, min(Q, K) pairs.
+        Indices of queries and objects, int64 each, min(Q, K) pairs.
     """
     sure = logits.sigmoid()
     yes = config.focal_alpha * (1 - sure) ** 2 * -(sure + 1e-8).log()

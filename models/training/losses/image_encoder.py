@@ -1,4 +1,4 @@
-"""The image encoder's loss of one batch: an object's embedding must name its shape and its colour."""
+"""Compute the image encoder's loss of one batch: an object's embedding must tell its shape and its colour."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from models.objectclear.network import object_view
 
 @dataclass(frozen=True, slots=True)
 class NamedBatch:
-    """B objects as tensors, with their names as numbers."""
+    """B objects as tensors, with their names as class numbers."""
 
     source: Tensor
     """B×3×H×W float, [-1, 1]."""
@@ -24,10 +24,13 @@ class NamedBatch:
 
 
 class ObjectNamer(nn.Module):
-    """The encoder with a linear reader for each kind of name; the readers are thrown away afterwards."""
+    """The encoder with a linear classifier for each kind of name.
+
+    The classifiers are discarded afterwards.
+    """
 
     def __init__(self, encoder: CLIPVisionModelWithProjection, shapes: int, colors: int) -> None:
-        """Put readers of so many names on an encoder, which is trained in place."""
+        """Add classifiers of this many names to an encoder. The encoder is trained in place."""
         super().__init__()
         self.encoder = encoder
         self.shape = nn.Linear(encoder.config.projection_dim, shapes)
@@ -40,7 +43,11 @@ class ObjectNamer(nn.Module):
 
 
 def naming_loss(namer: ObjectNamer, batch: NamedBatch) -> Tensor:
-    """Cross-entropy of both names, added."""
+    """Cross-entropy of both names, added.
+
+    Returns:
+        Scalar.
+    """
     shape, color = namer(batch.source, batch.mask)
     entropy = nn.functional.cross_entropy
     return entropy(shape, batch.shape) + entropy(color, batch.color)
@@ -48,7 +55,7 @@ def naming_loss(namer: ObjectNamer, batch: NamedBatch) -> Tensor:
 
 @torch.no_grad()
 def naming_accuracy(namer: ObjectNamer, batch: NamedBatch) -> tuple[float, float]:
-    """Shares of objects whose shape, and whose colour, is named rightly."""
+    """Fractions of objects, 0..1, whose shape, and whose colour, is named correctly."""
     shape, color = namer.eval()(batch.source, batch.mask)
     right = [(shape.argmax(1) == batch.shape), (color.argmax(1) == batch.color)]
     return float(right[0].float().mean()), float(right[1].float().mean())

@@ -1,7 +1,8 @@
-"""Latent consistency distillation: the loss of one batch (papers.md, fact 7).
+"""Compute the loss of latent consistency distillation for one batch (papers.md, fact 7).
 
-A student learns to jump from any point of the teacher's path from noise to image straight to the path's
-end: its jump from one point must be its jump from the next point, which one step of the teacher's DDIM finds.
+The teacher's path leads from noise to image. A student learns to jump from any point of the path to its end.
+Its jump from one point must equal its jump from the next point. One DDIM step of the teacher finds the next
+point.
 """
 
 from typing import Any, cast
@@ -24,7 +25,7 @@ from models.training.losses.remover import (
 )
 
 _SIGMA_DATA, _TIMESTEP_SCALING = 0.5, 10.0
-"""Of the boundary condition, as diffusers' LCMScheduler has them."""
+"""Constants of the boundary condition, as in diffusers' LCMScheduler."""
 
 
 class LcmLossConfig(BaseModel):
@@ -76,15 +77,15 @@ def consistency_loss(
     config: LcmLossConfig,
     share: Share,
 ) -> Tensor:
-    """Noise ``task.clean``, jump from there; let the teacher make one step, jump from there; compare.
+    """Noise ``task.clean``, jump from there. Let the teacher take one step, jump from there. Compare.
 
     Args:
         teacher: U-Net and schedule.
-        student: A U-Net of the same kind, which alone gets a gradient, and only from its first jump.
-        task: What is to be restored.
-        conditioning: The student's, and the teacher's where it is not guided.
-        config: The path's points, and the teacher's guidance.
-        share: Draws points, noise and guidance; the weights are made even over all processes.
+        student: A U-Net of the same kind. Only it gets a gradient, and only from its first jump.
+        task: What to restore.
+        conditioning: The student's conditioning, and the teacher's if it has no guidance.
+        config: The points of the path, and the teacher's guidance.
+        share: Draws points, noise and guidance. The weights are normalised over all processes.
 
     Returns:
         Scalar.
@@ -120,7 +121,7 @@ def consistency_loss(
 
 
 def boundary_scalings(steps: Tensor) -> tuple[Tensor, Tensor]:
-    """How much of the latent and how much of the restored one a jump is: all latent at timestep 0.
+    """Factors of the latent and of the restored latent in a jump. At timestep 0 a jump is all latent.
 
     Args:
         steps: B timesteps.
@@ -134,13 +135,16 @@ def boundary_scalings(steps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def parts_of(schedule: Any, predicted: Tensor, noisy: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """The clean latent and the noise that a prediction says ``noisy`` is made of.
+    """The clean latent and the noise of ``noisy``, according to a prediction.
 
     Args:
         schedule: Says what is predicted: the noise or the clean latent.
         predicted: B×k×h×w, by the U-Net.
         noisy: B×k×h×w.
         steps: B timesteps.
+
+    Returns:
+        Clean latent and noise, each B×k×h×w.
     """
     kept = _kept(schedule, steps)
     if schedule.config["prediction_type"] == "sample":
@@ -157,19 +161,19 @@ def _recomposed(schedule: Any, clean: Tensor, noise: Tensor, steps: Tensor) -> T
 def _guided(
     found: tuple[Tensor, Tensor], blank: tuple[Tensor, Tensor], guidance: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Away from what the teacher makes of a blank prompt: 0 leaves ``found`` as it is."""
+    """Move away from the teacher's prediction for a blank prompt. Guidance 0 returns ``found`` unchanged."""
     clean, noise = (one + _column(guidance) * (one - other) for one, other in zip(found, blank, strict=True))
     return clean, noise
 
 
 def _blank(conditioning: Conditioning) -> Conditioning:
-    """No prompt at all, as SDXL was trained to take it: zeros. The empty prompt is another thing."""
+    """No prompt at all: zeros, as SDXL was trained with. This is not the same as the empty prompt."""
     hidden, added = conditioning
     return torch.zeros_like(hidden), {**added, "text_embeds": torch.zeros_like(added["text_embeds"])}
 
 
 def _kept(schedule: Any, steps: Tensor) -> Tensor:
-    """Share of the clean latent's variance that is left at each of B timesteps: B×1×1×1."""
+    """Remaining fraction of the clean latent's variance at each of B timesteps: B×1×1×1."""
     return _column(schedule.alphas_cumprod.to(steps.device)[steps])
 
 

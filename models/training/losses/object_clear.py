@@ -1,4 +1,4 @@
-"""ObjectClear's loss of one batch: restore the clean image, and look at the object and its effect."""
+"""Compute ObjectClear's loss of one batch: restore the clean image, attend to the object and its effect."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _FOREGROUND_FRACTION = 0.1
 
 
 class ObjectClearLossConfig(RemoverLossConfig):
-    """How one batch is weighed. The defaults are the paper's form."""
+    """How one batch is weighted. The defaults are the paper's form."""
 
     mask_loss_weight: float = Field(
         default=0.01, ge=0, le=100, description="Weight of the mask loss beside the noise loss."
@@ -32,7 +32,7 @@ class ObjectClearLossConfig(RemoverLossConfig):
 
 @dataclass(frozen=True, slots=True)
 class ForegroundBatch(TripletBatch):
-    """B triplets that know what a removal must change."""
+    """B triplets with the region that a removal must change."""
 
     foreground: Tensor
     """B×1×H×W float, 0 or 1: M_fg, the object and its effect."""
@@ -47,15 +47,15 @@ def object_clear_loss(
 ) -> Tensor:
     """The noise (or clean-latent) loss, and the mask loss on every cross-attention.
 
-    At full size these are the layers the paper names: down_blocks 1–2, mid, up_blocks 0–1.
+    At full size these are the layers that the paper names: down_blocks 1–2, mid, up_blocks 0–1.
 
     Args:
         network: U-Net and object token are trained.
-        batch: This share's triplets.
-        config: How they are weighed.
+        batch: This slice's triplets.
+        config: The weights of the terms.
         share: Draws timesteps and noise.
-        maps: What ``capture_object_attention`` keeps. It stays open until the backward pass is over, because
-            gradient checkpointing comes by once more.
+        maps: From ``capture_object_attention``. Keep its context open until the backward pass is over,
+            because gradient checkpointing runs the forward pass again.
 
     Returns:
         Scalar.
@@ -70,14 +70,14 @@ def object_clear_loss(
 
 
 def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
-    """Mean attention on the background − mean attention on the foreground + 1, of each head and layer.
+    """Mean attention on the background − mean attention on the foreground + 1, for each head and layer.
 
     Args:
-        maps: Per layer B×heads×h×w, 0..1.
+        maps: For each layer B×heads×h×w, 0..1.
         foreground: B×1×H×W float, 0 or 1.
 
     Returns:
-        Scalar, 0..2: the mean over images, heads and layers, each layer counting once.
+        Scalar, 0..2: the mean over images, heads and layers. Each layer counts once.
     """
     alike = dict[torch.Size, list[Tensor]]()
     for attention in maps:
@@ -87,7 +87,7 @@ def mask_loss(maps: Iterable[Tensor], foreground: Tensor) -> Tensor:
     for (images, heads, *size), layers in alike.items():
         inside = small_foreground(foreground, (size[0], size[1]))
         cells, weight = inside.sum((-2, -1), keepdim=True), layer_weight / (images * heads)
-        # Where there is no cell of a kind, it is divided by 0 and not taken.
+        # Without cells of a kind this divides by 0, and the result is not used.
         weights = torch.where(inside, -weight / cells, weight / (size[0] * size[1] - cells))
         total = total + (torch.stack(layers) * weights).sum()
     return total

@@ -1,4 +1,4 @@
-"""SAM's loss of one batch: the mask from a box and some points, and how good the network thinks it is."""
+"""Compute the losses of SAM, Mask2Former, Depth Anything and YOLO for one batch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from models.perception.sam import Prompts, decode, embed, full_size
 
 @dataclass(frozen=True, slots=True)
 class PromptedBatch:
-    """B squares, one object of each, and how it is asked for."""
+    """B squares with one object each, and the object's prompts."""
 
     squares: Tensor
     """B×3×S×S float, [0, 255]."""
@@ -24,7 +24,11 @@ class PromptedBatch:
 
 
 def sam_loss(sam: Sam, batch: PromptedBatch) -> Tensor:
-    """Cross-entropy a pixel and dice, added; and the squared error of the IoU that SAM expects."""
+    """SAM's loss: cross-entropy per pixel plus dice, plus the squared error of the IoU that SAM predicts.
+
+    Returns:
+        Scalar.
+    """
     logits, expected = decode(sam, embed(sam, batch.squares), batch.prompts)
     logits = full_size(logits, batch.masks.shape[-1])
     chance = logits.sigmoid()
@@ -40,12 +44,12 @@ def _iou(logits: Tensor, masks: Tensor) -> Tensor:
     return (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3)).clamp(min=1)
 
 
-# Mask2Former's loss of one batch: its own Hungarian matching, a mask for each class that an image shows.
+# Mask2Former: its own Hungarian matching, with one mask for each class in an image.
 
 
 @dataclass(frozen=True, slots=True)
 class SurfaceBatch:
-    """B images and the class of each of their pixels."""
+    """B images and the class of each pixel."""
 
     images: Tensor
     """B×3×S×S float, normalised."""
@@ -56,10 +60,13 @@ class SurfaceBatch:
 def surface_loss(
     network: Mask2FormerForUniversalSegmentation, batch: SurfaceBatch, generator: torch.Generator
 ) -> Tensor:
-    """Class, mask and dice terms over all decoder layers, as transformers weighs them.
+    """Class, mask and dice terms over all decoder layers, with transformers' weights.
 
-    The points at which masks are compared are drawn by transformers from torch's global generator, which is
-    seeded from ``generator`` and put back.
+    transformers compares masks at random points from torch's global generator. It is seeded from
+    ``generator`` and restored afterwards.
+
+    Returns:
+        Scalar.
     """
     shown = [torch.unique(classes) for classes in batch.classes]
     masks = [
@@ -72,10 +79,10 @@ def surface_loss(
     return loss.sum()
 
 
-# Depth Anything's loss of one batch: inverse depth and its gradient, each against the truth in 1/m.
+# Depth Anything: inverse depth and its gradient, each against the truth in 1/m.
 
 _SCALES = 3
-"""Gradients are compared at full, half and quarter size: edges and slopes."""
+"""Gradients are compared at full, half and quarter size, for edges and slopes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,11 @@ class DepthBatch:
 
 
 def inverse_depth_loss(network: DepthAnythingForDepthEstimation, batch: DepthBatch) -> Tensor:
-    """Mean absolute error plus that of the gradients, over the mean inverse depth: no unit is left."""
+    """Mean absolute error of inverse depth and of its gradients, divided by the mean inverse depth.
+
+    Returns:
+        Scalar, without unit.
+    """
     error = (network(pixel_values=batch.images).predicted_depth - batch.inverse)[:, None]
     level = batch.inverse.mean()
     loss = error.abs().mean()
@@ -99,7 +110,7 @@ def inverse_depth_loss(network: DepthAnythingForDepthEstimation, batch: DepthBat
     return loss / level
 
 
-# YOLO's loss of one batch, ultralytics' own: boxes, their distribution, and classes.
+# YOLO: ultralytics' own loss of boxes, their distribution, and classes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +120,19 @@ class BoxBatch:
     squares: Tensor
     """B×3×S×S float, [0, 1]."""
     square_of: Tensor
-    """N int64: whose box it is."""
+    """N int64: the square of each box."""
     classes: Tensor
     """N int64."""
     boxes: Tensor
-    """N×4 float, [0, 1]: middle x, middle y, width and height, in the square's sides."""
+    """N×4 float, [0, 1]: centre x, centre y, width and height, in the square's sides."""
 
 
 def yolo_loss(network: Any, batch: BoxBatch) -> Tensor:
-    """The three parts added, an image: a number."""
+    """The sum of ultralytics' three terms, divided by the number of images.
+
+    Returns:
+        Scalar.
+    """
     parts, _ = network.loss(
         {
             "img": batch.squares,
@@ -131,13 +146,13 @@ def yolo_loss(network: Any, batch: BoxBatch) -> Tensor:
 
 @torch.no_grad()
 def settle_normalisation(network: nn.Module, batches: list[Tensor]) -> None:
-    """Measure the batch normalisations' means and variances anew, by the weights as they now are.
+    """Compute the means and variances of batch normalisation anew, with the present weights.
 
-    They follow the weights before averaging, and a checkpoint does not hold them: measured here, a
-    training that was killed ends as an unbroken one.
+    They follow the weights before averaging, and a checkpoint does not hold them. Computed here, a killed
+    training ends like an uninterrupted one.
 
     Args:
-        network: Left in evaluation mode.
+        network: It ends in evaluation mode.
         batches: B×3×S×S each, of training images.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]

@@ -1,4 +1,4 @@
-"""The remover's loss of one batch (RORem, training of the removal model)."""
+"""Compute the remover's loss of one batch (RORem, training of the removal model)."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -12,11 +12,11 @@ from models.diffusion.inpainting import InpaintingNetwork, Schedule, encoded
 from models.training.distributed import Share
 
 Conditioning = tuple[Tensor, dict[str, Tensor]]
-"""Tokens, and what SDXL adds to the timestep."""
+"""Tokens, and SDXL's additions to the timestep embedding."""
 
 
 class RemoverLossConfig(BaseModel):
-    """How one batch is weighed. The paper's form: all weights 1, uniform timesteps."""
+    """How one batch is weighted. The paper's form: all weights 1, uniform timesteps."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,18 +42,18 @@ class TripletBatch:
 
 @dataclass(frozen=True, slots=True)
 class LatentBatch:
-    """B triplets as the codec sees them: all that the loss asks of the images."""
+    """B triplets as latents: everything that the loss needs of the images."""
 
     source: Tensor
     """B×k×h×w."""
     masked: Tensor
-    """B×k×h×w, of the source that is zeroed inside the mask."""
+    """B×k×h×w, of the source with zeros inside the mask."""
     clean: Tensor
     """B×k×h×w, of the ground truth."""
     mask: Tensor
     """B×1×h×w float, 0 or 1: the cell's own pixel is masked."""
     touched: Tensor
-    """B×1×h×w float, 0 or 1: any of the cell's pixels is."""
+    """B×1×h×w float, 0 or 1: any pixel of the cell is masked."""
 
 
 class Denoiser(Protocol):
@@ -63,13 +63,13 @@ class Denoiser(Protocol):
 
     @property
     def scheduler(self) -> Schedule:
-        """The noise levels, and what is predicted."""
+        """The noise levels, and what the U-Net predicts."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Denoising:
-    """B latents to restore from noise, and what the U-Net is given beside the noise."""
+    """B latents to restore from noise, and the U-Net's other inputs."""
 
     clean: Tensor
     """B×k×h×w, of the ground truth."""
@@ -78,13 +78,13 @@ class Denoising:
     mask: Tensor
     """B×1×H×W float, 0 or 1."""
     weight: Tensor
-    """B×1×h×w, of each latent's error."""
+    """B×1×h×w, the weight of each latent's error."""
 
 
 def remover_loss(
     network: InpaintingNetwork, batch: TripletBatch | LatentBatch, config: RemoverLossConfig, share: Share
 ) -> Tensor:
-    """Mean squared error of the U-Net's prediction (noise, or the clean latent, as the schedule says).
+    """Mean squared error of the U-Net's prediction (noise or clean latent, by the schedule).
 
     Returns:
         Scalar.
@@ -96,7 +96,7 @@ def remover_loss(
 def restoration(
     network: InpaintingNetwork, batch: TripletBatch | LatentBatch, weight: float
 ) -> tuple[Denoising, Conditioning]:
-    """What is to be restored, ``weight`` on what is masked or changed, and the network's conditioning."""
+    """The restoration task, with ``weight`` where masked or changed, and the network's conditioning."""
     latents = batch if isinstance(batch, LatentBatch) else latents_of(network.vae, batch)
     cell_px = 2 ** (len(network.vae.config["block_out_channels"]) - 1)
     weights = change_weight(latents.touched, latents.source, latents.clean, weight)
@@ -107,7 +107,7 @@ def restoration(
 
 
 def latents_of(vae: Any, batch: TripletBatch) -> LatentBatch:
-    """Encode the images; the source is zeroed inside the mask in the masked one (papers.md, fact 6)."""
+    """Encode the images. In ``masked`` the source is zero inside the mask (papers.md, fact 6)."""
     masked = batch.source * (1 - batch.mask)
     clean, masked, source = encoded(vae, batch.ground_truth, masked, batch.source)
     size = clean.shape[-2:]
@@ -127,14 +127,14 @@ def denoising_loss(
     config: RemoverLossConfig,
     share: Share,
 ) -> Tensor:
-    """Noise ``task.clean``, have it restored, weigh the squared error.
+    """Noise ``task.clean``, restore it, weight the squared error.
 
     Args:
         network: U-Net and schedule.
-        task: What is to be restored.
-        conditioning: Tokens, and what SDXL adds to the timestep.
+        task: What to restore.
+        conditioning: Tokens, and SDXL's additions to the timestep embedding.
         config: How timesteps are drawn.
-        share: Draws timesteps and noise; the weights are made even over all processes.
+        share: Draws timesteps and noise. The weights are normalised over all processes.
 
     Returns:
         Scalar.
@@ -154,7 +154,7 @@ def denoising_loss(
 
 
 def weighted_mean(error: Tensor, weight: Tensor, share: Share) -> Tensor:
-    """Mean of B×1×h×w errors; the weights are made even over all processes.
+    """Mean of B×1×h×w errors. The weights are normalised over all processes.
 
     Returns:
         Scalar.

@@ -6,7 +6,7 @@ const MEANINGS = {
   "left-over": "part of the object is still there",
   hallucination: "something new was painted in",
   blur: "a smear instead of texture",
-  seam: "an edge shows where it was mended",
+  seam: "an edge shows where it was repaired",
   "effect left": "its shadow or reflection is still there",
 };
 

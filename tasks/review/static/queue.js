@@ -1,6 +1,6 @@
 // The candidates leased to this person, first to last, each with its images on their way or here.
 
-import { loadPictures } from "./images.js";
+import { loadImages } from "./images.js";
 
 const AHEAD = 8;
 const MOST_A_LEASE = 20;
@@ -107,7 +107,7 @@ export class Queue {
 
   async #load(item) {
     try {
-      item.images ??= await loadPictures(item.urls);
+      item.images ??= await loadImages(item.urls);
     } catch (fault) {
       item.fault = fault;
     }

@@ -1,1 +1,1 @@
-"""A fixed-camera clip becomes triplets."""
+"""Turn a fixed-camera clip into triplets."""

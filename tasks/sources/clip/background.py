@@ -1,4 +1,4 @@
-"""The clean plate: what a fixed camera sees once everything that moves is gone."""
+"""Compute the clean plate: what a fixed camera sees without anything that moves."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,19 @@ from data_specs.arrays import RgbImage
 from tasks.sources.clip.frames import match_light
 
 _STRIP_ROWS = 64
-"""Rows at a time, so that memory stays near that of the samples themselves."""
+"""Rows processed at once. Memory then stays near that of the samples themselves."""
 _PIXELS_AT_ONCE = 2048
 _TOLERANCE = 14
-"""Levels, greatest over the channels: samples this near to one another show the same thing."""
+"""In levels, as maximum over the channels: samples this close show the same thing."""
 
 
 def clean_plate(samples: Sequence[RgbImage]) -> RgbImage:
-    """One H×W×3 uint8 image of the empty scene.
+    """Compute one H×W×3 uint8 image of the empty scene.
 
-    Each sample is brought to the light of the middle one. A pixel's median then stands where at least
-    half of the samples agree with it; elsewhere (covered more than half the time, by one thing after
-    another) the colour that most samples share. Both are refined to the mean of the samples that agree,
-    which frees the median of the pull of what passed by.
+    Each sample is matched to the light of the middle one. Where at least half of the samples agree with a
+    pixel's median, the median is taken. Elsewhere (covered more than half the time, by different things) it
+    is the colour that most samples share. Both become the mean of the samples that agree. This removes the
+    bias that passing objects give the median.
 
     Args:
         samples: At least three H×W×3 uint8 frames, spread over the clip, from one fixed camera.
@@ -50,7 +50,7 @@ def _plate_of_strip(strip: NDArray[np.uint8]) -> RgbImage:
 
 
 def _agrees(strip: NDArray[np.uint8], centre: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """N×h×W bool: the sample is within the tolerance of the centre in every channel."""
+    """N×h×W bool: True where the sample is within the tolerance of the centre in every channel."""
     near = np.empty(strip.shape[:3], np.bool_)
     for index, sample in enumerate(strip):
         near[index] = cv2.absdiff(sample, centre).max(axis=2) <= _TOLERANCE
@@ -58,7 +58,7 @@ def _agrees(strip: NDArray[np.uint8], centre: NDArray[np.uint8]) -> NDArray[np.b
 
 
 def _commonest_colours(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """N×P×3 uint8 → P×3: for each pixel the sample with most others near it."""
+    """N×P×3 uint8 → P×3: for each pixel, the sample with most other samples near it."""
     chosen = np.empty(values.shape[1:], np.uint8)
     for start in range(0, values.shape[1], _PIXELS_AT_ONCE):
         part = values[:, start : start + _PIXELS_AT_ONCE].astype(np.int16)

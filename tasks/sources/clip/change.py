@@ -1,4 +1,4 @@
-"""What changed between the plate and a frame: the moved objects' mask, and the frame without them."""
+"""Find what changed between the plate and a frame: the objects' mask, and the frame without them."""
 
 import cv2
 import numpy as np
@@ -8,19 +8,19 @@ from data_specs.arrays import Mask, RgbImage
 from tasks.sources.image_ops import disc, drop_small, fill_holes, regions_holding
 
 _LUMINANCE, _CHROMA, _GRADIENT = 0.6, 0.3, 0.1
-"""Weights of the difference (the starting values of OSOR's public pipeline)."""
+"""Weights of the difference (the initial values of OSOR's public pipeline)."""
 _DARK = 24.0
-"""Levels added before the logarithm, or noise in the dark would count as change."""
+"""Levels added before the logarithm. Otherwise noise in the dark would count as change."""
 _WEAK = 0.6
-"""Of the threshold: change this strong is object where it hangs together with strong change."""
+"""A fraction of the threshold. Change this strong is object if it is connected to strong change."""
 _EFFECT = 0.25
-"""Of the threshold: change this strong, beside an object, is its shadow or its motion's blur."""
+"""A fraction of the threshold. Change this strong beside an object is its shadow or motion blur."""
 _HOLE_FRACTION = 0.0002
-"""Of the image: larger holes are seen through (between legs), smaller ones are noise."""
+"""A fraction of the image. Larger holes show the background (between legs); smaller ones are noise."""
 
 
 def change_score(image: RgbImage, plate: RgbImage) -> NDArray[np.float32]:
-    """H×W float32 ≥ 0: how much each pixel differs, in luminance, chroma and gradient."""
+    """H×W float32 ≥ 0: how much each pixel differs in luminance, chroma and gradient."""
     first, second = _lab(image), _lab(plate)
     luminance = np.abs(np.log((first[..., 0] + _DARK) / (second[..., 0] + _DARK)))
     chroma = np.hypot(first[..., 1] - second[..., 1], first[..., 2] - second[..., 2]) / 40.0
@@ -32,12 +32,12 @@ def change_score(image: RgbImage, plate: RgbImage) -> NDArray[np.float32]:
 def change_mask(score: NDArray[np.float32], *, threshold: float, min_area_px: float) -> Mask:
     """H×W bool: the moved objects.
 
-    Hysteresis keeps weaker change only where it hangs together with strong change; closing joins a
-    body's parts, small holes are filled, and opening removes what is thin (a tape in the wind, codec noise).
+    Hysteresis keeps weaker change only if it is connected to strong change. Closing joins the parts of a
+    body. Small holes are filled. Opening removes what is thin (a tape in the wind, codec noise).
 
     Args:
-        score: From ``change_score``.
-        threshold: Score from which change is strong.
+        score: As ``change_score`` returns it.
+        threshold: The score from which change is strong.
         min_area_px: Smaller regions are dropped.
     """
     radius = max(1, round(score.shape[0] / 180))
@@ -52,17 +52,17 @@ def change_mask(score: NDArray[np.float32], *, threshold: float, min_area_px: fl
 def without_objects(
     image: RgbImage, plate: RgbImage, mask: Mask, score: NDArray[np.float32], threshold: float
 ) -> RgbImage:
-    """The frame as it would be with nothing in the mask: the plate there, the frame itself elsewhere.
+    """The frame without the masked objects: the plate in the mask, the frame elsewhere.
 
-    The plate also covers a rim about each object and the weak change that touches it (motion blur,
-    a shadow), and fades into the frame, so that neither a ghost nor a seam stays behind.
+    The plate also covers a rim around each object and the weak change that touches it (motion blur, a
+    shadow). It fades into the frame, so neither a ghost nor a seam remains.
 
     Args:
         image: H×W×3 uint8, the frame.
         plate: H×W×3 uint8, in the frame's light.
-        mask: H×W bool, from ``change_mask``.
-        score: H×W float32, from ``change_score``.
-        threshold: As for ``change_mask``.
+        mask: H×W bool, as ``change_mask`` returns it.
+        score: H×W float32, as ``change_score`` returns it.
+        threshold: The same as for ``change_mask``.
     """
     rim = max(3, round(image.shape[0] / 60))
     near = cv2.dilate(mask.astype(np.uint8), disc(rim))

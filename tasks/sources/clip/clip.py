@@ -1,7 +1,7 @@
-"""Clip source: a fixed-camera video becomes a clean plate and triplets (RORem, stage 1: RORD's way).
+"""Turn a fixed-camera video into a clean plate and triplets (papers.md, fact 1: RORD's way).
 
-What differs from the plate is the object; the frame, the mask and the plate in the frame's light are a
-real triplet. Why it is done so, with figures: ``docs/decisions/0010-sources.md``.
+What differs from the plate is the object. The frame, the mask and the plate in the frame's light are a real
+triplet. The reasons, with figures: ``docs/development/decisions/0010-sources.md``.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,15 +30,15 @@ from tasks.sources.clip.frames import (
 )
 from tasks.sources.image_ops import Square, cut_image, cut_mask, label_regions
 
-# Blocks of time: frames near in time are one scene and share a split.
+# Blocks of time: frames that are near in time are one scene and share a split.
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBlocks:
-    """A clip cut into equal blocks; the last is for testing, the one before it for validation.
+    """A clip cut into equal blocks. The last is the test split, the one before it the validation split.
 
-    Frames just before either are left out, so that what walks there is not in both splits. A clip of
-    fewer than three blocks is all training: a held-out part would show the training part's people.
+    Frames just before either are left out: an object that moves there is then not in both splits. A clip of
+    fewer than three blocks is all training. A held-out part would show the same people as the training part.
     """
 
     count: int
@@ -50,13 +50,13 @@ class TimeBlocks:
         return min(int(seconds / self.block_seconds), self.count - 1)
 
     def split_of(self, block: int) -> Split:
-        """The split that all of a block belongs to."""
+        """The split of a whole block."""
         if self.count < 3 or block < self.count - 2:
             return "train"
         return "validation" if block == self.count - 2 else "test"
 
     def in_gap(self, seconds: float) -> bool:
-        """True for the moments that belong to no split."""
+        """True for moments that belong to no split."""
         block = self.block_at(seconds)
         if block + 1 == self.count or self.split_of(block) == self.split_of(block + 1):
             return False
@@ -69,32 +69,32 @@ def time_blocks(clip_seconds: float, *, scene_seconds: float, gap_seconds: float
     return TimeBlocks(count, clip_seconds / count, gap_seconds)
 
 
-# Crops about moved objects: whole objects only, one or several.
+# Crops around moved objects: whole objects only, one or several.
 
 _MARGIN_PX = 5
-"""Image left about an object inside its crop, so that a remover sees what it stands on."""
+"""Margin around an object inside its crop. A remover then sees what the object stands on."""
 _TRIES = 6
 _ROOM = (1.3, 2.6)
-"""A crop's side as a multiple of its first object's long side, drawn between these."""
+"""Range of a crop's side, as a multiple of its first object's long side."""
 
 
 @dataclass(frozen=True, slots=True)
 class CropLimits:
-    """What a crop may be."""
+    """The limits of a crop."""
 
     side_min_px: int
     side_max_px: int
     area_min: float
-    """Masked share of the crop, 0..1."""
+    """Masked fraction of the crop, 0..1."""
     area_max: float
     per_frame: int
 
 
 def choose_crops(mask: Mask, limits: CropLimits, seed: int) -> Iterator[Square]:
-    """Squares that hold one or more whole objects and cut through none, largest object first.
+    """Squares that contain one or more whole objects and cut through none, largest object first.
 
     Args:
-        mask: H×W bool; each connected region is an object.
+        mask: H×W bool. Each connected region is an object.
         limits: Sides, areas and number.
         seed: The same seed gives the same squares.
     """
@@ -123,7 +123,7 @@ def _place(
     limits: CropLimits,
     rng: np.random.Generator,
 ) -> Square | None:
-    """A square about object ``first``, grown until it cuts through nothing; None when it cannot."""
+    """A square around object ``first``, grown until it cuts through nothing. None if there is none."""
     box = boxes[first]
     side = round(rng.uniform(*_ROOM) * max(box[2] - box[0], box[3] - box[1]))
     for _ in range(4):
@@ -143,7 +143,7 @@ def _place(
 
 
 def _about(box: NDArray[np.int32], side: int, shape: tuple[int, ...], rng: np.random.Generator) -> Square:
-    """A square of ``side`` somewhere about ``box``, inside the image."""
+    """A square of ``side`` at a random position around ``box``, inside the image."""
     starts = []
     for low, high, limit in ((box[0], box[2], shape[1]), (box[1], box[3], shape[0])):
         earliest, latest = int(high) + _MARGIN_PX - side, int(low) - _MARGIN_PX
@@ -158,15 +158,15 @@ def _holds(square: Square, box: NDArray[np.int32]) -> bool:
 
 
 SAMPLE_CLIP = Path(__file__).parents[1] / "sample" / "pedestrians.mp4"
-"""The clip that ships with cleanplate; its origin stands beside it."""
+"""The clip that ships with cleanplate. Its origin is documented beside it."""
 
 Progress = Callable[[int, int], None]
 """Called with (frames read, frames in the clip)."""
 
 _COMMON_RESPONSE = 0.1
-"""Below this, phase correlation says that two frames show different things."""
+"""Below this response of phase correlation, two frames show different things."""
 _CHANGED_FRACTION = 0.5
-"""More than this much of a frame changed is no object."""
+"""If more than this fraction of a frame changed, it is no object."""
 
 
 class ClipConfig(BaseModel):
@@ -232,8 +232,8 @@ class ClipConfig(BaseModel):
 
 
 def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Iterator[Triplet | Reject]:
-    """Triplets of one clip, in time order; what is refused comes between them as rejects."""
-    cv2.setNumThreads(1)  # Several worker processes share the cores; cv2's own threads only fight over them.
+    """The triplets of one clip, in order of time, with rejects between them."""
+    cv2.setNumThreads(1)  # Worker processes share the cores; cv2's own threads would compete for them.
     name = config.path.name
     try:
         facts = video_facts(config.path)
@@ -265,10 +265,10 @@ def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Itera
 
 
 def clip_scene(config: ClipConfig) -> RgbImage | None:
-    """The clip's scene with nothing that moves, H×W×3 uint8; None where the camera did not stand still.
+    """The clip's scene without anything that moves, H×W×3 uint8. None if the camera moved.
 
     Raises:
-        InputError: When the file cannot be read.
+        InputError: If the file cannot be read.
     """
     samples = _plate_samples(config, video_facts(config.path))
     steady = _steady_samples(samples, config.camera_shift_max_px)
@@ -285,7 +285,7 @@ def _plate_samples(config: ClipConfig, facts: VideoFacts) -> list[RgbImage]:
 
 
 def _steady_samples(samples: list[RgbImage], max_px: float) -> list[RgbImage]:
-    """Those seen from where the middle sample was seen."""
+    """The samples from the same viewpoint as the middle one."""
     reference = samples[len(samples) // 2]
     return [sample for sample in samples if _camera_fault(sample, reference, max_px) is None]
 
@@ -300,7 +300,7 @@ def _camera_fault(image: RgbImage, reference: RgbImage, max_px: float) -> str | 
 def _frame_triplets(
     frame: Frame, plate: RgbImage, config: ClipConfig, blocks: TimeBlocks, scene_prefix: str
 ) -> Iterator[Triplet | Reject]:
-    """The triplets of one frame, or why it has none (nothing at all when nothing moved in it)."""
+    """The triplets of one frame, or why it has none. Nothing if nothing moved in it."""
     name = f"{config.path.name}@{frame.index}"
     fault = _camera_fault(frame.image, plate, config.camera_shift_max_px)
     if fault is not None:
@@ -341,7 +341,7 @@ def _frame_triplets(
 def _closing_rejects(
     config: ClipConfig, facts: VideoFacts, blocks: TimeBlocks, moved_in: set[int], last: int
 ) -> Iterator[Reject]:
-    """What can only be said at the end: blocks where nothing moved, and a clip that ended early."""
+    """Rejects known only at the end: blocks where nothing moved, and a clip that ended early."""
     name = config.path.name
     for block in range(blocks.block_at(max(last, 0) / facts.rate) + 1):
         if block not in moved_in:

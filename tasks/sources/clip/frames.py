@@ -1,4 +1,4 @@
-"""Frames of a video, read lazily by cv2."""
+"""Read the frames of a video lazily with cv2, measure camera shifts and match their light."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class VideoFacts:
     """What a video's container says about it."""
 
     frames: int
-    """As stated; a cut file holds fewer."""
+    """As stated. A truncated file holds fewer."""
     rate: float
-    """Frames a second."""
+    """Frames per second."""
 
     @property
     def seconds(self) -> float:
-        """Length of the clip."""
+        """Length of the clip in seconds."""
         return self.frames / self.rate
 
 
@@ -35,16 +35,16 @@ class Frame:
 
     index: int
     seconds: float
-    """Since the clip's first frame."""
+    """Time since the clip's first frame."""
     image: RgbImage
     """H×W×3 uint8."""
 
 
 def video_facts(path: Path) -> VideoFacts:
-    """What the container says.
+    """Read what the container says.
 
     Raises:
-        InputError: When the file is missing, is no video, or holds no readable frame.
+        InputError: If the file is missing, is no video, or has no readable frame.
     """
     if not path.is_file():
         raise InputError(path, "no such video file")
@@ -78,26 +78,26 @@ def read_frames(path: Path, *, step: int, rate: float) -> Iterator[Frame]:
         reader.release()
 
 
-# Did the camera move? Phase correlation of a frame with a reference.
+# Camera shift: phase correlation of a frame with a reference.
 
 _LONG_SIDE_PX = 320
-"""Enough for a tenth of a pixel, small enough to cost a millisecond or two."""
+"""Enough for a tenth of a pixel, and small enough to take only a millisecond or two."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraShift:
-    """How far a frame lies from the reference."""
+    """How far a frame is shifted against the reference."""
 
     right: float
     """In pixels of the frame."""
     down: float
-    """Likewise."""
+    """In pixels of the frame."""
     response: float
-    """Share of the correlation's energy at its peak, 0..1; low when the images have little in common."""
+    """Fraction of the correlation's energy at its peak, 0..1. Low if the images have little in common."""
 
     @property
     def pixels(self) -> float:
-        """How far, whichever way."""
+        """The length of the shift in pixels."""
         return float(np.hypot(self.right, self.down))
 
 
@@ -111,7 +111,7 @@ def camera_shift(image: RgbImage, reference: RgbImage) -> CameraShift:
 
 
 def _edges(image: RgbImage, scale: float) -> NDArray[np.float32]:
-    """h×w float32: the image without its slow shading, so that a change of light is no shift."""
+    """h×w float32: the image without slow shading. A change of light is then no shift."""
     height, width = image.shape[:2]
     size = (max(16, round(width / scale)), max(16, round(height / scale)))
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
@@ -119,17 +119,17 @@ def _edges(image: RgbImage, scale: float) -> NDArray[np.float32]:
     return grey - cv2.GaussianBlur(grey, (0, 0), 4)
 
 
-# Light drift: bring one image of a scene to the light of another.
+# Light drift: match one image of a scene to the light of another.
 
 _REDUCTION = 8
 _FIELD_SIGMA = 4.0
 """Blur of the local field, in reduced pixels: 32 pixels of the image."""
 _TOLERANCE = 6.0
-"""Levels; what differs more after the global fit is an object, not light."""
+"""In levels. What differs more after the global fit is an object, not light."""
 
 
 def match_light(image: RgbImage, target: RgbImage) -> RgbImage:
-    """Bring ``image`` to the light of ``target``: a gain and an offset a channel, objects left out.
+    """Match ``image`` to the light of ``target``: a gain and an offset for each channel, without objects.
 
     Args:
         image: H×W×3 uint8.
@@ -144,7 +144,7 @@ def match_light(image: RgbImage, target: RgbImage) -> RgbImage:
 
 
 def match_light_locally(image: RgbImage, target: RgbImage) -> RgbImage:
-    """As ``match_light``, then follow what differs slowly across the image (a passing cloud)."""
+    """Like ``match_light``, then follow slow differences across the image (a passing cloud)."""
     matched = match_light(image, target)
     difference = _reduced(target) - _reduced(matched)
     is_light = (np.abs(difference).max(axis=2) < _TOLERANCE).astype(np.float32)
@@ -164,14 +164,14 @@ def _reduced(image: RgbImage) -> NDArray[np.float32]:
 
 
 def _robust_line(values: NDArray[np.float32], goals: NDArray[np.float32]) -> tuple[float, float]:
-    """Gain and offset of ``goals`` over ``values``; outliers (objects) leave in three rounds."""
+    """Gain and offset from ``values`` to ``goals``. Three rounds remove outliers (objects)."""
     gain, offset = 1.0, float(np.median(goals - values))
     for _ in range(3):
         residual = np.abs(goals - gain * values - offset)
         kept = residual <= max(2.0, 3.0 * float(np.median(residual)))
         spread = float(values[kept].std())
         if kept.sum() < 16 or spread < 2.0:
-            break  # A flat image fixes no gain.
+            break  # A flat image determines no gain.
         mean_value, mean_goal = float(values[kept].mean()), float(goals[kept].mean())
         gain = float(np.mean((values[kept] - mean_value) * (goals[kept] - mean_goal))) / spread**2
         offset = mean_goal - gain * mean_value

@@ -1,1 +1,1 @@
-"""The studio: scenes with exact truth, any size and number, from a seed."""
+"""Render synthetic scenes with exact truth, in any size and number, from a seed."""

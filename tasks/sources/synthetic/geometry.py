@@ -1,27 +1,27 @@
-"""Rays against solids: where a ray first meets one, and the surface's normal there."""
+"""Intersect rays with solids: where a ray first meets one, and the surface normal there."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.sources.synthetic.scene import Solid
 
-# Always float32; numpy's stubs call some products of float32 arrays float64.
+# Always float32, but numpy's stubs call some products of float32 arrays float64.
 Rays = NDArray[np.floating]
-"""3×N float32: rows x, y, z, so that each is contiguous; 3×1 where all rays share it."""
+"""3×N float32: rows x, y, z, each contiguous. 3×1 if all rays share it."""
 Distances = NDArray[np.float32]
-"""N float32 along the ray; inf = miss."""
+"""N float32 along the ray. Inf = miss."""
 
 _MISS = np.float32(np.inf)
 _EPSILON = np.float32(1e-4)
 
 
 def distance(solid: Solid, origin: Rays, direction: Rays) -> Distances:
-    """How far N rays go before they first meet a solid standing on y = 0.
+    """The distance at which N rays first meet a solid that stands on y = 0.
 
     Args:
         solid: The object.
         origin: 3×N or 3×1 float32, outside the solid.
-        direction: 3×N or 3×1 float32 of any length > 0; distances are in its units.
+        direction: 3×N or 3×1 float32 of any length > 0. Distances are in its units.
     """
     local = origin - _foot(solid)
     if solid.shape == "sphere":
@@ -50,13 +50,13 @@ def normal(solid: Solid, point: Rays) -> Rays:
 
 
 def may_meet(solid: Solid, origin: Rays, direction: Rays, spread: float = 0.0) -> NDArray[np.intp]:
-    """Which rays may meet a solid: those that pass its bounding ball. A cheap test before the exact one.
+    """Which rays may meet a solid: those that hit its bounding sphere. A cheap test before the exact one.
 
     Args:
         solid: The object.
         origin: 3×N or 3×1 float32.
         direction: 3×N or 3×1 float32, unit length.
-        spread: Each ray stands for a cone of rays about it; the tangent of its half angle.
+        spread: Each ray stands for a cone of rays. This is the tangent of the cone's half angle.
 
     Returns:
         Ascending indices of the rays that cannot be ruled out.
@@ -85,7 +85,7 @@ def _dot(a: Rays, b: Rays) -> NDArray[np.float32]:
 def _roots(
     a: NDArray[np.float32], half_b: NDArray[np.float32], c: NDArray[np.float32]
 ) -> tuple[Distances, Distances]:
-    """Both roots of a·t² + 2·half_b·t + c, ascending where a > 0; inf where there are none."""
+    """Both roots of a·t² + 2·half_b·t + c, ascending where a > 0. Inf if there are none."""
     a = np.where(np.abs(a) < 1e-12, np.float32(1e-12), a)
     inner = half_b * half_b - a * c
     root = np.sqrt(np.maximum(inner, 0))
@@ -112,7 +112,7 @@ def _to_box(solid: Solid, o: Rays, d: Rays) -> Distances:
 
 
 def _box_normal(solid: Solid, local: Rays) -> Rays:
-    """The axis on which the point lies farthest out, in shares of the box's half sides."""
+    """The axis on which the point is farthest out, as a fraction of the box's half sides."""
     half = _column(solid.radius, solid.height / 2, solid.radius)
     share = (_turned(local, solid.turn) - _column(0, solid.height / 2, 0)) / half
     outmost = np.abs(share).argmax(0) == np.arange(3)[:, None]
@@ -120,7 +120,7 @@ def _box_normal(solid: Solid, local: Rays) -> Rays:
 
 
 def _turned(rays: Rays, angle: float) -> Rays:
-    """Rays as a frame turned by ``angle`` radians about the vertical sees them."""
+    """The rays in a frame that is turned by ``angle`` radians around the vertical."""
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
     return np.stack([rays[0] * cos + rays[2] * sin, rays[1], rays[2] * cos - rays[0] * sin])
 
@@ -153,7 +153,7 @@ def _to_cone(solid: Solid, o: Rays, d: Rays) -> Distances:
 
 
 def _to_disc(o: Rays, d: Rays, height: float, radius: float) -> Distances:
-    """Distance to a level disc at ``height``."""
+    """Distance to a horizontal disc at ``height``."""
     t = (height - o[1]) / np.where(np.abs(d[1]) < 1e-9, np.float32(1e-9), d[1])
     x, z = o[0] + t * d[0], o[2] + t * d[2]
     return np.where((t > _EPSILON) & (x * x + z * z <= radius**2), t, _MISS)

@@ -1,4 +1,4 @@
-"""Light along rays: what each meets first, how the sun, the sky and the mirror light it."""
+"""Light the rays of a scene: what each ray meets first, and its light from sun, sky and mirror."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from tasks.sources.synthetic.geometry import Distances, Rays, distance, may_meet, normal
 from tasks.sources.synthetic.scene import Scene, Texture
 
-# The sun, and which solids stand between it and a point.
+# The sun, and the solids between it and a point.
 
 Touched = NDArray[np.uint8]
 """N uint8: bit i is set where solid i is seen, casts its shadow or is mirrored."""
 
 _RING = 5
-"""Directions about the sun's centre that stand for its disc."""
+"""Directions around the sun's centre that stand for its disc."""
 
 
 def sun_direction(scene: Scene) -> Rays:
-    """Towards the sun's centre, 3×1 float32, unit."""
+    """Direction to the sun's centre, 3×1 float32, unit length."""
     level = np.cos(scene.sun_elevation)
     x, z = level * np.sin(scene.sun_azimuth), level * np.cos(scene.sun_azimuth)
     return np.array([[x], [np.sin(scene.sun_elevation)], [z]], np.float32)
@@ -27,16 +27,16 @@ def sun_direction(scene: Scene) -> Rays:
 def sun_fraction(
     scene: Scene, point: Rays, facing: NDArray[np.bool_], casters: frozenset[int]
 ) -> tuple[NDArray[np.float32], Touched]:
-    """How much of the sun's disc each point sees past the casters.
+    """The fraction of the sun's disc that each point sees past the casters.
 
     Args:
-        scene: Whose sun and solids.
-        point: 3×N float32, a little off their surfaces.
-        facing: N or 1 bool, whether the surface faces the sun; where not, the share stays 1.
+        scene: Its sun and its solids are used.
+        point: 3×N float32, slightly off their surfaces.
+        facing: N or 1 bool, whether the surface faces the sun. Where it does not, the fraction stays 1.
         casters: Indices of the solids that cast shadows.
 
     Returns:
-        Shares, N float32, 0..1; and which solids take some of it away.
+        Fractions, N float32, 0..1, and the solids that block some of the sun.
     """
     suns = _sun_samples(scene)
     hidden = np.zeros((len(suns), point.shape[1]), bool)
@@ -56,7 +56,7 @@ def sun_fraction(
 
 
 def _sun_samples(scene: Scene) -> list[Rays]:
-    """Directions (3×1 each) towards the sun's disc: its centre, and a ring about it for soft shadows."""
+    """Directions (3×1 each) to the sun's disc: its centre, and a ring around it for soft shadows."""
     centre = sun_direction(scene)
     if scene.sun_softness == 0:
         return [centre]
@@ -70,7 +70,7 @@ def _sun_samples(scene: Scene) -> list[Rays]:
 
 # Albedo of the ground and the wall: a Texture at plane coordinates.
 
-# Always float32; numpy's stubs call some products of float32 arrays float64.
+# Always float32, but numpy's stubs call some products of float32 arrays float64.
 Field = NDArray[np.floating]
 
 
@@ -78,14 +78,14 @@ def albedo(texture: Texture, u: Field, v: Field) -> Field:
     """Albedo at plane coordinates.
 
     Args:
-        texture: What the plane is made of.
+        texture: The texture of the plane.
         u: N float32, metres across.
         v: N float32, metres along.
 
     Returns:
         3×N float32, 0..1.
     """
-    # Summed wave by wave: a matrix product's rounding may differ with the number of threads.
+    # Summed wave by wave: the rounding of a matrix product may differ with the number of threads.
     color = np.repeat(np.array(texture.base, np.float32)[:, None], len(u), axis=1)
     for frequency_u, frequency_v, phase, *amplitudes in texture.waves.tolist():
         wave = np.sin(2 * np.pi * (u * frequency_u + v * frequency_v) + phase)
@@ -97,7 +97,7 @@ def albedo(texture: Texture, u: Field, v: Field) -> Field:
 
 
 def _pattern(texture: Texture, u: Field, v: Field) -> Field:
-    """N float32 brightness factor of the fine pattern, about 1."""
+    """N float32 brightness factor of the fine pattern, around 1."""
     across, along = u * texture.scale, v * texture.scale
     if texture.kind == "tiles":
         return 1 - 0.25 * ((np.floor(across) + np.floor(along)) % 2).astype(np.float32)
@@ -120,14 +120,14 @@ def _value_noise(x: Field, y: Field) -> Field:
 
 
 def _hash(x: Field, y: Field) -> Field:
-    """A lattice point's fixed value, 0..1, by integer mixing (the same on every machine)."""
+    """A lattice point's fixed value, 0..1, by integer mixing. It is the same on every machine."""
     n = _whole(x) * np.uint32(374761393) + _whole(y) * np.uint32(668265263)
     n = (n ^ (n >> 13)) * np.uint32(1274126177)
     return ((n ^ (n >> 16)) & 0xFFFF).astype(np.float32) / 65535
 
 
 def _whole(x: Field) -> NDArray[np.uint32]:
-    """Whole numbers modulo 2³²."""
+    """Integers modulo 2³²."""
     return x.astype(np.int64).astype(np.uint32)
 
 
@@ -138,17 +138,17 @@ Classes = NDArray[np.int16]
 """N int16: SKY, GROUND, WALL or FIRST_SOLID + i."""
 
 _LIFT = np.float32(2e-3)
-"""Metres a ray starts off the surface it leaves, so as not to meet it again at once."""
+"""Metres by which a ray starts off the surface it leaves, so that it does not meet it again at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Light:
-    """What N rays bring back."""
+    """The light of N rays."""
 
     color: Rays
     """3×N float32, linear red, green, blue."""
     touched: Touched
-    """N: the solids each ray's colour depends on; without any other, the ray looks just the same."""
+    """N: the solids that each ray's colour depends on. Without any other solid, the ray looks the same."""
 
 
 def first_hits(
@@ -173,7 +173,7 @@ def first_hits(
 def trace(
     scene: Scene, origin: Rays, direction: Rays, seen: frozenset[int], casters: frozenset[int]
 ) -> Light:
-    """The light of rays among the solids ``seen``, of which ``casters`` shadow and mirror themselves."""
+    """The light of rays among the solids ``seen``. Only ``casters`` cast shadows and reflections."""
     return shade(scene, origin, direction, *first_hits(scene, origin, direction, seen), casters)
 
 
@@ -201,7 +201,7 @@ def shade(
 
 
 def _at(rays: Rays, rows: NDArray[np.intp]) -> Rays:
-    """The rays of ``rows``; what all share stays 3×1."""
+    """The rays of ``rows``. Rays that all share stay 3×1."""
     return rays if rays.shape[1] == 1 else rays.take(rows, axis=1)
 
 
@@ -223,7 +223,7 @@ _TOWARDS_CAMERA = np.array([[0], [0], [-1]], np.float32)
 
 
 def _lit(scene: Scene, paint: Rays, point: Rays, normals: Rays, casters: frozenset[int]) -> Light:
-    """Points of albedo ``paint`` under sky and sun; paint and normals 3×N or 3×1."""
+    """Points of albedo ``paint`` under sky and sun. Paint and normals are 3×N or 3×1."""
     sky = (1 - scene.sun_strength) * (0.75 + 0.25 * normals[1])
     sun = sun_direction(scene)
     facing = np.maximum(normals[0] * sun[0] + normals[1] * sun[1] + normals[2] * sun[2], 0)
@@ -235,7 +235,7 @@ def _lit(scene: Scene, paint: Rays, point: Rays, normals: Rays, casters: frozens
 
 
 def _with_mirror(scene: Scene, light: Light, point: Rays, ray: Rays, casters: frozenset[int]) -> Light:
-    """The glossy ground's image of what stands on it."""
+    """Add the reflections that the glossy ground shows."""
     bounced = ray * np.array([[1], [-1], [1]], np.float32)
     mirrored = trace(scene, point + _UP * _LIFT, bounced, casters, casters)
     color = (1 - scene.gloss) * light.color + scene.gloss * mirrored.color

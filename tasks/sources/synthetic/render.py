@@ -1,4 +1,4 @@
-"""An analytic ray caster: a scene as an image, with the truth about every pixel."""
+"""Render a scene with an analytic ray caster: an image, and the truth about every pixel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tasks.sources.synthetic.scene import Scene
 
 _GAMMA = np.float32(1 / 2.2)
 _BAND = 1 << 15
-"""Rays traced at once: few enough for the processor's cache, enough to hide numpy's cost a call."""
+"""Rays traced at once: few enough for the processor's cache, many enough to hide numpy's overhead."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,14 +24,14 @@ class Rendering:
     image: RgbImage
     """S×S×3 uint8."""
     depth: Depth
-    """S×S float32, metres along the ray; inf = sky."""
+    """S×S float32, metres along the ray. Inf = sky."""
     classes: NDArray[np.int16]
-    """S·F×S·F int16: SKY, GROUND, WALL or FIRST_SOLID + i, one a subpixel."""
+    """S·F×S·F int16: SKY, GROUND, WALL or FIRST_SOLID + i for each subpixel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sight:
-    """What the camera's rays meet, before any light falls on it. N = (S·F)² rays, row by row."""
+    """What the camera's rays meet, before lighting. N = (S·F)² rays, row by row."""
 
     scene: Scene
     size_px: int
@@ -49,9 +49,9 @@ def render(
     Args:
         scene: What to render.
         size_px: Side of the square image.
-        supersample: Rays a pixel along each side.
-        casters: Indices of the solids that cast shadows and reflections; None = all. A solid left out
-            is seen but has no effect on its surroundings, as in a copy-paste image.
+        supersample: Rays per pixel along each side.
+        casters: Indices of the solids that cast shadows and reflections. None = all. A solid that is left out
+            is visible but has no effect on its surroundings, as in a copy-paste image.
     """
     sight = look(scene, size_px, supersample)
     light = expose(sight, all_solids(scene) if casters is None else casters)
@@ -59,7 +59,7 @@ def render(
 
 
 def look(scene: Scene, size_px: int, supersample: int = 2) -> Sight:
-    """Send the camera's rays out: the geometry, from which a target can be chosen before any lighting."""
+    """Send out the camera's rays. This gives the geometry, so a target can be chosen before lighting."""
     direction = _camera_rays(scene, size_px * supersample)
     hits = [
         first_hits(scene, _eye(scene), direction[:, band], all_solids(scene)) for band in _bands(direction)
@@ -69,7 +69,7 @@ def look(scene: Scene, size_px: int, supersample: int = 2) -> Sight:
 
 
 def expose(sight: Sight, casters: frozenset[int]) -> Light:
-    """Light what the camera sees; only ``casters`` shadow and mirror themselves."""
+    """Light what the camera sees. Only ``casters`` cast shadows and reflections."""
     eye, ray, far, classes = _eye(sight.scene), sight.direction, sight.distances, sight.classes
     return _join(
         [shade(sight.scene, eye, ray[:, band], far[band], classes[band], casters) for band in _bands(ray)]
@@ -77,7 +77,7 @@ def expose(sight: Sight, casters: frozenset[int]) -> Light:
 
 
 def expose_without(sight: Sight, light: Light, solid: int) -> Light:
-    """The same exposure had ``solid`` not been there: only rays it touched are traced again."""
+    """The same exposure without ``solid``. Only rays that it touched are traced again."""
     rows = np.flatnonzero(light.touched & (1 << solid))
     if not len(rows):
         return light
@@ -90,11 +90,11 @@ def expose_without(sight: Sight, light: Light, solid: int) -> Light:
 
 
 def rendering_of(sight: Sight, light: Light) -> Rendering:
-    """Bring the rays back onto the pixel grid."""
+    """Put the rays back on the pixel grid."""
     fine = round(len(sight.classes) ** 0.5)
     planes = np.clip(light.color, 0, 1).reshape(3, fine, fine)
     size = (sight.size_px, sight.size_px)
-    # Averaged over the subpixels in linear light, then made sRGB-like.
+    # Averaged over the subpixels in linear light, then converted to a curve like sRGB's.
     small = cv2.merge([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])
     return Rendering(
         image=np.rint(np.clip(small, 0, 1) ** _GAMMA * 255).astype(np.uint8),
@@ -104,7 +104,7 @@ def rendering_of(sight: Sight, light: Light) -> Rendering:
 
 
 def coverage(classes: NDArray[np.int16], solid: int, size_px: int) -> NDArray[np.float32]:
-    """S×S float32, 0..1: the share of each pixel that shows solid ``solid``."""
+    """S×S float32, 0..1: the fraction of each pixel that shows solid ``solid``."""
     shown = _subpixels((classes == FIRST_SOLID + solid).astype(np.float32), size_px)
     return np.add.reduce(shown) / np.float32(len(shown))
 
@@ -115,7 +115,7 @@ def all_solids(scene: Scene) -> frozenset[int]:
 
 
 def _subpixels(fine: NDArray[np.float32], size_px: int) -> list[NDArray[np.float32]]:
-    """An S·F×S·F field as F² fields of S×S, one for each place within the pixel."""
+    """An S·F×S·F field as F² fields of S×S, one for each position within the pixel."""
     step = len(fine) // size_px
     return [fine[row::step, column::step] for row in range(step) for column in range(step)]
 

@@ -1,4 +1,4 @@
-"""Shots: a studio scene with and without one object, and everything true about it."""
+"""Make synthetic samples: a scene with and without one object, and the exact truth about it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from tasks.sources.synthetic.scene import Scene, World, draw_scene, focal_px
 
 
 def along_axis(depth: Depth, focal: float) -> Depth:
-    """Depth along the view axis from the studio's depth along the ray."""
+    """Depth along the view axis, from the renderer's depth along the ray."""
     steps = (np.arange(len(depth), dtype=np.float32) + 0.5 - len(depth) / 2) / np.float32(focal)
     return (depth / np.sqrt(1 + steps[None, :] ** 2 + steps[:, None] ** 2)).astype(np.float32)
 
@@ -34,13 +34,13 @@ HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
 
 
 _MIN_FRACTION = 0.012
-"""An object smaller than this share of the image is nobody's target."""
+"""An object smaller than this fraction of the image is not chosen."""
 _EFFECT_LEVELS = 6
 """Grey levels by which a pixel must change to belong to the effect."""
 
 
 class SyntheticConfig(BaseModel):
-    """Which shots to make."""
+    """Which samples to make."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +56,7 @@ class SyntheticConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SyntheticSample:
-    """One object's shot. S = size in pixels."""
+    """One object's sample. S = size in pixels."""
 
     key: str
     scene: str
@@ -65,30 +65,30 @@ class SyntheticSample:
     source: RgbImage
     ground_truth: RgbImage
     mask: Mask
-    """S×S, True where at least half the pixel shows the object."""
+    """S×S, True where the object covers at least half of the pixel."""
     matte: Alpha
     """S×S, the object's exact coverage."""
     effect: Mask
     """S×S, True where shadow or reflection changes a pixel off the object by 6 grey levels or more."""
     effect_alpha: Alpha
-    """S×S, darkening off the object as ObjectClear's equation 1: (ground_truth − source) / ground_truth."""
+    """S×S, darkening off the object by ObjectClear's equation 1: (ground_truth − source) / ground_truth."""
     depth: Depth
     classes: NDArray[np.int16]
     focal_px: float
     """The camera's focal length in pixels."""
     azimuth: float | None
-    """Radians towards the sun (0 = away from the camera, growing to the right); None = overcast."""
+    """Radians to the sun (0 = away from the camera, growing to the right). None = overcast."""
 
 
-def make_shot(config: SyntheticConfig, index: int) -> SyntheticSample:
-    """Shot ``index`` of a config: the same config and index, the same shot."""
+def make_sample(config: SyntheticConfig, index: int) -> SyntheticSample:
+    """Sample ``index`` of a config. The same config and index give the same sample."""
     for attempt in range(100):
         seed = int(derive_key("studio", config.split, config.seed, index, attempt)[:15], 16)
         scene = draw_scene(seed, config.world)
         sight = look(scene, config.size_px)
         target = _pick_target(sight, seed)
         if target is not None:
-            return _shoot(config, index, sight, target)
+            return _render_sample(config, index, sight, target)
     raise AssertionError("a hundred scenes in a row show no object large enough")
 
 
@@ -98,7 +98,7 @@ def _pick_target(sight: Sight, seed: int) -> int | None:
     return large[seed % len(large)] if large else None
 
 
-def _shoot(config: SyntheticConfig, index: int, sight: Sight, target: int) -> SyntheticSample:
+def _render_sample(config: SyntheticConfig, index: int, sight: Sight, target: int) -> SyntheticSample:
     scene, everything = sight.scene, all_solids(sight.scene)
     light = expose(sight, everything - {target} if config.copy_paste else everything)
     rendering = rendering_of(sight, light)
@@ -131,42 +131,42 @@ def _darkening(source: RgbImage, ground_truth: RgbImage) -> Alpha:
     return np.clip(alpha.mean(axis=2), 0, 1).astype(np.float32)
 
 
-def as_triplet(shot: SyntheticSample, split: Split) -> Triplet:
-    """The shot as a training or test sample."""
+def as_triplet(rendered: SyntheticSample, split: Split) -> Triplet:
+    """The synthetic sample as a training or test sample."""
     return Triplet(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=split,
-        origin=shot.origin,
-        source=shot.source,
-        mask=shot.mask,
-        ground_truth=shot.ground_truth,
+        origin=rendered.origin,
+        source=rendered.source,
+        mask=rendered.mask,
+        ground_truth=rendered.ground_truth,
     )
 
 
-def as_pool_item(shot: SyntheticSample, split: Split) -> PoolItem:
-    """The shot as an unlabelled image: its ground truth stays behind."""
+def as_pool_item(rendered: SyntheticSample, split: Split) -> PoolItem:
+    """The synthetic sample as an unlabelled image, without its ground truth."""
     return PoolItem(
-        key=shot.key,
-        scene=shot.scene,
+        key=rendered.key,
+        scene=rendered.scene,
         split=split,
-        origin=shot.origin,
-        class_name=shot.class_name,
-        source=shot.source,
-        mask=shot.mask,
+        origin=rendered.origin,
+        class_name=rendered.class_name,
+        source=rendered.source,
+        mask=rendered.mask,
     )
 
 
 def synthetic_triplets(config: SyntheticConfig, indices: range) -> Iterator[Triplet]:
-    """The triplets of shots ``indices``."""
+    """The triplets of samples ``indices``."""
     for index in indices:
-        yield as_triplet(make_shot(config, index), config.split)
+        yield as_triplet(make_sample(config, index), config.split)
 
 
-# Empty scenes: the studio with nothing on its ground.
+# Empty scenes: nothing stands on the ground.
 
 
 def empty_scene(config: SyntheticConfig, number: int) -> Scene:
-    """Empty scene ``number`` of a config: the same config and number, the same scene."""
+    """Empty scene ``number`` of a config. The same config and number give the same scene."""
     seed = int(derive_key("studio plate", config.split, config.seed, number)[:15], 16)
     return replace(draw_scene(seed, config.world), solids=())

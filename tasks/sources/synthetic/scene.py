@@ -1,6 +1,6 @@
-"""A scene: ground, backdrop, sun, camera and a few solids, drawn from a seed.
+"""Draw a scene from a seed: ground, backdrop, sun, camera and a few solids.
 
-Units are metres; x right, y up, z away from the camera, which stands at (0, height, 0).
+Units are metres. x points right, y up, z away from the camera, which stands at (0, height, 0).
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ Grounds = Literal["soft", "textured", "mixed"]
 
 
 class World(BaseModel):
-    """What the studio's scenes are like."""
+    """The properties of the synthetic scenes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,17 +43,17 @@ class World(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Solid:
-    """One object standing on the ground."""
+    """One object that stands on the ground."""
 
     shape: Shape
     x: float
     z: float
     radius: float
-    """Half width in metres; a box's half side, a cone's foot."""
+    """Half width in metres: a box's half side, the radius of a cone's foot."""
     height: float
-    """Of box, cylinder and cone; a sphere is 2·radius high."""
+    """For box, cylinder and cone. The height of a sphere is 2·radius."""
     turn: float
-    """Radians about the vertical; boxes only."""
+    """Radians around the vertical, for boxes only."""
     color: tuple[float, float, float]
     """Albedo, 0..1."""
 
@@ -66,32 +66,32 @@ class Texture:
     base: tuple[float, float, float]
     contrast: float
     scale: float
-    """Cycles a metre of the dominant pattern."""
+    """Cycles per metre of the dominant pattern."""
     waves: NDArray[np.float32]
     """K×6: frequency u, frequency v, phase, amplitude of red, green, blue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All a renderer needs; everything in it follows from the seed."""
+    """Everything that the renderer needs. All of it follows from the seed."""
 
     seed: int
     solids: tuple[Solid, ...]
     ground: Texture
     wall: Texture
     wall_z: float
-    """Distance of the backdrop wall; inf = open sky."""
+    """Distance of the backdrop wall. Inf = open sky."""
     sky: tuple[float, float, float]
     sun_azimuth: float
-    """Radians; direction TOWARDS the sun, 0 = away from the camera (+z), growing to the right (+x)."""
+    """Radians, direction TOWARDS the sun: 0 = away from the camera (+z), growing to the right (+x)."""
     sun_elevation: float
     """Radians above the horizon."""
     sun_strength: float
-    """Share of the light that is direct, 0..1; 0 = overcast, no shadows."""
+    """Fraction of the light that is direct, 0..1. 0 = overcast, no shadows."""
     sun_softness: float
-    """Angular radius of the sun in radians; 0 = hard shadows."""
+    """Angular radius of the sun in radians. 0 = hard shadows."""
     gloss: float
-    """Mirror share of the ground, 0..1."""
+    """Reflectance of the ground, 0..1."""
     camera_height: float
     camera_pitch: float
     """Radians downwards."""
@@ -100,7 +100,7 @@ class Scene:
 
 
 def draw_scene(seed: int, world: World) -> Scene:
-    """The scene of ``seed``: same seed and world, same scene."""
+    """The scene of ``seed``. The same seed and world give the same scene."""
     rng = np.random.default_rng([seed, 0x5CE11E])
     sunny = rng.random() < world.shadow_fraction
     solids = _draw_solids(rng, int(rng.integers(1, world.max_objects + 1)), world.apart)
@@ -124,7 +124,7 @@ def draw_scene(seed: int, world: World) -> Scene:
 
 
 def focal_px(scene: Scene, size_px: int) -> float:
-    """The camera's focal length in pixels, in an image of this side."""
+    """The camera's focal length in pixels, for an image of this side."""
     return size_px / (2 * scene.half_view)
 
 
@@ -134,7 +134,7 @@ def without(scene: Scene, index: int) -> Scene:
 
 
 def _draw_solids(rng: np.random.Generator, count: int, apart: bool) -> tuple[Solid, ...]:
-    """Up to ``count`` solids whose feet keep clear of one another, and their silhouettes too if ``apart``."""
+    """Up to ``count`` solids whose feet do not touch. If ``apart``, nor do their silhouettes overlap."""
     solids: list[Solid] = []
     for _ in range(8 * count):
         if len(solids) == count:
@@ -146,7 +146,7 @@ def _draw_solids(rng: np.random.Generator, count: int, apart: bool) -> tuple[Sol
 
 
 def _clear(one: Solid, other: Solid, apart: bool) -> bool:
-    """Whether two solids leave room between them; a box's corner reaches 1.42 half sides out."""
+    """Whether there is space between two solids. A box's corner reaches 1.42 half sides out."""
     stand_clear = np.hypot(one.x - other.x, one.z - other.z) > 1.42 * (one.radius + other.radius)
     bearings = abs(one.x / one.z - other.x / other.z)
     look_clear = bearings > 1.2 * (one.radius / one.z + other.radius / other.z)

@@ -1,4 +1,4 @@
-"""Film the studio: shots become shards of triplets, or of pool items with their truth kept apart."""
+"""Render synthetic samples into shards: triplets, or pool items with their truth kept apart."""
 
 from collections.abc import Iterator
 from functools import cache, partial
@@ -16,41 +16,41 @@ from tasks.sources.synthetic.samples import (
     SyntheticSample,
     as_pool_item,
     as_triplet,
-    make_shot,
+    make_sample,
 )
 from tasks.storage.shards import encode_pool_item, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 
 
 class RenderWork(ShardWork):
-    """One shard of studio shots."""
+    """The input of one shard of synthetic samples."""
 
     stage: Literal["triplets", "pool"]
-    """``pool`` writes two shards: the items, and apart from them their truth, for the oracle only."""
-    studio: SyntheticConfig
+    """``pool`` writes two shards: the items, and separately their truth, for the oracle only."""
+    renderer: SyntheticConfig
     first: int = Field(ge=0)
     count: int = Field(ge=1)
 
 
-def film(workspace: Workspace, work: RenderWork) -> ShardRef:
-    """Render the shots and write their shard (and before it, for a pool, the truth's).
+def render(workspace: Workspace, work: RenderWork) -> ShardRef:
+    """Render the samples and write their shard. For a pool, write the shard of truth first.
 
     Returns:
         The shard of triplets or of pool items.
     """
-    split = work.studio.split
+    split = work.renderer.split
 
     @cache
-    def shots() -> list[SyntheticSample]:
-        return [make_shot(work.studio, number) for number in range(work.first, work.first + work.count)]
+    def rendered_samples() -> list[SyntheticSample]:
+        return [make_sample(work.renderer, number) for number in range(work.first, work.first + work.count)]
 
     def triplets() -> Iterator[EncodedSample]:
-        for shot in shots():
-            yield encode_triplet(as_triplet(shot, split), work.image_format)
+        for rendered in rendered_samples():
+            yield encode_triplet(as_triplet(rendered, split), work.image_format)
 
     def items() -> Iterator[EncodedSample]:
-        for shot in shots():
-            yield encode_pool_item(as_pool_item(shot, split), work.image_format)
+        for rendered in rendered_samples():
+            yield encode_pool_item(as_pool_item(rendered, split), work.image_format)
 
     write = partial(write_shard, workspace, round=work.round, index=work.index)
     if work.stage == "triplets":
@@ -61,12 +61,12 @@ def film(workspace: Workspace, work: RenderWork) -> ShardRef:
 
 
 @task(
-    task_run_name="film {work.stage} {work.index}",
+    task_run_name="render {work.stage} {work.index}",
     persist_result=True,
     result_serializer="json",
     cache_policy=BY_WORK,
     **RETRY_LOST_NETWORK,
 )
 def render_shard(workspace: Workspace, work: RenderWork) -> ShardRef:
-    """One shard of studio shots."""
-    return run_shard(INLINE, workspace, "film", work.digest, film, work)
+    """Make one shard of synthetic samples."""
+    return run_shard(INLINE, workspace, "render", work.digest, render, work)

@@ -1,4 +1,4 @@
-"""Re-reads every byte of the dataset and says what is missing, doubled, altered or orphaned."""
+"""Verify a dataset: read every byte again and report what is missing, doubled, altered or orphaned."""
 
 import hashlib
 from collections import Counter
@@ -15,11 +15,11 @@ from tasks.storage.shards.tar import IndexRow
 from tasks.storage.shards.writer import LOCK, index_file, publishing_alone, tar_file
 from tasks.storage.workspace import Workspace
 
-# Verifying one shard: its tar, its index and its rows against each other.
+# One shard: its tar, its index and its ledger rows are compared.
 
 
 def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) -> tuple[list[Fault], int]:
-    """The shard's faults, and how many bytes of tar were read for them."""
+    """The shard's faults, and the number of bytes of tar that were read."""
     store = workspace.store
     tar_name, index_name = store.name(*tar_file(ref)), store.name(*index_file(ref))
     index: list[IndexRow] = []
@@ -44,12 +44,12 @@ def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) 
 
 
 def read_or_fault(workspace: Workspace, name: str, named: str) -> bytes | Fault:
-    """A file's bytes as the store keeps them, or that they are missing, or no file.
+    """A file's bytes as the store keeps them, or the fault that it is missing or no file.
 
     Args:
-        workspace: Where it lies.
-        name: As the store calls it.
-        named: Who says that it must be there.
+        workspace: The workspace of the file.
+        name: Its name in the store.
+        named: What says that it must exist.
     """
     try:
         data = workspace.store.read(name)
@@ -95,7 +95,7 @@ def _fault(kind: FaultKind, what: str, detail: str) -> Fault:
     return Fault(kind=kind, what=what, detail=detail)
 
 
-# Verifying one version: its manifest, its list of samples, and the shards it stands on.
+# One version: its manifest, its list of samples, and its shards.
 
 
 def check_version(
@@ -107,10 +107,10 @@ def check_version(
     """The version's faults.
 
     Args:
-        workspace: Where it lies.
-        version: As the ledger has it.
-        rows_of_shard: The samples the ledger has for each shard.
-        gone: Shards whose tar is not there.
+        workspace: The workspace of the version.
+        version: The ledger's record of it.
+        rows_of_shard: The ledger's samples of each shard.
+        gone: Shards whose tar does not exist.
     """
     faults: list[Fault] = []
     store, manifest = workspace.store, manifest_name(version.number)
@@ -167,7 +167,7 @@ def _version_fault(kind: FaultKind, what: str, detail: str) -> Fault:
 
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes read and the bytes there are."""
+"""Called with the number of bytes read and the total number."""
 
 
 @dataclass(frozen=True)
@@ -177,21 +177,21 @@ class _Inventory:
     shards: Sequence[tuple[ShardRef, Sequence[SampleRow]]]
     versions: Sequence[DatasetVersion]
     names: Sequence[str]
-    """Of everything in the store."""
+    """The names of everything in the store."""
 
 
 def verify_dataset(workspace: Workspace, progress: Progress | None = None) -> VerifyReport:
-    """Compares every byte and every row with what the ledger says.
+    """Compare every byte and every row with the ledger.
 
-    Writers may go on meanwhile: what they add after the start is not looked at.
+    Writers may continue meanwhile. What they add after the start is not checked.
 
     Args:
-        workspace: What to verify.
-        progress: Told after each shard.
+        workspace: The workspace to verify.
+        progress: Called after each shard.
 
     Raises:
-        LedgerError: When the ledger cannot be read at all.
-        StoreError: When the store does not answer.
+        LedgerError: If the ledger cannot be read at all.
+        StoreError: If the store does not answer.
     """
     inventory = _take_inventory(workspace)
     faults = [*_orphans(workspace, inventory), *_doubles(inventory)]
@@ -242,7 +242,7 @@ def _orphans(workspace: Workspace, inventory: _Inventory) -> list[Fault]:
 
 
 def _doubles(inventory: _Inventory) -> list[Fault]:
-    """Samples that two shards of one stage hold."""
+    """Samples that are in two shards of one stage."""
     first: dict[tuple[str, str], str] = {}
     faults: list[Fault] = []
     for ref, rows in inventory.shards:

@@ -1,4 +1,4 @@
-"""Making, reading, comparing and naming versions; nothing is ever rewritten."""
+"""Make, read, compare and roll back dataset versions. Nothing is ever rewritten."""
 
 import hashlib
 from collections import Counter
@@ -20,7 +20,7 @@ from tasks.storage.ledger import Ledger
 from tasks.storage.shards.writer import publishing_alone
 from tasks.storage.workspace import Workspace
 
-# A version's two files: the numbered manifest and the Parquet file of its samples.
+# A version's two files: the numbered manifest, and the Parquet file of its samples.
 
 _SCHEMA = pa.schema(
     [
@@ -31,26 +31,26 @@ _SCHEMA = pa.schema(
 
 
 def manifest_name(number: int) -> str:
-    """Where a version's manifest lies in the workspace."""
+    """The path of a version's manifest in the workspace."""
     return f"versions/{number:06d}.json"
 
 
 def parquet_file(version: DatasetVersion) -> tuple[str, str]:
-    """The path of a version's samples in the workspace, and their sha256."""
+    """The path of a version's samples in the workspace, and their SHA-256."""
     return f"versions/{version.parquet}", version.sha256
 
 
 def manifest_bytes(version: DatasetVersion) -> bytes:
-    """The manifest as it is written."""
+    """The bytes of the manifest file."""
     return version.model_dump_json(indent=2).encode() + b"\n"
 
 
 def manifests(workspace: Workspace) -> list[DatasetVersion]:
-    """Every manifest there is, by number.
+    """All manifests, by number.
 
     Raises:
-        LedgerError: When one cannot be parsed.
-        StoreError: When the store does not answer.
+        LedgerError: If one cannot be parsed.
+        StoreError: If the store does not answer.
     """
     store = workspace.store
     found: list[DatasetVersion] = []
@@ -65,7 +65,7 @@ def manifests(workspace: Workspace) -> list[DatasetVersion]:
 
 
 def samples_bytes(samples: Sequence[VersionSample]) -> bytes:
-    """The samples as a Parquet file; the same samples give the same bytes."""
+    """The samples as a Parquet file. The same samples give the same bytes."""
     columns = [[getattr(sample, name) for sample in samples] for name in _SCHEMA.names]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="zstd")
@@ -82,8 +82,8 @@ def read_samples(workspace: Workspace, version: DatasetVersion) -> list[VersionS
     """A version's samples, checked against its manifest.
 
     Raises:
-        LedgerError: When the file is missing or altered.
-        StoreError: When the store does not answer.
+        LedgerError: If the file is missing or altered.
+        StoreError: If the store does not answer.
     """
     store = workspace.store
     try:
@@ -103,21 +103,21 @@ def create_version(
     parent: int | None,
     note: str,
 ) -> DatasetVersion:
-    """Makes a version and names it current.
+    """Make a version and make it the current one.
 
     Args:
-        workspace: Where it goes.
-        selection: Everything the version holds, the parent's share too (see `selection_of`): shards
-            with the keys chosen from them, None = all. Their order does not matter.
-        parent: The version it grew from; None for the first.
+        workspace: The workspace to write to.
+        selection: Everything in the version, including the parent's part (see `selection_of`): shards with
+            the chosen keys, None = all. Their order does not matter.
+        parent: The version it grew from. None for the first.
         note: What changed, in one sentence.
 
     Returns:
-        The new version; or the one already there with this parent and these samples.
+        The new version, or an existing one with this parent and these samples.
 
     Raises:
-        LedgerError: For an unknown parent, shard or key, or a key chosen twice.
-        StoreError: When the store does not take it.
+        LedgerError: If a parent, shard or key is unknown, or a key is chosen twice.
+        StoreError: If the store does not accept it.
     """
     ledger = workspace.ledger()
     parents = () if parent is None else (ledger.version(parent).number,)
@@ -137,7 +137,7 @@ def create_version(
 
 
 def selection_of(workspace: Workspace, number: int) -> list[Selection]:
-    """What `create_version` was given for a version, so that the next one can add to it."""
+    """The selection that `create_version` got for a version, so that the next version can add to it."""
     keys_of_shard: dict[str, list[str]] = {}
     for sample in load_samples(workspace, number):
         keys_of_shard.setdefault(sample.shard, []).append(sample.key)
@@ -146,19 +146,19 @@ def selection_of(workspace: Workspace, number: int) -> list[Selection]:
 
 
 def load_samples(workspace: Workspace, number: int) -> list[VersionSample]:
-    """A version's samples, by shard and place in it.
+    """A version's samples, by shard and position in it.
 
     Raises:
-        LedgerError: For an unknown version, or one whose file is missing or altered.
+        LedgerError: If the version is unknown, or its file is missing or altered.
     """
     return read_samples(workspace, workspace.ledger().version(number))
 
 
 def diff_versions(workspace: Workspace, before: int, after: int) -> VersionDiff:
-    """What one version has that the other has not.
+    """The samples that one version has and the other has not.
 
     Raises:
-        LedgerError: For an unknown version, or one whose file is missing or altered.
+        LedgerError: If a version is unknown, or its file is missing or altered.
     """
     old = [sample.key for sample in load_samples(workspace, before)]
     new = [sample.key for sample in load_samples(workspace, after)]
@@ -173,10 +173,10 @@ def diff_versions(workspace: Workspace, before: int, after: int) -> VersionDiff:
 
 
 def rollback(workspace: Workspace, number: int, reason: str) -> DatasetVersion:
-    """Names an older version current; nothing is rewritten, and the newer ones stay.
+    """Make an older version the current one. Nothing is rewritten, and the newer ones stay.
 
     Raises:
-        LedgerError: For an unknown version, or one whose file is missing or altered.
+        LedgerError: If the version is unknown, or its file is missing or altered.
     """
     ledger = workspace.ledger()
     version = ledger.version(number)
@@ -191,7 +191,7 @@ def rollback(workspace: Workspace, number: int, reason: str) -> DatasetVersion:
 def _chosen(
     ledger: Ledger, selection: Sequence[tuple[ShardRef, Sequence[str] | None]]
 ) -> list[VersionSample]:
-    """The samples, by shard name and place in the shard."""
+    """The samples, by shard name and position in the shard."""
     chosen: dict[str, VersionSample] = {}
     for shard, keys in sorted(selection, key=lambda part: part[0].name):
         if ledger.shard(shard.name).sha256 != shard.sha256:
@@ -221,7 +221,7 @@ def _publish_manifest(
     sha256: str,
     note: str,
 ) -> DatasetVersion:
-    """Takes the next free number, unless a manifest with these parents and samples has one."""
+    """Take the next free number, unless a manifest with these parents and samples exists."""
     while True:
         present = manifests(workspace)
         for version in present:

@@ -1,4 +1,4 @@
-"""The ledger: what every shard holds, who judged what, which model leads, which version is current."""
+"""Record what every shard holds, all decisions, each champion and the current version, in one database."""
 
 from tasks.storage.ledger.ledger import Ledger, is_new_ledger, open_ledger
 

@@ -1,4 +1,4 @@
-"""Review batches: what people are asked, and how far they have come."""
+"""Record review batches: what people are asked, and the progress."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -21,13 +21,13 @@ _PACE = timedelta(minutes=5)
 
 
 class BatchLedger(LedgerBase):
-    """The review batches' part of the ledger."""
+    """The part of the ledger for review batches."""
 
     def open_batch(self, batch: ReviewBatch, items: Sequence[ReviewItem]) -> None:
-        """Opens a batch whose items come in this order; the same batch opened twice is one.
+        """Open a batch whose items come in this order. Opening the same batch twice is harmless.
 
         Raises:
-            LedgerError: When a batch of this name has another round or policy.
+            LedgerError: If a batch of this name has another round or policy.
         """
         with self._writing() as connection:
             if not insert_one(connection, tables.review_batches, batch.model_dump(mode="python")):
@@ -41,10 +41,10 @@ class BatchLedger(LedgerBase):
             _append(connection, batch.name, items)
 
     def extend_batch(self, name: str, items: Sequence[ReviewItem], reason: str = "") -> None:
-        """Adds items after those of a batch; items that it has already stay as they are.
+        """Add items at the end of a batch. Existing items stay as they are.
 
         Raises:
-            UnknownKeyError: When there is no such batch.
+            UnknownKeyError: If there is no such batch.
         """
         with self._writing() as connection:
             find_batch(connection, name, hold=True)
@@ -52,12 +52,12 @@ class BatchLedger(LedgerBase):
                 _record(connection, name, "extended", reason)
 
     def close_batch(self, name: str, kind: BatchEventKind, reason: str = "") -> None:
-        """Records that a batch was ``continued`` with the answers it has, or ``abandoned``; once.
+        """Record once that a batch was ``continued`` with its answers so far, or ``abandoned``.
 
-        Nobody is given more items of it, unless it is extended.
+        Nobody gets more of its items, unless it is extended.
 
         Raises:
-            UnknownKeyError: When there is no such batch.
+            UnknownKeyError: If there is no such batch.
         """
         with self._writing() as connection:
             find_batch(connection, name, hold=True)
@@ -68,19 +68,19 @@ class BatchLedger(LedgerBase):
         """The batch of this name.
 
         Raises:
-            UnknownKeyError: When there is none.
+            UnknownKeyError: If there is none.
         """
         with self._reading() as connection:
             return find_batch(connection, name)
 
     def batches(self) -> list[ReviewBatch]:
-        """All of them, in the order they were opened."""
+        """All batches, in the order of opening."""
         query = sa.select(*_BATCH).order_by(tables.review_batches.c.sequence)
         with self._reading() as connection:
             return [ReviewBatch(**row) for row in connection.execute(query).mappings()]
 
     def batch_events(self, name: str) -> list[BatchEvent]:
-        """What befell a batch, first to last."""
+        """The events of a batch, first to last."""
         table = tables.batch_events
         columns = [table.c[field] for field in BatchEvent.model_fields]
         query = sa.select(*columns).where(table.c.batch == name).order_by(table.c.sequence)
@@ -88,17 +88,17 @@ class BatchLedger(LedgerBase):
             return [BatchEvent(**row) for row in connection.execute(query).mappings()]
 
     def batch_items(self, name: str) -> list[ReviewItem]:
-        """A batch's items, in the order of its queue."""
+        """The items of a batch, in the order of its queue."""
         table = tables.review_items
         query = sa.select(*_ITEM).where(table.c.batch == name).order_by(table.c.position)
         with self._reading() as connection:
             return [ReviewItem(**row) for row in connection.execute(query).mappings()]
 
     def batch_counts(self, name: str) -> BatchCounts:
-        """How far a batch has come.
+        """The progress of a batch.
 
         Raises:
-            UnknownKeyError: When there is no such batch.
+            UnknownKeyError: If there is no such batch.
         """
         with self._reading() as connection:
             find_batch(connection, name)
@@ -125,7 +125,7 @@ class BatchLedger(LedgerBase):
             return list(connection.scalars(query))
 
     def progress(self, batch: str, person: str, now: datetime) -> Progress:
-        """What a person hears after each answer."""
+        """What a person sees after each answer."""
         items, reviews = tables.review_items, tables.reviews
         mine = sa.and_(reviews.c.batch == batch, reviews.c.reviewer == person, stands())
         recent = sa.and_(mine, reviews.c.answered_at > now - _PACE)
@@ -143,7 +143,7 @@ class BatchLedger(LedgerBase):
         return Progress(left=int(left or 0), answers=answers, per_minute=count / minutes)
 
     def shard_under_review(self, candidate: str) -> ShardRef | None:
-        """The shard that holds a candidate some batch asks about; None for any other key."""
+        """The shard of a candidate that some batch asks about. None for any other key."""
         samples, shards, items = tables.samples, tables.shards, tables.review_items
         query = (
             sa.select(*[shards.c[field] for field in ShardRef.model_fields])
@@ -162,7 +162,7 @@ class BatchLedger(LedgerBase):
 
 
 def find_batch(connection: sa.Connection, name: str, hold: bool = False) -> ReviewBatch:
-    """The batch of this name, held against other writers if asked; raises UnknownKeyError without one."""
+    """The batch of this name, locked against other writers if wanted. Else raises UnknownKeyError."""
     query = sa.select(*_BATCH).where(tables.review_batches.c.name == name)
     row = connection.execute(query.with_for_update() if hold else query).mappings().first()
     if row is None:
@@ -171,14 +171,14 @@ def find_batch(connection: sa.Connection, name: str, hold: bool = False) -> Revi
 
 
 def last_event(connection: sa.Connection, name: str) -> BatchEventKind:
-    """What befell a batch last."""
+    """The last event of a batch."""
     table = tables.batch_events
     query = sa.select(table.c.kind).where(table.c.batch == name).order_by(table.c.sequence.desc()).limit(1)
     return connection.execute(query).scalar_one()
 
 
 def _append(connection: sa.Connection, name: str, items: Sequence[ReviewItem]) -> bool:
-    """Adds the items that are not there; whether there were any."""
+    """Add the items that are missing. Returns whether there were any."""
     table = tables.review_items
     known = set(connection.scalars(sa.select(table.c.candidate).where(table.c.batch == name)))
     new = [item for item in items if item.candidate not in known]

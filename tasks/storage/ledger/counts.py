@@ -1,4 +1,4 @@
-"""Counts: what the ledger holds and what came to it in a stretch of time, counted by the database."""
+"""Count what the ledger holds and what was added in a period. The database does the counting."""
 
 from collections import Counter
 from datetime import datetime
@@ -23,7 +23,7 @@ class ShardCount(BaseModel):
 
 
 class ScoreCount(BaseModel):
-    """A discriminator's scores, or a part of them."""
+    """A discriminator's scores, or some of them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,12 +35,12 @@ class ScoreCount(BaseModel):
 
 
 class CountLedger(LedgerBase):
-    """The counting part of the ledger; nothing is written here."""
+    """The part of the ledger that counts. It writes nothing."""
 
     def shard_counts(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> dict[str, ShardCount]:
-        """By stage: the shards made from ``since`` on and before ``until`` (None = ever)."""
+        """By stage: the shards made from ``since`` to before ``until`` (None = no limit)."""
         table = tables.shards
         sums = (sa.func.count(), sa.func.sum(table.c.samples), sa.func.sum(table.c.size_bytes))
         query = (
@@ -58,7 +58,7 @@ class CountLedger(LedgerBase):
     def review_counts(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> dict[tuple[str, str], int]:
-        """By who answered (``person``, ``oracle``) and the decision: the answers that stand."""
+        """By who answered (``person``, ``oracle``) and by decision: the number of valid answers."""
         table = tables.reviews
         query = (
             sa.select(table.c.kind, table.c.decision, sa.func.count())
@@ -70,7 +70,7 @@ class CountLedger(LedgerBase):
             return {(kind, decision): count for kind, decision, count in connection.execute(query)}
 
     def score_counts(self) -> dict[str, ScoreCount]:
-        """By the discriminator's hash."""
+        """The scores by the discriminator's hash."""
         table = tables.scores
         squares = sa.func.avg(table.c.score * table.c.score)
         query = (
@@ -82,14 +82,14 @@ class CountLedger(LedgerBase):
             return {discriminator: _score_count(*row) for discriminator, *row in connection.execute(query)}
 
     def model_counts(self) -> dict[str, int]:
-        """By kind."""
+        """The number of models by kind."""
         table = tables.models
         query = sa.select(table.c.kind, sa.func.count()).group_by(table.c.kind).order_by(table.c.kind)
         with self._reading() as connection:
             return {kind: count for kind, count in connection.execute(query)}
 
     def answers_in_shards(self, first: int, before: int, round: int) -> Counter[str]:
-        """Decisions that stand on candidates of a round's shards with ``first`` <= index < ``before``."""
+        """Valid decisions on candidates of a round's shards with ``first`` <= index < ``before``."""
         reviews = tables.reviews
         query = (
             sa.select(reviews.c.decision, sa.func.count())
@@ -100,7 +100,7 @@ class CountLedger(LedgerBase):
             return Counter({decision: count for decision, count in connection.execute(query)})
 
     def newest_scores_in_shards(self, first: int, before: int, round: int) -> ScoreCount | None:
-        """Scores of such shards' candidates by the newest discriminator that scored any; None without one."""
+        """Scores of these shards' candidates by the newest discriminator that scored any, if any did."""
         table, models = tables.scores, tables.models
         squares = sa.func.avg(table.c.score * table.c.score)
         query = (
@@ -118,7 +118,7 @@ class CountLedger(LedgerBase):
     def phase_results(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> list[PhaseResult]:
-        """The phases that ended from ``since`` on and before ``until``, whatever the run, in that order."""
+        """The phases of all runs that ended from ``since`` to before ``until``, in that order."""
         table = tables.phases
         kinds = sa.or_(
             table.c.name.in_(["base model", "initialisation"]),

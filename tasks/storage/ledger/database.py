@@ -1,4 +1,4 @@
-"""What every part of the ledger stands on: transactions, idempotent inserts, long lists in chunks."""
+"""Open the ledger's database, and give its parts transactions, idempotent inserts and long lists."""
 
 import re
 import sqlite3
@@ -20,22 +20,22 @@ from data_specs.errors import DiskFullError, LedgerError, StoreLostError
 from data_specs.migrations import HEAD
 from tasks.storage.atomic_files import disk_full, is_full
 
-# How the ledger's database is reached: durable, patient, and safe in many processes.
+# The connection to the database: durable, patient, and safe in many processes.
 
 BUSY_TIMEOUT_S = 60
 _USE_WAL = "PRAGMA journal_mode=WAL"
 _KEPT, _BEYOND = 10, 40
-"""Connections a server keeps, and opens beyond these: more than its 40 threads ever want."""
+"""Connections that a server keeps, and opens in addition. Its 40 threads never need more."""
 
 
 def create_engine(url: str, keep_connections: bool = False) -> sa.Engine:
-    """An engine whose every transaction has a connection of its own, unless they are to be kept.
+    """An engine that opens a connection for each transaction, unless connections shall be kept.
 
     No connection outlives its transaction, so a forked child cannot inherit one.
 
     Args:
         url: ``sqlite:///…`` or ``postgresql+psycopg://…``.
-        keep_connections: For a server, which does not fork: connecting costs more than a small transaction.
+        keep_connections: For a server, which does not fork. Connecting costs more than a small transaction.
     """
     if keep_connections:
         engine = sa.create_engine(url, pool_size=_KEPT, max_overflow=_BEYOND, pool_pre_ping=True)
@@ -48,13 +48,13 @@ def create_engine(url: str, keep_connections: bool = False) -> sa.Engine:
 
 
 def use_wal(engine: sa.Engine) -> None:
-    """Turns a SQLite file to write-ahead logging, for good.
+    """Switch a SQLite file to write-ahead logging, permanently.
 
-    SQLite does not wait for its busy timeout here, so this waits itself.
+    SQLite ignores its busy timeout here, so this function waits itself.
 
     Raises:
-        OperationalError: When another process held the file for the whole timeout.
-        DatabaseError: When the file is damaged.
+        OperationalError: If another process held the file for the whole timeout.
+        DatabaseError: If the file is damaged.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
@@ -71,7 +71,7 @@ def use_wal(engine: sa.Engine) -> None:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    """Leaves BEGIN to us, and sets what SQLite forgets between connections."""
+    """Leave BEGIN to this module, and set what SQLite forgets between connections."""
     connection.isolation_level = None  # pyright: ignore[reportAttributeAccessIssue]
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
@@ -81,18 +81,18 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    """Takes the write lock at once: a lock taken half-way fails instead of waiting."""
+    """Take the write lock at once. A lock taken later in the transaction fails instead of waiting."""
     reading = connection.get_execution_options().get("reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-# What a database's refusal means: the store is lost for now, its disk is full, or a rule was broken.
+# The meaning of a database error: the store is lost for now, its disk is full, or a rule was broken.
 
 RESTORE = (
     "restore it from a backup; without one, move it away and do the work again, "
     "which takes up the shards that lie there (docs/runbook.md, 4)"
 )
-"""What to do about a ledger that is lost."""
+"""What to do about a lost ledger."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _FULL = re.compile(r"disk is full|no space left|could not extend file", re.IGNORECASE)
 _SQLITE_LOST = re.compile(r"database is locked|disk I/O error|unable to open database file")
@@ -100,17 +100,17 @@ _POSTGRESQL_LOST = re.compile(
     r"connection|server closed|terminating|shutting down|starting up|recovery mode|failed to resolve host",
     re.IGNORECASE,
 )
-# Said while connecting too, but the same login is refused tomorrow as well.
+# Also reported while connecting, but the same login is refused tomorrow too.
 _LOGIN_REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba.conf entry|(role|database) \".*\" does not exist"
 )
 
 
 def refusal(error: SQLAlchemyError, where: str, what: str) -> LedgerError | DiskFullError:
-    """The error that cleanplate raises in the place of the database's.
+    """The error that cleanplate raises instead of the database's.
 
     Args:
-        error: What SQLAlchemy raised.
+        error: The error of SQLAlchemy.
         where: The ledger's address, without its password.
         what: ``refused`` or ``cannot be opened``.
     """
@@ -135,7 +135,7 @@ def refusal(error: SQLAlchemyError, where: str, what: str) -> LedgerError | Disk
 
 
 def is_damaged(error: SQLAlchemyError) -> bool:
-    """Whether SQLite finds that the file is no database, or one whose pages contradict each other."""
+    """Whether SQLite says that the file is no database, or that its pages contradict each other."""
     code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
     return code & 0xFF in _DAMAGED
 
@@ -150,13 +150,13 @@ def _is_lost(error: SQLAlchemyError, cause: str) -> bool:
 
 
 CHUNK = 5_000
-"""Keys a statement; SQLite takes 32,766 variables, PostgreSQL 65,535."""
+"""Keys in one statement. SQLite takes 32,766 variables, PostgreSQL 65,535."""
 
 Item = TypeVar("Item")
 
 
 class LedgerBase:
-    """Holds the engine; may be pickled, forked and shared between threads."""
+    """Holds the engine. It may be pickled, forked and shared between threads."""
 
     def __init__(self, url: str, keep_connections: bool = False) -> None:
         self.url = url
@@ -168,7 +168,7 @@ class LedgerBase:
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """One transaction that may write; all of it or nothing is kept."""
+        """One transaction that may write. Everything is kept, or nothing."""
         with self._refusals(), self._engine.begin() as connection:
             yield connection
 
@@ -188,14 +188,14 @@ class LedgerBase:
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Inserts the rows whose unique columns are not there yet; the others are left as they are."""
+    """Insert the rows whose unique columns are new. The others stay as they are."""
     if rows:
         connection.execute(_insert(connection, table), list(rows))
 
 
 def insert_one(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
-    """Inserts a row; False when one with its unique columns is there, which is left as it is."""
-    # Asked by RETURNING: the row counts of INSERT differ between the drivers.
+    """Insert a row. False if one with its unique columns exists; that one stays as it is."""
+    # Checked with RETURNING: the row counts of INSERT differ between the drivers.
     statement = _insert(connection, table).values(row).returning(sa.literal(1))
     return connection.scalar(statement) is not None
 
@@ -206,7 +206,7 @@ def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postg
 
 
 def between(column: sa.Column[Any], since: datetime | None, until: datetime | None) -> sa.ColumnElement[bool]:
-    """From ``since`` on and before ``until``; None = ever."""
+    """From ``since`` to before ``until``. None = no limit."""
     limits = [column >= since] if since is not None else []
     limits += [column < until] if until is not None else []
     return sa.and_(sa.true(), *limits)
@@ -219,20 +219,20 @@ def chunked(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 
 def now() -> datetime:
-    """This moment, in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
-# Brings a ledger's database to the newest schema, once, however many processes ask.
+# The upgrade of a database to the newest schema. It happens once, however many processes start it.
 
-_POSTGRES_LOCK = 0x636C65616E  # "clean": one number all cleanplate processes agree on
+_POSTGRES_LOCK = 0x636C65616E  # "clean": one number that all cleanplate processes share
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Upgrades to the newest revision; nothing happens where the ledger has it already.
+    """Upgrade to the newest revision. Nothing happens if the ledger has it already.
 
     Raises:
-        LedgerError: When the ledger was made by a newer cleanplate.
+        LedgerError: If the ledger was made by a newer cleanplate.
     """
     if revision(engine) == HEAD:
         return
@@ -245,10 +245,10 @@ def migrate(engine: sa.Engine) -> None:
 
 
 def revision(engine: sa.Engine) -> str | None:
-    """The revision the database says it has; None for a new one, or one that cannot be asked.
+    """The revision in the database. None for a new database, or one that cannot be read.
 
     Raises:
-        DatabaseError: When the database's file is damaged.
+        DatabaseError: If the database's file is damaged.
     """
     try:
         with engine.execution_options(reading=True).begin() as connection:
@@ -260,7 +260,7 @@ def revision(engine: sa.Engine) -> str | None:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    # Imported here: an up-to-date ledger, opened by every worker process, need not wait for Alembic.
+    # Imported here: every worker process opens an up-to-date ledger and need not wait for Alembic.
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

@@ -1,7 +1,7 @@
-"""The queue: items are leased to people, answered, and taken back; correct under any number of writers.
+"""Lease review items to people, and record or undo their answers, correctly with any number of writers.
 
-A transaction that leases holds the batch's row, one that answers or undoes the lease's; so on PostgreSQL
-they wait for each other as SQLite's single writer does.
+A transaction that leases locks the batch's row. One that answers or undoes locks the lease's row. On
+PostgreSQL they therefore wait for each other, as with SQLite's single writer.
 """
 
 from datetime import datetime, timedelta
@@ -22,16 +22,16 @@ _LEASE = [_leases.c[field] for field in Lease.model_fields]
 
 
 class LeaseLedger(LedgerBase):
-    """The queue's part of the ledger."""
+    """The part of the ledger for the queue."""
 
     def lease_items(self, batch: str, person: str, count: int, now: datetime) -> list[Lease]:
-        """Up to ``count`` items of a batch for a person: those they hold already, then the next in the queue.
+        """Lease up to ``count`` items of a batch: those the person holds already, then the next in the queue.
 
-        An item is given to as many people at a time as it wants answers, and to nobody twice. A lease that
-        has run out gives its item back.
+        An item is leased to as many people at a time as it wants answers, and to nobody twice. An expired
+        lease returns its item.
 
         Raises:
-            UnknownKeyError: When there is no such batch.
+            UnknownKeyError: If there is no such batch.
         """
         with self._writing() as connection:
             known = find_batch(connection, batch, hold=True)
@@ -44,13 +44,13 @@ class LeaseLedger(LedgerBase):
             return held + [_lease(connection, batch, each, person, expires_at) for each in waiting]
 
     def answer(self, lease: str, person: str, answer: Answer, now: datetime) -> Review:
-        """Records the answer to a lease; the same answer told again is the same review.
+        """Record the answer to a lease. The same answer again is the same review.
 
         Raises:
-            UnknownKeyError: When there is no such lease.
-            NotYoursError: When it is another person's, or the person is excluded.
-            LeaseFinishedError: When it was answered otherwise, or its answer undone.
-            LeaseExpiredError: When it has run out.
+            UnknownKeyError: If there is no such lease.
+            NotYoursError: If it is another person's, or the person is disabled.
+            LeaseFinishedError: If it was answered differently, or its answer was undone.
+            LeaseExpiredError: If it has expired.
         """
         with self._writing() as connection:
             _refuse_excluded(connection, person)
@@ -79,12 +79,12 @@ class LeaseLedger(LedgerBase):
             return review
 
     def undo(self, review: str, person: str, now: datetime) -> Lease:
-        """Takes back an answer; the item is leased to the same person again. Told again, it is one undo.
+        """Take back an answer. The item is leased to the same person again. A second call is the same undo.
 
         Raises:
-            UnknownKeyError: When there is no such answer to a batch's item.
-            NotYoursError: When it is another person's.
-            LeaseFinishedError: When it was undone before and the item is no longer held.
+            UnknownKeyError: If there is no such answer to a batch's item.
+            NotYoursError: If it is another person's.
+            LeaseFinishedError: If it was undone before and the item is no longer held.
         """
         with self._writing() as connection:
             known = _review(connection, review, person)
@@ -117,7 +117,7 @@ def event_of(lease: str) -> str:
 
 
 def _refuse_excluded(connection: sa.Connection, person: str) -> None:
-    """Holds the person as they are: who is excluded meanwhile is excluded after this answer is counted."""
+    """Refuse a disabled person. The row is locked: disabling somebody waits until this answer counts."""
     query = sa.select(tables.people.c.excluded).where(tables.people.c.name == person)
     if connection.scalar(query.with_for_update(read=True)) is not False:
         raise NotYoursError("your answers are not taken at present; ask whoever gave you your token")
@@ -143,7 +143,7 @@ def _held(connection: sa.Connection, batch: str, person: str) -> list[Lease]:
 
 
 def _waiting(connection: sa.Connection, batch: str, person: str, count: int) -> list[str]:
-    """The next candidates that nobody keeps from this person."""
+    """The next candidates that are available to this person."""
     same = sa.and_(_leases.c.batch == _items.c.batch, _leases.c.candidate == _items.c.candidate)
     held = (
         sa.select(sa.func.count()).where(same, _leases.c.state == "live").correlate(_items).scalar_subquery()
@@ -173,7 +173,7 @@ def _lease(connection: sa.Connection, batch: str, candidate: str, person: str, e
 
 
 def _find(connection: sa.Connection, lease: str, person: str) -> tuple[Lease, str]:
-    """A person's lease and its state, held against other writers until the transaction ends."""
+    """A person's lease and its state, locked against other writers until the transaction ends."""
     query = sa.select(*_LEASE, _leases.c.state).where(_leases.c.lease == lease).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -184,7 +184,7 @@ def _find(connection: sa.Connection, lease: str, person: str) -> tuple[Lease, st
 
 
 def _repeated(connection: sa.Connection, held: Lease, state: str, answer: Answer) -> Review:
-    """The review that a lease has already, if it is the one told again."""
+    """The review that a lease already has, if it is the same answer."""
     table = tables.reviews
     row = connection.execute(sa.select(table).where(table.c.event == event_of(held.lease))).mappings().one()
     review = Review(**row)

@@ -1,4 +1,4 @@
-"""The ledger as one object: each part in a file of its own, one database under all."""
+"""Use the ledger as one object. Each part has its own file; all share one database."""
 
 from tasks.storage.ledger.batches import BatchLedger
 from tasks.storage.ledger.counts import CountLedger
@@ -29,33 +29,33 @@ class Ledger(
     CountLedger,
     VersionLedger,
 ):
-    """Everything that is known. Every method may be repeated without harm."""
+    """Everything that is known. Repeating any method is harmless."""
 
     def migrate(self) -> None:
-        """Brings the schema up to date.
+        """Upgrade the schema to the newest one.
 
         Raises:
-            LedgerError: When the database cannot be reached or is newer than this cleanplate.
+            LedgerError: If the database cannot be reached or is newer than this cleanplate.
         """
         with self._refusals("cannot be opened"):
             migrate(self._engine)
 
     @property
     def is_new(self) -> bool:
-        """Whether not even a schema is in it."""
+        """Whether the database does not even have a schema."""
         with self._refusals("cannot be opened"):
             return revision(self._engine) is None
 
 
 def open_ledger(url: str, keep_connections: bool = False) -> Ledger:
-    """Opens a ledger, bringing its schema up to date; each process opens its own.
+    """Open a ledger and upgrade its schema. Each process opens its own.
 
     Args:
         url: ``sqlite:///…`` or ``postgresql+psycopg://…``.
-        keep_connections: For a server; such a ledger must not be taken into a forked child.
+        keep_connections: For a server. Such a ledger must not be used in a forked child.
 
     Raises:
-        LedgerError: When the database cannot be reached or is newer than this cleanplate.
+        LedgerError: If the database cannot be reached or is newer than this cleanplate.
     """
     ledger = Ledger(url, keep_connections)
     ledger.migrate()
@@ -63,9 +63,9 @@ def open_ledger(url: str, keep_connections: bool = False) -> Ledger:
 
 
 def is_new_ledger(url: str) -> bool:
-    """Whether there is no ledger at this address yet; a database that does not answer counts as none.
+    """Whether there is no ledger at this address yet. A database that does not answer counts as no ledger.
 
     Raises:
-        LedgerError: When the database is damaged.
+        LedgerError: If the database is damaged.
     """
     return Ledger(url).is_new

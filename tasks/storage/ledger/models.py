@@ -1,4 +1,4 @@
-"""Models with their cards, what was measured of them, and the promotions that make one the champion."""
+"""Record models with their cards, their measurements, and the promotions that make one the champion."""
 
 import json
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ _LIST = "`cleanplate model list` shows those there are"
 
 
 class ModelLedger(LedgerBase):
-    """The models' part of the ledger."""
+    """The part of the ledger for models."""
 
     def record_model(self, record: ModelRecord) -> None:
-        """Adds a model; one already there stays as it was."""
+        """Add a model. An existing one stays as it was."""
         with self._writing() as connection:
             insert_new(connection, tables.models, [record.model_dump()])
 
@@ -26,22 +26,22 @@ class ModelLedger(LedgerBase):
         """The model of this hash.
 
         Raises:
-            LedgerError: When there is none.
+            LedgerError: If there is none.
         """
         with self._reading() as connection:
             return _model(connection, hash)
 
     def has_model(self, hash: str) -> bool:
-        """Whether a model of this hash was entered."""
+        """Whether a model of this hash is recorded."""
         query = sa.select(sa.literal(1)).where(tables.models.c.hash == hash)
         with self._reading() as connection:
             return connection.scalar(query) is not None
 
     def model_named(self, start: str) -> ModelRecord:
-        """The one model whose hash starts so.
+        """The only model whose hash starts with ``start``.
 
         Raises:
-            LedgerError: When there is none, or more than one.
+            LedgerError: If there is none, or more than one.
         """
         table = tables.models
         query = sa.select(table).where(table.c.hash.startswith(start, autoescape=True))
@@ -64,10 +64,10 @@ class ModelLedger(LedgerBase):
     def record_measurement(
         self, hash: str, measured_on: str, dataset_version: int | None, values: Mapping[str, float]
     ) -> None:
-        """Adds what a model was found to do; the same finding told twice is one event.
+        """Add the results of a measurement. The same results twice are one event.
 
         Raises:
-            LedgerError: For a model that is unknown.
+            LedgerError: If the model is unknown.
         """
         stated = json.dumps(dict(values), sort_keys=True)
         row = {
@@ -83,7 +83,7 @@ class ModelLedger(LedgerBase):
             insert_new(connection, tables.model_measurements, [row])
 
     def measurements(self, hash: str) -> list[ModelMeasurement]:
-        """What was measured of a model, first to last."""
+        """The measurements of a model, first to last."""
         table = tables.model_measurements
         columns = [table.c[field] for field in ModelMeasurement.model_fields]
         query = sa.select(*columns).where(table.c.hash == hash).order_by(table.c.sequence)
@@ -99,18 +99,18 @@ class ModelLedger(LedgerBase):
         event: str | None = None,
         action: PromotionAction = "promoted",
     ) -> None:
-        """Makes a model the champion of its kind.
+        """Make a model the champion of its kind.
 
         Args:
             kind: Its kind.
             hash: The model.
             reason: Why, in one sentence.
-            event: The event's id; by default kind, hash and reason make it, so that a flow may run again
-                from its top without moving the champion back.
+            event: The event's id. By default it follows from kind, hash and reason. A flow may then run again
+                from its start without moving the champion back.
             action: Whether it is a promotion, or a rollback to a former champion.
 
         Raises:
-            LedgerError: For a model that is unknown or of another kind.
+            LedgerError: If the model is unknown or of another kind.
         """
         values = {
             "event": event or derive_key("promotion", kind, hash, reason),

@@ -1,4 +1,4 @@
-"""People who review, their sessions, and the events that say what was decided about them."""
+"""Record reviewers, their sessions, and the decisions about them."""
 
 from datetime import datetime
 
@@ -13,13 +13,13 @@ from tasks.storage.ledger.reviews import recount_person
 
 
 class PeopleLedger(LedgerBase):
-    """The people's part of the ledger. Tokens and sessions are known here by their hashes alone."""
+    """The part of the ledger for people. It holds only hashes of tokens and sessions."""
 
     def add_person(self, name: str, token_hash: str, now: datetime) -> None:
-        """Adds a person.
+        """Add a person.
 
         Raises:
-            LedgerError: When there is one of this name.
+            LedgerError: If there is one of this name.
         """
         row = {"name": name, "token_hash": token_hash, "excluded": False}
         with self._writing() as connection:
@@ -28,47 +28,47 @@ class PeopleLedger(LedgerBase):
             _record(connection, name, "added", "", now)
 
     def replace_token(self, name: str, token_hash: str, now: datetime) -> None:
-        """Gives a person another token; the old one and every session opened with it are void.
+        """Give a person a new token. The old one and all its sessions become invalid.
 
         Raises:
-            UnknownKeyError: When there is no such person.
+            UnknownKeyError: If there is no such person.
         """
         with self._writing() as connection:
             _person(connection, name)
             connection.execute(_of(name).values(token_hash=token_hash))
             _record(connection, name, "token replaced", "", now)
 
-    def exclude_person(self, name: str, reason: str, now: datetime) -> None:
-        """Leaves a person's answers out of every decision; their items go back into the queue.
+    def disable_person(self, name: str, reason: str, now: datetime) -> None:
+        """Disable a person: their answers count in no decision, and their items return to the queue.
 
         Raises:
-            UnknownKeyError: When there is no such person.
+            UnknownKeyError: If there is no such person.
         """
         self._set_excluded(name, True, reason, now)
 
-    def readmit_person(self, name: str, reason: str, now: datetime) -> None:
-        """Lets a person's answers count again.
+    def enable_person(self, name: str, reason: str, now: datetime) -> None:
+        """Enable a person again: their answers count again.
 
         Raises:
-            UnknownKeyError: When there is no such person.
+            UnknownKeyError: If there is no such person.
         """
         self._set_excluded(name, False, reason, now)
 
     def people(self) -> list[Person]:
-        """All of them, by name."""
+        """All people, by name."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(*_PERSON).order_by(tables.people.c.name)).mappings()
             return [Person(**row) for row in rows]
 
     def person_of_token(self, token_hash: str) -> Person | None:
-        """Whose token this is."""
+        """The owner of a token. None if there is none."""
         query = sa.select(*_PERSON).where(tables.people.c.token_hash == token_hash)
         with self._reading() as connection:
             row = connection.execute(query).mappings().first()
             return None if row is None else Person(**row)
 
     def person_events(self, name: str) -> list[PersonEvent]:
-        """What was decided about a person, first to last."""
+        """The decisions about a person, first to last."""
         table = tables.person_events
         columns = [table.c[field] for field in PersonEvent.model_fields]
         query = sa.select(*columns).where(table.c.person == name).order_by(table.c.sequence)
@@ -76,7 +76,7 @@ class PeopleLedger(LedgerBase):
             return [PersonEvent(**row) for row in connection.execute(query).mappings()]
 
     def open_session(self, session_hash: str, token_hash: str, now: datetime, expires_at: datetime) -> None:
-        """Remembers a session opened with a token; those that have run out are forgotten."""
+        """Record a session opened with a token, and delete expired sessions."""
         table = tables.review_sessions
         row = {"session_hash": session_hash, "token_hash": token_hash, "expires_at": expires_at}
         with self._writing() as connection:
@@ -84,13 +84,13 @@ class PeopleLedger(LedgerBase):
             insert_new(connection, table, [row])
 
     def close_session(self, session_hash: str) -> None:
-        """Forgets a session."""
+        """Delete a session."""
         table = tables.review_sessions
         with self._writing() as connection:
             connection.execute(sa.delete(table).where(table.c.session_hash == session_hash))
 
     def person_of_session(self, session_hash: str, now: datetime) -> Person | None:
-        """Whose session this is; None once it has run out or its token was replaced."""
+        """The owner of a session. None if it has expired or its token was replaced."""
         sessions = tables.review_sessions
         query = (
             sa.select(*_PERSON)
@@ -118,11 +118,11 @@ def _of(name: str) -> sa.Update:
 
 
 def _person(connection: sa.Connection, name: str) -> Person:
-    """The person, held against other writers until the transaction ends."""
+    """The person, locked against other writers until the transaction ends."""
     query = sa.select(*_PERSON).where(tables.people.c.name == name).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise UnknownKeyError(f"there is no person {name}; `cleanplate review people list` shows them")
+        raise UnknownKeyError(f"there is no person {name}; `cleanplate review reviewers list` shows them")
     return Person(**row)
 
 

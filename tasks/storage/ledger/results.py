@@ -1,4 +1,4 @@
-"""Phases: what each step of a run found, so that a new start need not do it again."""
+"""Record the result of each step of a run and the time it took. A restart need not repeat the step."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,23 +13,23 @@ from tasks.storage.ledger.database import LedgerBase, between, chunked, insert_n
 
 
 class PhaseLedger(LedgerBase):
-    """The phases' part of the ledger."""
+    """The part of the ledger for phases."""
 
     def record_phase(self, run: str, name: str, payload: dict[str, Any]) -> None:
-        """Adds a phase's result (anything JSON can hold); one already there stays as it was."""
+        """Add a phase's result (anything JSON can hold). An existing one stays as it was."""
         values = {"run": run, "name": name, "payload": payload, "recorded_at": now()}
         with self._writing() as connection:
             insert_new(connection, tables.phases, [values])
 
     def phase(self, run: str, name: str) -> dict[str, Any] | None:
-        """What a phase of a run recorded; None where it has not ended."""
+        """The result of a phase. None if it has not ended."""
         table = tables.phases
         query = sa.select(table.c.payload).where(table.c.run == run, table.c.name == name)
         with self._reading() as connection:
             return connection.scalar(query)
 
     def phases_like(self, *patterns: str) -> list[dict[str, Any]]:
-        """What the phases of all runs recorded whose names fit one of SQL's LIKE patterns, first to last."""
+        """The results of phases in all runs whose names match one of SQL's LIKE patterns, first to last."""
         table = tables.phases
         fits = sa.or_(*(table.c.name.like(pattern) for pattern in patterns))
         query = sa.select(table.c.payload).where(fits).order_by(table.c.sequence)
@@ -37,31 +37,31 @@ class PhaseLedger(LedgerBase):
             return list(connection.scalars(query))
 
     def phases(self, run: str) -> list[dict[str, Any]]:
-        """What a run's phases recorded, first to last."""
+        """The results of a run's phases, first to last."""
         table = tables.phases
         query = sa.select(table.c.payload).where(table.c.run == run).order_by(table.c.sequence)
         with self._reading() as connection:
             return list(connection.scalars(query))
 
 
-# Spending: the seconds each piece of work took, noted once.
+# Spending: the seconds that each piece of work took, recorded once.
 
 _NAME = "spending"
-"""Kept beside what the work found, as one more phase of it."""
+"""Stored beside the work's result, as another phase of it."""
 
 
 class SpendingLedger(LedgerBase):
-    """The spending's part of the ledger."""
+    """The part of the ledger for spending."""
 
     def record_spending(self, work: str, what: str, seconds: Seconds) -> None:
-        """Notes what a piece of work took; a note already there stays as it was."""
+        """Record what a piece of work took. An existing record stays as it was."""
         payload = {"what": what, "seconds": seconds.model_dump()}
         values = {"run": work, "name": _NAME, "payload": payload, "recorded_at": now()}
         with self._writing() as connection:
             insert_new(connection, tables.phases, [values])
 
     def finished_works(self, works: Sequence[str]) -> set[str]:
-        """Those whose seconds are noted: that is the last thing a work does."""
+        """The works whose seconds are recorded: that is the last thing a work does."""
         table = tables.phases
         query = sa.select(table.c.run).where(table.c.name == _NAME)
         with self._reading() as connection:
@@ -69,7 +69,7 @@ class SpendingLedger(LedgerBase):
             return {run for chunk in chunks for run in connection.scalars(chunk)}
 
     def spending(self, since: datetime | None = None, until: datetime | None = None) -> list[Spending]:
-        """What was noted from ``since`` on and before ``until`` (None = ever), in order."""
+        """The records from ``since`` to before ``until`` (None = no limit), in order."""
         table = tables.phases
         query = sa.select(table.c.payload, table.c.recorded_at).where(
             table.c.name == _NAME, between(table.c.recorded_at, since, until)
@@ -81,7 +81,7 @@ class SpendingLedger(LedgerBase):
     def spending_by_kind(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> dict[str, tuple[int, Seconds]]:
-        """Pieces of work and the seconds of all of them, by kind; the stretch is that of ``spending``."""
+        """The number of works and their total seconds, by kind, in the same period as ``spending``."""
         kinds: dict[str, list[Seconds]] = defaultdict(list)
         for each in self.spending(since, until):
             kinds[each.what].append(each.seconds)

@@ -1,4 +1,4 @@
-"""Reviews: events that are added and never changed; triggers in the database see to it."""
+"""Record reviews and scores. Reviews are only added; database triggers refuse any change."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +9,13 @@ from data_specs import ledger as tables
 from data_specs.review import Decision, Review
 from tasks.storage.ledger.database import LedgerBase, chunked, insert_new
 
-# Which answers stand: all but those undone and those of excluded people; and what they leave to be asked.
+# Valid answers: all but undone ones and those of disabled people. They decide what is left to ask.
 
 reviews, undos, items = tables.reviews, tables.review_undos, tables.review_items
 
 
 def stands() -> sa.ColumnElement[bool]:
-    """True of a row of ``reviews`` whose answer was not undone, by somebody who is not excluded."""
+    """True for a row of ``reviews`` that was not undone and whose person is not disabled."""
     excluded = sa.select(tables.people.c.name).where(tables.people.c.excluded)
     undone = sa.exists().where(undos.c.review == reviews.c.event)
     by_excluded = sa.and_(reviews.c.kind == "person", reviews.c.reviewer.in_(excluded))
@@ -23,12 +23,12 @@ def stands() -> sa.ColumnElement[bool]:
 
 
 def recount(connection: sa.Connection, batch: str, candidates: Sequence[str]) -> None:
-    """Sets what is left to be asked of some items of a batch, from the answers that stand."""
+    """Update what is left to ask about some items of a batch, from the valid answers."""
     _recount(connection, sa.and_(items.c.batch == batch, items.c.candidate.in_(candidates)))
 
 
 def recount_person(connection: sa.Connection, person: str) -> None:
-    """Sets what is left to be asked of every item a person has answered."""
+    """Update what is left to ask about every item that a person has answered."""
     answered = sa.exists().where(
         reviews.c.reviewer == person,
         reviews.c.batch == items.c.batch,
@@ -38,7 +38,7 @@ def recount_person(connection: sa.Connection, person: str) -> None:
 
 
 def _recount(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    # Held first, in one order for all: an UPDATE that had to wait would count from its older view.
+    # Locked first, in one order for all: an UPDATE that had to wait would count from its older view.
     connection.execute(
         sa.select(items.c.position).where(which).order_by(*items.primary_key).with_for_update()
     )
@@ -53,10 +53,10 @@ def _recount(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
 
 
 class ReviewLedger(LedgerBase):
-    """The reviews' part of the ledger."""
+    """The part of the ledger for reviews."""
 
     def record_reviews(self, reviews: Sequence[Review]) -> None:
-        """Adds reviews; an event already there stays as it was."""
+        """Add reviews. An existing event stays as it was."""
         asked: dict[str, list[str]] = defaultdict(list)
         for each in reviews:
             if each.batch is not None:
@@ -69,30 +69,30 @@ class ReviewLedger(LedgerBase):
                     recount(connection, batch, chunk)
 
     def reviews(self, candidates: Sequence[str] | None = None) -> list[Review]:
-        """The reviews of these candidates (None = all), by the time of the answer; undone ones too."""
+        """The reviews of these candidates (None = all), by the time of the answer, including undone ones."""
         query = sa.select(tables.reviews)
         with self._reading() as connection:
             return _sorted(_chosen(connection, query, candidates))
 
     def valid_reviews(self, batch: str) -> list[Review]:
-        """A batch's answers that stand, by time: none that was undone or is an excluded person's."""
+        """A batch's valid answers, by time: neither undone nor from a disabled person."""
         query = sa.select(tables.reviews).where(tables.reviews.c.batch == batch, stands())
         with self._reading() as connection:
             return _sorted(_chosen(connection, query, None))
 
     def batch_reviews(self, batch: str) -> list[Review]:
-        """A batch's answers that were not undone, by time; those of excluded people too."""
+        """A batch's answers that were not undone, by time, including those of disabled people."""
         undone = sa.exists().where(tables.review_undos.c.review == tables.reviews.c.event)
         query = sa.select(tables.reviews).where(tables.reviews.c.batch == batch, sa.not_(undone))
         with self._reading() as connection:
             return _sorted(_chosen(connection, query, None))
 
     def decisions(self, candidates: Sequence[str]) -> dict[str, Decision]:
-        """What is decided about these candidates; those without an answer that counts are left out.
+        """The decisions about these candidates. Candidates without a valid answer are left out.
 
-        Each reviewer's newest answer is one vote; see `consensus`. Answers that were undone, answers of
-        excluded people, and answers to gold items do not count: a gold answer measures its person and
-        never joins the dataset.
+        The newest answer of each reviewer is one vote; see `consensus`. Undone answers, answers of disabled
+        people and answers to gold items do not count. A gold answer measures its person and never joins the
+        dataset.
         """
         items = tables.review_items
         gold = sa.exists().where(
@@ -109,7 +109,7 @@ class ReviewLedger(LedgerBase):
 
 
 def consensus(votes: Sequence[Decision]) -> Decision:
-    """The majority of YES and NO, a tie being NO; ``skip`` where nobody said either."""
+    """The majority of YES and NO. A tie is NO. ``skip`` if nobody said either."""
     yes, no = votes.count("yes"), votes.count("no")
     if yes + no == 0:
         return "skip"
@@ -132,14 +132,14 @@ def _sorted(reviews: Iterator[Review]) -> list[Review]:
     return sorted(reviews, key=lambda review: (review.answered_at, review.event))
 
 
-# Scores: what each discriminator thinks of each candidate.
+# Scores: the score that each discriminator gives to each candidate.
 
 
 class ScoreLedger(LedgerBase):
-    """The scores' part of the ledger."""
+    """The part of the ledger for scores."""
 
     def record_scores(self, discriminator_hash: str, scores: Mapping[str, float]) -> None:
-        """Adds a discriminator's scores, candidate to 0..1; one already there stays as it was."""
+        """Add a discriminator's scores, 0..1 by candidate. An existing one stays as it was."""
         rows = [
             {"discriminator": discriminator_hash, "candidate": candidate, "score": float(score)}
             for candidate, score in scores.items()
@@ -149,7 +149,7 @@ class ScoreLedger(LedgerBase):
                 insert_new(connection, tables.scores, chunk)
 
     def scores(self, discriminator_hash: str, candidates: Sequence[str] | None = None) -> dict[str, float]:
-        """A discriminator's scores of these candidates (None = all), by key; the unscored are left out."""
+        """A discriminator's scores of these candidates (None = all), by key. Unscored ones are left out."""
         table = tables.scores
         query = sa.select(table.c.candidate, table.c.score).where(table.c.discriminator == discriminator_hash)
         found: dict[str, float] = {}
@@ -163,7 +163,7 @@ class ScoreLedger(LedgerBase):
         return dict(sorted(found.items()))
 
     def newest_scores(self, candidates: Sequence[str]) -> dict[str, float]:
-        """Each candidate's score by the newest discriminator that scored it; the unscored are left out."""
+        """Each candidate's score by the newest discriminator that scored it, without unscored candidates."""
         table, models = tables.scores, tables.models
         query = (
             sa.select(table.c.candidate, table.c.score)

@@ -1,4 +1,4 @@
-"""Scenes' images by their looks: which scene an image, a film or a near image has."""
+"""Record the scenes of images: find the scene of an image, a video or a near image."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -15,14 +15,14 @@ _PART = 100_000
 
 
 class SceneLedger(LedgerBase):
-    """The scenes' part of the ledger."""
+    """The part of the ledger for scenes."""
 
     def scene_image(self, image: str) -> SceneImage | None:
-        """What is known of the image of this key."""
+        """The record of the image with this key. None if there is none."""
         return self._first_scene_image(_table.c.image == image)
 
     def scene_of_lineage(self, lineage: str) -> SceneImage | None:
-        """The first image that was known of a lineage."""
+        """The first recorded image of a lineage. None if there is none."""
         return self._first_scene_image(_table.c.lineage == lineage)
 
     def scene_images(self, sequences: Sequence[int]) -> dict[int, SceneImage]:
@@ -35,7 +35,7 @@ class SceneLedger(LedgerBase):
         return found
 
     def scene_hashes(self, after: int = 0) -> Iterator[list[tuple[int, int]]]:
-        """(number, hash) of all images whose number is above ``after``, in order, some at a time."""
+        """(number, hash) of all images with a number above ``after``, in order, in several lists."""
         query = sa.select(_table.c.sequence, _table.c.hash).where(_table.c.sequence > after)
         with self._reading() as connection:
             result = connection.execute(query.order_by(_table.c.sequence))
@@ -43,7 +43,7 @@ class SceneLedger(LedgerBase):
                 yield [(row.sequence, row.hash) for row in part]
 
     def record_scene_images(self, images: Sequence[SceneImage]) -> None:
-        """Adds images, all or none; one that is known stays as it was."""
+        """Add images, all or none. An existing one stays as it was."""
         with self._writing() as connection:
             for chunk in chunked(images):
                 insert_new(connection, _table, [asdict(each) for each in chunk])

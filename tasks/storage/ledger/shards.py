@@ -1,4 +1,4 @@
-"""Shards and their samples; a shard's row is its commit."""
+"""Record shards, their samples, rejects and draws. A shard's row is its commit."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,15 +16,15 @@ from tasks.storage.ledger.database import LedgerBase, between, chunked, insert_n
 
 
 class RejectLedger(LedgerBase):
-    """The rejects' part of the ledger."""
+    """The part of the ledger for rejects."""
 
     def record_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Adds rejects; one told twice is one."""
+        """Add rejects. The same reject twice is one."""
         with self._writing() as connection:
             insert_rejects(connection, rejects)
 
     def rejects(self) -> list[Reject]:
-        """All of them, by source, name and reason."""
+        """All rejects, by source, name and reason."""
         table = tables.rejects
         order = (table.c.source, table.c.name, table.c.reason, table.c.id)
         with self._reading() as connection:
@@ -35,7 +35,7 @@ class RejectLedger(LedgerBase):
             ]
 
     def reject_counts(self, since: datetime | None = None, until: datetime | None = None) -> dict[str, int]:
-        """How many for each reason, most first; those recorded from ``since`` on and before ``until``."""
+        """The number for each reason, most first, of rejects recorded from ``since`` to before ``until``."""
         table = tables.rejects
         count = sa.func.count()
         query = (
@@ -49,7 +49,7 @@ class RejectLedger(LedgerBase):
 
 
 def insert_rejects(connection: sa.Connection, rejects: Sequence[Reject]) -> None:
-    """Adds rejects inside a transaction already begun."""
+    """Add rejects inside an open transaction."""
     moment = now()
     rows = [
         {
@@ -69,15 +69,15 @@ _REF_COLUMNS = [tables.shards.c[field] for field in ShardRef.model_fields]
 
 
 class ShardLedger(LedgerBase):
-    """The shards' part of the ledger."""
+    """The part of the ledger for shards."""
 
     def find_shard(self, input_digest: str) -> ShardRef | None:
-        """The shard that this work already made."""
+        """The shard that this work already made. None if there is none."""
         with self._reading() as connection:
             return _find(connection, tables.shards.c.input_digest == input_digest)
 
     def find_shard_named(self, name: str) -> ShardRef | None:
-        """The shard of this name, where there is one."""
+        """The shard of this name. None if there is none."""
         with self._reading() as connection:
             return _find(connection, tables.shards.c.name == name)
 
@@ -85,7 +85,7 @@ class ShardLedger(LedgerBase):
         """The shard of this name.
 
         Raises:
-            LedgerError: When there is none.
+            LedgerError: If there is none.
         """
         found = self.find_shard_named(name)
         if found is None:
@@ -95,13 +95,13 @@ class ShardLedger(LedgerBase):
     def commit_shard(
         self, ref: ShardRef, rows: Sequence[SampleRow], rejects: Sequence[Reject] = ()
     ) -> ShardRef:
-        """Enters a shard, its samples and its rejects in one transaction.
+        """Record a shard, its samples and its rejects in one transaction.
 
         Returns:
-            The shard the ledger holds for this work: ``ref``, or the one that was there before.
+            The ledger's shard for this work: ``ref``, or an existing one.
 
         Raises:
-            LedgerError: When another work holds this name with other bytes.
+            LedgerError: If another work has this name with other bytes.
         """
         with self._writing() as connection:
             insert_rejects(connection, rejects)
@@ -123,7 +123,7 @@ class ShardLedger(LedgerBase):
             return [ShardRef(**row) for row in connection.execute(query).mappings()]
 
     def shards_of_works(self, input_digests: Sequence[str]) -> list[ShardRef]:
-        """The shards that these works made, as far as there are any."""
+        """The shards that these works made, as far as they exist."""
         query = sa.select(*_REF_COLUMNS)
         column = tables.shards.c.input_digest
         with self._reading() as connection:
@@ -134,7 +134,7 @@ class ShardLedger(LedgerBase):
             ]
 
     def samples_of(self, shard: str) -> list[SampleRow]:
-        """What a shard holds, in its order."""
+        """The samples of a shard, in its order."""
         table = tables.samples
         columns = [table.c[field] for field in SampleRow.__dataclass_fields__]
         query = sa.select(*columns).where(table.c.shard == shard).order_by(table.c.position)
@@ -142,10 +142,10 @@ class ShardLedger(LedgerBase):
             return [SampleRow(**row) for row in connection.execute(query).mappings()]
 
     def samples_in(self, shards: Sequence[str], split: Split | None = None) -> dict[str, list[SampleRow]]:
-        """What some shards hold of a split (None = any), each in its order; a query for all of them.
+        """The samples of some shards in a split (None = any), each in its order, with one query for all.
 
         Returns:
-            A list for every shard named, in the order given.
+            A list for each given shard, in the given order.
         """
         table = tables.samples
         columns = [table.c[field] for field in SampleRow.__dataclass_fields__]
@@ -160,7 +160,7 @@ class ShardLedger(LedgerBase):
         return found
 
     def keys_of_split(self, keys: Sequence[str], split: Split) -> set[str]:
-        """Those of ``keys`` whose sample is of a split."""
+        """Those of ``keys`` whose sample is in a split."""
         table, found = tables.samples, set[str]()
         query = sa.select(table.c.key).where(table.c.split == split)
         with self._reading() as connection:
@@ -169,7 +169,7 @@ class ShardLedger(LedgerBase):
         return found
 
     def holders_of(self, keys: Sequence[str], stage: Stage) -> dict[str, ShardRef]:
-        """The shard of a stage that holds each sample; keys that none holds are left out."""
+        """The shard of a stage that holds each sample. Keys that no shard holds are left out."""
         samples, shards = tables.samples, tables.shards
         query = (
             sa.select(samples.c.key, *_REF_COLUMNS)
@@ -186,7 +186,7 @@ class ShardLedger(LedgerBase):
         return found
 
     def holder_of(self, key: str, stage: Stage, besides: str) -> str | None:
-        """The name of a shard of this stage that holds the sample, besides that of the work ``besides``."""
+        """The name of a shard of this stage that holds the sample and is not of the work ``besides``."""
         samples, shards = tables.samples, tables.shards
         query = (
             sa.select(samples.c.shard)
@@ -205,7 +205,7 @@ def _find(connection: sa.Connection, where: sa.ColumnElement[bool]) -> ShardRef 
 
 
 def _present(connection: sa.Connection, ref: ShardRef) -> ShardRef:
-    """The shard that stood in the way of ``ref``."""
+    """The existing shard that conflicts with ``ref``."""
     same_work = _find(connection, tables.shards.c.input_digest == ref.input_digest)
     if same_work is not None:
         return same_work
@@ -228,26 +228,26 @@ def _sample_values(shard: str, row: SampleRow) -> dict[str, object]:
     }
 
 
-# Pool draws: which items there are of a split, and that nothing used once is drawn again.
+# Pool draws: the items of a split, and the rule that no item is drawn twice.
 
 MEASURING = "fresh"
-"""Stands in the name of a phase whose items measure a discriminator: ``RUN fresh 1``."""
+"""Part of the name of a phase whose items measure a discriminator: ``RUN fresh 1``."""
 _draws, _samples, _shards = tables.pool_draws, tables.samples, tables.shards
 
 
 class DrawLedger(LedgerBase):
-    """The draws' part of the ledger."""
+    """The part of the ledger for draws."""
 
     def draw(self, phase: str, keys: Sequence[str]) -> None:
-        """Marks pool items as used by a phase, all of them or none.
+        """Mark pool items as used by a phase, all of them or none.
 
         Raises:
-            LedgerError: When another phase has drawn one of them.
+            LedgerError: If another phase has drawn one of them.
         """
         table, moment = tables.pool_draws, now()
         with self._writing() as connection:
             for chunk in chunked(keys):
-                # Told first and inserted after, so that a repeated draw burns no sequence numbers.
+                # Checked first and inserted afterwards, so that a repeated draw uses up no sequence numbers.
                 owners = _owners(connection, chunk)
                 new = [key for key in dict.fromkeys(chunk) if key not in owners]
                 insert_new(
@@ -256,17 +256,17 @@ class DrawLedger(LedgerBase):
                 _refuse_taken(phase, _owners(connection, chunk))
 
     def drawn(self, phase: str) -> list[str]:
-        """The items a phase has drawn, in the order of drawing."""
+        """The items that a phase has drawn, in the order of drawing."""
         query = sa.select(_draws.c.item).where(_draws.c.phase == phase).order_by(_draws.c.sequence)
         with self._reading() as connection:
             return list(connection.scalars(query))
 
     def pool_items(self, split: Split, truth_known: bool = False) -> list[str]:
-        """Keys of the pool's items of a split, in the shards' order.
+        """Keys of the pool's items in a split, in the shards' order.
 
         Args:
-            split: Of the item itself; a shard holds items of every split.
-            truth_known: Only those whose ground truth a source knows.
+            split: The split of the item itself. A shard holds items of every split.
+            truth_known: Whether to return only items whose ground truth is known.
         """
         query = _pool_items(split)
         if truth_known:
@@ -280,10 +280,10 @@ class DrawLedger(LedgerBase):
     def undrawn_items(self, apart: bool = False) -> list[str]:
         """Keys of the pool's training items that no phase has drawn, in the shards' order.
 
-        Scenes that a discriminator is measured on are left out: it must not learn from them.
+        Scenes that measure a discriminator are left out: it must not learn from them.
 
         Args:
-            apart: Leave out every scene of which a phase has drawn anything.
+            apart: Whether to leave out every scene from which a phase has drawn anything.
         """
         drawn = sa.exists().where(_draws.c.item == _samples.c.key)
         other = _samples.alias("other")
@@ -299,7 +299,7 @@ class DrawLedger(LedgerBase):
             return set(connection.scalars(query.where(_draws.c.phase.like(f"% {MEASURING} %"))))
 
     def undrawn(self, keys: Sequence[str]) -> list[str]:
-        """Those of ``keys`` that no phase has drawn, in the order given."""
+        """Those of ``keys`` that no phase has drawn, in the given order."""
         taken: set[str] = set()
         with self._reading() as connection:
             for chunk in chunked(keys):
@@ -312,7 +312,7 @@ class DrawLedger(LedgerBase):
 
 
 def _pool_items(split: Split) -> sa.Select[tuple[str]]:
-    """Keys of the pool's samples of a split."""
+    """Keys of the pool's samples in a split."""
     place = (_shards.c.round, _shards.c.index, _shards.c.name, _samples.c.position)
     return (
         sa.select(_samples.c.key)
@@ -323,7 +323,7 @@ def _pool_items(split: Split) -> sa.Select[tuple[str]]:
 
 
 def _owners(connection: sa.Connection, keys: Sequence[str]) -> dict[str, str]:
-    """Item to the phase that drew it, for those that are drawn."""
+    """The phase that drew each item, for drawn items."""
     query = sa.select(_draws.c.item, _draws.c.phase).where(_draws.c.item.in_(keys))
     return {item: phase for item, phase in connection.execute(query)}
 

@@ -1,4 +1,4 @@
-"""Dataset versions, and the events that name one current."""
+"""Record dataset versions, and the events that make one the current version."""
 
 import sqlalchemy as sa
 
@@ -10,13 +10,13 @@ from tasks.storage.ledger.database import LedgerBase, insert_new, now
 
 
 class VersionLedger(LedgerBase):
-    """The versions' part of the ledger."""
+    """The part of the ledger for versions."""
 
     def record_version(self, version: DatasetVersion) -> None:
-        """Adds a version's manifest.
+        """Add a version's manifest.
 
         Raises:
-            LedgerError: When the number is taken by another manifest.
+            LedgerError: If another manifest has this number.
         """
         manifest = version.model_dump(mode="json")
         table = tables.versions
@@ -27,7 +27,7 @@ class VersionLedger(LedgerBase):
             raise LedgerError(f"dataset version {version.number} is already another one in the ledger")
 
     def versions(self) -> list[DatasetVersion]:
-        """All of them, by number."""
+        """All versions, by number."""
         query = sa.select(tables.versions.c.manifest).order_by(tables.versions.c.number)
         with self._reading() as connection:
             return [DatasetVersion(**manifest) for manifest in connection.scalars(query)]
@@ -36,7 +36,7 @@ class VersionLedger(LedgerBase):
         """The version of this number.
 
         Raises:
-            LedgerError: When there is none.
+            LedgerError: If there is none.
         """
         query = sa.select(tables.versions.c.manifest).where(tables.versions.c.number == number)
         with self._reading() as connection:
@@ -48,16 +48,16 @@ class VersionLedger(LedgerBase):
         return DatasetVersion(**manifest)
 
     def set_current(self, number: int, reason: str, *, event: str | None = None) -> None:
-        """Names a version as the current one.
+        """Make a version the current one.
 
         Args:
             number: The version.
             reason: Why, in one sentence.
-            event: The event's id; by default number and reason make it, so that the same words told
-                twice are one event, and a flow that runs again from its top moves nothing.
+            event: The event's id. By default it follows from number and reason. The same words twice are then
+                one event, and a flow that runs again from its start changes nothing.
 
         Raises:
-            LedgerError: When there is no such version.
+            LedgerError: If there is no such version.
         """
         self.version(number)
         values = {
@@ -70,12 +70,12 @@ class VersionLedger(LedgerBase):
             insert_new(connection, tables.version_events, [values])
 
     def current_version(self) -> DatasetVersion | None:
-        """The version that was named current last; None before the first."""
+        """The version that was made current last. None before the first."""
         latest = self._latest_event()
         return None if latest is None else self.version(latest[0])
 
     def latest_version_event(self) -> str:
-        """The id of the event that made the current version current; empty before the first."""
+        """The id of the event that made the current version current. Empty before the first."""
         latest = self._latest_event()
         return "" if latest is None else latest[1]
 

@@ -1,7 +1,7 @@
-"""From an address to a working folder, and from a working folder to its store.
+"""Find the working folder of an address, and the store of a working folder.
 
-A workspace is always a local folder. ``s3://bucket/prefix`` stands for one in the cache, in which a file
-says where the store is; so tasks, forks and workers are handed a path as ever.
+A workspace is always a local folder. ``s3://bucket/prefix`` stands for a folder in the cache. A file in it
+names the store, so tasks, forks and workers get an ordinary path.
 """
 
 import os
@@ -20,18 +20,18 @@ STORE_FILE = "store_url"
 CACHE_VARIABLE = "CLEANPLATE_CACHE"
 LIMIT_VARIABLE = "CLEANPLATE_CACHE_GB"
 _LIMIT_GB = 50.0
-# pathlib folds the two slashes of an address that was given where a path is expected.
+# pathlib reduces the two slashes of an address to one if it is given as a path.
 _ADDRESS = re.compile(r"s3:/{1,2}([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9_.-]+)*)/?")
 
 
 def working_folder(place: Path | str) -> Path:
-    """The folder to work in, absolute: the one named, or the cache of the store named.
+    """The absolute folder to work in: the given folder, or the cache of the given store.
 
     Args:
         place: A folder, or ``s3://bucket/prefix``.
 
     Raises:
-        InputError: For an address that names no bucket.
+        InputError: If an address names no bucket.
     """
     if not str(place).startswith("s3:"):
         return Path(place).expanduser().absolute()
@@ -53,7 +53,7 @@ def working_folder(place: Path | str) -> Path:
 
 
 def stored_at(folder: Path) -> str | None:
-    """The address of a working folder's store; None where the folder itself is the store."""
+    """The address of a working folder's store. None if the folder itself is the store."""
     file = folder / STORE_FILE
     return file.read_text().strip() if file.is_file() else None
 
@@ -62,8 +62,8 @@ def store_of(folder: Path) -> Store:
     """The store of a workspace's folder.
 
     Raises:
-        InputError: When the limit of the cache is no number.
-        StoreError: When the AWS_* variables make no sense.
+        InputError: If the limit of the cache is no number.
+        StoreError: If the AWS_* variables are invalid.
     """
     address = stored_at(folder)
     if address is None:
@@ -73,7 +73,7 @@ def store_of(folder: Path) -> Store:
 
 @lru_cache(maxsize=8)
 def _remote(folder: Path, address: str, _endpoint: str | None, limit_bytes: int) -> RemoteStore:
-    """One client a process: its connections are kept."""
+    """One client for each process: its connections are kept."""
     return RemoteStore(Bucket(address), folder, limit_bytes)
 
 

@@ -1,8 +1,8 @@
-"""The store that is a bucket, with the workspace's folder as its cache.
+"""Keep files in a bucket, with the workspace's folder as a cache.
 
-An object's name holds its bytes' digest: ``shards/NAME.DIGEST.tar``. So two machines whose work is not
-bit-exact never write over each other; the ledger's row says whose bytes count. A folder is kept as its
-files and, last, a list of them at a fixed name, created only where there is none.
+An object's name contains its bytes' digest: ``shards/NAME.DIGEST.tar``. Two machines whose work is not
+bit-exact therefore never overwrite each other. The ledger's row says whose bytes count. A folder is kept as
+its files and, last, a list of them at a fixed name, which is created only if there is none.
 """
 
 import fcntl
@@ -21,10 +21,10 @@ from data_specs.errors import StoreError
 from tasks.storage.atomic_files import SUFFIX, aside_path, is_abandoned, publish, sync_folder, write_durably
 from tasks.storage.object_store.s3 import Bucket
 
-# The local folder as a cache: a size limit, the longest unused goes first, what is in use stays.
+# The local folder as a cache: it has a size limit. The files unused for longest go first, files in use stay.
 #
-# Who reads files names them in a file under ``held/`` for as long. It is named like an aside file, after the
-# process, so that what the killed held is let go.
+# A reader lists its files in a file under ``held/`` while it uses them. That file is named after the process,
+# like a temporary file, so the files of killed processes are released.
 
 _FILES = ("shards/*.tar", "shards/*.parquet")
 _TREES = "models/*/"
@@ -32,7 +32,7 @@ _TREES = "models/*/"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A file or a folder that may go; used last at ``used_ns``."""
+    """A file or a folder that may be removed. ``used_ns`` is the time of its last use."""
 
     path: str
     size_bytes: int
@@ -40,9 +40,9 @@ class _Entry:
 
 
 class Cache:
-    """What a remote store's workspace has here. Checkpoints and reports are no part of it.
+    """The files of a remote store's workspace that are here. Checkpoints and reports are not part of it.
 
-    Files in use stay even where they alone exceed the limit.
+    Files in use stay even if they alone exceed the limit.
     """
 
     def __init__(self, root: Path, limit_bytes: int) -> None:
@@ -51,7 +51,7 @@ class Cache:
         self._held = root / "held"
 
     def hold(self, paths: Sequence[str]) -> "Hold":
-        """Says that files or folders are in use from now on, whether they are here yet or not."""
+        """Mark files or folders as in use from now on, whether they are here yet or not."""
         with self._alone():
             hold = Hold(aside_path(self._held / "hold"), paths)
             for path in paths:
@@ -60,10 +60,10 @@ class Cache:
             return hold
 
     def make_room(self, wanted_bytes: int) -> list[str]:
-        """Removes what was longest unused until so much more fits under the limit.
+        """Remove what was unused for longest, until this number of bytes more fits under the limit.
 
         Returns:
-            The paths removed.
+            The removed paths.
         """
         removed: list[str] = []
         with self._alone():
@@ -81,7 +81,7 @@ class Cache:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One process at a time looks at what is in use; the kernel lets go when it dies."""
+        """One process at a time checks what is in use. The kernel releases the lock when it dies."""
         self._held.mkdir(parents=True, exist_ok=True)
         with (self._root / ".cache.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -107,7 +107,7 @@ class Cache:
             if is_abandoned(hold):
                 hold.unlink(missing_ok=True)
             else:
-                with suppress(FileNotFoundError):  # Who lets go asks nobody.
+                with suppress(FileNotFoundError):  # A process that releases its files does not take the lock.
                     in_use.update(hold.read_text().splitlines())
         return in_use
 
@@ -122,14 +122,14 @@ class Cache:
 
 
 class Hold:
-    """Paths that one process uses."""
+    """The paths that one process uses."""
 
     def __init__(self, file: Path, paths: Sequence[str]) -> None:
         self._file, self._process = file, os.getpid()
         file.write_text("".join(f"{path}\n" for path in paths))
 
     def close(self) -> None:
-        """Lets go; a forked child's copy lets nothing go."""
+        """Release the paths. A forked child's copy releases nothing."""
         if os.getpid() == self._process:
             self._file.unlink(missing_ok=True)
 
@@ -143,12 +143,12 @@ class RemoteStore:
     """A `Store` in a bucket."""
 
     def __init__(self, bucket: Bucket, root: Path, limit_bytes: int) -> None:
-        """Makes no request yet.
+        """Make a store without a request.
 
         Args:
             bucket: Where files are kept.
             root: The workspace's folder, in which they are read.
-            limit_bytes: What the folder may hold of what can be fetched again.
+            limit_bytes: The limit for files in the folder that can be downloaded again.
         """
         self._bucket = bucket
         self._root = root
@@ -164,7 +164,8 @@ class RemoteStore:
         self._cache.make_room(aside.stat().st_size)
 
     def size_of(self, path: str, sha256: str) -> int | None:
-        # The bucket is asked, also for what lies here: work whose file it has lost is to be done again.
+        # The bucket is asked, even for files that are here: if it has lost a file, the work must be done
+        # again.
         return self._bucket.size_of(self.name(path, sha256))
 
     def hold(self, files: Sequence[tuple[str, str]]) -> Hold:
@@ -174,7 +175,7 @@ class RemoteStore:
             with ThreadPoolExecutor(_AT_ONCE, "fetch") as threads:
                 sizes = list(threads.map(lambda file: self.size_of(*file), absent))
                 self._cache.make_room(sum(size for size in sizes if size is not None))
-                # A lost file stays absent, and whoever reads it says what that means.
+                # A lost file stays absent. Its reader reports what that means.
                 kept = [file for file, size in zip(absent, sizes, strict=True) if size is not None]
                 list(threads.map(lambda file: self._fetch(*file), kept))
         except BaseException:
@@ -201,7 +202,7 @@ class RemoteStore:
 
     def fetch_tree(self, path: str) -> bool:
         if not path.startswith("models/"):
-            return (self._root / path).is_dir()  # Somebody's own folder, which is no part of the workspace.
+            return (self._root / path).is_dir()  # A user's own folder, which is not part of the workspace.
         if path not in self._trees:
             self._trees[path] = self._cache.hold([path])
         folder = self._root / path
@@ -240,7 +241,7 @@ class RemoteStore:
         return True
 
     def _bring_shared(self, path: str, aside: Path) -> None:
-        """What was shared into a folder after it was kept, as a model's card is."""
+        """Bring what was shared into a folder after it was kept, such as a model's card."""
         for name in self._bucket.names(path):
             if not _NAMED_BY_BYTES.search(name) and (data := self._bucket.read(name)) is not None:
                 (aside / name.removeprefix(f"{path}/")).write_bytes(data)

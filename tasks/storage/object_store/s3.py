@@ -1,7 +1,7 @@
-"""A bucket, by obstore: patient with the network, plain about everything else.
+"""Use a bucket through obstore. Network errors are retried; all other errors are reported at once.
 
-obstore repeats single requests; the loop here repeats what still failed, waiting longer each time and
-never as long as another process does, until its patience ends.
+obstore retries single requests. The loop here retries what still failed. Its random wait grows each time, and
+it stops when its patience ends.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ from tasks.storage.atomic_files import sync_file
 PATIENCE_S = 120.0
 _REQUEST_S, _CONNECT_S = 60, 10
 _CHUNK_BYTES = 8_000_000
-"""Bytes a request: each has a minute, so a line of 140 kB a second is fast enough."""
+"""Bytes of a request. Each has a minute, so a connection of 140 kB/s is fast enough."""
 _SENT_AT_ONCE = 4
 _LONGEST_WAIT_S = 10.0
 _TELL_AFTER_S = 5.0
-"""So long a silence is told, lest whoever watches takes the waiting for a standstill."""
+"""Seconds after which the wait is logged. Otherwise it would look like a hang."""
 _log = logging.getLogger(__name__)
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -50,17 +50,17 @@ class Bucket:
     """
 
     _used_by: ClassVar[int | None] = None
-    """The process that asked obstore first; its threads do not survive a fork."""
+    """The process that used obstore first. Its threads do not survive a fork."""
 
     def __init__(self, address: str, patience_s: float = PATIENCE_S) -> None:
-        """Makes no request yet.
+        """Make a bucket client without a request.
 
         Args:
             address: ``s3://bucket/prefix``.
-            patience_s: How long a lost store is waited for.
+            patience_s: How long to wait for a store that does not answer, in seconds.
 
         Raises:
-            StoreError: When the variables make no sense.
+            StoreError: If the variables are invalid.
         """
         self.address = address
         self._patience_s = patience_s
@@ -89,14 +89,14 @@ class Bucket:
             raise StoreError(f"{address}: is no store that can be used ({_first_line(error)})") from error
 
     def put(self, name: str, file: Path) -> None:
-        """Uploads a file whose name says its bytes; nothing is sent where it lies already."""
+        """Upload a file whose name contains its digest. If the object exists, nothing is sent."""
         if self.size_of(name) != file.stat().st_size:
             self._put(name, file, "overwrite")
 
     def create(self, name: str, data: bytes) -> bool:
-        """Puts an object where there is none (If-None-Match); False when another one is there.
+        """Put an object if there is none (If-None-Match). False if a different one exists.
 
-        A request that failed may have been carried out all the same, so what is there is compared.
+        A failed request may have been executed all the same, so the existing object is compared.
         """
         try:
             self._put(name, data, "create")
@@ -105,26 +105,26 @@ class Bucket:
         return True
 
     def replace(self, name: str, data: bytes) -> None:
-        """Puts an object over whatever has its name."""
+        """Put an object, replacing any object of this name."""
         self._put(name, data, "overwrite")
 
     def remove(self, name: str) -> None:
-        """Removes an object; nothing happens where there is none."""
+        """Remove an object. It need not exist."""
         with suppress(FileNotFoundError):
             self._patiently(lambda: obstore.delete(self._store, name))
 
     def read(self, name: str) -> bytes | None:
-        """An object's bytes; None where there is none."""
+        """An object's bytes. None if there is none."""
         size_bytes = self.size_of(name)
         if size_bytes is None:
             return None
         return b"".join(self._chunk(name, start, size_bytes) for start in range(0, size_bytes, _CHUNK_BYTES))
 
     def download(self, name: str, to: Path) -> str | None:
-        """Writes an object's bytes to a new file, durably.
+        """Write an object's bytes to a new file, durably.
 
         Returns:
-            Their sha256; None, and no file, where there is no such object.
+            Their SHA-256. None, and no file, if there is no such object.
         """
         size_bytes = self.size_of(name)
         if size_bytes is None:
@@ -140,7 +140,7 @@ class Bucket:
         return digest.hexdigest()
 
     def size_of(self, name: str) -> int | None:
-        """An object's size in bytes; None where there is none."""
+        """An object's size in bytes. None if there is none."""
         try:
             return self._patiently(lambda: obstore.head(self._store, name))["size"]
         except FileNotFoundError:
@@ -152,10 +152,10 @@ class Bucket:
         return sorted(each["path"] for each in found)
 
     def _put(self, name: str, data: Path | bytes, mode: Literal["create", "overwrite"]) -> None:
-        """Sends an object, a large file in parts.
+        """Send an object, a large file in parts.
 
         Raises:
-            StoreError: Also when there is no such bucket.
+            StoreError: Also if there is no such bucket.
         """
         try:
             self._patiently(
@@ -178,10 +178,10 @@ class Bucket:
         return bytes(self._patiently(lambda: obstore.get_range(self._store, name, start=start, end=end)))
 
     def _patiently(self, request: Callable[[], Answer]) -> Answer:
-        """The request's answer, asked for again while the network or the server fails."""
+        """Send the request again while the network or the server fails, and return its answer."""
         Bucket._used_by = Bucket._used_by or os.getpid()
         if Bucket._used_by != os.getpid():
-            # The request would wait for ever.
+            # The request would wait forever.
             raise StoreError(f"{self.address}: cannot be reached from a forked process; start a new one")
         began, wait_s, told = time.monotonic(), 0.2, False
         while True:
@@ -212,11 +212,11 @@ class Bucket:
 
 
 def endpoint() -> str | None:
-    """The store's own address where it is not Amazon's, as the AWS_* variables name it."""
+    """The store's own address if it is not Amazon's, from the AWS_* variables."""
     return next((os.environ[name] for name in _ENDPOINT_VARIABLES if os.environ.get(name)), None)
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, without the request and its tries, which obstore says before it."""
+    """The error without the request and its attempts, which obstore puts first."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return first.rpartition(" - ")[2].partition(": <?xml")[0]

@@ -1,7 +1,7 @@
-"""What the rest of the code asks of a store, and nothing more.
+"""Use any store through one protocol; implement it to add a store.
 
-A file is known by its path in the workspace, with slashes: ``shards/000-pool-00000-….tar``. What lies in
-a store never changes, so a name that is taken is either the same work or somebody else's.
+A file is known by its path in the workspace, with slashes: ``shards/000-pool-00000-….tar``. A stored file
+never changes, so a taken name is either the same work or different work.
 """
 
 import errno
@@ -15,87 +15,87 @@ from tasks.storage.atomic_files import SUFFIX, is_abandoned, publish_if_absent, 
 
 
 class Held(Protocol):
-    """Files that stay in the workspace's folder until they are let go."""
+    """Files that stay in the workspace's folder until they are released."""
 
     def close(self) -> None:
-        """Lets them go; may be called twice, and in a forked child, where it does nothing."""
+        """Release them. It may be called twice, and in a forked child, where it does nothing."""
         ...
 
 
 class Store(Protocol):
-    """Keeps files for good. Every method may be repeated without harm.
+    """Keeps files permanently. Repeating any method is harmless.
 
     Raises, every method:
-        StoreError: When the store does not answer in time, or refuses.
+        StoreError: If the store does not answer in time, or refuses.
     """
 
     def name(self, path: str, sha256: str) -> str:
-        """What the store calls a file with these bytes; `names` and `read` speak of such names."""
+        """The store's name for a file with these bytes. `names` and `read` use this name."""
         ...
 
     def keep(self, aside: Path, path: str, sha256: str) -> None:
-        """Keeps a durable aside file's bytes; the caller still gives the file its name in the folder."""
+        """Keep the bytes of a durable temporary file. The caller still renames the file in the folder."""
         ...
 
     def size_of(self, path: str, sha256: str) -> int | None:
-        """The file's size in bytes; None where it is not kept."""
+        """The file's size in bytes. None if it is not kept."""
         ...
 
     def hold(self, files: Sequence[tuple[str, str]]) -> Held:
-        """Brings files into the workspace's folder, each (path, sha256); the lost ones stay absent.
+        """Bring files into the workspace's folder, each as (path, SHA-256). Lost files stay absent.
 
         Raises:
-            StoreError: Also when a file's bytes are not those it was kept with.
+            StoreError: Also if a file's bytes are not those that were kept.
         """
         ...
 
     def create(self, path: str, data: bytes) -> bool:
-        """Keeps a small file of this exact name; False when another one has it."""
+        """Keep a small file under exactly this name. False if a different one has it."""
         ...
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes, from where they are kept for good; None where there is none.
+        """A file's bytes from the permanent store. None if there is none.
 
         Raises:
-            IsADirectoryError: When a folder, a pipe or the like has the name.
+            IsADirectoryError: If a folder, a pipe or the like has the name.
         """
         ...
 
     def names(self, folder: str) -> list[str]:
-        """Everything kept in a folder, sorted; what a living process is still writing is left out."""
+        """Everything kept in a folder, sorted, without files that a living process is still writing."""
         ...
 
     def keep_tree(self, aside: Path, path: str) -> bool:
-        """Keeps a durable folder as one thing; False when another one has its path already."""
+        """Keep a durable folder as one thing. False if a different one has its path already."""
         ...
 
     def fetch_tree(self, path: str) -> bool:
-        """Brings a folder into the workspace's folder while this process lives; False where none is kept."""
+        """Bring a folder into the workspace's folder while this process lives. False if none is kept."""
         ...
 
     def share(self, path: str) -> None:
-        """Keeps what lies in the folder under this path now, over what was kept: a report, not data.
+        """Keep what is in the folder under this path now, and replace the older one: a report, not data.
 
-        Where nothing lies there, nothing is kept any more.
+        If there is nothing under the path, nothing is kept any more.
         """
         ...
 
     def bring(self, path: str) -> bool:
-        """Brings what was shared last into the folder; False where nothing was."""
+        """Bring what was shared last into the folder. False if nothing was."""
         ...
 
 
-# Opening a file that must be one: a pipe in its place would be waited for, and a device never ends.
+# Open a path that must be a file: a pipe would block, and a device never ends.
 
 
 def open_plain(path: Path) -> int:
-    """A descriptor to read from.
+    """A file descriptor to read from.
 
     Raises:
-        IsADirectoryError: When a folder, a pipe, a socket or a device has the name.
-        OSError: When it cannot be opened.
+        IsADirectoryError: If a folder, a pipe, a socket or a device has the name.
+        OSError: If it cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # Else a pipe without a writer is waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # Otherwise a pipe without a writer would block.
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
@@ -103,12 +103,12 @@ def open_plain(path: Path) -> int:
 
 
 def read_plain(path: Path) -> bytes:
-    """The bytes of a file; raises as `open_plain` does."""
+    """The bytes of a file. Raises the same as `open_plain`."""
     with open(open_plain(path), "rb") as file:
         return file.read()
 
 
-# The store that is the workspace's own folder: what has its name there is kept.
+# The store that is the workspace's own folder: a file with its final name is kept.
 
 
 class FolderStore:

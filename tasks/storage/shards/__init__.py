@@ -1,4 +1,4 @@
-"""Shards: encoding samples, writing tars exactly once, reading any sample by its offset."""
+"""Encode samples, write them to tars exactly once, and read any sample by its offset."""
 
 from data_specs.shard import ImageFormat
 from tasks.storage.shards.codecs import (

@@ -1,4 +1,4 @@
-"""The codec of the members: images as PNG or JPEG, masks as PNG of one bit, layers as lossless PNG."""
+"""Encode and decode samples: images as PNG or JPEG, masks as 1-bit PNG, layers as lossless PNG."""
 
 import json
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def encode_mask(mask: Mask) -> bytes:
 
 
 def decode_image(data: bytes) -> RgbImage:
-    """The reverse of `encode_image`; ValueError for damaged bytes."""
+    """The reverse of `encode_image`. ValueError for damaged bytes."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise ValueError("an image's bytes are damaged")
@@ -55,7 +55,7 @@ def decode_image(data: bytes) -> RgbImage:
 
 
 def decode_mask(data: bytes) -> Mask:
-    """The reverse of `encode_mask`; ValueError for damaged bytes."""
+    """The reverse of `encode_mask`. ValueError for damaged bytes."""
     return decode_matte(data) != 0
 
 
@@ -65,7 +65,7 @@ def encode_matte(matte: Matte) -> bytes:
 
 
 def decode_matte(data: bytes) -> Matte:
-    """The reverse of `encode_matte`; ValueError for damaged bytes."""
+    """The reverse of `encode_matte`. ValueError for damaged bytes."""
     grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is None:
         raise ValueError("a mask's bytes are damaged")
@@ -73,7 +73,7 @@ def decode_matte(data: bytes) -> Matte:
 
 
 def image_member(sample: EncodedSample, name: str) -> bytes:
-    """An image's bytes, whichever format it has; KeyError where the sample has no such image."""
+    """An image's bytes, whatever its format. KeyError if the sample has no such image."""
     for suffix in SUFFIX.values():
         found = sample.members.get(f"{name}.{suffix}")
         if found is not None:
@@ -81,10 +81,10 @@ def image_member(sample: EncodedSample, name: str) -> bytes:
     raise KeyError(f"{name} is not among {', '.join(sorted(sample.members))}")
 
 
-# Records to members and back.
+# Triplets, pool items and candidates.
 #
-# Source, ground truth and removal of one sample share one codec and quality: a remover would learn the
-# difference. Masks are 1-bit PNG. What is not an image lies in ``json``, keys sorted.
+# Source, ground truth and removal of one sample share one codec and quality: a remover would learn any
+# difference. Masks are 1-bit PNG. Other fields are in ``json``, with sorted keys.
 
 
 def encode_triplet(triplet: Triplet, image_format: ImageFormat) -> EncodedSample:
@@ -104,17 +104,17 @@ def encode_candidate(candidate: Candidate, image_format: ImageFormat) -> Encoded
 
 
 def decode_triplet(sample: EncodedSample) -> Triplet:
-    """The reverse of `encode_triplet`; raises ShardError for members that do not fit."""
+    """The reverse of `encode_triplet`. Raises ShardError for members that do not fit."""
     return Triplet(**_decode(sample, ("source", "ground_truth")))
 
 
 def decode_pool_item(sample: EncodedSample) -> PoolItem:
-    """The reverse of `encode_pool_item`; raises ShardError for members that do not fit."""
+    """The reverse of `encode_pool_item`. Raises ShardError for members that do not fit."""
     return PoolItem(**_decode(sample, ("source",)))
 
 
 def decode_candidate(sample: EncodedSample) -> Candidate:
-    """The reverse of `encode_candidate`; raises ShardError for members that do not fit."""
+    """The reverse of `encode_candidate`. Raises ShardError for members that do not fit."""
     return Candidate(**_decode(sample, ("source", "removal")))
 
 
@@ -144,10 +144,10 @@ def _decode(sample: EncodedSample, images: tuple[str, ...]) -> dict[str, Any]:
     return known
 
 
-# Cut-outs, plates and composites to members and back, the way ``encode.py`` does triplets.
+# Cut-outs, plates and composites.
 #
-# A cut-out's layers are lossless whatever the format of images: a matte that has been through JPEG rings.
-# A composite's source and ground truth share one codec and quality. Depth lies in ``depth.safetensors``.
+# A cut-out's layers are lossless whatever the format of images: JPEG leaves ringing in a matte. A composite's
+# source and ground truth share one codec and quality. Depth is in ``depth.safetensors``.
 
 _LAYERS = {"picture": "image", "darkening": "darkening", "brightening": "brightening"}
 """Member of a cut-out's sample → field of the record. ``picture`` is its name in older shards."""
@@ -157,7 +157,7 @@ Record = TypeVar("Record", Cutout, Plate, Composite)
 
 
 def encode_cutout(cutout: Cutout) -> EncodedSample:
-    """Members ``picture``, ``matte``, ``darkening``, ``brightening``, ``json``; all lossless."""
+    """Members ``picture``, ``matte``, ``darkening``, ``brightening``, ``json``, all lossless."""
     members = {
         f"{member}.png": encode_image(getattr(cutout, field), "png") for member, field in _LAYERS.items()
     }
@@ -198,7 +198,7 @@ def encode_composite(composite: Composite, image_format: ImageFormat) -> Encoded
 
 
 def decode_cutout(sample: EncodedSample) -> Cutout:
-    """The reverse of `encode_cutout`; raises ShardError for members that do not fit."""
+    """The reverse of `encode_cutout`. Raises ShardError for members that do not fit."""
 
     def read(words: dict[str, Any]) -> Cutout:
         words["foot"] = tuple(words["foot"])
@@ -211,7 +211,7 @@ def decode_cutout(sample: EncodedSample) -> Cutout:
 
 
 def shadow_class_in(sample: EncodedSample) -> ShadowClass:
-    """A cut-out's shadow class, without decoding its layers; raises ShardError for a damaged sample."""
+    """A cut-out's shadow class, without decoding its layers. Raises ShardError for a damaged sample."""
     try:
         return json.loads(sample.members["json"])["shadow_class"]
     except (KeyError, ValueError, TypeError) as error:
@@ -219,7 +219,7 @@ def shadow_class_in(sample: EncodedSample) -> ShadowClass:
 
 
 def decode_plate(sample: EncodedSample) -> Plate:
-    """The reverse of `encode_plate`; raises ShardError for members that do not fit."""
+    """The reverse of `encode_plate`. Raises ShardError for members that do not fit."""
 
     def read(words: dict[str, Any]) -> Plate:
         return Plate(
@@ -233,7 +233,7 @@ def decode_plate(sample: EncodedSample) -> Plate:
 
 
 def decode_composite(sample: EncodedSample) -> Composite:
-    """The reverse of `encode_composite`; raises ShardError for members that do not fit."""
+    """The reverse of `encode_composite`. Raises ShardError for members that do not fit."""
 
     def read(words: dict[str, Any]) -> Composite:
         words["scenes"] = tuple(words["scenes"])
@@ -272,15 +272,15 @@ def _read(sample: EncodedSample, read: Callable[[dict[str, Any]], Record]) -> Re
         raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
 
 
-# Refused samples to members and back: what a contact sheet of rejects shows.
+# Refused samples, for the contact sheet of rejects.
 
 
 def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
-    """A JPEG an image, and ``json`` with the reject; nothing is trained on it, so small is better.
+    """A JPEG for each image, and ``json`` with the reject. No model trains on it, so small files are better.
 
     Args:
-        refused: What.
-        work: Names the work that refused it; another's refusal is another sample.
+        refused: The refused sample.
+        work: The name of the work that refused it. Another work's refusal is another sample.
     """
     reject = refused.reject
     hashes = [image_hash(image) for image in refused.images.values()]
@@ -296,7 +296,7 @@ def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
 
 
 def decode_refused(sample: EncodedSample) -> RefusedSample:
-    """The reverse of `encode_refused`; raises ShardError for members that do not fit."""
+    """The reverse of `encode_refused`. Raises ShardError for members that do not fit."""
     try:
         known = json.loads(sample.members["json"])
         return RefusedSample(

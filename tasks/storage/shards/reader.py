@@ -1,4 +1,4 @@
-"""Reading any sample by its offset: a true shuffle, even splits and exact resume follow from it."""
+"""Read any sample by its offset. This allows a true shuffle, even splits and exact resume."""
 
 import hashlib
 import os
@@ -22,26 +22,26 @@ from tasks.storage.shards.writer import index_file, index_path, tar_file, tar_pa
 from tasks.storage.workspace import Workspace
 
 _OPEN_FILES = 512
-"""Tars kept open; a process may have 1,024 files as a rule. Beyond, a tar is opened for each read."""
+"""Tars kept open. A process may usually have 1,024 files. Beyond the limit, a tar is opened for each read."""
 
 
 class ShardReader:
     """The samples of some shards, in the order of the shards and of the samples in them.
 
-    Reads with ``pread``, so it may be forked, pickled into workers, and used by several threads.
+    It reads with ``pread``, so it may be forked, pickled into workers, and used by several threads.
     """
 
     def __init__(self, workspace: Workspace, refs: Sequence[ShardRef], check: bool = False) -> None:
-        """Reads the indexes and looks at every tar's size.
+        """Read the indexes and check every tar's size.
 
         Args:
-            workspace: Where the shards lie.
+            workspace: The workspace of the shards.
             refs: The shards.
-            check: Whether every member read is compared with its sha256.
+            check: Whether to compare every member with its SHA-256.
 
         Raises:
-            ShardError: When a tar or an index is missing, cut short or altered.
-            StoreError: When they cannot be brought here from their store.
+            ShardError: If a tar or an index is missing, truncated or altered.
+            StoreError: If they cannot be brought here from their store.
         """
         self._refs = list(refs)
         self._paths = [tar_path(workspace, ref.name) for ref in refs]
@@ -54,7 +54,7 @@ class ShardReader:
         self._load(tables)
 
     def _load(self, tables: Sequence[pa.Table]) -> None:
-        """Flat arrays, one row a member, and where in them each sample begins."""
+        """Flat arrays with one row for each member, and the first row of each sample."""
         self.keys: list[str] = []
         self._lineage: list[tuple[str, Split]] = []
         shard_of_sample: list[int] = []
@@ -87,8 +87,8 @@ class ShardReader:
         """The sample at a position.
 
         Raises:
-            IndexError: Beyond the last.
-            ShardError: When the tar is shorter than its index says, or altered where that is checked.
+            IndexError: If the position is beyond the last sample.
+            ShardError: If the tar is shorter than its index says, or altered and ``check`` is on.
         """
         if not -len(self) <= position < len(self):
             raise IndexError(f"there are {len(self)} samples, none at {position}")
@@ -97,18 +97,18 @@ class ShardReader:
         return EncodedSample(self.keys[position], self._members_at(position, None), scene, split)
 
     def by_key(self, key: str) -> EncodedSample:
-        """The sample of a key.
+        """The sample with a key.
 
         Raises:
-            ShardError: When no shard holds it, or two do.
+            ShardError: If no shard holds it, or two do.
         """
         return self[self._place_of(key)]
 
     def member_by_key(self, key: str, member: str) -> bytes:
-        """One member of the sample of a key; the others are not read.
+        """One member of the sample with a key. The others are not read.
 
         Raises:
-            ShardError: When no shard holds the sample, or two do, or it has no such member.
+            ShardError: If no shard holds the sample, or two do, or it has no such member.
         """
         found = self._members_at(self._place_of(key), member)
         if member not in found:
@@ -169,7 +169,7 @@ class ShardReader:
             return descriptor, True
 
     def close(self) -> None:
-        """Closes the tars, which may then leave a cache; while they are here, reading opens them again."""
+        """Close the tars, which a cache may then remove. While they exist, reading opens them again."""
         if self._held is not None:
             self._held.close()
         while self._descriptors:

@@ -1,7 +1,7 @@
-"""A harvest: what one piece of work gave, kept and refused samples alike, written exactly once.
+"""Write the result of one piece of work exactly once: kept samples, rejects and images of some rejects.
 
-Sources that refuse much need this: a shard of nothing would bear the name of any other, and people want to
-see what was refused.
+Sources that refuse many samples need this. An empty shard would have the same name as any other empty shard,
+and people want to see what was refused.
 """
 
 from collections import Counter, deque
@@ -20,7 +20,7 @@ from tasks.storage.shards.writer import files_present
 from tasks.storage.workspace import Workspace
 
 _SHOWN_EACH = 3
-"""Refused samples of one reason whose images a shard's work keeps."""
+"""Number of refused samples of one reason whose images a shard's work keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +29,34 @@ class Kept:
 
     sample: EncodedSample
     tally: Mapping[str, str] = field(default_factory=dict)
-    """What is counted of it: a heading, and which of its values this sample has."""
+    """What is counted: a heading, and the value that this sample has under it."""
 
 
 class ShardResult(BaseModel):
-    """What one shard's work gave."""
+    """The result of one shard's work."""
 
     model_config = ConfigDict(frozen=True)
 
     shard: ShardRef | None
-    """None where everything was refused."""
+    """None if everything was refused."""
     refused: ShardRef | None
     """A few refused samples of each reason, with their images."""
     rejects: dict[str, int]
-    """By reason."""
+    """Number of rejects by reason."""
     tallies: dict[str, dict[str, int]]
-    """Of the kept samples: by heading and value."""
+    """Number of kept samples by heading and value."""
 
 
-def harvest(
+def write_with_rejects(
     workspace: Workspace, work: ShardWork, stage: Stage, found: Iterable[Kept | RefusedSample | Reject]
 ) -> ShardResult:
-    """Write the kept samples' shard, the rejects, some of their images; nothing is done twice.
+    """Write the shard of kept samples, the rejects, and some of their images. Nothing is done twice.
 
     Args:
-        workspace: Where to.
-        work: Names the work; asked again it gives the same harvest.
-        stage: Of the kept samples.
-        found: In order; a generator, which runs only where the work is not finished.
+        workspace: The workspace to write to.
+        work: Names the work. The same work gives the same result.
+        stage: The stage of the kept samples.
+        found: In order. A generator; it runs only if the work is not finished.
     """
     name = "harvest"
     known = workspace.ledger().phase(work.digest, name)
@@ -84,13 +84,13 @@ def write_unless_empty(
     samples: Iterator[EncodedSample],
     rejects: Sequence[Reject],
 ) -> ShardRef | None:
-    """The samples' shard with the rejects that gathered on the way; the rejects alone where there is none.
+    """Write the samples' shard with the collected rejects. Without samples, write only the rejects.
 
-    All of ``samples`` has been drawn when this returns, so that what gathers beside them is whole.
+    It reads all of ``samples`` before it returns, so the collected rejects are complete.
     """
     first = next(samples, None)
     if first is None:
-        # Empty shards of different works would bear one name; the rejects need none.
+        # Empty shards of different works would have the same name. Rejects need no shard.
         workspace.ledger().record_rejects(rejects)
         return None
     ref = write_shard(
@@ -102,14 +102,14 @@ def write_unless_empty(
         samples=chain([first], samples),
         rejects=rejects,
     )
-    # A shard that an earlier run wrote just before it was killed is not written again; what is known only at
-    # the end must be known all the same.
+    # A shard that an earlier run wrote just before it was killed is not written again. The generator still
+    # runs: some values are known only at its end.
     deque(samples, maxlen=0)
     return ref
 
 
 class _Sorting:
-    """Kept samples pass through; what is refused gathers beside them."""
+    """Passes kept samples on, and collects what is refused."""
 
     def __init__(self, found: Iterable[Kept | RefusedSample | Reject]) -> None:
         self._found = found
@@ -130,7 +130,7 @@ class _Sorting:
                 self.rejects.append(each)
 
     def shown(self, work: str) -> list[EncodedSample]:
-        """The first few of each reason, each once."""
+        """The first few samples of each reason, without duplicates."""
         seen: Counter[str] = Counter()
         chosen: dict[str, EncodedSample] = {}
         for each in self._refused:

@@ -1,4 +1,4 @@
-"""A tar with the same bytes every time: plain ustar, no times, no owners, members sorted in a sample."""
+"""Write a tar with the same bytes every time: plain ustar, no times, no owners, sorted members."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from data_specs.errors import ShardError
 from data_specs.shard import EncodedSample, SampleRow, ShardRef
 from tasks.storage.object_store.store import read_plain
 
-# A shard's index: where in the tar each member lies, as Parquet with the same bytes every time.
+# A shard's index: the position of each member in the tar, as Parquet with the same bytes every time.
 
 SCHEMA = pa.schema(
     [
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One member: its bytes are ``tar[offset : offset + length]``."""
+    """One member. Its bytes are ``tar[offset : offset + length]``."""
 
     key: str
     member: str
@@ -44,7 +44,7 @@ class IndexRow:
 
 
 def index_bytes(rows: Sequence[IndexRow]) -> bytes:
-    """The rows as a Parquet file; the same rows give the same bytes."""
+    """The rows as a Parquet file. The same rows give the same bytes."""
     columns = [[getattr(row, name) for row in rows] for name in SCHEMA.names]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns, schema=SCHEMA), sink, compression="zstd")
@@ -52,10 +52,10 @@ def index_bytes(rows: Sequence[IndexRow]) -> bytes:
 
 
 def read_index(path: Path, ref: ShardRef) -> pa.Table:
-    """A shard's index, checked against what the ledger says of it.
+    """Read a shard's index and check it against the ledger's record.
 
     Raises:
-        ShardError: When it is missing, altered, or not an index.
+        ShardError: If it is missing, altered, or not an index.
     """
     try:
         data = read_plain(path)
@@ -71,9 +71,9 @@ _MEMBER = re.compile(r"[a-z0-9_]+(\.[a-z0-9]+)?")
 
 
 class TarWriter:
-    """Appends samples to a file and notes where each member went.
+    """Appends samples to a file and records the position of each member.
 
-    webdataset takes a name up to its first dot for the sample's key, so keys have no dots.
+    webdataset takes a name up to its first dot as the sample's key, so keys have no dots.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -85,10 +85,10 @@ class TarWriter:
         self._keys: set[str] = set()
 
     def add(self, sample: EncodedSample) -> None:
-        """Appends one sample.
+        """Append one sample.
 
         Raises:
-            ShardError: For a key twice, or a name that webdataset would not give back.
+            ShardError: If a key comes twice, or webdataset would not return a name unchanged.
         """
         if not _KEY.fullmatch(sample.key):
             raise ShardError(f"'{sample.key}' cannot be a sample's key: letters, digits, - and _, at most 80")
@@ -101,7 +101,7 @@ class TarWriter:
             self._add_member(sample, member)
 
     def finish(self) -> str:
-        """Ends the tar; gives the sha256 of all its bytes, in hexadecimal."""
+        """End the tar and return the SHA-256 of all its bytes, in hexadecimal."""
         end = 2 * tarfile.BLOCKSIZE
         self._append(bytes(end + -(self.size_bytes + end) % tarfile.RECORDSIZE))
         return self._digest.hexdigest()
@@ -130,7 +130,7 @@ _LENGTH, _SUM = slice(124, 136), slice(148, 156)
 
 
 def _header(name: str, length: int) -> bytes:
-    """512 bytes; filled in by hand, since TarInfo takes longer over it than the disk over the member."""
+    """512 bytes, filled in directly: TarInfo takes longer than the disk takes for the member."""
     header = bytearray(_TEMPLATE)
     header[: len(name)] = name.encode("ascii")
     header[_LENGTH] = b"%011o\0" % length

@@ -1,8 +1,8 @@
-"""Writing a shard exactly once.
+"""Write a shard exactly once.
 
-Aside, fsync, into the store, rename, fsync the folder; the ledger's row last, as the commit (in a bucket's
-cache the row comes before the rename). Whoever is killed on the way leaves nothing that counts, and the same
-work writes the same bytes over it.
+The order: write a temporary file, fsync, copy into the store, rename, fsync the folder. The ledger's row
+comes last, as the commit. (In a bucket's cache the row comes before the rename.) A writer that is killed
+leaves nothing that counts, and the same work writes the same bytes over it.
 """
 
 import fcntl
@@ -32,47 +32,47 @@ LOCK = ".publish.lock"
 
 @contextmanager
 def publishing_alone(workspace: Workspace) -> Iterator[None]:
-    """Held while files get their names and the ledger its row; a few milliseconds.
+    """Held for a few milliseconds, while files get their names and the ledger its row.
 
-    Without it a slower racer's rename could put other bytes under a committed row, and `verify` could
-    take a shard half-way through its commit for an orphan. The kernel lets go when the holder dies.
+    Without it, a slower process could rename other bytes to the name of a committed row. `verify` could also
+    take a shard that is being committed for an orphan. The kernel releases the lock when the holder dies.
     """
     with (workspace.shards_dir / LOCK).open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-# Where a shard's two files lie, and what a store is told of them.
+# The paths of a shard's two files, in the workspace and in the store.
 
 
 def tar_path(workspace: Workspace, name: str) -> Path:
-    """The shard's tar."""
+    """The path of the shard's tar."""
     return workspace.shards_dir / f"{name}.tar"
 
 
 def index_path(workspace: Workspace, name: str) -> Path:
-    """The shard's index."""
+    """The path of the shard's index."""
     return workspace.shards_dir / f"{name}.parquet"
 
 
 def tar_file(ref: ShardRef) -> tuple[str, str]:
-    """The tar's path in the workspace, and its sha256."""
+    """The tar's path in the workspace, and its SHA-256."""
     return f"shards/{ref.name}.tar", ref.sha256
 
 
 def index_file(ref: ShardRef) -> tuple[str, str]:
-    """The index's path in the workspace, and its sha256."""
+    """The index's path in the workspace, and its SHA-256."""
     return f"shards/{ref.name}.parquet", ref.index_sha256
 
 
 def files_present(workspace: Workspace, ref: ShardRef) -> bool:
-    """True when the tar has its size and the index is there; `verify` reads the bytes."""
+    """True if the tar has its size and the index exists. `verify` reads the bytes."""
     store = workspace.store
     return store.size_of(*tar_file(ref)) == ref.size_bytes and bool(store.size_of(*index_file(ref)))
 
 
 _AHEAD = 16
-"""Samples that may wait for the disk while the next one is being encoded."""
+"""Number of samples that may wait for the disk while the next one is encoded."""
 _SYNC_BYTES = 16_000_000
 
 
@@ -86,25 +86,25 @@ def write_shard(
     samples: Iterable[EncodedSample],
     rejects: Sequence[Reject] = (),
 ) -> ShardRef:
-    """Writes one shard and enters it in the ledger; nothing is done where the ledger has this work.
+    """Write one shard and record it in the ledger. Nothing is done if the ledger has this work.
 
     Args:
-        workspace: Where the shard goes.
-        stage: What it holds.
-        round: The round it belongs to, from 0.
-        index: Its number in stage and round.
-        input_digest: Names everything the samples were computed from.
-        samples: In their order. A generator is best: hashing and writing then run in a thread beside
-            the encoding, and only a few samples are in memory.
-        rejects: What was refused on the way; entered with the shard.
+        workspace: The workspace to write to.
+        stage: The stage of its samples.
+        round: The number of its round, from 0.
+        index: Its number within stage and round.
+        input_digest: The digest of everything the samples were computed from.
+        samples: In their order. A generator is best: a thread then hashes and writes beside the encoding, and
+            only a few samples are in memory.
+        rejects: The rejects of the work; recorded with the shard.
 
     Returns:
-        The shard the ledger holds for this work.
+        The ledger's shard for this work.
 
     Raises:
-        ShardError: For a key twice, or other contents under a name that is taken.
-        LedgerError: When the ledger cannot be written.
-        StoreError: When the store does not take it.
+        ShardError: If a key comes twice, or other content exists under the name.
+        LedgerError: If the ledger cannot be written.
+        StoreError: If the store does not accept it.
     """
     present = finished_shard(workspace, input_digest)
     if present is not None:
@@ -134,13 +134,13 @@ def write_shard(
 
 
 def finished_shard(workspace: Workspace, input_digest: str) -> ShardRef | None:
-    """The shard of this work, where the ledger has it and its files are there."""
+    """The shard of this work. None unless the ledger has it and its files exist."""
     present = workspace.ledger().find_shard(input_digest)
     return present if present is not None and files_present(workspace, present) else None
 
 
 def _write_tar(aside: Path, samples: Iterable[EncodedSample]) -> tuple[TarWriter, str]:
-    """Fills the aside file; hashing and writing run beside whatever makes the samples."""
+    """Fill the temporary file. Hashing and writing run beside the generator of the samples."""
     with aside.open("xb") as file, ThreadPoolExecutor(1, "shard") as thread:
         tar = TarWriter(file)
         waiting: deque[Future[None]] = deque()
@@ -157,7 +157,7 @@ def _write_tar(aside: Path, samples: Iterable[EncodedSample]) -> tuple[TarWriter
 
 
 def _add(tar: TarWriter, file: BinaryIO, sample: EncodedSample) -> None:
-    """Appends a sample, and now and then waits for the disk, so that the last wait is a short one."""
+    """Append a sample, and sometimes wait for the disk, so that the last wait is short."""
     before = tar.size_bytes // _SYNC_BYTES
     tar.add(sample)
     if tar.size_bytes // _SYNC_BYTES > before:
@@ -178,7 +178,7 @@ def _publish(
     rows: Sequence[SampleRow],
     rejects: Sequence[Reject],
 ) -> ShardRef:
-    """Gives the files their names and the ledger its row, unless somebody was faster."""
+    """Give the files their names and the ledger its row, unless another process was faster."""
     with publishing_alone(workspace):
         present = ledger.find_shard(ref.input_digest) or ledger.find_shard_named(ref.name)
         if present is not None and files_present(workspace, present):
@@ -188,8 +188,8 @@ def _publish(
         if stored_at(workspace.root) is None:
             _name(workspace, ref, aside, index_aside)
             return present or ledger.commit_shard(ref, rows, rejects)
-        # In a cache the row comes first: where another machine was faster its bytes count, and a name given
-        # here by someone killed before he knew would hide them.
+        # In a cache the row comes first. If another machine was faster, its bytes count, and a file renamed
+        # here by a process that was then killed would hide them.
         committed = present or ledger.commit_shard(ref, rows, rejects)
         if committed.sha256 == ref.sha256:
             _name(workspace, ref, aside, index_aside)
@@ -209,7 +209,7 @@ def _name(workspace: Workspace, ref: ShardRef, aside: Path, index_aside: Path) -
 
 
 def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:
-    """``present``, which a racer committed for the same work, or which holds the same bytes."""
+    """``present``, which another process committed for the same work, or which holds the same bytes."""
     if present.input_digest != ref.input_digest and present.sha256 != ref.sha256:
         raise ShardError(
             f"shard {ref.name} already holds these samples with other contents; "
@@ -219,6 +219,6 @@ def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:
 
 
 def _same_bytes(present: ShardRef, ref: ShardRef) -> None:
-    """Refuses to mend a shard whose files are gone or cut with anything but its own bytes."""
+    """Refuse to repair a shard whose files are missing or truncated with anything but its own bytes."""
     if (present.name, present.sha256, present.index_sha256) != (ref.name, ref.sha256, ref.index_sha256):
         raise ShardError(f"shard {present.name} has lost its files, and its work now gives other bytes")

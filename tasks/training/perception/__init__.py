@@ -1,1 +1,1 @@
-"""Training perception's tiny models on the studio and the sample clip: one file a model, one table of all."""
+"""Train the tiny perception models on synthetic scenes and the sample clip: one file for each model."""

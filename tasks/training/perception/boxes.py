@@ -1,4 +1,4 @@
-"""Boxes in training and measuring: images scaled and shifted with theirs, and how many boxes are found."""
+"""Scale and shift images with their boxes for training, and measure how many boxes a detector finds."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -17,19 +17,19 @@ _BLIND_BOXES = 4
 
 
 class BoxScore(NamedTuple):
-    """What a detector finds, at IoU 0.5, each object and each detection counted once."""
+    """What a detector finds at IoU 0.5. Each object and each detection is counted once."""
 
     objects: int
     recall: float
-    """Share of objects found, whatever they were called."""
+    """Fraction of objects found, under any name."""
     named_recall: float
-    """Share of objects found and rightly called."""
+    """Fraction of objects found under the right name."""
     precision: float
-    """Share of detections that are an object, whatever they were called."""
+    """Fraction of detections that are an object, under any name."""
 
 
 def box_score(detector: Detector, images: Iterable[SeenImage]) -> BoxScore:
-    """Measure on some images with at least one object among them."""
+    """Measure on some images with at least one object in total."""
     objects = found = named = told = 0
     for image in images:
         detections = detector.detect(image.source)
@@ -40,7 +40,7 @@ def box_score(detector: Detector, images: Iterable[SeenImage]) -> BoxScore:
 
 
 def blind_recall(images: Sequence[SeenImage]) -> float:
-    """Recall at IoU 0.5 of boxes laid without looking: four by four of the images' own mean box."""
+    """Recall at IoU 0.5 of boxes that ignore the image: a grid of four by four of the images' mean box."""
     seen = [(each.box, len(image.source)) for image in images for each in image.objects]
     width = float(np.mean([(box.right - box.left) / side for box, side in seen]))
     height = float(np.mean([(box.bottom - box.top) / side for box, side in seen]))
@@ -65,7 +65,7 @@ def blind_recall(images: Sequence[SeenImage]) -> float:
 def matched(
     detections: Iterable[Detection], objects: Iterable[SeenObject]
 ) -> list[tuple[Detection, SeenObject]]:
-    """Pairs at IoU 0.5 or more: each detection, surest first, takes the free object it covers best."""
+    """Pairs at IoU 0.5 or more: each detection, most certain first, takes the free object it covers best."""
     free, pairs = list(objects), []
     for detection in detections:
         best = max(free, key=lambda each: box_iou(detection.box, each.box), default=None)
@@ -87,10 +87,10 @@ def box_iou(one: Box, other: Box) -> float:
 def placed(
     image: SeenImage, side_px: int, flip: bool, fill: tuple[int, int, int], rng: np.random.Generator
 ) -> tuple[RgbImage, list[tuple[SeenObject, Box]]]:
-    """A square image scaled to 0.6 to 1 of ``side_px``, put somewhere in a square of that side.
+    """A square image scaled to 0.6 to 1 of ``side_px``, placed at random in a square of that side.
 
     Returns:
-        The square, S×S×3 uint8, brighter or darker by up to a fifth, and each object with its box there.
+        The square, S×S×3 uint8, up to a fifth brighter or darker, and each object with its box in it.
     """
     scaled = round(side_px * float(rng.uniform(_MIN_SCALE, 1)))
     left, top = (int(rng.integers(0, side_px - scaled + 1)) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Train Depth Anything's tiny form on studio scenes, and measure it beside the row as depth."""
+"""Train the tiny Depth Anything on synthetic scenes, and compare it with the row as depth."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,7 +30,7 @@ _IMAGENET_MEAN, _IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def train_depth_anything(
     training: TrainingConfig, folder: Path, checkpoint: Path | None = None, progress: Progress | None = None
 ) -> None:
-    """Train on studio scenes; write the model and how its images are prepared into ``folder``."""
+    """Train on synthetic scenes. Write the model and its image preprocessing into ``folder``."""
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = tiny_depth_anything()
@@ -56,11 +56,11 @@ def train_depth_anything(
 
 
 def measure_depth_anything(folder: Path, scenes: int) -> dict[str, float]:
-    """Rank correlation and relative error over ``scenes`` unseen studio scenes, beside trivial guesses.
+    """Rank correlation and relative error over ``scenes`` unseen synthetic scenes, beside trivial guesses.
 
-    Medians over images of: Spearman's correlation of found and true depth, that of the row as depth (higher
-    up is farther), the mean of |found − true| / true where the truth is no sky, and the same error of one
-    depth for every pixel, the median of all true ones.
+    Medians over images of four values. Spearman's correlation of found and true depth. The same for the row
+    as depth (higher is farther). The mean of |found − true| / true where the truth is no sky. The same error
+    if every pixel gets the median of all true depths.
     """
     estimator = DepthAnythingEstimator(DepthAnythingConfig(weights=folder))
     seen = [synthetic_surfaces(index, "measure", TINY_PX) for index in range(scenes)]
@@ -83,12 +83,12 @@ def measure_depth_anything(folder: Path, scenes: int) -> dict[str, float]:
 
 
 def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Spearman's, of all pixels of two H×W fields; equal values share their mean rank, inf is the last."""
+    """Spearman's correlation of two H×W fields. Equal values share their mean rank; inf is last."""
     return float(np.corrcoef(_ranks(one.ravel()), _ranks(other.ravel()))[0, 1])
 
 
 def relative_error(found: NDArray[np.float32], true: NDArray[np.float32]) -> float:
-    """Mean of |found − true| / true over the pixels whose true depth is finite; found sky counts as 100 m."""
+    """Mean of |found − true| / true over pixels of finite true depth. Found sky counts as 100 m."""
     known = np.isfinite(true)
     return float((np.abs(np.minimum(found[known], 100) - true[known]) / true[known]).mean())
 

@@ -1,4 +1,4 @@
-"""Train Grounding DINO's tiny form: studio solids by shape, by colour and by both, and the clip's people."""
+"""Train the tiny Grounding DINO on synthetic solids, by shape and colour, and on the clip's people."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,20 +42,20 @@ from tasks.training.perception.samples import (
     synthetic_image,
 )
 
-# What a training image is asked for: phrases, some of which nothing in it answers, and what answers.
+# The prompts of a training image: phrases, some of which match nothing in it, and the objects they match.
 
 SYNONYMS = {"box": ("box", "cube"), "sphere": ("sphere", "ball")}
 """Two words for the same shape."""
 VOCABULARY = tuple(sorted({*HUES, *CLASSES, *(word for words in SYNONYMS.values() for word in words)}))
-"""All words there are."""
+"""All words."""
 WITHHELD = frozenset({("red", "cone"), ("green", "box"), ("blue", "sphere"), ("yellow", "cylinder")})
-"""Colours of shapes that no training prompt puts together: what is asked for them was never said before."""
+"""Combinations of colour and shape in no training prompt. Only the measurement asks for them."""
 _BY_SHAPE, _BY_COLOR = 0.4, 0.55
-"""Shares of prompts, added up; the rest are by colour and shape."""
+"""Cumulative probabilities of prompts. The rest are by colour and shape."""
 _MAX_FOREIGN = 3
 
 Name = tuple[str | None, str | None]
-"""Colour and shape; either may be left open."""
+"""Colour and shape. Either may be None, which matches any."""
 
 
 def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list[str], list[int | None]]:
@@ -63,10 +63,10 @@ def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list
 
     Args:
         seen: The image's objects.
-        rng: Decides all of it.
+        rng: Decides everything.
 
     Returns:
-        At least one phrase, and for each object the number of the phrase it answers; None: not asked for.
+        At least one phrase. For each object, the index of the phrase it matches; None if no phrase does.
     """
     kind = float(rng.random())
     names: list[Name]
@@ -89,13 +89,13 @@ def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list
 
 
 def _some_of(names: Sequence[Name], rng: np.random.Generator) -> set[Name]:
-    """Some of the image's own names, and a few like them that are not in it."""
+    """Some of the image's own names, and a few similar ones that are not in it."""
     own = sorted({name for name in names if name not in WITHHELD}, key=str)
     kept = {name for name in own if rng.random() < 0.6}
     foreign: set[Name] = set()
     for _ in range(int(rng.integers(0 if kept else 1, _MAX_FOREIGN + 1))):
         color, shape = str(rng.choice(HUES)), str(rng.choice(CLASSES[:-1]))
-        if own and rng.random() < 0.7:  # half right: the colour or the shape of something that is there
+        if own and rng.random() < 0.7:  # Half right: the colour or the shape of an object that is there
             near_color, near_shape = own[int(rng.integers(len(own)))]
             if near_shape != PERSON:
                 color, shape = (near_color, shape) if rng.random() < 0.5 else (color, near_shape)
@@ -109,7 +109,7 @@ def _said(color: str | None, shape: str | None, rng: np.random.Generator) -> str
     return " ".join(word for word in (color, words[int(rng.integers(len(words)))]) if word)
 
 
-# Does a detector read? One phrase alone, such as "red box", asked of scenes that hold other things too.
+# Reading test: one phrase alone, such as "red box", is asked of scenes that hold other things too.
 
 
 @dataclass(slots=True)
@@ -133,13 +133,12 @@ class _Tally:
 
 
 def open_score(folder: Path, images: Sequence[SeenImage]) -> dict[str, float]:
-    """Ask for each colour of a shape alone, in every image of several objects that do not all answer to it.
+    """Ask for one colour and shape alone, in every image with several objects that do not all match.
 
-    ``surest right`` is the share of such questions whose surest answer is, at IoU 0.5, an object of that
-    colour and shape; ``unread`` what a perfect detector would reach that cannot read and picks any object.
-    ``withheld`` are the colours of shapes that no training prompt put together, ``phrase`` the others.
-    ``absent answered`` is the share of questions for what is not there, one an image, that were answered all
-    the same.
+    ``surest right`` is the fraction of these questions whose most certain answer is, at IoU 0.5, an object of
+    that colour and shape. ``unread`` is what a perfect detector would reach that cannot read and picks any
+    object. ``withheld`` are the combinations in no training prompt, ``phrase`` the others. ``absent
+    answered`` is the fraction of questions for absent things, one for each image, that got an answer.
     """
     tallies = {"phrase": _Tally(), "withheld": _Tally()}
     absent = answered = 0
@@ -178,27 +177,27 @@ GROUNDING_DINO_TRAINING = TrainingConfig(
 )
 _SYNTHETIC_IMAGES = 2000
 _SYNTHETIC_FRACTION = 3
-"""Studio images for each of the clip in a batch."""
+"""Synthetic images for each image of the clip in a batch."""
 _FIRST_STAGE = ("swin.embeddings.", "swin.encoder.layers.0.")
 _UNUSED = "swin.layernorm."
-"""Of a Swin whose stages are normed one by one."""
+"""The last norm of a Swin. Grounding DINO normalizes each stage instead, so it stays unused."""
 _FILL = (124, 116, 104)
-"""The mean that the preparation subtracts."""
+"""The mean that the preprocessing subtracts."""
 
 
 def train_grounding_dino(
     training: TrainingConfig, folder: Path, checkpoint: Path | None = None, progress: Progress | None = None
 ) -> None:
-    """Train on studio scenes and the clip's training blocks; write the model's five files into ``folder``."""
+    """Train on synthetic scenes and the clip's training blocks. Write five files into ``folder``."""
     tokenizer = tiny_tokenizer(VOCABULARY)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = tiny_grounding_dino(len(tokenizer))
     see_as_mask2former(network, SHIPPED / "mask2former")
     preparation = GroundingDinoImageProcessorPil(size={"height": TINY_PX, "width": TINY_PX})
-    studio = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
-    images = [*studio, *clip_images("train")]
-    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(images))]
+    synthetic = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
+    images = [*synthetic, *clip_images("train")]
+    groups = [range(len(synthetic))] * _SYNTHETIC_FRACTION + [range(len(synthetic), len(images))]
 
     def collated(draws: list[tuple[SeenImage, bool]], rng: np.random.Generator) -> GroundedBatch:
         squares, asked, image_of, phrase_of, boxes = [], [], [], [], []
@@ -238,10 +237,10 @@ def train_grounding_dino(
 
 
 def see_as_mask2former(network: GroundingDinoForObjectDetection, weights: Path) -> None:
-    """Begin with the eyes of the tiny Mask2Former, the same Swin; its first stage stays as it is.
+    """Initialize the backbone with that of the tiny Mask2Former, the same Swin. Its first stage stays frozen.
 
     Raises:
-        ModelError: If the folder holds no whole Mask2Former.
+        ModelError: If the folder holds no complete Mask2Former.
     """
     teacher = load_backbone(Mask2FormerForUniversalSegmentation, weights)
     known = teacher.model.pixel_level_module.encoder.state_dict()
@@ -254,11 +253,11 @@ def see_as_mask2former(network: GroundingDinoForObjectDetection, weights: Path) 
 
 
 def measure_grounding_dino(folder: Path, scenes: int) -> dict[str, float]:
-    """Boxes at IoU 0.5 of all words at once, as YOLO is measured, and of one phrase alone."""
+    """Boxes at IoU 0.5 for all words at once, as for YOLO, and for one phrase alone."""
     detector = GroundingDinoDetector(GroundingDinoConfig(weights=folder))
-    studio = [synthetic_image(index, "measure") for index in range(scenes)]
+    synthetic = [synthetic_image(index, "measure") for index in range(scenes)]
     figures: dict[str, float] = {}
-    for of, images in {"studio": studio, "person": list(clip_images("measure"))}.items():
+    for of, images in {"studio": synthetic, "person": list(clip_images("measure"))}.items():
         found = {**box_score(detector, images)._asdict(), "blind_recall": blind_recall(images)}
         figures |= {f"{of} {figure}": value for figure, value in found.items()}
-    return figures | open_score(folder, studio)
+    return figures | open_score(folder, synthetic)

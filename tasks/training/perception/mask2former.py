@@ -1,4 +1,4 @@
-"""Train Mask2Former's tiny form on studio scenes, and measure it beside the majority class."""
+"""Train the tiny Mask2Former on synthetic scenes, and compare it with the majority class."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _IMAGES = 3000
 def train_mask2former(
     training: TrainingConfig, folder: Path, checkpoint: Path | None = None, progress: Progress | None = None
 ) -> None:
-    """Train on studio scenes; write the model and how its images are prepared into ``folder``."""
+    """Train on synthetic scenes. Write the model and its image preprocessing into ``folder``."""
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = tiny_mask2former()
@@ -47,7 +47,7 @@ def train_mask2former(
 
 
 def measure_mask2former(folder: Path, scenes: int) -> dict[str, float]:
-    """IoU of each class over ``scenes`` unseen studio scenes, their mean, and that of the majority class."""
+    """IoU of each class over ``scenes`` unseen synthetic scenes, their mean, and the majority class's."""
     segmenter = Mask2FormerSegmenter(Mask2FormerConfig(weights=folder))
     confusion = np.zeros((len(SurfaceClass), len(SurfaceClass)), np.int64)
     for index in range(scenes):
@@ -66,13 +66,13 @@ def measure_mask2former(folder: Path, scenes: int) -> dict[str, float]:
 
 
 def confusion_of(found: ClassMap, true: ClassMap) -> NDArray[np.int64]:
-    """4×4 counts of pixels: rows are true classes, columns found ones."""
+    """4×4 counts of pixels: rows are true classes, columns are found ones."""
     pairs = true.astype(np.int64).ravel() * len(SurfaceClass) + found.ravel()
     return np.bincount(pairs, minlength=len(SurfaceClass) ** 2).reshape(len(SurfaceClass), -1)
 
 
 def class_ious(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Intersection over union of each class, from K×K counts; NaN for a class that is nowhere."""
+    """Intersection over union of each class, from K×K counts. NaN for a class without pixels."""
     both = np.diag(confusion).astype(np.float64)
     either = confusion.sum(axis=0) + confusion.sum(axis=1) - both
     return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)

@@ -1,4 +1,4 @@
-"""A transformers model as its shipped files: float16 weights, its config, and its images' preparation."""
+"""Write a transformers model as its shipped files: float16 weights, config, and image preprocessing."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tasks.storage.atomic_files import write_durably
 
 
 def write_pretrained(model: PreTrainedModel, preparation: BaseImageProcessor, folder: Path) -> None:
-    """Write what ``from_pretrained`` reads: three files, each whole or not there."""
+    """Write the three files that ``from_pretrained`` reads, each atomically."""
     write_durably(folder / FILE_NAME, weights_bytes(model, {"format": "pt"}))
     write_durably(folder / "config.json", model.config.to_json_string().encode())
     write_durably(folder / "preprocessor_config.json", preparation.to_json_string().encode())

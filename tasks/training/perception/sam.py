@@ -1,4 +1,4 @@
-"""Train SAM's tiny form: squares about boxes that are a little off, with and without points on the object."""
+"""Train the tiny SAM on squares around slightly wrong boxes, with and without points on the object."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -36,9 +36,9 @@ SAM_TRAINING = TrainingConfig(
 )
 _SYNTHETIC_IMAGES = 2000
 _SYNTHETIC_FRACTION = 3
-"""Studio objects for each person in a batch."""
+"""Synthetic objects for each person in a batch."""
 _BOX_ERROR = 0.08
-"""Of the box's longer side: how far off each edge of a training box is, at most."""
+"""The largest error of each edge of a training box, as a fraction of the box's longer side."""
 _MAX_POINTS = 2
 _SIZES = SIZES["tiny"]
 _ZOOM = _SIZES.zoom or 1.0
@@ -47,27 +47,27 @@ ReviewRequest = tuple[SeenImage, SeenObject]
 
 
 class MaskScore(NamedTuple):
-    """Mean IoU with the true masks, from exact boxes: of SAM, and of two who draw without looking."""
+    """Mean IoU with the true masks, from exact boxes: of SAM, and of two shapes that ignore the image."""
 
     objects: int
     iou: float
     box_iou: float
-    """Of the whole box."""
+    """IoU of the whole box."""
     ellipse_iou: float
-    """Of the box's inscribed ellipse."""
+    """IoU of the ellipse inside the box."""
 
 
 def train_sam(
     training: TrainingConfig, folder: Path, checkpoint: Path | None = None, progress: Progress | None = None
 ) -> None:
-    """Train on studio scenes and the clip's training blocks; write the weights into ``folder``."""
+    """Train on synthetic scenes and the clip's training blocks. Write the weights into ``folder``."""
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         sam = build_sam(_SIZES)
-    studio = _asked(synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES))
+    synthetic = _asked(synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES))
     people = _asked(clip_images("train"))
-    objects = [*studio, *people]
-    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(objects))]
+    objects = [*synthetic, *people]
+    groups = [range(len(synthetic))] * _SYNTHETIC_FRACTION + [range(len(synthetic), len(objects))]
 
     def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[PromptedBatch]:
         order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
@@ -83,18 +83,18 @@ def train_sam(
 
 
 def measure_sam(folder: Path, scenes: int) -> dict[str, float]:
-    """Mean mask IoU on ``scenes`` unseen studio scenes and on the clip's test block, beside the baselines."""
+    """Mean mask IoU on ``scenes`` unseen synthetic scenes and on the clip's test block, with baselines."""
     segmenter = SamSegmenter(SamConfig(weights=folder))
-    studio = mask_score(segmenter, (synthetic_image(index, "measure") for index in range(scenes)))
+    synthetic = mask_score(segmenter, (synthetic_image(index, "measure") for index in range(scenes)))
     people = mask_score(segmenter, clip_images("measure"))
-    named = {"studio": studio, "person": people}
+    named = {"studio": synthetic, "person": people}
     return {
         f"{of} {figure}": value for of, score in named.items() for figure, value in score._asdict().items()
     }
 
 
 def mask_score(segmenter: Segmenter, images: Iterable[SeenImage]) -> MaskScore:
-    """Measure every object of some images; at least one."""
+    """Measure every object of some images, at least one."""
     found: list[list[float]] = []
     for image in images:
         boxes = [each.box for each in image.objects]
@@ -112,14 +112,14 @@ def mask_iou(one: Mask, other: Mask) -> float:
 
 
 def filled_box(box: Box, shape: tuple[int, ...]) -> Mask:
-    """H×W bool, the box's pixels."""
+    """H×W bool: the box's pixels."""
     mask = np.zeros(shape, bool)
     mask[round(box.top) : round(box.bottom), round(box.left) : round(box.right)] = True
     return mask
 
 
 def filled_ellipse(box: Box, shape: tuple[int, ...]) -> Mask:
-    """H×W bool, the pixels whose middle lies in the box's inscribed ellipse."""
+    """H×W bool: the pixels whose centre lies in the ellipse inside the box."""
     rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
     across = (2 * columns - box.left - box.right) / (box.right - box.left)
     down = (2 * rows - box.top - box.bottom) / (box.bottom - box.top)
@@ -131,7 +131,7 @@ def _asked(images: Iterable[SeenImage]) -> list[ReviewRequest]:
 
 
 def _collated(draws: Sequence[tuple[SeenImage, SeenObject, bool]], rng: np.random.Generator) -> PromptedBatch:
-    """Each object in a view of its own: box, zoom and points as a detector and a person might give them."""
+    """Each object in its own view: box, zoom and points as a detector and a person might give them."""
     side_px, squares, masks, asked = _SIZES.image_px, [], [], []
     for image, seen, flip in draws:
         box = _off(seen.box, rng)
@@ -157,7 +157,7 @@ def _off(box: Box, rng: np.random.Generator) -> Box:
 
 
 def _points_on(mask: Mask, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """None, one or two pixels' middles on the object."""
+    """The centres of zero, one or two pixels on the object."""
     rows, columns = np.nonzero(mask)
     places = rng.integers(0, len(rows), int(rng.integers(0, _MAX_POINTS + 1)))
     return [(float(columns[place]) + 0.5, float(rows[place]) + 0.5) for place in places]

@@ -1,4 +1,4 @@
-"""What the tiny perception models learn from: images with each object's class, colour, mask and box."""
+"""Make samples for the tiny perception models: images with classes, colours, masks, boxes, depth."""
 
 import colorsys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,18 +24,18 @@ from tasks.sources.synthetic.scene import SHAPES, Scene, World, draw_scene, foca
 
 PERSON = "person"
 CLASSES = (*SHAPES, PERSON)
-"""What there is to find: the studio's solids, and who walks through the sample clip."""
+"""The classes: the synthetic solids, and the people in the sample clip."""
 WORLD = World(grounds="mixed", gloss_fraction=0.1, max_objects=5, apart=False)
-"""Scenes of up to five solids that may hide one another, on every ground the studio has."""
+"""Scenes of up to five solids that may hide each other, on every kind of synthetic ground."""
 
 CLIP_SQUARES = ClipConfig(size_px=128, crop_min_px=128, crop_max_px=288, mask_area_min=0.003)
-"""The sample clip's people, from the whole of a square down to an eighth of its side."""
+"""The sample clip's people, from the size of the whole square down to an eighth of its side."""
 
 Part = Literal["train", "measure"]
-"""Scenes to learn from, or scenes that no training of the project sees."""
+"""Scenes for training, or scenes that no training of the project sees."""
 
 _MIN_FRACTION = 0.003
-"""Of the image: whatever shows less than this is nobody's object."""
+"""A fraction of the image. An object that shows less than this is not counted."""
 _SIZES_PX = (64, 128, 192)
 _SPLITS: dict[Part, Split] = {"train": "train", "measure": "test"}
 
@@ -47,30 +47,30 @@ class SeenObject:
     class_name: str
     """One of CLASSES."""
     color: str | None
-    """Of a solid: the nearest of HUES to its albedo. None: a person."""
+    """For a solid, the nearest of HUES to its albedo. None for a person."""
     mask: Mask
     """H×W bool: the visible part."""
     box: Box
-    """About the mask, tight."""
+    """The tight box around the mask."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenImage:
-    """An image and all that is to be found in it."""
+    """An image with all its objects."""
 
     source: RgbImage
     """H×W×3 uint8."""
     objects: tuple[SeenObject, ...]
-    """May be none."""
+    """May be empty."""
 
 
 def synthetic_image(index: int, part: Part, size_px: int | None = None) -> SeenImage:
-    """Studio scene ``index`` with exact boxes and masks: the same index and part, the same image.
+    """Synthetic scene ``index`` with exact boxes and masks. The same index and part give the same image.
 
     Args:
         index: From 0.
-        part: Whose scenes; the two share none.
-        size_px: Side of the square image; None = 64, 128 or 192, by the index.
+        part: Training or measuring. The two share no scene.
+        size_px: Side of the square image. None = 64, 128 or 192, depending on the index.
     """
     side = size_px or _SIZES_PX[index % len(_SIZES_PX)]
     scene = draw_scene(int(derive_key("perception", part, index)[:15], 16), WORLD)
@@ -85,10 +85,10 @@ def synthetic_image(index: int, part: Part, size_px: int | None = None) -> SeenI
 
 
 def clip_images(part: Part, config: ClipConfig = CLIP_SQUARES) -> Iterator[SeenImage]:
-    """Squares of a clip with what moves in them, all of it taken for persons.
+    """Squares of a clip with what moves in them. Everything that moves counts as a person.
 
-    The masks are change against the clean plate, not somebody's drawing, and people who touch are one
-    person here: good enough to learn from, rough to measure by. ``measure`` is the clip's test block.
+    The masks are the change against the clean plate, not hand-drawn, and people who touch are one person
+    here. This is good enough for training and rough for measuring. ``measure`` is the clip's test block.
     """
     for found in clip_triplets(config):
         if isinstance(found, Triplet) and found.split == _SPLITS[part]:
@@ -96,7 +96,7 @@ def clip_images(part: Part, config: ClipConfig = CLIP_SQUARES) -> Iterator[SeenI
 
 
 def box_about(mask: Mask) -> Box:
-    """The tight box of a mask that is not empty."""
+    """The tight box of a non-empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
@@ -112,41 +112,41 @@ def _hue_name(color: tuple[float, float, float]) -> str:
     return HUES[round(colorsys.rgb_to_hsv(*color)[0] * len(HUES)) % len(HUES)]
 
 
-# What the tiny ground models learn from: studio images with each pixel's class and depth, and variants.
+# Training samples for the tiny ground models: synthetic images with each pixel's class and depth.
 
 _EMPTY_EVERY = 3
-"""One scene in so many has nothing on its ground."""
+"""One scene in this number has nothing on its ground."""
 _MIN_CROP = 0.7
 _MAX_NOISE = 10.0
 _MAX_TINT = 0.15
-"""How far each channel's gain is from 1, at most."""
+"""The largest deviation of each channel's gain from 1."""
 _PITCHES = (0.05, 0.45)
-"""Radians: half of the scenes to learn from are seen under these, so that horizons lie lower too."""
+"""Radians: half of the training scenes have a pitch in this range, so that horizons lie lower too."""
 
 Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenSurfaces:
-    """A square image and all that is true of its surfaces."""
+    """A square image with the truth about its surfaces."""
 
     image: RgbImage
     """S×S×3 uint8."""
     classes: ClassMap
-    """S×S uint8; of a mixed pixel, the class of its upper left quarter."""
+    """S×S uint8. For a mixed pixel, the class of its upper left quarter."""
     depth: Depth
-    """S×S float32, metres along the view axis; inf = sky."""
+    """S×S float32, metres along the view axis. Inf = sky."""
     focal_px: float
     horizon: float
     """Row of the true horizon, often outside the image."""
 
 
 def synthetic_surfaces(index: int, part: Part, size_px: int) -> SeenSurfaces:
-    """Studio scene ``index``, empty one time in three: the same index and part, the same image.
+    """Synthetic scene ``index``, empty one time in three. The same index and part give the same image.
 
     Args:
         index: From 0.
-        part: Whose scenes; the two share none, and ``measure`` has the studio's own cameras only.
+        part: Training or measuring. The two share no scene. ``measure`` uses only the renderer's own cameras.
         size_px: Side of the image.
     """
     scene = _scene(index, part)
@@ -161,10 +161,10 @@ def synthetic_surfaces(index: int, part: Part, size_px: int) -> SeenSurfaces:
 
 
 def varied(seen: SeenSurfaces, flip: bool, rng: np.random.Generator) -> SeenSurfaces:
-    """A variant for training: cropped, mirrored, in other light and colours, with noise.
+    """A variant for training: cropped, mirrored, with other light and colours, and with noise.
 
-    A crop is taken to be an image by the same lens from nearer, as its depths then are: no network can tell
-    the two apart.
+    A crop counts as an image from the same lens at a shorter distance, and gets those depths. No network can
+    distinguish the two.
     """
     size = len(seen.image)
     side = int(rng.integers(round(_MIN_CROP * size), size + 1))
@@ -190,7 +190,7 @@ def varied_batches(
     seed: int,
     collate: Callable[[list[SeenSurfaces]], Batch],
 ) -> Callable[[int, int, Sequence[slice]], Iterator[Batch]]:
-    """Batches for ``train``: every image once an epoch, varied by draws known from the step alone."""
+    """Batches for ``train``: every image once an epoch. The variations follow from the step alone."""
 
     def batches_from(start: int, stop: int, parts: Sequence[slice]) -> Iterator[Batch]:
         order = MixedBatches([range(len(images))], batch_size, seed, start, stop, parts)

@@ -1,4 +1,4 @@
-"""Perception's trainers, one row each: the command, the cards and the measuring follow from this table."""
+"""List perception's trainers, one row each. The command, the model cards and the measuring follow from it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ from tasks.training.perception.yolo import YOLO_TRAINING, measure_yolo, train_yo
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """How one tiny model is made and measured."""
+    """How one tiny model is trained and measured."""
 
     name: str
-    """Its word for ``--only``, and its folder under ``models/weights/perception``."""
+    """Its name for ``--only``, and its folder under ``models/weights/perception``."""
     learns: str
-    """What it learns, and from what, for its card."""
+    """What it learns, and from what, for its model card."""
     training: TrainingConfig
-    """What made the shipped weights."""
+    """The config that made the shipped weights."""
     train: Callable[[TrainingConfig, Path, Path | None, Progress | None], None]
-    """Called with (how, folder, checkpoint, progress): trains, and writes all its files into the folder."""
+    """Called with (config, folder, checkpoint, progress). Trains, and writes all files into the folder."""
     measure: Callable[[Path, int], dict[str, float]]
-    """Called with (folder, count of unseen studio scenes): figures by name, baselines among them."""
+    """Called with (folder, number of unseen synthetic scenes). Returns figures by name, with baselines."""
 
 
 TRAINERS: tuple[Trainer, ...] = (

@@ -1,4 +1,4 @@
-"""Train YOLO's tiny form on the studio's solids and the people of the sample clip."""
+"""Train the tiny YOLO on synthetic solids and the people of the sample clip."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,20 +34,20 @@ YOLO_TRAINING = TrainingConfig(
 )
 _SYNTHETIC_IMAGES = 3000
 _SYNTHETIC_FRACTION = 3
-"""Studio images for each of the clip in a batch."""
+"""Synthetic images for each image of the clip in a batch."""
 _SETTLING_BATCHES = 20
 
 
 def train_yolo(
     training: TrainingConfig, folder: Path, checkpoint: Path | None = None, progress: Progress | None = None
 ) -> None:
-    """Train on studio scenes and the clip's training blocks; write the weights into ``folder``."""
+    """Train on synthetic scenes and the clip's training blocks. Write the weights into ``folder``."""
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         network = build_yolo("tiny", len(CLASSES))
-    studio = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
-    images = [*studio, *clip_images("train")]
-    groups = [range(len(studio))] * _SYNTHETIC_FRACTION + [range(len(studio), len(images))]
+    synthetic = [synthetic_image(index, "train") for index in range(_SYNTHETIC_IMAGES)]
+    images = [*synthetic, *clip_images("train")]
+    groups = [range(len(synthetic))] * _SYNTHETIC_FRACTION + [range(len(synthetic), len(images))]
 
     def batches(start: int, stop: int, parts: Sequence[slice]) -> Iterator[BoxBatch]:
         order = MixedBatches(groups, training.batch_size, training.seed, start, stop, parts)
@@ -64,7 +64,7 @@ def train_yolo(
 
 
 def measure_yolo(folder: Path, scenes: int) -> dict[str, float]:
-    """Boxes at IoU 0.5 on ``scenes`` unseen studio scenes, and on the clip's test block."""
+    """Boxes at IoU 0.5 on ``scenes`` unseen synthetic scenes, and on the clip's test block."""
     detector = YoloDetector(YoloConfig(weights=folder))
     figures: dict[str, float] = {}
     unseen = {

@@ -1,4 +1,4 @@
-"""`cleanplate compose`, as people and machines use it."""
+"""`cleanplate composite`, as people and machines use it."""
 
 import json
 from pathlib import Path
@@ -16,12 +16,12 @@ run = CliRunner().invoke
 def test_composed_counted_and_exported(tmp_path: Path) -> None:
     studio = {"size_px": 96, "seed": 9}
     config = {
-        "pairs": [{"kind": "studio", "shots": 12, "studio": studio}],
-        "backgrounds": [{"kind": "studio", "scenes": 4, "studio": studio}],
-        "draws": 10,
+        "pairs": [{"kind": "synthetic", "count": 12, "renderer": studio}],
+        "backgrounds": [{"kind": "synthetic", "scenes": 4, "renderer": studio}],
+        "attempts": 10,
     }
     (tmp_path / "small.json").write_text(json.dumps(config))
-    words = ["compose", "--config", str(tmp_path / "small.json")]
+    words = ["composite", "--config", str(tmp_path / "small.json")]
     place = ["--workspace", str(tmp_path / "workspace"), "--export", str(tmp_path / "ober")]
     first = run(app, [*words, *place, "--json"])
     assert first.exit_code == 0, first.output
@@ -41,7 +41,7 @@ def test_composed_counted_and_exported(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_folder_without_its_parts_exits_with_1(tmp_path: Path) -> None:
-    words = ["compose", "--pairs", str(tmp_path), "--workspace", str(tmp_path / "workspace")]
+    words = ["composite", "--pairs", str(tmp_path), "--workspace", str(tmp_path / "workspace")]
     result = run(app, words)
     assert result.exit_code == 1
     assert "it holds no folder source/" in result.output.replace("\n", " ")

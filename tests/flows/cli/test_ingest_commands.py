@@ -44,7 +44,7 @@ def test_a_folder_without_its_parts_exits_with_1(tmp_path: Path) -> None:
         ["folder", "/tmp", "--image-format", "gif"],
         ["folder", "/tmp", "--size-px", "3"],
         ["folder", "/tmp", "--mask-area-min", "0.9"],
-        ["studio", "--split", "holiday"],
+        ["synthetic", "--split", "holiday"],
         ["clip", "--crop-min-px", "32"],
     ],
 )
@@ -52,6 +52,6 @@ def test_wrong_settings_exit_with_2(words: list[str]) -> None:
     assert run(app, ["ingest", *words]).exit_code == 2
 
 
-@pytest.mark.parametrize("kind", ["clip", "folder", "meta-json", "pool", "high-resolution", "studio"])
+@pytest.mark.parametrize("kind", ["clip", "folder", "meta-json", "pool", "high-resolution", "synthetic"])
 def test_each_kind_teaches_with_an_example(kind: str) -> None:
     assert f"Example: cleanplate ingest {kind}" in run(app, ["ingest", kind, "--help"]).output

@@ -303,7 +303,7 @@ def test_photographs_and_the_objects_beside_them_are_counted(tmp_path: Path) -> 
 
 
 def test_shots_and_a_clips_pairs_are_counted(tmp_path: Path) -> None:
-    assert ingest(tmp_path, "studio", "--shots", "3")["found"] == 3
+    assert ingest(tmp_path, "synthetic", "--count", "3")["found"] == 3
     assert ingest(tmp_path, "clip", "--frame-step", "60", "--crop-min-px", "64")["kept"] > 0
 
 

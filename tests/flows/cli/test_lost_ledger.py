@@ -28,19 +28,19 @@ COMMANDS = (
     "model show abcd",
     "review status",
     "review quality b",
-    "review people list",
-    "review people add ada",
+    "review reviewers list",
+    "review reviewers add ada",
     "review serve",
     "review open b --round 0",
     "review export {out}",
     "review import {out}/answers.csv",
     "metrics",
-    "morning",
+    "report",
     "evaluate --out {out}",
     "train remover",
     "train discriminator",
-    "ingest studio --shots 1",
-    "compose --draws 1",
+    "ingest synthetic --count 1",
+    "composite --attempts 1",
     "cycle --rounds 0",
     "round 1",
     "demo --rounds 0",
@@ -106,7 +106,7 @@ def empty(file: Path) -> None:
 CASES = [(noise, command) for command in COMMANDS] + [
     (harm, command)
     for harm in (cut, folder, pipe, empty)
-    for command in ("dataset verify", "ingest studio --shots 1", "review status")
+    for command in ("dataset verify", "ingest synthetic --count 1", "review status")
 ]
 
 

@@ -59,7 +59,7 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.splitlines()[-1] == f"asked: {len(help_calls())}"
     assert {words[0] for words in help_calls()} == {*(str(each.name) for each in COMMANDS), "--help"}
-    assert ("review", "people", "add", "--help") in help_calls()
+    assert ("review", "reviewers", "add", "--help") in help_calls()
 
 
 def test_every_command_teaches_with_an_example() -> None:
@@ -115,12 +115,12 @@ def test_the_demo_works_on_one_thread_unless_more_are_named() -> None:
     code = (
         "from pathlib import Path\n"
         "import flows.cli.main\n"
-        "from flows.cli import rorem\n"
+        "from flows.cli import cycle\n"
         "def threads(config, as_json):\n"
         "    import torch\n"
         "    print(torch.get_num_threads())\n"
-        "rorem._run_cycle = threads\n"
-        "rorem.demo(Path('nowhere'))"
+        "cycle._run_cycle = threads\n"
+        "cycle.demo(Path('nowhere'))"
     )
     unset = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     for environment, wanted in ((unset, "1"), ({**unset, "OMP_NUM_THREADS": "2"}, "2")):

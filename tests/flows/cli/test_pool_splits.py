@@ -25,7 +25,7 @@ from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.batches import make_batch
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import load_samples
 from tasks.storage.workspace import Workspace
 
@@ -60,7 +60,7 @@ def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(filmed.workspace.root, root / "workspace")
     workspace = Workspace.open(root / "workspace")
     pairs = SyntheticConfig(size_px=32, seed=8, split="validation")
-    film(workspace, RenderWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
+    render(workspace, RenderWork(round=0, index=2, stage="triplets", renderer=pairs, first=0, count=6))
     engine = sa.create_engine(workspace.ledger_url)
     with engine.begin() as connection:
         gone = "SELECT name FROM shards WHERE stage IN ('pool', 'truth')"
@@ -72,7 +72,7 @@ def config(filmed: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     done = CliRunner().invoke(app, [*words, "--workspace", str(workspace.root)])
     assert done.exit_code == 0, done.output
     return RoundConfig(
-        workspace=workspace.root, people=QueuePolicy(overlap_fraction=0, gold_fraction=0.1),
+        workspace=workspace.root, human_review=QueuePolicy(overlap_fraction=0, gold_fraction=0.1),
         human_items=HUMAN, automation_items=AUTOMATION, calibration_items=CALIBRATION,
         discriminator_test_items=FRESH, score_threshold=0.2,
         variants=("tight", "dilated", "left", "right"), sampling=SamplingConfig(steps=1),

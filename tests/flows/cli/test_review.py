@@ -46,9 +46,9 @@ def run(workspace: Workspace) -> Run:
 
 
 def test_a_batch_from_opening_to_quality(run: Run, workspace: Workspace) -> None:
-    code, told = run("open", "b1", "--round", "1", "--overlap-share", "0.5", "--json")
+    code, told = run("open", "b1", "--round", "1", "--overlap-fraction", "0.5", "--json")
     assert (code, json.loads(told)["items"], json.loads(told)["wanted"]) == (0, 4, 6)
-    assert run("open", "b1", "--round", "1", "--overlap-share", "0.5")[0] == 0
+    assert run("open", "b1", "--round", "1", "--overlap-fraction", "0.5")[0] == 0
     code, told = run("status", "--json")
     (row,) = json.loads(told)["batches"]
     assert (row["batch"], row["state"], row["left"]) == ("b1", "opened", 6)
@@ -59,19 +59,19 @@ def test_a_batch_from_opening_to_quality(run: Run, workspace: Workspace) -> None
 
 
 def test_people_are_invited_and_excluded(run: Run, workspace: Workspace) -> None:
-    token = json.loads(run("people", "add", "ana", "--json")[1])["token"]
+    token = json.loads(run("reviewers", "add", "ana", "--json")[1])["token"]
     person = workspace.ledger().person_of_token(hash_secret(token))
     assert person is not None
     assert person.name == "ana"
-    code, told = run("people", "add", "ana")
+    code, told = run("reviewers", "add", "ana")
     assert (code, "--new-token" in told) == (1, True)
-    assert run("people", "add", "ana", "--new-token")[0] == 0
+    assert run("reviewers", "add", "ana", "--new-token")[0] == 0
     assert workspace.ledger().person_of_token(hash_secret(token)) is None
-    assert run("people", "exclude", "ana", "--reason", "guesses")[0] == 0
-    (row,) = json.loads(run("people", "list", "--json")[1])["people"]
+    assert run("reviewers", "disable", "ana", "--reason", "guesses")[0] == 0
+    (row,) = json.loads(run("reviewers", "list", "--json")[1])["reviewers"]
     assert (row["excluded"], row["last"]["reason"]) == (True, "guesses")
-    assert "guesses" in run("people", "list")[1]
-    assert run("people", "readmit", "ana", "--reason", "a misunderstanding")[0] == 0
+    assert "guesses" in run("reviewers", "list")[1]
+    assert run("reviewers", "enable", "ana", "--reason", "a misunderstanding")[0] == 0
     kinds = [each.kind for each in workspace.ledger().person_events("ana")]
     assert kinds == ["added", "token replaced", "excluded", "readmitted"]
 
@@ -84,12 +84,15 @@ def test_people_are_invited_and_excluded(run: Run, workspace: Workspace) -> None
         (("open", "b1", "--round", "9"), "no candidates to review"),
         (("open", "../b1", "--round", "1"), "a batch's name"),
         (("open", "b1", "--round", "1", "--lease-seconds", "1"), "--lease-seconds: Input should be"),
-        (("open", "b1", "--round", "1", "--gold-share", "7"), "--gold-share: Input should be less than or"),
+        (
+            ("open", "b1", "--round", "1", "--gold-fraction", "7"),
+            "--gold-fraction: Input should be less than or",
+        ),
         (("serve", "--public-url", "http://review.example"), "write it as https://NAME"),
         (("serve", "--trusted-proxy", "10.0.0.1"), "goes with --public-url"),
         (("quality", "none"), "no review batch none"),
-        (("people", "add", "../ana"), "a person's name"),
-        (("people", "exclude", "bob", "--reason", "x"), "no person bob"),
+        (("reviewers", "add", "../ana"), "a person's name"),
+        (("reviewers", "disable", "bob", "--reason", "x"), "no person bob"),
     ],
 )
 def test_refusals_are_one_sentence(run: Run, words: tuple[str, ...], sentence: str) -> None:
@@ -109,14 +112,14 @@ def test_words_that_are_in_a_ledger_already_are_shown_and_not_obeyed(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     assert run("open", "b1", "--round", "1")[0] == 0
-    assert run("people", "add", "eve")[0] == 0
+    assert run("reviewers", "add", "eve")[0] == 0
     now = datetime.now(UTC)
-    workspace.ledger().exclude_person("eve", MALICE, now)
+    workspace.ledger().disable_person("eve", MALICE, now)
     told: dict[str, Any] = {"candidate": "c0", "decision": "yes", "kind": "person", "answered_at": now}
     workspace.ledger().record_reviews(
         [Review(event=name, reviewer=name, batch="b1", **told) for name in (MALICE, "eve")]
     )
-    for words in (("people", "list"), ("quality", "b1"), ("status",)):
+    for words in (("reviewers", "list"), ("quality", "b1"), ("status",)):
         code, printed = run(*words)
         assert code == 0, printed
         assert not {"\x1b", "\x00", "\u202e"} & set(printed)
@@ -125,8 +128,8 @@ def test_words_that_are_in_a_ledger_already_are_shown_and_not_obeyed(
 
 @pytest.mark.parametrize("reason", ["a\x1b[2Jb", "a\nb", "\x00", "\u202ea"])
 def test_a_control_character_is_no_reason(run: Run, workspace: Workspace, reason: str) -> None:
-    assert run("people", "add", "eve")[0] == 0
-    for word in ("exclude", "readmit"):
-        code, told = run("people", word, "eve", "--reason", reason)
+    assert run("reviewers", "add", "eve")[0] == 0
+    for word in ("disable", "enable"):
+        code, told = run("reviewers", word, "eve", "--reason", reason)
         assert (code, "control character" in " ".join(told.split())) == (2, True), told
     assert [each.kind for each in workspace.ledger().person_events("eve")] == ["added"]

@@ -64,7 +64,7 @@ def test_the_command_line_takes_a_buckets_address(
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
-    told("one", "ingest", "studio", "--shots", "6", "--shard-samples", "3")
+    told("one", "ingest", "synthetic", "--count", "6", "--shard-samples", "3")
     verified = told("other", "dataset", "verify")
     assert (verified["shards"], verified["samples"], verified["faults"]) == (2, 6, [])
     assert told("a third", "dataset", "show")["samples"] == 6
@@ -93,7 +93,7 @@ def test_an_ingest_outlives_a_store_that_was_silent_for_too_long(
                     raise
 
         monkeypatch.setattr(addresses, "Bucket", partial(FarBucket, patience_s=0.5))
-        source = SyntheticSource(studio=SyntheticConfig(), shots=6)
+        source = SyntheticSource(renderer=SyntheticConfig(), count=6)
         result = ingest(IngestConfig(workspace=Path(address), source=source, shard_samples=2))
         assert (len(gave_up), result.shards, result.samples, result.version) == (1, 3, 6, 1)
         assert verify_dataset(Workspace.existing(address)).faults == []

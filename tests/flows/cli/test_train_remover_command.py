@@ -16,7 +16,7 @@ from flows.rorem.train_remover import RemoverTrainingConfig, train_on_version
 from models.training.loop import TrainingConfig
 from tasks.registry.store import BASE_FOLDER, check_weights
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import create_version
 from tasks.storage.workspace import Workspace
 
@@ -28,7 +28,7 @@ def workspace_at(folder: Path) -> Workspace:
     """Twelve pairs of 32 px, and a version of them."""
     space = Workspace.open(folder)
     studio = SyntheticConfig(size_px=32, seed=4)
-    pairs = film(space, RenderWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=12))
+    pairs = render(space, RenderWork(round=0, index=0, stage="triplets", renderer=studio, first=0, count=12))
     create_version(space, [(pairs, None)], None, "pairs")
     return space
 

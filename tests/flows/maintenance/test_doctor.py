@@ -51,11 +51,11 @@ def test_the_detector_that_compositing_would_take(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(importlib.metadata, "version", absent)
     found = health.check_detector()
     assert (found.state, found.found) == ("note", "Grounding DINO")
-    assert "pip install 'cleanplate[yolo]'" in found.mend
+    assert "pip install 'cleanplate[yolo]'" in found.fix
     monkeypatch.undo()
     monkeypatch.setattr(health, "check_detector", lambda: found)
     monkeypatch.setenv("COLUMNS", "200")
-    assert found.mend in CliRunner().invoke(app, ["doctor"]).stdout, "brackets are shown"
+    assert found.fix in CliRunner().invoke(app, ["doctor"]).stdout, "brackets are shown"
 
 
 def test_workspace_and_disk(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_doctor_exits_with_1_where_something_needed_is_missing(tmp_path: Path) -
     assert told["well"] is False
     by_name = {each["name"]: each for each in told["checks"]}
     assert by_name["disk"]["state"] == "missing"
-    assert by_name["disk"]["mend"]
+    assert by_name["disk"]["fix"]
     assert by_name["torch loads"]["state"] == "ok"
 
 
@@ -124,7 +124,7 @@ def test_doctor_of_the_full_size_lists_what_to_fetch_and_what_is_cut_short(
     assert found[sdxl.name]["state"] == "ok"
     clip = found["clip-vit-large-patch14"]
     assert (clip["state"], clip["found"][:8]) == ("missing", "not here")
-    assert clip["mend"].startswith("hf download openai/clip-vit-large-patch14 --revision 32bd6428")
+    assert clip["fix"].startswith("hf download openai/clip-vit-large-patch14 --revision 32bd6428")
     vae.write_bytes(whole[:-3])
     damaged = checks()[sdxl.name]
     assert damaged["state"] == "missing"
@@ -133,7 +133,7 @@ def test_doctor_of_the_full_size_lists_what_to_fetch_and_what_is_cut_short(
     page = CliRunner().invoke(app, words).stdout
     assert "Something needed is missing; see above." in page
     (command,) = [line for line in page.splitlines() if line.startswith("hf download openai/clip")]
-    assert command == clip["mend"], "one line, to be copied whole"
+    assert command == clip["fix"], "one line, to be copied whole"
     for wrong in (["--profile", "huge"], ["--profile", "full", "--gpu", "abacus"]):
         result = CliRunner().invoke(app, ["doctor", "--workspace", str(tmp_path), *wrong])
         assert result.exit_code == 1

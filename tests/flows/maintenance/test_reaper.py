@@ -55,7 +55,7 @@ def reaped(living: list[FlowRun], **settings: int) -> ReaperReport:
     over = threading.Event()
     heart = threading.Thread(target=beats, args=([run.id for run in living], over))
     heart.start()
-    patient = {"listen_seconds": 6, "pending_seconds": 3600, "crashed_seconds": 3600}
+    patient = {"heartbeat_window_seconds": 6, "pending_seconds": 3600, "crashed_seconds": 3600}
     report = reaper(ReaperConfig.model_validate({**patient, **settings}))
     over.set()
     heart.join()
@@ -70,7 +70,7 @@ def test_the_dead_are_buried_and_the_living_and_the_suspended_are_not_touched(
     waiting = a_run(client, Suspended(timeout_seconds=10_000), "waits for people")
     pending = a_run(client, Pending(), "on its way")
     another = a_run(client, Running(), "another team's", tag="theirs")
-    reaper_before = a_run(client, Running(), "dead reaper", tag="cleanplate-keeper")
+    reaper_before = a_run(client, Running(), "dead reaper", tag="cleanplate-maintenance")
     report = reaped([alive])
     assert report.dead == ["dead", "dead reaper"]
     assert [state_of(client, run) for run in (dead, reaper_before)] == ["Crashed", "Crashed"]
@@ -84,9 +84,9 @@ def test_the_dead_are_buried_and_the_living_and_the_suspended_are_not_touched(
 
 def test_a_pending_run_without_a_worker_and_a_forgotten_crash_come_back(client: SyncPrefectClient) -> None:
     lost = a_run(client, Pending(), "lost on its way")
-    reaper_before = a_run(client, Pending(), "lost reaper", tag="cleanplate-keeper")
+    reaper_before = a_run(client, Pending(), "lost reaper", tag="cleanplate-maintenance")
     forgotten = a_run(client, Crashed(), "forgotten")
-    report = reaped([], listen_seconds=2, pending_seconds=1, crashed_seconds=1)
+    report = reaped([], heartbeat_window_seconds=2, pending_seconds=1, crashed_seconds=1)
     assert "lost on its way" in report.dead
     assert "forgotten" in report.brought_back
     assert (state_of(client, lost), state_of(client, forgotten)) == ("Crashed", "AwaitingRetry")
@@ -98,7 +98,7 @@ def test_who_was_started_too_often_stays_crashed(client: SyncPrefectClient) -> N
     for state in (Crashed(), Running(), Crashed()):
         client.set_flow_run_state(run.id, state, force=True)
     assert client.read_flow_run(run.id).run_count == 2
-    report = reaped([], listen_seconds=2, crashed_seconds=1, starts=2)
+    report = reaped([], heartbeat_window_seconds=2, crashed_seconds=1, max_restarts=2)
     assert "started twice" in report.given_up
     assert state_of(client, run) == "Crashed"
 

@@ -1,4 +1,4 @@
-"""The morning's figures against rows written by hand: sums, prices, stretches of time, drift, alarms."""
+"""The daily report's figures against rows written by hand: sums, prices, stretches of time, drift, alarms."""
 
 import json
 import time
@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.runtime import flow_run
 from typer.testing import CliRunner
 
+from data_specs.daily_report import Drift, Prices
 from data_specs.model_record import ModelRecord
-from data_specs.morning import Drift, Prices
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import Review
 from data_specs.round import PhaseKind, PhaseResult
@@ -194,7 +194,7 @@ def test_the_page_opens_with_the_alarms(night: Workspace) -> None:
 
 
 def test_the_command_prints_the_same(night: Workspace) -> None:
-    options = ["morning", "--workspace", str(night.root), "--cpu-hour", "0.5", "--gpu-hour", "4", "--json"]
+    options = ["report", "--workspace", str(night.root), "--cpu-hour", "0.5", "--gpu-hour", "4", "--json"]
     said = json.loads(CliRunner().invoke(app, options).stdout)
     assert said["cost"] == pytest.approx(9.25)
     assert [each["what"] for each in said["alarms"]] == ["keep rate", "score"]

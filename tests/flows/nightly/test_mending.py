@@ -23,8 +23,8 @@ NIGHT = date(2026, 11, 26)
 def test_an_altered_shard_of_a_night_is_deleted_and_made_again_from_the_nights_seed(tmp_path: Path) -> None:
     studio = SyntheticConfig(size_px=64, seed=9)
     night = NightlyCompositingConfig(
-        workspace=tmp_path / "workspace", night=NIGHT, pairs=(SyntheticPairs(studio=studio, shots=6),),
-        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=4),), draws=4, shard_draws=4,
+        workspace=tmp_path / "workspace", run_date=NIGHT, pairs=(SyntheticPairs(renderer=studio, count=6),),
+        backgrounds=(SyntheticBackgrounds(renderer=studio, scenes=4),), attempts=4, shard_attempts=4,
     )  # fmt: skip
     nightly_compositing(night)
     workspace = Workspace.existing(night.workspace)
@@ -36,8 +36,8 @@ def test_an_altered_shard_of_a_night_is_deleted_and_made_again_from_the_nights_s
 
     tar.unlink()
     fields = night.model_dump(include=set(CompositingConfig.model_fields))
-    compose = {**fields["compose"], "seed": night_seed(0, NIGHT)}
-    by_hand = CompositingConfig.model_validate({**fields, "compose": compose})
+    compositing = {**fields["compositing"], "seed": night_seed(0, NIGHT)}
+    by_hand = CompositingConfig.model_validate({**fields, "compositing": compositing})
     objectclear_compositing(by_hand)  # Prefect remembers the work as done, the store says otherwise
     assert tar.read_bytes() == before
     assert verify_dataset(workspace).clean

@@ -47,10 +47,10 @@ from tasks.rorem.train_discriminator import DiscriminatorRef, TrainedDiscriminat
 from tasks.sources.backgrounds import SyntheticBackgrounds
 from tasks.sources.pairs import SyntheticPairs
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import film
+from tasks.sources.synthetic.shards import render
 from tasks.storage.dataset import load_samples
 from tasks.storage.workspace import LEDGER_VARIABLE, Workspace
-from tests.tasks.conftest import film_work
+from tests.tasks.conftest import render_work
 from tests.tasks.execution.jobs import own_pid
 
 ONE, TWO = date(2026, 11, 26), date(2026, 11, 27)
@@ -72,17 +72,17 @@ def run_and_tasks(client: SyncPrefectClient, flow, config) -> tuple[Any, str, li
 
 
 def pages_of(client: SyncPrefectClient, ended: State[Any]) -> list[list[str]]:
-    """The lines of each morning page that a flow run shows."""
+    """The lines of each daily report that a flow run shows."""
     run = ended.state_details.flow_run_id
     assert run is not None
     wanted = ArtifactFilter(
-        flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=["morning"])
+        flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=["daily-report"])
     )
     return [str(each.data).splitlines() for each in client.read_artifacts(artifact_filter=wanted)]
 
 
 @pytest.mark.parametrize(
-    ("due", "zone", "night"),
+    ("due", "timezone", "night"),
     [
         (datetime(2026, 11, 25, 23, 30, tzinfo=UTC), "UTC", date(2026, 11, 25)),
         (datetime(2026, 11, 25, 23, 30, tzinfo=UTC), "Europe/Berlin", date(2026, 11, 26)),
@@ -90,16 +90,16 @@ def pages_of(client: SyncPrefectClient, ended: State[Any]) -> list[list[str]]:
     ],
 )
 def test_the_night_is_the_zones_date_on_which_the_run_was_due(
-    monkeypatch: pytest.MonkeyPatch, due: datetime, zone: str, night: date
+    monkeypatch: pytest.MonkeyPatch, due: datetime, timezone: str, night: date
 ) -> None:
     monkeypatch.setattr(flow_run, "get_scheduled_start_time", lambda: due)
-    assert night_of(NightSettings(zone=zone)) == night
-    assert night_of(NightSettings(zone=zone, night=TWO)) == TWO
+    assert night_of(NightSettings(timezone=timezone)) == night
+    assert night_of(NightSettings(timezone=timezone, run_date=TWO)) == TWO
 
 
 def test_a_zone_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValidationError, match="'Berlin' is no time zone; write one such as Europe/Berlin"):
-        NightSettings(zone="Berlin")
+        NightSettings(timezone="Berlin")
 
 
 def test_each_night_has_a_seed_of_its_own() -> None:
@@ -111,9 +111,9 @@ def test_each_night_has_a_seed_of_its_own() -> None:
 def small_compositing(place: Path, night: date) -> NightlyCompositingConfig:
     studio = SyntheticConfig(size_px=64, seed=9)
     return NightlyCompositingConfig(
-        workspace=place, night=night, pairs=(SyntheticPairs(studio=studio, shots=12),),
-        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=6),), draws=8, shard_pairs=6,
-        shard_backgrounds=6, shard_draws=4,
+        workspace=place, run_date=night, pairs=(SyntheticPairs(renderer=studio, count=12),),
+        backgrounds=(SyntheticBackgrounds(renderer=studio, scenes=6),), attempts=8, shard_pairs=6,
+        shard_backgrounds=6, shard_attempts=4,
     )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def untrained_discriminator(studio: SimpleNamespace) -> DiscriminatorRef:
 
 def small_candidates(studio: SimpleNamespace, night: date, **changes) -> NightlyCandidatesConfig:
     facts = {
-        "workspace": studio.workspace.root, "night": night, "items": 10, "variants": ("tight", "dilated"),
+        "workspace": studio.workspace.root, "run_date": night, "items": 10, "variants": ("tight", "dilated"),
         "shard_items": 4, "sampling": SamplingConfig(steps=1), "score_threshold": 0.0,
         "retrain": RetrainTrigger(after=1000),
     }  # fmt: skip
@@ -254,7 +254,7 @@ def test_a_version_is_trained_on_once_and_grows_count_from_there(
     client: SyncPrefectClient, studio: SimpleNamespace
 ) -> None:
     workspace, ledger = studio.workspace, studio.workspace.ledger()
-    film(workspace, film_work("triplets", 9, "validation", 5, 4))
+    render(workspace, render_work("triplets", 9, "validation", 5, 4))
     untrained_discriminator(studio)
     grown = run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))[0]
     config = RetrainConfig(

@@ -34,12 +34,12 @@ def small(place: Path, **settings) -> CompositingConfig:
     studios = [SyntheticConfig(size_px=96, seed=9, split=split) for split in ("train", "validation")]
     return CompositingConfig(
         workspace=place,
-        pairs=tuple(SyntheticPairs(studio=each, shots=15) for each in studios),
-        backgrounds=tuple(SyntheticBackgrounds(studio=each, scenes=6) for each in studios),
-        draws=24,
+        pairs=tuple(SyntheticPairs(renderer=each, count=15) for each in studios),
+        backgrounds=tuple(SyntheticBackgrounds(renderer=each, scenes=6) for each in studios),
+        attempts=24,
         shard_pairs=10,
         shard_backgrounds=4,
-        shard_draws=8,
+        shard_attempts=8,
         **settings,
     )
 
@@ -141,7 +141,7 @@ def test_more_draws_keep_the_full_shards_there_are(result, place: Path) -> None:
     parts = [ledger.shards(stage=stage) for stage in ("cutouts", "plates")]
     config = small(place)
     before = {work.digest for work in compose_works(config, workspace, *parts)}
-    more = config.model_copy(update={"draws": 48})
+    more = config.model_copy(update={"attempts": 48})
     after = {work.digest for work in compose_works(more, workspace, *parts)}
     assert len(before & after) >= 1
     assert all(ledger.find_shard(digest) for digest in before)
@@ -153,7 +153,7 @@ def test_nothing_to_compose_is_one_sentence_with_the_reason(
     write_pair(tmp_path / "pairs", "a", 1)
     (tmp_path / "pairs/source/a.png").write_bytes(b"no image")
     config = small(tmp_path / "w").model_copy(
-        update={"pairs": (FolderPairs(path=tmp_path / "pairs"),), "draws": 23}
+        update={"pairs": (FolderPairs(path=tmp_path / "pairs"),), "attempts": 23}
     )
     with pytest.raises(FlowError, match=r"made no cut-outs \(1× unreadable image\)"):
         objectclear_compositing(config)

@@ -21,7 +21,7 @@ from tasks.sources.backgrounds import SyntheticBackgrounds
 from tasks.sources.ingest import FolderSource
 from tasks.sources.pairs import SyntheticPairs
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import load_samples, verify_dataset
 from tasks.storage.pool import items_of
 from tasks.storage.shards.writer import tar_path
@@ -95,7 +95,9 @@ def folder(tmp_path: Path, write_pair) -> FolderSource:
 @pytest.mark.parametrize("lose", LOSSES)
 def test_a_folders_samples_are_there_again(tmp_path: Path, write_pair, lose: Lose) -> None:
     place, backup = tmp_path / "workspace", tmp_path / "backup"
-    ingest(IngestConfig(workspace=place, source=SyntheticSource(studio=SyntheticConfig(size_px=32), shots=2)))
+    ingest(
+        IngestConfig(workspace=place, source=SyntheticSource(renderer=SyntheticConfig(size_px=32), count=2))
+    )
     keep_copy_of_ledger(place, backup)
     others = held(place)
     config = IngestConfig(workspace=place, source=folder(tmp_path, write_pair), shard_samples=2)
@@ -117,7 +119,7 @@ def test_studio_shots_are_there_again_and_their_truth(tmp_path: Path, lose: Lose
     place, backup = tmp_path / "workspace", tmp_path / "backup"
     Workspace.open(place).ledger()
     keep_copy_of_ledger(place, backup)
-    studio = SyntheticSource(studio=SyntheticConfig(size_px=32), shots=4, stage=stage)
+    studio = SyntheticSource(renderer=SyntheticConfig(size_px=32), count=4, stage=stage)
     config = IngestConfig(workspace=place, source=studio, shard_samples=2)
     before, keys = ingest(config), held(place)
     if lose is delete_tar:  # the truth's, of which the pool's task run tells nothing
@@ -150,8 +152,8 @@ def test_composites_cutouts_plates_and_pool_items_are_there_again(tmp_path: Path
     keep_copy_of_ledger(place, backup)
     studio = SyntheticConfig(size_px=64, seed=9)
     config = CompositingConfig(
-        workspace=place, pairs=(SyntheticPairs(studio=studio, shots=6),), add_to_pool=True, shard_pairs=3,
-        backgrounds=(SyntheticBackgrounds(studio=studio, scenes=4),), draws=4, shard_draws=4,
+        workspace=place, pairs=(SyntheticPairs(renderer=studio, count=6),), add_to_pool=True, shard_pairs=3,
+        backgrounds=(SyntheticBackgrounds(renderer=studio, scenes=4),), attempts=4, shard_attempts=4,
     )  # fmt: skip
     before, keys = objectclear_compositing(config), held(place)
     stages = {ref.stage for ref in Workspace.existing(place).ledger().shards()}
@@ -189,9 +191,9 @@ def test_only_the_lost_candidates_are_made_again(studio) -> None:
 def test_a_shard_that_another_work_wrote_first_counts_too(tmp_path: Path) -> None:
     """Two works whose samples are the same share one shard, which bears the first one's digest."""
     workspace, studio = Workspace.open(tmp_path), SyntheticConfig(size_px=32)
-    first = RenderWork(round=0, index=0, stage="triplets", studio=studio, first=0, count=2)
-    ref = film(workspace, first)
-    workspace.ledger().record_spending("second", "film", Seconds(wall=1, cpu=1, gpu=0))
+    first = RenderWork(round=0, index=0, stage="triplets", renderer=studio, first=0, count=2)
+    ref = render(workspace, first)
+    workspace.ledger().record_spending("second", "render", Seconds(wall=1, cpu=1, gpu=0))
     assert lost_works(workspace, {"second": ref}) == set()
     tar_path(workspace, ref.name).unlink()
     assert lost_works(workspace, {"second": ref}) == {"second"}
@@ -200,12 +202,14 @@ def test_a_shard_that_another_work_wrote_first_counts_too(tmp_path: Path) -> Non
 def test_the_ledger_is_asked_once_for_all_shards(tmp_path: Path) -> None:
     workspace, statements = Workspace.open(tmp_path), []
     ledger = workspace.ledger()
-    ref = film(
+    ref = render(
         workspace,
-        RenderWork(round=0, index=0, stage="triplets", studio=SyntheticConfig(size_px=32), first=0, count=1),
+        RenderWork(
+            round=0, index=0, stage="triplets", renderer=SyntheticConfig(size_px=32), first=0, count=1
+        ),
     )
     for number in range(300):
-        ledger.record_spending(f"work {number}", "film", Seconds(wall=1, cpu=1, gpu=0))
+        ledger.record_spending(f"work {number}", "render", Seconds(wall=1, cpu=1, gpu=0))
 
     def asked(works: int) -> int:
         del statements[:]

@@ -37,7 +37,7 @@ def comparison() -> Comparison:
         dataset_version=None,
         methods=[telea, other],
         differences=[gap],
-        left_out=[MetricLeftOut(title="DINO", reason="no weights", mend="name some")],
+        left_out=[MetricLeftOut(title="DINO", reason="no weights", fix="name some")],
         rejects={"mask is empty": 2},
         results="r.parquet",
         report="r.html",

@@ -96,7 +96,7 @@ def test_images_can_be_read_aloud(report: str) -> None:
 def test_the_headline_names_champion_growth_and_version(cycle_result: CycleResult) -> None:
     figures = headline(cycle_result)
     assert [figure.number for figure in figures] == ["41.2% → 68.8%", "1,427", "6", "8 min 23 s"]
-    assert figures[1].note == "of 3,600 judged"
+    assert figures[1].note == "of 3,600 answered or scored"
 
 
 def test_a_cycle_with_nothing_in_it_still_makes_a_page(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_discriminator_is_held_to_its_two_promises(cycle_result: CycleResult
     assert "below the 90% wanted" in unsound
     assert "not within the 3 wanted" in unsound
     none = cycle_result.discriminators[0].model_copy(update={"precision": None})
-    assert discriminator_sentence(none) == "Judge 1 scored none of 500 fresh candidates above 0.9."
+    assert discriminator_sentence(none) == "Discriminator 1 scored none of 500 fresh candidates above 0.9."
 
 
 def test_the_clip_is_reported_either_way() -> None:

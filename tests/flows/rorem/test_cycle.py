@@ -19,7 +19,7 @@ from models.training.loop import TrainingConfig
 from tasks.review.oracle import OracleConfig, read_candidates
 from tasks.sources.clip.clip import ClipConfig
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import load_samples, verify_dataset
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace
@@ -35,7 +35,7 @@ def small(folder: Path, **changes) -> CycleConfig:
         "discriminator_test_items": 12,
         "shard_items": 15,
         "score_threshold": 0.3,
-        "reviewer": OracleConfig(quality=QualityConfig(residual_levels=32)),
+        "oracle": OracleConfig(quality=QualityConfig(residual_levels=32)),
         "sampling": SamplingConfig(steps=1),
         "preparation": PreparationSettings(
             clip=ClipConfig(size_px=32, frame_step=15, crops_per_frame=2),
@@ -205,7 +205,7 @@ def round_of(config: CycleConfig, workspace: Workspace, **changes) -> RoundConfi
 def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace) -> None:
     before, version = counts(copied), copied.ledger().current_version()
     assert version is not None
-    outcome = rorem_round(round_of(config, copied, growth="nothing"))
+    outcome = rorem_round(round_of(config, copied, acceptance="none"))
     assert outcome.discriminator is None
     for phase in (outcome.human, outcome.automation):
         assert (phase.result.tested, phase.result.kept) == (0, 0)
@@ -220,9 +220,9 @@ def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace
 
 def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied: Workspace) -> None:
     studio = SyntheticConfig(size_px=32, seed=77)
-    film(copied, RenderWork(round=0, index=50, stage="pool", studio=studio, first=0, count=7))
+    render(copied, RenderWork(round=0, index=50, stage="pool", renderer=studio, first=0, count=7))
     before = counts(copied)
-    again = round_of(config, copied, growth="everything", human_items=4, automation_items=3)
+    again = round_of(config, copied, acceptance="all", human_items=4, automation_items=3)
     outcome = rorem_round(again)
     assert (outcome.human.result.kept, outcome.automation.result.kept) == (4, 3)
     assert outcome.discriminator is None

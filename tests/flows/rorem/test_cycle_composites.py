@@ -24,11 +24,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CycleConfig:
     """People, who never err, and then everything: no discriminator is trained."""
     folder = tmp_path_factory.mktemp("composed cycle") / "workspace"
     changes = {
-        "growth": "unjudged",
+        "acceptance": "none_after_humans",
         "human_items": 24,
         "automation_items": 10,
-        "reviewer": small(folder).reviewer.model_copy(update={"error_rate": 0}),
-        "composites": CycleComposites(pairs=16, backgrounds=6, draws=24),
+        "oracle": small(folder).oracle.model_copy(update={"error_rate": 0}),
+        "composites": CycleComposites(pairs=16, backgrounds=6, attempts=24),
     }
     return small(folder, **changes)
 
@@ -75,7 +75,7 @@ def test_the_reviewer_answers_by_the_composites_own_truth_which_the_pool_does_no
     assert len(decisions) == len(shown) > 0
     for candidate in shown:
         truth = composites[candidate.item].ground_truth
-        quality = config.reviewer.quality
+        quality = config.oracle.quality
         fault = assess(candidate.removal, candidate.source, candidate.mask, truth, quality).reason
         assert decisions[candidate.key] == ("no" if fault else "yes")
 
@@ -132,4 +132,4 @@ def studios(folder: Path, seed: int) -> tuple[SyntheticConfig, SyntheticConfig]:
     (pairs,), (backgrounds,) = config.pairs, config.backgrounds
     assert isinstance(pairs, SyntheticPairs)
     assert isinstance(backgrounds, SyntheticBackgrounds)
-    return pairs.studio, backgrounds.studio
+    return pairs.renderer, backgrounds.renderer

@@ -69,7 +69,7 @@ def asked(studio: SimpleNamespace) -> SimpleNamespace:
 
     items = choose_items(workspace, f"{RUN} human 1", 3, 0)
     first = ReviewRequest(items, more(items=items))
-    config = RoundConfig(workspace=workspace.root, people=QueuePolicy(overlap_fraction=0))
+    config = RoundConfig(workspace=workspace.root, human_review=QueuePolicy(overlap_fraction=0))
 
     def ask(decide: Decide) -> ReviewRequest:
         return review(config, workspace, RUN, PHASE, first, more, decide=decide)
@@ -243,16 +243,15 @@ def test_prefect_away_is_said_not_raised(asked: SimpleNamespace) -> None:
     assert (woken.state, woken.flow_run) == ("unreachable", UUID(int=7))
 
 
-def test_names_of_runs_without_people_are_what_they_were() -> None:
-    """Runs of earlier workspaces go on: so `run_key` named this one before people could be chosen."""
-    assert run_key(RoundConfig()) == "35d7acc3ec3ed31c4b4d"
-    assert run_key(RoundConfig(people=QueuePolicy())) != run_key(RoundConfig())
+def test_whether_people_answer_is_part_of_a_runs_name() -> None:
+    assert run_key(RoundConfig(human_review=QueuePolicy())) != run_key(RoundConfig())
     assert ReviewPhase("human", 1).batch(RUN) == BATCH
 
 
 def test_without_a_deployment_the_round_says_what_it_waits_for(studio: SimpleNamespace) -> None:
     config = RoundConfig(
-        workspace=studio.workspace.root, people=QueuePolicy(overlap_fraction=0), growth="unjudged",
+        workspace=studio.workspace.root, human_review=QueuePolicy(overlap_fraction=0),
+        acceptance="none_after_humans",
         human_items=2, variants=("tight",), sampling=SamplingConfig(steps=1),
         retraining=TrainingConfig(steps=1, batch_size=4),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from models.training.loop import TrainingConfig
 from tasks.review.oracle import read_candidates
 from tasks.review.suspended_runs import settle
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace
 
@@ -40,9 +40,9 @@ def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
     """A round's settings; of the pool's truth only that of the split ``known`` stays."""
     workspace: Workspace = studio.workspace
     pairs = SyntheticConfig(size_px=32, seed=8, split="validation")
-    film(workspace, RenderWork(round=0, index=2, stage="triplets", studio=pairs, first=0, count=6))
+    render(workspace, RenderWork(round=0, index=2, stage="triplets", renderer=pairs, first=0, count=6))
     more = SyntheticConfig(size_px=32, seed=7, split="train")
-    film(workspace, RenderWork(round=0, index=2, stage="pool", studio=more, first=0, count=60))
+    render(workspace, RenderWork(round=0, index=2, stage="pool", renderer=more, first=0, count=60))
     engine = sa.create_engine(workspace.ledger_url)
     with engine.begin() as connection:
         truth = "SELECT name FROM shards WHERE stage = 'truth'"
@@ -53,7 +53,7 @@ def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
             connection.exec_driver_sql(f"DELETE FROM shards WHERE name = '{name}'")
     return RoundConfig(
         workspace=workspace.root,
-        people=QueuePolicy(overlap_fraction=0),
+        human_review=QueuePolicy(overlap_fraction=0),
         human_items=ITEMS,
         automation_items=5,
         calibration_items=CALIBRATION,
@@ -135,7 +135,7 @@ def test_an_abandoned_calibration_leaves_the_round_without_a_discriminator(confi
 
 def test_an_abandoned_human_phase_grows_nothing_and_says_so(config: RoundConfig) -> None:
     workspace = Workspace.existing(config.workspace)
-    unjudged = config.model_copy(update={"growth": "unjudged"})
+    unjudged = config.model_copy(update={"acceptance": "none_after_humans"})
     settle(workspace, waits_for(unjudged, "human"), "abandon")
     outcome: RoundOutcome = rorem_round(unjudged)
     assert (outcome.human.result.tested, outcome.human.result.kept) == (ITEMS, 0)
@@ -169,7 +169,7 @@ def test_nobody_is_asked_about_fresh_candidates_whose_truth_is_known(
 @pytest.mark.parametrize("partly_known", ["validation"], indirect=True)
 def test_without_people_what_nobody_knows_is_said(partly_known: tuple[RoundConfig, str]) -> None:
     config, _ = partly_known
-    alone = config.model_copy(update={"people": None})
-    with pytest.raises(FlowError, match=r"nobody knows the truth of \d+ pool items.* name `people`"):
+    alone = config.model_copy(update={"human_review": None})
+    with pytest.raises(FlowError, match=r"nobody knows the truth of \d+ pool items.* name `human_review`"):
         rorem_round(alone)
     assert Workspace.existing(config.workspace).ledger().reviews() == []

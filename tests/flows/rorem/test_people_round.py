@@ -28,7 +28,7 @@ from tasks.review.auth import invite
 from tasks.review.suspended_runs import COMPLETE_EVENT
 from tasks.rorem.grow import candidates_by_item
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import load_samples
 from tasks.storage.prefect_password import make_password
 from tasks.storage.shards import ShardReader, decode_triplet
@@ -109,7 +109,8 @@ def client(prefect: SimpleNamespace) -> Iterator[SyncPrefectClient]:
 
 def people_config(workspace: Workspace, **changes: Any) -> RoundConfig:
     facts = {
-        "workspace": workspace.root, "people": QueuePolicy(overlap_fraction=0), "growth": "unjudged",
+        "workspace": workspace.root, "human_review": QueuePolicy(overlap_fraction=0),
+        "acceptance": "none_after_humans",
         "human_items": 3, "automation_items": 1, "variants": ("tight", "dilated"), "shard_items": 2,
         "sampling": SamplingConfig(steps=1), "retraining": TrainingConfig(steps=2, batch_size=4),
     }  # fmt: skip
@@ -136,7 +137,7 @@ def state_of(client: SyncPrefectClient, run: FlowRun) -> str:
 
 def pairs_to_compare_on(workspace: Workspace) -> None:
     studio = SyntheticConfig(size_px=32, seed=5, split="validation")
-    film(workspace, RenderWork(round=0, index=9, stage="triplets", studio=studio, first=0, count=4))
+    render(workspace, RenderWork(round=0, index=9, stage="triplets", renderer=studio, first=0, count=4))
 
 
 def answer_over_http(server: ReviewServer, token: str, yes: set[str]) -> None:

@@ -104,7 +104,7 @@ def test_an_ingest_beside_its_own_server_ends_soon_and_goes_on_with_more_space(
 ) -> None:
     disk, resize = small_disk
     resize("64m")
-    words = ["ingest", "studio", "--shots", "400", "--shard-samples", str(shard_samples)]
+    words = ["ingest", "synthetic", "--count", "400", "--shard-samples", str(shard_samples)]
     command = [sys.executable, "-m", "flows.cli.main", *words, "--workspace", str(disk / "w")]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment = {**kept, "PREFECT_API_URL": "http://127.0.0.1:9/api", "OMP_NUM_THREADS": "1"}

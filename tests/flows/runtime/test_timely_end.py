@@ -115,7 +115,7 @@ def files(folder: Path, pattern: str, count: int) -> Callable[[], bool]:
     return lambda: len(list(folder.glob(pattern))) >= count
 
 
-INGEST = ("ingest", "studio", "--shots", "30", "--shard-samples", "1", "--size-px", "128")
+INGEST = ("ingest", "synthetic", "--count", "30", "--shard-samples", "1", "--size-px", "128")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_an_ingest_ends_in_time_and_goes_on(send: Sender, tmp_path: Path) -> Non
 
 LONG = {
     "demo": (("demo", "--workspace", "w", "--rounds", "0"), "w/shards/*.tar", 1),
-    "compose": (("compose", "--workspace", "w", "--size-px", "128"), "w/shards/*.tar", 1),
+    "composite": (("composite", "--workspace", "w", "--size-px", "128"), "w/shards/*.tar", 1),
     "train base": (("train", "base", "--out", "base"), "base.checkpoint*", 1),
     "train object-clear": (("train", "object-clear", "--out", "oc"), "oc.work/shards/*.tar", 1),
     "train perception": (("train", "perception", "--out", "p"), "p.work/*", 1),

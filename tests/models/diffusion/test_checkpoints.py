@@ -43,5 +43,5 @@ def test_each_is_pinned_and_the_mend_fetches_that_revision(tmp_path: Path) -> No
     assert [check.state for check in checks] == ["missing"] * (len(CHECKPOINTS) - 1) + ["ok"]
     for check, each in zip(checks[:-1], CHECKPOINTS[:-1], strict=True):
         assert len(bytes.fromhex(each.revision)) == 20
-        assert f"hf download {each.repository} --revision {each.revision}" in check.mend
+        assert f"hf download {each.repository} --revision {each.revision}" in check.fix
         assert each.licence in check.found

@@ -14,8 +14,8 @@ def test_without_weights_the_others_are_left_out_and_said_to_be() -> None:
     metrics, left_out = available_metrics(MetricConfig())
     assert [metric.spec.name for metric in metrics] == FREE
     assert [each.title for each in left_out] == ["LPIPS", "CLIP", "DINO", "ReMOVE", "ReMOVE+"]
-    assert "--metric-weights" in left_out[0].mend
-    assert "lpips_alex.safetensors" in left_out[0].mend
+    assert "--metric-weights" in left_out[0].fix
+    assert "lpips_alex.safetensors" in left_out[0].fix
 
 
 def test_with_every_folder_nothing_is_left_out(weights: Path, images: list[RemovedImage]) -> None:

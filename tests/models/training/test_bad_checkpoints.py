@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, save_checkpoint
-from models.training.distributed import RunningConfig, Share
+from models.training.distributed import DistributedConfig, Share
 from models.training.loop import train
 
 
@@ -88,7 +88,9 @@ def test_older_checkpoints_stay_and_the_damaged_newest_names_them(
         def loss_of(batch: Tensor, _share: Share) -> Tensor:
             return module(batch).pow(2).mean()
 
-        return train(module, loss_of, batches, config, checkpoint, running=RunningConfig(keep_checkpoints=2))
+        return train(
+            module, loss_of, batches, config, checkpoint, distributed=DistributedConfig(keep_checkpoints=2)
+        )
 
     losses = kept()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "c.step00000008"]

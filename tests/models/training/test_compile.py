@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from models.objectclear.attention import capture_object_attention
-from models.training.distributed import RunningConfig, compile_blocks
+from models.training.distributed import DistributedConfig, compile_blocks
 from models.training.loop import TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 
@@ -34,7 +34,7 @@ def test_compiled_it_learns_the_same_under_the_same_names(build_network, tmp_pat
             config,
             tmp_path / str(compiled),
             count,
-            running=RunningConfig(compile=compiled),
+            distributed=DistributedConfig(compile=compiled),
         )
         with safe_open(tmp_path / str(compiled), framework="pt") as file:
             weights[compiled] = sorted(file.keys())

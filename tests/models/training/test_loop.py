@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data_specs.errors import ModelError
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig, train
 
 
@@ -107,4 +107,10 @@ def test_a_batch_that_does_not_split_evenly_is_refused(fresh, batches, config) -
     with pytest.raises(
         ModelError, match="a batch of 16 does not split evenly over 1 processes with 3 samples"
     ):
-        train(fresh(), lambda *_: torch.zeros(()), batches, config, running=RunningConfig(micro_batch_size=3))
+        train(
+            fresh(),
+            lambda *_: torch.zeros(()),
+            batches,
+            config,
+            distributed=DistributedConfig(micro_batch_size=3),
+        )

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from models.training.distributed import RunningConfig, Share
+from models.training.distributed import DistributedConfig, Share
 from models.training.loop import TrainingConfig, train
 
 
@@ -94,8 +94,8 @@ def test_8_bit_adamw_goes_on_where_it_stood(tmp_path: Path, killed) -> None:
                 raise killed
 
         config = TrainingConfig(steps=8, batch_size=6, warmup_steps=1, checkpoint_every=3)
-        running = RunningConfig(optimizer="adamw_8bit")
-        losses = train(module, loss_of, batches, config, checkpoint, progress, running)
+        distributed = DistributedConfig(optimizer="adamw_8bit")
+        losses = train(module, loss_of, batches, config, checkpoint, progress, distributed)
         if checkpoint is not None:
             with safe_open(checkpoint, framework="pt") as file:
                 seen = {file.get_tensor(name).dtype for name in list(file.keys()) if "/state1/" in name}

@@ -85,7 +85,7 @@ def test_a_killed_measurement_leaves_nothing_half_written(pairs: Path, tmp_path:
     script.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from tasks import measure as m\n"
+        "from tasks.evaluation import benchmark as m\n"
         "work = m.MeasureWork.model_validate_json(sys.argv[1])\n"
         "def wait(done):\n"
         "    print('measured', flush=True)\n"

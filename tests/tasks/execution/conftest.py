@@ -11,11 +11,11 @@ import pytest
 from data_specs.shard import ShardRef
 from tasks.execution import WorkersConfig, run_shard
 from tasks.rorem.propose import ProposeWork
-from tasks.sources.synthetic.shards import film
+from tasks.sources.synthetic.shards import render
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
-from tests.tasks.conftest import film_work
+from tests.tasks.conftest import render_work
 from tests.tasks.execution.jobs import propose_counted
 
 ITEMS = 52
@@ -24,7 +24,7 @@ ITEMS = 52
 @pytest.fixture
 def many(studio: SimpleNamespace) -> SimpleNamespace:
     """The studio's workspace and remover, and 208 works of one candidate each."""
-    pool = film(studio.workspace, film_work("pool", 9, "train", 7, ITEMS))
+    pool = render(studio.workspace, render_work("pool", 9, "train", 7, ITEMS))
     keys = items_of(studio.workspace, [pool])
     works = [
         ProposeWork(

@@ -9,7 +9,7 @@ from tasks.objectclear.blend import tone_of
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.plate import PlateConfig, synthetic_plate
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, make_sample
 from tasks.sources.synthetic.scene import World
 
 WORLD = World(grounds="mixed", gloss_fraction=0.2, max_objects=2)
@@ -18,7 +18,7 @@ SIZE = 128
 
 @pytest.fixture(scope="session")
 def shots() -> list[SyntheticSample]:
-    return [make_shot(SyntheticConfig(world=WORLD, size_px=SIZE, seed=31), number) for number in range(60)]
+    return [make_sample(SyntheticConfig(world=WORLD, size_px=SIZE, seed=31), number) for number in range(60)]
 
 
 @pytest.fixture(scope="session")

@@ -180,13 +180,13 @@ from tasks.objectclear.synthetic import as_captured_pair
 from tasks.objectclear.plate import PlateConfig
 from tasks.storage.shards import encode_composite
 from tasks.sources.synthetic.scene import World
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 
 config = SyntheticConfig(world=World(grounds="mixed"), size_px=96, seed=8)
 plate = synthetic_plate(config, 2, PlateConfig())
 digest = hashlib.sha256()
 for number in range(12):
-    cutout = cut_out(as_captured_pair(make_shot(config, number), "train"))
+    cutout = cut_out(as_captured_pair(make_sample(config, number), "train"))
     if not isinstance(cutout, Cutout):
         continue
     composites = compose(ComposeConfig(seed=4), number, plate, [cutout])

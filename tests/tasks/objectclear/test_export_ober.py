@@ -122,5 +122,5 @@ def test_again_it_gives_the_same_bytes_and_another_export_is_not_mixed_in(
 
 
 def test_a_workspace_without_composites_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="run `cleanplate compose` first"):
+    with pytest.raises(InputError, match="run `cleanplate composite` first"):
         export_ober(Workspace.open(tmp_path / "empty"), tmp_path / "ober")

@@ -18,13 +18,13 @@ from tasks.sources.pairs import SyntheticPairs
 COMMON = {"round": 0, "index": 0, "flatness": FlatGroundConfig(), "count": 3}
 
 
-def cutting(perception: PerceptionConfig, known: bool) -> SeeingWork:
-    own = {"source": SyntheticPairs(known=known), "capture": CaptureConfig()}
+def cutting(perception: PerceptionConfig, use_rendered_truth: bool) -> SeeingWork:
+    own = {"source": SyntheticPairs(use_rendered_truth=use_rendered_truth), "capture": CaptureConfig()}
     return CutOutWork.model_validate({**COMMON, **own, "perception": perception})
 
 
-def finding(perception: PerceptionConfig, known: bool) -> SeeingWork:
-    own = {"source": SyntheticBackgrounds(known=known), "limits": PlateConfig()}
+def finding(perception: PerceptionConfig, use_rendered_truth: bool) -> SeeingWork:
+    own = {"source": SyntheticBackgrounds(use_rendered_truth=use_rendered_truth), "limits": PlateConfig()}
     return PlateWork.model_validate({**COMMON, **own, "perception": perception})
 
 
@@ -35,7 +35,11 @@ def test_the_models_and_not_their_place_name_the_work(work, tmp_path: Path) -> N
     shutil.copytree(SHIPPED / "sam", tmp_path / "trained")
     (tmp_path / "trained/model.safetensors").write_bytes(b"other weights")
     other = PerceptionConfig(segmenter=SamConfig(weights=tmp_path / "trained"))
-    shipped = work(PerceptionConfig(), known=False).digest
-    assert work(moved, known=False).digest == shipped
-    assert work(other, known=False).digest != shipped
-    assert work(other, known=True).digest == work(PerceptionConfig(), known=True).digest != shipped
+    shipped = work(PerceptionConfig(), use_rendered_truth=False).digest
+    assert work(moved, use_rendered_truth=False).digest == shipped
+    assert work(other, use_rendered_truth=False).digest != shipped
+    assert (
+        work(other, use_rendered_truth=True).digest
+        == work(PerceptionConfig(), use_rendered_truth=True).digest
+        != shipped
+    )

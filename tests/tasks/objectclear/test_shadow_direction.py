@@ -10,7 +10,7 @@ from data_specs.cutout import SHADOW_DIRECTIONS
 from tasks.objectclear.ground import fit_horizon, shadow_angle, shadow_class_of
 from tasks.objectclear.layers import effect_layer
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 
 
 def angle_of(pair: CapturedPair, focal_px: float) -> float | None:
@@ -24,7 +24,7 @@ def test_nine_in_ten_unseen_shadows_are_told_to_a_neighbour() -> None:
     """Test split, other scenes than those the estimator was tried on; the focal length is not told."""
     near: Counter[bool] = Counter()
     for number in range(100):
-        shot = make_shot(SyntheticConfig(size_px=128, seed=77, split="test"), number)
+        shot = make_sample(SyntheticConfig(size_px=128, seed=77, split="test"), number)
         angle = angle_of(as_captured_pair(shot, "test"), focal_px=128.0)
         if shot.azimuth is None:
             assert angle is None, f"{shot.origin} is overcast"

@@ -4,12 +4,12 @@ import numpy as np
 
 from models.training.loop import TrainingConfig
 from tasks.objectclear.train_model import NamedObject, named_object, train_image_encoder
-from tasks.sources.synthetic.samples import HUES, SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import HUES, SyntheticConfig, make_sample
 from tasks.sources.synthetic.scene import SHAPES
 
 
 def test_an_objects_names_are_its_shape_and_its_hue() -> None:
-    shots = [make_shot(SyntheticConfig(seed=6), number) for number in range(12)]
+    shots = [make_sample(SyntheticConfig(seed=6), number) for number in range(12)]
     assert [SHAPES[named_object(shot).shape] for shot in shots] == [shot.class_name for shot in shots]
     painted = shots[0]
     for color, name in (((200, 20, 20), "red"), ((10, 180, 15), "green"), ((200, 30, 190), "magenta")):

@@ -19,7 +19,7 @@ from tasks.objectclear.train_model import (
     train_object_clear,
 )
 from tasks.registry.store import BASE_FOLDER, network_at
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot, synthetic_triplets
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample, synthetic_triplets
 from tasks.storage.workspace import Workspace
 
 CONFIG = TrainingConfig(steps=4, batch_size=3, warmup_steps=1, checkpoint_every=2)
@@ -58,7 +58,7 @@ def test_a_killed_training_ends_as_an_unbroken_one(tmp_path) -> None:
 
 def test_the_foreground_is_the_object_and_its_effect() -> None:
     """Against the ray caster's own truth: mask ∪ effect."""
-    shots = [make_shot(SyntheticConfig(seed=5), number) for number in range(8)]
+    shots = [make_sample(SyntheticConfig(seed=5), number) for number in range(8)]
     triplets = list(synthetic_triplets(SyntheticConfig(seed=5), range(8)))
     for shot, triplet in zip(shots, triplets, strict=True):
         found = foreground_pair(triplet).foreground

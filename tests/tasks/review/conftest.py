@@ -21,7 +21,7 @@ from tasks.review.batches import make_batch
 from tasks.review.oracle import read_candidates
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 
@@ -128,7 +128,7 @@ def proposed(filmed: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         shutil.copytree(filmed.workspace.root, tmp_path_factory.mktemp("proposed") / "workspace")
     )
     studio = SyntheticConfig(size_px=32, seed=5, split="train")
-    pool = film(workspace, RenderWork(round=0, index=5, stage="pool", studio=studio, first=0, count=48))
+    pool = render(workspace, RenderWork(round=0, index=5, stage="pool", renderer=studio, first=0, count=48))
     variants: tuple[MaskVariant, ...] = ("tight", "dilated", "left", "right")
     work = ProposeWork(
         round=1,

@@ -160,7 +160,7 @@ def test_a_replaced_token_and_an_exclusion_end_the_session(
 ) -> None:
     invite(asked.ledger, "ana", replace=True)
     refused(ana.client.get("/api/state"), 401, "sign in")
-    asked.ledger.exclude_person("ben", "", datetime.now(UTC))
+    asked.ledger.disable_person("ben", "", datetime.now(UTC))
     refused(ben.client.get("/api/state"), 403, "not taken")
 
 

@@ -124,7 +124,7 @@ def test_an_excluded_person_has_a_row_and_no_part_in_the_agreement(asked: Simple
             asked.ledger.answer(lease.lease, person, Answer(decision=decision, seconds=1), NOON)
     whole = batch_quality(asked.ledger, "b2")
     assert (whole.shared, whole.pairs[0].agreed, whole.alpha) == (4, 0, pytest.approx(1 - 7 * 4 / 16))
-    asked.ledger.exclude_person("ben", "guesses", NOON)
+    asked.ledger.disable_person("ben", "guesses", NOON)
     without = batch_quality(asked.ledger, "b2")
     assert [(each.person, each.excluded) for each in without.people] == [("ana", False), ("ben", True)]
     assert (without.shared, without.pairs, without.alpha) == (0, (), None)

@@ -22,7 +22,7 @@ from tasks.rorem.train_discriminator import (
     train_from_reviews,
 )
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.pool import items_of
 
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "left")
@@ -129,7 +129,9 @@ def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed) 
 def test_candidates_of_two_sizes_are_made_learnt_from_and_scored(studio) -> None:
     space = studio.workspace
     synthetic_64 = SyntheticConfig(size_px=64, seed=2, split="train")
-    large = film(space, RenderWork(round=0, index=5, stage="pool", studio=synthetic_64, first=0, count=12))
+    large = render(
+        space, RenderWork(round=0, index=5, stage="pool", renderer=synthetic_64, first=0, count=12)
+    )
     keys = items_of(space, [studio.pool, large])
     work = ProposeWork(
         round=1,

@@ -70,9 +70,9 @@ def test_a_small_image_is_never_enlarged() -> None:
 
 
 def test_the_studios_backgrounds_are_its_plates() -> None:
-    source = SyntheticBackgrounds(studio=SyntheticConfig(size_px=64, seed=3), scenes=4)
+    source = SyntheticBackgrounds(renderer=SyntheticConfig(size_px=64, seed=3), scenes=4)
     (found,) = read_backgrounds(source, 2, 1)
-    plate = synthetic_plate(source.studio, 2, PlateConfig())
+    plate = synthetic_plate(source.renderer, 2, PlateConfig())
     assert isinstance(found, Background)
     assert not isinstance(plate, Reject)
     assert np.array_equal(found.image, plate.image)

@@ -12,7 +12,7 @@ from data_specs.reject import Reject
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.sources.pairs import ClipPairs, FolderPairs, SyntheticPairs, count_pairs, read_pairs, reduced
 from tasks.sources.source_files import images_digest
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 
 
 @pytest.fixture
@@ -103,10 +103,10 @@ def test_large_images_are_reduced_to_the_longer_side() -> None:
 
 
 def test_the_studios_pairs_are_its_shots() -> None:
-    source = SyntheticPairs(studio=SyntheticConfig(size_px=32, seed=2, split="test"), shots=5)
+    source = SyntheticPairs(renderer=SyntheticConfig(size_px=32, seed=2, split="test"), count=5)
     (pair,) = read_pairs(source, 3, 1)
     assert isinstance(pair, ImagePair)
-    shot = make_shot(source.studio, 3)
+    shot = make_sample(source.renderer, 3)
     assert (pair.key, pair.scene, pair.split, pair.focal_px) == (shot.key, shot.scene, "test", shot.focal_px)
     assert np.array_equal(pair.source, shot.source)
     assert len(list(read_pairs(source, 3, 100))) == 2

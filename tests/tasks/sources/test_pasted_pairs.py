@@ -127,7 +127,7 @@ def test_the_same_seed_the_same_triplets_from_any_start_on(folder: Path) -> None
 
 
 def test_an_object_is_seen_in_one_split_alone(folder: Path) -> None:
-    triplets = read(folder, validation_fraction=0.3, test_share=0.3)
+    triplets = read(folder, validation_fraction=0.3, test_fraction=0.3)
     assert len({each.split for each in triplets}) > 1
     for each in triplets:
         stem = each.origin.rpartition("+")[2]

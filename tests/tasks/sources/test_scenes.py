@@ -20,7 +20,7 @@ from tasks.sources.image_files import RejectedImage
 from tasks.sources.ingest import Cursor, FolderSource, IngestWork, PoolSource, ingest_files
 from tasks.sources.scenes import RADIUS, Scenes, look_of, thumbnails_agree
 from tasks.sources.source_files import files_digest
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.storage.workspace import Workspace
 
 
@@ -28,7 +28,7 @@ class Shares(NamedTuple):
     """Of scenes that are held out."""
 
     validation_fraction: float = 0.1
-    test_share: float = 0.1
+    test_fraction: float = 0.1
 
 
 SHARES = Shares()
@@ -87,7 +87,7 @@ def test_a_thousand_unrelated_images_are_a_thousand_scenes(scenes: Scenes) -> No
 
 def test_studio_scenes_with_their_soft_grounds_are_not_joined(scenes: Scenes) -> None:
     config = SyntheticConfig(size_px=64, seed=5)
-    assert len({scene_of(scenes, make_shot(config, number).ground_truth) for number in range(200)}) == 200
+    assert len({scene_of(scenes, make_sample(config, number).ground_truth) for number in range(200)}) == 200
 
 
 VARIANTS: dict[str, Callable[[RgbImage], RgbImage]] = {

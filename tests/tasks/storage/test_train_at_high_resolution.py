@@ -9,7 +9,7 @@ import pytest
 
 from data_specs.errors import ShardError
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.rorem.train_remover import (
@@ -49,7 +49,7 @@ def staged(studio, tmp_path: Path):
     mask[10:70, 10:70] = 255
     write("objects/source/o.png", rng.integers(0, 256, (80, 80, 3), dtype=np.uint8))
     write("objects/mask/o.png", mask)
-    source = HighResolutionSource(path=root, sizes_px=(48, 64), validation_fraction=0, test_share=0)
+    source = HighResolutionSource(path=root, sizes_px=(48, 64), validation_fraction=0, test_fraction=0)
     work = IngestWork(round=0, index=0, source=source, files_digest=files_digest(source), shard_samples=100)
     intake = ingest_files(studio.workspace, work)
     assert intake.shard is not None
@@ -93,7 +93,7 @@ def test_batches_are_of_one_size_and_every_sample_comes_once_an_epoch(staged) ->
 
     with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
         reader.__class__ = Log
-        batches_from = remover_batches(staged.workspace, reader, samples, CONFIG, RunningConfig(), None)
+        batches_from = remover_batches(staged.workspace, reader, samples, CONFIG, DistributedConfig(), None)
         sizes = [batch.source.shape[-1] for batch in batches_from(0, 12, (slice(None),))]
         assert Counter(sizes[:6]) == Counter(sizes[6:]) == {32: 3, 48: 1, 64: 2}
         for epoch in (read[:24], read[24:]):

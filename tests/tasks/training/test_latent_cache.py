@@ -14,8 +14,8 @@ from data_specs.errors import ModelError
 from models.diffusion.tiny_vae import PatchCodec
 from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.rorem.remover import SamplingConfig
-from models.training import distributed as running
-from models.training.distributed import RunningConfig
+from models.training import distributed
+from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
 from models.training.losses.remover import RemoverLossConfig
@@ -26,7 +26,7 @@ from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.training.data import TripletSamples
 from tasks.training.latent_cache import LatentSamples, cached_latents
 
-CACHED = RunningConfig(cache_latents=True)
+CACHED = DistributedConfig(cache_latents=True)
 
 
 def work_on(studio: SimpleNamespace) -> RemoverTraining:
@@ -54,12 +54,12 @@ def latents_in(studio: SimpleNamespace, codec: PatchCodec) -> LatentSamples:
 
 
 def test_the_same_curve_with_and_without(studio: SimpleNamespace) -> None:
-    cached = train_remover(studio.workspace, work_on(studio), running=CACHED).losses
+    cached = train_remover(studio.workspace, work_on(studio), distributed=CACHED).losses
     files = sorted((studio.workspace.root / "latents").rglob("*.*"))
     assert len(files) == 24, "each of 12 pairs as it is and mirrored"
     times = [file.stat().st_mtime_ns for file in files]
     other = work_on(studio).model_copy(update={"version_sha256": "the same work under another name"})
-    again = train_remover(studio.workspace, other, running=CACHED).losses
+    again = train_remover(studio.workspace, other, distributed=CACHED).losses
     assert again == cached, "to the bit"
     assert [file.stat().st_mtime_ns for file in files] == times, "nothing was encoded again"
     third = work_on(studio).model_copy(update={"version_sha256": "without"})
@@ -100,7 +100,7 @@ def test_a_machine_with_a_disk_of_its_own_has_them_all(
         device=torch.device("cpu"),
         wait_for_everyone=lambda: None,
     )
-    monkeypatch.setattr(running, "_processes", lambda: state)
+    monkeypatch.setattr(distributed, "_processes", lambda: state)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     latents = latents_in(studio, codec_of(studio))
     draws = [(place, flip) for place in range(12) for flip in (False, True)]
@@ -151,5 +151,5 @@ def test_where_images_never_come_again_it_is_refused(studio: SimpleNamespace) ->
             network,
             TrainingConfig(steps=1, batch_size=2),
             ObjectClearLossConfig(),
-            running=CACHED,
+            distributed=CACHED,
         )

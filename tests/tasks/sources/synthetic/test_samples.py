@@ -14,7 +14,7 @@ from tasks.sources.synthetic.samples import (
     SyntheticSample,
     as_pool_item,
     as_triplet,
-    make_shot,
+    make_sample,
     synthetic_triplets,
 )
 from tasks.sources.synthetic.scene import World
@@ -26,10 +26,10 @@ GLOSSY = SyntheticConfig(world=World(shadow_fraction=1.0, gloss_fraction=1.0, ma
 
 DIGEST = """
 import hashlib
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 digest = hashlib.sha256()
 for index in range(3):
-    shot = make_shot(SyntheticConfig.model_validate_json({config!r}), index)
+    shot = make_sample(SyntheticConfig.model_validate_json({config!r}), index)
     for part in (shot.source, shot.ground_truth, shot.mask, shot.matte, shot.effect_alpha, shot.depth):
         digest.update(part.tobytes())
 print(digest.hexdigest())
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_pixels_in_another_process() -> None:
     config = GLOSSY.model_copy(update={"size_px": 40})
     digest = hashlib.sha256()
     for index in range(3):
-        shot = make_shot(config, index)
+        shot = make_sample(config, index)
         for part in (shot.source, shot.ground_truth, shot.mask, shot.matte, shot.effect_alpha, shot.depth):
             digest.update(part.tobytes())
     # Other hashing, another number of threads: neither may show.
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_pixels_in_another_process() -> None:
 def test_splits_seeds_and_indices_never_share_a_scene() -> None:
     splits: tuple[Split, ...] = ("train", "validation", "test")
     scenes = [
-        make_shot(SyntheticConfig(split=split, seed=seed, size_px=16), index).scene
+        make_sample(SyntheticConfig(split=split, seed=seed, size_px=16), index).scene
         for split in splits
         for seed in (0, 1)
         for index in range(12)
@@ -76,7 +76,7 @@ def test_splits_seeds_and_indices_never_share_a_scene() -> None:
 
 @pytest.mark.parametrize("index", range(6))
 def test_without_sun_nothing_changes_off_the_object(index: int) -> None:
-    shot = make_shot(OVERCAST, index)
+    shot = make_sample(OVERCAST, index)
     off = shot.matte == 0
     np.testing.assert_array_equal(shot.source[off], shot.ground_truth[off])
     assert not shot.effect.any()
@@ -87,12 +87,12 @@ def test_without_sun_nothing_changes_off_the_object(index: int) -> None:
 
 @pytest.mark.parametrize("index", range(6))
 def test_a_pasted_object_has_no_effect(index: int) -> None:
-    shot = make_shot(PASTED, index)
+    shot = make_sample(PASTED, index)
     off = shot.matte == 0
     np.testing.assert_array_equal(shot.source[off], shot.ground_truth[off])
     assert not shot.effect.any()
     assert shot.azimuth is not None
-    honest = make_shot(PASTED.model_copy(update={"copy_paste": False}), index)
+    honest = make_sample(PASTED.model_copy(update={"copy_paste": False}), index)
     assert honest.effect.any(), "the same object has one when it is not pasted"
     np.testing.assert_array_equal(honest.ground_truth, shot.ground_truth)
     np.testing.assert_array_equal(honest.mask, shot.mask)
@@ -100,7 +100,7 @@ def test_a_pasted_object_has_no_effect(index: int) -> None:
 
 @pytest.mark.parametrize("index", range(6))
 def test_equation_one_recomposes_the_source(index: int) -> None:
-    shot = make_shot(SUNNY, index)
+    shot = make_sample(SUNNY, index)
     assert shot.effect.sum() > 10
     layered = (1 - shot.effect_alpha[..., None]) * shot.ground_truth
     darkened = (shot.effect_alpha > 0) & (shot.matte == 0)
@@ -111,7 +111,7 @@ def test_equation_one_recomposes_the_source(index: int) -> None:
 @pytest.mark.parametrize("config", [SUNNY, GLOSSY, PASTED], ids=["sunny", "glossy", "pasted"])
 def test_masks_and_effects_say_what_their_docstrings_say(config: SyntheticConfig) -> None:
     for index in range(5):
-        shot = make_shot(config, index)
+        shot = make_sample(config, index)
         np.testing.assert_array_equal(shot.mask, shot.matte >= 0.5)
         np.testing.assert_array_equal(shot.effect, (changes(shot) >= 6) & (shot.matte == 0))
         assert shot.matte.mean() >= 0.012 - 1e-6, "nobody's target is that small"
@@ -122,7 +122,7 @@ def test_masks_and_effects_say_what_their_docstrings_say(config: SyntheticConfig
 
 
 def test_triplets_and_pool_items_carry_the_shot() -> None:
-    shot = make_shot(SUNNY, 2)
+    shot = make_sample(SUNNY, 2)
     (triplet,) = synthetic_triplets(SUNNY, range(2, 3))
     item = as_pool_item(shot, "train")
     assert (triplet.key, triplet.scene, triplet.origin) == (shot.key, shot.scene, "studio:train/901/2")

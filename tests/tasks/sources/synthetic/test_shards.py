@@ -4,8 +4,8 @@ import tarfile
 
 import numpy as np
 
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.shards import ShardReader, decode_pool_item, decode_triplet
 from tasks.storage.workspace import Workspace
 
@@ -37,7 +37,7 @@ def test_a_shard_holds_the_studios_shots(filmed) -> None:
         item, triplet = decode_pool_item(pool[4]), decode_triplet(truths[4])
     number = int(item.origin.rsplit("/", 1)[1])
     assert (number, item.split, triplet.split) == (4, "validation", "validation")
-    shot = make_shot(FRESH, 4)
+    shot = make_sample(FRESH, 4)
     for found in (item, triplet):
         assert (found.key, found.scene) == (shot.key, shot.scene)
         assert np.array_equal(found.source, shot.source)
@@ -46,10 +46,10 @@ def test_a_shard_holds_the_studios_shots(filmed) -> None:
 
 
 def test_the_same_work_is_the_same_shard(studio, tmp_path) -> None:
-    work = RenderWork(round=0, index=1, stage="pool", studio=FRESH, first=0, count=6)
-    assert film(studio.workspace, work) == studio.fresh
-    elsewhere = film(Workspace.open(tmp_path / "elsewhere"), work)
+    work = RenderWork(round=0, index=1, stage="pool", renderer=FRESH, first=0, count=6)
+    assert render(studio.workspace, work) == studio.fresh
+    elsewhere = render(Workspace.open(tmp_path / "elsewhere"), work)
     assert elsewhere == studio.fresh, "to the byte, in another workspace"
-    later = film(studio.workspace, work.model_copy(update={"first": 3, "count": 3, "index": 7}))
+    later = render(studio.workspace, work.model_copy(update={"first": 3, "count": 3, "index": 7}))
     keys = [row.key for row in studio.workspace.ledger().samples_of(studio.fresh.name)]
     assert [row.key for row in studio.workspace.ledger().samples_of(later.name)] == keys[3:]

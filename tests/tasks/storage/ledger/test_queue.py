@@ -145,10 +145,10 @@ def test_consensus_is_the_majority_of_those_who_count(ledger: Ledger) -> None:
     assert (counts.items, counts.wanted, counts.answers, counts.complete, counts.left) == (5, 15, 15, 5, 0)
     assert (counts.yes, counts.no, counts.skipped) == (5, 2, 5)
     assert (counts.gold_answers, counts.gold_right) == (3, 3)
-    ledger.exclude_person("p1", "answers without looking", NOON)
+    ledger.disable_person("p1", "answers without looking", NOON)
     assert ledger.decisions(keys) == {"c0000": "yes", "c0001": "no", "c0002": "skip", "c0003": "yes"}
     assert (ledger.batch_counts("b1").answers, ledger.batch_counts("b1").left) == (10, 5)
-    ledger.readmit_person("p1", "", NOON)
+    ledger.enable_person("p1", "", NOON)
     assert ledger.batch_counts("b1") == counts
     assert ledger.decisions(keys) == {**tie, **most}
     assert len(ledger.reviews()) == 15
@@ -158,8 +158,8 @@ def test_items_of_an_excluded_person_are_asked_again(ledger: Ledger) -> None:
     batch(ledger, item(0), item(1))
     answer_all(ledger, "p0", YES)
     assert ledger.lease_items("b1", "p1", 20, NOON) == []
-    ledger.exclude_person("p0", "always YES", NOON)
-    ledger.exclude_person("p0", "always YES", NOON)
+    ledger.disable_person("p0", "always YES", NOON)
+    ledger.disable_person("p0", "always YES", NOON)
     assert names(ledger.lease_items("b1", "p1", 20, NOON)) == ["c0000", "c0001"]
     assert [each.kind for each in ledger.person_events("p0")] == ["added", "excluded"]
 
@@ -167,7 +167,7 @@ def test_items_of_an_excluded_person_are_asked_again(ledger: Ledger) -> None:
 def test_an_excluded_person_cannot_answer(ledger: Ledger) -> None:
     batch(ledger, item(0))
     (held,) = ledger.lease_items("b1", "p0", 1, NOON)
-    ledger.exclude_person("p0", "", NOON)
+    ledger.disable_person("p0", "", NOON)
     with pytest.raises(NotYoursError, match="not taken"):
         ledger.answer(held.lease, "p0", YES, NOON)
 

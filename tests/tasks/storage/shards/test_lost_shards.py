@@ -7,7 +7,7 @@ import pytest
 
 from data_specs.errors import ShardError
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import RunningConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.rorem.train_remover import RemoverTraining, train_remover
@@ -46,9 +46,9 @@ def test_cut_short_in_the_middle_it_is_named_and_the_training_goes_on_once_it_is
             with tar.open("r+b") as file:
                 file.truncate(2000)
 
-    running = RunningConfig(loader_workers=workers)
+    distributed = DistributedConfig(loader_workers=workers)
     with pytest.raises(ShardError, match=f"^shard {studio.pairs.name} is cut short$"):
-        train_remover(studio.workspace, work_on(studio), cut, running)
+        train_remover(studio.workspace, work_on(studio), cut, distributed)
     before = checkpoint_in(studio).read_bytes()
     with pytest.raises(ShardError, match=f"^shard {studio.pairs.name} has 2000 bytes, not the"):
         train_remover(studio.workspace, work_on(studio))

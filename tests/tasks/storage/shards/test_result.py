@@ -11,7 +11,7 @@ from data_specs.shard import EncodedSample
 from data_specs.work import ShardWork
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.shards import ShardReader, decode_refused
-from tasks.storage.shards.result import Kept, ShardResult, harvest
+from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace
 
 WORK = ShardWork(round=0, index=3)
@@ -50,7 +50,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_kept_refused_and_counted(workspace: Workspace) -> None:
-    made = harvest(workspace, WORK, "composites", found())
+    made = write_with_rejects(workspace, WORK, "composites", found())
     assert made.shard is not None
     assert made.shard.samples == 3
     assert made.rejects == {"no flat ground": 6, "smaller than the sample size": 1}
@@ -60,7 +60,7 @@ def test_kept_refused_and_counted(workspace: Workspace) -> None:
 
 
 def test_the_first_refused_of_each_reason_are_shown(workspace: Workspace) -> None:
-    made = harvest(workspace, WORK, "composites", found())
+    made = write_with_rejects(workspace, WORK, "composites", found())
     assert made.refused is not None
     with ShardReader(workspace, [made.refused]) as reader:
         shown = [decode_refused(reader[place]) for place in range(len(reader))]
@@ -71,17 +71,17 @@ def test_the_first_refused_of_each_reason_are_shown(workspace: Workspace) -> Non
 
 
 def test_finished_work_is_not_done_again(workspace: Workspace) -> None:
-    made = harvest(workspace, WORK, "composites", found())
-    assert harvest(workspace, WORK, "composites", no_more()) == made
+    made = write_with_rejects(workspace, WORK, "composites", found())
+    assert write_with_rejects(workspace, WORK, "composites", no_more()) == made
 
 
 def test_nothing_kept_is_no_shard_and_its_rejects_are(workspace: Workspace) -> None:
-    made = harvest(workspace, WORK, "composites", [refused("b", NO_GROUND)])
+    made = write_with_rejects(workspace, WORK, "composites", [refused("b", NO_GROUND)])
     assert made.shard is None
     assert made.refused is not None
     assert workspace.ledger().reject_counts() == {"no flat ground": 1}
-    assert harvest(workspace, WORK, "composites", no_more()) == made
-    empty = harvest(workspace, ShardWork(round=0, index=4), "composites", [])
+    assert write_with_rejects(workspace, WORK, "composites", no_more()) == made
+    empty = write_with_rejects(workspace, ShardWork(round=0, index=4), "composites", [])
     assert empty == ShardResult(shard=None, refused=None, rejects={}, tallies={})
 
 
@@ -89,13 +89,13 @@ def test_killed_between_shard_and_harvest_it_ends_the_same(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kept shard is committed, the refused one and the harvest are not."""
-    whole = harvest(Workspace.open(tmp_path / "whole"), WORK, "composites", found())
+    whole = write_with_rejects(Workspace.open(tmp_path / "whole"), WORK, "composites", found())
     with monkeypatch.context() as patch:
         patch.setattr("tasks.storage.shards.result._write_refused", _die)
         with pytest.raises(KeyboardInterrupt):
-            harvest(workspace, WORK, "composites", found())
+            write_with_rejects(workspace, WORK, "composites", found())
     assert [ref.stage for ref in workspace.ledger().shards()] == ["composites"]
-    assert harvest(workspace, WORK, "composites", found()) == whole
+    assert write_with_rejects(workspace, WORK, "composites", found()) == whole
     assert verify_dataset(workspace).clean
 
 
@@ -105,14 +105,15 @@ def _die(*_: object) -> None:
 
 def test_the_same_refusal_of_two_works_is_two_samples(workspace: Workspace) -> None:
     for index in (3, 4):
-        harvest(workspace, ShardWork(round=0, index=index), "composites", [refused("b", NO_GROUND)])
+        work = ShardWork(round=0, index=index)
+        write_with_rejects(workspace, work, "composites", [refused("b", NO_GROUND)])
     assert verify_dataset(workspace).clean
     assert workspace.ledger().reject_counts() == {"no flat ground": 1}
 
 
 def test_lost_files_are_written_again(workspace: Workspace) -> None:
-    made = harvest(workspace, WORK, "composites", found())
+    made = write_with_rejects(workspace, WORK, "composites", found())
     assert made.shard is not None
     (workspace.shards_dir / f"{made.shard.name}.tar").unlink()
-    assert harvest(workspace, WORK, "composites", found()) == made
+    assert write_with_rejects(workspace, WORK, "composites", found()) == made
     assert verify_dataset(workspace).clean

@@ -29,7 +29,7 @@ def few_images(monkeypatch: pytest.MonkeyPatch, people: list[SeenImage]) -> None
         monkeypatch.setattr(module, "_SYNTHETIC_IMAGES", 6)
         monkeypatch.setattr(module, "clip_images", lambda _part: people)
     for module in (mask2former, depth_anything):
-        monkeypatch.setattr(module, "_PICTURES", 6)
+        monkeypatch.setattr(module, "_IMAGES", 6)
     monkeypatch.setattr(yolo, "_SETTLING_BATCHES", 2)
 
 

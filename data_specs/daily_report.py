@@ -1,4 +1,4 @@
-"""The morning's answers: what a stretch of time brought, what it cost, and whether to worry."""
+"""The daily report: what a period of time brought, what it cost, and whether there is an alarm."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from data_specs.spending import Seconds
 
 
 class Prices(BaseModel):
-    """What an hour costs; nothing, until somebody says so."""
+    """Prices of an hour. 0 until somebody sets them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,7 +18,7 @@ class Prices(BaseModel):
     gpu_hour: float = Field(default=0, ge=0, description="Of one GPU held for an hour.")
 
     def cost(self, seconds: Seconds) -> float:
-        """In the currency."""
+        """Cost in the currency."""
         return (seconds.cpu * self.cpu_hour + seconds.gpu * self.gpu_hour) / 3600
 
 
@@ -29,13 +29,13 @@ class WorkDone(BaseModel):
 
     what: str
     pieces: int
-    """Shards, trainings, evaluations."""
+    """Number of shards, trainings or evaluations."""
     seconds: Seconds
     cost: float
 
 
 class NewShards(BaseModel):
-    """The shards of one stage that were made."""
+    """New shards of one stage."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,19 +45,19 @@ class NewShards(BaseModel):
 
 
 class NewVersion(BaseModel):
-    """A dataset version that was made."""
+    """A new dataset version."""
 
     model_config = ConfigDict(frozen=True)
 
     number: int
     samples: int
     grown_by: int
-    """Samples more than its first parent; its own, where it has none."""
+    """Samples more than its first parent. All its samples, if it has no parent."""
     note: str
 
 
 class Drift(BaseModel):
-    """A round's automated phase held against its human one, or against the automated one before it."""
+    """Comparison of a round's automated phase with its human phase, or with the previous automated phase."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,26 +68,26 @@ class Drift(BaseModel):
     against: str
     """``human 2``, ``automation 1`` …"""
     expected: float = Field(ge=0, le=1)
-    """What the phase is held against."""
+    """The value that the phase is compared with."""
     found: float = Field(ge=0, le=1)
     error: float = Field(ge=0)
-    """Standard error of their difference; an image's candidates rise and fall together and count as one."""
+    """Standard error of the difference. Candidates of one image are correlated and count as one."""
     limit: float
-    """How far apart they may be."""
+    """The allowed difference."""
 
     @property
     def gap(self) -> float:
-        """How far apart they are, 0..1."""
+        """The difference, 0..1."""
         return abs(self.found - self.expected)
 
     @property
     def alarm(self) -> bool:
-        """Further apart than they may be, and than chance puts them in nineteen of twenty cases."""
+        """True if the difference exceeds the limit, and also what chance gives in 19 of 20 cases."""
         return self.gap > self.limit and self.gap > 1.96 * self.error
 
 
 class DailyReport(BaseModel):
-    """All of it."""
+    """The whole report."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -99,19 +99,19 @@ class DailyReport(BaseModel):
     rejects: dict[str, int]
     """By reason."""
     reviews: dict[str, int]
-    """``person yes``, ``oracle no`` … to how many."""
+    """Counts by kind and answer: ``person yes``, ``oracle no`` …"""
     versions: list[NewVersion]
     drifts: list[Drift]
     accepted: int
-    """Triplets, grown samples and composites that were made: what may join the dataset."""
+    """Triplets, grown samples and composites that were made, and may join the dataset."""
     currency: str
 
     @property
     def cost(self) -> float:
-        """In the currency."""
+        """Cost in the currency."""
         return sum(each.cost for each in self.work)
 
     @property
     def cost_per_accepted(self) -> float | None:
-        """In the currency; None where nothing was accepted."""
+        """Cost in the currency. None if nothing was accepted."""
         return self.cost / self.accepted if self.accepted else None

@@ -1,4 +1,4 @@
-"""Images by what they look like, so that near-equal ones are found and share a scene."""
+"""Perceptual hashes of images. Nearly equal images are found and share a scene."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,21 +8,21 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-TABLE = "scene_images"
+TABLE = "scene_pictures"
 
 
 def upgrade() -> None:
     op.create_table(
         TABLE,
         sa.Column("sequence", sa.Integer, autoincrement=True, nullable=False),
-        sa.Column("image", sa.String(20), nullable=False),
+        sa.Column("picture", sa.String(20), nullable=False),
         sa.Column("scene", sa.String(160), nullable=False),
         sa.Column("split", sa.String(16), nullable=False),
         sa.Column("lineage", sa.String(20), nullable=True),
         sa.Column("hash", sa.BigInteger, nullable=False),
         sa.Column("thumbnail", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("sequence", name="pk_scene_pictures"),
-        sa.UniqueConstraint("image", name="uq_scene_images_image"),
+        sa.UniqueConstraint("picture", name="uq_scene_pictures_picture"),
     )
     op.create_index("ix_scene_pictures_lineage", TABLE, ["lineage"])
 

@@ -5,7 +5,7 @@ import { outlineOf } from "./outline.js";
 const PAUSES_MS = [500, 2000, 5000];
 
 /** {source, removal: ImageBitmap, outline: Path2D}; throws the last fault after some tries. */
-export async function loadPictures(urls) {
+export async function loadImages(urls) {
   const [source, removal, mask] = await Promise.all(
     [urls.source, urls.removal, urls.mask].map(decoded),
   );
