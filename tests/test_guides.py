@@ -104,8 +104,9 @@ def test_a_round_has_the_defaults_that_the_guide_states() -> None:
     assert len(named) == 5
     assert {name: numbers[name] for name in named} == {name: f"{getattr(settings, name)}" for name in named}
     assert numbers["variants"] == f"{len(settings.variants)} mask variants"
+    assert numbers["evaluation_source"] == f"`{settings.evaluation_source}`"
     assert numbers["retraining"] == f"{settings.retraining.steps} steps"
-    assert {"evaluation_source", "human_review", "workers"} < RoundSettings.model_fields.keys()
+    assert {"human_review", "workers"} < RoundSettings.model_fields.keys()
 
 
 def test_the_full_profile_is_as_the_guide_states() -> None:
