@@ -17,13 +17,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = runpy.run_path(str(ROOT / "tests" / "prose.py"))
 NOT_REWRITTEN = {
-    "deploy/README.md",
     "docs/development/code-map.md",
-    "docs/composites.md",
-    "docs/metrics.md",
-    "docs/prefect.md",
-    "docs/runbook.md",
-    "docs/stores.md",
 }
 """Pages still in the old words, or still where they were. A page that is clean must leave this list."""
 DECISIONS = sorted((ROOT / "docs/development/decisions").glob("[0-9]*.md"))
@@ -144,7 +138,7 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
     assert missing == []
 
 
-MADE = {"meta.json", "model-card.json"}
+MADE = {"meta.json", "model-card.json", "card.json", "tasks.json", "paper-tables.md"}
 """Names of what runs make, or of other people's files."""
 
 

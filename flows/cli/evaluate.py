@@ -59,7 +59,7 @@ def evaluate_command(
         Path | None,
         typer.Option(
             envvar="CLEANPLATE_METRIC_WEIGHTS",
-            help="Folder with lpips/, clip/, dino/ and sam/; docs/metrics.md says what goes there.",
+            help="Folder with lpips/, clip/, dino/ and sam/; docs/guides/evaluation.md says what goes there.",
         ),
     ] = None,
     grid_rows: Annotated[

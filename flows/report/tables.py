@@ -184,7 +184,7 @@ ROUNDS = "rorem-1"
 FIGURES = "figures"
 """Heading of the column that says whose figures they are."""
 _NOT_COMPARABLE = frozenset({"clip"})
-"""Columns in which our metric of that name is another one (docs/metrics.md)."""
+"""Columns in which our metric of that name is another one (docs/guides/evaluation.md)."""
 
 
 def published_tables() -> list[PaperTable]:

@@ -21,7 +21,7 @@ class MetricConfig(BaseModel):
 
     weights: Path | None = Field(
         default=None,
-        description="Folder with lpips/, clip/, dino/ and sam/ (safetensors; docs/metrics.md). "
+        description="Folder with lpips/, clip/, dino/ and sam/ (safetensors; docs/guides/evaluation.md). "
         "A metric whose folder is missing is left out, and said to be.",
     )
 
@@ -81,5 +81,7 @@ def _left_out(family: _Family, spec: MetricSpec, folder: Path | None) -> MetricL
         fix = f"name --metric-weights WEIGHTS, with {family.holds} in WEIGHTS/{family.folder}"
         return MetricLeftOut(title=spec.title, reason="no metrics' weights were named", fix=fix)
     return MetricLeftOut(
-        title=spec.title, reason=f"{folder} is not there", fix=f"put {family.holds} there (docs/metrics.md)"
+        title=spec.title,
+        reason=f"{folder} is not there",
+        fix=f"put {family.holds} there (docs/guides/evaluation.md)",
     )

@@ -82,4 +82,4 @@ def test_wrong_use_exits_with_2(words: list[str]) -> None:
 def test_help_teaches() -> None:
     page = run(app, ["evaluate", "--help"]).output
     assert "Example: cleanplate evaluate --model telea --model champion" in page
-    assert "docs/metrics.md" in page
+    assert "docs/guides/evaluation.md" in page

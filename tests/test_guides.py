@@ -1,0 +1,133 @@
+"""docs/guides: what they say to type is read by its programs, and what they list is what there is."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from data_specs.reject import RejectReason
+from data_specs.review_batch import QueuePolicy
+from flows.rorem.config import RoundSettings
+from models.profiles import PROFILES
+from tasks.objectclear.export_ober import ober_schema
+from tasks.review import quality
+from tests.deploy.written_commands import ROOT, blocks, read_command
+
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs/guides").glob("*.md")}
+COMMANDS = sorted({line for page in PAGES.values() for line in blocks(page)})
+FOLDERS = ("my-pairs", "my-photos", "openimages", "div2k", "weights/sdxl-inpainting", "weights/metrics")
+FILES = ("street.mp4", "RORem/meta.json", "answers.json")
+
+
+def rows(page: str, *headings: str) -> list[list[str]]:
+    """The body of the page's one table with these first headings, cell by cell."""
+    tables = re.findall(r"(?:^\|.*\n)+", PAGES[page], re.MULTILINE)
+    cells = [[[each.strip() for each in line.split("|")[1:-1]] for line in t.splitlines()] for t in tables]
+    [found] = [each for each in cells if tuple(each[0][: len(headings)]) == headings]
+    return found[2:]
+
+
+@pytest.fixture
+def named_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files that the pages speak of, where the command line looks whether they are there."""
+    monkeypatch.chdir(tmp_path)
+    for name in FOLDERS:
+        (tmp_path / name).mkdir(parents=True)
+    for name in (*FILES, *re.findall(r"docs/examples/[\w-]+\.json", "\n".join(COMMANDS))):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+
+
+def test_there_is_a_guide_for_each_subject() -> None:
+    subjects = ("evaluation", "human-review", "ingest", "objectclear", "removal", "rorem", "training")
+    assert tuple(sorted(PAGES)) == subjects
+
+
+@pytest.mark.usefixtures("named_files")
+@pytest.mark.parametrize("command", [each for each in COMMANDS if not each.startswith("hf ")])
+def test_what_is_to_be_typed_can_be_typed(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "accelerate":
+        words = ["cleanplate", *words[words.index("flows.cli.main") + 1 :]]
+    read_command(words)
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"docs/examples/[\w.-]+", "\n".join(PAGES.values())))))
+def test_an_example_that_a_guide_names_is_there(name: str) -> None:
+    assert (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize(("page", "heading"), [("ingest", "Reason"), ("objectclear", "A pair is refused as")])
+def test_the_reasons_are_those_of_the_code(page: str, heading: str) -> None:
+    named = [cell for cell, *_ in rows(page, heading)]
+    reasons = {each.value for each in RejectReason}
+    unknown = [each for each in named if each not in reasons and not set(each.split(", ")) <= reasons]
+    assert len(named) > 5
+    assert unknown == []
+
+
+def test_a_batch_has_the_defaults_that_the_guide_states() -> None:
+    stated = {
+        option.strip("`-").replace("-", "_"): value for option, value, _ in rows("human-review", "Option")
+    }
+    policy = QueuePolicy()
+    assert {name: value.strip("`") for name, value in stated.items()} == {
+        name: f"{getattr(policy, name):g}" if name != "order" else policy.order for name in stated
+    }
+    assert stated.keys() == QueuePolicy.model_fields.keys()
+
+
+def test_a_reviewer_is_flagged_when_the_guide_says_so() -> None:
+    stated = {flag: re.findall(r"[\d.]+", when.rstrip(".")) for flag, when in rows("human-review", "Flag")}
+    answers = str(quality.MIN_ANSWERS)
+    assert stated == {
+        "answers too fast": [answers, str(quality.TOO_FAST_S)],
+        "always says the same": [answers, f"{100 * quality.ALIKE:g}"],
+        "often wrong on gold": [f"{quality.MIN_ANSWERS / 4:g}", f"{100 * quality.MIN_RIGHT:g}"],
+    }
+
+
+def test_the_example_of_kappa_is_what_the_code_computes() -> None:
+    both, none, one_only = 75, 15, 5
+    first = [True] * both + [False] * none + [True] * one_only + [False] * one_only
+    second = [True] * both + [False] * none + [False] * one_only + [True] * one_only
+    assert sum(first) == sum(second) == 80
+    assert f"{quality.cohen_kappa(first, second):.2f}" == "0.69"
+    assert "= 0.69" in PAGES["human-review"]
+
+
+def test_a_round_has_the_defaults_that_the_guide_states() -> None:
+    settings = RoundSettings()
+    numbers = {name.strip("`"): value for name, value, *_ in rows("rorem", "Setting", "Default")}
+    named = [name for name, value in numbers.items() if re.fullmatch(r"[\d.]+", value)]
+    assert len(named) == 5
+    assert {name: numbers[name] for name in named} == {name: f"{getattr(settings, name)}" for name in named}
+    assert numbers["variants"] == f"{len(settings.variants)} mask variants"
+    assert numbers["evaluation_source"] == f"`{settings.evaluation_source}`"
+    assert numbers["retraining"] == f"{settings.retraining.steps} steps"
+    assert {"human_review", "workers"} < RoundSettings.model_fields.keys()
+
+
+def test_the_full_profile_is_as_the_guide_states() -> None:
+    full = PROFILES["full"]
+    trainings = {
+        "remover": full.remover,
+        "discriminator": full.discriminator,
+        "distillation": full.distillation,
+        "ObjectClear": full.object_clear,
+    }
+    assert {name: cells[:5] for name, *cells in rows("training", "Training", "Steps")} == {
+        name: [
+            f"{each.steps:,}",
+            f"{each.batch_size}",
+            f"{each.learning_rate:.0e}".replace("e-0", "e-") + f", {each.schedule}",
+            f"{each.warmup_steps}",
+            f"{each.ema_decay}",
+        ]
+        for name, each in trainings.items()
+    }
+
+
+def test_the_exported_columns_are_those_of_the_guide() -> None:
+    assert [name.strip("`") for name, _ in rows("objectclear", "Column", "Content")] == ober_schema().names
