@@ -1,4 +1,4 @@
-"""Images of Prefect's pages for docs/prefect.md: a served workspace with real runs, in a Chromium offline.
+"""Images of Prefect's pages for docs/operations/nightly.md: a served workspace in a Chromium offline.
 
 Serves a new workspace, has its deployments do a small cycle, a night, a retraining and a round that waits for
 people, and photographs the pages. Prints what the pages complained of.
