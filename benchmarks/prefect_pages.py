@@ -1,4 +1,4 @@
-"""Take screenshots of Prefect's pages for docs/prefect.md: a served workspace, real runs, offline Chromium.
+"""Take screenshots of Prefect's pages for docs/operations/nightly.md, in an offline Chromium.
 
 It serves a new workspace. Its deployments run a small cycle, a night, a retraining, and a round that waits
 for people. Then it takes the screenshots and prints the pages' errors.

@@ -316,7 +316,8 @@ def serve_command(
 ) -> None:
     """Serve the review page until Ctrl-C.
 
-    For others: behind a proxy with TLS (docs/review-proxy.md has nginx and Caddy), or with --tls-cert.
+    For others, put a proxy with TLS before it (docs/operations/review-proxy.md has nginx and Caddy), or give
+    --tls-cert.
 
     Example: cleanplate review serve --port 8080
 

@@ -63,7 +63,8 @@ class Address:
             raise InputError(
                 f"--host {self.host}",
                 "anybody on that network could read tokens and answers; give --tls-cert and --tls-key; "
-                "or stay on 127.0.0.1 behind a proxy with TLS and give --public-url (docs/review-proxy.md); "
+                "or stay on 127.0.0.1 behind a proxy with TLS and give --public-url "
+                "(docs/operations/review-proxy.md); "
                 "or --allow-plain-http where nobody but such a proxy reaches the port",
             )
         if self.trusted_proxies and self.public_url is None:

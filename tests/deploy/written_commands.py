@@ -15,7 +15,9 @@ from flows.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
-SYSTEM = {"cp", "df", "mv", "rm", "sqlite3", "kubectl", "nvidia-smi", "pg_isready", "pg_dump", "pg_restore"}
+SYSTEM = {
+    "cp", "df", "mv", "rm", "pip", "sqlite3", "kubectl", "nvidia-smi", "pg_isready", "pg_dump", "pg_restore",
+}  # fmt: skip
 """Programs of others, whose options are not looked at."""
 
 
@@ -42,8 +44,10 @@ def read_command(words: list[str]) -> None:
             prefect_app.parse_args(rest, exit_on_error=False, print_error=False)
         case ["ray", action, *rest]:
             _read_ray(action, rest)
-        case ["docker", "compose", "--file", file, action, *rest]:
-            _read_compose(file, action, rest)
+        case ["docker", *rest]:
+            _read_docker(rest)
+        case ["export", *settings] if settings and all(re.match(r"[A-Z_]+=", each) for each in settings):
+            pass
         case ["python", "-m", module, *_]:
             if find_spec(module) is None:
                 raise ValueError(f"there is no module {module}")
@@ -73,6 +77,16 @@ def _read_ray(action: str, rest: list[str]) -> None:
         raise ValueError(f"ray {action} knows no {unknown}")
 
 
+def _read_docker(words: list[str]) -> None:
+    match words:
+        case ["compose", "--file", file, action, *rest]:
+            _read_compose(file, action, rest)
+        case ["network", "inspect", name, "--format", _]:
+            _check_network(name)
+        case _:
+            raise ValueError(f"docker {shlex.join(words)} is not used here")
+
+
 def _read_compose(file: str, action: str, rest: list[str]) -> None:
     services = safe_load((ROOT / file).read_text())["services"]
     named = [word for word in rest if not word.startswith("-") and not word.isdigit()]
@@ -81,3 +95,9 @@ def _read_compose(file: str, action: str, rest: list[str]) -> None:
     unknown = named[:1] if action == "exec" else named
     if set(unknown) - set(services):
         raise ValueError(f"{file} has no service {unknown}")
+
+
+def _check_network(name: str) -> None:
+    project = safe_load(COMPOSE.read_text())["name"]
+    if name != f"{project}_default":
+        raise ValueError(f"{COMPOSE.name} makes no network {name}")

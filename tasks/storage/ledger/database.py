@@ -90,7 +90,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 RESTORE = (
     "restore it from a backup; without one, move it away and do the work again, "
-    "which takes up the shards that lie there (docs/runbook.md, 4)"
+    "which takes up the shards that lie there (docs/operations/runbook.md, section 4)"
 )
 """What to do about a lost ledger."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

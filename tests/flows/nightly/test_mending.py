@@ -1,4 +1,4 @@
-"""What docs/runbook.md says of a spoilt shard: told by verify, deleted, made again with the same bytes."""
+"""What docs/operations/runbook.md says of an altered shard: found, deleted, made again with its bytes."""
 
 from datetime import date
 from pathlib import Path

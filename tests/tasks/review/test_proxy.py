@@ -1,4 +1,4 @@
-"""The review page through real proxies with TLS, as docs/review-proxy.md configures them, in Chromium."""
+"""The review page through real proxies with TLS, in Chromium, as docs/operations/review-proxy.md says."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ import pytest
 from benchmarks._review_server import ReviewServer
 from flows.runtime.prefect_server import free_port
 
-PAGE = (Path(__file__).parents[3] / "docs" / "review-proxy.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "operations" / "review-proxy.md").read_text()
 CSRF = "X-Cleanplate-CSRF"
 PATIENCE_SECONDS = 30
 FORGED = {
