@@ -24,7 +24,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow test-core test-wheel format map clean
+.PHONY: help demo test check slow test-core test-wheel format map reference clean
 
 help:
 	@echo "make demo        run the whole cycle on the sample clip and write report.html"
@@ -35,6 +35,7 @@ help:
 	@echo "make test-wheel  build the wheel and use it there, away from this folder"
 	@echo "make format      mend formatting and what lint can mend"
 	@echo "make map         rewrite the README's map from each file's first line"
+	@echo "make reference   rewrite docs/reference/ from the code"
 	@echo "make clean       remove what was built, the virtual environments too"
 	@echo
 	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu installs torch without CUDA,"
@@ -75,6 +76,9 @@ format: $(STAMP)
 
 map: $(STAMP)
 	$(BIN)/python tests/readme_map.py
+
+reference: $(STAMP)
+	PYTHONPATH=. $(BIN)/python -m tests.reference
 
 clean:
 	rm -rf $(VENV) $(CLEAN) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -51,7 +51,7 @@ def commands_with_config() -> dict[str, type[BaseModel]]:
 
 def _configured_in_code() -> Iterator[tuple[tuple[str, str], type[BaseModel]]]:
     """(module, function) of each command's function, and the class it hands to ``configured``."""
-    for path, text in files("flows/cli/*.py", "cli/*.py").items():
+    for path, text in files("cli/*.py").items():
         module = path.removesuffix(".py").replace("/", ".")
         tree = ast.parse(text)
         places = {

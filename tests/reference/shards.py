@@ -131,7 +131,8 @@ def samples() -> dict[str, EncodedSample]:
     )  # fmt: skip
     cutout = Cutout(
         **named, image=image, matte=image[..., 0], darkening=image, brightening=image, class_name="c",
-        foot=(3, 2), foot_depth=1.0, focal_px=8.0, depression=0.1, bearing=0.1, shadow_class="left", tone=tone,
+        foot=(3, 2), foot_depth=1.0, focal_px=8.0, depression=0.1, bearing=0.1, shadow_class="left",
+        tone=tone,
     )  # fmt: skip
     depth = np.ones((8, 8), np.float32)
     plate = Plate(**named, image=image, ground=mask, depth=depth, focal_px=8.0, horizon=1.5, tone=tone)
