@@ -19,7 +19,7 @@ from tests.reference.markdown import code, page, prose, table
 
 INTRO = """
 A config is a JSON object. Commands read it with `--config FILE`; Prefect shows it as a form. Every key
-has a default unless the table says *required*. A command's own options go before the file.
+has a default unless the table says *required*. An option of a command overrides the file.
 [`docs/examples`](../examples/index.md) has files to start from.
 
 The first part lists the configs of commands and deployments. The second part lists what they contain.
@@ -94,12 +94,14 @@ def render() -> str:
     keys, whole = models_json_schema([(kind, "validation") for kind in users], ref_template="{model}")
     parts: dict[str, Schema] = whole["$defs"]
     names = {kind: keys[kind, "validation"]["$ref"] for kind in users}
+    listed = [(_link(names[kind]), ", ".join(where)) for kind, where in sorted(users.items(), key=_name)]
     top = [_section(names[kind], parts, where) for kind, where in sorted(users.items(), key=_name)]
     inner = [name for name in sorted(parts) if name not in names.values()]
     return page(
         "Config",
         INTRO,
         "## Configs",
+        table(("Config", "Read by"), listed),
         *top,
         "## Parts",
         *(_section(name, parts, []) for name in inner),
@@ -108,6 +110,10 @@ def render() -> str:
 
 def _name(user: tuple[type[BaseModel], list[str]]) -> str:
     return user[0].__name__
+
+
+def _link(name: str) -> str:
+    return f"[{name}](#{name.lower()})"
 
 
 def _section(name: str, parts: dict[str, Schema], where: list[str]) -> str:
@@ -133,7 +139,7 @@ def _section(name: str, parts: dict[str, Schema], where: list[str]) -> str:
 def _type(field: Schema, parts: dict[str, Schema]) -> str:
     """A field's type in words; another part is a link to its section."""
     if "$ref" in field:
-        return f"[{field['$ref']}](#{field['$ref'].lower()})"
+        return _link(field["$ref"])
     for several in ("anyOf", "oneOf", "allOf"):
         if several in field:
             return " or ".join(dict.fromkeys(_type(each, parts) for each in field[several]))
@@ -159,10 +165,10 @@ _LIMITS = {
     "exclusiveMinimum": "> {}",
     "maximum": "≤ {}",
     "exclusiveMaximum": "< {}",
-    "minItems": "at least {} entries",
-    "maxItems": "at most {} entries",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
+    "minItems": "length ≥ {}",
+    "maxItems": "length ≤ {}",
+    "minLength": "length ≥ {}",
+    "maxLength": "length ≤ {}",
     "pattern": "`{}`",
 }
 

@@ -15,7 +15,8 @@ OWN: dict[str, str] = {
     "CLEANPLATE_WORKSPACE": "The workspace of every command without `--workspace`: a folder or "
     "`s3://bucket/prefix`. `deploy/prefect.yaml` puts it into each deployment's config.",
     "CLEANPLATE_LEDGER": "The ledger's address: `postgresql+psycopg://name:password@host/database` or "
-    "`sqlite:////a/file`. Without it, the ledger is a SQLite file in the workspace.",
+    "`sqlite:////a/file`. Without it, the workspace's file `ledger_url` names one; without that file, the "
+    "ledger is `ledger.sqlite` in the workspace.",
     "CLEANPLATE_CACHE": "The folder for files of a workspace in a bucket. Without it: `~/.cache/cleanplate`.",
     "CLEANPLATE_CACHE_GB": "The size of that folder in GB (10⁹ bytes). Without it: 50. Files that are not in "
     "use leave it, oldest first.",
@@ -23,9 +24,10 @@ OWN: dict[str, str] = {
     "`cleanplate evaluate`.",
 }
 PREFECT: dict[str, str] = {
-    "PREFECT_API_URL": "The Prefect server to use. Without it, a command starts a server for itself, and "
-    "`cleanplate serve` starts one that stays.",
-    "PREFECT_API_AUTH_STRING": "`name:password` for that server.",
+    "PREFECT_API_URL": "The Prefect server to use. Without it, a command uses the server that "
+    "`cleanplate serve` keeps for the workspace. If there is none, it starts a temporary one.",
+    "PREFECT_API_AUTH_STRING": "`name:password` for that server. Without it, a workspace's server has a "
+    "random one in a file of its `prefect` folder.",
     "PREFECT_AUTH_STRING": "The same password, as `deploy/compose.yaml` asks for it.",
     "PREFECT_SERVER_API_AUTH_STRING": "The password that a server demands.",
     "PREFECT_SERVER_API_HOST": "The address on which our server listens.",
@@ -51,6 +53,9 @@ OTHERS: dict[str, str] = {
     "AWS_ENDPOINT_URL": "The same. It counts where `AWS_ENDPOINT_URL_S3` is not set.",
     "AWS_ENDPOINT": "The same. It counts where neither of the two is set.",
     "POSTGRES_PASSWORD": "The database's password in `deploy/compose.yaml`.",
+    "REVIEW_PUBLIC_URL": "The address under which reviewers elsewhere open the review page, in compose.",
+    "REVIEW_TRUSTED_PROXY": "The proxy that the review server believes about a reviewer's address, in compose.",
+    "RAY_AUTH_MODE": "`token`: Ray asks for the token.",
     "RAY_AUTH_TOKEN": "The token of the Ray cluster in `deploy/compose.yaml`.",
     "RAY_USAGE_STATS_ENABLED": "cleanplate sets `0`: Ray reports nothing to its makers.",
     "DO_NOT_TRACK": "cleanplate sets `1`: Prefect's client reports nothing to its makers.",
@@ -65,18 +70,19 @@ OTHERS: dict[str, str] = {
     "YOLO_OFFLINE": "cleanplate sets `true`: Ultralytics downloads nothing.",
     "YOLO_VERBOSE": "cleanplate sets `false`.",
 }
-NO_VARIABLES = {"PREFECT_FILE"}
-"""Names in the code that look like variables."""
+NO_VARIABLES = {"PREFECT_FILE", "EXTRAS", "TORCH_INDEX"}
+"""Names that look like variables: a constant, and what the images are built with."""
 _NAMED = re.compile(r"\b(?:CLEANPLATE|PREFECT)_[A-Z_]*[A-Z]\b")
+_IN_COMPOSE = re.compile(r"\$\{([A-Z_]+)")
 _USED = re.compile(r"environ(?:\.\w+\(|\[)\"([A-Z_]+)\"|\"([A-Z_]+)\" in os\.environ")
 _TEXTS = ("*.py", "*.yaml", "*.json", "*Dockerfile")
 
 
 def named_in_code() -> set[str]:
-    """Every variable of ours and Prefect's that a file names, and every other that Python reads or sets."""
+    """Variables of ours and Prefect's, and all others that Python reads or sets or compose asks for."""
     text = "\n".join(files(*_TEXTS).values())
     used = {name for pair in _USED.findall(text) for name in pair if name}
-    return set(_NAMED.findall(text)) - NO_VARIABLES | used
+    return (set(_NAMED.findall(text)) | used | set(_IN_COMPOSE.findall(text))) - NO_VARIABLES
 
 
 def render() -> str:

@@ -31,7 +31,7 @@ REJECTED: dict[str, str] = {
     "MISSING_FILE": "A file that the record or the folder needs does not exist.",
     "OUTSIDE_FOLDER": "The record's path leads out of the source's folder.",
     "CLASS_EXCLUDED": "The config excludes the object's class.",
-    "CLASS_FULL": "The class already has as many images as the config allows.",
+    "CLASS_FULL": "The class already has as many items as the config allows.",
     "BAD_RECORD": "The record cannot be parsed, or two files have one name.",
     "CAMERA_MOVED": "The camera moved, or nearly everything changed, so the images show no common view.",
     "NO_CHANGE": "The two images show no difference that could be an object.",
