@@ -54,7 +54,7 @@ OTHERS: dict[str, str] = {
     "AWS_ENDPOINT": "The same. It counts where neither of the two is set.",
     "POSTGRES_PASSWORD": "The database's password in `deploy/compose.yaml`.",
     "REVIEW_PUBLIC_URL": "The address under which reviewers elsewhere open the review page, in compose.",
-    "REVIEW_TRUSTED_PROXY": "The proxy that the review server believes about a reviewer's address, in compose.",
+    "REVIEW_TRUSTED_PROXY": "The proxy that tells the review server a reviewer's address, in compose.",
     "RAY_AUTH_MODE": "`token`: Ray asks for the token.",
     "RAY_AUTH_TOKEN": "The token of the Ray cluster in `deploy/compose.yaml`.",
     "RAY_USAGE_STATS_ENABLED": "cleanplate sets `0`: Ray reports nothing to its makers.",
