@@ -26,7 +26,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow test-core test-wheel docs format map clean
+.PHONY: help demo test check slow test-core test-wheel docs format map reference clean
 
 help:
 	@echo "make demo        run the whole cycle on the sample clip and write report.html"
@@ -38,6 +38,7 @@ help:
 	@echo "make docs        build the pages into site/, strictly and offline"
 	@echo "make format      repair formatting and what lint can repair"
 	@echo "make map         write docs/development/code-map.md from each file's first line"
+	@echo "make reference   write docs/reference/ from the code"
 	@echo "make clean       remove what was built, the virtual environments too"
 	@echo
 	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu installs torch without CUDA,"
@@ -83,6 +84,9 @@ format: $(STAMP)
 
 map: $(STAMP)
 	$(BIN)/python tests/code_map.py
+
+reference: $(STAMP)
+	PYTHONPATH=. $(BIN)/python -m tests.reference
 
 clean:
 	rm -rf $(VENV) $(CLEAN) build dist *.egg-info site .pytest_cache .ruff_cache .import_linter_cache .hypothesis
