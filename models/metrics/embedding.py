@@ -11,7 +11,7 @@ from transformers import AutoConfig, CLIPVisionModelWithProjection, Dinov2Model,
 from data_specs.arrays import RgbImage
 from data_specs.errors import ModelError
 from data_specs.metric import MetricSpec, RemovedImage
-from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
+from models.images.backbones import folder_fingerprint, load_backbone, load_preparation
 
 _DINO_CLASSES = {"dinov2": Dinov2Model, "vit": ViTModel}
 """Classes by the config's model_type: DINOv2, and the first DINO, which transformers reads as a plain ViT."""

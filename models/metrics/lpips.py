@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 from data_specs.metric import MetricSpec, RemovedImage
+from models.images.backbones import folder_fingerprint
 from models.images.tensors import images_to_tensor
-from models.metrics.backbones import folder_fingerprint
 
 FILE_NAME = "lpips_alex.safetensors"
 _CHANNELS = (64, 192, 384, 256, 256)

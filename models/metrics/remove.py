@@ -21,7 +21,7 @@ from transformers import SamVisionModel
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.metric import MetricSpec, RemovedImage
-from models.metrics.backbones import folder_fingerprint, load_backbone
+from models.images.backbones import folder_fingerprint, load_backbone
 
 _MARGIN_FRACTION = 16 / 512
 """Border around the region's box, as a fraction of the short side: the authors' 16 px at the papers' 512."""

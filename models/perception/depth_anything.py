@@ -13,7 +13,7 @@ from transformers import DepthAnythingForDepthEstimation, Dinov2Config
 from data_specs.arrays import Depth, RgbImage
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
-from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
+from models.images.backbones import folder_fingerprint, load_backbone, load_preparation
 from models.perception.weights import SHIPPED
 
 TINY_PX = 96

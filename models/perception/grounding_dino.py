@@ -16,7 +16,7 @@ from data_specs.arrays import RgbImage
 from data_specs.detection import Box, Detection
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
-from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
+from models.images.backbones import folder_fingerprint, load_backbone, load_preparation
 from models.perception.weights import SHIPPED
 
 # Prompts: phrases in the form "red box. person.", for Grounding DINO's text encoder.

@@ -18,7 +18,7 @@ from data_specs.arrays import RgbImage
 from data_specs.detection import ClassMap, SurfaceClass
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
-from models.metrics.backbones import folder_fingerprint, load_backbone, load_preparation
+from models.images.backbones import folder_fingerprint, load_backbone, load_preparation
 from models.perception.weights import SHIPPED
 
 # The surface that a class name means: ADE20K's 150 classes, and the tiny model's own four (fact 14).

@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from data_specs.arrays import Mask, RgbImage
 from data_specs.detection import Box
 from data_specs.keys import derive_key
-from models.metrics.backbones import folder_fingerprint
+from models.images.backbones import folder_fingerprint
 from models.perception.geometry import ViewSquare, letterbox, view_square
 from models.perception.weights import SHIPPED, load_weights
 

@@ -24,7 +24,7 @@ from data_specs.arrays import RgbImage
 from data_specs.detection import Detection
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
-from models.metrics.backbones import folder_fingerprint
+from models.images.backbones import folder_fingerprint
 from models.perception.geometry import letterbox
 from models.perception.weights import SHIPPED, load_weights, read_notes
 

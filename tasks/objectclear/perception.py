@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
 from data_specs.work import CODE_VERSION, ShardWork
-from models.metrics.backbones import folder_fingerprint
+from models.images.backbones import folder_fingerprint
 from models.perception.registry import (
     DepthEstimatorConfig,
     DetectorConfig,

@@ -13,7 +13,7 @@ from transformers import (
     Mask2FormerForUniversalSegmentation,
 )
 
-from models.metrics.backbones import load_backbone
+from models.images.backbones import load_backbone
 from models.perception.grounding_dino import (
     TINY_PX,
     GroundingDinoConfig,
