@@ -23,7 +23,6 @@ from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.triplet import Triplet
 from data_specs.version import DatasetVersion
-from data_specs.work import RemoverRef
 from flows.objectclear.train_model import render_pairs, unseen_pairs
 from models.diffusion.inpainting import InpaintingNetwork
 from models.profiles import PROFILES
@@ -33,6 +32,7 @@ from models.training.distributed import training_device
 from models.training.loop import TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
 from tasks.evaluation.evaluate import evaluate
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import BASE_FOLDER, keep_model, network_at
 from tasks.rorem.distill import Distillation, distil_remover
 from tasks.rorem.train_remover import RemoverTraining, train_remover

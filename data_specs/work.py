@@ -1,22 +1,16 @@
-"""The inputs of a piece of work: a shard, a remover, a discriminator."""
+"""The inputs of the work that makes one shard."""
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
-from models.rorem.remover import SamplingConfig
-from tasks.storage.shards import ImageFormat
+from data_specs.shard import ImageFormat
 
 
-class RemoverRef(BaseModel):
-    """A remover by name and folder. Tasks do not exchange weights."""
-
-    model_config = ConfigDict(frozen=True)
-
-    hash: str
-    """Hash of weights and sampling."""
-    folder: str
-    """Relative to the workspace. Absolute for the shipped base."""
-    sampling: SamplingConfig
+def beside(digest: str, what: Literal["truth", "refused"]) -> str:
+    """The name of the shard that a work writes beside its own."""
+    return derive_key(digest, what)
 
 
 CODE_VERSION = 2

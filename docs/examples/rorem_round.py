@@ -8,11 +8,10 @@ from pathlib import Path
 
 from data_specs.assessment import QualityConfig
 from data_specs.shard import ShardRef
-from data_specs.work import RemoverRef
 from models.profiles import PROFILES
 from models.rorem.remover import InpaintingRemover
 from tasks.evaluation.evaluate import evaluate, read_triplets
-from tasks.registry.removers import load_remover
+from tasks.registry.removers import RemoverRef, load_remover
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
 from tasks.rorem.grow import GrowWork, accepted_by_review, accepted_by_score, candidates_by_item, grow

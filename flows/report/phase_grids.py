@@ -6,13 +6,12 @@ from data_specs.arrays import RgbImage
 from data_specs.candidate import Candidate
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from data_specs.work import RemoverRef
 from flows.report.artifacts import artifact_key, publish_grid
 from flows.report.sheets import SampleRow, draw_grid
 from flows.rorem.config import RoundSettings
 from flows.rorem.phases import PhaseOutcome
 from tasks.evaluation.evaluate import read_triplets, removals_of
-from tasks.registry.removers import load_remover
+from tasks.registry.removers import RemoverRef, load_remover
 from tasks.review.oracle import read_candidates, read_truths
 from tasks.rorem.train_discriminator import DiscriminatorRef
 from tasks.storage.atomic_files import write_durably

@@ -12,7 +12,6 @@ from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.round import ClipResult, CycleResult, DatasetSummary, LossCurve
-from data_specs.work import RemoverRef
 from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
 from flows.report.compositing_artifacts import read_sheets
@@ -43,7 +42,7 @@ from models.baselines.telea import TeleaFill
 from models.profiles import PROFILES
 from models.training.loop import TrainingConfig
 from tasks.evaluation.evaluate import mask_psnr, read_triplets
-from tasks.registry.removers import load_remover
+from tasks.registry.removers import RemoverRef, load_remover
 from tasks.storage.workspace import Workspace
 
 

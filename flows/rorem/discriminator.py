@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
-from data_specs.work import RemoverRef
 from flows.report.artifacts import publish_discriminator
 from flows.rorem.config import RoundSettings
 from flows.rorem.human_review import ReviewPhase, ReviewRequest, review
@@ -19,6 +18,7 @@ from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import InpaintingRemover
 from models.training.distributed import DistributedConfig
 from models.training.loop import Progress, TrainingConfig
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import network_at
 from tasks.rorem.sample_pool import choose_items, fresh_items
 from tasks.rorem.score import DiscriminatorMeasure, good_by_truth, measure_discriminator, without_ground_truth

@@ -11,7 +11,6 @@ from data_specs.keys import Split, derive_key
 from data_specs.model_record import ModelRecord
 from data_specs.round import PhaseKind, PhaseResult, StepMeasures
 from data_specs.shard import FIRST_INDEX, ShardRef
-from data_specs.work import RemoverRef
 from flows.rorem.config import RoundSettings
 from flows.runtime.shards import map_shards, say
 from models.images.mask_variants import MaskVariant
@@ -20,6 +19,7 @@ from models.training.loop import TrainingConfig
 from tasks.evaluation.evaluate import Evaluation, evaluate_remover
 from tasks.evaluation.test_set import EvaluationSet, VersionSet
 from tasks.registry.champions import promote
+from tasks.registry.removers import RemoverRef
 from tasks.rorem.grow import GrowWork, grow_shard
 from tasks.rorem.propose import ProposeWork, propose_shard
 from tasks.rorem.train_remover import RemoverTraining, retrain

@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
 from data_specs.version import DatasetVersion
-from data_specs.work import RemoverRef
 from models.profiles import PROFILES, ProfileName
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig
@@ -14,6 +13,7 @@ from models.training.distributed import DistributedConfig
 from models.training.loop import Progress, TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.remover import RemoverLossConfig
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import check_weights, network_at
 from tasks.rorem.distill import Distillation, distil_remover
 from tasks.rorem.train_remover import RemoverTraining, Trained, train_remover

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError, ModelError
+from models.images.any_size import fused_at_full_size, short_side_of
 from models.images.fusion import FusionForm, attended_region, scaled_attention
 from models.images.tensors import images_to_tensor, masks_to_tensor, tensor_to_images
 from models.images.window import SIDE_MULTIPLE_PX, WorkWindow, choose_window, spread_map, whole_image
@@ -31,7 +32,6 @@ from models.objectclear.pipeline_io import (
     as_output,
     show_images,
 )
-from models.rorem.any_size import fused_at_full_size, short_side_of
 
 # The sampling loop: diffusers' SDXL inpainting, with the full image in place of the masked one
 # (papers.md, fact 16).

@@ -12,12 +12,11 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from data_specs.work import RemoverRef
 from models.metrics.psnr import psnr
 from models.protocols import RemovalModel
 from tasks.evaluation.success import assess, mean_psnr, wilson_interval
 from tasks.execution.executor import timed
-from tasks.registry.removers import load_remover
+from tasks.registry.removers import RemoverRef, load_remover
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace
 

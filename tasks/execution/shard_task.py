@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from data_specs.errors import StoreLostError, StoreSilentError, WorkerError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
+from data_specs.work import beside
 from tasks.execution.executor import InlineConfig, WorkersConfig
 from tasks.execution.local_executors import workers_of
 from tasks.storage.object_store import working_folder
@@ -21,11 +22,6 @@ from tasks.storage.shards.writer import files_present
 from tasks.storage.workspace import LEDGER_VARIABLE, Workspace
 
 _BESIDE: tuple[Literal["truth", "refused"], ...] = ("truth", "refused")
-
-
-def beside(digest: str, what: Literal["truth", "refused"]) -> str:
-    """The name of the shard that a work writes beside its own."""
-    return derive_key(digest, what)
 
 
 def lost_works(workspace: Workspace, done: Mapping[str, BaseModel]) -> set[str]:

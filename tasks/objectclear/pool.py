@@ -8,9 +8,9 @@ from data_specs.composite import Composite
 from data_specs.pool_item import PoolItem
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from data_specs.work import ShardWork
+from data_specs.work import ShardWork, beside
 from tasks.execution import INLINE, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, beside
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.storage.shards import ShardReader, decode_composite, encode_pool_item, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 

@@ -5,18 +5,31 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from data_specs.errors import InputError, ModelError
 from data_specs.model_record import ModelRecord
-from data_specs.work import RemoverRef
 from models.baselines.telea import TeleaFill
 from models.diffusion.inpainting import InpaintingNetwork
+from models.images.any_size import AnySizeRemover, short_side_of
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.remover import ObjectClearRemover
 from models.protocols import RemovalModel
-from models.rorem.any_size import AnySizeRemover, short_side_of
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.registry.store import BASE_FOLDER, WEIGHTS_FOLDER, network_at, shared_network_at
 from tasks.storage.workspace import Workspace
+
+
+class RemoverRef(BaseModel):
+    """A remover by name and folder. Tasks do not exchange weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hash: str
+    """Hash of weights and sampling."""
+    folder: str
+    """Relative to the workspace. Absolute for the shipped base."""
+    sampling: SamplingConfig
 
 
 def load_remover(workspace: Workspace, ref: RemoverRef) -> InpaintingRemover:

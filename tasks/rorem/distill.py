@@ -7,13 +7,13 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.keys import derive_key
-from data_specs.work import RemoverRef
 from models.rorem.lcm_lora import LcmLoraConfig, save_lora, student_of, with_lcm_lora
 from models.rorem.remover import SamplingConfig
 from models.training.distributed import DistributedConfig, Share, first_process_first, training_device
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
 from models.training.losses.remover import LatentBatch, TripletBatch
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import network_at
 from tasks.rorem.train_remover import (
     Trained,

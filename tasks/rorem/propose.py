@@ -8,12 +8,12 @@ from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, image_hash
 from data_specs.pool_item import PoolItem
 from data_specs.shard import EncodedSample, ShardRef
-from data_specs.work import RemoverRef, ShardWork
+from data_specs.work import ShardWork
 from models.images.mask_variants import MaskVariant, widen
 from models.protocols import RemovalModel
 from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
-from tasks.registry.removers import load_remover
+from tasks.registry.removers import RemoverRef, load_remover
 from tasks.storage.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
 from tasks.storage.workspace import Workspace
 

@@ -12,7 +12,6 @@ from data_specs.candidate import Candidate
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
-from data_specs.work import RemoverRef
 from models.rorem.calibration import fit_platt
 from models.rorem.discriminator import (
     DiscriminatorConfig,
@@ -30,6 +29,7 @@ from models.training.distributed import (
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from tasks.execution import INLINE, run_shard
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record, shared_network_at
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace

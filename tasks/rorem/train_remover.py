@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.version import VersionSample
-from data_specs.work import RemoverRef
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.distributed import DistributedConfig, Share, first_process_first, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.execution import INLINE, run_shard
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record
 from tasks.storage.dataset.versions import load_samples
 from tasks.storage.shards import ShardReader

@@ -11,11 +11,11 @@ import pytest
 from data_specs.candidate import Candidate
 from data_specs.keys import Split, derive_key
 from data_specs.review_batch import QueuePolicy
-from data_specs.work import RemoverRef
 from models.diffusion.inpainting import build_tiny_network
 from models.diffusion.tiny_vae import PatchCodec
 from models.images.tensors import images_to_tensor
 from models.rorem.remover import InpaintingRemover, SamplingConfig
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import keep_model, record
 from tasks.review.auth import invite
 from tasks.review.batches import make_batch

@@ -8,9 +8,9 @@ from prefect import task
 from pydantic import Field
 
 from data_specs.shard import EncodedSample, ShardRef
-from data_specs.work import ShardWork
+from data_specs.work import ShardWork, beside
 from tasks.execution import INLINE, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK, beside
+from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.sources.synthetic.samples import (
     SyntheticConfig,
     SyntheticSample,

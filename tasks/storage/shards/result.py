@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_specs.reject import RefusedSample, Reject
 from data_specs.shard import EncodedSample, ShardRef, Stage
-from data_specs.work import ShardWork
-from tasks.execution.shard_task import beside
+from data_specs.work import ShardWork, beside
 from tasks.storage.shards import encode_refused, write_shard
 from tasks.storage.shards.writer import files_present
 from tasks.storage.workspace import Workspace

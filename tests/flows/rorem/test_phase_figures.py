@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from data_specs.round import PhaseResult
-from data_specs.work import RemoverRef
 from flows.rorem.phases import PhaseOutcome, PhaseStart, step_measures
 from models.rorem.remover import SamplingConfig
 from tasks.evaluation.test_set import VersionSet
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import keep_model, record
 from tasks.sources.ingest import FolderSource
 from tasks.storage.workspace import Workspace

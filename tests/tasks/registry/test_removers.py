@@ -9,11 +9,11 @@ import pytest
 from data_specs.errors import InputError, ModelError
 from data_specs.model_record import ModelKind
 from models.baselines.telea import TeleaFill
+from models.images.any_size import AnySizeRemover
 from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.remover import ObjectClearRemover
 from models.protocols import AttentiveRemover
-from models.rorem.any_size import AnySizeRemover
 from models.rorem.remover import InpaintingRemover
 from tasks.registry.removers import OBJECT_CLEAR_FOLDER, open_champion, open_recorded, open_remover
 from tasks.registry.store import BASE_FOLDER, network_at, record

@@ -19,9 +19,9 @@ from benchmarks._s3_server import S3Server, s3_program, s3_server, s3_variables
 from data_specs.errors import InputError, ShardError, StoreError
 from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, ShardRef
-from data_specs.work import RemoverRef
 from models.rorem.remover import SamplingConfig
 from tasks.execution.shard_task import in_workspace
+from tasks.registry.removers import RemoverRef
 from tasks.registry.store import keep_model
 from tasks.rorem.train_discriminator import DiscriminatorRef, TrainedDiscriminator, newest_discriminator
 from tasks.storage.dataset import create_version, load_samples, verify_dataset

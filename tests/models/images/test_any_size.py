@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from data_specs.arrays import Mask, RgbImage
+from models.images.any_size import AnySizeRemover
 from models.images.mask_variants import widen
 from models.images.window import choose_window, show_mask
-from models.rorem.any_size import AnySizeRemover
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 
 
