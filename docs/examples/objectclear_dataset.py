@@ -17,7 +17,7 @@ from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.export_ober import export_ober
 from tasks.objectclear.plate import PlateConfig, synthetic_plate
 from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, make_shot
+from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.storage.shards import encode_composite, write_shard
 from tasks.storage.workspace import Workspace
 
@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     """Captured pairs become cut-outs, backgrounds become plates, both become composites."""
     # A fixed camera takes each scene with and without the object. Here a renderer does, and knows the masks.
     captures = SyntheticConfig(size_px=128, seed=1)
-    pairs = [as_captured_pair(make_shot(captures, number), captures.split) for number in range(PAIRS)]
+    pairs = [as_captured_pair(make_sample(captures, number), captures.split) for number in range(PAIRS)]
 
     # The object and its effect become a layer: equation 1 gives the shadow.
     cutouts = [made for made in map(cut_out, pairs) if isinstance(made, Cutout)]

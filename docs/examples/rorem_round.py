@@ -20,7 +20,7 @@ from tasks.rorem.sample_pool import unused_items
 from tasks.rorem.score import ScoreWork, score
 from tasks.rorem.train_discriminator import DiscriminatorRef, DiscriminatorTraining, train_from_reviews
 from tasks.rorem.train_remover import RemoverTraining, train_remover
-from tasks.sources.synthetic.shards import RenderWork, film
+from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset.versions import create_version, selection_of
 from tasks.storage.workspace import Workspace
 
@@ -77,8 +77,8 @@ def main(folder: Path) -> None:
 def render(workspace: Workspace, stage: str, split: str, index: int, count: int) -> ShardRef:
     """Synthetic samples; those of the pool are other scenes, and their ground truth is kept apart."""
     config = {"seed": int(stage == "pool"), "split": split}
-    work = {"round": 0, "index": index, "stage": stage, "studio": config, "first": 0, "count": count}
-    return film(workspace, RenderWork.model_validate(work))
+    work = {"round": 0, "index": index, "stage": stage, "renderer": config, "first": 0, "count": count}
+    return render(workspace, RenderWork.model_validate(work))
 
 
 def base_model() -> RemoverRef:
