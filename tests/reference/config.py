@@ -125,7 +125,7 @@ def _section(name: str, parts: dict[str, Schema], where: list[str]) -> str:
             _type(field, parts),
             "*required*" if key in required else _default(field, parts),
             _bounds(field),
-            field.get("description", ""),
+            field.get("description") or parts.get(field.get("$ref", ""), {}).get("description", ""),
         )
         for key, field in schema.get("properties", {}).items()
     ]
