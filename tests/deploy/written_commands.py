@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 from importlib.util import find_spec
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def read_command(words: list[str]) -> None:
     Raises:
         Exception: The program's own, or ValueError.
     """
-    words = words[len([each for each in words if re.fullmatch(r"[A-Z_]+=\S*", each)]) :]
+    words = list(dropwhile(re.compile(r"[A-Z_]+=").match, words))
     match words:
         case ["cleanplate", *rest]:
             _read_cleanplate(typer.main.get_command(app), rest)
