@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from importlib.util import find_spec
 from itertools import dropwhile
 from pathlib import Path
@@ -72,7 +73,8 @@ def _read_cleanplate(command: Any, words: list[str], parent: Any = None) -> None
 
 def _read_ray(action: str, rest: list[str]) -> None:
     """By its own help: imported here, it would stay in the other tests' way."""
-    help_text = subprocess.run(["ray", action, "--help"], capture_output=True, text=True, check=True).stdout
+    program = Path(sys.executable).with_name("ray")
+    help_text = subprocess.run([program, action, "--help"], capture_output=True, text=True, check=True).stdout
     unknown = [word for word in rest if word.startswith("--") and f"{word} " not in f"{help_text} "]
     if unknown:
         raise ValueError(f"ray {action} knows no {unknown}")
