@@ -4,7 +4,6 @@ import re
 import shlex
 import subprocess
 
-import click
 import pytest
 
 from tests.deploy.written_commands import ROOT, blocks, read_command
@@ -14,7 +13,7 @@ COMMANDS = sorted(
     {
         (page.relative_to(ROOT).as_posix(), part.strip())
         for page in PAGES
-        if page.parent.name != "operations"  # test_runbook.py reads those
+        if page.parent.name not in {"operations", "guides"}  # test_runbook.py and test_guides.py read those
         for line in blocks(page.read_text(encoding="utf-8"))
         for part in line.split("&&")
     }
@@ -61,7 +60,7 @@ def check(command: str) -> None:
     else:
         try:
             read_command(words)
-        except click.BadParameter as error:
+        except Exception as error:  # typer's own class of a wrong parameter is not click's
             if "does not exist" not in str(error):
                 raise
 
