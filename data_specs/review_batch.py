@@ -9,6 +9,8 @@ from data_specs.review import Decision
 
 QueueOrder = Literal["random", "uncertain", "mixed"]
 BatchEventKind = Literal["opened", "extended", "continued", "abandoned"]
+Ending = Literal["continue", "abandon"]
+"""How a batch ends before all of its answers are there."""
 LeaseState = Literal["live", "answered", "expired", "undone"]
 
 

@@ -33,9 +33,9 @@ STEPS = 20
 def main(folder: Path) -> None:
     """Initialise, let people answer, train a discriminator, let it answer; retrain after each."""
     workspace = Workspace.open(folder)
-    pairs = rendered(workspace, "triplets", "train", index=0, count=60)
-    tests = rendered(workspace, "triplets", "test", index=1, count=40)
-    rendered(workspace, "pool", "train", index=0, count=HUMAN_ITEMS + AUTOMATION_ITEMS)
+    pairs = synthetic_shard(workspace, "triplets", "train", index=0, count=60)
+    tests = synthetic_shard(workspace, "triplets", "test", index=1, count=40)
+    synthetic_shard(workspace, "pool", "train", index=0, count=HUMAN_ITEMS + AUTOMATION_ITEMS)
 
     # Stage 1: the base model learns from pairs with ground truth.
     version = create_version(workspace, [(pairs, None)], None, "initial pairs").number
@@ -74,7 +74,7 @@ def main(folder: Path) -> None:
     report(workspace, "automation 1", remover, tests)
 
 
-def rendered(workspace: Workspace, stage: str, split: str, index: int, count: int) -> ShardRef:
+def synthetic_shard(workspace: Workspace, stage: str, split: str, index: int, count: int) -> ShardRef:
     """Synthetic samples; those of the pool are other scenes, and their ground truth is kept apart."""
     config = {"seed": int(stage == "pool"), "split": split}
     work = {"round": 0, "index": index, "stage": stage, "renderer": config, "first": 0, "count": count}

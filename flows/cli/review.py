@@ -10,7 +10,7 @@ from rich.table import Table
 
 from data_specs.errors import InputError, first_fault
 from data_specs.review import ExchangeFormat
-from data_specs.review_batch import QueueOrder, QueuePolicy
+from data_specs.review_batch import Ending, QueueOrder, QueuePolicy
 from flows.cli.options import (
     DEFAULT_WORKSPACE,
     LARGEST,
@@ -23,7 +23,6 @@ from flows.cli.options import (
     print_json,
     shown,
 )
-from tasks.review.suspended_runs import Ending
 
 # `cleanplate review resume`: wakes the run that waits for a batch, should nothing else have done so.
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
-from data_specs.review_batch import BatchEventKind
+from data_specs.review_batch import BatchEventKind, Ending
 from tasks.storage.prefect_password import password_for
 from tasks.storage.workspace import Workspace
 
@@ -138,7 +138,6 @@ def _client(workspace: Workspace, api: str) -> Iterator[SyncPrefectClient]:
 
 # How a batch ends: people have answered it, or an engineer went on without them.
 
-Ending = Literal["continue", "abandon"]
 _EVENTS: dict[Ending, BatchEventKind] = {"continue": "continued", "abandon": "abandoned"}
 
 

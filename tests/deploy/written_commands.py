@@ -3,7 +3,9 @@
 import re
 import shlex
 import subprocess
+import sys
 from importlib.util import find_spec
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def read_command(words: list[str]) -> None:
     Raises:
         Exception: The program's own, or ValueError.
     """
-    words = words[len([each for each in words if re.fullmatch(r"[A-Z_]+=\S*", each)]) :]
+    words = list(dropwhile(re.compile(r"[A-Z_]+=").match, words))
     match words:
         case ["cleanplate", *rest]:
             _read_cleanplate(typer.main.get_command(app), rest)
@@ -71,7 +73,8 @@ def _read_cleanplate(command: Any, words: list[str], parent: Any = None) -> None
 
 def _read_ray(action: str, rest: list[str]) -> None:
     """By its own help: imported here, it would stay in the other tests' way."""
-    help_text = subprocess.run(["ray", action, "--help"], capture_output=True, text=True, check=True).stdout
+    program = Path(sys.executable).with_name("ray")
+    help_text = subprocess.run([program, action, "--help"], capture_output=True, text=True, check=True).stdout
     unknown = [word for word in rest if word.startswith("--") and f"{word} " not in f"{help_text} "]
     if unknown:
         raise ValueError(f"ray {action} knows no {unknown}")
