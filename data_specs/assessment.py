@@ -17,7 +17,7 @@ class QualityConfig(BaseModel):
         default=1 / 64,
         gt=0,
         le=0.1,
-        description="Sigma of the blur before comparing, as a share of the side: texture is not judged.",
+        description="Sigma of the blur before comparing, as a fraction of the side. It hides texture.",
     )
     residual_levels: float = Field(
         default=24,

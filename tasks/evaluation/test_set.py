@@ -31,7 +31,7 @@ class VersionSet(BaseModel):
     )
     split: Split = Field(default="test", description="test is seen by no phase; train flatters.")
     origin: str = Field(
-        default="", description="Only triplets whose origin starts so: clip:, studio:, folder: …"
+        default="", description="Only triplets whose origin starts with this: `clip:`, `studio:`, `folder:` …"
     )
 
 

@@ -43,14 +43,14 @@ class PlateConfig(BaseModel):
 
     min_side_px: int = Field(default=64, ge=16, description="An image with a shorter side is refused.")
     min_ground_fraction: float = Field(
-        default=0.05, ge=0, le=1, description="Least share of the image that is flat ground."
+        default=0.05, ge=0, le=1, description="Minimum fraction of the image that is flat ground."
     )
     min_agreement: float = Field(
         default=0.97,
         ge=0,
         le=1,
-        description="Least share of the image in which the model that tells the surfaces says the same of "
-        "its mirror image; below, the image is unlike what it learnt. The tiny model's limit.",
+        description="Minimum fraction of the image in which the ground segmenter says the same of the mirrored "
+        "image. Below it, the image is unlike what the model learnt. The tiny model's limit.",
     )
 
 

@@ -89,7 +89,7 @@ def test_the_full_size_is_the_profiles() -> None:
     assert config.distributed == full.distributed
 
 
-def test_the_small_one_trains_the_same_in_less_memory() -> None:
+def test_the_small_one_changes_only_what_saves_memory() -> None:
     config = read("small.json", RemoverTrainingConfig)
     assert isinstance(config, RemoverTrainingConfig)
     saving = {"micro_batch_size": 1, "optimizer": "adamw_8bit"}

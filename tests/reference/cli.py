@@ -16,6 +16,7 @@ Settings of a `--config` file are in [Config](config.md).
 """
 _EXTRA = re.compile(r"\s*\[((?:default|env var|required|x[<>]|\d+<=|0<|[\d.]+<)[^\]]*)\]$")
 _RANGE = re.compile(r"(-?[\d.]+)<=x<=(-?[\d.]+)")
+_DEFAULT = re.compile(r"(default|env var): ([^;]+)")
 _EXAMPLE = re.compile(r"^Example: (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -75,6 +76,6 @@ def _row(parameter: Any, context: Any) -> tuple[str, str, str]:
     name, text = parameter.get_help_record(context)
     extras: list[str] = []
     while found := _EXTRA.search(text):
-        extras.insert(0, _RANGE.sub(r"\1 to \2", found[1]))
+        extras.insert(0, _DEFAULT.sub(r"\1: `\2`", _RANGE.sub(r"\1 to \2", found[1])))
         text = text[: found.start()]
     return code(" ".join(name.split())), text, "; ".join(extras)

@@ -47,7 +47,7 @@ class SyntheticConfig(BaseModel):
     world: World = Field(default=World(), description="What the scenes are like.")
     size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square images.")
     seed: int = Field(default=0, ge=0, description="Another seed, other scenes; splits never share one.")
-    split: Split = Field(default="train", description="The split all shots belong to.")
+    split: Split = Field(default="train", description="The split that all samples belong to.")
     copy_paste: bool = Field(
         default=False,
         description="The removed object casts no shadow and has no reflection, as in pasted pairs (MULAN).",
