@@ -122,7 +122,8 @@ class RetrainConfig(BaseModel):
     quality: QualityConfig = Field(default=QualityConfig(), description="What counts as a success.")
     evaluation_source: str = Field(
         default="",
-        description="Success is measured on triplets whose origin starts with this, such as `clip:`. Empty: all.",
+        description="Success is measured on triplets whose origin starts with this, such as `clip:`. "
+        "Empty: all.",
     )
 
 

@@ -49,8 +49,8 @@ class PlateConfig(BaseModel):
         default=0.97,
         ge=0,
         le=1,
-        description="Minimum fraction of the image in which the ground segmenter says the same of the mirrored "
-        "image. Below it, the image is unlike what the model learnt. The tiny model's limit.",
+        description="Minimum fraction of the image in which the ground segmenter says the same of the "
+        "mirrored image. Below it, the image is unlike what the model learnt. The tiny model's limit.",
     )
 
 
