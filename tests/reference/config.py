@@ -196,5 +196,6 @@ def _default(field: Schema, parts: dict[str, Schema]) -> str:
 
 
 def _json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    # Shipped files lie where the package is installed; the page names them from its root.
+    text = json.dumps(value, ensure_ascii=False).replace(f"{ROOT}/", "")
     return code(re.sub(r"(\d)\.0\b", r"\1", text))
