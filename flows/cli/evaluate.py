@@ -17,7 +17,6 @@ from flows.cli.options import (
     print_json,
     shown,
 )
-from flows.report.tables import TEXT_COLUMNS
 
 evaluate_app = typer.Typer(name="evaluate")
 
@@ -161,6 +160,8 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _print_rows(title: str, rows: list[dict[str, str]]) -> None:
+    from flows.report.tables import TEXT_COLUMNS
+
     console = Console(highlight=False, markup=False)
     console.print(title, style="bold")
     table = Table(header_style="dim", box=None)
