@@ -41,8 +41,8 @@ def test_what_is_saved_comes_back_in_a_fresh_process(build_object_clear, tmp_pat
     network.save(tmp_path / "network")
     assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {".safetensors", ".json"}
     script = (
-        "import sys, torch; from pathlib import Path; sys.path.insert(0, 'tests/models'); "
-        "from models.objectclear.network import load_object_clear; from test_object_clear import answer; "
+        "import sys, torch; from pathlib import Path; sys.path.insert(0, 'tests/models/objectclear'); "
+        "from models.objectclear.network import load_object_clear; from test_network import answer; "
         "n = load_object_clear(Path(sys.argv[1])); print(n.fingerprint(), answer(n).double().sum().item())"
     )
     environment = {"PYTHONHASHSEED": "17", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
