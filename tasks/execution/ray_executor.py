@@ -12,9 +12,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
-import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
-from ray.util import list_named_actors
+import ray  # pyright: ignore[reportMissingImports] - an extra
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError  # pyright: ignore[reportMissingImports] - an extra
+from ray.util import list_named_actors  # pyright: ignore[reportMissingImports] - an extra
 
 from data_specs.errors import WorkerError
 from tasks.execution.executor import Done, RayConfig, WorkerDied, timed

@@ -78,4 +78,4 @@ def _row(parameter: Any, context: Any) -> tuple[str, str, str]:
     while found := _EXTRA.search(text):
         extras.insert(0, _DEFAULT.sub(r"\1: `\2`", _RANGE.sub(r"\1 to \2", found[1])))
         text = text[: found.start()]
-    return code(" ".join(name.split())), text, "; ".join(extras)
+    return code(" ".join(name.split()).replace("...", "…")), text, "; ".join(extras)

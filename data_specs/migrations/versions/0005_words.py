@@ -1,4 +1,4 @@
-"""Today's words in older ledgers: image for picture, discriminator for judge."""
+"""The ledger renames tables, kinds and keys to the words of version 5 of its schema."""
 
 import sqlalchemy as sa
 from alembic import op
