@@ -269,11 +269,11 @@ def find_all(config: FilesConfig) -> Found:
     return _found(records, config.path, parts, _in_parts(parts))
 
 
-_Discriminator = Callable[[str], IgnoredReason | None]
+_ReasonOf = Callable[[str], IgnoredReason | None]
 """Why a file, given by its path below the source, is no part of a record. None if it is part of one."""
 
 
-def _in_parts(parts: Collection[str]) -> _Discriminator:
+def _in_parts(parts: Collection[str]) -> _ReasonOf:
     def discriminator(name: str) -> IgnoredReason | None:
         if os.path.dirname(name) not in parts:
             return IgnoredReason.ELSEWHERE
@@ -282,7 +282,7 @@ def _in_parts(parts: Collection[str]) -> _Discriminator:
     return discriminator
 
 
-def _unless_named(root: Path, names: Iterable[str]) -> _Discriminator:
+def _unless_named(root: Path, names: Iterable[str]) -> _ReasonOf:
     named = {os.path.relpath(os.path.join(root, name), root) for name in names if "\0" not in name}
     return lambda name: None if name in named else IgnoredReason.UNNAMED
 
@@ -322,15 +322,15 @@ def _of_high_resolution(config: HighResolutionConfig) -> Found:
         len(images_in(config.path / IMAGES)),
         config.path,
         (IMAGES, OBJECTS, *object_parts),
-        discriminator,
+        reason_of,
     )
 
 
-def _found(records: int, root: Path, parts: Collection[str], discriminator: _Discriminator) -> Found:
+def _found(records: int, root: Path, parts: Collection[str], reason_of: _ReasonOf) -> Found:
     """Count what is found. ``parts`` are the folders that may be links to elsewhere."""
     found = Found(records)
     for name in sorted(_names_below(root, parts)):
-        reason = _fault(root / name) or discriminator(name)
+        reason = _fault(root / name) or reason_of(name)
         if reason is not None:
             found.ignored[reason.value] += 1
             found.first.setdefault(reason.value, printable(name))
