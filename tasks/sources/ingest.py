@@ -81,7 +81,7 @@ class HighResolutionSource(HighResolutionConfig):
 
 
 FileSource = Annotated[
-    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource, Field(discriminator="kind")
+    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource, Field(reason_of="kind")
 ]
 
 
@@ -274,12 +274,12 @@ _ReasonOf = Callable[[str], IgnoredReason | None]
 
 
 def _in_parts(parts: Collection[str]) -> _ReasonOf:
-    def discriminator(name: str) -> IgnoredReason | None:
+    def reason_of(name: str) -> IgnoredReason | None:
         if os.path.dirname(name) not in parts:
             return IgnoredReason.ELSEWHERE
         return None if Path(name).suffix.lower() in IMAGE_SUFFIXES else IgnoredReason.OTHER_FORMAT
 
-    return discriminator
+    return reason_of
 
 
 def _unless_named(root: Path, names: Iterable[str]) -> _ReasonOf:
@@ -313,7 +313,7 @@ def _of_high_resolution(config: HighResolutionConfig) -> Found:
     object_parts = [f"{OBJECTS}/{part}" for part in OBJECT_PARTS]
     in_parts = _in_parts((IMAGES, *object_parts))
 
-    def discriminator(name: str) -> IgnoredReason | None:
+    def reason_of(name: str) -> IgnoredReason | None:
         if in_parts(name) or os.path.dirname(name) == IMAGES:
             return in_parts(name)
         return IgnoredReason.OBJECT if name in whole else IgnoredReason.LONELY_OBJECT
