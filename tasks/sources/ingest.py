@@ -81,7 +81,7 @@ class HighResolutionSource(HighResolutionConfig):
 
 
 FileSource = Annotated[
-    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource, Field(reason_of="kind")
+    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource, Field(discriminator="kind")
 ]
 
 
