@@ -118,7 +118,7 @@ def test_every_network_and_every_change_of_hands(filmed, folder: Path) -> None:
     four = {"processes": 4, "distributed": {"sharding": "fsdp"}}
     runs = [
         {"name": "object_clear in pieces", "kind": "object_clear", "processes": 2, "distributed": again},
-        {"name": "judge in pieces", "kind": "discriminator", **SHARDED},
+        {"name": "discriminator in pieces", "kind": "discriminator", **SHARDED},
         {
             "name": "passes in pieces",
             "kind": "discriminator",
@@ -135,7 +135,7 @@ def test_every_network_and_every_change_of_hands(filmed, folder: Path) -> None:
     trained(filmed, folder, *runs)
     for kind in ("object_clear", "discriminator"):
         assert_same_curve(folder, f"{kind} 1", f"{kind} in pieces")
-    assert_same_curve(folder, "judge 1", "passes in pieces")
+    assert_same_curve(folder, "discriminator 1", "passes in pieces")
     assert_same_curve(folder, "remover 1", "four in pieces")
     for name, count in (("pieces to two", 2), ("pieces to pieces", 4), ("two to pieces", 2)):
         assert_same_curve(folder, "remover 1", name)
@@ -177,7 +177,7 @@ def test_two_processes_learn_what_one_learns(folder: Path, kind: str) -> None:
 
 
 def test_gradients_of_several_passes_add_up(folder: Path) -> None:
-    assert_same_curve(folder, "judge 1", "passes")
+    assert_same_curve(folder, "discriminator 1", "passes")
 
 
 @pytest.mark.slow

@@ -237,7 +237,7 @@ def test_frames_that_two_processes_ingest_at_once_are_one_scene(
     tmp_path: Path, workspace: Workspace, frames: list[RgbImage]
 ) -> None:
     sources = [
-        write_triplets(tmp_path / f"part{number}", frames[number::12], odd_names(4)) for number in range(4)
+        write_triplets(tmp_path / f"part{number}", frames[number:16:4], odd_names(4)) for number in range(4)
     ]
     with multiprocessing.get_context("fork").Pool(4) as pool:
         pool.starmap(take_in, [(workspace, source, 2) for source in sources])

@@ -107,9 +107,10 @@ def test_every_record_comes_back_whole() -> None:
 def test_cut_outs_are_lossless_and_pillow_sees_them_alike() -> None:
     cutout = a_cutout()
     members = encode_cutout(cutout).members
-    for name in ("image", "matte", "darkening", "brightening"):
-        seen = np.asarray(Image.open(io.BytesIO(members[f"{name}.png"])))
-        assert np.array_equal(seen, getattr(cutout, name)), name
+    fields = {"picture": "image", "matte": "matte", "darkening": "darkening", "brightening": "brightening"}
+    for member, field in fields.items():
+        seen = np.asarray(Image.open(io.BytesIO(members[f"{member}.png"])))
+        assert np.array_equal(seen, getattr(cutout, field)), member
 
 
 def test_source_and_ground_truth_share_one_codec_whatever_the_format() -> None:
@@ -137,7 +138,7 @@ def test_depth_is_safetensors_and_keeps_the_sky() -> None:
         ("ground.png", b""),
         ("json", b"{}"),
         ("json", b"["),
-        ("image.png", None),
+        ("picture.png", None),
     ],
 )
 def test_damage_is_named(member: str, data: bytes | None) -> None:
