@@ -61,6 +61,7 @@ def _configured_in_code() -> Iterator[tuple[tuple[str, str], type[BaseModel]]]:
             for alias in each.names
         }
         for function in tree.body:
+            call: Any
             for call in ast.walk(function):
                 if isinstance(function, ast.FunctionDef) and _is_configured(call):
                     name = call.args[0].id
