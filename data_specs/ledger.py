@@ -68,6 +68,7 @@ samples = sa.Table(
     sa.Column("key", sa.String(80), nullable=False, index=True),
     sa.Column("scene", sa.String(160), nullable=False),
     sa.Column("split", sa.String(16), nullable=False),
+    sa.Column("item", sa.String(80)),
 )
 
 scene_images = sa.Table(

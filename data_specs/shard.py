@@ -1,6 +1,6 @@
 """A shard: one tar of samples with its index, and the short reference by which tasks name it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,7 +21,16 @@ backgrounds; ``composites`` cut-outs on plates, a sample for each removable obje
 with their images, for people to look at."""
 
 
-FIRST_INDEX = {"human": 0, "automation": 1000, "calibration": 2000, "fresh": 3000, "night": 4000}
+Purpose = Literal["human", "automation", "calibration", "fresh", "night"]
+"""What candidates and grown triplets are made for."""
+
+FIRST_INDEX: dict[Purpose, int] = {
+    "human": 0,
+    "automation": 1000,
+    "calibration": 2000,
+    "fresh": 3000,
+    "night": 4000,
+}
 """The first index of the shards of one stage and round, by purpose."""
 
 
@@ -36,6 +45,8 @@ class EncodedSample:
     members: dict[str, bytes]
     scene: str
     split: Split
+    item: str | None = field(default=None, compare=False)
+    """The pool item that a candidate is of. None for other stages, and where a reader made the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,8 @@ class SampleRow:
     split: Split
     position: int
     """Index in the shard, from 0."""
+    item: str | None = None
+    """The pool item that a candidate is of. None for other stages, and for shards of earlier versions."""
 
 
 class ShardRef(BaseModel):

@@ -114,8 +114,7 @@ def proposed(workspace: Workspace, phase: str, index: int, items: list[str], rem
 def answered(workspace: Workspace, candidates: ShardRef) -> set[str]:
     """The candidates with a YES. The oracle answers in place of people."""
     shown = read_candidates(workspace, candidates)
-    truth = workspace.ledger().shards(stage="truth")
-    reviews = oracle_for(workspace, OracleConfig(), truth, shown).answer(shown)
+    reviews = oracle_for(workspace, OracleConfig(), shown).answer(shown)
     workspace.ledger().record_reviews(reviews)
     return {review.candidate for review in reviews if review.decision == "yes"}
 

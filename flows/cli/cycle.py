@@ -105,7 +105,8 @@ def round_(
     Example: cleanplate round 3 --workspace plates
     """
     from flows.cli.options import print_json
-    from flows.rorem.round import RoundConfig, rorem_round
+    from flows.rorem.config import RoundConfig
+    from flows.rorem.round import rorem_round
     from flows.runtime.prefect_server import local_prefect
     from tasks.storage.workspace import Workspace
 

@@ -7,20 +7,17 @@ from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
-from data_specs.shard import ShardRef
 from flows.nightly.nights import NightSettings, close_night, done_before, night_of, night_run_name
-from flows.rorem.config import RoundSettings, ShardItems, Workers
-from flows.rorem.phases import PhaseStart, begin, grow_version, propose_over_shards
+from flows.rorem.config import Proposal, ShardItems, Workers
+from flows.rorem.phases import Phase, PhaseStart, accept_by_score, begin, grow_version, propose_over_shards
 from flows.rorem.retrain import RetrainTrigger, ask_for_retraining
 from flows.runtime.runs import fail_cleanly
-from flows.runtime.shards import map_shards, say
+from flows.runtime.shards import say
 from models.images.mask_variants import MaskVariant
 from models.profiles import PROFILES
 from models.rorem.remover import SamplingConfig
 from tasks.execution import INLINE
-from tasks.rorem.grow import accepted_by_score, candidates_by_item
 from tasks.rorem.sample_pool import choose_items, unused_items
-from tasks.rorem.score import ScoreWork, score_shard
 from tasks.rorem.train_discriminator import DiscriminatorRef, newest_discriminator
 from tasks.storage.workspace import Workspace
 
@@ -90,28 +87,26 @@ def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
 
 def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) -> CandidatesResult:
     """The night's work; its record in the ledger comes last."""
-    phase = f"night {night}"
-    start = begin(workspace, WORK, phase, config.sampling)
+    phase = Phase(WORK, "night", 0, f"night {night}")
+    start = begin(workspace, phase, config.sampling)
     if start.version is None:
         raise FlowError("this workspace has no dataset version yet; run `cleanplate ingest` first")
     wanted = min(config.items, len(unused_items(workspace)))
     items = choose_items(workspace, f"{WORK} {night}", wanted, config.seed)
-    settings = RoundSettings(
-        workspace=config.workspace,
-        seed=config.seed,
-        variants=config.variants,
-        shard_items=config.shard_items,
-        workers=config.workers,
-    )
-    refs = propose_over_shards(settings, workspace, 0, "night", items, start.remover, phase=phase)
-    discriminator = _discriminator(workspace, phase)
-    keys = [] if discriminator is None or not refs else kept(config, workspace, refs, discriminator, phase)
-    version = grow_version(workspace, 0, "night", refs, keys, _parent(workspace, phase, start), phase)
+    proposal = Proposal(config.variants, config.shard_items, config.workers)
+    refs = propose_over_shards(workspace, phase, proposal, start.remover, items)
+    discriminator = _discriminator(workspace, phase.name)
+    accepted: list[str] = []
+    if discriminator is not None and refs:
+        accepted = accept_by_score(
+            workspace, phase, refs, discriminator, config.score_threshold, config.workers
+        )
+    version, _ = grow_version(workspace, phase, refs, accepted, _parent(workspace, phase.name, start))
     result = CandidatesResult(
         night=night,
         items=len(items),
         candidates=sum(ref.samples for ref in refs),
-        accepted=len(keys),
+        accepted=len(accepted),
         discriminator=None if discriminator is None else discriminator.hash,
         version=version,
     )
@@ -129,23 +124,6 @@ def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
     known = ledger.phase(WORK, name)
     assert known is not None, "it was just recorded"
     return None if known["discriminator"] is None else DiscriminatorRef.model_validate(known["discriminator"])
-
-
-def kept(
-    config: NightlyCandidatesConfig,
-    workspace: Workspace,
-    refs: list[ShardRef],
-    discriminator: DiscriminatorRef,
-    phase: str,
-) -> list[str]:
-    """Keys of the best candidate of each item, where the discriminator scores it high enough."""
-    works = [ScoreWork(ref=ref, discriminator=discriminator) for ref in refs]
-    map_shards(score_shard, workspace, works, config.workers, f"scores of {phase}")
-    return accepted_by_score(
-        candidates_by_item(workspace, refs),
-        workspace.ledger().scores(discriminator.hash),
-        config.score_threshold,
-    )
 
 
 def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:

@@ -1,19 +1,19 @@
 """Sample grids of a phase: what was accepted, what was refused, and what the remover does now."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from data_specs.arrays import RgbImage
 from data_specs.candidate import Candidate
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from flows.report.artifacts import artifact_key, publish_grid
+from flows.report.artifacts import artifact_key, publish_discriminator, publish_grid
 from flows.report.sheets import SampleRow, draw_grid
-from flows.rorem.config import RoundSettings
-from flows.rorem.phases import PhaseOutcome
+from flows.rorem.discriminator import DiscriminatorOutcome
+from flows.rorem.phases import PhaseOutcome, RoundRun
 from tasks.evaluation.evaluate import read_triplets, removals_of
 from tasks.registry.removers import RemoverRef, load_remover
 from tasks.review.oracle import read_candidates, read_truths
-from tasks.rorem.train_discriminator import DiscriminatorRef
+from tasks.rorem.grow import grown_key
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
@@ -21,27 +21,60 @@ from tasks.storage.workspace import Workspace
 _ROWS = 8
 
 
-def publish_phase_samples(
-    settings: RoundSettings,
-    workspace: Workspace,
-    outcome: PhaseOutcome,
-    refs: Sequence[ShardRef],
-    kept: Sequence[str],
-    discriminator: DiscriminatorRef | None,
+def publish_once(workspace: Workspace, run: str, name: str, publish: Callable[[], None]) -> None:
+    """Publish what a finished step made, unless an earlier start of the run did so."""
+    ledger, record = workspace.ledger(), f"{name}: published"
+    if ledger.phase(run, record) is None:
+        publish()
+        ledger.record_phase(run, record, {})
+
+
+def publish_phase_once(
+    run: RoundRun, outcome: PhaseOutcome, discriminator: DiscriminatorOutcome | None = None
 ) -> None:
-    """Draw the phase's grids, into Prefect and into the workspace's reports."""
-    name = outcome.result.name
-    publish_removals(settings, workspace, name, outcome.standing.remover)
-    if refs:
-        rows = _candidate_rows(workspace, refs[0], set(kept), discriminator)
-        _publish(workspace, f"{name}: candidates kept and refused", draw_grid(rows))
+    """Draw a phase's grids, into Prefect and into the workspace's reports.
+
+    Args:
+        run: The round.
+        outcome: Of the phase.
+        discriminator: The one that scored the phase's candidates. None if none did.
+    """
+    workspace, name = run.workspace, outcome.result.name
+
+    def publish() -> None:
+        publish_removals(workspace, name, outcome.standing.remover, run.config.evaluation_source)
+        if outcome.candidates is not None:
+            rows = _candidate_rows(workspace, outcome.candidates, outcome.grown, discriminator)
+            _publish(workspace, f"{name}: candidates kept and refused", draw_grid(rows))
+
+    publish_once(workspace, run.key, name, publish)
 
 
-def publish_removals(settings: RoundSettings, workspace: Workspace, name: str, remover: RemoverRef) -> None:
-    """The same test images after every phase, so that the eye can follow them."""
+def publish_discriminator_once(run: RoundRun, outcome: DiscriminatorOutcome | None) -> None:
+    """The figures and curves of the round's discriminator, into Prefect; nothing if it was not measured."""
+    if outcome is None or outcome.measured is None:
+        return
+    measured = outcome.measured
+    publish_once(
+        run.workspace,
+        run.key,
+        f"discriminator {run.config.round}",
+        lambda: publish_discriminator(measured.result, measured.curves),
+    )
+
+
+def publish_removals(workspace: Workspace, name: str, remover: RemoverRef, origin: str) -> None:
+    """The same test images after every phase, so that the eye can follow them.
+
+    Args:
+        workspace: Where.
+        name: The phase's.
+        remover: Edits the images.
+        origin: The test triplets' origin starts so.
+    """
     refs = workspace.ledger().shards(stage="triplets")
     rows = [
-        *_removal_rows(workspace, refs, settings.evaluation_source, remover, _ROWS - 2),
+        *_removal_rows(workspace, refs, origin, remover, _ROWS - 2),
         *_removal_rows(workspace, refs, "clip:", remover, 2),
     ]
     _publish(workspace, f"{name}: test images", draw_grid(rows))
@@ -93,17 +126,20 @@ def _row(triplet: Triplet, removal: RgbImage) -> SampleRow:
 
 
 def _candidate_rows(
-    workspace: Workspace, ref: ShardRef, kept: set[str], discriminator: DiscriminatorRef | None
+    workspace: Workspace, ref: ShardRef, grown: ShardRef | None, discriminator: DiscriminatorOutcome | None
 ) -> list[SampleRow]:
     """Half kept, half refused, from the phase's first shard."""
     candidates = read_candidates(workspace, ref)
+    joined = set() if grown is None else set(items_of(workspace, [grown]))
+    kept = {c.key for c in candidates if grown_key(c.key) in joined}
     taken = [c for c in candidates if c.key in kept][: _ROWS // 2]
     left = [c for c in candidates if c.key not in kept][::7][: _ROWS - len(taken)]
     shown = taken + left
-    truth_shards = workspace.ledger().shards(stage="truth")
-    known = {c.item for c in shown}.intersection(items_of(workspace, truth_shards))
-    truths = read_truths(workspace, truth_shards, known)
-    scores = workspace.ledger().scores(discriminator.hash, [c.key for c in shown]) if discriminator else {}
+    truths = read_truths(workspace, {c.item for c in shown})
+    scores: dict[str, float] = {}
+    if discriminator is not None:
+        scorer = discriminator.trained.discriminator.hash
+        scores = workspace.ledger().scores(scorer, [c.key for c in shown])
     return [_candidate_row(c, truths, scores, c.key in kept) for c in shown]
 
 

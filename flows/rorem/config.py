@@ -1,10 +1,12 @@
 """What a round is made of: sizes, thresholds and trainings, shared by the round's form and the cycle's."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_specs.assessment import QualityConfig
+from data_specs.keys import derive_key
 from data_specs.review_batch import QueuePolicy
 from models.images.mask_variants import MaskVariant
 from models.profiles import PROFILES
@@ -31,6 +33,43 @@ _TINY = PROFILES["tiny"]
 
 Acceptance = Literal["discriminator", "none_after_humans", "all", "none"]
 """Which candidates join the dataset: RORem's way, or one of three controls."""
+
+
+class Proposal(NamedTuple):
+    """How candidates are made."""
+
+    variants: tuple[MaskVariant, ...]
+    shard_items: int
+    """Items a shard."""
+    workers: WorkersConfig
+
+
+class Retraining(NamedTuple):
+    """How a remover is trained on a dataset version."""
+
+    seed: int
+    """Each phase derives its own seed from it."""
+    training: TrainingConfig
+    loss: RemoverLossConfig
+    sampling: SamplingConfig
+
+
+class Reviewers(NamedTuple):
+    """Who answers."""
+
+    queue: QueuePolicy | None
+    """People, from a queue that works so. None: the oracle."""
+    oracle: OracleConfig
+    seed: int
+    """Chooses the items of an extension."""
+
+
+class SuccessMeasure(NamedTuple):
+    """What a success is, and on which triplets it is measured."""
+
+    quality: QualityConfig
+    origin: str
+    """The triplets' origin starts so; empty for all."""
 
 
 class RoundSettings(BaseModel):
@@ -103,3 +142,84 @@ class RoundSettings(BaseModel):
     )
     shard_items: ShardItems = 150
     workers: Workers = INLINE
+
+    @property
+    def proposal(self) -> Proposal:
+        """How the round makes candidates."""
+        return Proposal(self.variants, self.shard_items, self.workers)
+
+    @property
+    def remover_training(self) -> Retraining:
+        """How the round retrains."""
+        return Retraining(self.seed, self.retraining, self.loss, self.sampling)
+
+    @property
+    def reviewers(self) -> Reviewers:
+        """Who answers in the round."""
+        return Reviewers(self.human_review, self.oracle, self.seed)
+
+    @property
+    def success(self) -> SuccessMeasure:
+        """How the round measures success."""
+        return SuccessMeasure(self.oracle.quality, self.evaluation_source)
+
+
+class RoundNumber(BaseModel):
+    """Which round; a last base's fields stand first in Prefect's form."""
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int = Field(default=1, ge=1, le=999, description="Number of the round, from 1.")
+
+
+class RoundConfig(RoundSettings, RoundNumber):
+    """Which round, how many items people and the discriminator get, and how the models are trained."""
+
+    @property
+    def identity(self) -> "RunIdentity":
+        """What makes two starts the same run."""
+        return RunIdentity.of(self)
+
+
+class RunIdentity(BaseModel):
+    """The settings that decide what a run makes. A start with the same ones goes on with the same run.
+
+    A setting that does not change the outcome (the workspace, the workers) stays out. A setting that is added
+    later gets a default here that means "as before": runs from before keep their key.
+    """
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    seed: int
+    human_items: int
+    automation_items: int
+    variants: tuple[MaskVariant, ...]
+    score_threshold: float
+    acceptance: Acceptance
+    oracle: OracleConfig
+    human_review: QueuePolicy | None
+    sampling: SamplingConfig
+    retraining: TrainingConfig
+    loss: RemoverLossConfig
+    discriminator: DiscriminatorConfig
+    discriminator_training: TrainingConfig
+    calibration_items: int
+    discriminator_test_items: int
+    evaluation_source: str
+    shard_items: int
+
+    @classmethod
+    def of(cls, settings: RoundSettings) -> Self:
+        """The identity of the run with these settings."""
+        return cls.model_validate(settings)
+
+    @property
+    def key(self) -> str:
+        """Names the run in the ledger: 20 hexadecimal digits."""
+        return derive_key("rorem", self.model_dump_json(exclude=self._as_before()))
+
+    def _as_before(self) -> set[str]:
+        fields = type(self).model_fields.items()
+        return {
+            name for name, field in fields if not field.is_required() and getattr(self, name) == field.default
+        }

@@ -16,33 +16,38 @@ from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
 from flows.report.compositing_artifacts import read_sheets
 from flows.report.cycle_page import write_report
-from flows.report.phase_grids import publish_removals, read_grids
-from flows.rorem.config import RoundSettings
+from flows.report.phase_grids import publish_once, publish_removals, read_grids
+from flows.rorem.config import RoundConfig, RoundSettings
 from flows.rorem.discriminator import DiscriminatorOutcome
 from flows.rorem.initial_data import (
     CycleComposites,
+    PoolSizes,
     PreparationSettings,
     compositing_config,
     pooled_composites,
     prepare,
 )
 from flows.rorem.phases import (
+    Phase,
     PhaseOutcome,
+    Retrained,
     begin,
     finish,
     finished,
     measure_on,
-    phase_result,
     train_and_compare,
 )
-from flows.rorem.round import RoundConfig, RoundOutcome, rorem_round
+from flows.rorem.round import RoundOutcome, rorem_round
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
 from models.baselines.telea import TeleaFill
 from models.profiles import PROFILES
+from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
+from models.training.losses.remover import RemoverLossConfig
 from tasks.evaluation.evaluate import mask_psnr, read_triplets
 from tasks.registry.removers import RemoverRef, load_remover
+from tasks.review.oracle import OracleConfig
 from tasks.storage.workspace import Workspace
 
 
@@ -68,6 +73,19 @@ class CycleConfig(RoundSettings, CycleLength):
         default=None, description="A compositing run whose composites join the pool. None: there is none."
     )
 
+    def for_round(self, number: int) -> RoundConfig:
+        """The settings of one of the cycle's rounds."""
+        settings = {name: getattr(self, name) for name in RoundSettings.model_fields}
+        return RoundConfig(**settings, round=number)
+
+    @property
+    def pool_sizes(self) -> PoolSizes:
+        """Items that all rounds draw; none where nothing grows."""
+        if self.acceptance == "none":
+            return PoolSizes(train=0, validation=0)
+        a_round = self.human_items + self.calibration_items + self.automation_items
+        return PoolSizes(self.rounds * a_round, self.rounds * self.discriminator_test_items)
+
 
 @flow(name="rorem-cycle", flow_run_name="cycle to round {config.rounds}")
 @fail_cleanly
@@ -75,17 +93,16 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
     """Prepare, compose, initialise, run the rounds, report; after a kill it goes on where it stood."""
     began = time.monotonic()
     workspace = Workspace.open(config.workspace)
-    prepare(workspace, config.preparation, config, config.rounds)
+    prepare(workspace, config.preparation, config.pool_sizes, config.sampling, config.seed)
     composed = _compose(config)
-    settings = RoundConfig.model_validate(config.model_dump(include=set(RoundSettings.model_fields)))
-    outcomes = [base_phase(config, settings, workspace), initial_phase(config, settings, workspace)]
+    outcomes = [base_phase(config, workspace), initial_phase(config, workspace)]
     discriminators: dict[int, DiscriminatorOutcome] = {}
     # Prefect suspends no subflow: where people are waited for, the rounds are part of the cycle's own run.
     play = rorem_round if config.human_review is None else rorem_round.fn
     for number in range(1, config.rounds + 1):
-        done: RoundOutcome = play(settings.model_copy(update={"round": number}))
-        outcomes += [done.human, done.automation]
-        discriminators |= {number: done.discriminator} if done.discriminator else {}
+        outcome: RoundOutcome = play(config.for_round(number))
+        outcomes += [outcome.human, outcome.automation]
+        discriminators |= {number: outcome.discriminator} if outcome.discriminator else {}
     return _report(config, workspace, outcomes, discriminators, composed, began)
 
 
@@ -99,43 +116,58 @@ def _compose(config: CycleConfig) -> CompositingResult | None:
     return play(compositing_config(config.workspace, config.composites, config.preparation, config.seed))
 
 
-def start_key(config: CycleConfig) -> str:
-    """Names the phases before the first round by what decides them: arms that differ in growth share them."""
-    decides = {"seed", "preparation", "initialisation", "sampling", "loss", "oracle", "evaluation_source"}
-    return derive_key("rorem start", config.model_dump_json(include=decides))
+class StartIdentity(BaseModel):
+    """The settings that decide the phases before the first round: cycles that differ in growth share them."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    seed: int
+    oracle: OracleConfig
+    sampling: SamplingConfig
+    loss: RemoverLossConfig
+    evaluation_source: str
+    preparation: PreparationSettings
+    initialisation: TrainingConfig
+
+    def phase(self, name: str) -> Phase:
+        """One of these phases."""
+        return Phase(derive_key("rorem start", self.model_dump_json()), "automation", 0, name)
 
 
-def base_phase(config: CycleConfig, settings: RoundConfig, workspace: Workspace) -> PhaseOutcome:
+def base_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
     """The base as it comes: RORem's first row."""
-    run, name, began = start_key(config), "base model", time.monotonic()
-    known = finished(workspace, run, name)
-    if known is not None:
-        return known
-    start = begin(workspace, run, name, settings.sampling)
-    test = measure_on(settings, workspace, name, start.remover, "test")
-    result = phase_result(
-        "base", name, test, tested=0, kept=0, total=0, promoted=True,
-        reason="where every cycle starts", seconds=time.monotonic() - began,
-    )  # fmt: skip
-    publish_removals(settings, workspace, name, start.remover)
-    return finish(workspace, run, PhaseOutcome(result=result, standing=start, losses=[]))
+    phase, began = StartIdentity.model_validate(config).phase("base model"), time.monotonic()
+    outcome = finished(workspace, phase)
+    if outcome is None:
+        start = begin(workspace, phase, config.sampling)
+        test = measure_on(workspace, phase.name, start.remover, "test", config.success)
+        kept = Retrained(start, True, "where every cycle starts", trained_on=0, test=test, losses=[])
+        outcome = finish(workspace, phase, "base", kept, tested=0, kept=0, began=began)
+    _publish(config, workspace, phase, outcome)
+    return outcome
 
 
-def initial_phase(config: CycleConfig, settings: RoundConfig, workspace: Workspace) -> PhaseOutcome:
+def initial_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
     """Train the initial remover from the base on the captured and pasted pairs."""
-    run, name, began = start_key(config), "initialisation", time.monotonic()
-    known = finished(workspace, run, name)
-    if known is not None:
-        return known
-    start = begin(workspace, run, name, settings.sampling)
-    assert start.version is not None, "the preparation made a version"
-    pairs = workspace.ledger().version(start.version).by_split.get("train", 0)
-    first = settings.model_copy(update={"retraining": config.initialisation})
-    outcome = train_and_compare(
-        first, workspace, "initialisation", name, start, start.version, tested=pairs, kept=pairs, began=began
+    phase, began = StartIdentity.model_validate(config).phase("initialisation"), time.monotonic()
+    outcome = finished(workspace, phase)
+    if outcome is None:
+        start = begin(workspace, phase, config.sampling)
+        assert start.version is not None, "the preparation made a version"
+        training = config.remover_training._replace(training=config.initialisation)
+        trained = train_and_compare(workspace, phase.name, start, start.version, training, config.success)
+        pairs = trained.trained_on
+        outcome = finish(workspace, phase, "initialisation", trained, tested=pairs, kept=pairs, began=began)
+    _publish(config, workspace, phase, outcome)
+    return outcome
+
+
+def _publish(config: CycleConfig, workspace: Workspace, phase: Phase, outcome: PhaseOutcome) -> None:
+    """What the remover in charge makes of the test images."""
+    remover, origin = outcome.standing.remover, config.evaluation_source
+    publish_once(
+        workspace, phase.run, phase.name, lambda: publish_removals(workspace, phase.name, remover, origin)
     )
-    publish_removals(settings, workspace, name, outcome.standing.remover)
-    return finish(workspace, run, outcome)
 
 
 def clip_results(workspace: Workspace, removers: dict[str, RemoverRef]) -> list[ClipResult]:

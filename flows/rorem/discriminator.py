@@ -8,10 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
-from flows.report.artifacts import publish_discriminator
-from flows.rorem.config import RoundSettings
-from flows.rorem.human_review import ReviewPhase, ReviewRequest, review
-from flows.rorem.phases import PhaseStart, as_remover, propose_in_turn, seeded
+from flows.rorem.human_review import ReviewRequest, review
+from flows.rorem.phases import PhaseStart, RoundRun, as_remover, propose_in_turn, seeded
 from flows.runtime.shards import say
 from models.profiles import PROFILES, ProfileName
 from models.rorem.discriminator import DiscriminatorConfig
@@ -28,8 +26,7 @@ from tasks.rorem.train_discriminator import (
     train_discriminator,
     train_from_reviews,
 )
-from tasks.storage.pool import items_of
-from tasks.storage.shards import ShardReader, decode_candidate
+from tasks.storage.pool import candidate_items, items_of
 from tasks.storage.workspace import Workspace
 
 
@@ -43,75 +40,94 @@ class DiscriminatorOutcome(BaseModel):
     """None where the fresh items' truth is unknown and people answered no fresh candidate."""
 
 
-def discriminator_phase(
-    config: RoundSettings, workspace: Workspace, run: str, round: int, standing: PhaseStart
-) -> DiscriminatorOutcome | None:
+def discriminator_phase(run: RoundRun, standing: PhaseStart) -> DiscriminatorOutcome | None:
     """Train the discriminator on all reviews so far, calibrate it, and measure it on fresh items.
 
     The reviews that calibrate are of what the remover makes now, which is what the discriminator will score.
     Fresh candidates whose item's truth nobody knows are shown to people too, in the same batch, and their
     answers, which train nothing, are what it is measured against.
 
+    Args:
+        run: The round.
+        standing: The remover in charge after the human phase.
+
     Returns:
-        None if the review that calibrates was abandoned.
+        None if the round asks no discriminator, or if the review that calibrates was abandoned.
     """
-    name = f"discriminator {round}"
-    known = workspace.ledger().phase(run, name)
-    if known is not None:
-        return DiscriminatorOutcome.model_validate(known)
-    held_out = choose_items(workspace, f"{run} calibration {round}", config.calibration_items, config.seed)
-    propose = partial(propose_in_turn, config, workspace, round, "calibration", remover=standing.remover)
-    unseen = fresh_items(workspace, run, round, config.discriminator_test_items, config.seed)
-    fresh = propose_in_turn(config, workspace, round, "fresh", unseen, standing.remover)
-    truth = workspace.ledger().shards(stage="truth")
-    beside = without_ground_truth(workspace, fresh, truth)
-    phase = ReviewPhase("calibration", round)
-    asked = review(
-        config, workspace, run, phase, ReviewRequest(held_out, propose(items=held_out)), propose, beside
-    )
-    if asked.abandoned:
+    config, workspace, name = run.config, run.workspace, f"discriminator {run.config.round}"
+    if config.acceptance != "discriminator":
         return None
-    base = workspace.ledger().model(workspace.ledger().promotions("remover")[0].hash)
-    work = DiscriminatorTraining(
-        name=name,
-        backbone=as_remover(base, config.sampling),
-        candidates=tuple(reviewed_shards(workspace, round)),
-        discriminator=config.discriminator,
-        # By the name of earlier versions, so that the same settings train the same discriminator.
-        training=seeded(config.discriminator_training, config.seed, f"judge {round}"),
-        held_out_items=tuple(asked.items),
-    )
-    trained = train_discriminator(workspace, work)
-    good = _good_by_people(workspace, beside) | good_by_truth(workspace, fresh, truth, config.oracle)
-    outcome = DiscriminatorOutcome(
-        trained=trained, measured=_measured(config, workspace, round, trained, fresh, good)
-    )
-    workspace.ledger().record_phase(run, name, outcome.model_dump(mode="json"))
+    outcome = workspace.ledger().phase(run.key, name)
+    if outcome is not None:
+        return DiscriminatorOutcome.model_validate(outcome)
+    fresh = _propose_fresh(run, standing)
+    unknown = without_ground_truth(workspace, fresh)
+    request = _review_calibration(run, standing, unknown)
+    if request.abandoned:
+        return None
+    trained = _train(run, name, request)
+    outcome = DiscriminatorOutcome(trained=trained, measured=_measure(run, trained, fresh, unknown))
+    workspace.ledger().record_phase(run.key, name, outcome.model_dump(mode="json"))
     return outcome
 
 
-def _measured(
-    config: RoundSettings,
-    workspace: Workspace,
-    round: int,
-    trained: TrainedDiscriminator,
-    fresh: list[ShardRef],
-    good: dict[str, bool],
-) -> DiscriminatorMeasure | None:
-    if not good:
-        say(f"discriminator {round} is not measured: no fresh candidate has an answer or a known truth")
-        return None
-    measured = measure_discriminator(
-        workspace, tuple(fresh), good, trained.discriminator, config.score_threshold, round, trained.reviewed
+def _propose_fresh(run: RoundRun, standing: PhaseStart) -> list[ShardRef]:
+    """Candidates that train nothing: the discriminator is measured on them."""
+    config, phase = run.config, run.phase("fresh")
+    items = fresh_items(run.workspace, run.key, config.round, config.discriminator_test_items, config.seed)
+    return propose_in_turn(run.workspace, phase, config.proposal, standing.remover, items)
+
+
+def _review_calibration(run: RoundRun, standing: PhaseStart, beside: list[ShardRef]) -> ReviewRequest:
+    """Reviews of unused items; ``beside`` are fresh candidates that only people can judge."""
+    config, phase = run.config, run.phase("calibration")
+    items = choose_items(run.workspace, phase.draw, config.calibration_items, config.seed)
+    propose = partial(propose_in_turn, run.workspace, phase, config.proposal, standing.remover)
+    request = ReviewRequest(items, propose(items))
+    return review(run.workspace, phase, config.reviewers, request, propose, beside)
+
+
+def _train(run: RoundRun, name: str, calibration: ReviewRequest) -> TrainedDiscriminator:
+    config, ledger = run.config, run.workspace.ledger()
+    base = ledger.model(ledger.promotions("remover")[0].hash)
+    work = DiscriminatorTraining(
+        name=name,
+        backbone=as_remover(base, config.sampling),
+        candidates=tuple(reviewed_shards(run.workspace, config.round)),
+        discriminator=config.discriminator,
+        # By the name of earlier versions, so that the same settings train the same discriminator.
+        training=seeded(config.discriminator_training, config.seed, f"judge {config.round}"),
+        held_out_items=tuple(calibration.items),
     )
-    publish_discriminator(measured.result, measured.curves)
-    return measured
+    return train_discriminator(run.workspace, work)
+
+
+def _measure(
+    run: RoundRun, trained: TrainedDiscriminator, fresh: list[ShardRef], unknown: list[ShardRef]
+) -> DiscriminatorMeasure | None:
+    """The discriminator against the truth, and against people's answers where the truth is unknown."""
+    config, workspace = run.config, run.workspace
+    good = _good_by_people(workspace, unknown) | good_by_truth(workspace, fresh, config.oracle)
+    if not good:
+        say(
+            f"discriminator {config.round} is not measured: no fresh candidate has an answer or a known truth"
+        )
+        return None
+    return measure_discriminator(
+        workspace,
+        tuple(fresh),
+        good,
+        trained.discriminator,
+        config.score_threshold,
+        config.round,
+        trained.reviewed,
+    )
 
 
 def _good_by_people(workspace: Workspace, fresh: list[ShardRef]) -> dict[str, bool]:
     """What people decided on the fresh candidates; skips are left out."""
     decisions = workspace.ledger().decisions(items_of(workspace, fresh))
-    return {key: each == "yes" for key, each in decisions.items() if each != "skip"}
+    return {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
 
 
 def reviewed_shards(workspace: Workspace, round: int | None = None) -> list[ShardRef]:
@@ -180,8 +196,7 @@ def held_out(items: list[str], share: float, seed: int) -> tuple[str, ...]:
 
 
 def _items(workspace: Workspace, shards: list[ShardRef]) -> list[str]:
-    with ShardReader(workspace, shards) as reader:
-        return sorted({decode_candidate(sample).item for sample in reader})
+    return sorted(set(candidate_items(workspace, shards).values()))
 
 
 def _backbone(workspace: Workspace, config: DiscriminatorTrainingConfig) -> RemoverRef:

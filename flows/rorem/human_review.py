@@ -5,8 +5,7 @@ On resume Prefect runs the flow's body again from its top, so everything here ma
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
-from typing import Literal, Protocol
+from typing import Literal
 
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
@@ -18,7 +17,8 @@ from pydantic import Field
 from data_specs.errors import FlowError
 from data_specs.review_batch import BatchCounts
 from data_specs.shard import ShardRef
-from flows.rorem.config import RoundSettings
+from flows.rorem.config import Reviewers
+from flows.rorem.phases import Phase
 from flows.runtime.shards import tracked
 from tasks.review.batches import extend_batch, open_batch
 from tasks.review.oracle import oracle_reviews
@@ -38,23 +38,6 @@ class PeopleDecision(RunInput):
 
 
 @dataclass(frozen=True, slots=True)
-class ReviewPhase:
-    """What people are asked for: a human phase, or the calibration of a discriminator."""
-
-    kind: Literal["human", "calibration"]
-    round: int
-
-    @property
-    def name(self) -> str:
-        """``human 1``."""
-        return f"{self.kind} {self.round}"
-
-    def batch(self, run: str) -> str:
-        """``human-1-3f2a9c1b``: with enough of the run's key to tell runs of one workspace apart."""
-        return f"{self.kind}-{self.round}-{run[:8]}"
-
-
-@dataclass(frozen=True, slots=True)
 class ReviewRequest:
     """What a phase asked people about, extensions too."""
 
@@ -63,13 +46,8 @@ class ReviewRequest:
     abandoned: bool = False
 
 
-class Propose(Protocol):
-    """Makes candidates of items."""
-
-    def __call__(self, *, items: Sequence[str], after: int = 0) -> list[ShardRef]:
-        """Their shards; ``after`` says how many the phase has already."""
-        ...
-
+Propose = Callable[[Sequence[str], int], list[ShardRef]]
+"""(items, shards the phase has already) → shards of the items' candidates."""
 
 Decide = Callable[[Workspace, str, int], PeopleDecision]
 """(workspace, batch, how often it was extended) → what is decided."""
@@ -122,11 +100,10 @@ def form_text(batch: str, counts: BatchCounts, unused: int) -> str:
 
 
 def review(
-    config: RoundSettings,
     workspace: Workspace,
-    run: str,
-    phase: ReviewPhase,
-    asked: ReviewRequest,
+    phase: Phase,
+    reviewers: Reviewers,
+    request: ReviewRequest,
     propose: Propose,
     beside: Sequence[ShardRef] = (),
     decide: Decide = suspended,
@@ -134,11 +111,10 @@ def review(
     """Every candidate is answered into the ledger: by the oracle at once, by people once they have.
 
     Args:
-        config: The round's settings.
-        workspace: Where it all lies.
-        run: The run's key.
-        phase: What is asked for.
-        asked: The items and the shards of their candidates.
+        workspace: Where.
+        phase: Whose review it is.
+        reviewers: People with their queue, or the oracle.
+        request: The items and the shards of their candidates.
         propose: Makes candidates of more items, should the batch be extended.
         beside: Shards of candidates to ask about in the same batch that are not the phase's own.
         decide: Asks an engineer; suspends the run.
@@ -146,27 +122,26 @@ def review(
     Returns:
         What was asked in the end.
     """
-    if config.human_review is None:
-        truth = tuple(workspace.ledger().shards(stage="truth"))
-        for ref in tracked([*asked.refs, *beside], "reviews"):
-            oracle_reviews(workspace, ref, truth, config.oracle)
-        return asked
-    batch = phase.batch(run)
-    open_batch(workspace, batch, (*asked.refs, *beside), config.human_review)
-    for number in count():
-        draw = f"{run} {phase.name} more {number}"
+    if reviewers.queue is None:
+        for ref in tracked([*request.refs, *beside], "reviews"):
+            oracle_reviews(workspace, ref, reviewers.oracle)
+        return request
+    open_batch(workspace, phase.batch, (*request.refs, *beside), reviewers.queue)
+    extensions = 0
+    while True:
+        draw = f"{phase.draw} more {extensions}"
         more = workspace.ledger().drawn(draw)
         if not more:
-            decision = ended(workspace, batch) or decide(workspace, batch, number)
+            decision = ended(workspace, phase.batch) or decide(workspace, phase.batch, extensions)
             if decision.decision != "extend":
-                settle(workspace, batch, decision.decision)
-                return replace(asked, abandoned=decision.decision == "abandon")
+                settle(workspace, phase.batch, decision.decision)
+                return replace(request, abandoned=decision.decision == "abandon")
             wanted = min(decision.items, len(unused_items(workspace)))
-            more = choose_items(workspace, draw, wanted, config.seed)
-        refs = propose(items=more, after=len(asked.refs))
-        extend_batch(workspace, batch, tuple(refs))
-        asked = ReviewRequest([*asked.items, *more], [*asked.refs, *refs])
-    raise AssertionError("count() has no end")
+            more = choose_items(workspace, draw, wanted, reviewers.seed)
+        refs = propose(more, len(request.refs))
+        extend_batch(workspace, phase.batch, tuple(refs))
+        request = ReviewRequest([*request.items, *more], [*request.refs, *refs])
+        extensions += 1
 
 
 def ended(workspace: Workspace, batch: str) -> PeopleDecision | None:

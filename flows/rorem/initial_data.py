@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,9 +11,8 @@ from data_specs.errors import InputError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef
 from flows.objectclear.compositing import CompositingConfig
-from flows.rorem.config import RoundSettings
 from flows.runtime.shards import map_shards, say
-from models.rorem.remover import InpaintingRemover
+from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.objectclear.composite import ComposeConfig
 from tasks.objectclear.plate import PlateConfig
 from tasks.registry.champions import promote
@@ -47,28 +46,46 @@ class PreparationSettings(BaseModel):
     test_pairs: int = Field(default=300, ge=1, description="Pairs that no phase sees.")
 
 
+class PoolSizes(NamedTuple):
+    """How many unlabelled items a cycle needs."""
+
+    train: int
+    """People review them, or discriminators score them."""
+    validation: int
+    """Discriminators are measured on them."""
+
+
 def prepare(
-    workspace: Workspace, preparation: PreparationSettings, settings: RoundSettings, rounds: int
+    workspace: Workspace,
+    preparation: PreparationSettings,
+    pool: PoolSizes,
+    sampling: SamplingConfig,
+    seed: int,
 ) -> None:
     """Write every shard of the preparation, the first dataset version, and the base as first champion.
 
     Each step is harmless when repeated. Initial pairs: the clip's, and synthetic pairs without shadows. The
     pool's images have shadows: what growth can teach is that they go too.
+
+    Args:
+        workspace: Where.
+        preparation: What the images are like, and how many pairs.
+        pool: How many unlabelled items; none are rendered if ``train`` is 0.
+        sampling: How the base samples.
+        seed: Of the scenes.
     """
     say("preparing: the clip's pairs, synthetic pairs, the pool")
     clip = _capture(workspace, preparation.clip)
-    pasted = _render(
-        workspace, preparation, settings.seed, "train", preparation.initial_pairs, copy_paste=True
-    )
-    _render(
-        workspace, preparation, settings.seed, "validation", preparation.validation_pairs, copy_paste=False
-    )
-    _render(workspace, preparation, settings.seed, "test", preparation.test_pairs, copy_paste=False)
-    _fill_pool(workspace, preparation, settings, rounds)
+    pasted = _render(workspace, preparation, seed, "train", preparation.initial_pairs, copy_paste=True)
+    _render(workspace, preparation, seed, "validation", preparation.validation_pairs, copy_paste=False)
+    _render(workspace, preparation, seed, "test", preparation.test_pairs, copy_paste=False)
+    if pool.train:
+        _render_pool(workspace, preparation, seed, "train", pool.train)
+        _render_pool(workspace, preparation, seed, "validation", pool.validation)
     if workspace.ledger().current_version() is None:
         selection = [(ref, None) for ref in (*clip, *pasted)]
         create_version(workspace, selection, None, "initial pairs: clip and pasted synthetic objects")
-    _enter_base(workspace, settings)
+    _enter_base(workspace, sampling)
 
 
 def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
@@ -78,18 +95,6 @@ def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
     except InputError as error:
         say(f"going on without the clip: {error}")
         return []
-
-
-def _fill_pool(
-    workspace: Workspace, preparation: PreparationSettings, settings: RoundSettings, rounds: int
-) -> None:
-    """Enough unlabelled items for every phase, and fresh ones to measure the discriminators on."""
-    wanted = rounds * (settings.human_items + settings.calibration_items + settings.automation_items)
-    if wanted and settings.acceptance != "none":
-        _render_pool(workspace, preparation, settings.seed, "train", wanted)
-        _render_pool(
-            workspace, preparation, settings.seed, "validation", rounds * settings.discriminator_test_items
-        )
 
 
 def _render(
@@ -152,11 +157,11 @@ def _parts(count: int) -> list[tuple[int, int]]:
     return [(first, min(_SAMPLES_A_SHARD, count - first)) for first in starts]
 
 
-def _enter_base(workspace: Workspace, settings: RoundSettings) -> None:
+def _enter_base(workspace: Workspace, sampling: SamplingConfig) -> None:
     """The shipped base, copied into the workspace, becomes the first champion where there is none."""
     if workspace.ledger().champion("remover") is not None:
         return
-    base = InpaintingRemover(network_at(BASE_FOLDER), settings.sampling)
+    base = InpaintingRemover(network_at(BASE_FOLDER), sampling)
     folder = keep_model(workspace, f"base-{base.model_hash}", lambda aside: _copy(BASE_FOLDER, aside))
     record(
         workspace,
@@ -166,7 +171,7 @@ def _enter_base(workspace: Workspace, settings: RoundSettings) -> None:
         parent=None,
         dataset_version=None,
         metrics={},
-        settings={"sampling": settings.sampling.model_dump(mode="json")},
+        settings={"sampling": sampling.model_dump(mode="json")},
     )
     promote(workspace, "remover", base.model_hash, "the base, where every cycle starts")
 

@@ -1,8 +1,9 @@
-"""Steps that phases share: propose over shards, grow, retrain, compare with the champion."""
+"""Steps that phases share: begin, propose over shards, grow, retrain, compare with the champion, record."""
 
 import time
-from collections.abc import Sequence
-from typing import Literal, Self
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,33 +11,102 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.model_record import ModelRecord
 from data_specs.round import PhaseKind, PhaseResult, StepMeasures
-from data_specs.shard import FIRST_INDEX, ShardRef
-from flows.rorem.config import RoundSettings
+from data_specs.shard import FIRST_INDEX, Purpose, ShardRef
+from flows.rorem.config import Proposal, Retraining, RoundConfig, SuccessMeasure
 from flows.runtime.shards import map_shards, say
 from models.images.mask_variants import MaskVariant
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.evaluation.evaluate import Evaluation, evaluate_remover
 from tasks.evaluation.test_set import EvaluationSet, VersionSet
+from tasks.execution import WorkersConfig
 from tasks.registry.champions import promote
 from tasks.registry.removers import RemoverRef
-from tasks.rorem.grow import GrowWork, grow_shard
+from tasks.rorem.grow import GrowWork, accepted_by_score, candidates_by_item, grow_shard
 from tasks.rorem.propose import ProposeWork, propose_shard
+from tasks.rorem.score import ScoreWork, score_shard
+from tasks.rorem.train_discriminator import DiscriminatorRef
 from tasks.rorem.train_remover import RemoverTraining, retrain
 from tasks.storage.dataset.versions import create_version, selection_of
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
 
-# Where a phase starts from: the remover in charge and the dataset version, remembered once it began.
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase of one run: the names that its records, draws, shards and review batch carry."""
+
+    run: str
+    """The run's key."""
+    purpose: Purpose
+    round: int
+    """0 for a night's."""
+    name: str
+    """``human 1``, ``night 2026-11-30`` …"""
+
+    @property
+    def draw(self) -> str:
+        """The name under which its pool items are drawn."""
+        return f"{self.run} {self.name}"
+
+    @property
+    def batch(self) -> str:
+        """``human-1-3f2a9c1b``: a part of the run's key tells the runs of one workspace apart."""
+        return f"{self.purpose}-{self.round}-{self.run[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRun:
+    """One round of one run: its settings, its workspace, and the key that its records carry."""
+
+    config: RoundConfig
+    workspace: Workspace
+    key: str
+
+    @classmethod
+    def open(cls, config: RoundConfig) -> Self:
+        """Open the round's workspace."""
+        return cls(config, Workspace.open(config.workspace), config.identity.key)
+
+    def phase(self, purpose: Purpose) -> Phase:
+        """The round's phase of this purpose."""
+        number = self.config.round
+        return Phase(run=self.key, purpose=purpose, round=number, name=f"{purpose} {number}")
 
 
 class PhaseStart(BaseModel):
-    """A champion and a dataset version."""
+    """A champion and a dataset version: what a phase starts from, and what it leaves."""
 
     model_config = ConfigDict(frozen=True)
 
     remover: RemoverRef
     version: int | None
+
+
+class Growth(NamedTuple):
+    """What a phase asked about, and what of it joins the dataset."""
+
+    items: Sequence[str] = ()
+    """Pool items whose candidates got a decision."""
+    candidates: Sequence[ShardRef] = ()
+    accepted: Sequence[str] = ()
+    """Keys of the candidates that join, at most one of each item."""
+    nothing_because: str = ""
+    """Why nothing joins, where a decision is missing."""
+
+
+class Retrained(NamedTuple):
+    """The remover and the version after a retraining, and how the remover was chosen."""
+
+    standing: PhaseStart
+    promoted: bool
+    """True if the challenger became the champion."""
+    reason: str
+    trained_on: int
+    """Triplets in the training set."""
+    test: Evaluation
+    """Of the remover in charge, on the test split."""
+    losses: list[float]
 
 
 class PhaseOutcome(BaseModel):
@@ -47,11 +117,10 @@ class PhaseOutcome(BaseModel):
     result: PhaseResult
     standing: PhaseStart
     losses: list[float]
-
-    def because(self, reason: str) -> Self:
-        """The same outcome, its reason opened by why nothing grew."""
-        result = self.result.model_copy(update={"reason": f"{reason}; {self.result.reason}"})
-        return self.model_copy(update={"result": result})
+    candidates: ShardRef | None = None
+    """The first shard of its candidates. None if it proposed none."""
+    grown: ShardRef | None = None
+    """The shard of what it accepted. None if it accepted nothing."""
 
 
 def as_remover(entry: ModelRecord, sampling: SamplingConfig) -> RemoverRef:
@@ -59,33 +128,76 @@ def as_remover(entry: ModelRecord, sampling: SamplingConfig) -> RemoverRef:
     return RemoverRef(hash=entry.hash, folder=entry.path, sampling=sampling)
 
 
-def begin(workspace: Workspace, run: str, phase: str, sampling: SamplingConfig) -> PhaseStart:
+def begin(workspace: Workspace, phase: Phase, sampling: SamplingConfig) -> PhaseStart:
     """Where the phase starts. Asked again after a kill it gives the same answer, whatever came since.
 
     Raises:
         FlowError: If the workspace has no remover yet.
     """
     ledger = workspace.ledger()
-    name = f"{phase}: start"
+    name = f"{phase.name}: start"
     champion = ledger.champion("remover")
     if champion is None:
         raise FlowError("this workspace has no remover yet; run `cleanplate cycle` first")
     current = ledger.current_version()
     now = PhaseStart(remover=as_remover(champion, sampling), version=current.number if current else None)
-    ledger.record_phase(run, name, now.model_dump(mode="json"))
-    return PhaseStart.model_validate(ledger.phase(run, name))
+    ledger.record_phase(phase.run, name, now.model_dump(mode="json"))
+    return PhaseStart.model_validate(ledger.phase(phase.run, name))
 
 
-def finished(workspace: Workspace, run: str, phase: str) -> PhaseOutcome | None:
-    """The phase's outcome if an earlier run completed it."""
-    known = workspace.ledger().phase(run, phase)
-    return None if known is None else PhaseOutcome.model_validate(known)
+def finished(workspace: Workspace, phase: Phase) -> PhaseOutcome | None:
+    """The phase's outcome if an earlier start completed it."""
+    outcome = workspace.ledger().phase(phase.run, phase.name)
+    return None if outcome is None else PhaseOutcome.model_validate(outcome)
 
 
-def finish(workspace: Workspace, run: str, outcome: PhaseOutcome) -> PhaseOutcome:
-    """Record the outcome: the phase's last act."""
-    workspace.ledger().record_phase(run, outcome.result.name, outcome.model_dump(mode="json"))
-    result = outcome.result
+def finish(
+    workspace: Workspace,
+    phase: Phase,
+    kind: PhaseKind,
+    retrained: Retrained,
+    *,
+    tested: int,
+    kept: int,
+    began: float,
+    shards: tuple[ShardRef | None, ShardRef | None] = (None, None),
+) -> PhaseOutcome:
+    """Record the outcome: the phase's last act.
+
+    Args:
+        workspace: Where.
+        phase: Whose.
+        kind: The row's kind in the table.
+        retrained: What the phase's training came to.
+        tested: Pool items whose candidates got a decision.
+        kept: Of these, the items that joined.
+        began: ``time.monotonic()`` at the phase's begin.
+        shards: Its first shard of candidates, and the shard of what it accepted.
+    """
+    test = retrained.test
+    result = PhaseResult(
+        name=phase.name,
+        kind=kind,
+        tested=tested,
+        kept=kept,
+        total=retrained.trained_on,
+        success_rate=test.success_rate,
+        success_low=test.success_low,
+        success_high=test.success_high,
+        psnr_effect=test.psnr_effect,
+        psnr_background=test.psnr_background,
+        promoted=retrained.promoted,
+        reason=retrained.reason,
+        seconds=time.monotonic() - began,
+    )
+    outcome = PhaseOutcome(
+        result=result,
+        standing=retrained.standing,
+        losses=retrained.losses,
+        candidates=shards[0],
+        grown=shards[1],
+    )
+    workspace.ledger().record_phase(phase.run, phase.name, outcome.model_dump(mode="json"))
     verdict = "promoted" if result.promoted else "not promoted"
     say(
         f"{result.name}: {result.kept} kept of {result.tested}, {result.total} in the training set; "
@@ -94,132 +206,139 @@ def finish(workspace: Workspace, run: str, outcome: PhaseOutcome) -> PhaseOutcom
     return outcome
 
 
+_Part = tuple[Sequence[str], tuple[MaskVariant, ...]]
+"""Items of one shard, and the mask variants of their candidates."""
+
+
 def propose_over_shards(
-    settings: RoundSettings,
     workspace: Workspace,
-    round: int,
-    kind: Literal["human", "automation", "night"],
-    items: Sequence[str],
+    phase: Phase,
+    proposal: Proposal,
     remover: RemoverRef,
+    items: Sequence[str],
     after: int = 0,
-    phase: str | None = None,
 ) -> list[ShardRef]:
     """Candidates of every variant for the items, a task run for each shard of them.
 
-    ``after``: Shards the phase has already, when it is extended. ``phase``: Its name; None: kind and round.
+    Args:
+        workspace: Where.
+        phase: Whose.
+        proposal: Variants, items a shard, and who does the work.
+        remover: Makes the candidates.
+        items: Keys of pool items.
+        after: Shards the phase has already, when it is extended.
     """
-    phase = phase or f"{kind} {round}"
-    starts = range(0, len(items), settings.shard_items)
-    holders = workspace.ledger().holders_of(items, "pool")
-    works = [
-        _propose_work(
-            holders,
-            items[start : start + settings.shard_items],
-            round,
-            FIRST_INDEX[kind] + after + number,
-            phase,
-            settings.variants,
-            remover,
-        )
-        for number, start in enumerate(starts)
-    ]
-    return map_shards(propose_shard, workspace, works, settings.workers, f"candidates of {phase}")
+    starts = range(0, len(items), proposal.shard_items)
+    parts = [(items[start : start + proposal.shard_items], proposal.variants) for start in starts]
+    return _propose(workspace, phase, proposal, remover, parts, after)
 
 
 def propose_in_turn(
-    settings: RoundSettings,
     workspace: Workspace,
-    round: int,
-    kind: Literal["calibration", "fresh"],
-    items: Sequence[str],
+    phase: Phase,
+    proposal: Proposal,
     remover: RemoverRef,
+    items: Sequence[str],
     after: int = 0,
 ) -> list[ShardRef]:
     """One candidate for each item, the variants in turn: what discriminators are calibrated and measured on.
 
-    ``after``: Shards there are already, when people are asked about more.
+    The parameters are those of :func:`propose_over_shards`.
     """
-    kinds = len(settings.variants)
-    holders = workspace.ledger().holders_of(items, "pool")
-    works = [
-        _propose_work(
-            holders,
-            items[number::kinds],
-            round,
-            FIRST_INDEX[kind] + after + number,
-            f"{kind} {round}",
-            (variant,),
-            remover,
-        )
-        for number, variant in enumerate(settings.variants)
-        if items[number::kinds]
+    kinds = len(proposal.variants)
+    parts: list[_Part] = [
+        (items[number::kinds], (variant,)) for number, variant in enumerate(proposal.variants)
     ]
-    what = f"{kind} candidates of discriminator {round}"
-    return map_shards(propose_shard, workspace, works, settings.workers, what)
+    return _propose(workspace, phase, proposal, remover, parts, after)
 
 
-def _propose_work(
-    holders: dict[str, ShardRef],
-    items: Sequence[str],
-    round: int,
-    index: int,
-    phase: str,
-    variants: tuple[MaskVariant, ...],
+def _propose(
+    workspace: Workspace,
+    phase: Phase,
+    proposal: Proposal,
     remover: RemoverRef,
-) -> ProposeWork:
-    pool = {holders[key].name: holders[key] for key in items}
-    return ProposeWork(
-        round=round,
-        index=index,
-        phase=phase,
-        pool=tuple(pool[name] for name in sorted(pool)),
-        items=tuple(items),
-        variants=variants,
-        remover=remover,
-    )
+    parts: Sequence[_Part],
+    after: int,
+) -> list[ShardRef]:
+    """A shard of candidates for each part that has items."""
+    holders = workspace.ledger().holders_of([key for items, _ in parts for key in items], "pool")
+    works = [
+        ProposeWork(
+            round=phase.round,
+            index=FIRST_INDEX[phase.purpose] + after + number,
+            phase=phase.name,
+            pool=_distinct(holders[key] for key in items),
+            items=tuple(items),
+            variants=variants,
+            remover=remover,
+        )
+        for number, (items, variants) in enumerate(parts)
+        if items
+    ]
+    return map_shards(propose_shard, workspace, works, proposal.workers, f"candidates of {phase.name}")
+
+
+def accept_by_score(
+    workspace: Workspace,
+    phase: Phase,
+    refs: list[ShardRef],
+    discriminator: DiscriminatorRef,
+    threshold: float,
+    workers: WorkersConfig,
+) -> list[str]:
+    """Keys of the best candidate of each item, if the discriminator scores it above the threshold.
+
+    Args:
+        workspace: Where.
+        phase: Whose candidates they are.
+        refs: Shards of candidates.
+        discriminator: Scores them.
+        threshold: 0..1 (RORem: 0.9).
+        workers: Who does the work.
+    """
+    works = [ScoreWork(ref=ref, discriminator=discriminator) for ref in refs]
+    map_shards(score_shard, workspace, works, workers, f"scores of {phase.name}")
+    scores = workspace.ledger().scores(discriminator.hash)
+    return accepted_by_score(candidates_by_item(workspace, refs), scores, threshold)
+
+
+def _distinct(refs: Iterable[ShardRef]) -> tuple[ShardRef, ...]:
+    named = {ref.name: ref for ref in refs}
+    return tuple(named[name] for name in sorted(named))
 
 
 def grow_version(
     workspace: Workspace,
-    round: int,
-    kind: Literal["human", "automation", "night"],
+    phase: Phase,
     candidates: Sequence[ShardRef],
-    keys: Sequence[str],
+    accepted: Sequence[str],
     parent: int,
-    phase: str | None = None,
-) -> int:
-    """The dataset version with the accepted candidates, or the parent where none was accepted.
-
-    ``phase``: Its name; None: kind and round.
-    """
-    if not keys:
-        return parent
-    phase = phase or f"{kind} {round}"
+) -> tuple[int, ShardRef | None]:
+    """The dataset version with the accepted candidates and their shard; the parent where none is accepted."""
+    if not accepted:
+        return parent, None
     work = GrowWork(
-        round=round,
-        index=FIRST_INDEX[kind],
-        phase=phase,
+        round=phase.round,
+        index=FIRST_INDEX[phase.purpose],
+        phase=phase.name,
         candidates=tuple(candidates),
-        accepted=tuple(keys),
+        accepted=tuple(accepted),
     )
-    [ref] = map_shards(grow_shard, workspace, [work], None, f"growth of {phase}")
-    note = f"{phase}: {len(keys)} accepted candidates"
-    return create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note).number
+    [ref] = map_shards(grow_shard, workspace, [work], None, f"growth of {phase.name}")
+    note = f"{phase.name}: {len(accepted)} accepted candidates"
+    version = create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note)
+    return version.number, ref
 
 
 def train_and_compare(
-    settings: RoundSettings,
     workspace: Workspace,
-    kind: PhaseKind,
     name: str,
     start: PhaseStart,
     version: int,
-    tested: int,
-    kept: int,
-    began: float,
-) -> PhaseOutcome:
+    retraining: Retraining,
+    success: SuccessMeasure,
+) -> Retrained:
     """Retrain on the version; the challenger replaces the champion only if it is better on validation."""
-    training = settings.retraining
     manifest = workspace.ledger().version(version)
     trained = retrain(
         workspace,
@@ -228,24 +347,24 @@ def train_and_compare(
             parent=start.remover,
             version=version,
             version_sha256=manifest.sha256,
-            training=seeded(training, settings.seed, name),
-            loss=settings.loss,
-            sampling=settings.sampling,
+            training=seeded(retraining.training, retraining.seed, name),
+            loss=retraining.loss,
+            sampling=retraining.sampling,
         ),
     )
-    challenger = measure_on(settings, workspace, name, trained.remover, "validation")
-    champion = measure_on(settings, workspace, f"before {name}", start.remover, "validation")
+    challenger = measure_on(workspace, name, trained.remover, "validation", success)
+    champion = measure_on(workspace, f"before {name}", start.remover, "validation", success)
     better, reason = compare(challenger, champion)
     if better:
         promote(workspace, "remover", trained.remover.hash, f"{name}: {reason}")
     remover = trained.remover if better else start.remover
-    test = measure_on(settings, workspace, name, remover, "test")
-    result = phase_result(
-        kind, name, test, tested=tested, kept=kept, total=manifest.by_split.get("train", 0), promoted=better,
-        reason=reason, seconds=time.monotonic() - began,
-    )  # fmt: skip
-    return PhaseOutcome(
-        result=result, standing=PhaseStart(remover=remover, version=version), losses=trained.losses
+    return Retrained(
+        standing=PhaseStart(remover=remover, version=version),
+        promoted=better,
+        reason=reason,
+        trained_on=manifest.by_split.get("train", 0),
+        test=measure_on(workspace, name, remover, "test", success),
+        losses=trained.losses,
     )
 
 
@@ -255,20 +374,24 @@ def seeded(training: TrainingConfig, seed: int, name: str) -> TrainingConfig:
 
 
 def measure_on(
-    settings: RoundSettings, workspace: Workspace, name: str, remover: RemoverRef, split: Split
+    workspace: Workspace, name: str, remover: RemoverRef, split: Split, success: SuccessMeasure
 ) -> Evaluation:
-    """The remover on a split's triplets of the origin that success is measured on."""
+    """The remover on a split's triplets of the origin that success is measured on.
+
+    Raises:
+        FlowError: If the workspace has no triplets.
+    """
     refs = tuple(workspace.ledger().shards(stage="triplets"))
     if not refs:
         raise FlowError("the workspace has no triplets to evaluate on; run `cleanplate ingest` first")
-    origin = settings.evaluation_source
-    found = evaluate_remover(workspace, name, remover, refs, split, settings.oracle.quality, origin)
-    figures = {"success_rate": found.success_rate}
-    figures |= {"psnr_effect": found.psnr_effect, "psnr_background": found.psnr_background}
-    if found.psnr is not None:
-        figures["psnr"] = found.psnr
-    workspace.ledger().record_measurement(remover.hash, f"{split} split, {origin or 'all'}", None, figures)
-    return found
+    measured = evaluate_remover(workspace, name, remover, refs, split, success.quality, success.origin)
+    figures = {"success_rate": measured.success_rate}
+    figures |= {"psnr_effect": measured.psnr_effect, "psnr_background": measured.psnr_background}
+    if measured.psnr is not None:
+        figures["psnr"] = measured.psnr
+    measured_on = f"{split} split, {success.origin or 'all'}"
+    workspace.ledger().record_measurement(remover.hash, measured_on, None, figures)
+    return measured
 
 
 def compare(challenger: Evaluation, champion: Evaluation) -> tuple[bool, str]:
@@ -280,36 +403,6 @@ def compare(challenger: Evaluation, champion: Evaluation) -> tuple[bool, str]:
     if challenger.successes == champion.successes and challenger.psnr_effect > champion.psnr_effect:
         return True, f"succeeds as often, and is closer to the truth: {numbers}"
     return False, f"succeeds no more often: {numbers}"
-
-
-def phase_result(
-    kind: PhaseKind,
-    name: str,
-    test: Evaluation,
-    *,
-    tested: int,
-    kept: int,
-    total: int,
-    promoted: bool,
-    reason: str,
-    seconds: float,
-) -> PhaseResult:
-    """One row of the table."""
-    return PhaseResult(
-        name=name,
-        kind=kind,
-        tested=tested,
-        kept=kept,
-        total=total,
-        success_rate=test.success_rate,
-        success_low=test.success_low,
-        success_high=test.success_high,
-        psnr_effect=test.psnr_effect,
-        psnr_background=test.psnr_background,
-        promoted=promoted,
-        reason=reason,
-        seconds=seconds,
-    )
 
 
 # The steps of a workspace's cycles as RORem's table 1 has them, with the PSNR that was measured beside.

@@ -12,15 +12,14 @@ from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.version import DatasetVersion
-from flows.rorem.config import RoundSettings
-from flows.rorem.phases import PhaseOutcome, begin, finish, finished, train_and_compare
+from flows.rorem.config import Retraining, SuccessMeasure
+from flows.rorem.phases import Phase, PhaseOutcome, begin, finish, finished, train_and_compare
 from flows.runtime.runs import fail_cleanly, run_name, start_once
 from flows.runtime.shards import say
 from models.profiles import PROFILES
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
-from tasks.review.oracle import OracleConfig
 from tasks.storage.dataset import load_samples
 from tasks.storage.workspace import Workspace
 
@@ -143,17 +142,17 @@ def retrain(config: RetrainConfig) -> PhaseOutcome:
     """
     workspace, began = Workspace.open(config.workspace), time.monotonic()
     version = _version(config, workspace)
-    name = f"version {version.number}"
-    outcome = finished(workspace, WORK, name)
+    phase = Phase(WORK, "automation", 0, f"version {version.number}")
+    outcome = finished(workspace, phase)
     if outcome is None:
-        start = begin(workspace, WORK, name, config.sampling)
-        train = version.by_split.get("train", 0)
-        outcome = train_and_compare(
-            _settings(config), workspace, "automation", name, start, version.number, train, train, began
-        )
-        finish(workspace, WORK, outcome)
+        start = begin(workspace, phase, config.sampling)
+        training = Retraining(config.seed, config.training, config.loss, config.sampling)
+        success = SuccessMeasure(config.quality, config.evaluation_source)
+        trained = train_and_compare(workspace, phase.name, start, version.number, training, success)
+        pairs = trained.trained_on
+        outcome = finish(workspace, phase, "automation", trained, tested=pairs, kept=pairs, began=began)
     else:
-        say(f"dataset {name} was trained on already, so nothing is trained")
+        say(f"dataset {phase.name} was trained on already, so nothing is trained")
     _ask_for_evaluation(workspace, version)
     return outcome
 
@@ -164,19 +163,6 @@ def _version(config: RetrainConfig, workspace: Workspace) -> DatasetVersion:
     if version is None:
         raise FlowError(f"{config.workspace}: there is no dataset version; run `cleanplate ingest` first")
     return version
-
-
-def _settings(config: RetrainConfig) -> RoundSettings:
-    """The retraining in the words of a round's last steps."""
-    return RoundSettings(
-        workspace=config.workspace,
-        seed=config.seed,
-        retraining=config.training,
-        loss=config.loss,
-        sampling=config.sampling,
-        oracle=OracleConfig(quality=config.quality),
-        evaluation_source=config.evaluation_source,
-    )
 
 
 def _ask_for_evaluation(workspace: Workspace, version: DatasetVersion) -> None:

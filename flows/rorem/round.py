@@ -1,22 +1,23 @@
 """One round of RORem: a human phase, then an automated one (papers.md, facts 2 and 3)."""
 
 import time
-from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import FlowError
-from data_specs.keys import derive_key
-from data_specs.shard import ShardRef
-from flows.report.phase_grids import publish_phase_samples
-from flows.rorem.config import RoundSettings
+from flows.report.phase_grids import publish_discriminator_once, publish_phase_once
+from flows.rorem.config import RoundConfig
 from flows.rorem.discriminator import DiscriminatorOutcome, discriminator_phase
-from flows.rorem.human_review import ReviewPhase, ReviewRequest, review
+from flows.rorem.human_review import ReviewRequest, review
 from flows.rorem.phases import (
+    Growth,
+    Phase,
     PhaseOutcome,
+    PhaseStart,
+    RoundRun,
+    accept_by_score,
     begin,
     finish,
     finished,
@@ -25,23 +26,9 @@ from flows.rorem.phases import (
     train_and_compare,
 )
 from flows.runtime.runs import fail_cleanly
-from flows.runtime.shards import map_shards
-from tasks.rorem.grow import accepted_by_review, accepted_by_score, candidates_by_item, first_candidates
+from tasks.rorem.grow import accepted_by_review, candidates_by_item, first_candidates
 from tasks.rorem.sample_pool import choose_items
-from tasks.rorem.score import ScoreWork, score_shard
 from tasks.storage.workspace import Workspace
-
-
-class RoundNumber(BaseModel):
-    """Which round; a last base's fields stand first in Prefect's form."""
-
-    model_config = ConfigDict(frozen=True)
-
-    round: int = Field(default=1, ge=1, le=999, description="Number of the round, from 1.")
-
-
-class RoundConfig(RoundSettings, RoundNumber):
-    """Which round, how many items people and the discriminator get, and how the models are trained."""
 
 
 class RoundOutcome(BaseModel):
@@ -57,106 +44,104 @@ class RoundOutcome(BaseModel):
 @flow(name="rorem-round", flow_run_name="round {config.round}")
 @fail_cleanly
 def rorem_round(config: RoundConfig) -> RoundOutcome:
-    """Choose, propose, review, score, grow, retrain, compare: by people first, then by the discriminator.
+    """People label, the discriminator learns from them, then it labels alone; a retraining follows each.
 
     Run again after a kill it goes on where it stood; run again after its end it changes nothing.
     """
-    workspace = Workspace.open(config.workspace)
-    human = human_phase(config, workspace)
-    discriminator = None
-    if config.acceptance == "discriminator":
-        discriminator = discriminator_phase(config, workspace, run_key(config), config.round, human.standing)
-    automation = automation_phase(config, workspace, discriminator)
+    run = RoundRun.open(config)
+    human = human_phase(run)
+    publish_phase_once(run, human)
+    discriminator = discriminator_phase(run, human.standing)
+    publish_discriminator_once(run, discriminator)
+    automation = automated_phase(run, discriminator)
+    publish_phase_once(run, automation, discriminator)
     return RoundOutcome(human=human, automation=automation, discriminator=discriminator)
 
 
-def run_key(config: RoundConfig) -> str:
-    """Names a run by its settings: the same settings go on with the same run, whoever does the work."""
-    return derive_key("rorem", config.model_dump_json(exclude={"workspace", "round", "workers"}))
+def human_phase(run: RoundRun) -> PhaseOutcome:
+    """Propose, review, grow, retrain: one YES of each item joins the dataset."""
+    phase, began = run.phase("human"), time.monotonic()
+    outcome = finished(run.workspace, phase)
+    if outcome is not None:
+        return outcome
+    start = begin(run.workspace, phase, run.config.sampling)
+    growth = _accept_by_review(run, phase, start)
+    return _grow_and_retrain(run, phase, start, growth, began)
 
 
-def human_phase(config: RoundConfig, workspace: Workspace) -> PhaseOutcome:
-    """Candidates of unused items are reviewed; one YES of each item joins the dataset."""
-    return _phase(config, workspace, "human", config.human_items, None)
+def automated_phase(run: RoundRun, discriminator: DiscriminatorOutcome | None) -> PhaseOutcome:
+    """Propose, score, grow, retrain: the best candidate of each item joins, if its score is high enough."""
+    phase, began = run.phase("automation"), time.monotonic()
+    outcome = finished(run.workspace, phase)
+    if outcome is not None:
+        return outcome
+    start = begin(run.workspace, phase, run.config.sampling)
+    growth = _accept_by_discriminator(run, phase, start, discriminator)
+    return _grow_and_retrain(run, phase, start, growth, began)
 
 
-def automation_phase(
-    config: RoundConfig, workspace: Workspace, discriminator: DiscriminatorOutcome | None
+def _accept_by_review(run: RoundRun, phase: Phase, start: PhaseStart) -> Growth:
+    config, workspace = run.config, run.workspace
+    if config.acceptance == "none":
+        return Growth()
+    items = choose_items(workspace, phase.draw, config.human_items, config.seed)
+    propose = partial(propose_over_shards, workspace, phase, config.proposal, start.remover)
+    request = ReviewRequest(items, propose(items))
+    if config.acceptance == "all":
+        return _accept_one_of_each(workspace, request)
+    request = review(workspace, phase, config.reviewers, request, propose)
+    if request.abandoned:
+        return Growth(request.items, request.refs, [], "its review was abandoned, so nothing grew")
+    candidates = candidates_by_item(workspace, request.refs)
+    decisions = workspace.ledger().decisions([key for keys in candidates.values() for key in keys])
+    yes = {key for key, decision in decisions.items() if decision == "yes"}
+    return Growth(request.items, request.refs, accepted_by_review(candidates, yes))
+
+
+def _accept_by_discriminator(
+    run: RoundRun, phase: Phase, start: PhaseStart, discriminator: DiscriminatorOutcome | None
+) -> Growth:
+    config, workspace = run.config, run.workspace
+    if config.acceptance == "none":
+        return Growth()
+    if config.acceptance == "discriminator" and discriminator is None:
+        return Growth(
+            nothing_because="the review that calibrates the discriminator was abandoned, so nothing grew"
+        )
+    items = choose_items(workspace, phase.draw, config.automation_items, config.seed)
+    refs = propose_over_shards(workspace, phase, config.proposal, start.remover, items)
+    if discriminator is None:
+        return _accept_one_of_each(workspace, ReviewRequest(items, refs))
+    scorer = discriminator.trained.discriminator
+    accepted = accept_by_score(workspace, phase, refs, scorer, config.score_threshold, config.workers)
+    return Growth(items, refs, accepted)
+
+
+def _accept_one_of_each(workspace: Workspace, request: ReviewRequest) -> Growth:
+    """A control: growth without any decision."""
+    return Growth(request.items, request.refs, first_candidates(candidates_by_item(workspace, request.refs)))
+
+
+def _grow_and_retrain(
+    run: RoundRun, phase: Phase, start: PhaseStart, growth: Growth, began: float
 ) -> PhaseOutcome:
-    """The discriminator scores candidates of unused items; each item's best joins if above the threshold."""
-    return _phase(config, workspace, "automation", config.automation_items, discriminator)
-
-
-def _phase(
-    config: RoundConfig,
-    workspace: Workspace,
-    kind: Literal["human", "automation"],
-    count: int,
-    discriminator: DiscriminatorOutcome | None,
-) -> PhaseOutcome:
-    """Choose, propose, accept, grow, retrain, compare; the ledger's record of it comes last."""
-    run, name, began = run_key(config), f"{kind} {config.round}", time.monotonic()
-    known = finished(workspace, run, name)
-    if known is not None:
-        return known
-    start = begin(workspace, run, name, config.sampling)
+    """The accepted candidates join, the remover is retrained; the ledger's record of the phase comes last."""
+    config, workspace = run.config, run.workspace
     if start.version is None:
         raise FlowError("this workspace has no dataset version yet; run `cleanplate cycle` first")
-    asked = ReviewRequest([], [])
-    if config.acceptance != "none" and not _lacks_discriminator(config, kind, discriminator):
-        items = choose_items(workspace, f"{run} {name}", count, config.seed)
-        propose = partial(propose_over_shards, config, workspace, config.round, kind, remover=start.remover)
-        asked = ReviewRequest(items, propose(items=items))
-        if kind == "human" and config.acceptance in ("discriminator", "none_after_humans"):
-            asked = review(config, workspace, run, ReviewPhase(kind, config.round), asked, propose)
-    keys = [] if asked.abandoned else _accepted(config, workspace, kind, asked.refs, discriminator)
-    version = grow_version(workspace, config.round, kind, asked.refs, keys, start.version)
-    outcome = train_and_compare(
-        config, workspace, kind, name, start, version, tested=len(asked.items), kept=len(keys), began=began
+    version, grown = grow_version(workspace, phase, growth.candidates, growth.accepted, start.version)
+    retrained = train_and_compare(
+        workspace, phase.name, start, version, config.remover_training, config.success
     )
-    if asked.abandoned:
-        outcome = outcome.because("its review was abandoned, so nothing grew")
-    if _lacks_discriminator(config, kind, discriminator):
-        outcome = outcome.because(
-            "the review that calibrates the discriminator was abandoned, so nothing grew"
-        )
-    publish_phase_samples(
-        config,
+    if growth.nothing_because:
+        retrained = retrained._replace(reason=f"{growth.nothing_because}; {retrained.reason}")
+    return finish(
         workspace,
-        outcome,
-        asked.refs,
-        keys,
-        discriminator.trained.discriminator if discriminator else None,
-    )
-    return finish(workspace, run, outcome)
-
-
-def _lacks_discriminator(config: RoundConfig, kind: str, discriminator: DiscriminatorOutcome | None) -> bool:
-    """Whether the phase wants a discriminator and the round has none."""
-    return kind == "automation" and config.acceptance == "discriminator" and discriminator is None
-
-
-def _accepted(
-    config: RoundConfig,
-    workspace: Workspace,
-    kind: Literal["human", "automation"],
-    refs: Sequence[ShardRef],
-    discriminator: DiscriminatorOutcome | None,
-) -> list[str]:
-    """Keys of the candidates that join the dataset."""
-    if not refs:
-        return []
-    items = candidates_by_item(workspace, refs)
-    ledger = workspace.ledger()
-    if config.acceptance == "all" or (config.acceptance == "none_after_humans" and kind == "automation"):
-        return first_candidates(items)
-    if kind == "human":
-        asked = [key for keys in items.values() for key in keys]
-        decided = ledger.decisions(asked)
-        return accepted_by_review(items, {key for key, decision in decided.items() if decision == "yes"})
-    assert discriminator is not None, "an automated phase that asks the discriminator has one"
-    works = [ScoreWork(ref=ref, discriminator=discriminator.trained.discriminator) for ref in refs]
-    map_shards(score_shard, workspace, works, config.workers, f"scores of {kind} {config.round}")
-    return accepted_by_score(
-        items, ledger.scores(discriminator.trained.discriminator.hash), config.score_threshold
+        phase,
+        "human" if phase.purpose == "human" else "automation",
+        retrained,
+        tested=len(growth.items),
+        kept=len(growth.accepted),
+        began=began,
+        shards=(next(iter(growth.candidates), None), grown),
     )

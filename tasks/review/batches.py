@@ -12,7 +12,7 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.review_batch import QueuePolicy, ReviewBatch, ReviewItem
 from data_specs.shard import ShardRef
-from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
+from tasks.review.oracle import Oracle, OracleConfig, read_candidates, read_truths
 from tasks.storage.pool import items_of
 from tasks.storage.workspace import Workspace
 
@@ -145,15 +145,13 @@ def _unanimous(workspace: Workspace, besides: set[str]) -> dict[str, KnownAnswer
 
 
 def _from_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, KnownAnswer]:
-    truth = workspace.ledger().shards(stage="truth")
-    known = set(items_of(workspace, truth))
-    found: dict[str, KnownAnswer] = {}
+    answers: dict[str, KnownAnswer] = {}
     for ref in refs:
-        shown = read_candidates(workspace, ref)
-        candidates = [each for each in shown if each.item in known and each.split == "train"]
-        oracle = oracle_for(workspace, OracleConfig(), truth, candidates)
-        found.update({each.key: "yes" if oracle.is_success(each) else "no" for each in candidates})
-    return found
+        candidates = [c for c in read_candidates(workspace, ref) if c.split == "train"]
+        truths = read_truths(workspace, {c.item for c in candidates})
+        oracle = Oracle(OracleConfig(), truths)
+        answers |= {c.key: "yes" if oracle.is_success(c) else "no" for c in candidates if c.item in truths}
+    return answers
 
 
 @task(task_run_name="open review batch {batch}")

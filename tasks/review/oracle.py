@@ -1,6 +1,6 @@
 """Answer like a reviewer who knows the ground truth, and who errs at a stated rate as people do."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -77,40 +77,39 @@ def read_candidates(workspace: Workspace, ref: ShardRef) -> list[Candidate]:
         return [decode_candidate(reader[i]) for i in range(len(reader))]
 
 
-def read_truths(workspace: Workspace, refs: Sequence[ShardRef], items: set[str]) -> dict[str, Triplet]:
-    """The truth of some pool items, by key.
+def read_truths(workspace: Workspace, items: Collection[str]) -> dict[str, Triplet]:
+    """The truth of those pool items whose truth is known, by key. Only the shards that hold it are opened."""
+    holders = workspace.ledger().holders_of(sorted(items), "truth")
+    refs = {ref.name: ref for ref in holders.values()}
+    with ShardReader(workspace, [refs[name] for name in sorted(refs)]) as reader:
+        return {key: decode_triplet(reader.by_key(key)) for key in holders}
+
+
+def oracle_for(workspace: Workspace, config: OracleConfig, candidates: Sequence[Candidate]) -> Oracle:
+    """An oracle that knows the truth of these candidates.
 
     Raises:
-        FlowError: If no shard holds the truth of one of them.
+        FlowError: If nobody knows the truth of one of them.
     """
-    with ShardReader(workspace, list(refs)) as reader:
-        unknown = items.difference(reader.keys)
-        if unknown:
-            raise FlowError(
-                f"nobody knows the truth of {len(unknown)} pool items, such as {min(unknown)}, so the oracle "
-                "cannot answer; name `human_review` in the round's settings, and have them answer"
-            )
-        return {key: decode_triplet(reader.by_key(key)) for key in items}
-
-
-def oracle_for(
-    workspace: Workspace, config: OracleConfig, truth: Sequence[ShardRef], candidates: Sequence[Candidate]
-) -> Oracle:
-    """An oracle that knows the truth of these candidates."""
-    return Oracle(config, read_truths(workspace, truth, {c.item for c in candidates}))
+    truths = read_truths(workspace, {c.item for c in candidates})
+    unknown = {c.item for c in candidates}.difference(truths)
+    if unknown:
+        raise FlowError(
+            f"nobody knows the truth of {len(unknown)} pool items, such as {min(unknown)}, so the oracle "
+            "cannot answer; name `human_review` in the round's settings, and let people answer"
+        )
+    return Oracle(config, truths)
 
 
 @task(task_run_name="oracle reviews {ref.name}")
-def oracle_reviews(
-    workspace: Workspace, ref: ShardRef, truth: tuple[ShardRef, ...], config: OracleConfig
-) -> dict[str, int]:
+def oracle_reviews(workspace: Workspace, ref: ShardRef, config: OracleConfig) -> dict[str, int]:
     """Answer every candidate of a shard and write the reviews to the ledger.
 
     Returns:
         The number of ``yes`` and ``no``.
     """
     candidates = read_candidates(workspace, ref)
-    reviews = oracle_for(workspace, config, truth, candidates).answer(candidates)
+    reviews = oracle_for(workspace, config, candidates).answer(candidates)
     workspace.ledger().record_reviews(reviews)
     decisions = np.array([review.decision == "yes" for review in reviews])
     return {"yes": int(decisions.sum()), "no": int((~decisions).sum())}

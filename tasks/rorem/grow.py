@@ -12,6 +12,7 @@ from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
 from tasks.execution import INLINE, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.storage.pool import candidate_items
 from tasks.storage.shards import ShardReader, decode_candidate, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 
@@ -52,17 +53,20 @@ def first_candidates(items: Mapping[str, Sequence[str]]) -> list[str]:
 def candidates_by_item(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, list[str]]:
     """The candidate keys of each item. Items and candidates keep the shards' order."""
     items: dict[str, list[str]] = defaultdict(list)
-    with ShardReader(workspace, refs) as reader:
-        for position in range(len(reader)):
-            candidate = decode_candidate(reader[position])
-            items[candidate.item].append(candidate.key)
+    for candidate, item in candidate_items(workspace, refs).items():
+        items[item].append(candidate)
     return dict(items)
+
+
+def grown_key(candidate: str) -> str:
+    """The key of the triplet that a candidate becomes."""
+    return derive_key("grown", candidate)
 
 
 def grown_triplet(candidate: Candidate) -> Triplet:
     """The candidate as a training sample. It gets the TIGHT mask, whatever mask the remover got."""
     return Triplet(
-        key=derive_key("grown", candidate.key),
+        key=grown_key(candidate.key),
         scene=candidate.scene,
         split=candidate.split,
         origin=f"candidate:{candidate.key}",

@@ -14,9 +14,9 @@ from models.protocols import Discriminator
 from models.rorem.calibration import area_under_curve, calibration_error, reliability
 from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import RETRY_LOST_NETWORK
-from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
+from tasks.review.oracle import Oracle, OracleConfig, read_candidates, read_truths
 from tasks.rorem.train_discriminator import DiscriminatorRef, open_discriminator
-from tasks.storage.pool import items_of
+from tasks.storage.pool import candidate_items
 from tasks.storage.workspace import Workspace
 
 
@@ -106,22 +106,19 @@ def measure(
     return DiscriminatorMeasure(result=result, curves=curves)
 
 
-def without_ground_truth(
-    workspace: Workspace, refs: Sequence[ShardRef], truth: Sequence[ShardRef]
-) -> list[ShardRef]:
+def without_ground_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> list[ShardRef]:
     """The shards with a candidate of an item whose truth is unknown, such as a photograph."""
-    known = set(items_of(workspace, truth))
-    return [ref for ref in refs if any(c.item not in known for c in read_candidates(workspace, ref))]
+    items = {ref.name: list(candidate_items(workspace, [ref]).values()) for ref in refs}
+    held = workspace.ledger().holders_of([key for keys in items.values() for key in keys], "truth")
+    return [ref for ref in refs if any(key not in held for key in items[ref.name])]
 
 
-def good_by_truth(
-    workspace: Workspace, refs: Sequence[ShardRef], truth: Sequence[ShardRef], oracle: OracleConfig
-) -> dict[str, bool]:
+def good_by_truth(workspace: Workspace, refs: Sequence[ShardRef], oracle: OracleConfig) -> dict[str, bool]:
     """Whether each candidate is truly good, by key, for the items whose truth is known."""
-    known = set(items_of(workspace, truth))
-    candidates = [c for ref in refs for c in read_candidates(workspace, ref) if c.item in known]
-    knower = oracle_for(workspace, oracle, truth, candidates)
-    return {c.key: knower.is_success(c) for c in candidates}
+    shown = [c for ref in refs for c in read_candidates(workspace, ref)]
+    truths = read_truths(workspace, {c.item for c in shown})
+    informed = Oracle(oracle, truths)
+    return {c.key: informed.is_success(c) for c in shown if c.item in truths}
 
 
 @task(task_run_name="measure discriminator {round}")

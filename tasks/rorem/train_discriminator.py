@@ -31,6 +31,7 @@ from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from tasks.execution import INLINE, run_shard
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record, shared_network_at
+from tasks.storage.pool import candidate_items, items_of
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace
 from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches, size_buckets
@@ -141,7 +142,7 @@ def train_from_reviews(
         FlowError: If there are too few YES or NO, or too few items to hold some out.
     """
     with ShardReader(workspace, work.candidates) as reader:
-        answers = _answers(workspace, reader)
+        answers = _answers(workspace, work.candidates)
         # Other answers to the same candidates are different work.
         digest = derive_key(work.digest, *(f"{key} {yes}" for key, _, yes in answers))
         phase = f"training {digest}"
@@ -195,12 +196,13 @@ def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedDiscrim
     return TrainedDiscriminator.model_validate(known)
 
 
-def _answers(workspace: Workspace, reader: ShardReader) -> list[tuple[str, str, bool]]:
+def _answers(workspace: Workspace, refs: Sequence[ShardRef]) -> list[tuple[str, str, bool]]:
     """(candidate, item, is it YES) of each decided training candidate, in the shards' order, no skips."""
-    decisions = workspace.ledger().decisions(reader.keys)
+    items = candidate_items(workspace, refs)
+    keys = items_of(workspace, refs, "train")
+    decisions = workspace.ledger().decisions(keys)
     decided = {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
-    candidates = (decode_candidate(sample) for sample in reader if sample.split == "train")
-    answers = [(c.key, c.item, decided[c.key]) for c in candidates if c.key in decided]
+    answers = [(key, items[key], decided[key]) for key in keys if key in decided]
     yes = sum(good for _, _, good in answers)
     if min(yes, len(answers) - yes) < _MIN_OF_EACH:
         raise FlowError(

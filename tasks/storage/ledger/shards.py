@@ -225,6 +225,7 @@ def _sample_values(shard: str, row: SampleRow) -> dict[str, object]:
         "key": row.key,
         "scene": row.scene,
         "split": row.split,
+        "item": row.item,
     }
 
 

@@ -16,6 +16,7 @@ from tasks.storage.shards.codecs import (
     encode_pool_item,
     encode_refused,
     encode_triplet,
+    item_in,
     shadow_class_in,
 )
 from tasks.storage.shards.reader import ShardReader
@@ -39,6 +40,7 @@ __all__ = [
     "encode_refused",
     "encode_triplet",
     "finished_shard",
+    "item_in",
     "shadow_class_in",
     "write_shard",
 ]

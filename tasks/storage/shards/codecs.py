@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import cv2
@@ -100,7 +100,7 @@ def encode_pool_item(item: PoolItem, image_format: ImageFormat) -> EncodedSample
 def encode_candidate(candidate: Candidate, image_format: ImageFormat) -> EncodedSample:
     """Members ``source``, ``mask``, ``removal``, ``json``."""
     texts = ("item", "class_name", "variant", "model_hash", "source_hash")
-    return _encode(candidate, image_format, ("source", "removal"), texts)
+    return replace(_encode(candidate, image_format, ("source", "removal"), texts), item=candidate.item)
 
 
 def decode_triplet(sample: EncodedSample) -> Triplet:
@@ -208,6 +208,14 @@ def decode_cutout(sample: EncodedSample) -> Cutout:
         return Cutout(**words)
 
     return _read(sample, read)
+
+
+def item_in(member: bytes) -> str:
+    """The pool item in a candidate's ``json`` member. Raises ShardError for a damaged one."""
+    try:
+        return json.loads(member)["item"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ShardError(f"a candidate's facts cannot be decoded: {error}") from error
 
 
 def shadow_class_in(sample: EncodedSample) -> ShadowClass:

@@ -96,7 +96,7 @@ class TarWriter:
             raise ShardError(f"sample {sample.key} is twice in one shard")
         self._keys.add(sample.key)
         position = len(self.rows)
-        self.rows.append(SampleRow(sample.key, sample.scene, sample.split, position))
+        self.rows.append(SampleRow(sample.key, sample.scene, sample.split, position, sample.item))
         for member in sorted(sample.members):
             self._add_member(sample, member)
 

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from data_specs.errors import FlowError
 from data_specs.review_batch import Answer, QueuePolicy
 from flows.cli.main import app
-from flows.rorem.round import RoundConfig, RoundOutcome, rorem_round
+from flows.rorem.config import RoundConfig
+from flows.rorem.round import RoundOutcome, rorem_round
 from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig

@@ -26,9 +26,11 @@ from pydantic import ValidationError
 from data_specs.compositing import CompositingResult
 from data_specs.errors import FlowError, WorkerError
 from flows.nightly import nights
-from flows.nightly.candidates import CandidatesResult, NightlyCandidatesConfig, kept, nightly_candidates
+from flows.nightly.candidates import CandidatesResult, NightlyCandidatesConfig, nightly_candidates
 from flows.nightly.composites import NightlyCompositingConfig, nightly_compositing
 from flows.nightly.nights import NightSettings, night_of, night_seed
+from flows.rorem.config import RoundConfig
+from flows.rorem.phases import Phase, accept_by_score
 from flows.rorem.retrain import (
     RetrainConfig,
     RetrainTrigger,
@@ -36,7 +38,6 @@ from flows.rorem.retrain import (
     last_trained_version,
     retrain,
 )
-from flows.rorem.round import RoundConfig
 from models.rorem.discriminator import DiscriminatorConfig, DiscriminatorNetwork, LoraDiscriminator
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
@@ -242,7 +243,9 @@ def test_a_nights_workers_propose_and_discriminator(
     monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:////{workspace.root}/ledger.sqlite")
     asking = small_candidates(studio, TWO, workers=one)
     with pytest.raises(WorkerError, match="ledger is not the flow's"):
-        kept(asking, workspace, refs, untrained_discriminator(studio), "night two")
+        accept_by_score(
+            workspace, Phase("x", "night", 0, "night two"), refs, untrained_discriminator(studio), 0.9, one
+        )
     with pytest.raises(WorkerError, match="ledger is not the flow's"):
         nightly_candidates(asking)
     used = workers_of(one)

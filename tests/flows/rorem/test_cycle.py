@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.round import CycleResult
+from flows.rorem.config import RoundConfig
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
 from flows.rorem.initial_data import PreparationSettings
-from flows.rorem.phases import begin, finished
-from flows.rorem.round import RoundConfig, rorem_round, run_key
+from flows.rorem.phases import Phase, begin, finished
+from flows.rorem.round import rorem_round
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.oracle import OracleConfig, read_candidates
@@ -228,7 +229,7 @@ def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied:
     assert outcome.discriminator is None
     after = counts(copied)
     assert (after["reviews"], after["scores"]) == (before["reviews"], before["scores"]), "nobody was asked"
-    drawn = [copied.ledger().drawn(f"{run_key(again)} {phase} 1") for phase in ("human", "automation")]
+    drawn = [copied.ledger().drawn(f"{again.identity.key} {phase} 1") for phase in ("human", "automation")]
     assert [len(set(keys)) for keys in drawn] == [4, 3]
     assert set(drawn[0]).isdisjoint(drawn[1])
 
@@ -246,10 +247,10 @@ def test_no_remover_is_a_sentence(prefect_server: None, config: CycleConfig, tmp
 
 def test_a_phase_begun_keeps_its_start(config: CycleConfig, copied: Workspace) -> None:
     ledger = copied.ledger()
-    first = begin(copied, "a run", "human 1", config.sampling)
+    first = begin(copied, Phase("a run", "human", 1, "human 1"), config.sampling)
     base = ledger.promotions("remover")[0].hash
     assert first.remover.hash != base, "a later remover is in charge"
     ledger.promote("remover", base, "somebody went back")
-    assert begin(copied, "a run", "human 1", config.sampling) == first
-    assert begin(copied, "a run", "human 2", config.sampling).remover.hash == base
-    assert finished(copied, "a run", "human 1") is None
+    assert begin(copied, Phase("a run", "human", 1, "human 1"), config.sampling) == first
+    assert begin(copied, Phase("a run", "human", 2, "human 2"), config.sampling).remover.hash == base
+    assert finished(copied, Phase("a run", "human", 1, "human 1")) is None

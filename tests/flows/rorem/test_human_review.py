@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from uuid import UUID
@@ -18,12 +19,15 @@ from prefect.states import Completed, Running, Suspended
 from data_specs.errors import FlowError, UnknownKeyError
 from data_specs.review_batch import Answer, QueuePolicy
 from data_specs.shard import ShardRef
-from flows.rorem.human_review import Decide, PeopleDecision, ReviewPhase, ReviewRequest, form_text, review
-from flows.rorem.round import RoundConfig, rorem_round, run_key
+from flows.rorem.config import Reviewers, RoundConfig
+from flows.rorem.human_review import Decide, PeopleDecision, ReviewRequest, form_text, review
+from flows.rorem.phases import Phase
+from flows.rorem.round import rorem_round
 from flows.runtime.prefect_server import free_port
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.batches import make_batch
+from tasks.review.oracle import OracleConfig
 from tasks.review.resumer import wake_if_complete
 from tasks.review.suspended_runs import (
     COMPLETE_EVENT,
@@ -37,8 +41,8 @@ from tasks.rorem.propose import ProposeWork, propose
 from tasks.rorem.sample_pool import choose_items, unused_items
 from tasks.storage.workspace import Workspace
 
-PHASE = ReviewPhase("human", 1)
 RUN = "3f2a9c1b" + "0" * 12
+PHASE = Phase(RUN, "human", 1, "human 1")
 BATCH = "human-1-3f2a9c1b"
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -60,7 +64,7 @@ def asked(studio: SimpleNamespace) -> SimpleNamespace:
     """Three items drawn and proposed, and how to propose more; ``review(decide)`` asks about them."""
     workspace = studio.workspace
 
-    def more(*, items: Sequence[str], after: int = 0) -> list[ShardRef]:
+    def more(items: Sequence[str], after: int = 0) -> list[ShardRef]:
         work = ProposeWork(
             round=1, index=after, phase="human 1", pool=(studio.pool,), items=tuple(items),
             variants=("tight",), remover=studio.remover,
@@ -68,11 +72,11 @@ def asked(studio: SimpleNamespace) -> SimpleNamespace:
         return [propose(workspace, work)] if items else []
 
     items = choose_items(workspace, f"{RUN} human 1", 3, 0)
-    first = ReviewRequest(items, more(items=items))
-    config = RoundConfig(workspace=workspace.root, human_review=QueuePolicy(overlap_fraction=0))
+    first = ReviewRequest(items, more(items))
+    reviewers = Reviewers(QueuePolicy(overlap_fraction=0), OracleConfig(), seed=0)
 
     def ask(decide: Decide) -> ReviewRequest:
-        return review(config, workspace, RUN, PHASE, first, more, decide=decide)
+        return review(workspace, PHASE, reviewers, first, more, decide=decide)
 
     return SimpleNamespace(workspace=workspace, first=first, review=ask)
 
@@ -244,8 +248,8 @@ def test_prefect_away_is_said_not_raised(asked: SimpleNamespace) -> None:
 
 
 def test_whether_people_answer_is_part_of_a_runs_name() -> None:
-    assert run_key(RoundConfig(human_review=QueuePolicy())) != run_key(RoundConfig())
-    assert ReviewPhase("human", 1).batch(RUN) == BATCH
+    assert RoundConfig(human_review=QueuePolicy()).identity != RoundConfig().identity
+    assert PHASE.batch == BATCH
 
 
 def test_without_a_deployment_the_round_says_what_it_waits_for(studio: SimpleNamespace) -> None:
@@ -255,7 +259,7 @@ def test_without_a_deployment_the_round_says_what_it_waits_for(studio: SimpleNam
         human_items=2, variants=("tight",), sampling=SamplingConfig(steps=1),
         retraining=TrainingConfig(steps=1, batch_size=4),
     )  # fmt: skip
-    batch = PHASE.batch(run_key(config))
+    batch = replace(PHASE, run=config.identity.key).batch
     with pytest.raises(FlowError, match=f"{batch} waits for 2 of 2 answers"):
         rorem_round(config)
     answer(studio.workspace, batch, 1)

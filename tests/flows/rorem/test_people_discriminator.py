@@ -8,8 +8,9 @@ import sqlalchemy as sa
 
 from data_specs.errors import FlowError
 from data_specs.review_batch import Answer, QueuePolicy
-from flows.rorem.human_review import ReviewPhase
-from flows.rorem.round import RoundConfig, RoundOutcome, rorem_round, run_key
+from flows.rorem.config import RoundConfig
+from flows.rorem.phases import Phase
+from flows.rorem.round import RoundOutcome, rorem_round
 from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
@@ -83,7 +84,7 @@ def said(candidate: str):
 
 def waits_for(config: RoundConfig, kind) -> str:
     """The batch that the round stops at."""
-    batch = ReviewPhase(kind, 1).batch(run_key(config))
+    batch = Phase(config.identity.key, kind, 1, f"{kind} 1").batch
     with pytest.raises(FlowError, match=f"{batch} waits for"):
         rorem_round(config)
     return batch

@@ -19,8 +19,9 @@ from prefect.settings import temporary_settings
 
 from benchmarks._review_server import ReviewServer
 from data_specs.review_batch import QueuePolicy
-from flows.rorem.human_review import ReviewPhase
-from flows.rorem.round import RoundConfig, rorem_round, run_key
+from flows.rorem.config import RoundConfig
+from flows.rorem.phases import Phase
+from flows.rorem.round import rorem_round
 from flows.runtime.prefect_server import Server, free_port, is_ours, server_command
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
@@ -177,7 +178,7 @@ def test_it_waits_and_goes_on_whatever_is_killed(
     workspace, ledger = studio.workspace, studio.workspace.ledger()
     pairs_to_compare_on(workspace)
     config = people_config(workspace)
-    batch = ReviewPhase("human", 1).batch(run_key(config))
+    batch = Phase(config.identity.key, "human", 1, "human 1").batch
     worker, run = prefect.start_worker(), start_round(client, config)
     until(lambda: state_of(client, run) == "Suspended")
     worker.kill()

@@ -1,10 +1,16 @@
 """Champion and challenger, and a table's row, on figures made up by hand."""
 
+import time
+from pathlib import Path
+
 import pytest
 
 from flows.rorem.cycle import peak_memory_gb, thinned
-from flows.rorem.phases import compare, phase_result
+from flows.rorem.phases import Phase, PhaseStart, Retrained, compare, finish, finished
+from models.rorem.remover import SamplingConfig
 from tasks.evaluation.evaluate import Evaluation
+from tasks.registry.removers import RemoverRef
+from tasks.storage.workspace import Workspace
 
 
 def evaluation(successes: int, psnr: float, tested: int = 50) -> Evaluation:
@@ -37,21 +43,17 @@ def test_the_challenger_must_be_better(challenger, champion, better: bool, why: 
     assert reason.endswith("on 50 validation pairs")
 
 
-def test_a_row_holds_the_test_splits_figures() -> None:
-    row = phase_result(
-        "human",
-        "human 1",
-        evaluation(20, 21.5),
-        tested=9,
-        kept=4,
-        total=13,
-        promoted=True,
-        reason="better",
-        seconds=2.0,
-    )
+def test_a_row_holds_the_test_splits_figures(tmp_path: Path) -> None:
+    ref = RemoverRef(hash="h", folder="f", sampling=SamplingConfig())
+    kept = Retrained(PhaseStart(remover=ref, version=2), True, "better", 13, evaluation(20, 21.5), [0.5])
+    workspace, phase = Workspace.open(tmp_path), Phase("run", "human", 1, "human 1")
+    outcome = finish(workspace, phase, "human", kept, tested=9, kept=4, began=time.monotonic() - 2)
+    row = outcome.result
     assert (row.success_rate, row.success_low, row.success_high) == (0.4, 0.1, 0.9)
     assert (row.psnr_effect, row.psnr_background) == (21.5, 33.0)
     assert (row.tested, row.kept, row.total) == (9, 4, 13)
+    assert 2 <= row.seconds < 60
+    assert finished(workspace, phase) == outcome
 
 
 def test_a_thinned_curve_keeps_the_mean() -> None:

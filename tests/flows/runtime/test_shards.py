@@ -9,7 +9,7 @@ import pytest
 from prefect import flow, task
 
 from data_specs.errors import InputError
-from flows.rorem.round import RoundConfig, run_key
+from flows.rorem.config import RoundConfig
 from flows.runtime.shards import map_shards
 from tasks.execution import INLINE, ProcessesConfig, WorkersConfig, workers_of
 from tasks.execution.executor import Pool
@@ -51,10 +51,12 @@ def test_processes_make_the_same_shards_in_the_same_order(studio, tmp_path: Path
 
 
 def test_who_does_the_work_is_no_part_of_a_runs_name() -> None:
-    named = run_key(RoundConfig())
-    assert run_key(RoundConfig(workers=TWO)) == named
-    assert run_key(RoundConfig.model_validate({"workers": {"kind": "ray", "address": "head:6379"}})) == named
-    assert run_key(RoundConfig(score_threshold=0.8)) != named
+    named = RoundConfig().identity.key
+    assert RoundConfig(workers=TWO).identity.key == named
+    assert (
+        RoundConfig.model_validate({"workers": {"kind": "ray", "address": "head:6379"}}).identity.key == named
+    )
+    assert RoundConfig(score_threshold=0.8).identity.key != named
 
 
 def test_when_one_fails_no_other_begins(tmp_path: Path) -> None:

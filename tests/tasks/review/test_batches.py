@@ -57,7 +57,7 @@ def test_gold_from_the_pools_truth(studio: SimpleNamespace) -> None:
     )
     ref = propose(studio.workspace, work)
     candidates = read_candidates(studio.workspace, ref)
-    oracle = oracle_for(studio.workspace, OracleConfig(), studio.truths, candidates)
+    oracle = oracle_for(studio.workspace, OracleConfig(), candidates)
     known = known_answers(studio.workspace, [ref])
     assert known == {each.key: "yes" if oracle.is_success(each) else "no" for each in candidates}
     make_batch(studio.workspace, "b1", [ref], QueuePolicy(gold_fraction=0.5, overlap_fraction=0))

@@ -195,7 +195,7 @@ def test_a_table_is_filled_in_and_read(kind, shown, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_ones_own_answers_come_back_as_known(kind, shown, tmp_path: Path) -> None:
-    oracle_reviews.fn(shown.workspace, shown.candidates, shown.truths, OracleConfig())
+    oracle_reviews.fn(shown.workspace, shown.candidates, OracleConfig())
     before = shown.workspace.ledger().reviews()
     export_candidates(shown.workspace, [shown.candidates], None, kind, tmp_path)
     report = import_answers(shown.workspace, tmp_path / f"answers.{kind}")

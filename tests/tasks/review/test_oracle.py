@@ -19,7 +19,7 @@ VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated")
 @pytest.fixture(scope="module")
 def truths(filmed) -> dict[str, Triplet]:
     keys = {row.key for row in filmed.workspace.ledger().samples_of(filmed.pool.name)}
-    return read_truths(filmed.workspace, filmed.truths, keys)
+    return read_truths(filmed.workspace, keys)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,10 @@ def test_a_shard_is_answered_into_the_ledger_once(studio) -> None:
         remover=studio.remover,
     )
     ref, config = propose(studio.workspace, work), OracleConfig(error_rate=0)
-    counts = oracle_reviews.fn(studio.workspace, ref, studio.truths, config)
-    assert oracle_reviews.fn(studio.workspace, ref, studio.truths, config) == counts
+    counts = oracle_reviews.fn(studio.workspace, ref, config)
+    assert oracle_reviews.fn(studio.workspace, ref, config) == counts
     shown = read_candidates(studio.workspace, ref)
-    oracle = oracle_for(studio.workspace, config, studio.truths, shown)
+    oracle = oracle_for(studio.workspace, config, shown)
     good = {c.key for c in shown if oracle.is_success(c)}
     stored = studio.workspace.ledger().reviews()
     assert {r.candidate for r in stored if r.decision == "yes"} == good
