@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.round import CycleResult
+from flows.report.phase_grids import grid_path
 from flows.rorem.config import RoundConfig
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
 from flows.rorem.initial_data import PreparationSettings
@@ -232,6 +233,27 @@ def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied:
     drawn = [copied.ledger().drawn(f"{again.identity.key} {phase} 1") for phase in ("human", "automation")]
     assert [len(set(keys)) for keys in drawn] == [4, 3]
     assert set(drawn[0]).isdisjoint(drawn[1])
+
+
+def test_what_was_published_is_not_published_again_and_what_was_not_is(
+    config: CycleConfig, copied: Workspace
+) -> None:
+    """A kill between a phase's record and its grids: the next start draws them."""
+    again = round_of(config, copied)
+    grid = copied.root / grid_path("human 1: test images")
+    drawn = grid.read_bytes()
+    grid.unlink()
+    rorem_round(again)
+    assert not grid.exists()
+    with sa.create_engine(copied.ledger_url).begin() as connection:
+        for trigger in connection.scalars(
+            sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        ).all():
+            connection.execute(sa.text(f"DROP TRIGGER {trigger}"))
+        gone = connection.execute(sa.text("DELETE FROM phases WHERE name = 'human 1: published'"))
+        assert gone.rowcount == 1
+    rorem_round(again)
+    assert grid.read_bytes() == drawn
 
 
 def test_a_pool_used_up_is_a_sentence(config: CycleConfig, copied: Workspace) -> None:

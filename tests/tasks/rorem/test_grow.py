@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from data_specs.errors import CleanplateError
 from data_specs.keys import derive_key
@@ -74,6 +75,29 @@ def test_accepted_candidates_become_triplets_with_their_tight_mask(studio) -> No
             assert np.array_equal(triplet.mask, truth.mask), "the tight one, whatever the remover got"
             assert np.array_equal(triplet.source, truth.source)
             assert np.array_equal(triplet.ground_truth, candidate.removal)
+
+
+def test_items_of_shards_that_the_ledger_does_not_know_are_read_from_them(studio) -> None:
+    """Shards of earlier versions: their rows have no item."""
+    space, items = studio.workspace, items_of(studio.workspace, [studio.pool])[:3]
+    pool, variants = (studio.pool,), VARIANTS[:2]
+    works = [
+        ProposeWork(
+            round=1, index=n, phase="p", pool=pool, items=part, variants=variants, remover=studio.remover
+        )
+        for n, part in enumerate([tuple(items[:2]), tuple(items[2:])])
+    ]
+    refs = [propose(space, work) for work in works]
+    by_item = candidates_by_item(space, refs)
+    assert list(by_item) == items
+    engine = sa.create_engine(space.ledger_url)
+    with engine.begin() as connection:
+        changed = sa.text("UPDATE samples SET item = NULL WHERE shard = :shard")
+        assert connection.execute(changed, {"shard": refs[0].name}).rowcount == 4
+    engine.dispose()
+    assert candidates_by_item(space, refs) == by_item
+    (space.shards_dir / f"{refs[1].name}.tar").unlink()
+    assert candidates_by_item(space, refs[1:]) == {items[2]: by_item[items[2]]}, "no shard is opened"
 
 
 def test_an_accepted_key_that_is_no_candidate_is_refused(studio) -> None:
