@@ -1,4 +1,4 @@
 """Migrations of the ledger, run by Alembic from inside the package."""
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision. An existing ledger at this revision opens without loading Alembic."""

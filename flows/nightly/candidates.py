@@ -71,6 +71,22 @@ class CandidatesResult(BaseModel):
     """The dataset version after the night."""
 
 
+class NightDiscriminator(BaseModel):
+    """The discriminator that scores a night's candidates. None if there was none when they were made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    discriminator: DiscriminatorRef | None
+
+
+class NightParent(BaseModel):
+    """The dataset version that a night grows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+
+
 @flow(name="nightly-candidates", flow_run_name=night_run_name("candidates", NightlyCandidatesConfig))
 @fail_cleanly
 def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
@@ -82,8 +98,7 @@ def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
         FlowError: If the workspace has no remover or no dataset version yet.
     """
     workspace, night = Workspace.open(config.workspace), night_of(config)
-    known = done_before(workspace, WORK, night)
-    result = _edited(config, workspace, night) if known is None else CandidatesResult.model_validate(known)
+    result = done_before(workspace, WORK, night, CandidatesResult) or _edited(config, workspace, night)
     ask_for_retraining(workspace, config.retrain)
     return result
 
@@ -95,7 +110,7 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
     if start.version is None:
         raise FlowError("this workspace has no dataset version yet; run `cleanplate ingest` first")
     wanted = min(config.items, len(unused_items(workspace)))
-    items = choose_items(workspace, f"{WORK} {night}", wanted, config.seed)
+    items = choose_items(workspace, f"{WORK} {night}", "night", wanted, config.seed)
     settings = RoundSettings(
         workspace=config.workspace,
         seed=config.seed,
@@ -122,13 +137,12 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
 
 def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
     """The newest discriminator when the night's candidates were first scored; the same one after a kill."""
-    name, ledger = f"{phase}: judge", workspace.ledger()
-    newest = newest_discriminator(workspace)
-    chosen = None if newest is None else newest.model_dump(mode="json")
-    ledger.record_phase(WORK, name, {"discriminator": chosen})
-    known = ledger.phase(WORK, name)
+    ledger = workspace.ledger()
+    newest = NightDiscriminator(discriminator=newest_discriminator(workspace))
+    ledger.record_result("night_discriminator", phase, newest, run=WORK)
+    known = ledger.result("night_discriminator", phase, NightDiscriminator, run=WORK)
     assert known is not None, "it was just recorded"
-    return None if known["discriminator"] is None else DiscriminatorRef.model_validate(known["discriminator"])
+    return known.discriminator
 
 
 def kept(
@@ -150,12 +164,14 @@ def kept(
 
 def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:
     """The version to grow: the current one, which a round may have grown since the night began."""
-    name, ledger = f"{phase}: parent", workspace.ledger()
+    ledger = workspace.ledger()
     current = ledger.current_version()
-    ledger.record_phase(WORK, name, {"version": start.version if current is None else current.number})
-    known = ledger.phase(WORK, name)
+    number = start.version if current is None else current.number
+    assert number is not None, "the night started from a version"
+    ledger.record_result("night_parent", phase, NightParent(version=number), run=WORK)
+    known = ledger.result("night_parent", phase, NightParent, run=WORK)
     assert known is not None, "it was just recorded"
-    return int(known["version"])
+    return known.version
 
 
 def _publish(result: CandidatesResult) -> None:

@@ -31,6 +31,7 @@ from flows.rorem.phases import (
     begin,
     finish,
     finished,
+    images_words,
     measure_on,
     phase_result,
     train_and_compare,
@@ -116,6 +117,7 @@ def base_phase(config: CycleConfig, settings: RoundConfig, workspace: Workspace)
     result = phase_result(
         "base", name, test, tested=0, kept=0, total=0, promoted=True,
         reason="where every cycle starts", seconds=time.monotonic() - began,
+        measured_on=images_words(settings, "test"),
     )  # fmt: skip
     publish_removals(settings, workspace, name, start.remover)
     return finish(workspace, run, PhaseOutcome(result=result, standing=start, losses=[]))

@@ -56,10 +56,12 @@ def discriminator_phase(
         None if the review that calibrates was abandoned.
     """
     name = f"discriminator {round}"
-    known = workspace.ledger().phase(run, name)
+    known = workspace.ledger().result("discriminator", name, DiscriminatorOutcome, run=run)
     if known is not None:
-        return DiscriminatorOutcome.model_validate(known)
-    held_out = choose_items(workspace, f"{run} calibration {round}", config.calibration_items, config.seed)
+        return known
+    held_out = choose_items(
+        workspace, f"{run} calibration {round}", "calibration", config.calibration_items, config.seed
+    )
     propose = partial(propose_in_turn, config, workspace, round, "calibration", remover=standing.remover)
     unseen = fresh_items(workspace, run, round, config.discriminator_test_items, config.seed)
     fresh = propose_in_turn(config, workspace, round, "fresh", unseen, standing.remover)
@@ -86,7 +88,7 @@ def discriminator_phase(
     outcome = DiscriminatorOutcome(
         trained=trained, measured=_measured(config, workspace, round, trained, fresh, good)
     )
-    workspace.ledger().record_phase(run, name, outcome.model_dump(mode="json"))
+    workspace.ledger().record_result("discriminator", name, outcome, run=run)
     return outcome
 
 

@@ -162,7 +162,7 @@ def review(
                 settle(workspace, batch, decision.decision)
                 return replace(asked, abandoned=decision.decision == "abandon")
             wanted = min(decision.items, len(unused_items(workspace)))
-            more = choose_items(workspace, draw, wanted, config.seed)
+            more = choose_items(workspace, draw, phase.kind, wanted, config.seed)
         refs = propose(items=more, after=len(asked.refs))
         extend_batch(workspace, batch, tuple(refs))
         asked = ReviewRequest([*asked.items, *more], [*asked.refs, *refs])

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.model_record import ModelRecord
-from data_specs.round import PhaseKind, PhaseResult, StepMeasures
-from data_specs.shard import FIRST_INDEX, ShardRef
+from data_specs.result import ResultKind
+from data_specs.round import EndedPhase, PhaseKind, PhaseResult
+from data_specs.shard import Purpose, ShardRef
 from flows.rorem.config import RoundSettings
 from flows.runtime.shards import map_shards, say
 from models.images.mask_variants import MaskVariant
@@ -24,7 +25,6 @@ from tasks.rorem.grow import GrowWork, grow_shard
 from tasks.rorem.propose import ProposeWork, propose_shard
 from tasks.rorem.train_remover import RemoverTraining, retrain
 from tasks.storage.dataset.versions import create_version, selection_of
-from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
 
 # Where a phase starts from: the remover in charge and the dataset version, remembered once it began.
@@ -39,12 +39,9 @@ class PhaseStart(BaseModel):
     version: int | None
 
 
-class PhaseOutcome(BaseModel):
+class PhaseOutcome(EndedPhase):
     """What a finished phase leaves in the ledger."""
 
-    model_config = ConfigDict(frozen=True)
-
-    result: PhaseResult
     standing: PhaseStart
     losses: list[float]
 
@@ -66,25 +63,25 @@ def begin(workspace: Workspace, run: str, phase: str, sampling: SamplingConfig) 
         FlowError: If the workspace has no remover yet.
     """
     ledger = workspace.ledger()
-    name = f"{phase}: start"
     champion = ledger.champion("remover")
     if champion is None:
         raise FlowError("this workspace has no remover yet; run `cleanplate cycle` first")
     current = ledger.current_version()
     now = PhaseStart(remover=as_remover(champion, sampling), version=current.number if current else None)
-    ledger.record_phase(run, name, now.model_dump(mode="json"))
-    return PhaseStart.model_validate(ledger.phase(run, name))
+    ledger.record_result("phase_start", phase, now, run=run)
+    known = ledger.result("phase_start", phase, PhaseStart, run=run)
+    assert known is not None, "it was just recorded"
+    return known
 
 
-def finished(workspace: Workspace, run: str, phase: str) -> PhaseOutcome | None:
+def finished(workspace: Workspace, run: str, phase: str, kind: ResultKind = "phase") -> PhaseOutcome | None:
     """The phase's outcome if an earlier run completed it."""
-    known = workspace.ledger().phase(run, phase)
-    return None if known is None else PhaseOutcome.model_validate(known)
+    return workspace.ledger().result(kind, phase, PhaseOutcome, run=run)
 
 
-def finish(workspace: Workspace, run: str, outcome: PhaseOutcome) -> PhaseOutcome:
+def finish(workspace: Workspace, run: str, outcome: PhaseOutcome, kind: ResultKind = "phase") -> PhaseOutcome:
     """Record the outcome: the phase's last act."""
-    workspace.ledger().record_phase(run, outcome.result.name, outcome.model_dump(mode="json"))
+    workspace.ledger().record_result(kind, outcome.result.name, outcome, run=run)
     result = outcome.result
     verdict = "promoted" if result.promoted else "not promoted"
     say(
@@ -116,8 +113,9 @@ def propose_over_shards(
             holders,
             items[start : start + settings.shard_items],
             round,
-            FIRST_INDEX[kind] + after + number,
+            after + number,
             phase,
+            kind,
             settings.variants,
             remover,
         )
@@ -146,8 +144,9 @@ def propose_in_turn(
             holders,
             items[number::kinds],
             round,
-            FIRST_INDEX[kind] + after + number,
+            after + number,
             f"{kind} {round}",
+            kind,
             (variant,),
             remover,
         )
@@ -164,6 +163,7 @@ def _propose_work(
     round: int,
     index: int,
     phase: str,
+    purpose: Purpose,
     variants: tuple[MaskVariant, ...],
     remover: RemoverRef,
 ) -> ProposeWork:
@@ -172,6 +172,7 @@ def _propose_work(
         round=round,
         index=index,
         phase=phase,
+        purpose=purpose,
         pool=tuple(pool[name] for name in sorted(pool)),
         items=tuple(items),
         variants=variants,
@@ -197,8 +198,9 @@ def grow_version(
     phase = phase or f"{kind} {round}"
     work = GrowWork(
         round=round,
-        index=FIRST_INDEX[kind],
+        index=0,
         phase=phase,
+        purpose=kind,
         candidates=tuple(candidates),
         accepted=tuple(keys),
     )
@@ -217,6 +219,7 @@ def train_and_compare(
     tested: int,
     kept: int,
     began: float,
+    round: int | None = None,
 ) -> PhaseOutcome:
     """Retrain on the version; the challenger replaces the champion only if it is better on validation."""
     training = settings.retraining
@@ -242,7 +245,8 @@ def train_and_compare(
     test = measure_on(settings, workspace, name, remover, "test")
     result = phase_result(
         kind, name, test, tested=tested, kept=kept, total=manifest.by_split.get("train", 0), promoted=better,
-        reason=reason, seconds=time.monotonic() - began,
+        reason=reason, seconds=time.monotonic() - began, measured_on=images_words(settings, "test"),
+        round=round,
     )  # fmt: skip
     return PhaseOutcome(
         result=result, standing=PhaseStart(remover=remover, version=version), losses=trained.losses
@@ -261,14 +265,20 @@ def measure_on(
     refs = tuple(workspace.ledger().shards(stage="triplets"))
     if not refs:
         raise FlowError("the workspace has no triplets to evaluate on; run `cleanplate ingest` first")
-    origin = settings.evaluation_source
-    found = evaluate_remover(workspace, name, remover, refs, split, settings.oracle.quality, origin)
+    found = evaluate_remover(
+        workspace, name, remover, refs, split, settings.oracle.quality, settings.evaluation_source
+    )
     figures = {"success_rate": found.success_rate}
     figures |= {"psnr_effect": found.psnr_effect, "psnr_background": found.psnr_background}
     if found.psnr is not None:
         figures["psnr"] = found.psnr
-    workspace.ledger().record_measurement(remover.hash, f"{split} split, {origin or 'all'}", None, figures)
+    workspace.ledger().record_measurement(remover.hash, images_words(settings, split), None, figures)
     return found
+
+
+def images_words(settings: RoundSettings, split: Split) -> str:
+    """The images of an evaluation, in words: ``test split, clip:``."""
+    return f"{split} split, {settings.evaluation_source or 'all'}"
 
 
 def compare(challenger: Evaluation, champion: Evaluation) -> tuple[bool, str]:
@@ -293,11 +303,14 @@ def phase_result(
     promoted: bool,
     reason: str,
     seconds: float,
+    measured_on: str,
+    round: int | None = None,
 ) -> PhaseResult:
     """One row of the table."""
     return PhaseResult(
         name=name,
         kind=kind,
+        round=round,
         tested=tested,
         kept=kept,
         total=total,
@@ -306,43 +319,24 @@ def phase_result(
         success_high=test.success_high,
         psnr_effect=test.psnr_effect,
         psnr_background=test.psnr_background,
+        psnr=test.psnr,
+        measured_on=measured_on,
         promoted=promoted,
         reason=reason,
         seconds=seconds,
     )
 
 
-# The steps of a workspace's cycles as RORem's table 1 has them, with the PSNR that was measured beside.
-
-_STEPS = ("base model", "initialisation", "human %", "automation %")
+# The phases of a workspace's cycles, as RORem's table 1 has them.
 
 
-def step_measures(images: EvaluationSet) -> StepMeasures:
-    """The finished steps; where several cycles ran in the workspace, the newest of each name.
+def ended_phases(images: EvaluationSet) -> list[PhaseResult]:
+    """The finished phases in order; where several cycles ran in the workspace, the newest of each name.
 
     Args:
         images: Pinned; a folder of triplets knows of no cycle.
     """
     if not isinstance(images, VersionSet):
-        return StepMeasures([], {}, "")
-    ledger = Workspace(images.workspace).ledger()
-    outcomes = [PhaseOutcome.model_validate(each) for each in ledger.phases_like(*_STEPS) if "result" in each]
-    steps = {outcome.result.name: outcome for outcome in outcomes}
-    psnr: dict[str, float] = {}
-    places: list[str] = []
-    for name, step in steps.items():
-        for measured_on, number in _psnr_of(ledger, step):
-            psnr[name] = number
-            places.append(measured_on)
-    return StepMeasures([step.result for step in steps.values()], psnr, ", ".join(dict.fromkeys(places)))
-
-
-def _psnr_of(ledger: Ledger, step: PhaseOutcome) -> list[tuple[str, float]]:
-    """Where the step's own measurement was made, and its PSNR: it is the one with the step's success rate."""
-    return [
-        (each.measured_on, each.values["psnr"])
-        for each in ledger.measurements(step.standing.remover.hash)
-        if each.measured_on.startswith("test split")
-        and each.values.get("success_rate") == step.result.success_rate
-        and "psnr" in each.values
-    ][-1:]
+        return []
+    phases = Workspace(images.workspace).ledger().results("phase", EndedPhase)
+    return list({phase.result.name: phase.result for phase in phases}.values())

@@ -67,21 +67,10 @@ def ask_for_retraining(workspace: Workspace, trigger: RetrainTrigger) -> UUID | 
 
 def grown_since_training(workspace: Workspace, version: DatasetVersion) -> int:
     """Grown training triplets of the version that the version trained on last did not have."""
-    last = last_trained_version(workspace)
+    last = workspace.ledger().last_trained_version()
     before = set() if last is None else {sample.key for sample in load_samples(workspace, last)}
     samples = load_samples(workspace, version.number)
     return sum(s.stage == "grown" and s.split == "train" and s.key not in before for s in samples)
-
-
-def last_trained_version(workspace: Workspace) -> int | None:
-    """The dataset version on which a remover was trained last; None before the first.
-
-    A distilled one learnt its teacher's ways, and nothing that has grown.
-    """
-    removers = [each for each in workspace.ledger().models("remover") if "lora" not in each.settings]
-    return next(
-        (each.dataset_version for each in reversed(removers) if each.dataset_version is not None), None
-    )
 
 
 def retrain_key(version: DatasetVersion) -> str:
@@ -144,14 +133,14 @@ def retrain(config: RetrainConfig) -> PhaseOutcome:
     workspace, began = Workspace.open(config.workspace), time.monotonic()
     version = _version(config, workspace)
     name = f"version {version.number}"
-    outcome = finished(workspace, WORK, name)
+    outcome = finished(workspace, WORK, name, "retraining")
     if outcome is None:
         start = begin(workspace, WORK, name, config.sampling)
         train = version.by_split.get("train", 0)
         outcome = train_and_compare(
             _settings(config), workspace, "automation", name, start, version.number, train, train, began
         )
-        finish(workspace, WORK, outcome)
+        finish(workspace, WORK, outcome, "retraining")
     else:
         say(f"dataset {name} was trained on already, so nothing is trained")
     _ask_for_evaluation(workspace, version)

@@ -104,7 +104,7 @@ def _phase(
         raise FlowError("this workspace has no dataset version yet; run `cleanplate cycle` first")
     asked = ReviewRequest([], [])
     if config.acceptance != "none" and not _lacks_discriminator(config, kind, discriminator):
-        items = choose_items(workspace, f"{run} {name}", count, config.seed)
+        items = choose_items(workspace, f"{run} {name}", kind, count, config.seed)
         propose = partial(propose_over_shards, config, workspace, config.round, kind, remover=start.remover)
         asked = ReviewRequest(items, propose(items=items))
         if kind == "human" and config.acceptance in ("discriminator", "none_after_humans"):
@@ -112,7 +112,16 @@ def _phase(
     keys = [] if asked.abandoned else _accepted(config, workspace, kind, asked.refs, discriminator)
     version = grow_version(workspace, config.round, kind, asked.refs, keys, start.version)
     outcome = train_and_compare(
-        config, workspace, kind, name, start, version, tested=len(asked.items), kept=len(keys), began=began
+        config,
+        workspace,
+        kind,
+        name,
+        start,
+        version,
+        tested=len(asked.items),
+        kept=len(keys),
+        began=began,
+        round=config.round,
     )
     if asked.abandoned:
         outcome = outcome.because("its review was abandoned, so nothing grew")
