@@ -117,7 +117,7 @@ def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspa
     gains = [row["object_clear"]["psnr_effect"] - row["object_mask_only"]["psnr_effect"] for row in rows]
     return {
         "ratio": statistics.median(gains),
-        "naming": naming._asdict(),
+        "naming": naming.model_dump(),
         "config": config.model_dump(mode="json"),
         "seeds": rows,
         "machine": machine(),

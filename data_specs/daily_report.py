@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from data_specs.round import PhaseResult
-from data_specs.spending import Seconds
+from data_specs.seconds import Seconds
 
 
 class Prices(BaseModel):

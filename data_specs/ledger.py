@@ -52,6 +52,7 @@ shards = sa.Table(
     sa.Column("input_digest", sa.String(128), nullable=False, unique=True),
     sa.Column("stage", sa.String(32), nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("purpose", sa.String(16), nullable=True),
     sa.Column("index", sa.Integer, nullable=False),
     sa.Column("samples", sa.Integer, nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
@@ -100,6 +101,7 @@ pool_draws = sa.Table(
     _sequence(),
     sa.Column("item", sa.String(80), nullable=False, unique=True),
     sa.Column("phase", sa.String(160), nullable=False, index=True),
+    sa.Column("purpose", sa.String(16), nullable=False),
     sa.Column("drawn_at", UtcTime, nullable=False),
 )
 
@@ -141,6 +143,7 @@ models = sa.Table(
     sa.Column("settings", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("weights", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("git_revision", sa.String(80), nullable=False, server_default=""),
+    sa.Column("distilled", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 model_measurements = sa.Table(
@@ -167,15 +170,28 @@ promotions = sa.Table(
     sa.Column("action", sa.String(16), nullable=False, server_default="promoted"),
 )
 
-phases = sa.Table(
-    "phases",
+results = sa.Table(
+    "results",
     metadata,
     _sequence(),
+    sa.Column("kind", sa.String(32), nullable=False),
+    # Empty where no run owns the result.
     sa.Column("run", sa.String(160), nullable=False),
     sa.Column("name", sa.String(160), nullable=False),
     sa.Column("payload", sa.JSON, nullable=False),
     sa.Column("recorded_at", UtcTime, nullable=False),
-    sa.UniqueConstraint("run", "name"),
+    sa.UniqueConstraint("kind", "run", "name"),
+)
+
+costs = sa.Table(
+    "costs",
+    metadata,
+    sa.Column("work", sa.String(160), primary_key=True),
+    sa.Column("what", sa.String(80), nullable=False),
+    sa.Column("wall", sa.Double, nullable=False),
+    sa.Column("cpu", sa.Double, nullable=False),
+    sa.Column("gpu", sa.Double, nullable=False),
+    sa.Column("recorded_at", UtcTime, nullable=False),
 )
 
 versions = sa.Table(

@@ -31,6 +31,8 @@ class ModelRecord(BaseModel):
     """Each safetensors file, relative to ``path``, with its sha256. Empty for a model without a card."""
     git_revision: str = ""
     """Revision of the code that made it, ``-dirty`` if files had changes. Empty if unknown."""
+    distilled: bool = False
+    """Whether it learnt from its parent's removals. It learnt nothing new of its dataset version then."""
 
 
 class ModelMeasurement(BaseModel):

@@ -1,6 +1,6 @@
 """The result of a cycle: a row for each phase, and a row for each discriminator (RORem, table 1)."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,8 @@ class PhaseResult(BaseModel):
     name: str
     """``base model``, ``initialisation``, ``human 1``, ``automation 1`` …"""
     kind: PhaseKind
+    round: int | None = Field(default=None, ge=1)
+    """None if the phase belongs to no round."""
     tested: int = Field(ge=0)
     """Pool items whose candidates got a decision."""
     kept: int = Field(ge=0)
@@ -31,6 +33,10 @@ class PhaseResult(BaseModel):
     """dB inside object and effect, mean over test scenes."""
     psnr_background: float
     """dB outside them."""
+    psnr: float | None = None
+    """dB of whole images. None in results from before it was measured."""
+    measured_on: str = ""
+    """The test images in words: ``test split, clip:``. Empty if ``psnr`` is None."""
     promoted: bool
     """True if the phase's remover became the champion."""
     reason: str
@@ -38,15 +44,12 @@ class PhaseResult(BaseModel):
     seconds: float = Field(ge=0)
 
 
-class StepMeasures(NamedTuple):
-    """What a cycle's steps measured on their own test images."""
+class EndedPhase(BaseModel):
+    """What a report reads of a phase that ended."""
 
-    results: list[PhaseResult]
-    """In order."""
-    psnr: dict[str, float]
-    """Name of a step → whole-image dB of the champion after it. Absent if not measured."""
-    measured_on: str
-    """The test images, in words. Empty if no step has a PSNR."""
+    model_config = ConfigDict(frozen=True)
+
+    result: PhaseResult
 
 
 class DiscriminatorResult(BaseModel):

@@ -22,16 +22,9 @@ with their images, for people to look at."""
 
 
 Purpose = Literal["human", "automation", "calibration", "fresh", "night"]
-"""What candidates and grown triplets are made for."""
-
-FIRST_INDEX: dict[Purpose, int] = {
-    "human": 0,
-    "automation": 1000,
-    "calibration": 2000,
-    "fresh": 3000,
-    "night": 4000,
-}
-"""The first index of the shards of one stage and round, by purpose."""
+"""What pool items are drawn for, and what candidates and grown samples are of: ``human`` for people;
+``automation`` for the discriminator; ``calibration`` to calibrate a discriminator; ``fresh`` to measure one;
+``night`` for a nightly run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +61,15 @@ class ShardRef(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """``{round:03d}-{stage}-{index:05d}-{digest of ordered keys}``; the tar is ``name.tar``."""
+    """``{round:03d}-{stage}-{index:05d}-{digest of ordered keys}``; the tar is ``name.tar``. Older shards of
+    some purposes have a number in their name that is larger than ``index``."""
     stage: Stage
     round: int = Field(ge=0)
+    # Left out where there is none: works that name such shards then keep their digests of before.
+    purpose: Purpose | None = Field(default=None, exclude_if=lambda purpose: purpose is None)
+    """None for every stage but candidates and grown samples."""
     index: int = Field(ge=0)
+    """Counts from 0 within round, stage and purpose. Two shards may have the same: their keys differ."""
     samples: int = Field(ge=0)
     size_bytes: int = Field(ge=0)
     sha256: str

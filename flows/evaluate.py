@@ -17,7 +17,7 @@ from flows.report.artifacts import artifact_key, publish_comparison
 from flows.report.comparison_page import write_comparison_page
 from flows.report.sheets import MethodsRow, draw_methods
 from flows.report.tables import as_markdown, paper_tables
-from flows.rorem.phases import step_measures
+from flows.rorem.phases import ended_phases
 from flows.runtime.runs import fail_cleanly, run_name
 from models.metrics.registry import MetricConfig
 from tasks.evaluation.benchmark import (
@@ -195,7 +195,7 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         report=str(out / "report.html"),
     )
     if config.table:
-        tables = paper_tables(comparison, step_measures(images))
+        tables = paper_tables(comparison, ended_phases(images))
         comparison = comparison.model_copy(update={"paper_tables": tables})
         write_durably(out / "paper-tables.md", as_markdown(tables).encode())
     grids = method_grids(config.methods, images, rows, config.grid_rows)

@@ -9,7 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.errors import FlowError
 from flows.nightly.nights import NightSettings, close_night, done_before, night_of, night_run_name
 from flows.rorem.config import Proposal, ShardItems, Workers
-from flows.rorem.phases import Phase, PhaseStart, accept_by_score, begin, grow_version, propose_over_shards
+from flows.rorem.phases import (
+    Accepted,
+    Phase,
+    PhaseStart,
+    accept_by_score,
+    begin,
+    grow_version,
+    propose_over_shards,
+)
 from flows.rorem.retrain import RetrainTrigger, ask_for_retraining
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
@@ -68,6 +76,22 @@ class CandidatesResult(BaseModel):
     """The dataset version after the night."""
 
 
+class NightDiscriminator(BaseModel):
+    """The discriminator that scores a night's candidates. None if there was none when they were made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    discriminator: DiscriminatorRef | None
+
+
+class NightParent(BaseModel):
+    """The dataset version that a night grows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+
+
 @flow(name="nightly-candidates", flow_run_name=night_run_name("candidates", NightlyCandidatesConfig))
 @fail_cleanly
 def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
@@ -79,34 +103,32 @@ def nightly_candidates(config: NightlyCandidatesConfig) -> CandidatesResult:
         FlowError: If the workspace has no remover or no dataset version yet.
     """
     workspace, night = Workspace.open(config.workspace), night_of(config)
-    known = done_before(workspace, WORK, night)
-    result = _edited(config, workspace, night) if known is None else CandidatesResult.model_validate(known)
+    result = done_before(workspace, WORK, night, CandidatesResult) or _edited(config, workspace, night)
     ask_for_retraining(workspace, config.retrain)
     return result
 
 
 def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) -> CandidatesResult:
     """The night's work; its record in the ledger comes last."""
-    phase = Phase(WORK, "night", 0, f"night {night}")
+    phase = Phase(WORK, f"night {night}", "night", 0)
     start = begin(workspace, phase, config.sampling)
     if start.version is None:
         raise FlowError("this workspace has no dataset version yet; run `cleanplate ingest` first")
     wanted = min(config.items, len(unused_items(workspace)))
-    items = choose_items(workspace, f"{WORK} {night}", wanted, config.seed)
+    items = choose_items(workspace, f"{WORK} {night}", "night", wanted, config.seed)
     proposal = Proposal(config.variants, config.shard_items, config.workers)
     refs = propose_over_shards(workspace, phase, proposal, start.remover, items)
     discriminator = _discriminator(workspace, phase.name)
-    accepted: list[str] = []
+    keys: list[str] = []
     if discriminator is not None and refs:
-        accepted = accept_by_score(
-            workspace, phase, refs, discriminator, config.score_threshold, config.workers
-        )
-    version, _ = grow_version(workspace, phase, refs, accepted, _parent(workspace, phase.name, start))
+        keys = accept_by_score(workspace, phase, refs, discriminator, config.score_threshold, config.workers)
+    parent = _parent(workspace, phase.name, start)
+    version, growth = grow_version(workspace, phase, Accepted(items, refs, keys), parent)
     result = CandidatesResult(
         night=night,
         items=len(items),
         candidates=sum(ref.samples for ref in refs),
-        accepted=len(accepted),
+        accepted=growth.kept,
         discriminator=None if discriminator is None else discriminator.hash,
         version=version,
     )
@@ -117,23 +139,24 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
 
 def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
     """The newest discriminator when the night's candidates were first scored; the same one after a kill."""
-    name, ledger = f"{phase}: judge", workspace.ledger()
-    newest = newest_discriminator(workspace)
-    chosen = None if newest is None else newest.model_dump(mode="json")
-    ledger.record_phase(WORK, name, {"discriminator": chosen})
-    known = ledger.phase(WORK, name)
+    ledger = workspace.ledger()
+    newest = NightDiscriminator(discriminator=newest_discriminator(workspace))
+    ledger.record_result("night_discriminator", phase, newest, run=WORK)
+    known = ledger.result("night_discriminator", phase, NightDiscriminator, run=WORK)
     assert known is not None, "it was just recorded"
-    return None if known["discriminator"] is None else DiscriminatorRef.model_validate(known["discriminator"])
+    return known.discriminator
 
 
 def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:
     """The version to grow: the current one, which a round may have grown since the night began."""
-    name, ledger = f"{phase}: parent", workspace.ledger()
+    ledger = workspace.ledger()
     current = ledger.current_version()
-    ledger.record_phase(WORK, name, {"version": start.version if current is None else current.number})
-    known = ledger.phase(WORK, name)
+    number = start.version if current is None else current.number
+    assert number is not None, "the night started from a version"
+    ledger.record_result("night_parent", phase, NightParent(version=number), run=WORK)
+    known = ledger.result("night_parent", phase, NightParent, run=WORK)
     assert known is not None, "it was just recorded"
-    return int(known["version"])
+    return known.version
 
 
 def _publish(result: CandidatesResult) -> None:

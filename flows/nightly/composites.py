@@ -36,9 +36,9 @@ def nightly_compositing(config: NightlyCompositingConfig) -> CompositingResult:
         FlowError: When not one composite could be made.
     """
     workspace, night = Workspace.open(config.workspace), night_of(config)
-    known = done_before(workspace, WORK, night)
+    known = done_before(workspace, WORK, night, CompositingResult)
     if known is not None:
-        return CompositingResult.model_validate(known)
+        return known
     compositing = config.compositing.model_copy(update={"seed": night_seed(config.compositing.seed, night)})
     # As a function: a subflow's run of its own would stay "Running" when both are killed.
     result = objectclear_compositing.fn(config.model_copy(update={"compositing": compositing}))

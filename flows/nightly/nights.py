@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from prefect.runtime import flow_run
@@ -61,9 +61,12 @@ def night_run_name(what: str, kind: type[NightSettings]) -> Callable[[], str]:
     return run_name(kind, lambda settings: f"{what}, night {night_of(settings)}")
 
 
-def done_before(workspace: Workspace, work: str, night: date) -> dict[str, Any] | None:
+Result = TypeVar("Result", bound=BaseModel)
+
+
+def done_before(workspace: Workspace, work: str, night: date, result: type[Result]) -> Result | None:
     """What the night's work gave, where the ledger says that it is done."""
-    known = workspace.ledger().phase(work, night.isoformat())
+    known = workspace.ledger().result("night", night.isoformat(), result, run=work)
     if known is not None:
         say(f"{work}: the night of {night} is done already, so nothing is done")
     return known
@@ -77,7 +80,7 @@ def close_night(
     A night killed in between shows its page once more; one that is recorded never does again.
     """
     publish_daily_report(workspace, look_back_now(workspace, settings.daily_report))
-    workspace.ledger().record_phase(work, night.isoformat(), result.model_dump(mode="json"))
+    workspace.ledger().record_result("night", night.isoformat(), result, run=work)
 
 
 def night_seed(seed: int, night: date) -> int:

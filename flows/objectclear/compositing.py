@@ -32,8 +32,6 @@ from tasks.storage.shards.result import ShardResult
 from tasks.storage.workspace import Workspace
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-_POOL_INDEX = 500
-"""Pool shards of composites are numbered apart from the synthetic ones."""
 
 
 class CompositingConfig(BaseModel):
@@ -208,9 +206,7 @@ def by_split(workspace: Workspace, refs: Sequence[ShardRef]) -> Counter[str]:
 
 def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[ShardRef]) -> list[ShardRef]:
     works = [
-        PoolCompositesWork(
-            round=0, index=_POOL_INDEX + number, image_format=config.image_format, composites=ref
-        )
+        PoolCompositesWork(round=0, index=number, image_format=config.image_format, composites=ref)
         for number, ref in enumerate(composites)
     ]
     return map_shards(pool_composites_shard, workspace, works, None, "pool items")

@@ -146,10 +146,10 @@ def made_image_encoder(
     digest = derive_key("image encoder", config.encoder_objects, config.encoder_training.model_dump_json())
     checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
     ledger, folder = workspace.ledger(), workspace.fetched(f"models/{digest}")
-    known = ledger.phase("image encoders", digest)
+    known = ledger.result("image_encoder", digest, NamingScore)
     if known is not None and folder.is_dir():
         encoder = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True)
-        return encoder, NamingScore(**known)
+        return encoder, known
     encoder, score = train_image_encoder(
         _named(_ENCODER_SEED, config.encoder_objects),
         _named(_UNSEEN_OBJECTS_SEED, _UNSEEN_OBJECTS),
@@ -159,7 +159,7 @@ def made_image_encoder(
     )
     with first_process_first():
         keep_model(workspace, digest, encoder.save_pretrained)
-        ledger.record_phase("image encoders", digest, score._asdict())
+        ledger.record_result("image_encoder", digest, score)
         drop_checkpoint(checkpoint)
     return encoder, score
 

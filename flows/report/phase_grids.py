@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from pydantic import BaseModel
+
 from data_specs.arrays import RgbImage
 from data_specs.candidate import Candidate
 from data_specs.shard import ShardRef
@@ -21,12 +23,16 @@ from tasks.storage.workspace import Workspace
 _ROWS = 8
 
 
+class Published(BaseModel):
+    """That a step's pages are made; there is nothing more to say."""
+
+
 def publish_once(workspace: Workspace, run: str, name: str, publish: Callable[[], None]) -> None:
     """Publish what a finished step made, unless an earlier start of the run did so."""
-    ledger, record = workspace.ledger(), f"{name}: published"
-    if ledger.phase(run, record) is None:
+    ledger = workspace.ledger()
+    if ledger.result("published", name, Published, run=run) is None:
         publish()
-        ledger.record_phase(run, record, {})
+        ledger.record_result("published", name, Published(), run=run)
 
 
 def publish_phase_once(

@@ -15,7 +15,7 @@ from data_specs.comparison import (
 )
 from data_specs.compositing import CompositingResult
 from data_specs.metric import MetricSpec
-from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult, StepMeasures
+from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult
 from models.metrics.registry import all_specs
 
 Row = dict[str, str]
@@ -192,13 +192,14 @@ def published_tables() -> list[PaperTable]:
     return [PaperTable.model_validate(each) for each in json.loads(PUBLISHED_FILE.read_text("utf-8"))]
 
 
-def paper_tables(comparison: Comparison, steps: StepMeasures) -> list[PaperTable]:
-    """Every table with our rows: the steps of this workspace's cycles, or the methods measured here."""
+def paper_tables(comparison: Comparison, phases: Sequence[PhaseResult]) -> list[PaperTable]:
+    """Every table with our rows: the phases of this workspace's cycles, or the methods measured here."""
+    places = dict.fromkeys(phase.measured_on for phase in phases if phase.psnr is not None)
     tables = []
     for table in published_tables():
         if table.key == ROUNDS:
-            rows = [_phase_row(phase, steps.psnr) for phase in steps.results]
-            measured_on = (steps.measured_on or "the test images of its own cycle") if rows else ""
+            rows = [_phase_row(phase) for phase in phases]
+            measured_on = (", ".join(places) or "the test images of its own cycle") if rows else ""
         else:
             rows = [_method_row(method, table.columns) for method in comparison.methods]
             measured_on = comparison.measured_on
@@ -206,12 +207,12 @@ def paper_tables(comparison: Comparison, steps: StepMeasures) -> list[PaperTable
     return tables
 
 
-def _phase_row(phase: PhaseResult, psnr: Mapping[str, float]) -> PaperRow:
+def _phase_row(phase: PhaseResult) -> PaperRow:
     counted = {"tested": phase.tested, "kept": phase.kept, "total": phase.total}
     numbers = {name: float(count) for name, count in counted.items() if count}
     numbers["success"] = 100 * phase.success_rate
-    if phase.name in psnr:
-        numbers["psnr"] = psnr[phase.name]
+    if phase.psnr is not None:
+        numbers["psnr"] = phase.psnr
     return PaperRow(name=phase.name, figures="here", numbers=numbers)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.assessment import QualityConfig
-from data_specs.keys import derive_key
+from data_specs.keys import Split, derive_key
 from data_specs.review_batch import QueuePolicy
 from models.images.mask_variants import MaskVariant
 from models.profiles import PROFILES
@@ -70,6 +70,10 @@ class SuccessMeasure(NamedTuple):
     quality: QualityConfig
     origin: str
     """The triplets' origin starts so; empty for all."""
+
+    def images(self, split: Split) -> str:
+        """The images of a split that it is measured on, in words: ``test split, clip:``."""
+        return f"{split} split, {self.origin or 'all'}"
 
 
 class RoundSettings(BaseModel):

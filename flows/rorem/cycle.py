@@ -28,9 +28,10 @@ from flows.rorem.initial_data import (
     prepare,
 )
 from flows.rorem.phases import (
-    Phase,
+    Growth,
     PhaseOutcome,
     Retrained,
+    Step,
     begin,
     finish,
     finished,
@@ -129,44 +130,52 @@ class StartIdentity(BaseModel):
     preparation: PreparationSettings
     initialisation: TrainingConfig
 
-    def phase(self, name: str) -> Phase:
+    def step(self, name: str) -> Step:
         """One of these phases."""
-        return Phase(derive_key("rorem start", self.model_dump_json()), "automation", 0, name)
+        return Step(derive_key("rorem start", self.model_dump_json()), name)
 
 
 def base_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
     """The base as it comes: RORem's first row."""
-    phase, began = StartIdentity.model_validate(config).phase("base model"), time.monotonic()
-    outcome = finished(workspace, phase)
+    step, began = StartIdentity.model_validate(config).step("base model"), time.monotonic()
+    outcome = finished(workspace, step)
     if outcome is None:
-        start = begin(workspace, phase, config.sampling)
-        test = measure_on(workspace, phase.name, start.remover, "test", config.success)
-        kept = Retrained(start, True, "where every cycle starts", trained_on=0, test=test, losses=[])
-        outcome = finish(workspace, phase, "base", kept, tested=0, kept=0, began=began)
-    _publish(config, workspace, phase, outcome)
+        start = begin(workspace, step, config.sampling)
+        test = measure_on(workspace, step.name, start.remover, "test", config.success)
+        base = Retrained(
+            standing=start,
+            promoted=True,
+            reason="where every cycle starts",
+            trained_on=0,
+            test=test,
+            measured_on=config.success.images("test"),
+            losses=[],
+        )
+        outcome = finish(workspace, step, "base", base, Growth(tested=0, kept=0), began)
+    _publish(config, workspace, step, outcome)
     return outcome
 
 
 def initial_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
     """Train the initial remover from the base on the captured and pasted pairs."""
-    phase, began = StartIdentity.model_validate(config).phase("initialisation"), time.monotonic()
-    outcome = finished(workspace, phase)
+    step, began = StartIdentity.model_validate(config).step("initialisation"), time.monotonic()
+    outcome = finished(workspace, step)
     if outcome is None:
-        start = begin(workspace, phase, config.sampling)
+        start = begin(workspace, step, config.sampling)
         assert start.version is not None, "the preparation made a version"
         training = config.remover_training._replace(training=config.initialisation)
-        trained = train_and_compare(workspace, phase.name, start, start.version, training, config.success)
+        trained = train_and_compare(workspace, step.name, start, start.version, training, config.success)
         pairs = trained.trained_on
-        outcome = finish(workspace, phase, "initialisation", trained, tested=pairs, kept=pairs, began=began)
-    _publish(config, workspace, phase, outcome)
+        outcome = finish(workspace, step, "initialisation", trained, Growth(pairs, pairs), began)
+    _publish(config, workspace, step, outcome)
     return outcome
 
 
-def _publish(config: CycleConfig, workspace: Workspace, phase: Phase, outcome: PhaseOutcome) -> None:
+def _publish(config: CycleConfig, workspace: Workspace, step: Step, outcome: PhaseOutcome) -> None:
     """What the remover in charge makes of the test images."""
     remover, origin = outcome.standing.remover, config.evaluation_source
     publish_once(
-        workspace, phase.run, phase.name, lambda: publish_removals(workspace, phase.name, remover, origin)
+        workspace, step.run, step.name, lambda: publish_removals(workspace, step.name, remover, origin)
     )
 
 

@@ -57,9 +57,9 @@ def discriminator_phase(run: RoundRun, standing: PhaseStart) -> DiscriminatorOut
     config, workspace, name = run.config, run.workspace, f"discriminator {run.config.round}"
     if config.acceptance != "discriminator":
         return None
-    outcome = workspace.ledger().phase(run.key, name)
+    outcome = workspace.ledger().result("discriminator", name, DiscriminatorOutcome, run=run.key)
     if outcome is not None:
-        return DiscriminatorOutcome.model_validate(outcome)
+        return outcome
     fresh = _propose_fresh(run, standing)
     unknown = without_ground_truth(workspace, fresh)
     request = _review_calibration(run, standing, unknown)
@@ -67,7 +67,7 @@ def discriminator_phase(run: RoundRun, standing: PhaseStart) -> DiscriminatorOut
         return None
     trained = _train(run, name, request)
     outcome = DiscriminatorOutcome(trained=trained, measured=_measure(run, trained, fresh, unknown))
-    workspace.ledger().record_phase(run.key, name, outcome.model_dump(mode="json"))
+    workspace.ledger().record_result("discriminator", name, outcome, run=run.key)
     return outcome
 
 
@@ -81,7 +81,7 @@ def _propose_fresh(run: RoundRun, standing: PhaseStart) -> list[ShardRef]:
 def _review_calibration(run: RoundRun, standing: PhaseStart, beside: list[ShardRef]) -> ReviewRequest:
     """Reviews of unused items; ``beside`` are fresh candidates that only people can judge."""
     config, phase = run.config, run.phase("calibration")
-    items = choose_items(run.workspace, phase.draw, config.calibration_items, config.seed)
+    items = choose_items(run.workspace, phase.draw, "calibration", config.calibration_items, config.seed)
     propose = partial(propose_in_turn, run.workspace, phase, config.proposal, standing.remover)
     request = ReviewRequest(items, propose(items))
     return review(run.workspace, phase, config.reviewers, request, propose, beside)

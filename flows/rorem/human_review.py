@@ -137,7 +137,7 @@ def review(
                 settle(workspace, phase.batch, decision.decision)
                 return replace(request, abandoned=decision.decision == "abandon")
             wanted = min(decision.items, len(unused_items(workspace)))
-            more = choose_items(workspace, draw, wanted, reviewers.seed)
+            more = choose_items(workspace, draw, phase.purpose, wanted, reviewers.seed)
         refs = propose(more, len(request.refs))
         extend_batch(workspace, phase.batch, tuple(refs))
         request = ReviewRequest([*request.items, *more], [*request.refs, *refs])

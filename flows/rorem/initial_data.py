@@ -108,13 +108,10 @@ def _render(
 ) -> list[ShardRef]:
     """Triplets of the studio: pasted ones to start from, real-looking ones to be measured on."""
     renderer = _synthetic(preparation, split, seed, "pairs", copy_paste=copy_paste)
-    # The clip's shard is number 0; splits keep apart by hundreds.
-    first_index = {"train": 1, "validation": 101, "test": 201}[split]
     works = [
-        RenderWork(
-            round=0, index=first_index + number, stage="triplets", renderer=renderer, first=first, count=size
-        )
-        for number, (first, size) in enumerate(_parts(count))
+        RenderWork(round=0, index=number, stage="triplets", renderer=renderer, first=first, count=size)
+        # The clip's shard is number 0.
+        for number, (first, size) in enumerate(_parts(count), 1)
     ]
     return map_shards(render_shard, workspace, works, None, f"synthetic pairs, {split}")
 
@@ -123,11 +120,8 @@ def _render_pool(
     workspace: Workspace, preparation: PreparationSettings, seed: int, split: Split, count: int
 ) -> None:
     renderer = _synthetic(preparation, split, seed, "pool", copy_paste=False)
-    first_index = 0 if split == "train" else 101
     works = [
-        RenderWork(
-            round=0, index=first_index + number, stage="pool", renderer=renderer, first=first, count=size
-        )
+        RenderWork(round=0, index=number, stage="pool", renderer=renderer, first=first, count=size)
         for number, (first, size) in enumerate(_parts(count))
     ]
     map_shards(render_shard, workspace, works, None, f"pool, {split}")

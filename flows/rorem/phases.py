@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.model_record import ModelRecord
-from data_specs.round import PhaseKind, PhaseResult, StepMeasures
-from data_specs.shard import FIRST_INDEX, Purpose, ShardRef
+from data_specs.result import ResultKind
+from data_specs.round import EndedPhase, PhaseKind, PhaseResult
+from data_specs.shard import Purpose, ShardRef
 from flows.rorem.config import Proposal, Retraining, RoundConfig, SuccessMeasure
 from flows.runtime.shards import map_shards, say
 from models.images.mask_variants import MaskVariant
@@ -28,21 +29,26 @@ from tasks.rorem.score import ScoreWork, score_shard
 from tasks.rorem.train_discriminator import DiscriminatorRef
 from tasks.rorem.train_remover import RemoverTraining, retrain
 from tasks.storage.dataset.versions import create_version, selection_of
-from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
-    """One phase of one run: the names that its records, draws, shards and review batch carry."""
+class Step:
+    """One step of one run, as the ledger names it."""
 
     run: str
     """The run's key."""
+    name: str
+    """``initialisation``, ``human 1``, ``night 2026-11-30`` …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase(Step):
+    """A step that draws pool items: what its draws, shards and review batch are named by."""
+
     purpose: Purpose
     round: int
     """0 for a night's."""
-    name: str
-    """``human 1``, ``night 2026-11-30`` …"""
 
     @property
     def draw(self) -> str:
@@ -71,7 +77,7 @@ class RoundRun:
     def phase(self, purpose: Purpose) -> Phase:
         """The round's phase of this purpose."""
         number = self.config.round
-        return Phase(run=self.key, purpose=purpose, round=number, name=f"{purpose} {number}")
+        return Phase(run=self.key, name=f"{purpose} {number}", purpose=purpose, round=number)
 
 
 class PhaseStart(BaseModel):
@@ -83,16 +89,28 @@ class PhaseStart(BaseModel):
     version: int | None
 
 
-class Growth(NamedTuple):
-    """What a phase asked about, and what of it joins the dataset."""
+class Accepted(NamedTuple):
+    """What a phase asked about, and what of it shall join the dataset."""
 
     items: Sequence[str] = ()
     """Pool items whose candidates got a decision."""
     candidates: Sequence[ShardRef] = ()
-    accepted: Sequence[str] = ()
-    """Keys of the candidates that join, at most one of each item."""
+    keys: Sequence[str] = ()
+    """The candidates that join, at most one of each item."""
     nothing_because: str = ""
     """Why nothing joins, where a decision is missing."""
+
+
+class Growth(NamedTuple):
+    """What joined the dataset in a step."""
+
+    tested: int
+    """Items that got a decision."""
+    kept: int
+    """Of these, the items that joined."""
+    candidates: Sequence[ShardRef] = ()
+    shard: ShardRef | None = None
+    """What joined. None if nothing of the pool did."""
 
 
 class Retrained(NamedTuple):
@@ -106,15 +124,14 @@ class Retrained(NamedTuple):
     """Triplets in the training set."""
     test: Evaluation
     """Of the remover in charge, on the test split."""
+    measured_on: str
+    """The test images in words."""
     losses: list[float]
 
 
-class PhaseOutcome(BaseModel):
+class PhaseOutcome(EndedPhase):
     """What a finished phase leaves in the ledger."""
 
-    model_config = ConfigDict(frozen=True)
-
-    result: PhaseResult
     standing: PhaseStart
     losses: list[float]
     candidates: ShardRef | None = None
@@ -128,64 +145,64 @@ def as_remover(entry: ModelRecord, sampling: SamplingConfig) -> RemoverRef:
     return RemoverRef(hash=entry.hash, folder=entry.path, sampling=sampling)
 
 
-def begin(workspace: Workspace, phase: Phase, sampling: SamplingConfig) -> PhaseStart:
-    """Where the phase starts. Asked again after a kill it gives the same answer, whatever came since.
+def begin(workspace: Workspace, step: Step, sampling: SamplingConfig) -> PhaseStart:
+    """Where the step starts. Asked again after a kill it gives the same answer, whatever came since.
 
     Raises:
         FlowError: If the workspace has no remover yet.
     """
     ledger = workspace.ledger()
-    name = f"{phase.name}: start"
     champion = ledger.champion("remover")
     if champion is None:
         raise FlowError("this workspace has no remover yet; run `cleanplate cycle` first")
     current = ledger.current_version()
     now = PhaseStart(remover=as_remover(champion, sampling), version=current.number if current else None)
-    ledger.record_phase(phase.run, name, now.model_dump(mode="json"))
-    return PhaseStart.model_validate(ledger.phase(phase.run, name))
+    ledger.record_result("phase_start", step.name, now, run=step.run)
+    start = ledger.result("phase_start", step.name, PhaseStart, run=step.run)
+    assert start is not None, "it was just recorded"
+    return start
 
 
-def finished(workspace: Workspace, phase: Phase) -> PhaseOutcome | None:
-    """The phase's outcome if an earlier start completed it."""
-    outcome = workspace.ledger().phase(phase.run, phase.name)
-    return None if outcome is None else PhaseOutcome.model_validate(outcome)
+def finished(workspace: Workspace, step: Step, kind: ResultKind = "phase") -> PhaseOutcome | None:
+    """The step's outcome if an earlier start completed it."""
+    return workspace.ledger().result(kind, step.name, PhaseOutcome, run=step.run)
 
 
 def finish(
     workspace: Workspace,
-    phase: Phase,
+    step: Step,
     kind: PhaseKind,
     retrained: Retrained,
-    *,
-    tested: int,
-    kept: int,
+    growth: Growth,
     began: float,
-    shards: tuple[ShardRef | None, ShardRef | None] = (None, None),
+    recorded_as: ResultKind = "phase",
 ) -> PhaseOutcome:
-    """Record the outcome: the phase's last act.
+    """Record the outcome: the step's last act.
 
     Args:
         workspace: Where.
-        phase: Whose.
+        step: Whose.
         kind: The row's kind in the table.
-        retrained: What the phase's training came to.
-        tested: Pool items whose candidates got a decision.
-        kept: Of these, the items that joined.
-        began: ``time.monotonic()`` at the phase's begin.
-        shards: Its first shard of candidates, and the shard of what it accepted.
+        retrained: What the step's training came to.
+        growth: What the step asked about, and what joined.
+        began: ``time.monotonic()`` at the step's begin.
+        recorded_as: The kind of the ledger's result.
     """
     test = retrained.test
     result = PhaseResult(
-        name=phase.name,
+        name=step.name,
         kind=kind,
-        tested=tested,
-        kept=kept,
+        round=step.round if isinstance(step, Phase) else None,
+        tested=growth.tested,
+        kept=growth.kept,
         total=retrained.trained_on,
         success_rate=test.success_rate,
         success_low=test.success_low,
         success_high=test.success_high,
         psnr_effect=test.psnr_effect,
         psnr_background=test.psnr_background,
+        psnr=test.psnr,
+        measured_on=retrained.measured_on,
         promoted=retrained.promoted,
         reason=retrained.reason,
         seconds=time.monotonic() - began,
@@ -194,10 +211,10 @@ def finish(
         result=result,
         standing=retrained.standing,
         losses=retrained.losses,
-        candidates=shards[0],
-        grown=shards[1],
+        candidates=growth.candidates[0] if growth.candidates else None,
+        grown=growth.shard,
     )
-    workspace.ledger().record_phase(phase.run, phase.name, outcome.model_dump(mode="json"))
+    workspace.ledger().record_result(recorded_as, step.name, outcome, run=step.run)
     verdict = "promoted" if result.promoted else "not promoted"
     say(
         f"{result.name}: {result.kept} kept of {result.tested}, {result.total} in the training set; "
@@ -265,8 +282,9 @@ def _propose(
     works = [
         ProposeWork(
             round=phase.round,
-            index=FIRST_INDEX[phase.purpose] + after + number,
+            index=after + number,
             phase=phase.name,
+            purpose=phase.purpose,
             pool=_distinct(holders[key] for key in items),
             items=tuple(items),
             variants=variants,
@@ -307,27 +325,23 @@ def _distinct(refs: Iterable[ShardRef]) -> tuple[ShardRef, ...]:
     return tuple(named[name] for name in sorted(named))
 
 
-def grow_version(
-    workspace: Workspace,
-    phase: Phase,
-    candidates: Sequence[ShardRef],
-    accepted: Sequence[str],
-    parent: int,
-) -> tuple[int, ShardRef | None]:
-    """The dataset version with the accepted candidates and their shard; the parent where none is accepted."""
-    if not accepted:
-        return parent, None
+def grow_version(workspace: Workspace, phase: Phase, accepted: Accepted, parent: int) -> tuple[int, Growth]:
+    """The dataset version with what was accepted, and what joined; the parent where nothing was accepted."""
+    tested, kept = len(accepted.items), len(accepted.keys)
+    if not accepted.keys:
+        return parent, Growth(tested, kept, accepted.candidates)
     work = GrowWork(
         round=phase.round,
-        index=FIRST_INDEX[phase.purpose],
+        index=0,
         phase=phase.name,
-        candidates=tuple(candidates),
-        accepted=tuple(accepted),
+        purpose=phase.purpose,
+        candidates=tuple(accepted.candidates),
+        accepted=tuple(accepted.keys),
     )
     [ref] = map_shards(grow_shard, workspace, [work], None, f"growth of {phase.name}")
-    note = f"{phase.name}: {len(accepted)} accepted candidates"
+    note = f"{phase.name}: {kept} accepted candidates"
     version = create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note)
-    return version.number, ref
+    return version.number, Growth(tested, kept, accepted.candidates, ref)
 
 
 def train_and_compare(
@@ -364,6 +378,7 @@ def train_and_compare(
         reason=reason,
         trained_on=manifest.by_split.get("train", 0),
         test=measure_on(workspace, name, remover, "test", success),
+        measured_on=success.images("test"),
         losses=trained.losses,
     )
 
@@ -389,8 +404,7 @@ def measure_on(
     figures |= {"psnr_effect": measured.psnr_effect, "psnr_background": measured.psnr_background}
     if measured.psnr is not None:
         figures["psnr"] = measured.psnr
-    measured_on = f"{split} split, {success.origin or 'all'}"
-    workspace.ledger().record_measurement(remover.hash, measured_on, None, figures)
+    workspace.ledger().record_measurement(remover.hash, success.images(split), None, figures)
     return measured
 
 
@@ -405,37 +419,16 @@ def compare(challenger: Evaluation, champion: Evaluation) -> tuple[bool, str]:
     return False, f"succeeds no more often: {numbers}"
 
 
-# The steps of a workspace's cycles as RORem's table 1 has them, with the PSNR that was measured beside.
-
-_STEPS = ("base model", "initialisation", "human %", "automation %")
+# The phases of a workspace's cycles, as RORem's table 1 has them.
 
 
-def step_measures(images: EvaluationSet) -> StepMeasures:
-    """The finished steps; where several cycles ran in the workspace, the newest of each name.
+def ended_phases(images: EvaluationSet) -> list[PhaseResult]:
+    """The finished phases in order; where several cycles ran in the workspace, the newest of each name.
 
     Args:
         images: Pinned; a folder of triplets knows of no cycle.
     """
     if not isinstance(images, VersionSet):
-        return StepMeasures([], {}, "")
-    ledger = Workspace(images.workspace).ledger()
-    outcomes = [PhaseOutcome.model_validate(each) for each in ledger.phases_like(*_STEPS) if "result" in each]
-    steps = {outcome.result.name: outcome for outcome in outcomes}
-    psnr: dict[str, float] = {}
-    places: list[str] = []
-    for name, step in steps.items():
-        for measured_on, number in _psnr_of(ledger, step):
-            psnr[name] = number
-            places.append(measured_on)
-    return StepMeasures([step.result for step in steps.values()], psnr, ", ".join(dict.fromkeys(places)))
-
-
-def _psnr_of(ledger: Ledger, step: PhaseOutcome) -> list[tuple[str, float]]:
-    """Where the step's own measurement was made, and its PSNR: it is the one with the step's success rate."""
-    return [
-        (each.measured_on, each.values["psnr"])
-        for each in ledger.measurements(step.standing.remover.hash)
-        if each.measured_on.startswith("test split")
-        and each.values.get("success_rate") == step.result.success_rate
-        and "psnr" in each.values
-    ][-1:]
+        return []
+    phases = Workspace(images.workspace).ledger().results("phase", EndedPhase)
+    return list({phase.result.name: phase.result for phase in phases}.values())

@@ -13,7 +13,7 @@ from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.version import DatasetVersion
 from flows.rorem.config import Retraining, SuccessMeasure
-from flows.rorem.phases import Phase, PhaseOutcome, begin, finish, finished, train_and_compare
+from flows.rorem.phases import Growth, PhaseOutcome, Step, begin, finish, finished, train_and_compare
 from flows.runtime.runs import fail_cleanly, run_name, start_once
 from flows.runtime.shards import say
 from models.profiles import PROFILES
@@ -66,21 +66,10 @@ def ask_for_retraining(workspace: Workspace, trigger: RetrainTrigger) -> UUID | 
 
 def grown_since_training(workspace: Workspace, version: DatasetVersion) -> int:
     """Grown training triplets of the version that the version trained on last did not have."""
-    last = last_trained_version(workspace)
+    last = workspace.ledger().last_trained_version()
     before = set() if last is None else {sample.key for sample in load_samples(workspace, last)}
     samples = load_samples(workspace, version.number)
     return sum(s.stage == "grown" and s.split == "train" and s.key not in before for s in samples)
-
-
-def last_trained_version(workspace: Workspace) -> int | None:
-    """The dataset version on which a remover was trained last; None before the first.
-
-    A distilled one learnt its teacher's ways, and nothing that has grown.
-    """
-    removers = [each for each in workspace.ledger().models("remover") if "lora" not in each.settings]
-    return next(
-        (each.dataset_version for each in reversed(removers) if each.dataset_version is not None), None
-    )
 
 
 def retrain_key(version: DatasetVersion) -> str:
@@ -142,17 +131,18 @@ def retrain(config: RetrainConfig) -> PhaseOutcome:
     """
     workspace, began = Workspace.open(config.workspace), time.monotonic()
     version = _version(config, workspace)
-    phase = Phase(WORK, "automation", 0, f"version {version.number}")
-    outcome = finished(workspace, phase)
+    step = Step(WORK, f"version {version.number}")
+    outcome = finished(workspace, step, "retraining")
     if outcome is None:
-        start = begin(workspace, phase, config.sampling)
+        start = begin(workspace, step, config.sampling)
         training = Retraining(config.seed, config.training, config.loss, config.sampling)
         success = SuccessMeasure(config.quality, config.evaluation_source)
-        trained = train_and_compare(workspace, phase.name, start, version.number, training, success)
+        trained = train_and_compare(workspace, step.name, start, version.number, training, success)
         pairs = trained.trained_on
-        outcome = finish(workspace, phase, "automation", trained, tested=pairs, kept=pairs, began=began)
+        growth = Growth(pairs, pairs)
+        outcome = finish(workspace, step, "automation", trained, growth, began, "retraining")
     else:
-        say(f"dataset {phase.name} was trained on already, so nothing is trained")
+        say(f"dataset {step.name} was trained on already, so nothing is trained")
     _ask_for_evaluation(workspace, version)
     return outcome
 

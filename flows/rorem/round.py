@@ -12,7 +12,7 @@ from flows.rorem.config import RoundConfig
 from flows.rorem.discriminator import DiscriminatorOutcome, discriminator_phase
 from flows.rorem.human_review import ReviewRequest, review
 from flows.rorem.phases import (
-    Growth,
+    Accepted,
     Phase,
     PhaseOutcome,
     PhaseStart,
@@ -65,8 +65,8 @@ def human_phase(run: RoundRun) -> PhaseOutcome:
     if outcome is not None:
         return outcome
     start = begin(run.workspace, phase, run.config.sampling)
-    growth = _accept_by_review(run, phase, start)
-    return _grow_and_retrain(run, phase, start, growth, began)
+    accepted = _accept_by_review(run, phase, start)
+    return _grow_and_retrain(run, phase, start, accepted, began)
 
 
 def automated_phase(run: RoundRun, discriminator: DiscriminatorOutcome | None) -> PhaseOutcome:
@@ -76,72 +76,66 @@ def automated_phase(run: RoundRun, discriminator: DiscriminatorOutcome | None) -
     if outcome is not None:
         return outcome
     start = begin(run.workspace, phase, run.config.sampling)
-    growth = _accept_by_discriminator(run, phase, start, discriminator)
-    return _grow_and_retrain(run, phase, start, growth, began)
+    accepted = _accept_by_discriminator(run, phase, start, discriminator)
+    return _grow_and_retrain(run, phase, start, accepted, began)
 
 
-def _accept_by_review(run: RoundRun, phase: Phase, start: PhaseStart) -> Growth:
+def _accept_by_review(run: RoundRun, phase: Phase, start: PhaseStart) -> Accepted:
     config, workspace = run.config, run.workspace
     if config.acceptance == "none":
-        return Growth()
-    items = choose_items(workspace, phase.draw, config.human_items, config.seed)
+        return Accepted()
+    items = choose_items(workspace, phase.draw, "human", config.human_items, config.seed)
     propose = partial(propose_over_shards, workspace, phase, config.proposal, start.remover)
     request = ReviewRequest(items, propose(items))
     if config.acceptance == "all":
         return _accept_one_of_each(workspace, request)
     request = review(workspace, phase, config.reviewers, request, propose)
     if request.abandoned:
-        return Growth(request.items, request.refs, [], "its review was abandoned, so nothing grew")
+        return Accepted(request.items, request.refs, [], "its review was abandoned, so nothing grew")
     candidates = candidates_by_item(workspace, request.refs)
     decisions = workspace.ledger().decisions([key for keys in candidates.values() for key in keys])
     yes = {key for key, decision in decisions.items() if decision == "yes"}
-    return Growth(request.items, request.refs, accepted_by_review(candidates, yes))
+    return Accepted(request.items, request.refs, accepted_by_review(candidates, yes))
 
 
 def _accept_by_discriminator(
     run: RoundRun, phase: Phase, start: PhaseStart, discriminator: DiscriminatorOutcome | None
-) -> Growth:
+) -> Accepted:
     config, workspace = run.config, run.workspace
     if config.acceptance == "none":
-        return Growth()
+        return Accepted()
     if config.acceptance == "discriminator" and discriminator is None:
-        return Growth(
+        return Accepted(
             nothing_because="the review that calibrates the discriminator was abandoned, so nothing grew"
         )
-    items = choose_items(workspace, phase.draw, config.automation_items, config.seed)
+    items = choose_items(workspace, phase.draw, "automation", config.automation_items, config.seed)
     refs = propose_over_shards(workspace, phase, config.proposal, start.remover, items)
     if discriminator is None:
         return _accept_one_of_each(workspace, ReviewRequest(items, refs))
     scorer = discriminator.trained.discriminator
     accepted = accept_by_score(workspace, phase, refs, scorer, config.score_threshold, config.workers)
-    return Growth(items, refs, accepted)
+    return Accepted(items, refs, accepted)
 
 
-def _accept_one_of_each(workspace: Workspace, request: ReviewRequest) -> Growth:
+def _accept_one_of_each(workspace: Workspace, request: ReviewRequest) -> Accepted:
     """A control: growth without any decision."""
-    return Growth(request.items, request.refs, first_candidates(candidates_by_item(workspace, request.refs)))
+    return Accepted(
+        request.items, request.refs, first_candidates(candidates_by_item(workspace, request.refs))
+    )
 
 
 def _grow_and_retrain(
-    run: RoundRun, phase: Phase, start: PhaseStart, growth: Growth, began: float
+    run: RoundRun, phase: Phase, start: PhaseStart, accepted: Accepted, began: float
 ) -> PhaseOutcome:
-    """The accepted candidates join, the remover is retrained; the ledger's record of the phase comes last."""
+    """What was accepted joins, the remover is retrained; the ledger's record of the phase comes last."""
     config, workspace = run.config, run.workspace
     if start.version is None:
         raise FlowError("this workspace has no dataset version yet; run `cleanplate cycle` first")
-    version, grown = grow_version(workspace, phase, growth.candidates, growth.accepted, start.version)
+    version, growth = grow_version(workspace, phase, accepted, start.version)
     retrained = train_and_compare(
         workspace, phase.name, start, version, config.remover_training, config.success
     )
-    if growth.nothing_because:
-        retrained = retrained._replace(reason=f"{growth.nothing_because}; {retrained.reason}")
-    return finish(
-        workspace,
-        phase,
-        "human" if phase.purpose == "human" else "automation",
-        retrained,
-        tested=len(growth.items),
-        kept=len(growth.accepted),
-        began=began,
-        shards=(next(iter(growth.candidates), None), grown),
-    )
+    if accepted.nothing_because:
+        retrained = retrained._replace(reason=f"{accepted.nothing_because}; {retrained.reason}")
+    kind = "human" if phase.purpose == "human" else "automation"
+    return finish(workspace, phase, kind, retrained, growth, began)

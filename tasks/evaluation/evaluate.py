@@ -116,15 +116,15 @@ def evaluate_remover(
     origin: str,
 ) -> Evaluation:
     """Evaluate a remover once on one split's triplets of one origin. The ledger keeps the result."""
-    run = f"evaluations of {remover.hash}"
     digests = " ".join(ref.sha256 for ref in triplets)
     key = derive_key(split, origin, quality.model_dump_json(), digests)
-    known = workspace.ledger().phase(run, key)
+    ledger = workspace.ledger()
+    known = ledger.result("evaluation", key, Evaluation, run=remover.hash)
     if known is not None:
-        return Evaluation.model_validate(known)
+        return known
     shown = read_triplets(workspace, triplets, split, origin)
     found, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
     # Recorded before the result: once the result is recorded, this code is not reached again.
-    workspace.ledger().record_spending(derive_key(run, key), "evaluate", seconds)
-    workspace.ledger().record_phase(run, key, found.model_dump(mode="json"))
+    ledger.record_cost(derive_key("evaluation", remover.hash, key), "evaluate", seconds)
+    ledger.record_result("evaluation", key, found, run=remover.hash)
     return found

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import WorkerError
-from data_specs.spending import Seconds
+from data_specs.seconds import Seconds
 
 # The workers of a flow's shards: a choice in the flow's form, distinguished by ``kind``.
 

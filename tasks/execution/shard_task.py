@@ -140,5 +140,5 @@ def run_shard(
     else:
         ledger = derive_key(workspace.ledger_url)
         done = pool.run(name, in_workspace, workspace.address, ledger, function, *arguments)
-    workspace.ledger().record_spending(digest, what, done.seconds)
+    workspace.ledger().record_cost(digest, what, done.seconds)
     return done.result

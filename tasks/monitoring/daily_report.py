@@ -7,8 +7,7 @@ from math import sqrt
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.daily_report import DailyReport, Drift, NewShards, NewVersion, Prices, WorkDone
-from data_specs.round import PhaseResult
-from data_specs.shard import FIRST_INDEX
+from data_specs.round import EndedPhase, PhaseResult
 from data_specs.version import DatasetVersion
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
@@ -49,14 +48,17 @@ def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -
         phases: The phases to compare.
         limits: A drift beyond them is an alarm.
     """
-    known = {phase.name: phase for phase in ledger.phase_results() if phase.tested}
+    ended = [each.result for each in ledger.results("phase", EndedPhase)]
+    known = {(phase.kind, phase.round): phase for phase in ended if phase.tested}
+    automated = {phase.round: phase for phase in phases if phase.kind == "automation" and phase.tested}
     found: list[Drift] = []
-    for phase in {each.name: each for each in phases if each.kind == "automation" and each.tested}.values():
-        number = int(phase.name.split()[1])
-        people, before = known.get(f"human {number}"), known.get(f"automation {number - 1}")
+    for round, phase in automated.items():
+        if round is None:
+            continue
+        people, before = known.get(("human", round)), known.get(("automation", round - 1))
         if people is not None:
             found.append(keep_drift(phase, people, limits.keep_rate))
-            found += _score_drift(ledger, number, phase, people, limits.score)
+            found += _score_drift(ledger, round, phase, people, limits.score)
         if before is not None:
             found.append(keep_drift(phase, before, limits.keep_rate_change))
     return found
@@ -77,12 +79,12 @@ def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
 
 
 def _score_drift(
-    ledger: Ledger, number: int, phase: PhaseResult, people: PhaseResult, limit: float
+    ledger: Ledger, round: int, phase: PhaseResult, people: PhaseResult, limit: float
 ) -> list[Drift]:
     """A list with one drift, or an empty list if nobody answered or no discriminator scored."""
-    answers = ledger.answers_in_shards(FIRST_INDEX["human"], FIRST_INDEX["automation"], number)
+    answers = ledger.answer_counts(round, "human")
     told = answers["yes"] + answers["no"]
-    scores = ledger.newest_scores_in_shards(FIRST_INDEX["automation"], FIRST_INDEX["calibration"], number)
+    scores = ledger.newest_scores(round, "automation")
     if not told or scores is None:
         return []
     yes = answers["yes"] / told
@@ -109,7 +111,7 @@ def look_back(
 ) -> DailyReport:
     """What happened from ``since`` to before ``until``. Both times have a time zone."""
     ledger = workspace.ledger()
-    phases = ledger.phase_results(since, until)
+    phases = [each.result for each in ledger.results("phase", EndedPhase, since=since, until=until)]
     shards = ledger.shard_counts(since, until)
     reviews = ledger.review_counts(since, until)
     return DailyReport(
@@ -148,5 +150,5 @@ def new_versions(versions: Sequence[DatasetVersion], since: datetime, until: dat
 def _work(ledger: Ledger, since: datetime, until: datetime, prices: Prices) -> list[WorkDone]:
     return [
         WorkDone(what=what, pieces=pieces, seconds=seconds, cost=prices.cost(seconds))
-        for what, (pieces, seconds) in ledger.spending_by_kind(since, until).items()
+        for what, (pieces, seconds) in ledger.costs(since, until).items()
     ]

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from data_specs.model_record import ModelKind
-from data_specs.round import PhaseResult
+from data_specs.round import EndedPhase, PhaseResult
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
@@ -87,7 +87,7 @@ def _phases(ledger: Ledger) -> Iterator[Metric]:
         "phase_success_ratio": ("Success on the test split after it.", lambda phase: phase.success_rate),
         "phase_duration_seconds": ("How long it took.", lambda phase: phase.seconds),
     }
-    results = {phase.name: phase for phase in ledger.phase_results()}
+    results = {each.result.name: each.result for each in ledger.results("phase", EndedPhase)}
     for name, (help_line, fact) in facts.items():
         gauge = _gauge(name, help_line, "phase", "kind")
         for phase in results.values():
@@ -129,7 +129,7 @@ def _models(ledger: Ledger) -> Iterator[Metric]:
 def _seconds(ledger: Ledger) -> Iterator[Metric]:
     pieces = _counter("work", "Pieces of work done, such as a shard or a training.", "what")
     seconds = _counter("work_seconds", "Seconds they took.", "what", "clock", unit="seconds")
-    for what, (count, total) in ledger.spending_by_kind().items():
+    for what, (count, total) in ledger.costs().items():
         pieces.add_metric([what], count)
         for clock, value in total.model_dump().items():
             seconds.add_metric([what, clock], value)

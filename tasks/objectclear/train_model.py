@@ -4,10 +4,10 @@ import colorsys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
@@ -129,8 +129,10 @@ class NamedObject:
     """The index in ``HUES`` that is nearest to its mean colour."""
 
 
-class NamingScore(NamedTuple):
+class NamingScore(BaseModel):
     """How well unseen objects are named, beside the best answer that ignores the image."""
+
+    model_config = ConfigDict(frozen=True)
 
     shape: float
     color: float
@@ -188,8 +190,8 @@ def train_image_encoder(
 
 def _score(namer: ObjectNamer, batch: NamedBatch) -> NamingScore:
     shape, color = naming_accuracy(namer, batch)
-    chances = [float(torch.bincount(names).max()) / len(names) for names in (batch.shape, batch.color)]
-    return NamingScore(shape, color, *chances)
+    by_chance = [float(torch.bincount(names).max()) / len(names) for names in (batch.shape, batch.color)]
+    return NamingScore(shape=shape, color=color, shape_by_chance=by_chance[0], color_by_chance=by_chance[1])
 
 
 def _collated(draws: Sequence[tuple[NamedObject, bool]]) -> NamedBatch:

@@ -171,6 +171,7 @@ def record(
     dataset_version: int | None,
     metrics: dict[str, float],
     settings: Mapping[str, Any] | None = None,
+    distilled: bool = False,
 ) -> ModelRecord:
     """Write a model's card beside its weights, then record it in the ledger. Repeating it is harmless.
 
@@ -183,6 +184,7 @@ def record(
         dataset_version: The version it was trained on.
         metrics: The results of its training.
         settings: How it was trained and how it samples.
+        distilled: Whether it learnt from its parent's removals.
 
     Returns:
         The record. An existing one stays as it was.
@@ -202,6 +204,7 @@ def record(
             settings=dict(settings or {}),
             weights=weights_digests(folder),
             git_revision=code_revision(),
+            distilled=distilled,
         )
     write_card(folder, entry)
     workspace.store.share(f"{entry.path}/{CARD_FILE}")

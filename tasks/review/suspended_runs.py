@@ -42,6 +42,15 @@ class WaitingRun(BaseModel):
     """Prefect's API as the run reached it."""
 
 
+class SentEvent(BaseModel):
+    """An event that a Prefect server has got."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event: str
+    payload: dict[str, Any]
+
+
 class Wake(BaseModel):
     """The result of resuming one waiting run."""
 
@@ -54,12 +63,12 @@ class Wake(BaseModel):
 
 def remember_waiting(workspace: Workspace, batch: str, run: WaitingRun) -> None:
     """Called before the run suspends. The completed batch then knows which run to resume."""
-    workspace.ledger().record_phase(_waiting(batch), str(run.flow_run), run.model_dump(mode="json"))
+    workspace.ledger().record_result("suspended_run", str(run.flow_run), run, run=batch)
 
 
 def waiting_runs(workspace: Workspace, batch: str) -> list[WaitingRun]:
     """All runs that ever waited for the batch, in order."""
-    return [WaitingRun.model_validate(known) for known in workspace.ledger().phases(_waiting(batch))]
+    return workspace.ledger().results("suspended_run", WaitingRun, run=batch)
 
 
 def pause_key(batch: str, extensions: int) -> str:
@@ -86,17 +95,16 @@ def tell_complete(workspace: Workspace, batch: str, counts: dict[str, Any]) -> N
     """
     ledger = workspace.ledger()
     for api in sorted({run.api for run in waiting_runs(workspace, batch)}):
-        told = f"{batch} at {api}"
-        if ledger.phase(COMPLETE_EVENT, told) is None:
+        if ledger.result("event", api, SentEvent, run=batch) is None:
             event = Event(
                 event=COMPLETE_EVENT,
                 resource=Resource({"prefect.resource.id": f"cleanplate.review-batch.{batch}"}),
                 payload={"batch": batch, **counts},
-                id=UUID(derive_key(COMPLETE_EVENT, told).ljust(32, "0")),
+                id=UUID(derive_key(COMPLETE_EVENT, f"{batch} at {api}").ljust(32, "0")),
             )
             with _client(workspace, api) as client:
                 client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
-            ledger.record_phase(COMPLETE_EVENT, told, counts)
+            ledger.record_result("event", api, SentEvent(event=COMPLETE_EVENT, payload=counts), run=batch)
 
 
 def _wake(workspace: Workspace, run: WaitingRun, batch: str, form: dict[str, Any]) -> Wake:
@@ -118,10 +126,6 @@ def _wake(workspace: Workspace, run: WaitingRun, batch: str, form: dict[str, Any
     # Prefect answers 200 here too: REJECT for a wrong form, ABORT if somebody else resumed the run.
     state_now: RunState = "refused" if answer.status == SetStateStatus.REJECT else "busy"
     return Wake(flow_run=run.flow_run, state=state_now, detail=str(getattr(answer.details, "reason", "")))
-
-
-def _waiting(batch: str) -> str:
-    return f"waiting for {batch}"
 
 
 @contextmanager

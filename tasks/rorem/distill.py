@@ -88,4 +88,4 @@ def distil_remover(
     for network in (teacher, student):
         cast(Any, network).to("cpu")
     with first_process_first():
-        return known_training(workspace, work) or keep_trained(workspace, work, save, losses)
+        return known_training(workspace, work) or keep_trained(workspace, work, save, losses, distilled=True)

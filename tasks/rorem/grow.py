@@ -7,7 +7,7 @@ from prefect import task
 
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
-from data_specs.shard import EncodedSample, ShardRef
+from data_specs.shard import EncodedSample, Purpose, ShardRef
 from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
 from tasks.execution import INLINE, run_shard
@@ -21,6 +21,7 @@ class GrowWork(ShardWork):
     """The input of one shard of grown triplets."""
 
     phase: str
+    purpose: Purpose
     candidates: tuple[ShardRef, ...]
     accepted: tuple[str, ...]
     """Keys of the accepted candidates. (Prefect takes a model with a field ``keys`` for a mapping.)"""
@@ -92,6 +93,7 @@ def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
         index=work.index,
         input_digest=work.digest,
         samples=encoded(),
+        purpose=work.purpose,
     )
 
 

@@ -7,7 +7,7 @@ from prefect import task
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, image_hash
 from data_specs.pool_item import PoolItem
-from data_specs.shard import EncodedSample, ShardRef
+from data_specs.shard import EncodedSample, Purpose, ShardRef
 from data_specs.work import ShardWork
 from models.images.mask_variants import MaskVariant, widen
 from models.protocols import RemovalModel
@@ -22,6 +22,7 @@ class ProposeWork(ShardWork):
     """The input of one shard of candidates."""
 
     phase: str
+    purpose: Purpose
     pool: tuple[ShardRef, ...]
     """Shards that hold the items."""
     items: tuple[str, ...]
@@ -82,6 +83,7 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
         index=work.index,
         input_digest=work.digest,
         samples=encoded(),
+        purpose=work.purpose,
     )
 
 

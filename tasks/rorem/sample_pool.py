@@ -8,7 +8,7 @@ from prefect.runtime import task_run
 
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
-from tasks.storage.ledger.shards import MEASURING
+from data_specs.shard import Purpose
 from tasks.storage.workspace import Workspace
 
 _RUN_KEY = re.compile(r"^[0-9a-f]{20} ")
@@ -25,7 +25,7 @@ def _name() -> str:
 
 
 @task(task_run_name=_name)
-def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> list[str]:
+def choose_items(workspace: Workspace, phase: str, purpose: Purpose, count: int, seed: int) -> list[str]:
     """Keys of ``count`` pool items that no phase has used, in an order that the seed decides.
 
     A second call for the same phase returns the same items.
@@ -42,7 +42,7 @@ def choose_items(workspace: Workspace, phase: str, count: int, seed: int) -> lis
         raise FlowError(
             f"the pool has {len(unused)} unused items and {words_of(phase)} needs {count}; ingest more images"
         )
-    return _draw(workspace, phase, unused, count, seed)
+    return _draw(workspace, phase, purpose, unused, count, seed)
 
 
 def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: int) -> list[str]:
@@ -55,7 +55,7 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
     Raises:
         FlowError: If there are too few items.
     """
-    phase = f"{run} {MEASURING} {round}"
+    phase = f"{run} fresh {round}"
     ledger = workspace.ledger()
     drawn = ledger.drawn(phase)
     if drawn:
@@ -70,12 +70,14 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
             f"and the pool has {len(apart)} "
             "training items of images that no phase has used; ingest more images"
         )
-    return _draw(workspace, phase, apart, count, seed)
+    return _draw(workspace, phase, "fresh", apart, count, seed)
 
 
-def _draw(workspace: Workspace, phase: str, items: Sequence[str], count: int, seed: int) -> list[str]:
+def _draw(
+    workspace: Workspace, phase: str, purpose: Purpose, items: Sequence[str], count: int, seed: int
+) -> list[str]:
     chosen = sorted(items, key=lambda key: derive_key("choice", seed, key))[:count]
-    workspace.ledger().draw(phase, chosen)
+    workspace.ledger().draw(phase, purpose, chosen)
     return chosen
 
 

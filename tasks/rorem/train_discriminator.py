@@ -101,20 +101,9 @@ def _discriminator_at(folder: Path, backbone: Path) -> LoraDiscriminator:
 
 def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
     """The newest discriminator whose weights still exist, copied here if needed. None before the first."""
-    trainings = reversed(workspace.ledger().phases("trainings"))
-    discriminators = (
-        DiscriminatorRef.model_validate(known["discriminator"])
-        for known in trainings
-        if "discriminator" in known
-    )
-    return next(
-        (
-            discriminator
-            for discriminator in discriminators
-            if workspace.fetched(discriminator.folder).is_dir()
-        ),
-        None,
-    )
+    trainings = reversed(workspace.ledger().results("discriminator_training", TrainedDiscriminator))
+    discriminators = (training.discriminator for training in trainings)
+    return next((each for each in discriminators if workspace.fetched(each.folder).is_dir()), None)
 
 
 def split_answers(
@@ -145,9 +134,8 @@ def train_from_reviews(
         answers = _answers(workspace, work.candidates)
         # Other answers to the same candidates are different work.
         digest = derive_key(work.digest, *(f"{key} {yes}" for key, _, yes in answers))
-        phase = f"training {digest}"
         checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
-        known = _known(workspace, phase, checkpoint)
+        known = _known(workspace, digest, checkpoint)
         if known is not None:
             return known
         fitting, held = split_answers(answers, set(work.held_out_items))
@@ -170,7 +158,7 @@ def train_from_reviews(
 
         losses = train(module, loss_of, batches, work.training, checkpoint, progress, distributed)
         with first_process_first():
-            known = _known(workspace, phase, checkpoint)
+            known = _known(workspace, digest, checkpoint)
             if known is not None:
                 return known
             discriminator = LoraDiscriminator(module.to(training_device()), work.discriminator)
@@ -182,18 +170,18 @@ def train_from_reviews(
             for part in (network, module):
                 part.to("cpu")
             trained = _keep(workspace, work, digest, discriminator, len(answers), losses)
-            workspace.ledger().record_phase("trainings", phase, trained.model_dump(mode="json"))
+            workspace.ledger().record_result("discriminator_training", digest, trained)
             drop_checkpoint(checkpoint)
             return trained
 
 
-def _known(workspace: Workspace, phase: str, checkpoint: Path) -> TrainedDiscriminator | None:
+def _known(workspace: Workspace, digest: str, checkpoint: Path) -> TrainedDiscriminator | None:
     """The training as the ledger records it, if its weights still exist. Else None."""
-    known = workspace.ledger().phase("trainings", phase)
-    if known is None or not workspace.fetched(known["discriminator"]["folder"]).is_dir():
+    known = workspace.ledger().result("discriminator_training", digest, TrainedDiscriminator)
+    if known is None or not workspace.fetched(known.discriminator.folder).is_dir():
         return None
     drop_checkpoint(checkpoint)
-    return TrainedDiscriminator.model_validate(known)
+    return known
 
 
 def _answers(workspace: Workspace, refs: Sequence[ShardRef]) -> list[tuple[str, str, bool]]:

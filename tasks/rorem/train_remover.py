@@ -180,15 +180,19 @@ def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
 
 def known_training(workspace: Workspace, work: RemoverWork) -> Trained | None:
     """The training as the ledger records it, if its weights still exist. Else None."""
-    known = workspace.ledger().phase("trainings", f"training {work.digest}")
-    if known is None or not workspace.fetched(known["remover"]["folder"]).is_dir():
+    known = workspace.ledger().result("remover_training", work.digest, Trained)
+    if known is None or not workspace.fetched(known.remover.folder).is_dir():
         return None
     drop_checkpoint(checkpoint_of(workspace, work))
-    return Trained.model_validate(known)
+    return known
 
 
 def keep_trained(
-    workspace: Workspace, work: RemoverWork, save: Callable[[Path], None], losses: list[float]
+    workspace: Workspace,
+    work: RemoverWork,
+    save: Callable[[Path], None],
+    losses: list[float],
+    distilled: bool = False,
 ) -> Trained:
     """Keep the weights, record them in the ledger, and delete the checkpoint.
 
@@ -197,6 +201,7 @@ def keep_trained(
         work: Names the weights.
         save: Writes the network into the folder it gets.
         losses: The loss of each step.
+        distilled: Whether it learnt from its parent's removals.
     """
     folder = keep_model(workspace, work.digest, save)
     remover = InpaintingRemover(network_at(folder), work.sampling)
@@ -211,10 +216,11 @@ def keep_trained(
         settings=cast(BaseModel, work).model_dump(
             mode="json", include={"training", "loss", "lora", "sampling"}
         ),
+        distilled=distilled,
     )
     ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
     trained = Trained(remover=ref, losses=losses)
-    workspace.ledger().record_phase("trainings", f"training {work.digest}", trained.model_dump(mode="json"))
+    workspace.ledger().record_result("remover_training", work.digest, trained)
     drop_checkpoint(checkpoint_of(workspace, work))
     return trained
 

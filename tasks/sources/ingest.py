@@ -131,18 +131,16 @@ def ingest_files(workspace: Workspace, work: IngestWork) -> Intake:
     Raises:
         InputError: If the source cannot be read at all.
     """
-    ledger, name = workspace.ledger(), "intake"
-    known = ledger.phase(work.digest, name)
-    if known is not None:
-        intake = Intake.model_validate(known)
-        if intake.shard is None or files_present(workspace, intake.shard):
-            return intake
+    ledger = workspace.ledger()
+    known = ledger.result("ingest", work.digest, Intake)
+    if known is not None and (known.shard is None or files_present(workspace, known.shard)):
+        return known
     with scenes_alone(workspace):
         reading = _Reading(workspace, work)
         intake = reading.intake(
             write_unless_empty(workspace, work, reading.stage, reading.samples(), reading.rejects)
         )
-    ledger.record_phase(work.digest, name, intake.model_dump(mode="json"))
+    ledger.record_result("ingest", work.digest, intake)
     return intake
 
 

@@ -17,6 +17,7 @@ from data_specs.shard import ShardRef
 from data_specs.version import DatasetVersion, Selection, VersionDiff, VersionSample
 from tasks.storage.atomic_files import publish, written_aside
 from tasks.storage.ledger import Ledger
+from tasks.storage.ledger.shards import place_of
 from tasks.storage.shards.writer import publishing_alone
 from tasks.storage.workspace import Workspace
 
@@ -146,7 +147,7 @@ def selection_of(workspace: Workspace, number: int) -> list[Selection]:
 
 
 def load_samples(workspace: Workspace, number: int) -> list[VersionSample]:
-    """A version's samples, by shard and position in it.
+    """A version's samples, in the shards' order and by position in the shard.
 
     Raises:
         LedgerError: If the version is unknown, or its file is missing or altered.
@@ -191,10 +192,11 @@ def rollback(workspace: Workspace, number: int, reason: str) -> DatasetVersion:
 def _chosen(
     ledger: Ledger, selection: Sequence[tuple[ShardRef, Sequence[str] | None]]
 ) -> list[VersionSample]:
-    """The samples, by shard name and position in the shard."""
+    """The samples, in the shards' order and by position in the shard."""
     chosen: dict[str, VersionSample] = {}
-    for shard, keys in sorted(selection, key=lambda part: part[0].name):
-        if ledger.shard(shard.name).sha256 != shard.sha256:
+    shards = {shard.name: ledger.shard(shard.name) for shard, _ in selection}
+    for shard, keys in sorted(selection, key=lambda part: place_of(shards[part[0].name])):
+        if shards[shard.name].sha256 != shard.sha256:
             raise LedgerError(f"shard {shard.name} is not the one the ledger knows")
         wanted = None if keys is None else set(keys)
         rows = [row for row in ledger.samples_of(shard.name) if wanted is None or row.key in wanted]

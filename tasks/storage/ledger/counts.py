@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
 from data_specs import ledger as tables
-from data_specs.round import PhaseResult
+from data_specs.shard import Purpose
 from tasks.storage.ledger.database import LedgerBase, between
 from tasks.storage.ledger.reviews import stands
 
@@ -88,25 +88,25 @@ class CountLedger(LedgerBase):
         with self._reading() as connection:
             return {kind: count for kind, count in connection.execute(query)}
 
-    def answers_in_shards(self, first: int, before: int, round: int) -> Counter[str]:
-        """Valid decisions on candidates of a round's shards with ``first`` <= index < ``before``."""
+    def answer_counts(self, round: int, purpose: Purpose) -> Counter[str]:
+        """Valid decisions on a round's candidates of this purpose."""
         reviews = tables.reviews
         query = (
             sa.select(reviews.c.decision, sa.func.count())
-            .where(stands(), reviews.c.candidate.in_(_candidates(first, before, round)))
+            .where(stands(), reviews.c.candidate.in_(_candidates(round, purpose)))
             .group_by(reviews.c.decision)
         )
         with self._reading() as connection:
             return Counter({decision: count for decision, count in connection.execute(query)})
 
-    def newest_scores_in_shards(self, first: int, before: int, round: int) -> ScoreCount | None:
-        """Scores of these shards' candidates by the newest discriminator that scored any, if any did."""
+    def newest_scores(self, round: int, purpose: Purpose) -> ScoreCount | None:
+        """Scores of a round's candidates of this purpose, by the newest discriminator that scored any."""
         table, models = tables.scores, tables.models
         squares = sa.func.avg(table.c.score * table.c.score)
         query = (
             sa.select(sa.func.count(), sa.func.avg(table.c.score), squares)
             .join(models, models.c.hash == table.c.discriminator)
-            .where(table.c.candidate.in_(_candidates(first, before, round)))
+            .where(table.c.candidate.in_(_candidates(round, purpose)))
             .group_by(models.c.hash, models.c.created_at)
             .order_by(models.c.created_at.desc(), models.c.hash)
             .limit(1)
@@ -115,25 +115,8 @@ class CountLedger(LedgerBase):
             row = connection.execute(query).first()
         return None if row is None else _score_count(*row)
 
-    def phase_results(
-        self, since: datetime | None = None, until: datetime | None = None
-    ) -> list[PhaseResult]:
-        """The phases of all runs that ended from ``since`` to before ``until``, in that order."""
-        table = tables.phases
-        kinds = sa.or_(
-            table.c.name.in_(["base model", "initialisation"]),
-            table.c.name.regexp_match(r"^(human|automation) [0-9]+$"),
-        )
-        query = (
-            sa.select(table.c.payload)
-            .where(kinds, between(table.c.recorded_at, since, until))
-            .order_by(table.c.sequence)
-        )
-        with self._reading() as connection:
-            return [PhaseResult.model_validate(each["result"]) for each in connection.scalars(query)]
 
-
-def _candidates(first: int, before: int, round: int) -> sa.Select[tuple[str]]:
+def _candidates(round: int, purpose: Purpose) -> sa.Select[tuple[str]]:
     samples, shards = tables.samples, tables.shards
     return (
         sa.select(samples.c.key)
@@ -141,8 +124,7 @@ def _candidates(first: int, before: int, round: int) -> sa.Select[tuple[str]]:
         .where(
             shards.c.stage == "candidates",
             shards.c.round == round,
-            shards.c.index >= first,
-            shards.c.index < before,
+            shards.c.purpose == purpose,
         )
     )
 

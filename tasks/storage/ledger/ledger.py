@@ -6,7 +6,7 @@ from tasks.storage.ledger.database import migrate, revision
 from tasks.storage.ledger.leases import LeaseLedger
 from tasks.storage.ledger.models import ModelLedger
 from tasks.storage.ledger.people import PeopleLedger
-from tasks.storage.ledger.results import PhaseLedger, SpendingLedger
+from tasks.storage.ledger.results import CostLedger, ResultLedger
 from tasks.storage.ledger.reviews import ReviewLedger, ScoreLedger
 from tasks.storage.ledger.scenes import SceneLedger
 from tasks.storage.ledger.shards import DrawLedger, RejectLedger, ShardLedger
@@ -24,8 +24,8 @@ class Ledger(
     LeaseLedger,
     ScoreLedger,
     ModelLedger,
-    PhaseLedger,
-    SpendingLedger,
+    ResultLedger,
+    CostLedger,
     CountLedger,
     VersionLedger,
 ):

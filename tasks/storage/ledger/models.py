@@ -61,6 +61,23 @@ class ModelLedger(LedgerBase):
             rows = connection.execute(query if kind is None else query.where(table.c.kind == kind))
             return [ModelRecord(**row) for row in rows.mappings()]
 
+    def last_trained_version(self) -> int | None:
+        """The dataset version that a remover was trained on last. None before the first.
+
+        A distilled remover learnt its teacher's removals, and nothing new of its version.
+        """
+        table = tables.models
+        query = (
+            sa.select(table.c.dataset_version)
+            .where(
+                table.c.kind == "remover", sa.not_(table.c.distilled), table.c.dataset_version.is_not(None)
+            )
+            .order_by(table.c.created_at.desc(), table.c.hash.desc())
+            .limit(1)
+        )
+        with self._reading() as connection:
+            return connection.scalar(query)
+
     def record_measurement(
         self, hash: str, measured_on: str, dataset_version: int | None, values: Mapping[str, float]
     ) -> None:

@@ -1,96 +1,117 @@
-"""Record the result of each step of a run and the time it took. A restart need not repeat the step."""
+"""Record the result of each step and the time it took. A restart need not repeat the step."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
 import sqlalchemy as sa
+from pydantic import BaseModel
 
 from data_specs import ledger as tables
-from data_specs.spending import Seconds, Spending
+from data_specs.result import ResultKind
+from data_specs.seconds import Seconds
 from tasks.storage.ledger.database import LedgerBase, between, chunked, insert_new, now
 
+Record = TypeVar("Record", bound=BaseModel)
 
-class PhaseLedger(LedgerBase):
-    """The part of the ledger for phases."""
 
-    def record_phase(self, run: str, name: str, payload: dict[str, Any]) -> None:
-        """Add a phase's result (anything JSON can hold). An existing one stays as it was."""
-        values = {"run": run, "name": name, "payload": payload, "recorded_at": now()}
+class ResultLedger(LedgerBase):
+    """The part of the ledger for results. Each kind has its own record."""
+
+    def record_result(self, kind: ResultKind, name: str, record: BaseModel, run: str = "") -> None:
+        """Add a result. An existing one stays as it was.
+
+        Args:
+            kind: The kind of the result.
+            name: Its name within kind and run.
+            record: The result, of the kind's record.
+            run: What owns it. Empty if its name alone says what it is.
+        """
+        values = {
+            "kind": kind,
+            "run": run,
+            "name": name,
+            "payload": record.model_dump(mode="json"),
+            "recorded_at": now(),
+        }
         with self._writing() as connection:
-            insert_new(connection, tables.phases, [values])
+            insert_new(connection, tables.results, [values])
 
-    def phase(self, run: str, name: str) -> dict[str, Any] | None:
-        """The result of a phase. None if it has not ended."""
-        table = tables.phases
-        query = sa.select(table.c.payload).where(table.c.run == run, table.c.name == name)
+    def result(self, kind: ResultKind, name: str, record: type[Record], run: str = "") -> Record | None:
+        """The result of this kind, run and name, as ``record``. None if there is none."""
+        table = tables.results
+        query = sa.select(table.c.payload).where(
+            table.c.kind == kind, table.c.run == run, table.c.name == name
+        )
         with self._reading() as connection:
-            return connection.scalar(query)
+            payload = connection.scalar(query)
+        return None if payload is None else record.model_validate(payload)
 
-    def phases_like(self, *patterns: str) -> list[dict[str, Any]]:
-        """The results of phases in all runs whose names match one of SQL's LIKE patterns, first to last."""
-        table = tables.phases
-        fits = sa.or_(*(table.c.name.like(pattern) for pattern in patterns))
-        query = sa.select(table.c.payload).where(fits).order_by(table.c.sequence)
+    def results(
+        self,
+        kind: ResultKind,
+        record: type[Record],
+        run: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Record]:
+        """The results of a kind in the order of recording.
+
+        Args:
+            kind: The kind.
+            record: What each is read as.
+            run: What owns them. None: any.
+            since: Only results recorded from then on. None: no limit.
+            until: Only results recorded before then. None: no limit.
+        """
+        table = tables.results
+        query = (
+            sa.select(table.c.payload)
+            .where(table.c.kind == kind, between(table.c.recorded_at, since, until))
+            .order_by(table.c.sequence)
+        )
+        if run is not None:
+            query = query.where(table.c.run == run)
         with self._reading() as connection:
-            return list(connection.scalars(query))
-
-    def phases(self, run: str) -> list[dict[str, Any]]:
-        """The results of a run's phases, first to last."""
-        table = tables.phases
-        query = sa.select(table.c.payload).where(table.c.run == run).order_by(table.c.sequence)
-        with self._reading() as connection:
-            return list(connection.scalars(query))
+            return [record.model_validate(payload) for payload in connection.scalars(query)]
 
 
-# Spending: the seconds that each piece of work took, recorded once.
+class CostLedger(LedgerBase):
+    """The part of the ledger for the seconds that each piece of work took."""
 
-_NAME = "spending"
-"""Stored beside the work's result, as another phase of it."""
-
-
-class SpendingLedger(LedgerBase):
-    """The part of the ledger for spending."""
-
-    def record_spending(self, work: str, what: str, seconds: Seconds) -> None:
+    def record_cost(self, work: str, what: str, seconds: Seconds) -> None:
         """Record what a piece of work took. An existing record stays as it was."""
-        payload = {"what": what, "seconds": seconds.model_dump()}
-        values = {"run": work, "name": _NAME, "payload": payload, "recorded_at": now()}
+        values = {"work": work, "what": what, **seconds.model_dump(), "recorded_at": now()}
         with self._writing() as connection:
-            insert_new(connection, tables.phases, [values])
+            insert_new(connection, tables.costs, [values])
 
     def finished_works(self, works: Sequence[str]) -> set[str]:
         """The works whose seconds are recorded: that is the last thing a work does."""
-        table = tables.phases
-        query = sa.select(table.c.run).where(table.c.name == _NAME)
+        column, found = tables.costs.c.work, set[str]()
         with self._reading() as connection:
-            chunks = [query.where(table.c.run.in_(chunk)) for chunk in chunked(works)]
-            return {run for chunk in chunks for run in connection.scalars(chunk)}
+            for chunk in chunked(works):
+                found.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
+        return found
 
-    def spending(self, since: datetime | None = None, until: datetime | None = None) -> list[Spending]:
-        """The records from ``since`` to before ``until`` (None = no limit), in order."""
-        table = tables.phases
-        query = sa.select(table.c.payload, table.c.recorded_at).where(
-            table.c.name == _NAME, between(table.c.recorded_at, since, until)
-        )
-        with self._reading() as connection:
-            rows = connection.execute(query.order_by(table.c.sequence))
-            return [Spending(**row.payload, recorded_at=row.recorded_at) for row in rows]
-
-    def spending_by_kind(
+    def costs(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> dict[str, tuple[int, Seconds]]:
-        """The number of works and their total seconds, by kind, in the same period as ``spending``."""
-        kinds: dict[str, list[Seconds]] = defaultdict(list)
-        for each in self.spending(since, until):
-            kinds[each.what].append(each.seconds)
-        return {what: (len(all_of), _sum(all_of)) for what, all_of in sorted(kinds.items())}
+        """By kind of work: the number of works recorded in a period, and their total seconds.
 
-
-def _sum(seconds: Sequence[Seconds]) -> Seconds:
-    return Seconds(
-        wall=sum(each.wall for each in seconds),
-        cpu=sum(each.cpu for each in seconds),
-        gpu=sum(each.gpu for each in seconds),
-    )
+        Args:
+            since: The start of the period. None: no limit.
+            until: The first moment after it. None: no limit.
+        """
+        table = tables.costs
+        sums = (sa.func.sum(table.c[clock]) for clock in Seconds.model_fields)
+        query = (
+            sa.select(table.c.what, sa.func.count(), *sums)
+            .where(between(table.c.recorded_at, since, until))
+            .group_by(table.c.what)
+            .order_by(table.c.what)
+        )
+        with self._reading() as connection:
+            return {
+                what: (count, Seconds(**dict(zip(Seconds.model_fields, seconds, strict=True))))
+                for what, count, *seconds in connection.execute(query)
+            }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
@@ -9,7 +10,7 @@ from data_specs import ledger as tables
 from data_specs.errors import LedgerError
 from data_specs.keys import Split, derive_key
 from data_specs.reject import Reject, RejectReason
-from data_specs.shard import SampleRow, ShardRef, Stage
+from data_specs.shard import Purpose, SampleRow, ShardRef, Stage
 from tasks.storage.ledger.database import LedgerBase, between, chunked, insert_new, insert_one, now
 
 # Rejects: what was refused, and why.
@@ -66,6 +67,20 @@ def insert_rejects(connection: sa.Connection, rejects: Sequence[Reject]) -> None
 
 
 _REF_COLUMNS = [tables.shards.c[field] for field in ShardRef.model_fields]
+_PURPOSES = {purpose: place for place, purpose in enumerate(get_args(Purpose))}
+
+
+def _in_order() -> list[sa.ColumnElement[Any]]:
+    """By round, stage, purpose as `Purpose` lists them, and index. The name decides between equals."""
+    table = tables.shards
+    purpose = sa.case(_PURPOSES, value=table.c.purpose, else_=-1)
+    return [table.c.round, table.c.stage, purpose, table.c.index, table.c.name]
+
+
+def place_of(ref: ShardRef) -> tuple[int, str, int, int, str]:
+    """The key by which shards are sorted: round, stage, purpose, index, name."""
+    purpose = -1 if ref.purpose is None else _PURPOSES[ref.purpose]
+    return ref.round, ref.stage, purpose, ref.index, ref.name
 
 
 class ShardLedger(LedgerBase):
@@ -80,6 +95,21 @@ class ShardLedger(LedgerBase):
         """The shard of this name. None if there is none."""
         with self._reading() as connection:
             return _find(connection, tables.shards.c.name == name)
+
+    def find_equal_shard(self, ref: ShardRef, first_key: str) -> ShardRef | None:
+        """The shard with the stage, round and bytes of ``ref``, whatever its index. None if there is none.
+
+        Args:
+            ref: A shard, recorded or not.
+            first_key: Key of its first sample.
+        """
+        samples, shards = tables.samples, tables.shards
+        holders = sa.select(samples.c.shard).where(samples.c.key == first_key)
+        equal = [
+            shards.c[name] == getattr(ref, name) for name in ("stage", "round", "sha256", "index_sha256")
+        ]
+        with self._reading() as connection:
+            return _find(connection, sa.and_(shards.c.name.in_(holders), *equal))
 
     def shard(self, name: str) -> ShardRef:
         """The shard of this name.
@@ -112,9 +142,9 @@ class ShardLedger(LedgerBase):
             return _present(connection, ref)
 
     def shards(self, stage: Stage | None = None, round: int | None = None) -> list[ShardRef]:
-        """The shards of a stage and round (None = any), by round, stage and index."""
+        """The shards of a stage and round (None = any), by round, stage, purpose and index."""
         table = tables.shards
-        query = sa.select(*_REF_COLUMNS).order_by(table.c.round, table.c.stage, table.c.index, table.c.name)
+        query = sa.select(*_REF_COLUMNS).order_by(*_in_order())
         if stage is not None:
             query = query.where(table.c.stage == stage)
         if round is not None:
@@ -175,7 +205,7 @@ class ShardLedger(LedgerBase):
             sa.select(samples.c.key, *_REF_COLUMNS)
             .join(shards, shards.c.name == samples.c.shard)
             .where(shards.c.stage == stage)
-            .order_by(shards.c.round, shards.c.index, shards.c.name)
+            .order_by(*_in_order())
         )
         found: dict[str, ShardRef] = {}
         with self._reading() as connection:
@@ -231,16 +261,14 @@ def _sample_values(shard: str, row: SampleRow) -> dict[str, object]:
 
 # Pool draws: the items of a split, and the rule that no item is drawn twice.
 
-MEASURING = "fresh"
-"""Part of the name of a phase whose items measure a discriminator: ``RUN fresh 1``."""
 _draws, _samples, _shards = tables.pool_draws, tables.samples, tables.shards
 
 
 class DrawLedger(LedgerBase):
     """The part of the ledger for draws."""
 
-    def draw(self, phase: str, keys: Sequence[str]) -> None:
-        """Mark pool items as used by a phase, all of them or none.
+    def draw(self, phase: str, purpose: Purpose, keys: Sequence[str]) -> None:
+        """Mark pool items as used by a phase for a purpose, all of them or none.
 
         Raises:
             LedgerError: If another phase has drawn one of them.
@@ -251,9 +279,8 @@ class DrawLedger(LedgerBase):
                 # Checked first and inserted afterwards, so that a repeated draw uses up no sequence numbers.
                 owners = _owners(connection, chunk)
                 new = [key for key in dict.fromkeys(chunk) if key not in owners]
-                insert_new(
-                    connection, table, [{"item": key, "phase": phase, "drawn_at": moment} for key in new]
-                )
+                facts = {"phase": phase, "purpose": purpose, "drawn_at": moment}
+                insert_new(connection, table, [{"item": key, **facts} for key in new])
                 _refuse_taken(phase, _owners(connection, chunk))
 
     def drawn(self, phase: str) -> list[str]:
@@ -290,14 +317,14 @@ class DrawLedger(LedgerBase):
         other = _samples.alias("other")
         scenes = sa.select(other.c.scene).join(_draws, _draws.c.item == other.c.key)
         if not apart:
-            scenes = scenes.where(_draws.c.phase.like(f"% {MEASURING} %"))
+            scenes = scenes.where(_draws.c.purpose == "fresh")
         return self._keys(_pool_items("train").where(sa.not_(drawn), _samples.c.scene.not_in(scenes)))
 
     def measuring_scenes(self) -> set[str]:
         """The scenes of all items that were drawn to measure a discriminator."""
         query = sa.select(_samples.c.scene).join(_draws, _draws.c.item == _samples.c.key)
         with self._reading() as connection:
-            return set(connection.scalars(query.where(_draws.c.phase.like(f"% {MEASURING} %"))))
+            return set(connection.scalars(query.where(_draws.c.purpose == "fresh")))
 
     def undrawn(self, keys: Sequence[str]) -> list[str]:
         """Those of ``keys`` that no phase has drawn, in the given order."""

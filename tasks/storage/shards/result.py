@@ -57,12 +57,12 @@ def write_with_rejects(
         stage: The stage of the kept samples.
         found: In order. A generator; it runs only if the work is not finished.
     """
-    name = "harvest"
-    known = workspace.ledger().phase(work.digest, name)
-    if known is not None:
-        before = ShardResult.model_validate(known)
-        if all(ref is None or files_present(workspace, ref) for ref in (before.shard, before.refused)):
-            return before
+    ledger = workspace.ledger()
+    known = ledger.result("shard", work.digest, ShardResult)
+    if known is not None and all(
+        ref is None or files_present(workspace, ref) for ref in (known.shard, known.refused)
+    ):
+        return known
     sorting = _Sorting(found)
     shard = write_unless_empty(workspace, work, stage, sorting.kept(), sorting.rejects)
     refused = sorting.shown(work.digest)
@@ -72,7 +72,7 @@ def write_with_rejects(
         rejects=dict(Counter(each.reason.value for each in sorting.rejects)),
         tallies={heading: dict(counts) for heading, counts in sorting.tallies.items()},
     )
-    workspace.ledger().record_phase(work.digest, name, result.model_dump(mode="json"))
+    ledger.record_result("shard", work.digest, result)
     return result
 
 

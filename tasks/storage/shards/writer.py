@@ -17,7 +17,7 @@ from typing import BinaryIO
 from data_specs.errors import ShardError
 from data_specs.keys import derive_key
 from data_specs.reject import Reject
-from data_specs.shard import EncodedSample, SampleRow, ShardRef, Stage
+from data_specs.shard import EncodedSample, Purpose, SampleRow, ShardRef, Stage
 from tasks.storage.atomic_files import aside_path, sync_file, sync_folder, written_aside
 from tasks.storage.ledger import Ledger
 from tasks.storage.object_store import stored_at
@@ -85,6 +85,7 @@ def write_shard(
     input_digest: str,
     samples: Iterable[EncodedSample],
     rejects: Sequence[Reject] = (),
+    purpose: Purpose | None = None,
 ) -> ShardRef:
     """Write one shard and record it in the ledger. Nothing is done if the ledger has this work.
 
@@ -92,14 +93,15 @@ def write_shard(
         workspace: The workspace to write to.
         stage: The stage of its samples.
         round: The number of its round, from 0.
-        index: Its number within stage and round.
+        index: Its number within stage, round and purpose, from 0.
         input_digest: The digest of everything the samples were computed from.
         samples: In their order. A generator is best: a thread then hashes and writes beside the encoding, and
             only a few samples are in memory.
         rejects: The rejects of the work; recorded with the shard.
+        purpose: What candidates and grown samples are of. None for other stages.
 
     Returns:
-        The ledger's shard for this work.
+        The ledger's shard for this work. A shard with the same bytes is it too, whatever its index.
 
     Raises:
         ShardError: If a key comes twice, or other content exists under the name.
@@ -118,6 +120,7 @@ def write_shard(
             name=_shard_name(stage, round, index, tar.rows),
             stage=stage,
             round=round,
+            purpose=purpose,
             index=index,
             samples=len(tar.rows),
             size_bytes=tar.size_bytes,
@@ -125,6 +128,7 @@ def write_shard(
             index_sha256=hashlib.sha256(index_data).hexdigest(),
             input_digest=input_digest,
         )
+        ref = _numbered_otherwise(ledger, ref, tar.rows) or ref
         with written_aside(index_path(workspace, ref.name), index_data) as index_aside:
             workspace.store.keep(aside, *tar_file(ref))
             workspace.store.keep(index_aside, *index_file(ref))
@@ -167,6 +171,14 @@ def _add(tar: TarWriter, file: BinaryIO, sample: EncodedSample) -> None:
 
 def _shard_name(stage: Stage, round: int, index: int, rows: Sequence[SampleRow]) -> str:
     return f"{round:03d}-{stage}-{index:05d}-{derive_key('shard', *(row.key for row in rows))}"
+
+
+def _numbered_otherwise(ledger: Ledger, ref: ShardRef, rows: Sequence[SampleRow]) -> ShardRef | None:
+    """The shard with the same bytes under another index. Older workspaces have such: they counted from 1000.
+
+    Without it, a phase that an older version began would hold its candidates twice.
+    """
+    return ledger.find_equal_shard(ref, rows[0].key) if rows else None
 
 
 def _publish(

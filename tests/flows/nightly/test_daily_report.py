@@ -20,8 +20,8 @@ from data_specs.model_record import ModelRecord
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import Review
 from data_specs.round import PhaseKind, PhaseResult
+from data_specs.seconds import Seconds
 from data_specs.shard import SampleRow, ShardRef, Stage
-from data_specs.spending import Seconds
 from data_specs.version import DatasetVersion
 from flows.cli.main import app
 from flows.nightly.daily_report import DRIFT_EVENT, DailyReportConfig, look_back_now, publish_daily_report

@@ -244,7 +244,7 @@ def test_a_nights_workers_propose_and_discriminator(
     asking = small_candidates(studio, TWO, workers=one)
     with pytest.raises(WorkerError, match="ledger is not the flow's"):
         accept_by_score(
-            workspace, Phase("x", "night", 0, "night two"), refs, untrained_discriminator(studio), 0.9, one
+            workspace, Phase("x", "night two", "night", 0), refs, untrained_discriminator(studio), 0.9, one
         )
     with pytest.raises(WorkerError, match="ledger is not the flow's"):
         nightly_candidates(asking)

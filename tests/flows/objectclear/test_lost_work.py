@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from prefect import flow
 from sqlalchemy import event
 
+from data_specs.seconds import Seconds
 from data_specs.shard import ShardRef
-from data_specs.spending import Seconds
 from flows.ingest import ClipSource, IngestConfig, SyntheticSource, ingest
 from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
 from flows.runtime.shards import map_shards

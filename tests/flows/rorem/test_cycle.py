@@ -14,7 +14,7 @@ from flows.report.phase_grids import grid_path
 from flows.rorem.config import RoundConfig
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
 from flows.rorem.initial_data import PreparationSettings
-from flows.rorem.phases import Phase, begin, finished
+from flows.rorem.phases import Step, begin, finished
 from flows.rorem.round import rorem_round
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
@@ -250,7 +250,9 @@ def test_what_was_published_is_not_published_again_and_what_was_not_is(
             sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         ).all():
             connection.execute(sa.text(f"DROP TRIGGER {trigger}"))
-        gone = connection.execute(sa.text("DELETE FROM phases WHERE name = 'human 1: published'"))
+        gone = connection.execute(
+            sa.text("DELETE FROM results WHERE kind = 'published' AND name = 'human 1'")
+        )
         assert gone.rowcount == 1
     rorem_round(again)
     assert grid.read_bytes() == drawn
@@ -269,10 +271,10 @@ def test_no_remover_is_a_sentence(prefect_server: None, config: CycleConfig, tmp
 
 def test_a_phase_begun_keeps_its_start(config: CycleConfig, copied: Workspace) -> None:
     ledger = copied.ledger()
-    first = begin(copied, Phase("a run", "human", 1, "human 1"), config.sampling)
+    first = begin(copied, Step("a run", "human 1"), config.sampling)
     base = ledger.promotions("remover")[0].hash
     assert first.remover.hash != base, "a later remover is in charge"
     ledger.promote("remover", base, "somebody went back")
-    assert begin(copied, Phase("a run", "human", 1, "human 1"), config.sampling) == first
-    assert begin(copied, Phase("a run", "human", 2, "human 2"), config.sampling).remover.hash == base
-    assert finished(copied, Phase("a run", "human", 1, "human 1")) is None
+    assert begin(copied, Step("a run", "human 1"), config.sampling) == first
+    assert begin(copied, Step("a run", "human 2"), config.sampling).remover.hash == base
+    assert finished(copied, Step("a run", "human 1")) is None

@@ -42,7 +42,7 @@ from tasks.rorem.sample_pool import choose_items, unused_items
 from tasks.storage.workspace import Workspace
 
 RUN = "3f2a9c1b" + "0" * 12
-PHASE = Phase(RUN, "human", 1, "human 1")
+PHASE = Phase(RUN, "human 1", "human", 1)
 BATCH = "human-1-3f2a9c1b"
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -84,7 +84,7 @@ def said(candidate: str):
 
 def waits_for(config: RoundConfig, kind) -> str:
     """The batch that the round stops at."""
-    batch = Phase(config.identity.key, kind, 1, f"{kind} 1").batch
+    batch = Phase(config.identity.key, f"{kind} 1", kind, 1).batch
     with pytest.raises(FlowError, match=f"{batch} waits for"):
         rorem_round(config)
     return batch

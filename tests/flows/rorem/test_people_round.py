@@ -178,7 +178,7 @@ def test_it_waits_and_goes_on_whatever_is_killed(
     workspace, ledger = studio.workspace, studio.workspace.ledger()
     pairs_to_compare_on(workspace)
     config = people_config(workspace)
-    batch = Phase(config.identity.key, "human", 1, "human 1").batch
+    batch = Phase(config.identity.key, "human 1", "human", 1).batch
     worker, run = prefect.start_worker(), start_round(client, config)
     until(lambda: state_of(client, run) == "Suspended")
     worker.kill()

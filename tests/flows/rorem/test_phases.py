@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.rorem.cycle import peak_memory_gb, thinned
-from flows.rorem.phases import Phase, PhaseStart, Retrained, compare, finish, finished
+from flows.rorem.phases import Growth, Phase, PhaseStart, Retrained, compare, finish, finished
 from models.rorem.remover import SamplingConfig
 from tasks.evaluation.evaluate import Evaluation
 from tasks.registry.removers import RemoverRef
@@ -45,9 +45,11 @@ def test_the_challenger_must_be_better(challenger, champion, better: bool, why: 
 
 def test_a_row_holds_the_test_splits_figures(tmp_path: Path) -> None:
     ref = RemoverRef(hash="h", folder="f", sampling=SamplingConfig())
-    kept = Retrained(PhaseStart(remover=ref, version=2), True, "better", 13, evaluation(20, 21.5), [0.5])
-    workspace, phase = Workspace.open(tmp_path), Phase("run", "human", 1, "human 1")
-    outcome = finish(workspace, phase, "human", kept, tested=9, kept=4, began=time.monotonic() - 2)
+    kept = Retrained(
+        PhaseStart(remover=ref, version=2), True, "better", 13, evaluation(20, 21.5), "test split, all", [0.5]
+    )
+    workspace, phase = Workspace.open(tmp_path), Phase("run", "human 1", "human", 1)
+    outcome = finish(workspace, phase, "human", kept, Growth(9, 4), time.monotonic() - 2)
     row = outcome.result
     assert (row.success_rate, row.success_low, row.success_high) == (0.4, 0.1, 0.9)
     assert (row.psnr_effect, row.psnr_background) == (21.5, 33.0)

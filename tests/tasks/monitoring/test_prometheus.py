@@ -11,8 +11,8 @@ from data_specs.model_record import ModelKind, ModelRecord
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import Decision, Review
 from data_specs.round import PhaseResult
+from data_specs.seconds import Seconds
 from data_specs.shard import SampleRow, ShardRef
-from data_specs.spending import Seconds
 from data_specs.version import DatasetVersion
 from tasks.monitoring.prometheus import open_metrics, write_textfile
 from tasks.storage.workspace import Workspace

@@ -6,8 +6,8 @@ import pytest
 
 from data_specs.model_record import ModelRecord
 from data_specs.round import PhaseResult
+from data_specs.seconds import Seconds
 from data_specs.shard import SampleRow, ShardRef
-from data_specs.spending import Seconds
 from tasks.storage.ledger import Ledger
 
 NOW = datetime.now(UTC)

@@ -1,6 +1,7 @@
 """The migrations give exactly the schema of data_specs.ledger, once, however many ask."""
 
 import multiprocessing
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from pydantic import RootModel
 
 from data_specs.errors import LedgerError
 from data_specs.ledger import metadata
@@ -46,6 +48,10 @@ OLD_ROWS = (
 )
 
 
+class Facts(RootModel[dict[str, Any]]):
+    """Any payload, as it lies there."""
+
+
 def test_what_an_older_ledger_holds_is_read_in_the_words_of_today(ledger_url: str) -> None:
     engine = sa.create_engine(ledger_url)
     with engine.begin() as connection:
@@ -60,7 +66,9 @@ def test_what_an_older_ledger_holds_is_read_in_the_words_of_today(ledger_url: st
     ledger = open_ledger(ledger_url)
     assert [(model.hash, model.kind) for model in ledger.models("discriminator")] == [("h", "discriminator")]
     assert [each.hash for each in ledger.promotions("discriminator")] == ["h"]
-    assert ledger.phase("trainings", "judge 1") == {"discriminator": {"hash": "h"}, "losses": []}
+    training = ledger.result("discriminator_training", "judge 1", Facts)
+    assert training is not None
+    assert training.root == {"discriminator": {"hash": "h"}, "losses": []}
     policy = ledger.batch("b").policy
     assert (policy.overlap_fraction, policy.gold_fraction, policy.mixed_fraction) == (0.25, 0.125, 0.75)
     with ledger._reading() as connection:
