@@ -30,5 +30,5 @@ By the digest of a work, without a run: ``remover_training``, ``discriminator_tr
 the source was read.
 
 ``evaluation``: by the remover's hash and a digest of the images. ``suspended_run``: by the batch that the
-flow run waits for. ``event``: by the batch, and Prefect's address that got the event. ``published``: a run's step whose pages are
-made."""
+flow run waits for. ``event``: by the batch, and Prefect's address that got the event.
+``published``: a run's step whose pages are made."""
