@@ -295,7 +295,7 @@ def _number_shards() -> None:
 
 
 def _say_purpose_of_draws() -> None:
-    """Phases were called ``RUN human 1 more 0``, ``RUN fresh 2``, ``nightly candidates 2026-11-02`` …"""
+    """Phases were called ``RUN human 1 more 0``, ``RUN fresh 2`` or ``nightly candidates 2026-11-02``."""
     said = [
         (draws.c.phase.like(f"% {purpose} %"), purpose) for purpose in ("fresh", "calibration", "automation")
     ]

@@ -8,19 +8,15 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from pydantic import RootModel
 
 from data_specs.result import ResultKind
 from data_specs.round import EndedPhase
 from data_specs.seconds import Seconds
 from tasks.storage.ledger import Ledger, open_ledger
+from tests.facts import Facts
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 RUN, OTHER = "0123456789abcdef0123", "fedcba9876543210fedc"
-
-
-class Facts(RootModel[dict[str, Any]]):
-    """Any payload, as it lies there."""
 
 
 def outcome(name: str, remover: str, rate: float) -> dict[str, Any]:
