@@ -8,6 +8,7 @@ from data_specs.errors import LedgerError
 from data_specs.reject import Reject, RejectReason
 from data_specs.shard import SampleRow, ShardRef
 from tasks.storage.ledger import Ledger, open_ledger
+from tasks.storage.ledger.shards import place_of
 from tests.facts import Facts
 
 REJECTS = [
@@ -126,5 +127,18 @@ def test_shards_are_listed_by_round_stage_and_index(ledger: Ledger) -> None:
     assert [(each.round, each.index) for each in ledger.shards()] == [(0, 0), (0, 1), (1, 0)]
     assert [each.index for each in ledger.shards("pool", 0)] == [0, 1]
     assert ledger.shards("grown") == []
+    for place, purpose in enumerate(("night", "automation", "fresh", "human", "calibration")):
+        for index in (1, 0):
+            facts = {"name": f"{place} {index}", "stage": "candidates", "purpose": purpose, "index": index}
+            digest = {"input_digest": f"{purpose} {index}"}
+            ledger.commit_shard(shard(0).model_copy(update={**facts, **digest}), [])
+    listed = ledger.shards("candidates")
+    assert [(each.purpose, each.index) for each in listed] == [
+        (purpose, index)
+        for purpose in ("human", "automation", "calibration", "fresh", "night")
+        for index in (0, 1)
+    ]
+    everything = ledger.shards()
+    assert sorted(everything[::-1], key=place_of) == everything
     with pytest.raises(LedgerError, match="no shard nothing"):
         ledger.shard("nothing")
