@@ -17,6 +17,7 @@ def evaluation(successes: int, psnr: float, tested: int = 50) -> Evaluation:
         psnr_background=33.0,
         faults={},
         passed=[n < successes for n in range(tested)],
+        psnr=25.0,
     )
 
 
@@ -48,7 +49,10 @@ def test_a_row_holds_the_test_splits_figures() -> None:
         promoted=True,
         reason="better",
         seconds=2.0,
+        measured_on="test split, clip:",
+        round=1,
     )
+    assert (row.round, row.psnr, row.measured_on) == (1, 25.0, "test split, clip:")
     assert (row.success_rate, row.success_low, row.success_high) == (0.4, 0.1, 0.9)
     assert (row.psnr_effect, row.psnr_background) == (21.5, 33.0)
     assert (row.tested, row.kept, row.total) == (9, 4, 13)

@@ -1,11 +1,13 @@
 """Draws, scores, phases, rejects and shards: whatever is told twice counts once."""
 
 import multiprocessing
+from typing import Any
 
 import pytest
 
 from data_specs.errors import LedgerError
 from data_specs.reject import Reject, RejectReason
+from data_specs.result import ResultKind
 from data_specs.shard import SampleRow, ShardRef
 from tasks.storage.ledger import Ledger, open_ledger
 from tasks.storage.ledger.shards import place_of
@@ -78,14 +80,15 @@ def test_scores_keep_the_first(ledger: Ledger) -> None:
 
 
 def test_results_are_told_apart_by_kind_run_and_name(ledger: Ledger) -> None:
-    for kind, name, facts, run in (
+    recorded: list[tuple[ResultKind, str, dict[str, Any], str]] = [
         ("phase", "human 1", {"kept": 3, "rate": 0.5, "curve": [1, 2]}, "run"),
         ("phase", "automation 1", {"kept": 4}, "run"),
         ("phase", "human 1", {"kept": 99}, "run"),
         ("phase", "human 1", {"kept": 5}, "other"),
         ("phase_start", "human 1", {"kept": 6}, "run"),
         ("shard", "human 1", {"kept": 7}, ""),
-    ):
+    ]
+    for kind, name, facts, run in recorded:
         ledger.record_result(kind, name, Facts(facts), run=run)
     first = Facts({"kept": 3, "rate": 0.5, "curve": [1, 2]})
     assert ledger.result("phase", "human 1", Facts, run="run") == first
