@@ -22,7 +22,17 @@ Progress = tuple[int, int]
 """Rows in the ledger, and steps in the newest checkpoint. It grows with the work, at any speed."""
 
 _POLL_SECONDS = 0.1
-_TABLES = ("shards", "pool_draws", "reviews", "scores", "models", "promotions", "phases", "version_events")
+_TABLES = (
+    "shards",
+    "pool_draws",
+    "reviews",
+    "scores",
+    "models",
+    "promotions",
+    "results",
+    "costs",
+    "version_events",
+)
 
 
 class Attempt:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from data_specs.assessment import QualityConfig
-from data_specs.shard import ShardRef
+from data_specs.shard import Purpose, ShardRef
 from models.profiles import PROFILES
 from models.rorem.remover import InpaintingRemover
 from tasks.evaluation.evaluate import evaluate, read_triplets
@@ -43,11 +43,11 @@ def main(folder: Path) -> None:
     report(workspace, "initialisation", remover, tests)
 
     # Stage 2: the remover makes candidates, people answer YES or NO, one YES of each item joins.
-    items = drawn(workspace, "human 1", HUMAN_ITEMS)
-    candidates = proposed(workspace, "human 1", 0, items, remover)
+    items = drawn(workspace, "human", HUMAN_ITEMS)
+    candidates = proposed(workspace, "human", items, remover)
     yes = answered(workspace, candidates)
     accepted = accepted_by_review(candidates_by_item(workspace, [candidates]), yes)
-    version = grown(workspace, "human 1", 0, candidates, accepted, version)
+    version = grown(workspace, "human", candidates, accepted, version)
     remover = trained(workspace, "human 1", remover, version)
     report(workspace, "human 1", remover, tests)
 
@@ -65,11 +65,11 @@ def main(folder: Path) -> None:
     ).discriminator
 
     # Stage 3: the discriminator scores new candidates; an item's best joins if it is above the threshold.
-    items = drawn(workspace, "automation 1", AUTOMATION_ITEMS)
-    candidates = proposed(workspace, "automation 1", 1, items, remover)
+    items = drawn(workspace, "automation", AUTOMATION_ITEMS)
+    candidates = proposed(workspace, "automation", items, remover)
     scores = scored(workspace, candidates, discriminator)
     accepted = accepted_by_score(candidates_by_item(workspace, [candidates]), scores, 0.9)
-    version = grown(workspace, "automation 1", 1, candidates, accepted, version)
+    version = grown(workspace, "automation", candidates, accepted, version)
     remover = trained(workspace, "automation 1", remover, version)
     report(workspace, "automation 1", remover, tests)
 
@@ -87,22 +87,23 @@ def base_model() -> RemoverRef:
     return RemoverRef(hash=model_hash, folder=str(BASE_FOLDER), sampling=TINY.sampling)
 
 
-def drawn(workspace: Workspace, phase: str, count: int) -> list[str]:
-    """Pool items that no phase has used; now this phase has."""
+def drawn(workspace: Workspace, purpose: Purpose, count: int) -> list[str]:
+    """Pool items that no phase has used; now this one has."""
     items = unused_items(workspace)[:count]
-    workspace.ledger().draw(phase, items)
+    workspace.ledger().draw(f"{purpose} 1", purpose, items)
     return items
 
 
-def proposed(workspace: Workspace, phase: str, index: int, items: list[str], remover: RemoverRef) -> ShardRef:
+def proposed(workspace: Workspace, purpose: Purpose, items: list[str], remover: RemoverRef) -> ShardRef:
     """Two candidates of each item, by two mask variants."""
     pool = tuple(workspace.ledger().shards(stage="pool"))
     return propose(
         workspace,
         ProposeWork(
             round=1,
-            index=index,
-            phase=phase,
+            index=0,
+            phase=f"{purpose} 1",
+            purpose=purpose,
             pool=pool,
             items=tuple(items),
             variants=("tight", "dilated"),
@@ -126,13 +127,16 @@ def scored(workspace: Workspace, candidates: ShardRef, discriminator: Discrimina
 
 
 def grown(
-    workspace: Workspace, phase: str, index: int, candidates: ShardRef, accepted: list[str], parent: int
+    workspace: Workspace, purpose: Purpose, candidates: ShardRef, accepted: list[str], parent: int
 ) -> int:
     """The dataset version with the accepted candidates."""
+    phase = f"{purpose} 1"
     print(f"{phase}: {len(accepted)} of {candidates.samples} candidates accepted")
     if not accepted:
         return parent
-    work = GrowWork(round=1, index=index, phase=phase, candidates=(candidates,), accepted=tuple(accepted))
+    work = GrowWork(
+        round=1, index=0, phase=phase, purpose=purpose, candidates=(candidates,), accepted=tuple(accepted)
+    )
     selection = [*selection_of(workspace, parent), (grow(workspace, work), None)]
     return create_version(workspace, selection, parent, phase).number
 

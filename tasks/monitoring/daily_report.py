@@ -84,7 +84,7 @@ def _score_drift(
     """A list with one drift, or an empty list if nobody answered or no discriminator scored."""
     answers = ledger.answer_counts(round, "human")
     told = answers["yes"] + answers["no"]
-    scores = ledger.newest_scores(round, "automation")
+    scores = ledger.newest_score_count(round, "automation")
     if not told or scores is None:
         return []
     yes = answers["yes"] / told

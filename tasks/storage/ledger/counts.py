@@ -99,7 +99,7 @@ class CountLedger(LedgerBase):
         with self._reading() as connection:
             return Counter({decision: count for decision, count in connection.execute(query)})
 
-    def newest_scores(self, round: int, purpose: Purpose) -> ScoreCount | None:
+    def newest_score_count(self, round: int, purpose: Purpose) -> ScoreCount | None:
         """Scores of a round's candidates of this purpose, by the newest discriminator that scored any."""
         table, models = tables.scores, tables.models
         squares = sa.func.avg(table.c.score * table.c.score)

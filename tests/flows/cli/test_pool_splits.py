@@ -185,8 +185,8 @@ def test_the_fresh_items_train_no_discriminator_nor_do_their_scenes(
 ) -> None:
     workspace = Workspace.existing(config.workspace)
     item = items_by_hand(workspace)
-    fresh = set(column(workspace, "SELECT item FROM pool_draws WHERE phase LIKE '% fresh 1'"))
-    others = set(column(workspace, "SELECT item FROM pool_draws WHERE phase NOT LIKE '% fresh 1'"))
+    fresh = set(column(workspace, "SELECT item FROM pool_draws WHERE purpose = 'fresh'"))
+    others = set(column(workspace, "SELECT item FROM pool_draws WHERE purpose <> 'fresh'"))
     assert len(fresh) == FRESH
     assert fresh.isdisjoint(others)
     gold = set(column(workspace, "SELECT candidate FROM review_items WHERE gold IS NOT NULL"))

@@ -33,6 +33,7 @@ def review_all(studio: SimpleNamespace) -> None:
         round=1,
         index=0,
         phase="human 1",
+        purpose="human",
         pool=(studio.pool,),
         items=tuple(items_of(space, [studio.pool])),
         variants=("tight", "dilated", "left"),

@@ -19,32 +19,36 @@ from data_specs.daily_report import Drift, Prices
 from data_specs.model_record import ModelRecord
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import Review
-from data_specs.round import PhaseKind, PhaseResult
+from data_specs.round import EndedPhase, PhaseKind, PhaseResult
 from data_specs.seconds import Seconds
-from data_specs.shard import SampleRow, ShardRef, Stage
+from data_specs.shard import Purpose, SampleRow, ShardRef, Stage
 from data_specs.version import DatasetVersion
 from flows.cli.main import app
 from flows.nightly.daily_report import DRIFT_EVENT, DailyReportConfig, look_back_now, publish_daily_report
 from flows.report.daily_page import daily_page
 from tasks.monitoring.daily_report import DriftLimits, keep_drift, look_back
 from tasks.storage.workspace import Workspace
+from tests.facts import Facts
 
 NOW = datetime.now(UTC)
 
 
 def phase(name: str, kind: PhaseKind, tested: int, kept: int) -> PhaseResult:
     return PhaseResult(
-        name=name, kind=kind, tested=tested, kept=kept, total=40, success_rate=0.625, success_low=0.5,
-        success_high=0.75, psnr_effect=20, psnr_background=30, promoted=True, reason="better", seconds=90,
+        name=name, kind=kind, round=int(name.split()[1]), tested=tested, kept=kept, total=40,
+        success_rate=0.625, success_low=0.5, success_high=0.75, psnr_effect=20, psnr_background=30,
+        promoted=True, reason="better", seconds=90,
     )  # fmt: skip
 
 
-def add_shard(space: Workspace, stage: Stage, index: int, samples: int, round: int = 2) -> list[str]:
-    name = f"{round:03d}-{stage}-{index:05d}-x"
-    keys = [f"{stage}{index}-{place}" for place in range(samples)]
+def add_shard(
+    space: Workspace, stage: Stage, samples: int, round: int = 2, purpose: Purpose | None = None
+) -> list[str]:
+    name = f"{round:03d}-{stage}-00000-{purpose}"
+    keys = [f"{stage} {purpose} {place}" for place in range(samples)]
     ref = ShardRef(
-        name=name, stage=stage, round=round, index=index, samples=samples, size_bytes=10, sha256=name,
-        index_sha256="b", input_digest=name,
+        name=name, stage=stage, round=round, index=0, purpose=purpose, samples=samples, size_bytes=10,
+        sha256=name, index_sha256="b", input_digest=name,
     )  # fmt: skip
     rows = [SampleRow(key, "scene", "train", place) for place, key in enumerate(keys)]
     space.ledger().commit_shard(ref, rows)
@@ -56,11 +60,12 @@ def night(tmp_path: Path) -> Workspace:
     """Round 2: people kept 50 of 100 items, 3 YES of 4; the discriminator kept 10 of 200, mean score 0.3."""
     space = Workspace.open(tmp_path / "workspace")
     ledger = space.ledger()
-    asked, judged = add_shard(space, "candidates", 0, 4), add_shard(space, "candidates", 1000, 4)
-    calibrating = add_shard(space, "candidates", 2000, 6)
-    add_shard(space, "grown", 0, 60)
-    add_shard(space, "composites", 0, 20, round=0)
-    add_shard(space, "pool", 0, 500, round=0)
+    asked = add_shard(space, "candidates", 4, purpose="human")
+    judged = add_shard(space, "candidates", 4, purpose="automation")
+    calibrating = add_shard(space, "candidates", 6, purpose="calibration")
+    add_shard(space, "grown", 60, purpose="human")
+    add_shard(space, "composites", 20, round=0)
+    add_shard(space, "pool", 500, round=0)
     ledger.record_reviews(
         [
             Review(
@@ -107,11 +112,11 @@ def night(tmp_path: Path) -> Workspace:
         )
     people, discriminator = phase("human 2", "human", 100, 50), phase("automation 2", "automation", 200, 10)
     for result in (phase("automation 1", "automation", 200, 22), people, discriminator):
-        ledger.record_phase("run", f"{result.name}: start", {})
-        ledger.record_phase("run", result.name, {"result": result.model_dump()})
-    ledger.record_spending("w1", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
-    ledger.record_spending("w2", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
-    ledger.record_spending("t", "train remover", Seconds(wall=7200, cpu=1800, gpu=7200))
+        ledger.record_result("phase_start", result.name, Facts({}), run="run")
+        ledger.record_result("phase", result.name, EndedPhase(result=result), run="run")
+    ledger.record_cost("w1", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
+    ledger.record_cost("w2", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
+    ledger.record_cost("t", "train remover", Seconds(wall=7200, cpu=1800, gpu=7200))
     return space
 
 

@@ -35,7 +35,6 @@ from flows.rorem.retrain import (
     RetrainConfig,
     RetrainTrigger,
     grown_since_training,
-    last_trained_version,
     retrain,
 )
 from models.rorem.discriminator import DiscriminatorConfig, DiscriminatorNetwork, LoraDiscriminator
@@ -183,7 +182,7 @@ def untrained_discriminator(studio: SimpleNamespace) -> DiscriminatorRef:
     )  # fmt: skip
     ref = DiscriminatorRef(hash=entry.hash, folder=entry.path, backbone=studio.remover)
     trained = TrainedDiscriminator(discriminator=ref, reviewed=0, losses=[1.0])
-    workspace.ledger().record_phase("trainings", "training judge", trained.model_dump(mode="json"))
+    workspace.ledger().record_result("discriminator_training", "work", trained)
     return ref
 
 
@@ -269,7 +268,7 @@ def test_a_version_is_trained_on_once_and_grows_count_from_there(
     assert [task.name for task in tasks if task.name.startswith("train ")] == [
         f"train remover: version {grown.version}"
     ]
-    assert outcome.standing.version == grown.version == last_trained_version(workspace)
+    assert outcome.standing.version == grown.version == workspace.ledger().last_trained_version()
     current = ledger.current_version()
     assert current is not None
     assert grown_since_training(workspace, current) == 0

@@ -169,8 +169,8 @@ def test_only_the_lost_candidates_are_made_again(studio) -> None:
     items = items_of(studio.workspace, [studio.pool])
     works = [
         ProposeWork(
-            round=1, index=number, phase="human 1", pool=(studio.pool,), items=(key,), variants=("tight",),
-            remover=studio.remover,
+            round=1, index=number, phase="human 1", purpose="human", pool=(studio.pool,), items=(key,),
+            variants=("tight",), remover=studio.remover,
         )
         for number, key in enumerate(items[:3])
     ]  # fmt: skip
@@ -194,7 +194,7 @@ def test_a_shard_that_another_work_wrote_first_counts_too(tmp_path: Path) -> Non
     workspace, studio = Workspace.open(tmp_path), SyntheticConfig(size_px=32)
     first = RenderWork(round=0, index=0, stage="triplets", renderer=studio, first=0, count=2)
     ref = render(workspace, first)
-    workspace.ledger().record_spending("second", "render", Seconds(wall=1, cpu=1, gpu=0))
+    workspace.ledger().record_cost("second", "render", Seconds(wall=1, cpu=1, gpu=0))
     assert lost_works(workspace, {"second": ref}) == set()
     tar_path(workspace, ref.name).unlink()
     assert lost_works(workspace, {"second": ref}) == {"second"}
@@ -210,7 +210,7 @@ def test_the_ledger_is_asked_once_for_all_shards(tmp_path: Path) -> None:
         ),
     )
     for number in range(300):
-        ledger.record_spending(f"work {number}", "render", Seconds(wall=1, cpu=1, gpu=0))
+        ledger.record_cost(f"work {number}", "render", Seconds(wall=1, cpu=1, gpu=0))
 
     def asked(works: int) -> int:
         del statements[:]

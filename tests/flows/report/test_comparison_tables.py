@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from data_specs.comparison import Comparison, Interval, MethodDifference, MethodResult, MetricLeftOut
-from data_specs.round import StepMeasures
 from flows.report.comparison_page import lead_sentence, write_comparison_page
 from flows.report.tables import definition_rows, difference_rows, left_out_rows, mean_rows, paper_tables
 
@@ -65,7 +64,7 @@ def test_the_page_shows_the_papers_tables_where_they_were_asked_for(
 ) -> None:
     write_comparison_page(tmp_path / "plain.html", comparison, {})
     assert "Beside the papers" not in (tmp_path / "plain.html").read_text()
-    asked = comparison.model_copy(update={"paper_tables": paper_tables(comparison, StepMeasures([], {}, ""))})
+    asked = comparison.model_copy(update={"paper_tables": paper_tables(comparison, [])})
     write_comparison_page(tmp_path / "asked.html", asked, {})
     page = (tmp_path / "asked.html").read_text()
     assert "RORem, table 2: methods at 512 px" in page

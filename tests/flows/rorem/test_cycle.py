@@ -12,6 +12,7 @@ from data_specs.errors import FlowError
 from data_specs.round import CycleResult
 from flows.report.phase_grids import grid_path
 from flows.rorem.config import RoundConfig
+from data_specs.shard import Purpose
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
 from flows.rorem.initial_data import PreparationSettings
 from flows.rorem.phases import Step, begin, finished
@@ -79,9 +80,9 @@ def workspace(result: CycleResult, config: CycleConfig) -> Workspace:
     return Workspace.existing(config.workspace)
 
 
-def grown(workspace: Workspace, index: int) -> list[str]:
-    """Candidates that the grown shard of this index was made from."""
-    (ref,) = (r for r in workspace.ledger().shards(stage="grown") if r.index == index)
+def grown(workspace: Workspace, purpose: Purpose) -> list[str]:
+    """Candidates that the grown shard of this purpose was made from."""
+    (ref,) = (r for r in workspace.ledger().shards(stage="grown") if r.purpose == purpose)
     with ShardReader(workspace, [ref]) as reader:
         return [decode_triplet(reader[i]).origin.removeprefix("candidate:") for i in range(len(reader))]
 
@@ -90,6 +91,7 @@ def test_the_table_is_rorems(result: CycleResult, config: CycleConfig) -> None:
     """Table 1: base, initialisation, human, automation; what is kept is added to what was there."""
     names = [phase.name for phase in result.phases]
     assert names == ["base model", "initialisation", "human 1", "automation 1"]
+    assert [phase.round for phase in result.phases] == [None, None, 1, 1]
     base, initial, human, automation = result.phases
     assert (base.tested, base.kept, base.total) == (0, 0, 0)
     assert initial.tested == initial.kept == initial.total > 16, "the clip's pairs and 16 of the studio"
@@ -101,6 +103,8 @@ def test_the_table_is_rorems(result: CycleResult, config: CycleConfig) -> None:
         assert 0 <= phase.success_low <= phase.success_rate <= phase.success_high <= 1
         assert phase.success_rate * 10 == pytest.approx(round(phase.success_rate * 10)), "of 10 test pairs"
         assert phase.reason
+        assert phase.psnr is not None
+        assert phase.measured_on.startswith("test split, ")
         assert phase.seconds > 0
 
 
@@ -111,7 +115,7 @@ def test_the_discriminator_was_measured_on_fresh_items(
     assert (discriminator.round, discriminator.tested) == (1, config.discriminator_test_items)
     asked = config.human_items * len(config.variants) + config.calibration_items
     assert discriminator.reviewed == asked == len(workspace.ledger().reviews())
-    fresh = [r for r in workspace.ledger().shards(stage="candidates") if r.index >= 3000]
+    fresh = [r for r in workspace.ledger().shards(stage="candidates") if r.purpose == "fresh"]
     shown = [c for ref in fresh for c in read_candidates(workspace, ref)]
     assert {c.split for c in shown} == {"validation"}
     assert len({c.item for c in shown}) == len(shown) == config.discriminator_test_items
@@ -124,9 +128,9 @@ def test_people_accept_by_yes_and_the_discriminator_by_score(
 ) -> None:
     ledger = workspace.ledger()
     yes = {r.candidate for r in ledger.reviews() if r.decision == "yes"}
-    assert set(grown(workspace, 0)) <= yes
-    assert len(grown(workspace, 0)) == result.phases[2].kept
-    refs = [r for r in ledger.shards(stage="candidates") if 1000 <= r.index < 2000]
+    assert set(grown(workspace, "human")) <= yes
+    assert len(grown(workspace, "human")) == result.phases[2].kept
+    refs = [r for r in ledger.shards(stage="candidates") if r.purpose == "automation"]
     shown = [c for ref in refs for c in read_candidates(workspace, ref)]
     (discriminator,) = {m for m in all_models(workspace) if ledger.scores(m)}
     scores = ledger.scores(discriminator)
@@ -134,7 +138,7 @@ def test_people_accept_by_yes_and_the_discriminator_by_score(
     for candidate in shown:
         best[candidate.item] = max(best.get(candidate.item, 0), scores[candidate.key])
     expected = sorted(score for score in best.values() if score > config.score_threshold)
-    assert sorted(scores[key] for key in grown(workspace, 1000)) == pytest.approx(expected)
+    assert sorted(scores[key] for key in grown(workspace, "automation")) == pytest.approx(expected)
 
 
 def all_models(workspace: Workspace) -> list[str]:

@@ -66,12 +66,12 @@ def asked(studio: SimpleNamespace) -> SimpleNamespace:
 
     def more(items: Sequence[str], after: int = 0) -> list[ShardRef]:
         work = ProposeWork(
-            round=1, index=after, phase="human 1", pool=(studio.pool,), items=tuple(items),
+            round=1, index=after, phase="human 1", purpose="human", pool=(studio.pool,), items=tuple(items),
             variants=("tight",), remover=studio.remover,
         )  # fmt: skip
         return [propose(workspace, work)] if items else []
 
-    items = choose_items(workspace, f"{RUN} human 1", 3, 0)
+    items = choose_items(workspace, f"{RUN} human 1", "human", 3, 0)
     first = ReviewRequest(items, more(items))
     reviewers = Reviewers(QueuePolicy(overlap_fraction=0), OracleConfig(), seed=0)
 

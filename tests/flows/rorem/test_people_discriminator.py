@@ -99,11 +99,11 @@ def test_the_discriminator_stands_on_peoples_answers(config: RoundConfig) -> Non
     answer_all(workspace, batch)
     outcome: RoundOutcome = rorem_round(config)
 
-    shards = {r.index // 1000: r for r in ledger.shards(stage="candidates") if r.index % 1000 == 0}
-    human = read_candidates(workspace, shards[0])
+    (of_humans,) = [r for r in ledger.shards(stage="candidates") if r.purpose == "human"]
+    human = read_candidates(workspace, of_humans)
     accepted = {min(c.key for c in human if c.item == item and said(c.key) == "yes")
                 for item in {c.item for c in human if said(c.key) == "yes"}}  # fmt: skip
-    with ShardReader(workspace, [r for r in ledger.shards(stage="grown") if r.index == 0]) as reader:
+    with ShardReader(workspace, [r for r in ledger.shards(stage="grown") if r.purpose == "human"]) as reader:
         grown = {decode_triplet(reader[i]).origin.removeprefix("candidate:") for i in range(len(reader))}
     assert grown == accepted, "exactly the YES items"
     assert (outcome.human.result.tested, outcome.human.result.kept) == (ITEMS, len(accepted))
@@ -112,7 +112,10 @@ def test_the_discriminator_stands_on_peoples_answers(config: RoundConfig) -> Non
     assert discriminator is not None
     assert discriminator.trained.reviewed == 4 * ITEMS + CALIBRATION, "fresh answers train nothing"
     fresh = [
-        c for r in ledger.shards(stage="candidates") if r.index >= 3000 for c in read_candidates(workspace, r)
+        c
+        for r in ledger.shards(stage="candidates")
+        if r.purpose == "fresh"
+        for c in read_candidates(workspace, r)
     ]
     assert discriminator.measured is not None
     assert discriminator.measured.result.tested == len(fresh) == FRESH
@@ -158,11 +161,11 @@ def test_nobody_is_asked_about_fresh_candidates_whose_truth_is_known(
     assert outcome.discriminator is not None
     assert outcome.discriminator.measured is not None
     assert outcome.discriminator.measured.result.tested == FRESH
-    fresh = [row.key for ref in ledger.shards(stage="candidates") if ref.index >= 3000
+    fresh = [row.key for ref in ledger.shards(stage="candidates") if ref.purpose == "fresh"
              for row in ledger.samples_of(ref.name)]  # fmt: skip
     assert len(fresh) == FRESH
     assert ledger.decisions(fresh) == {}
-    splits = {row.split for ref in ledger.shards(stage="candidates") if ref.index >= 3000
+    splits = {row.split for ref in ledger.shards(stage="candidates") if ref.purpose == "fresh"
               for row in ledger.samples_of(ref.name)}  # fmt: skip
     assert splits == {known}
 

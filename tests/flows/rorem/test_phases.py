@@ -23,6 +23,7 @@ def evaluation(successes: int, psnr: float, tested: int = 50) -> Evaluation:
         psnr_background=33.0,
         faults={},
         passed=[n < successes for n in range(tested)],
+        psnr=25.0,
     )
 
 
@@ -51,6 +52,7 @@ def test_a_row_holds_the_test_splits_figures(tmp_path: Path) -> None:
     workspace, phase = Workspace.open(tmp_path), Phase("run", "human 1", "human", 1)
     outcome = finish(workspace, phase, "human", kept, Growth(9, 4), time.monotonic() - 2)
     row = outcome.result
+    assert (row.round, row.psnr, row.measured_on) == (1, 25.0, "test split, all")
     assert (row.success_rate, row.success_low, row.success_high) == (0.4, 0.1, 0.9)
     assert (row.psnr_effect, row.psnr_background) == (21.5, 33.0)
     assert (row.tested, row.kept, row.total) == (9, 4, 13)

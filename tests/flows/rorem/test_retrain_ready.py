@@ -115,7 +115,7 @@ def test_growth_counts_from_the_version_trained_on_last(studio: SimpleNamespace)
     assert grown_since_training(workspace, version) == 4
     entry = workspace.ledger().champion("remover")
     assert entry is not None
-    distilled = {"hash": "distilled", "dataset_version": version.number, "settings": {"lora": {"rank": 4}}}
+    distilled = {"hash": "distilled", "dataset_version": version.number, "distilled": True}
     workspace.ledger().record_model(entry.model_copy(update=distilled))
     assert grown_since_training(workspace, version) == 4, "a distilled remover learns from its teacher"
     trained = entry.model_copy(update={"hash": "another", "dataset_version": version.number})

@@ -20,6 +20,7 @@ from flows.runtime.prefect_server import local_prefect
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.ledger import open_ledger
 from tasks.storage.workspace import Workspace
+from tests.facts import Facts
 
 NIGHT = date(2026, 11, 26)
 
@@ -77,12 +78,12 @@ def test_a_ledger_that_cannot_be_opened_on_a_full_disk_is_not_waited_for(
 ) -> None:
     disk, _ = small_disk
     address = f"sqlite:///{disk / 'ledger.sqlite'}"
-    open_ledger(address).record_phase("run", "kept", {"n": 1})
+    open_ledger(address).record_result("shard", "kept", Facts({"n": 1}))
     ballast = fill(disk)
     with pytest.raises(DiskFullError, match=r"ledger\.sqlite: the disk is full, 0\.0 MB are free"):
-        open_ledger(address).phases("run")
+        open_ledger(address).results("shard", Facts)
     ballast.unlink()
-    assert open_ledger(address).phases("run") == [{"n": 1}]
+    assert open_ledger(address).results("shard", Facts) == [Facts({"n": 1})]
 
 
 def test_no_server_is_started_on_a_disk_too_small_for_its_database(

@@ -11,7 +11,14 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.triplet import Triplet
-from tasks.evaluation.evaluate import evaluate, evaluate_remover, mask_psnr, read_triplets, removals_of
+from tasks.evaluation.evaluate import (
+    Evaluation,
+    evaluate,
+    evaluate_remover,
+    mask_psnr,
+    read_triplets,
+    removals_of,
+)
 
 QUALITY = QualityConfig()
 
@@ -93,9 +100,9 @@ def test_what_was_measured_once_is_remembered(studio) -> None:
     assert first.tested == 8
     shutil.rmtree(space.root / studio.remover.folder)
     assert evaluate_remover.fn(*given) == first, "nothing is loaded for it"
-    count = len(space.ledger().phases(f"evaluations of {studio.remover.hash}"))
+    count = len(space.ledger().results("evaluation", Evaluation, run=studio.remover.hash))
     stricter = QualityConfig(residual_levels=1)
     # The remover is still in this process's memory: loaded once.
     other = evaluate_remover.fn(*given[:5], stricter, "studio:")
     assert other.successes <= first.successes
-    assert len(space.ledger().phases(f"evaluations of {studio.remover.hash}")) == count + 1
+    assert len(space.ledger().results("evaluation", Evaluation, run=studio.remover.hash)) == count + 1

@@ -10,12 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 from data_specs.model_record import ModelKind, ModelRecord
 from data_specs.reject import Reject, RejectReason
 from data_specs.review import Decision, Review
-from data_specs.round import PhaseResult
+from data_specs.round import EndedPhase, PhaseResult
 from data_specs.seconds import Seconds
 from data_specs.shard import SampleRow, ShardRef
 from data_specs.version import DatasetVersion
 from tasks.monitoring.prometheus import open_metrics, write_textfile
 from tasks.storage.workspace import Workspace
+from tests.facts import Facts
 
 NOW = datetime(2026, 11, 26, 6, 0, tzinfo=UTC)
 
@@ -28,12 +29,12 @@ def shard(stage, index: int, samples: int) -> ShardRef:
     )  # fmt: skip
 
 
-def phase(name: str, kind, tested: int, kept: int) -> dict:
+def phase(name: str, kind, tested: int, kept: int) -> EndedPhase:
     result = PhaseResult(
         name=name, kind=kind, tested=tested, kept=kept, total=40, success_rate=0.625, success_low=0.5,
         success_high=0.75, psnr_effect=20, psnr_background=30, promoted=True, reason="better", seconds=61.5,
     )  # fmt: skip
-    return {"result": result.model_dump(), "standing": {}, "losses": []}
+    return EndedPhase(result=result)
 
 
 @pytest.fixture
@@ -69,13 +70,13 @@ def workspace(tmp_path: Path) -> Workspace:
     )  # fmt: skip
     ledger.record_version(version)
     ledger.set_current(1, "first")
-    ledger.record_phase("run", "human 1: start", {"version": 1})
-    ledger.record_phase("run", "human 1", phase("human 1", "human", 8, 2))
-    ledger.record_phase("run", "base model", phase("base model", "base", 0, 0))
-    ledger.record_phase("run", "judge 1", {"trained": {}})
-    ledger.record_spending("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
-    ledger.record_spending("w1", "propose", Seconds(wall=50, cpu=50, gpu=50))
-    ledger.record_spending("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
+    ledger.record_result("phase_start", "human 1", Facts({"version": 1}), run="run")
+    ledger.record_result("phase", "human 1", phase("human 1", "human", 8, 2), run="run")
+    ledger.record_result("phase", "base model", phase("base model", "base", 0, 0), run="run")
+    ledger.record_result("discriminator", "judge 1", Facts({"trained": {}}), run="run")
+    ledger.record_cost("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
+    ledger.record_cost("w1", "propose", Seconds(wall=50, cpu=50, gpu=50))
+    ledger.record_cost("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
     return space
 
 

@@ -137,7 +137,7 @@ def test_composites_enter_the_pool_with_their_truth_apart(
 ) -> None:
     composed = compose_draws(workspace, compose_work(stocked(workspace, cutouts, plates))).shard
     assert composed is not None
-    ref = pool_composites(workspace, PoolCompositesWork(round=0, index=500, composites=composed))
+    ref = pool_composites(workspace, PoolCompositesWork(round=0, index=0, composites=composed))
     (truth,) = workspace.ledger().shards(stage="truth")
     with ShardReader(workspace, [composed]) as made, ShardReader(workspace, [ref]) as pool:
         composites = [decode_composite(made[place]) for place in range(len(made))]

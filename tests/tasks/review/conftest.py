@@ -134,6 +134,7 @@ def proposed(filmed: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         round=1,
         index=0,
         phase="human 1",
+        purpose="human",
         pool=(pool,),
         items=tuple(items_of(workspace, [pool])),
         variants=variants,

@@ -50,6 +50,7 @@ def test_gold_from_the_pools_truth(studio: SimpleNamespace) -> None:
         round=1,
         index=0,
         phase="human 1",
+        purpose="human",
         pool=(studio.pool,),
         items=keys,
         variants=("tight",),

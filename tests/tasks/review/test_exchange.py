@@ -31,7 +31,7 @@ def shown(studio):
     studio.candidates = propose(
         studio.workspace,
         ProposeWork(
-            round=1, index=0, phase="human 1", pool=(studio.pool,), items=items,
+            round=1, index=0, phase="human 1", purpose="human", pool=(studio.pool,), items=items,
             variants=("tight", "dilated"), remover=studio.remover,
         ),
     )  # fmt: skip

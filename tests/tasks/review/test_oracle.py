@@ -85,6 +85,7 @@ def test_a_shard_is_answered_into_the_ledger_once(studio) -> None:
         round=1,
         index=0,
         phase="human 1",
+        purpose="human",
         pool=(studio.pool,),
         items=items,
         variants=VARIANTS,

@@ -47,6 +47,7 @@ def test_accepted_candidates_become_triplets_with_their_tight_mask(studio) -> No
         round=1,
         index=0,
         phase="human 1",
+        purpose="human",
         pool=(studio.pool,),
         items=tuple(items),
         variants=VARIANTS,
@@ -60,7 +61,9 @@ def test_accepted_candidates_become_triplets_with_their_tight_mask(studio) -> No
     accepted = [keys[1] for keys in by_item.values()][:3]
     grown = grow(
         space,
-        GrowWork(round=1, index=0, phase="human 1", candidates=(ref,), accepted=tuple(accepted)),
+        GrowWork(
+            round=1, index=0, phase="human 1", purpose="human", candidates=(ref,), accepted=tuple(accepted)
+        ),
     )
     assert (grown.stage, grown.samples) == ("grown", 3)
     truths = {row.key for t in studio.truths for row in space.ledger().samples_of(t.name)}
@@ -101,7 +104,9 @@ def test_items_of_shards_that_the_ledger_does_not_know_are_read_from_them(studio
 
 
 def test_an_accepted_key_that_is_no_candidate_is_refused(studio) -> None:
-    work = GrowWork(round=1, index=0, phase="human 1", candidates=(studio.pool,), accepted=("nobody",))
+    work = GrowWork(
+        round=1, index=0, phase="human 1", purpose="human", candidates=(studio.pool,), accepted=("nobody",)
+    )
     with pytest.raises(CleanplateError):
         grow(studio.workspace, work)
     assert studio.workspace.ledger().shards(stage="grown") == []

@@ -64,6 +64,7 @@ def test_a_shard_of_candidates_holds_what_the_remover_made(studio, items: list[P
         round=1,
         index=0,
         phase="human 1",
+        purpose="human",
         pool=(studio.pool,),
         items=(keys[2], keys[0]),
         variants=VARIANTS,

@@ -19,22 +19,22 @@ RUN = derive_key("a run")
 def test_nothing_is_drawn_twice_and_a_phase_is_drawn_once(studio) -> None:
     space = studio.workspace
     pool = items_of(space, [studio.pool])
-    first = choose(space, "human 1", 10, 0)
-    second = choose(space, "automation 1", 10, 0)
+    first = choose(space, "human 1", "human", 10, 0)
+    second = choose(space, "automation 1", "automation", 10, 0)
     assert len(set(first + second)) == 20
     assert set(first + second) < set(pool)
-    assert choose(space, "human 1", 10, 0) == first
-    assert choose(space, "human 1", 99, 7) == first, "a phase that has begun keeps its items"
+    assert choose(space, "human 1", "human", 10, 0) == first
+    assert choose(space, "human 1", "human", 99, 7) == first, "a phase that has begun keeps its items"
     with pytest.raises(FlowError, match="the pool has 4 unused items and human 2 needs 5"):
-        choose(space, f"{RUN} human 2", 5, 0)
-    assert set(choose(space, "human 2", 4, 0)) == set(pool) - set(first) - set(second)
+        choose(space, f"{RUN} human 2", "human", 5, 0)
+    assert set(choose(space, "human 2", "human", 4, 0)) == set(pool) - set(first) - set(second)
 
 
 def test_the_seed_decides_and_not_the_pools_order(studio) -> None:
     pool = items_of(studio.workspace, [studio.pool])
-    first = choose(studio.workspace, "a", 8, 0)
+    first = choose(studio.workspace, "a", "human", 8, 0)
     assert first != pool[:8]
-    assert choose(studio.workspace, "b", 8, 1) != first
+    assert choose(studio.workspace, "b", "human", 8, 1) != first
 
 
 def test_the_discriminator_is_measured_on_validation_items_whose_truth_is_known(studio) -> None:
@@ -72,19 +72,19 @@ def test_of_shards_that_mix_splits_the_training_items_are_offered(mixed) -> None
     assert mixed.workspace.ledger().pool_items("test") == [
         key for key, split in mixed.split_of.items() if split == "test"
     ]
-    assert set(choose(mixed.workspace, "human 1", len(training), 0)) == set(training)
+    assert set(choose(mixed.workspace, "human 1", "human", len(training), 0)) == set(training)
 
 
 def test_without_truth_the_discriminator_is_measured_on_training_items_set_apart_with_their_scenes(
     mixed,
 ) -> None:
     space = mixed.workspace
-    human = choose(space, f"{RUN} human 1", 6, 0)
+    human = choose(space, f"{RUN} human 1", "human", 6, 0)
     fresh = fresh_items(space, RUN, 1, 5, 0)
     assert {mixed.split_of[key] for key in fresh} == {"train"}
     assert {scene_of(key) for key in fresh}.isdisjoint(scene_of(key) for key in human)
     assert fresh_items(space, RUN, 1, 5, 0) == fresh, "the same again after a kill"
-    rest = choose(space, f"{RUN} automation 1", len(unused_items(space)), 0)
+    rest = choose(space, f"{RUN} automation 1", "automation", len(unused_items(space)), 0)
     assert {scene_of(key) for key in rest}.isdisjoint(scene_of(key) for key in fresh)
     with pytest.raises(FlowError, match=r"round 2 needs 5 fresh items .* no phase has used; ingest more"):
         fresh_items(space, RUN, 2, 5, 0)

@@ -136,7 +136,7 @@ def test_a_shard_written_just_before_a_kill_leads_on_to_the_same_rest(tmp_path, 
     take_in(broken, source)
     # Killed after the first shard's row and before the note of where it ended.
     with sqlite3.connect(broken.root / "ledger.sqlite") as database:
-        database.execute("DELETE FROM phases")
+        database.execute("DELETE FROM results")
     assert take_in(broken, source) == unbroken
     assert len(broken.ledger().shards()) == 3
 

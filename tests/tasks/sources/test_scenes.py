@@ -218,7 +218,7 @@ def test_48_frames_of_one_clip_are_one_scene_in_several_shards_and_after_a_kill(
         for ref in shards[1:]:
             database.execute("DELETE FROM samples WHERE shard = ?", [ref.name])
             database.execute("DELETE FROM shards WHERE name = ?", [ref.name])
-        database.execute("DELETE FROM phases")
+        database.execute("DELETE FROM results")
     take_in(workspace, source)
     assert rows_of(workspace) == rows
     assert workspace.ledger().shards() == shards

@@ -5,34 +5,34 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from data_specs.model_record import ModelRecord
-from data_specs.round import PhaseResult
+from data_specs.round import EndedPhase, PhaseResult
 from data_specs.seconds import Seconds
-from data_specs.shard import SampleRow, ShardRef
+from data_specs.shard import Purpose, SampleRow, ShardRef
 from tasks.storage.ledger import Ledger
 
 NOW = datetime.now(UTC)
 
 
-def add_shard(ledger: Ledger, index: int, keys: list[str]) -> None:
-    name = f"001-candidates-{index:05d}-x"
+def add_shard(ledger: Ledger, purpose: Purpose, keys: list[str]) -> None:
+    name = f"001-candidates-00000-{purpose}"
     ref = ShardRef(
-        name=name, stage="candidates", round=1, index=index, samples=len(keys), size_bytes=3_000_000_000,
-        sha256=name, index_sha256="b", input_digest=name,
+        name=name, stage="candidates", round=1, index=0, purpose=purpose, samples=len(keys),
+        size_bytes=3_000_000_000, sha256=name, index_sha256="b", input_digest=name,
     )  # fmt: skip
     ledger.commit_shard(ref, [SampleRow(key, "scene", "train", n) for n, key in enumerate(keys)])
 
 
-def phase(name: str) -> dict:
+def phase(name: str) -> EndedPhase:
     result = PhaseResult(
         name=name, kind="human", tested=8, kept=2, total=40, success_rate=0.5, success_low=0.4,
         success_high=0.6, psnr_effect=20, psnr_background=30, promoted=True, reason="better", seconds=1,
     )  # fmt: skip
-    return {"result": result.model_dump()}
+    return EndedPhase(result=result)
 
 
 def test_shards_and_scores_are_summed(ledger: Ledger) -> None:
-    add_shard(ledger, 0, ["a", "b"])
-    add_shard(ledger, 1000, ["c", "d", "e"])
+    add_shard(ledger, "human", ["a", "b"])
+    add_shard(ledger, "automation", ["c", "d", "e"])
     count = ledger.shard_counts()["candidates"]
     assert (count.shards, count.samples, count.size_bytes) == (2, 5, 6_000_000_000)
     assert ledger.shard_counts(until=NOW - timedelta(hours=1)) == {}
@@ -49,24 +49,26 @@ def test_shards_and_scores_are_summed(ledger: Ledger) -> None:
             )  # fmt: skip
         )
         ledger.record_scores(discriminator, scores)
-    newest = ledger.newest_scores_in_shards(1000, 2000, 1)
+    newest = ledger.newest_score_count(1, "automation")
     assert newest is not None
     assert (newest.count, newest.mean, newest.deviation) == pytest.approx((2, 0.4, 0.2))
-    assert ledger.newest_scores_in_shards(2000, 3000, 1) is None
-    assert ledger.newest_scores_in_shards(1000, 2000, 2) is None
+    assert ledger.newest_score_count(1, "calibration") is None
+    assert ledger.newest_score_count(2, "automation") is None
     assert ledger.score_counts()["old"].count == 2
 
 
-def test_phases_are_those_that_ended(ledger: Ledger) -> None:
-    for name in ("human 1: start", "human 1", "judge 1", "human 1 more", "automation 12", "base model"):
-        ledger.record_phase("run", name, phase(name))
-    assert [each.name for each in ledger.phase_results()] == ["human 1", "automation 12", "base model"]
-    assert ledger.phase_results(since=NOW + timedelta(hours=1)) == []
+def test_results_of_a_period(ledger: Ledger) -> None:
+    for name in ("human 1", "automation 12", "base model"):
+        ledger.record_result("phase", name, phase(name), run="run")
+    ended = [each.result.name for each in ledger.results("phase", EndedPhase, since=NOW)]
+    assert ended == ["human 1", "automation 12", "base model"]
+    assert ledger.results("phase", EndedPhase, until=NOW) == []
+    assert ledger.results("phase", EndedPhase, since=NOW + timedelta(hours=1)) == []
 
 
 def test_seconds_told_twice_count_once(ledger: Ledger) -> None:
-    ledger.record_spending("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
-    ledger.record_spending("w1", "propose", Seconds(wall=9, cpu=9, gpu=9))
-    ledger.record_spending("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
-    assert ledger.spending_by_kind() == {"propose": (2, Seconds(wall=6, cpu=4, gpu=4))}
-    assert ledger.spending(until=NOW - timedelta(hours=1)) == []
+    ledger.record_cost("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
+    ledger.record_cost("w1", "propose", Seconds(wall=9, cpu=9, gpu=9))
+    ledger.record_cost("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
+    assert ledger.costs() == {"propose": (2, Seconds(wall=6, cpu=4, gpu=4))}
+    assert ledger.costs(until=NOW - timedelta(hours=1)) == {}

@@ -1,7 +1,6 @@
 """The migrations give exactly the schema of data_specs.ledger, once, however many ask."""
 
 import multiprocessing
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -10,13 +9,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from pydantic import RootModel
 
 from data_specs.errors import LedgerError
 from data_specs.ledger import metadata
 from data_specs.migrations import HEAD
 from data_specs.reject import RejectReason
 from tasks.storage.ledger import Ledger, open_ledger
+from tests.facts import Facts
 
 
 def test_migrations_give_exactly_the_metadata(ledger: Ledger) -> None:
@@ -46,10 +45,6 @@ OLD_ROWS = (
     """INSERT INTO review_batches (name, round, policy, opened_at)
     VALUES ('b', 1, '{"overlap_share": 0.25, "gold_share": 0.125, "mixed_share": 0.75}', '2026-11-01')""",
 )
-
-
-class Facts(RootModel[dict[str, Any]]):
-    """Any payload, as it lies there."""
 
 
 def test_what_an_older_ledger_holds_is_read_in_the_words_of_today(ledger_url: str) -> None:

@@ -8,19 +8,16 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from pydantic import RootModel
+from sqlalchemy.exc import IntegrityError
 
 from data_specs.result import ResultKind
 from data_specs.round import EndedPhase
 from data_specs.seconds import Seconds
 from tasks.storage.ledger import Ledger, open_ledger
+from tests.facts import Facts
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 RUN, OTHER = "0123456789abcdef0123", "fedcba9876543210fedc"
-
-
-class Facts(RootModel[dict[str, Any]]):
-    """Any payload, as it lies there."""
 
 
 def outcome(name: str, remover: str, rate: float) -> dict[str, Any]:
@@ -280,7 +277,7 @@ def has_table_named(ledger: Ledger, name: str) -> bool:
 
 def test_draws_cannot_be_without_a_purpose(old_url: str) -> None:
     ledger = open_ledger(old_url)
-    with pytest.raises(sa.exc.IntegrityError), ledger._engine.begin() as connection:
+    with pytest.raises(IntegrityError), ledger._engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO pool_draws (item, phase, drawn_at) VALUES ('x', 'p', '2026-11-01')"
         )

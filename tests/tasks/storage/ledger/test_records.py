@@ -1,13 +1,17 @@
 """Draws, scores, phases, rejects and shards: whatever is told twice counts once."""
 
 import multiprocessing
+from typing import Any
 
 import pytest
 
 from data_specs.errors import LedgerError
 from data_specs.reject import Reject, RejectReason
+from data_specs.result import ResultKind
 from data_specs.shard import SampleRow, ShardRef
 from tasks.storage.ledger import Ledger, open_ledger
+from tasks.storage.ledger.shards import place_of
+from tests.facts import Facts
 
 REJECTS = [
     Reject(source="folder", name="a.jpg", reason=RejectReason.TRUNCATED, detail="ends at byte 90"),
@@ -34,19 +38,19 @@ ROWS = [SampleRow("k0", "scene", "train", 0), SampleRow("k1", "scene", "train", 
 
 
 def test_nothing_drawn_once_is_drawn_again(ledger: Ledger) -> None:
-    ledger.draw("human 1", ["c", "a", "b"])
-    ledger.draw("human 1", ["c", "a", "b"])
-    ledger.draw("human 1", ["b", "d"])
+    ledger.draw("human 1", "human", ["c", "a", "b"])
+    ledger.draw("human 1", "human", ["c", "a", "b"])
+    ledger.draw("human 1", "human", ["b", "d"])
     assert ledger.drawn("human 1") == ["c", "a", "b", "d"]
     with pytest.raises(LedgerError, match="a, for one, was drawn by human 1"):
-        ledger.draw("automation 1", ["e", "a"])
+        ledger.draw("automation 1", "automation", ["e", "a"])
     assert ledger.drawn("automation 1") == []
     assert ledger.undrawn(["e", "a", "f", "d"]) == ["e", "f"]
 
 
 def test_draws_longer_than_a_statement(ledger: Ledger) -> None:
     keys = [f"item{number}" for number in range(12_000)]
-    ledger.draw("human 1", keys)
+    ledger.draw("human 1", "human", keys)
     assert ledger.drawn("human 1") == keys
     assert ledger.undrawn([*keys, "new"]) == ["new"]
 
@@ -54,7 +58,7 @@ def test_draws_longer_than_a_statement(ledger: Ledger) -> None:
 def _draw(argument: tuple[str, str]) -> str | None:
     url, phase = argument
     try:
-        open_ledger(url).draw(phase, [f"item{number}" for number in range(50)])
+        open_ledger(url).draw(phase, "human", [f"item{number}" for number in range(50)])
     except LedgerError:
         return None
     return phase
@@ -75,14 +79,25 @@ def test_scores_keep_the_first(ledger: Ledger) -> None:
     assert ledger.scores("judge", ["c", "nobody"]) == {"c": 1.0}
 
 
-def test_phases_in_the_order_of_recording(ledger: Ledger) -> None:
-    ledger.record_phase("run", "human 1", {"kept": 3, "rate": 0.5, "curve": [1, 2]})
-    ledger.record_phase("run", "automation 1", {"kept": 4})
-    ledger.record_phase("run", "human 1", {"kept": 99})
-    ledger.record_phase("other", "human 1", {"kept": 5})
-    assert ledger.phase("run", "human 1") == {"kept": 3, "rate": 0.5, "curve": [1, 2]}
-    assert ledger.phase("run", "human 2") is None
-    assert [each["kept"] for each in ledger.phases("run")] == [3, 4]
+def test_results_are_told_apart_by_kind_run_and_name(ledger: Ledger) -> None:
+    recorded: list[tuple[ResultKind, str, dict[str, Any], str]] = [
+        ("phase", "human 1", {"kept": 3, "rate": 0.5, "curve": [1, 2]}, "run"),
+        ("phase", "automation 1", {"kept": 4}, "run"),
+        ("phase", "human 1", {"kept": 99}, "run"),
+        ("phase", "human 1", {"kept": 5}, "other"),
+        ("phase_start", "human 1", {"kept": 6}, "run"),
+        ("shard", "human 1", {"kept": 7}, ""),
+    ]
+    for kind, name, facts, run in recorded:
+        ledger.record_result(kind, name, Facts(facts), run=run)
+    first = Facts({"kept": 3, "rate": 0.5, "curve": [1, 2]})
+    assert ledger.result("phase", "human 1", Facts, run="run") == first
+    assert ledger.result("phase_start", "human 1", Facts, run="run") == Facts({"kept": 6})
+    assert ledger.result("phase", "human 2", Facts, run="run") is None
+    assert ledger.result("phase", "human 1", Facts) is None, "of no run"
+    assert [each.root["kept"] for each in ledger.results("phase", Facts, run="run")] == [3, 4]
+    assert [each.root["kept"] for each in ledger.results("phase", Facts)] == [3, 4, 5]
+    assert [each.root["kept"] for each in ledger.results("shard", Facts)] == [7]
 
 
 def test_rejects_are_counted_by_reason(ledger: Ledger) -> None:
@@ -115,5 +130,18 @@ def test_shards_are_listed_by_round_stage_and_index(ledger: Ledger) -> None:
     assert [(each.round, each.index) for each in ledger.shards()] == [(0, 0), (0, 1), (1, 0)]
     assert [each.index for each in ledger.shards("pool", 0)] == [0, 1]
     assert ledger.shards("grown") == []
+    for place, purpose in enumerate(("night", "automation", "fresh", "human", "calibration")):
+        for index in (1, 0):
+            facts = {"name": f"{place} {index}", "stage": "candidates", "purpose": purpose, "index": index}
+            digest = {"input_digest": f"{purpose} {index}"}
+            ledger.commit_shard(shard(0).model_copy(update={**facts, **digest}), [])
+    listed = ledger.shards("candidates")
+    assert [(each.purpose, each.index) for each in listed] == [
+        (purpose, index)
+        for purpose in ("human", "automation", "calibration", "fresh", "night")
+        for index in (0, 1)
+    ]
+    everything = ledger.shards()
+    assert sorted(everything[::-1], key=place_of) == everything
     with pytest.raises(LedgerError, match="no shard nothing"):
         ledger.shard("nothing")

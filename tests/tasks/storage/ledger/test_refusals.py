@@ -9,11 +9,12 @@ from sqlalchemy import event
 
 from data_specs.errors import DiskFullError, LedgerError, StoreLostError
 from tasks.storage.ledger import open_ledger
+from tests.facts import Facts
 
 
 def test_a_full_disk_is_said_to_be_one_and_nothing_is_lost(tmp_path: Path) -> None:
     ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    ledger.record_phase("run", "kept", {"n": 1})
+    ledger.record_result("shard", "kept", Facts({"n": 1}), run="run")
 
     @event.listens_for(ledger._engine, "connect")
     def no_more_pages(connection: sqlite3.Connection, _record: object) -> None:
@@ -21,11 +22,11 @@ def test_a_full_disk_is_said_to_be_one_and_nothing_is_lost(tmp_path: Path) -> No
         connection.execute(f"PRAGMA max_page_count={pages}")
 
     with pytest.raises(DiskFullError, match=r"ledger\.sqlite: .*is full; free some space and start again"):
-        ledger.record_phase("run", "too much", {"text": "x" * 100_000})
+        ledger.record_result("shard", "too much", Facts({"text": "x" * 100_000}), run="run")
     event.remove(ledger._engine, "connect", no_more_pages)
-    assert ledger.phases("run") == [{"n": 1}]
-    ledger.record_phase("run", "after", {"n": 2})
-    assert ledger.phase("run", "after") == {"n": 2}
+    assert ledger.results("shard", Facts) == [Facts({"n": 1})]
+    ledger.record_result("shard", "after", Facts({"n": 2}), run="run")
+    assert ledger.result("shard", "after", Facts, run="run") == Facts({"n": 2})
 
 
 def test_a_folder_that_is_gone_is_a_lost_store(tmp_path: Path) -> None:
@@ -33,9 +34,9 @@ def test_a_folder_that_is_gone_is_a_lost_store(tmp_path: Path) -> None:
     ledger = open_ledger(f"sqlite:///{tmp_path / 'mounted' / 'ledger.sqlite'}")
     (tmp_path / "mounted").rename(tmp_path / "unmounted")
     with pytest.raises(StoreLostError, match="unable to open database file"):
-        ledger.phases("run")
+        ledger.results("shard", Facts)
     (tmp_path / "unmounted").rename(tmp_path / "mounted")
-    assert ledger.phases("run") == []
+    assert ledger.results("shard", Facts) == []
 
 
 def test_a_postgresql_that_cuts_the_line_or_is_not_there_is_a_lost_store(postgres_url: str) -> None:
@@ -43,7 +44,7 @@ def test_a_postgresql_that_cuts_the_line_or_is_not_there_is_a_lost_store(postgre
     cut = "SELECT pg_terminate_backend(pg_backend_pid())"
     with pytest.raises(StoreLostError, match="cannot be reached"), ledger._writing() as connection:
         connection.exec_driver_sql(cut)
-    assert ledger.phases("run") == []
+    assert ledger.results("shard", Facts) == []
     nowhere = sa.make_url(postgres_url).set(query={"host": "/nowhere"})
     with pytest.raises(StoreLostError, match="start again later"):
         open_ledger(nowhere.render_as_string(hide_password=False))

@@ -31,7 +31,7 @@ def test_images_are_found_by_pixels_lineage_and_number(ledger: Ledger) -> None:
 
 
 def test_a_ledger_of_the_last_schema_is_brought_to_this_one(ledger: Ledger) -> None:
-    ledger.draw("human 1", ["a"])
+    ledger.draw("human 1", "human", ["a"])
     engine = sa.create_engine(ledger.url)
     config = Config()
     config.set_main_option("script_location", "data_specs:migrations")
@@ -69,11 +69,11 @@ def test_pool_items_are_told_by_their_own_split_and_scene(ledger: Ledger) -> Non
     assert ledger.pool_items("train") == ["a0", "a1", "a2", "a3", "a4"]
     assert ledger.pool_items("validation") == ["v0", "v1"]
     assert ledger.pool_items("validation", truth_known=True) == ["v1"]
-    ledger.draw("run human 1", ["a0"])
+    ledger.draw("run human 1", "human", ["a0"])
     assert ledger.undrawn_items() == ["a1", "a2", "a3", "a4"]
     assert ledger.undrawn_items(apart=True) == ["a2", "a3", "a4"], "scene B was touched"
-    ledger.draw("run fresh 1", ["a3"])
-    ledger.draw("refresh 1", ["a4"])
+    ledger.draw("run fresh 1", "fresh", ["a3"])
+    ledger.draw("run fresh looking 1", "human", ["a4"])
     assert ledger.measuring_scenes() == {"F"}
     assert ledger.undrawn_items() == ["a1", "a2"]
     names = ["000-pool-00001-x", "000-pool-00000-x", "none"]

@@ -81,7 +81,7 @@ def test_another_machine_finds_the_newest_discriminator(machine: Machine) -> Non
     keep_model(one, kept.hash, save)
     for discriminator in (kept, lost):
         trained = TrainedDiscriminator(discriminator=discriminator, reviewed=0, losses=[1.0])
-        one.ledger().record_phase("trainings", discriminator.hash, trained.model_dump(mode="json"))
+        one.ledger().record_result("discriminator_training", discriminator.hash, trained)
     assert newest_discriminator(other) == newest_discriminator(one) == kept
 
 
@@ -203,7 +203,7 @@ def test_the_newest_discriminator_is_known_where_its_weights_never_were(machine:
             hash=f"hash {number}", folder=f"models/judge-{number}", backbone=backbone
         )
         trained = TrainedDiscriminator(discriminator=discriminator, reviewed=40, losses=[])
-        one.ledger().record_phase("trainings", f"training {number}", trained.model_dump(mode="json"))
+        one.ledger().record_result("discriminator_training", f"work {number}", trained)
     found = newest_discriminator(other)
     assert found is not None
     assert found.hash == "hash 1"

@@ -16,6 +16,7 @@ import webdataset as wds
 
 from data_specs.errors import ShardError
 from data_specs.shard import EncodedSample, ShardRef
+from tasks.storage.dataset import verify_dataset
 from tasks.storage.shards import ShardReader, write_shard
 from tasks.storage.shards import reader as read
 from tasks.storage.workspace import Workspace
@@ -132,6 +133,23 @@ def test_lost_files_come_back_from_the_same_work_only(workspace: Workspace) -> N
         write(workspace, samples(seed=9))
     assert write(workspace, samples()) == ref
     assert tar_of(workspace, ref).read_bytes() == before
+
+
+def test_the_same_bytes_under_another_index_are_the_same_shard(workspace: Workspace) -> None:
+    """As in a phase that an older version began: it counted some shards from 1000."""
+    before = write(workspace, samples(), index=1000, work="work of before")
+    data = tar_of(workspace, before).read_bytes()
+    assert write(workspace, samples()) == before
+    tar_of(workspace, before).unlink()
+    assert write(workspace, samples()) == before
+    assert tar_of(workspace, before).read_bytes() == data, "a lost file comes back"
+    assert verify_dataset(workspace).faults == []
+    others = [EncodedSample(each.key, each.members, each.scene, "validation") for each in samples()]
+    assert write(workspace, others, work="of another split").name != before.name
+    elsewhere = write_shard(
+        workspace, stage="triplets", round=2, index=0, input_digest="next", samples=iter(samples())
+    )
+    assert elsewhere.round == 2
 
 
 def test_other_contents_never_replace_a_committed_shard(workspace: Workspace) -> None:
