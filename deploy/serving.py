@@ -13,8 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from data_specs.errors import FlowError
-from deploy.pools import POOLS
-from deploy.register import register
+from deploy.register import POOLS, register
 from deploy.supervisor import KeptProcess
 from flows.runtime.prefect_server import (
     NoServer,

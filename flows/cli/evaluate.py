@@ -136,7 +136,7 @@ def _run(values: dict[str, Any], as_json: bool) -> None:
 
 def print_comparison(comparison: Comparison) -> None:
     """Means, differences and what was left out, in 80 columns."""
-    from flows.report.comparison_page import lead_sentence
+    from flows.report.pages import lead_sentence
     from flows.report.tables import difference_rows, mean_rows, paper_rows, small_print
 
     console = Console(highlight=False, markup=False)

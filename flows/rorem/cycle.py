@@ -15,7 +15,7 @@ from data_specs.round import ClipResult, CycleResult, DatasetSummary, LossCurve
 from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
 from flows.report.compositing_artifacts import read_sheets
-from flows.report.cycle_page import write_report
+from flows.report.pages import write_report
 from flows.report.phase_grids import publish_removals, read_grids
 from flows.rorem.config import RoundSettings
 from flows.rorem.discriminator import DiscriminatorOutcome

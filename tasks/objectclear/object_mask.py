@@ -13,10 +13,9 @@ from data_specs.detection import Box, Detection
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
 from models.protocols import Detector, Segmenter
-from tasks.objectclear.align import AlignedPair, align_pair
-from tasks.objectclear.change_mask import DifferenceConfig, changed_region
 from tasks.objectclear.ground import FlatGroundConfig, flat_ground
 from tasks.objectclear.layers import soft_matte
+from tasks.objectclear.pair_difference import AlignedPair, DifferenceConfig, align_pair, changed_region
 from tasks.objectclear.perception import Perception
 from tasks.sources.image_ops import disc, fill_holes, label_regions
 

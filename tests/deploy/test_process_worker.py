@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import temporary_settings
 
-from deploy.automations import make_automations
+from deploy.register import make_automations
 from flows.runtime.prefect_server import Server
 from tests.deploy.own_server import OwnServer, until
 

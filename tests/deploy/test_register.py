@@ -12,7 +12,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
 from data_specs.errors import FlowError
-from deploy.pools import PROCESS_TEMPLATE, make_pools
+from deploy.register import PROCESS_TEMPLATE, make_pools
 
 NAME = "of-the-pools-test"
 HARM: list[dict[str, Any]] = [
