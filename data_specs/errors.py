@@ -110,6 +110,10 @@ class ModelError(CleanplateError):
     """Weights, a checkpoint or a registry name cannot be used."""
 
 
+class VersionError(CleanplateError):
+    """A library is installed in a version whose private parts we have not tested."""
+
+
 class WorkerError(CleanplateError):
     """No worker is available, or a job ends every worker that takes it."""
 

@@ -21,6 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import temporary_settings
 
 from data_specs.errors import CleanplateError, FlowError
+from deploy.process_worker import WORKER_TYPE
 from flows.maintenance.reaper import TAG, ReaperConfig
 from flows.runtime.prefect_server import NoServer, Server, find_server
 from tasks.storage.workspace import Workspace
@@ -82,6 +83,8 @@ PROCESS_TEMPLATE: dict[str, Any] = {
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
 }
 """A run's job has no options. Prefect's own template accepts a command, an environment and a folder."""
+_OLD_TYPE = "process"
+"""Type of pools that were made before our worker had its own. They stay: runs may wait in them."""
 CHOICES = frozenset({"command", "env", "working_dir", "image"})
 """Options with which the caller of a run could choose the program, or what it loads."""
 
@@ -97,7 +100,7 @@ def make_pools(client: SyncPrefectClient) -> None:
             _repair(client, client.read_work_pool(pool))
         except ObjectNotFound:
             client.create_work_pool(
-                WorkPoolCreate(name=pool, type="process", base_job_template=PROCESS_TEMPLATE)
+                WorkPoolCreate(name=pool, type=WORKER_TYPE, base_job_template=PROCESS_TEMPLATE)
             )
         for queue, priority in QUEUES.items():
             wanted = WorkQueueFilter(name=WorkQueueFilterName(any_=[queue]))
@@ -107,7 +110,7 @@ def make_pools(client: SyncPrefectClient) -> None:
 
 
 def _repair(client: SyncPrefectClient, pool: WorkPool) -> None:
-    if pool.type == "process":
+    if pool.type in (WORKER_TYPE, _OLD_TYPE):
         if pool.base_job_template != PROCESS_TEMPLATE:
             client.update_work_pool(pool.name, WorkPoolUpdate(base_job_template=PROCESS_TEMPLATE))
         return

@@ -24,6 +24,7 @@ from data_specs.arrays import RgbImage
 from data_specs.detection import Detection
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
+from data_specs.tested_versions import require_tested
 from models.images.backbones import folder_fingerprint
 from models.perception.geometry import letterbox
 from models.perception.weights import SHIPPED, load_weights, read_notes
@@ -158,6 +159,7 @@ def _detection_model() -> tuple[type["DetectionModel"], dict[str, Any]]:
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ.setdefault("YOLO_VERBOSE", "false")
     try:
+        require_tested("ultralytics", "YOLO")  # Another version may replace other functions.
         with _others_functions_kept():
             from ultralytics.nn.tasks import DetectionModel
             from ultralytics.utils import ROOT, YAML

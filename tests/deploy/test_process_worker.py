@@ -12,6 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import temporary_settings
 
+from deploy.process_worker import WORKER_TYPE
 from deploy.register import make_automations
 from flows.runtime.prefect_server import Server
 from tests.deploy.own_server import OwnServer, until
@@ -40,7 +41,7 @@ def dies_once() -> None:
 
 def states_of_a_run_that_dies_once(client: SyncPrefectClient, place: Path) -> list[str]:
     """The names of its states, in their order, once it has ended."""
-    client.create_work_pool(WorkPoolCreate(name="dying", type="process"))
+    client.create_work_pool(WorkPoolCreate(name="dying", type=WORKER_TYPE))
     deployment = client.create_deployment(
         client.create_flow(dies_once),
         name="dies-once",
@@ -65,7 +66,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     starts = repr(str(tmp_path / "starts"))
     (tmp_path / "dies_once.py").write_text(DIES_ONCE.replace("STARTS", starts))
     with OwnServer(tmp_path) as own, (tmp_path / "worker.log").open("wb") as log:
-        words = ["worker", "start", "--pool", "dying", "--type", "process", "--name", "dying"]
+        words = ["worker", "start", "--pool", "dying", "--type", WORKER_TYPE, "--name", "dying"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         ours = {
             "PREFECT_HOME": str(tmp_path),

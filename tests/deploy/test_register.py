@@ -63,6 +63,7 @@ def refused(client: SyncPrefectClient, pool: str) -> list[int]:
 def test_a_run_chooses_nothing(client: SyncPrefectClient) -> None:
     make_pools(client)
     for pool in ("cpu", "gpu"):
+        assert client.read_work_pool(pool).type == "cleanplate-process"
         assert refused(client, pool) == [422] * len(HARM)
 
 
