@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.errors import InputError
+from data_specs.errors import InputError, first_fault
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason, printable
 from data_specs.triplet import Triplet
@@ -322,8 +322,7 @@ def _meta_records(file_name: str, records: list[object]) -> Iterator[TripletFile
         try:
             record = MetaRecord.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            detail = f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
+            detail = first_fault(error)
             yield Reject(source="meta.json", name=name, reason=RejectReason.BAD_RECORD, detail=detail)
             continue
         yield TripletFiles(
