@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.compositing import CompositingResult
+from data_specs.composite import CompositingResult
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.round import ClipResult, CycleResult, DatasetSummary, LossCurve

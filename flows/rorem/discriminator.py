@@ -28,9 +28,8 @@ from tasks.rorem.train_discriminator import (
     train_discriminator,
     train_from_reviews,
 )
-from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader, decode_candidate
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 
 class DiscriminatorOutcome(BaseModel):

@@ -15,10 +15,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp
 
-from data_specs.errors import CleanplateError
+from data_specs.errors import (
+    CleanplateError,
+    LeaseExpiredError,
+    LeaseFinishedError,
+    NotYoursError,
+    UnknownKeyError,
+)
 from data_specs.review import Person, ReviewQuality
-from tasks.review.auth import RateLimits, Sessions, csrf_of
-from tasks.review.errors import Refusal, status_of
+from tasks.review.auth import RateLimits, Refusal, Sessions, csrf_of
 from tasks.review.middleware import Guard, PublicUrl
 from tasks.review.quality import batch_quality
 from tasks.review.service import AnswerBody, ImageName, LeaseBody, ReviewImages, ReviewService, UndoBody
@@ -147,7 +152,7 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(CleanplateError)
     def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, CleanplateError)
-        return JSONResponse({"error": str(error)}, status_of(error))
+        return JSONResponse({"error": str(error)}, _status_of(error))
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: Exception) -> Response:
@@ -162,6 +167,21 @@ def _add_refusals(app: FastAPI) -> None:
         return JSONResponse(
             {"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code
         )
+
+
+_STATUS: dict[type[CleanplateError], int] = {
+    UnknownKeyError: 404,
+    NotYoursError: 403,
+    LeaseFinishedError: 409,
+    LeaseExpiredError: 410,
+}
+
+
+def _status_of(error: CleanplateError) -> int:
+    """The HTTP status of a deliberate error. 503 for a fault of ours that may pass."""
+    if isinstance(error, Refusal):
+        return error.status
+    return _STATUS.get(type(error), 503)
 
 
 def _add_api(app: FastAPI, sessions: Sessions, service: ReviewService) -> None:

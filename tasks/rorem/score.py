@@ -16,8 +16,7 @@ from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import RETRY_LOST_NETWORK
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
 from tasks.rorem.train_discriminator import DiscriminatorRef, open_discriminator
-from tasks.storage.pool import items_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 
 class DiscriminatorMeasure(BaseModel):
