@@ -50,21 +50,7 @@ def write_report(
     ``sample_grids`` maps a heading to a PNG, as ``grids.draw_grid`` makes it; ``sheets`` those of the
     compositing run, as ``sheets.draw_sheet`` does.
     """
-    page = render_report(result, curves, losses, sample_grids, sheets, title, settings)
-    write_durably(path, page.encode())
-
-
-def render_report(
-    result: CycleResult,
-    curves: Sequence[DiscriminatorCurves],
-    losses: Sequence[LossCurve],
-    sample_grids: Mapping[str, bytes],
-    sheets: Mapping[str, bytes],
-    title: str,
-    settings: Mapping[str, object],
-) -> str:
-    """The page as text; see ``write_report``."""
-    return _TEMPLATES.get_template("page.html").render(
+    page = _TEMPLATES.get_template("page.html").render(
         title=title,
         chart_style=Markup(STYLE),
         text_columns=tables.TEXT_COLUMNS,
@@ -91,6 +77,7 @@ def render_report(
         rejects=tables.reject_rows(result.rejects),
         settings=tables.setting_rows(settings),
     )
+    write_durably(path, page.encode())
 
 
 def headline(result: CycleResult) -> list[Figure]:
