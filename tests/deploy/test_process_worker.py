@@ -39,9 +39,9 @@ def dies_once() -> None:
     """What the server knows of the flow in the file."""
 
 
-def states_of_a_run_that_dies_once(client: SyncPrefectClient, place: Path) -> list[str]:
+def states_of_a_run_that_dies_once(client: SyncPrefectClient, place: Path, pool_type: str) -> list[str]:
     """The names of its states, in their order, once it has ended."""
-    client.create_work_pool(WorkPoolCreate(name="dying", type=WORKER_TYPE))
+    client.create_work_pool(WorkPoolCreate(name="dying", type=pool_type))
     deployment = client.create_deployment(
         client.create_flow(dies_once),
         name="dies-once",
@@ -81,10 +81,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_a_crash_is_told_once_and_the_run_is_started_once_more(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool_type", [WORKER_TYPE, "process"])  # The latter: pools made before.
+def test_a_crash_is_told_once_and_the_run_is_started_once_more(
+    server: Server, tmp_path: Path, pool_type: str
+) -> None:
     with temporary_settings(server.settings()), get_client(sync_client=True) as client:
         make_automations(client)
-        states = states_of_a_run_that_dies_once(client, tmp_path)
+        states = states_of_a_run_that_dies_once(client, tmp_path, pool_type)
     assert (tmp_path / "starts").read_text() == "xx"
     assert states == [
         "Scheduled", "Pending", "Submitting", "Running", "Crashed",
