@@ -121,7 +121,11 @@ def with_groups(command: Callable[..., Result]) -> Callable[..., Result]:
     command gets the dataclass.
     """
     parameters = inspect.signature(command).parameters
-    groups = {name: each.annotation for name, each in parameters.items() if is_dataclass(each.annotation)}
+    groups = {
+        name: each.annotation
+        for name, each in parameters.items()
+        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+    }
     shown = [
         field.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, each in parameters.items()
