@@ -14,8 +14,7 @@ from tasks.objectclear.blend import tone_of
 from tasks.objectclear.composite import ComposeConfig, Parts, choose_parts, compose
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.plate import PlateConfig, synthetic_plate
-from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
+from tasks.sources.synthetic.samples import SyntheticConfig, as_captured_pair, make_sample
 from tasks.sources.synthetic.scene import World
 from tasks.storage.shards import decode_cutout, decode_plate, encode_cutout, encode_plate
 

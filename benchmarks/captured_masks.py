@@ -21,11 +21,11 @@ from benchmarks._processes import ends_in_time
 from data_specs.arrays import Mask, RgbImage
 from data_specs.captured_pair import CapturedPair, ImagePair
 from tasks.objectclear.ground import FlatGroundConfig
-from tasks.objectclear.object_mask import CaptureConfig, capture_pair, mask_iou
+from tasks.objectclear.object_mask import CaptureConfig, capture_pair
 from tasks.objectclear.perception import Perception, PerceptionConfig, load_perception
-from tasks.objectclear.synthetic import as_captured_pair
+from tasks.sources.image_ops import mask_iou
 from tasks.sources.pairs import SyntheticPairs, read_pairs
-from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
+from tasks.sources.synthetic.samples import SyntheticConfig, as_captured_pair, make_sample
 
 _SEED = 970
 """Scenes that no model of the project was trained on."""

@@ -20,9 +20,10 @@ from data_specs.arrays import RgbImage
 from models.images.fusion import (
     FusionForm,
     FusionLengths,
+    add_change,
     attended_region,
     blend_weight,
-    fuse,
+    fused_change,
     scaled_attention,
 )
 
@@ -46,7 +47,8 @@ def main() -> None:
     def ours(form: FusionForm) -> RgbImage:
         region = attended_region(scaled_attention(attention), SIDE_PX, SIDE_PX)
         lengths = FusionLengths()
-        return fuse(source, generated, blend_weight(region, lengths), lengths, form)
+        weight = blend_weight(region, lengths)
+        return add_change(source, fused_change(source, generated, weight, lengths, form))
 
     def plain() -> NDArray[np.uint8]:
         return plain_fusion(source, generated, attention)

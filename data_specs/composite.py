@@ -1,6 +1,9 @@
-"""A composite: a plate with one or two cut-outs on it, and the truth about removing one of them."""
+"""A composite: a plate with one or two cut-outs on it and its truth; and the result of a compositing run."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.cutout import ShadowClass
@@ -51,3 +54,53 @@ class Composite:
     """H×W bool, M_fg: True wherever that object or its effect touches the image. Contains M_o."""
     ground_truth: RgbImage
     """H×W×3 uint8, without that object and its effect. Equals the source outside M_fg."""
+
+
+# The result of a compositing run: what each stage kept and refused, and what a cycle made of it.
+
+CompositingStage = Literal["cut-outs", "plates", "composites"]
+
+
+class StageResult(BaseModel):
+    """One stage of a compositing run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: CompositingStage
+    kept: int
+    by_split: dict[str, int]
+    rejects: dict[str, int]
+    """By reason, the most frequent first."""
+    ignored: dict[str, int] = {}
+    """Files in the sources' folders that are not readable images, by reason."""
+    tallies: dict[str, dict[str, int]]
+    """Counts of the kept samples: by heading (``shadow class``, ``object area`` …) and value."""
+
+
+class CompositingResult(BaseModel):
+    """The result of a compositing run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stages: list[StageResult]
+    """Cut-outs, plates, composites."""
+    shards: int
+    pool_items: int
+    """Number of composites that also entered the pool."""
+
+    @property
+    def composites(self) -> int:
+        """Number of composites."""
+        return self.stages[-1].kept
+
+
+class PooledComposites(BaseModel):
+    """The composites in a cycle's pool: how they were made, and what the cycle did with them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    made: CompositingResult
+    drawn: int
+    """Number of the pool's composites that a phase has drawn."""
+    grown: int
+    """Number of samples of the last dataset version that grew from a composite."""

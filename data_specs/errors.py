@@ -56,6 +56,11 @@ class ShardError(CleanplateError):
     """A shard or its index is missing, altered or incomplete."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error: the rest is for its developers. Its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class DiskFullError(CleanplateError):
     """There is no space left to write.
 
@@ -108,6 +113,10 @@ class StoreSilentError(StoreError):
 
 class ModelError(CleanplateError):
     """Weights, a checkpoint or a registry name cannot be used."""
+
+
+class VersionError(CleanplateError):
+    """A library is installed in a version whose private parts we have not tested."""
 
 
 class WorkerError(CleanplateError):

@@ -11,7 +11,6 @@ QueueOrder = Literal["random", "uncertain", "mixed"]
 BatchEventKind = Literal["opened", "extended", "continued", "abandoned"]
 Ending = Literal["continue", "abandon"]
 """How a batch ends before all of its answers are there."""
-LeaseState = Literal["live", "answered", "expired", "undone"]
 
 
 class QueuePolicy(BaseModel):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.compositing import PooledComposites
+from data_specs.composite import PooledComposites
 
 PhaseKind = Literal["base", "initialisation", "human", "automation"]
 

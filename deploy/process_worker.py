@@ -8,7 +8,6 @@ in parallel.
 
 import runpy
 import sys
-import warnings
 from datetime import UTC, datetime
 
 import httpx
@@ -16,38 +15,48 @@ from anyio.abc import TaskStatus
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers import process
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Prefect warns that its own worker is replaced under the name "process".
+from data_specs.errors import VersionError
+from data_specs.tested_versions import require_tested
 
-    class ProcessWorker(process.ProcessWorker):
-        """Replaces Prefect's worker for pools of type ``process``."""
+WORKER_TYPE = "cleanplate-process"
+"""The type of this worker and of its pools. Prefect's own process worker does not start on such a pool."""
 
-        async def run(
-            self,
-            flow_run: FlowRun,
-            configuration: process.ProcessJobConfiguration,
-            task_status: TaskStatus[int] | None = None,
-        ) -> process.ProcessWorkerResult:
-            """Run the flow run to its end.
 
-            If a death was already reported, the result does not report it again.
-            """
-            began = datetime.now(UTC)
-            result = await super().run(flow_run, configuration, task_status)
-            if result.status_code and await self._crashed_since(flow_run, began):
-                return process.ProcessWorkerResult(status_code=0, identifier=result.identifier)
-            return result
+class ProcessWorker(process.ProcessWorker):
+    """Prefect's process worker, which reports a crash once."""
 
-        async def _crashed_since(self, run: FlowRun, moment: datetime) -> bool:
-            try:
-                states = await self.client.read_flow_run_states(run.id)
-            except httpx.HTTPError:
-                return False  # The server was unreachable and got no report.
-            return any(state.is_crashed() and state.timestamp > moment for state in states)
+    type = WORKER_TYPE
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: process.ProcessJobConfiguration,
+        task_status: TaskStatus[int] | None = None,
+    ) -> process.ProcessWorkerResult:
+        """Run the flow run to its end.
+
+        If a death was already reported, the result does not report it again.
+        """
+        began = datetime.now(UTC)
+        result = await super().run(flow_run, configuration, task_status)
+        if result.status_code and await self._crashed_since(flow_run, began):
+            return process.ProcessWorkerResult(status_code=0, identifier=result.identifier)
+        return result
+
+    async def _crashed_since(self, run: FlowRun, moment: datetime) -> bool:
+        try:
+            states = await self.client.read_flow_run_states(run.id)
+        except httpx.HTTPError:
+            return False  # The server was unreachable and got no report.
+        return any(state.is_crashed() and state.timestamp > moment for state in states)
 
 
 def run_prefect(arguments: list[str]) -> None:
-    """Run Prefect's command line with these arguments, in this process."""
+    """Run Prefect's command line with these arguments, in this process. End it if Prefect was not tested."""
+    try:
+        require_tested("prefect", "the worker")
+    except VersionError as error:
+        sys.exit(f"cleanplate: {error}")
     sys.argv = ["prefect", *arguments]
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)
 

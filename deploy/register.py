@@ -7,15 +7,122 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from prefect.client.orchestration import get_client
+import torch
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import WorkQueueFilter, WorkQueueFilterName
+from prefect.client.schemas.objects import StateType, WorkPool
+from prefect.events.actions import ActionTypesOrUnknown, ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import temporary_settings
 
 from data_specs.errors import CleanplateError, FlowError
-from deploy.automations import make_automations
-from deploy.pools import make_pools
+from deploy.process_worker import WORKER_TYPE
+from flows.maintenance.reaper import TAG, ReaperConfig
 from flows.runtime.prefect_server import NoServer, Server, find_server
 from tasks.storage.workspace import Workspace
+
+# The automation that starts crashed runs again.
+
+BRING_BACK = "cleanplate: crashed runs are started again"
+
+
+def crashed_to_retry(max_restarts: int) -> AutomationCore:
+    """Build the automation: a crashed run with fewer than ``max_restarts`` starts awaits its retry."""
+    return AutomationCore(
+        name=BRING_BACK,
+        description=f"A run tagged {TAG} that crashed is started again, up to {max_restarts} starts in all.",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            expect={"prefect.flow-run.Crashed"},
+            match=ResourceSpecification(
+                {
+                    "prefect.resource.id": "prefect.flow-run.*",
+                    "prefect.run-count": [str(count) for count in range(max_restarts)],
+                }
+            ),
+            match_related=ResourceSpecification(
+                {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
+            ),
+            threshold=1,
+        ),
+        actions=list[ActionTypesOrUnknown](
+            [
+                ChangeFlowRunState(
+                    state=StateType.SCHEDULED,
+                    name="AwaitingRetry",
+                    message="crashed; started again by cleanplate",
+                    force=False,
+                )
+            ]
+        ),
+    )
+
+
+def make_automations(client: SyncPrefectClient, max_restarts: int = ReaperConfig().max_restarts) -> None:
+    """Register the automation, or update the existing one."""
+    wanted = crashed_to_retry(max_restarts)
+    present = client.read_automations_by_name(BRING_BACK)
+    for automation in present:
+        client.update_automation(automation.id, wanted)
+    if not present:
+        client.create_automation(wanted)
+
+
+# The work pools and queues that prefect.yaml names. A run's caller cannot choose the program.
+
+POOLS = ("cpu", "gpu")
+QUEUES = {"maintenance": 1, "manual": 2, "nightly": 3}
+"""By priority, 1 first: what keeps the rest alive, what somebody waits for, what can wait until morning."""
+PROCESS_TEMPLATE: dict[str, Any] = {
+    "job_configuration": {"stream_output": True},
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+}
+"""A run's job has no options. Prefect's own template accepts a command, an environment and a folder."""
+_OLD_TYPE = "process"
+"""Type of pools that were made before our worker had its own. They stay: runs may wait in them."""
+CHOICES = frozenset({"command", "env", "working_dir", "image"})
+"""Options with which the caller of a run could choose the program, or what it loads."""
+
+
+def make_pools(client: SyncPrefectClient) -> None:
+    """Create process pools for this machine. The gpu pool runs as many runs at once as there are GPUs.
+
+    Raises:
+        FlowError: If a pool of another type lets its callers choose the command.
+    """
+    for pool in POOLS:
+        try:
+            _repair(client, client.read_work_pool(pool))
+        except ObjectNotFound:
+            client.create_work_pool(
+                WorkPoolCreate(name=pool, type=WORKER_TYPE, base_job_template=PROCESS_TEMPLATE)
+            )
+        for queue, priority in QUEUES.items():
+            wanted = WorkQueueFilter(name=WorkQueueFilterName(any_=[queue]))
+            if not client.read_work_queues(work_pool_name=pool, work_queue_filter=wanted):
+                client.create_work_queue(name=queue, priority=priority, work_pool_name=pool)
+    client.update_work_pool("gpu", WorkPoolUpdate(concurrency_limit=max(1, torch.cuda.device_count())))
+
+
+def _repair(client: SyncPrefectClient, pool: WorkPool) -> None:
+    if pool.type in (WORKER_TYPE, _OLD_TYPE):
+        if pool.base_job_template != PROCESS_TEMPLATE:
+            client.update_work_pool(pool.name, WorkPoolUpdate(base_job_template=PROCESS_TEMPLATE))
+        return
+    open_to_all = sorted(CHOICES & set(pool.base_job_template.get("variables", {}).get("properties", {})))
+    if open_to_all:
+        raise FlowError(
+            f"whoever starts a run of the pool {pool.name} chooses its {', '.join(open_to_all)}; take these "
+            "out of its base job template, as deploy/kubernetes/gpu-job.json does"
+        )
+
+
+# All that prefect.yaml names, in its order.
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 

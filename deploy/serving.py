@@ -13,8 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from data_specs.errors import FlowError
-from deploy.pools import POOLS
-from deploy.register import register
+from data_specs.tested_versions import require_tested
+from deploy.process_worker import WORKER_TYPE
+from deploy.register import POOLS, register
 from deploy.supervisor import KeptProcess
 from flows.runtime.prefect_server import (
     NoServer,
@@ -60,7 +61,9 @@ def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None
         FlowError: If the answering server may not be used, a named remote server does not answer, or our own
             server does not start.
         InputError: If others can read the password of the workspace's server.
+        VersionError: If Prefect has a version that was not tested.
     """
+    require_tested("prefect", "`cleanplate serve`")  # Our order of events and our worker build on it.
     home = workspace.root / "prefect"
     home.mkdir(exist_ok=True)
     found = find_server(home)
@@ -118,7 +121,7 @@ def _kept_server(server: Server, home: Path) -> KeptProcess:
 
 def _worker(pool: str, environment: dict[str, str], home: Path) -> KeptProcess:
     name = f"cleanplate-{pool}-{socket.gethostname()}"
-    words = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
+    words = ["worker", "start", "--pool", pool, "--type", WORKER_TYPE, "--name", name]
     command = [sys.executable, "-m", "deploy.supervisor", *words]
     return KeptProcess(f"worker of pool {pool}", command, environment, home / f"worker-{pool}.log")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.process_worker import run_prefect
-from flows.runtime.end_with_starter import end_with_starter
 from flows.runtime.shards import say
+from flows.runtime.timely_end import end_with_starter
 
 _LONGEST_WAIT_SECONDS = 30.0
 _WELL_AFTER_SECONDS = 60.0

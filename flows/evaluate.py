@@ -14,7 +14,7 @@ from data_specs.errors import InputError
 from data_specs.metric import MetricName
 from data_specs.triplet import Triplet
 from flows.report.artifacts import artifact_key, publish_comparison
-from flows.report.comparison_page import write_comparison_page
+from flows.report.pages import write_comparison_page
 from flows.report.sheets import MethodsRow, draw_methods
 from flows.report.tables import as_markdown, paper_tables
 from flows.rorem.phases import ended_phases

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from data_specs.tested_versions import require_tested
 from models.diffusion.inpainting import InpaintingNetwork
 from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import build_full_object_clear
@@ -67,7 +68,11 @@ def step_needs(
         distributed: Precision, optimizer, gradient checkpointing.
         frozen_bytes: Bytes of parts that ``module`` does not hold.
         accumulated: Whether a step has several passes.
+
+    Raises:
+        VersionError: If torch has a version that was not tested.
     """
+    require_tested("torch", "the plan of a GPU's memory")
     module.train()
     if distributed.gradient_checkpointing:
         checkpoint_gradients(module)

@@ -16,8 +16,7 @@ from tasks.objectclear.composite import ComposeConfig, choose_parts, compose
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.export_ober import export_ober
 from tasks.objectclear.plate import PlateConfig, synthetic_plate
-from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
+from tasks.sources.synthetic.samples import SyntheticConfig, as_captured_pair, make_sample
 from tasks.storage.shards import encode_composite, write_shard
 from tasks.storage.workspace import Workspace
 

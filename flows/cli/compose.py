@@ -20,7 +20,7 @@ from flows.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from data_specs.compositing import CompositingResult
+    from data_specs.composite import CompositingResult
 
 composite_app = typer.Typer(name="composite")
 

@@ -16,6 +16,7 @@ from flows.cli.options import (
     clear_errors,
     print_json,
     shown,
+    valid,
 )
 
 evaluate_app = typer.Typer(name="evaluate")
@@ -111,19 +112,12 @@ def evaluate_command(
 
 
 def _run(values: dict[str, Any], as_json: bool) -> None:
-    """Run the flow; wrong settings are wrong use."""
-    from pydantic import ValidationError
-
+    """Run the flow, and print what it measured."""
     from flows.evaluate import EvaluateConfig, evaluate
     from flows.runtime.prefect_server import local_prefect
     from tasks.evaluation.test_set import pinned
 
-    try:
-        config = EvaluateConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][-1]) if first["loc"] else "settings"
-        raise typer.BadParameter(f"{where}: {first['msg']}") from error
+    config = valid(EvaluateConfig, values)
     pinned(config.images)  # What is not there is said before a server starts.
     with local_prefect(config.out.expanduser().resolve() / "prefect") as hint:
         comparison = evaluate(config)
@@ -136,7 +130,7 @@ def _run(values: dict[str, Any], as_json: bool) -> None:
 
 def print_comparison(comparison: Comparison) -> None:
     """Means, differences and what was left out, in 80 columns."""
-    from flows.report.comparison_page import lead_sentence
+    from flows.report.pages import lead_sentence
     from flows.report.tables import difference_rows, mean_rows, paper_rows, small_print
 
     console = Console(highlight=False, markup=False)

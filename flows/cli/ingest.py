@@ -1,5 +1,6 @@
 """`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, synthetic."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from flows.cli.options import (
     no_pipe,
     print_json,
     shown,
+    valid,
+    with_groups,
 )
 
 ingest_app = typer.Typer(
@@ -31,25 +34,48 @@ ingest_app = typer.Typer(
 
 SizeOption = Annotated[int, typer.Option("--size-px", min=16, max=2048, help="Side of the square samples.")]
 ShardOption = Annotated[int, typer.Option("--shard-samples", min=1, max=100_000, help="Samples a shard.")]
-FormatOption = Annotated[
-    str, typer.Option("--image-format", help="png (lossless) or jpeg (quality 95, a quarter of the size).")
-]
-MaskMinOption = Annotated[
-    float, typer.Option("--mask-area-min", min=0, max=1, help="Smallest masked share of a sample.")
-]
-MaskMaxOption = Annotated[
-    float, typer.Option("--mask-area-max", min=0, max=1, help="Largest masked share of a sample.")
-]
-ValidationOption = Annotated[
-    float, typer.Option("--validation-fraction", min=0, max=0.5, help="Share of scenes for validation.")
-]
-TestOption = Annotated[
-    float, typer.Option("--test-fraction", min=0, max=0.5, help="Share of scenes for testing.")
-]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which samples read from files are taken."""
+
+    size_px: SizeOption = 64
+    mask_area_min: Annotated[
+        float, typer.Option("--mask-area-min", min=0, max=1, help="Smallest masked share of a sample.")
+    ] = 0.005
+    mask_area_max: Annotated[
+        float, typer.Option("--mask-area-max", min=0, max=1, help="Largest masked share of a sample.")
+    ] = 0.6
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How many scenes are held out."""
+
+    validation_fraction: Annotated[
+        float, typer.Option("--validation-fraction", min=0, max=0.5, help="Share of scenes for validation.")
+    ] = 0.1
+    test_fraction: Annotated[
+        float, typer.Option("--test-fraction", min=0, max=0.5, help="Share of scenes for testing.")
+    ] = 0.1
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the samples go, and what is printed."""
+
+    image_format: Annotated[
+        str,
+        typer.Option("--image-format", help="png (lossless) or jpeg (quality 95, a quarter of the size)."),
+    ] = "png"
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE
+    as_json: JsonOption = False
 
 
 @ingest_app.command("clip")
 @clear_errors
+@with_groups
 def clip_command(
     path: Annotated[
         Path | None,
@@ -60,14 +86,13 @@ def clip_command(
             help="The video; by default the one that ships here.",
         ),
     ] = None,
+    *,
     size_px: SizeOption = 64,
     crop_min_px: Annotated[int, typer.Option(min=16, max=4096, help="Smallest side of a crop.")] = 64,
     crop_max_px: Annotated[int, typer.Option(min=16, max=4096, help="Largest side of a crop.")] = 192,
     frame_step: Annotated[int, typer.Option(min=1, max=1000, help="Use every n-th frame.")] = 2,
     crops_per_frame: Annotated[int, typer.Option(min=1, max=100, help="At most this many of a frame.")] = 4,
-    image_format: FormatOption = "png",
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: JsonOption = False,
+    output: Output,
 ) -> None:
     """Pairs from a fixed-camera video: what moves is masked, the empty scene is the ground truth.
 
@@ -82,11 +107,12 @@ def clip_command(
         "crops_per_frame": crops_per_frame,
         **({} if path is None else {"path": path}),
     }
-    _run({"workspace": workspace, "source": source, "image_format": image_format}, as_json)
+    _run({"source": source}, output)
 
 
 @ingest_app.command("folder")
 @clear_errors
+@with_groups
 def folder_command(
     path: Annotated[
         Path,
@@ -94,15 +120,11 @@ def folder_command(
             exists=True, file_okay=False, help="The folder with source/, mask/ and ground_truth/."
         ),
     ],
-    size_px: SizeOption = 64,
-    mask_area_min: MaskMinOption = 0.005,
-    mask_area_max: MaskMaxOption = 0.6,
-    validation_fraction: ValidationOption = 0.1,
-    test_fraction: TestOption = 0.1,
+    *,
+    limits: Limits,
+    splits: Splits,
     shard_samples: ShardOption = 500,
-    image_format: FormatOption = "png",
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: JsonOption = False,
+    output: Output,
 ) -> None:
     """Triplets from three folders, matched by the files' stems.
 
@@ -111,13 +133,13 @@ def folder_command(
 
     Example: cleanplate ingest folder ./pairs --size-px 512 --workspace ./workspace
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_fraction)
-    source = {"kind": "folder", "path": path, **limits}
-    _run(_config(source, shard_samples, image_format, workspace), as_json)
+    source = {"kind": "folder", "path": path, **asdict(limits), **asdict(splits)}
+    _run({"source": source, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("meta-json")
 @clear_errors
+@with_groups
 def meta_json_command(
     path: Annotated[
         Path,
@@ -128,15 +150,11 @@ def meta_json_command(
             help="The meta.json; the images lie in its folder or below.",
         ),
     ],
-    size_px: SizeOption = 64,
-    mask_area_min: MaskMinOption = 0.005,
-    mask_area_max: MaskMaxOption = 0.6,
-    validation_fraction: ValidationOption = 0.1,
-    test_fraction: TestOption = 0.1,
+    *,
+    limits: Limits,
+    splits: Splits,
     shard_samples: ShardOption = 500,
-    image_format: FormatOption = "png",
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: JsonOption = False,
+    output: Output,
 ) -> None:
     """Triplets in RORem's published layout: a list of records with source, mask and GT.
 
@@ -145,13 +163,13 @@ def meta_json_command(
 
     Example: cleanplate ingest meta-json ./RORem/meta.json --size-px 512
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_fraction)
-    source = {"kind": "meta_json", "path": path, **limits}
-    _run(_config(source, shard_samples, image_format, workspace), as_json)
+    source = {"kind": "meta_json", "path": path, **asdict(limits), **asdict(splits)}
+    _run({"source": source, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("pool")
 @clear_errors
+@with_groups
 def pool_command(
     path: Annotated[
         Path,
@@ -159,6 +177,7 @@ def pool_command(
             exists=True, file_okay=False, help="The folder with images/, masks/ and the two CSV files."
         ),
     ],
+    *,
     classes_csv: Annotated[
         str | None,
         typer.Option(
@@ -171,15 +190,10 @@ def pool_command(
         list[str] | None,
         typer.Option(help="A class to leave out, in place of body parts and clothes; may be repeated."),
     ] = None,
-    size_px: SizeOption = 64,
-    mask_area_min: MaskMinOption = 0.005,
-    mask_area_max: MaskMaxOption = 0.6,
-    validation_fraction: ValidationOption = 0.1,
-    test_fraction: TestOption = 0.1,
+    limits: Limits,
+    splits: Splits,
     shard_samples: ShardOption = 500,
-    image_format: FormatOption = "png",
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: JsonOption = False,
+    output: Output,
 ) -> None:
     """Unlabelled images with instance masks and classes, in OpenImages' layout.
 
@@ -187,17 +201,17 @@ def pool_command(
 
     Example: cleanplate ingest pool ./openimages --class-cap 500 --exclude Person --exclude Hat
     """
-    limits = _limits(size_px, mask_area_min, mask_area_max, validation_fraction, test_fraction)
-    source = {"kind": "pool", "path": path, "class_cap": class_cap, **limits}
+    source = {"kind": "pool", "path": path, "class_cap": class_cap, **asdict(limits), **asdict(splits)}
     if classes_csv:
         source["classes_csv"] = classes_csv
     if exclude:
         source["excluded_classes"] = tuple(exclude)
-    _run(_config(source, shard_samples, image_format, workspace), as_json)
+    _run({"source": source, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("high-resolution")
 @clear_errors
+@with_groups
 def high_resolution_command(
     path: Annotated[
         Path,
@@ -205,6 +219,7 @@ def high_resolution_command(
             exists=True, file_okay=False, help="The folder with images/, objects/source/ and objects/mask/."
         ),
     ],
+    *,
     size_px: Annotated[
         list[int] | None,
         typer.Option(max=LARGEST, help="A side samples may have, in place of 512 and 1024; may be repeated."),
@@ -214,12 +229,9 @@ def high_resolution_command(
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST, help="Another seed, other objects at other places.")
     ] = 0,
-    validation_fraction: ValidationOption = 0.1,
-    test_fraction: TestOption = 0.1,
+    splits: Splits,
     shard_samples: ShardOption = 500,
-    image_format: FormatOption = "png",
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: JsonOption = False,
+    output: Output,
 ) -> None:
     """Photographs without the object, as DIV2K and Flickr2K have them, and objects to paste on them.
 
@@ -233,16 +245,17 @@ def high_resolution_command(
         "object_area_min": object_area_min,
         "object_area_max": object_area_max,
         "seed": seed,
-        "validation_fraction": validation_fraction,
-        "test_fraction": test_fraction,
+        **asdict(splits),
         **({"sizes_px": tuple(size_px)} if size_px else {}),
     }
-    _run(_config(source, shard_samples, image_format, workspace), as_json)
+    _run({"source": source, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("synthetic")
 @clear_errors
+@with_groups
 def synthetic_command(
+    *,
     count: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many samples.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes.")] = 0,
     split: Annotated[
@@ -251,9 +264,7 @@ def synthetic_command(
     stage: Annotated[str, typer.Option(help="triplets, or pool (the truth is kept apart).")] = "triplets",
     size_px: SizeOption = 64,
     shard_samples: ShardOption = 500,
-    image_format: FormatOption = "png",
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: JsonOption = False,
+    output: Output,
 ) -> None:
     """Scenes with exact truth, drawn from a seed.
 
@@ -261,48 +272,21 @@ def synthetic_command(
     """
     renderer = {"seed": seed, "split": split, "size_px": size_px}
     source = {"kind": "synthetic", "renderer": renderer, "count": count, "stage": stage}
-    _run(_config(source, shard_samples, image_format, workspace), as_json)
+    _run({"source": source, "shard_samples": shard_samples}, output)
 
 
-def _limits(
-    size_px: int, mask_area_min: float, mask_area_max: float, validation_fraction: float, test_fraction: float
-) -> dict[str, Any]:
-    return {
-        "size_px": size_px,
-        "mask_area_min": mask_area_min,
-        "mask_area_max": mask_area_max,
-        "validation_fraction": validation_fraction,
-        "test_fraction": test_fraction,
-    }
-
-
-def _config(source: dict[str, Any], shard_samples: int, image_format: str, workspace: Path) -> dict[str, Any]:
-    return {
-        "workspace": workspace,
-        "source": source,
-        "shard_samples": shard_samples,
-        "image_format": image_format,
-    }
-
-
-def _run(values: dict[str, Any], as_json: bool) -> None:
-    """Run the flow; wrong settings are wrong use."""
-    from pydantic import ValidationError
-
+def _run(values: dict[str, Any], output: Output) -> None:
+    """Run the flow, and print what it found."""
     from flows.ingest import IngestConfig, ingest
     from flows.runtime.prefect_server import local_prefect
     from tasks.storage.workspace import Workspace
 
-    try:
-        config = IngestConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][-1]) if first["loc"] else "settings"
-        raise typer.BadParameter(f"{where}: {first['msg']}") from error
+    place = {"workspace": output.workspace, "image_format": output.image_format}
+    config = valid(IngestConfig, {**values, **place})
     workspace = Workspace.open(config.workspace)
     with local_prefect(workspace.root / "prefect") as hint:
         result = ingest(config)
-    if as_json:
+    if output.as_json:
         print_json(result.model_dump(mode="json"))
         return
     table = Table("", "", "number", title=f"ingested: {config.source.kind}")

@@ -2,10 +2,12 @@
 
 import errno
 import functools
+import inspect
 import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -14,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from data_specs.errors import CleanplateError, InputError
+from data_specs.errors import CleanplateError, InputError, first_fault
 from data_specs.plain_text import plain_text, visible
 
 if TYPE_CHECKING:
@@ -112,6 +114,36 @@ def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, 
     return run
 
 
+def with_groups(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Gives the command the fields of each parameter that is a dataclass, as options of their own.
+
+    Options that several commands share then stand once, with their defaults. Typer sees the fields. The
+    command gets the dataclass.
+    """
+    parameters = inspect.signature(command).parameters
+    groups = {
+        name: each.annotation
+        for name, each in parameters.items()
+        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+    }
+    shown = [
+        field.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, each in parameters.items()
+        for field in (inspect.signature(groups[name]).parameters.values() if name in groups else [each])
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Result:
+        built = {
+            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+            for name, kind in groups.items()
+        }
+        return command(**given, **built)
+
+    run.__signature__ = inspect.Signature(shown)  # pyright: ignore[reportAttributeAccessIssue]
+    return run
+
+
 def _print_error(sentence: str) -> None:
     Console(stderr=True, soft_wrap=True).print(shown(f"cleanplate: {sentence}", "red"))
 
@@ -150,6 +182,21 @@ def print_json(value: Any) -> None:
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
+
+def valid(kind: type[Settings], values: dict[str, Any]) -> Settings:
+    """Settings from a command's options.
+
+    Raises:
+        typer.BadParameter: If one of them is out of bounds: wrong settings are wrong use.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][-1]) if first["loc"] else "settings"
+        raise typer.BadParameter(f"{where}: {first['msg']}") from error
+
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -175,9 +222,7 @@ def configured(kind: type[Settings], path: Path | None, named: dict[str, object]
     try:
         return kind.model_validate({**given, **named})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(path or "settings", f"{place}: {first['msg']}") from error
+        raise InputError(path or "settings", first_fault(error).removeprefix("record: ")) from error
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -43,7 +43,7 @@ def report_command(
     Example: cleanplate report --hours 12 --cpu-hour 0.04 --gpu-hour 2.50
     """
     from flows.nightly.daily_report import DailyReportConfig, look_back_now
-    from flows.report.daily_page import daily_page
+    from flows.report.pages import daily_page
     from tasks.storage.workspace import Workspace
 
     settings = configured(DailyReportConfig, config, {"workspace": workspace, "hours": hours})

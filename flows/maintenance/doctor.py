@@ -14,7 +14,7 @@ from typing import Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict
 
-from data_specs.errors import InputError
+from data_specs.errors import InputError, first_line
 from models.diffusion.checkpoints import CHECKPOINTS, find_checkpoint
 from models.gpu_plan import GPUS, full_plans
 from models.profiles import PROFILES
@@ -191,7 +191,7 @@ def check_ledger(workspace: Path) -> list[Check]:
     except InputError as error:
         return [Check(name="ledger", state="missing", found=str(error), fix="set CLEANPLATE_LEDGER")]
     except OperationalError as error:
-        cause = str(error.orig).strip().splitlines()[0]
+        cause = first_line(error.orig or error)
         fix = "look at CLEANPLATE_LEDGER, and whether PostgreSQL runs there"
         return [Check(name="ledger", state="missing", found=cause, fix=fix)]
     return [Check(name="ledger", state="ok", found=f"{engine.url.render_as_string()} answers")]

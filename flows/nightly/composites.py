@@ -3,7 +3,7 @@
 from prefect import flow
 from pydantic import Field
 
-from data_specs.compositing import CompositingResult
+from data_specs.composite import CompositingResult
 from flows.nightly.nights import NightSettings, close_night, done_before, night_of, night_run_name, night_seed
 from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
 from flows.runtime.runs import fail_cleanly

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.daily_report import DailyReport, Drift, Prices
 from data_specs.keys import derive_key
-from flows.report.daily_page import daily_page, drift_sentence, sentences
+from flows.report.pages import daily_page, drift_sentence, sentences
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
 from tasks.monitoring.daily_report import DriftLimits, look_back

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.compositing import CompositingResult, CompositingStage, StageResult
+from data_specs.composite import CompositingResult, CompositingStage, StageResult
 from data_specs.errors import FlowError
 from data_specs.keys import Split
 from data_specs.shard import ShardRef

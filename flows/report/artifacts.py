@@ -1,19 +1,15 @@
-"""What a run shows in Prefect: tables, sentences, charts, sample grids and progress.
+"""What a run shows in Prefect: tables, sentences, charts and sample grids.
 
 Call these inside a synchronous flow or task run, which the artifacts then belong to.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import cast
-from uuid import UUID
 
 from prefect.artifacts import (
     create_image_artifact,
     create_markdown_artifact,
-    create_progress_artifact,
     create_table_artifact,
-    update_progress_artifact,
 )
 
 from data_specs.comparison import Comparison
@@ -139,14 +135,3 @@ def summary(result: CycleResult) -> str:
         f"Dataset version {data.version} holds {data.samples:,} samples in {data.shards:,} shards.",
     ]
     return "\n".join(f"- {sentence}" for sentence in said)
-
-
-def start_progress(name: str, description: str) -> UUID:
-    """A progress bar at 0 %; give its id to ``advance``."""
-    # Prefect's annotation leaves room for a coroutine, which only an async flow gets.
-    return cast(UUID, create_progress_artifact(0.0, key=artifact_key(name), description=description))
-
-
-def advance(progress: UUID, done: int, total: int) -> None:
-    """Moves a progress bar to ``done`` of ``total``."""
-    update_progress_artifact(progress, 100.0 * done / total)

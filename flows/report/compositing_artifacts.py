@@ -6,8 +6,7 @@ import numpy as np
 from prefect.artifacts import create_table_artifact
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.composite import Composite
-from data_specs.compositing import CompositingResult, CompositingStage
+from data_specs.composite import Composite, CompositingResult, CompositingStage
 from data_specs.cutout import Cutout
 from data_specs.plate import Plate
 from data_specs.reject import RefusedSample

@@ -17,8 +17,7 @@ from tasks.registry.removers import RemoverRef, load_remover
 from tasks.review.oracle import read_candidates, read_truths
 from tasks.rorem.grow import grown_key
 from tasks.storage.atomic_files import write_durably
-from tasks.storage.pool import items_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 _ROWS = 8
 

@@ -13,7 +13,7 @@ from data_specs.comparison import (
     PaperRow,
     PaperTable,
 )
-from data_specs.compositing import CompositingResult
+from data_specs.composite import CompositingResult
 from data_specs.metric import MetricSpec
 from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult
 from models.metrics.registry import all_specs

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from data_specs.compositing import CompositingResult, PooledComposites
+from data_specs.composite import CompositingResult, PooledComposites
 from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult
 
 MIN_PRECISION = 0.9

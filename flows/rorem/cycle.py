@@ -8,14 +8,14 @@ from pathlib import Path
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.compositing import CompositingResult
+from data_specs.composite import CompositingResult
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.round import ClipResult, CycleResult, DatasetSummary, LossCurve
 from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
 from flows.report.compositing_artifacts import read_sheets
-from flows.report.cycle_page import write_report
+from flows.report.pages import write_report
 from flows.report.phase_grids import publish_once, publish_removals, read_grids
 from flows.rorem.config import RoundConfig, RoundSettings
 from flows.rorem.discriminator import DiscriminatorOutcome

@@ -26,8 +26,8 @@ from tasks.rorem.train_discriminator import (
     train_discriminator,
     train_from_reviews,
 )
-from tasks.storage.pool import candidate_items, items_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.shards import candidate_items
+from tasks.storage.workspace import Workspace, items_of
 
 
 class DiscriminatorOutcome(BaseModel):

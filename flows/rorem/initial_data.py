@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.compositing import CompositingResult, PooledComposites
+from data_specs.composite import CompositingResult, PooledComposites
 from data_specs.errors import InputError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef

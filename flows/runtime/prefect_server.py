@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.errors import CleanplateError, FlowError
+from data_specs.tested_versions import require_tested
 from tasks.storage.atomic_files import disk_full, free_bytes, is_full
 from tasks.storage.prefect_password import (
     make_password,
@@ -83,7 +84,9 @@ def local_prefect(home: Path) -> Iterator[str]:
     Raises:
         FlowError: When our own server does not start.
         DiskFullError: When our own server has no room to write, from the start or later.
+        VersionError: If Prefect has a version that was not tested.
     """
+    require_tested("prefect", "the end of a run")  # _flushed waits for Prefect's own queues.
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect's client asks for this before it reports its use.
     from prefect.settings import PREFECT_HOME, temporary_settings
 

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data_specs.errors import CleanplateError
-from flows.runtime.end_with_starter import end_with_starter
+from flows.runtime.timely_end import end_with_starter
 from tasks.storage.prefect_password import PROOF_PATH, make_password, password_file, proof, read_password
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoImageProcessor, PreTrainedModel
 from transformers.utils import logging
 
-from data_specs.errors import ModelError
+from data_specs.errors import ModelError, first_line
 
 Backbone = TypeVar("Backbone", bound=PreTrainedModel)
 
@@ -37,8 +37,7 @@ def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = 
             ),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({first})") from error
+        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({first_line(error)})") from error
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
@@ -60,8 +59,7 @@ def load_preparation(folder: Path) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder}: no usable preprocessor_config.json ({first})") from error
+        raise ModelError(f"{folder}: no usable preprocessor_config.json ({first_line(error)})") from error
 
 
 def folder_fingerprint(folder: Path) -> str:

@@ -150,17 +150,6 @@ def fused_change(
     return change
 
 
-def fuse(
-    source: RgbImage,
-    generated: RgbImage,
-    weight: Alpha,
-    lengths: FusionLengths,
-    form: FusionForm = "banded",
-) -> RgbImage:
-    """The fused image, H×W×3 uint8. The arguments are those of ``fused_change``."""
-    return add_change(source, fused_change(source, generated, weight, lengths, form))
-
-
 def add_change(source: RgbImage, change: Change) -> RgbImage:
     """Add a change to an image, round and clip.
 

@@ -31,12 +31,16 @@ def widen(mask: Mask, variant: MaskVariant) -> Mask:
     """
     if variant == "tight":
         return mask
-    reach = max(1, round(_DILATION_FRACTION * mask.shape[0]))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    wide = cv2.dilate(mask.astype(np.uint8), kernel)
+    wide = dilated(mask, max(1, round(_DILATION_FRACTION * mask.shape[0]))).astype(np.uint8)
     if variant != "dilated" and mask.any():
         _draw_side(wide, mask, variant)
     return wide > 0
+
+
+def dilated(mask: Mask, radius: int) -> Mask:
+    """The mask with all pixels within a radius in pixels, H×W bool."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
 
 
 def _draw_side(wide: np.ndarray, mask: Mask, variant: MaskVariant) -> None:

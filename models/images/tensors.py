@@ -11,8 +11,12 @@ from data_specs.arrays import Mask, RgbImage
 
 def images_to_tensor(images: Sequence[RgbImage]) -> Tensor:
     """N images H×W×3 uint8 → N×3×H×W float, [-1, 1]."""
-    stacked = np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
-    return torch.from_numpy(stacked).float() / 127.5 - 1
+    return levels_to_tensor(images) / 127.5 - 1
+
+
+def levels_to_tensor(images: Sequence[RgbImage]) -> Tensor:
+    """N images H×W×3 uint8 of one size → N×3×H×W float, [0, 255]."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))).float()
 
 
 def masks_to_tensor(masks: Sequence[Mask]) -> Tensor:

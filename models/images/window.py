@@ -12,6 +12,7 @@ import numpy as np
 
 from data_specs.arrays import Alpha, Mask, RgbImage
 from models.images.fusion import Change, add_change
+from models.images.mask_variants import dilated
 
 SIDE_MULTIPLE_PX = 16
 """Work sides are multiples of this (fact 20)."""
@@ -159,6 +160,4 @@ def _returned(values: np.ndarray, window: WorkWindow) -> np.ndarray:
 
 
 def _detail_that_goes(mask: Mask, window: WorkWindow) -> Alpha:
-    side = 2 * _SEAM_WORK_PX + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return _returned(cv2.dilate(mask.astype(np.uint8), kernel), window)
+    return _returned(dilated(mask, _SEAM_WORK_PX), window)

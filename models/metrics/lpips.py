@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from data_specs.errors import ModelError
+from data_specs.errors import ModelError, first_line
 from data_specs.metric import MetricSpec, RemovedImage
 from models.images.backbones import folder_fingerprint
 from models.images.tensors import images_to_tensor
@@ -95,8 +95,9 @@ class Lpips:
             wanted = {name: weights[name].float() for name in self._network.state_dict()}
             self._network.load_state_dict(wanted)
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ModelError(f"{path}: LPIPS's weights cannot be read from it ({first})") from error
+            raise ModelError(
+                f"{path}: LPIPS's weights cannot be read from it ({first_line(error)})"
+            ) from error
         self._network.eval().requires_grad_(False)
         self.fingerprint = folder_fingerprint(folder)
 

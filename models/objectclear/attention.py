@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.amp import is_autocast_available
 from torch.autograd import Function
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
+from torch.utils.module_tracker import ModuleTracker
 
 from data_specs.errors import ModelError
 
@@ -98,6 +99,7 @@ class _ObjectAttention:
         self._put = put
         self._channels = channels
         self._size = (0, 0)
+        self._tracker = ModuleTracker()  # never entered: it only says whether a backward pass runs
 
     def note_size(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """Store the size before the transformer flattens its cells."""
@@ -129,8 +131,7 @@ class _ObjectAttention:
         )
         to_out = cast(nn.ModuleList, attn.to_out)
         output, column = self._output(to_out[0], attended.transpose(1, 2))
-        stepping_back = torch._C._current_graph_task_id() != -1
-        if not stepping_back:  # gradient checkpointing runs this again, and nobody reads that map
+        if not self._tracker.is_bw:  # gradient checkpointing runs this again, and nobody reads that map
             self._put(column.view(len(column), *self._size, -1).permute(0, 3, 1, 2))
         output = to_out[1](output)
         return output if attn.rescale_output_factor == 1 else output / attn.rescale_output_factor

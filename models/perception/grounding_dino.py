@@ -14,7 +14,7 @@ from transformers import GroundingDinoConfig as GroundingDinoSizes
 
 from data_specs.arrays import RgbImage
 from data_specs.detection import Box, Detection
-from data_specs.errors import ModelError
+from data_specs.errors import ModelError, first_line
 from data_specs.keys import derive_key
 from models.images.backbones import folder_fingerprint, load_backbone, load_preparation
 from models.perception.weights import SHIPPED
@@ -56,8 +56,7 @@ def load_tokenizer(folder: Path) -> BertTokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder}: no usable tokenizer.json or vocab.txt ({first})") from error
+        raise ModelError(f"{folder}: no usable tokenizer.json or vocab.txt ({first_line(error)})") from error
     for token, place in _PLACES.items():
         if tokenizer.convert_tokens_to_ids(token) != place:
             raise ModelError(

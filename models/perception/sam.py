@@ -18,6 +18,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.detection import Box
 from data_specs.keys import derive_key
 from models.images.backbones import folder_fingerprint
+from models.images.tensors import levels_to_tensor
 from models.perception.geometry import ViewSquare, letterbox, view_square
 from models.perception.weights import SHIPPED, load_weights
 
@@ -124,7 +125,7 @@ class SamSegmenter:
         inside = (round(shown.height * shown.down), round(shown.width * shown.across))
         # SAM pads after it subtracts the mean, so the padding is exactly 0. No fill with whole levels can
         # give that.
-        embedding = embed(self._sam, squares_to_tensor([shown.square[: inside[0], : inside[1]]]))
+        embedding = embed(self._sam, levels_to_tensor([shown.square[: inside[0], : inside[1]]]))
         masks: list[Mask] = []
         for part in _parts(asked):
             prompts = prompts_of([(_edges(box) * np.tile(scale, 2), _array(on) * scale) for box, on in part])
@@ -143,7 +144,7 @@ class SamSegmenter:
         prompts = prompts_of(
             [prompt_in_view(view, side_px, box, on) for view, (box, on) in zip(views, asked, strict=True)]
         )
-        squares = squares_to_tensor([view.cut(source, side_px, FILL) for view in views])
+        squares = levels_to_tensor([view.cut(source, side_px, FILL) for view in views])
         logits = full_size(decode(self._sam, embed(self._sam, squares), prompts)[0], side_px)[:, 0].numpy()
         return [view.drawn(each, source.shape) for view, each in zip(views, logits, strict=True)]
 
@@ -222,11 +223,6 @@ def decode(sam: Sam, embeddings: Tensor, prompts: Prompts) -> tuple[Tensor, Tens
 def full_size(logits: Tensor, side_px: int) -> Tensor:
     """Resize B×1×h×w logits to the square's size."""
     return interpolate(logits, (side_px, side_px), mode="bilinear", align_corners=False)
-
-
-def squares_to_tensor(squares: Sequence[RgbImage]) -> Tensor:
-    """B images H×W×3 uint8 of one size → B×3×H×W float, [0, 255], because SAM takes levels."""
-    return torch.from_numpy(np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32))
 
 
 def prompts_of(asked: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Prompts:

@@ -1,6 +1,7 @@
 """Load perception weights from one safetensors file in a folder: complete or not at all, never a pickle."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -8,6 +9,11 @@ from safetensors.torch import save
 from torch import nn
 
 from data_specs.errors import ModelError
+
+if TYPE_CHECKING:
+    # Not for the networks that come without transformers: its import takes seconds.
+    from transformers import PreTrainedModel
+    from transformers.image_processing_utils import BaseImageProcessor
 
 FILE_NAME = "model.safetensors"
 SHIPPED = Path(__file__).parents[1] / "weights" / "perception"
@@ -63,3 +69,12 @@ def weights_bytes(module: nn.Module, notes: dict[str, str] | None = None) -> byt
         },
         metadata=notes,
     )
+
+
+def pretrained_files(model: "PreTrainedModel", preparation: "BaseImageProcessor") -> dict[str, bytes]:
+    """The content of the files that ``from_pretrained`` reads, by name: float16 weights, and two configs."""
+    return {
+        FILE_NAME: weights_bytes(model, {"format": "pt"}),
+        "config.json": model.config.to_json_string().encode(),
+        "preprocessor_config.json": preparation.to_json_string().encode(),
+    }

@@ -17,14 +17,15 @@ import cv2
 import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 from torchvision.ops import box_convert, nms
 
 from data_specs.arrays import RgbImage
 from data_specs.detection import Detection
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
+from data_specs.tested_versions import require_tested
 from models.images.backbones import folder_fingerprint
+from models.images.tensors import levels_to_tensor
 from models.perception.geometry import letterbox
 from models.perception.weights import SHIPPED, load_weights, read_notes
 
@@ -101,7 +102,7 @@ class YoloDetector:
     def detect(self, source: RgbImage) -> list[Detection]:
         """See ``Detector.detect``."""
         shown = letterbox(source, self._config.image_px, FILL)
-        found = self._network(squares_to_tensor([shown.square]))[0][0].T
+        found = self._network(levels_to_tensor([shown.square]) / 255)[0][0].T
         boxes = box_convert(found[:, :4], "cxcywh", "xyxy")
         scores, classes = found[:, 4:].max(dim=1)
         sure = scores >= self._config.min_score
@@ -135,11 +136,6 @@ def build_yolo(size: YoloSize, classes: int) -> "DetectionModel":
     return network
 
 
-def squares_to_tensor(squares: list[RgbImage]) -> Tensor:
-    """B squares S×S×3 uint8 → B×3×S×S float, [0, 1], because YOLO takes fractions."""
-    return torch.stack([torch.from_numpy(each.transpose(2, 0, 1).copy()) for each in squares]).float() / 255
-
-
 def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:
     """The metadata of the weights that names the classes."""
     return {"classes": json.dumps(class_names)}
@@ -158,6 +154,7 @@ def _detection_model() -> tuple[type["DetectionModel"], dict[str, Any]]:
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ.setdefault("YOLO_VERBOSE", "false")
     try:
+        require_tested("ultralytics", "YOLO")  # Another version may replace other functions.
         with _others_functions_kept():
             from ultralytics.nn.tasks import DetectionModel
             from ultralytics.utils import ROOT, YAML

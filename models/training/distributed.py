@@ -24,6 +24,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from data_specs.errors import ModelError
+from data_specs.tested_versions import require_tested
 
 # Sharding over the processes (FSDP2, by accelerate's plugin), and gathering afterwards.
 
@@ -220,7 +221,10 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
 
     Raises:
         ModelError: If the launcher shards the network itself, or the optimizer cannot be sharded.
+        VersionError: If accelerate or torch has a version that was not tested.
     """
+    require_tested("accelerate", "training")
+    require_tested("torch", "training")  # way_back undoes what its sharding and compiler leave.
     _processes()
     AcceleratorState._reset_state()  # remove the state of a previous training in this process
     sharded = distributed.sharding == "fsdp" and _processes().num_processes > 1

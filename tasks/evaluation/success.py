@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import Assessment, QualityConfig
+from models.images.mask_variants import dilated
 from models.metrics.psnr import psnr
 
 _NEAR_FRACTION = 3 / 64
@@ -27,7 +28,7 @@ def assess(
         quality: The limits of a success.
     """
     changed = changed_region(source, mask, ground_truth, quality)
-    near = _widened(changed, round(_NEAR_FRACTION * mask.shape[0]))
+    near = dilated(changed, round(_NEAR_FRACTION * mask.shape[0]))
     sigma = quality.blur_fraction * mask.shape[0]
     residual = (
         np.abs(_blurred(removal, sigma) - _blurred(ground_truth, sigma)).max(axis=2) > quality.residual_levels
@@ -36,7 +37,7 @@ def assess(
     background_px, _ = _largest(residual & ~near)
     reason = ""
     if residual_px >= quality.residual_fraction * mask.size:
-        reason = "left-over" if (spot & _widened(mask, 1)).sum() * 2 >= residual_px else "effect left"
+        reason = "left-over" if (spot & dilated(mask, 1)).sum() * 2 >= residual_px else "effect left"
     elif background_px >= quality.background_fraction * mask.size:
         reason = "seam"
     return Assessment(
@@ -76,11 +77,6 @@ def mean_psnr(assessments: Sequence[Assessment]) -> tuple[float, float]:
 
 def _blurred(image: RgbImage, sigma: float) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma), np.float32)
-
-
-def _widened(mask: Mask, pixels: int) -> Mask:
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
-    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
 
 
 def _largest(spots: Mask) -> tuple[int, Mask]:

@@ -20,9 +20,8 @@ from tasks.objectclear.ground import bearing, depression, fit_horizon, foot_of, 
 from tasks.objectclear.layers import effect_layer, object_colours
 from tasks.objectclear.object_mask import CaptureConfig, capture_pair
 from tasks.objectclear.perception import Perception, SeeingWork, load_perception
-from tasks.objectclear.synthetic import as_captured_pair
 from tasks.sources.pairs import PairSource, SyntheticPairs, numbers_of, read_pairs
-from tasks.sources.synthetic.samples import make_sample
+from tasks.sources.synthetic.samples import as_captured_pair, make_sample
 from tasks.storage.shards import encode_cutout
 from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
 from tasks.storage.workspace import Workspace

@@ -12,13 +12,13 @@ from data_specs.captured_pair import CapturedPair, ImagePair
 from data_specs.detection import Box, Detection
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
+from models.images.mask_variants import dilated
 from models.protocols import Detector, Segmenter
-from tasks.objectclear.align import AlignedPair, align_pair
-from tasks.objectclear.change_mask import DifferenceConfig, changed_region
 from tasks.objectclear.ground import FlatGroundConfig, flat_ground
 from tasks.objectclear.layers import soft_matte
+from tasks.objectclear.pair_difference import AlignedPair, DifferenceConfig, align_pair, changed_region
 from tasks.objectclear.perception import Perception
-from tasks.sources.image_ops import disc, fill_holes, label_regions
+from tasks.sources.image_ops import fill_holes, label_regions, mask_iou
 
 # The object's mask: a detector finds it, a segmenter cuts it, and the changed region confirms it
 # (papers.md, facts 11 and 23).
@@ -113,12 +113,6 @@ def _is_rival(detection: Detection, mask: Mask, found: FoundObject, config: Matc
     return detection.score >= config.rival_score and large and 2 * apart > mask.sum()
 
 
-def mask_iou(first: Mask, second: Mask) -> float:
-    """Intersection over union of two H×W masks. 1 if both are empty."""
-    union = int((first | second).sum())
-    return int((first & second).sum()) / union if union else 1.0
-
-
 def _may_match(detection: Detection, region: Region, config: MatchConfig) -> bool:
     """Whether a box deserves a mask: it is certain, and changed enough for an object that half fills it."""
     if detection.score < config.min_score:
@@ -136,7 +130,7 @@ def _joined(
 ) -> FoundObject | None:
     """M_o without what did not change, and M_fg. None if too much change lies apart, unexplained."""
     mask = cut & region
-    near = cv2.dilate(mask.astype(np.uint8), disc(max(2, round(len(mask) / 64)))) > 0
+    near = dilated(mask, max(2, round(len(mask) / 64)))
     labels, areas, _ = label_regions(region)
     kept = np.zeros(areas.size, bool)
     kept[np.unique(labels[near])] = True

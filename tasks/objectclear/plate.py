@@ -18,7 +18,6 @@ from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.ground import FlatGroundConfig, fit_horizon, flat_ground
 from tasks.objectclear.perception import Perception, SeeingWork, load_perception
-from tasks.objectclear.synthetic import _ground
 from tasks.sources.backgrounds import (
     BackgroundSource,
     SyntheticBackgrounds,
@@ -27,7 +26,7 @@ from tasks.sources.backgrounds import (
     synthetic_background,
 )
 from tasks.sources.synthetic.render import render
-from tasks.sources.synthetic.samples import SyntheticConfig, along_axis, empty_scene
+from tasks.sources.synthetic.samples import SyntheticConfig, along_axis, empty_scene, ground_of
 from tasks.sources.synthetic.scene import focal_px
 from tasks.storage.shards import encode_plate
 from tasks.storage.shards.result import Kept, ShardResult, write_with_rejects
@@ -123,7 +122,7 @@ def synthetic_plate(config: SyntheticConfig, number: int, limits: PlateConfig) -
         split=config.split,
         origin=f"studio plate:{config.split}/{config.seed}/{number}",
         image=rendering.image,
-        ground=_ground(rendering.classes, config.size_px),
+        ground=ground_of(rendering.classes, config.size_px),
         depth=along_axis(rendering.depth, focal),
         focal_px=focal,
     )

@@ -28,10 +28,13 @@ from models.training.distributed import (
     training_device,
 )
 from models.training.loop import Progress, TrainingConfig, train
-from models.training.losses.image_encoder import NamedBatch, ObjectNamer, naming_accuracy, naming_loss
 from models.training.losses.object_clear import (
     ForegroundBatch,
+    NamedBatch,
     ObjectClearLossConfig,
+    ObjectNamer,
+    naming_accuracy,
+    naming_loss,
     object_clear_loss,
     small_foreground,
 )

@@ -1,6 +1,5 @@
 """Store trained models in the workspace: one folder for each, named by its work, complete or absent."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from data_specs.model_record import ModelKind, ModelRecord
 from models.diffusion.inpainting import InpaintingNetwork, load_network
 from models.diffusion.sdxl import is_published_layout, read_sdxl_inpainting
 from models.training.distributed import training_device
-from tasks.storage.atomic_files import aside_path, sync_folder, write_durably
+from tasks.storage.atomic_files import aside_path, file_sha256, sync_folder, write_durably
 from tasks.storage.workspace import Workspace
 
 # A model's card: what a folder of weights says about itself, and whether the weights are still the same.
@@ -29,7 +28,8 @@ CARD_FILE = "model-card.json"
 def weights_digests(folder: Path) -> dict[str, str]:
     """Each safetensors file below ``folder``, by its relative path, with its SHA-256."""
     return {
-        path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*.safetensors"))
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in sorted(folder.rglob("*.safetensors"))
     }
 
 
@@ -49,7 +49,7 @@ def weights_fault(folder: Path, record: ModelRecord) -> str:
     for name, sha256 in record.weights.items():
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if _sha256(folder / name) != sha256:
+        if file_sha256(folder / name) != sha256:
             return f"{name} is not the file that was entered: its sha256 differs"
     return ""
 
@@ -68,11 +68,6 @@ def check_weights(folder: Path, record: ModelRecord) -> None:
             f"{folder}: model {record.hash} cannot be used, {fault}; restore the file from a backup, "
             "or choose another model with `cleanplate model list`"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # The code revision: git's, if cleanplate runs from its own checkout, or the installed version.

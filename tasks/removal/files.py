@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
+from tasks.sources.image_files import IMAGE_SUFFIXES, images_in
 from tasks.storage.atomic_files import write_durably
 
 # Write an image where a user wants it: complete or not at all, with a clear sentence if it fails.
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _JPEG_QUALITY = 95
 
 
@@ -128,7 +128,7 @@ def _for_one_image(source: Path, masks: Sequence[Path], out: Path) -> RemovalFil
 
 def _for_a_folder(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalFiles | Reject]:
     images: dict[str, list[Path]] = {}
-    for path in _images_in(source):
+    for path in images_in(source):
         images.setdefault(path.stem, []).append(path)
     by_stem: dict[str, list[Path]] = {}
     for folder in masks:
@@ -150,17 +150,13 @@ def _for_a_folder(source: Path, masks: Sequence[Path], out: Path) -> list[Remova
 def _masks_by_stem(folder: Path, stems: set[str]) -> dict[str, list[Path]]:
     """The masks of each image: the plain name first, then by number."""
     numbered: dict[str, list[tuple[int, Path]]] = {}
-    for path in _images_in(folder):
+    for path in images_in(folder):
         match = _NUMBERED.fullmatch(path.stem)
         if match and path.stem not in stems:
             numbered.setdefault(match["stem"], []).append((int(match["number"]), path))
         else:
             numbered.setdefault(path.stem, []).append((-1, path))
     return {stem: [path for _, path in sorted(found)] for stem, found in numbered.items()}
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _reject(stem: str, reason: RejectReason, detail: str) -> Reject:

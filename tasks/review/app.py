@@ -1,6 +1,9 @@
 """Serve the review page: each route checks who asks and returns JSON, an image or a file."""
 
+import hashlib
+import mimetypes
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +15,66 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp
 
-from data_specs.errors import CleanplateError
-from data_specs.review import Person
-from data_specs.review_quality import ReviewQuality
-from tasks.review.auth import RateLimits, Sessions, csrf_of
-from tasks.review.errors import Refusal, status_of
+from data_specs.errors import (
+    CleanplateError,
+    LeaseExpiredError,
+    LeaseFinishedError,
+    NotYoursError,
+    UnknownKeyError,
+)
+from data_specs.review import Person, ReviewQuality
+from tasks.review.auth import RateLimits, Refusal, Sessions, csrf_of
 from tasks.review.middleware import Guard, PublicUrl
 from tasks.review.quality import batch_quality
 from tasks.review.service import AnswerBody, ImageName, LeaseBody, ReviewImages, ReviewService, UndoBody
-from tasks.review.static_files import PageFile, PageFiles
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
+
+# The page's files. They are read once at the start; a requested name is looked up, never opened.
+
+_FOLDER = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """One file as it is sent."""
+
+    content: bytes
+    media_type: str
+
+
+class PageFiles:
+    """Files by their path below ``page/``, and their common version."""
+
+    def __init__(self, folder: Path = _FOLDER) -> None:
+        self._files = {
+            path.relative_to(folder).as_posix(): PageFile(path.read_bytes(), _media_type(path))
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        digest = hashlib.sha256()
+        for name, file in self._files.items():
+            digest.update(f"{name}:{len(file.content)}:".encode() + file.content)
+        self.version = digest.hexdigest()[:12]
+        """12 hexadecimal digits. Another byte in any file gives another version."""
+
+    @property
+    def index(self) -> PageFile:
+        """``index.html``. It requests its assets under this version's path, whose content never changes."""
+        plain = self._files["index.html"]
+        versioned = plain.content.replace(b'"static/', f'"static/{self.version}/'.encode())
+        return PageFile(versioned, plain.media_type)
+
+    def find(self, path: str) -> tuple[PageFile | None, bool]:
+        """The file of a path below ``/static/``, and whether the path names this version."""
+        name = path.removeprefix(f"{self.version}/")
+        return self._files.get(name), name != path
+
+
+def _media_type(path: Path) -> str:
+    guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"{guessed}; charset=utf-8" if guessed.startswith("text/") else guessed
+
 
 # The quality page: a batch's figures as one small page, rendered on the server.
 
@@ -100,7 +152,7 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(CleanplateError)
     def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, CleanplateError)
-        return JSONResponse({"error": str(error)}, status_of(error))
+        return JSONResponse({"error": str(error)}, _status_of(error))
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: Exception) -> Response:
@@ -115,6 +167,21 @@ def _add_refusals(app: FastAPI) -> None:
         return JSONResponse(
             {"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code
         )
+
+
+_STATUS: dict[type[CleanplateError], int] = {
+    UnknownKeyError: 404,
+    NotYoursError: 403,
+    LeaseFinishedError: 409,
+    LeaseExpiredError: 410,
+}
+
+
+def _status_of(error: CleanplateError) -> int:
+    """The HTTP status of a deliberate error. 503 for a fault of ours that may pass."""
+    if isinstance(error, Refusal):
+        return error.status
+    return _STATUS.get(type(error), 503)
 
 
 def _add_api(app: FastAPI, sessions: Sessions, service: ReviewService) -> None:

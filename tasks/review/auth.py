@@ -12,10 +12,23 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from data_specs.errors import InputError
+from data_specs.errors import CleanplateError, InputError
 from data_specs.review import Person
-from tasks.review.errors import Refusal
 from tasks.storage.ledger import Ledger
+
+
+class Refusal(CleanplateError):
+    """The server refuses this request.
+
+    Args:
+        status: The HTTP status.
+        sentence: The reason, and what to do.
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
 
 # Secrets: random, shown once, and stored as hashes only.
 

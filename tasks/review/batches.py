@@ -13,8 +13,7 @@ from data_specs.keys import derive_key
 from data_specs.review_batch import QueuePolicy, ReviewBatch, ReviewItem
 from data_specs.shard import ShardRef
 from tasks.review.oracle import Oracle, OracleConfig, read_candidates, read_truths
-from tasks.storage.pool import items_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 # The plan of a batch: which candidates come first, which are shared, and where gold is mixed in.
 

@@ -13,9 +13,8 @@ from data_specs.shard import EncodedSample, ShardRef
 from tasks.review.answer_table import answer_rows, csv_bytes, parquet_bytes, read_answer_table
 from tasks.review.label_studio import label_config, read_annotations, tasks_json
 from tasks.storage.atomic_files import write_durably
-from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader, decode_candidate
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 
 class ExportReport(BaseModel):

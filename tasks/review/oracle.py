@@ -34,7 +34,7 @@ class OracleConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A Reviewer that knows the pool's ground truth."""
+    """Answers in place of people. It knows the pool's ground truth."""
 
     config: OracleConfig
     truths: dict[str, Triplet]

@@ -7,8 +7,7 @@ from statistics import median
 
 import numpy as np
 
-from data_specs.review import Decision, Review
-from data_specs.review_quality import PairAgreement, PersonQuality, QualityFlag, ReviewQuality
+from data_specs.review import Decision, PairAgreement, PersonQuality, QualityFlag, Review, ReviewQuality
 from tasks.review.batches import KnownAnswer
 from tasks.storage.ledger import Ledger
 

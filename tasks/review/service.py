@@ -16,7 +16,7 @@ from data_specs.errors import UnknownKeyError
 from data_specs.review import REASONS, Decision, Person, PlainText
 from data_specs.review_batch import Answer, Lease
 from data_specs.shard import EncodedSample
-from tasks.review.errors import Refusal
+from tasks.review.auth import Refusal
 from tasks.storage.ledger import Ledger
 from tasks.storage.shards import ShardReader, decode_candidate
 from tasks.storage.workspace import Workspace

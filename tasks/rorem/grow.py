@@ -12,8 +12,7 @@ from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
 from tasks.execution import INLINE, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
-from tasks.storage.pool import candidate_items
-from tasks.storage.shards import ShardReader, decode_candidate, encode_triplet, write_shard
+from tasks.storage.shards import ShardReader, candidate_items, decode_candidate, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 
 

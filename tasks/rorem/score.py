@@ -16,7 +16,7 @@ from tasks.execution import INLINE, WorkersConfig, run_shard
 from tasks.execution.shard_task import RETRY_LOST_NETWORK
 from tasks.review.oracle import Oracle, OracleConfig, read_candidates, read_truths
 from tasks.rorem.train_discriminator import DiscriminatorRef, open_discriminator
-from tasks.storage.pool import candidate_items
+from tasks.storage.shards import candidate_items
 from tasks.storage.workspace import Workspace
 
 

@@ -31,9 +31,8 @@ from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from tasks.execution import INLINE, run_shard
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import drop_checkpoint, keep_model, network_at, record, shared_network_at
-from tasks.storage.pool import candidate_items, items_of
-from tasks.storage.shards import ShardReader, decode_candidate
-from tasks.storage.workspace import Workspace
+from tasks.storage.shards import ShardReader, candidate_items, decode_candidate
+from tasks.storage.workspace import Workspace, items_of
 from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches, size_buckets
 from tasks.training.progress import training_progress
 

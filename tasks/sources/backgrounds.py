@@ -8,19 +8,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.arrays import RgbImage
-from data_specs.errors import InputError
 from data_specs.keys import derive_key, image_hash
 from data_specs.plate import Background
 from data_specs.reject import Reject, RejectReason
 from tasks.sources.clip.clip import ClipConfig, clip_scene
-from tasks.sources.image_files import RejectedImage, path_inside, read_image
+from tasks.sources.image_files import RejectedImage, images_in, path_inside, read_image
 from tasks.sources.image_ops import Square, cut_image
 from tasks.sources.pairs import ImageLimits
 from tasks.sources.scenes import by_pixels, sequence_of
 from tasks.sources.synthetic.render import render
 from tasks.sources.synthetic.samples import SyntheticConfig, empty_scene
 from tasks.sources.synthetic.scene import focal_px
-from tasks.sources.triplet_files import IMAGE_SUFFIXES
 
 
 class FolderBackgrounds(ImageLimits):
@@ -98,21 +96,6 @@ def middle_square(image: RgbImage, size_px: int) -> RgbImage:
     side = min(height, width)
     square = Square(left=(width - side) // 2, top=(height - side) // 2, side=side)
     return cut_image(image, square, min(size_px, side))
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The files with a JPEG or PNG name, in order.
-
-    Raises:
-        InputError: If the folder is missing.
-    """
-    if not folder.is_dir():
-        raise InputError(folder, "it is no folder; name one that holds images")
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
-    ]
 
 
 def _of_file(path: Path, source: FolderBackgrounds) -> Background | Reject:

@@ -16,18 +16,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePath
+from typing import Annotated
 
 import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
+from pydantic import Field
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import InputError
 from data_specs.reject import Reject, RejectReason
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 LIMIT_PIXELS = 64_000_000
 """Larger than any photograph that trains a remover. Smaller than what would fill a worker's memory."""
+MaxPixels = Annotated[
+    int, Field(ge=1, le=1_000_000_000, description="Images of more pixels are not decoded.")
+]
 
 _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
@@ -56,6 +62,21 @@ class RejectedImage(InputError):
         return Reject(
             source=source, name=name, reason=self.reason, detail=f"{Path(self.where).name}: {self.fault}"
         )
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The files with a JPEG or PNG name, in order.
+
+    Raises:
+        InputError: If the folder is missing.
+    """
+    if not folder.is_dir():
+        raise InputError(folder, "it is no folder; name one that holds images")
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

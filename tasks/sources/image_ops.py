@@ -56,6 +56,12 @@ def disc(radius: int) -> NDArray[np.uint8]:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)).astype(np.uint8)
 
 
+def mask_iou(first: Mask, second: Mask) -> float:
+    """Intersection over union of two H×W masks. 1 if both are empty."""
+    union = int((first | second).sum())
+    return int((first & second).sum()) / union if union else 1.0
+
+
 # Square cuts: their position, and how they become samples of one size.
 
 _COVERED = 0.25

@@ -19,7 +19,8 @@ from data_specs.triplet import Triplet
 from data_specs.work import CODE_VERSION, ShardWork
 from tasks.execution import INLINE, run_shard
 from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
-from tasks.sources.backgrounds import FolderBackgrounds, images_in
+from tasks.sources.backgrounds import FolderBackgrounds
+from tasks.sources.image_files import IMAGE_SUFFIXES, images_in
 from tasks.sources.openimages_pool import (
     POOL_PARTS,
     Instance,
@@ -38,7 +39,6 @@ from tasks.sources.pasted_pairs import (
 )
 from tasks.sources.scenes import SceneChoice, Scenes, scenes_alone
 from tasks.sources.triplet_files import (
-    IMAGE_SUFFIXES,
     META_PARTS,
     TRIPLET_PARTS,
     FolderConfig,

@@ -17,12 +17,13 @@ from data_specs.triplet import Triplet
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.sources.image_files import (
     LIMIT_PIXELS,
+    MaxPixels,
     RejectedImage,
     check_same_size,
     path_inside,
     read_image,
 )
-from tasks.sources.scenes import by_pixels, sequence_of
+from tasks.sources.scenes import TestFraction, ValidationFraction, by_pixels, sequence_of
 from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
@@ -35,19 +36,15 @@ class ImageLimits(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Path = Field(description="The folder.")
-    max_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
-    )
+    max_pixels: MaxPixels = LIMIT_PIXELS
     focal_fraction: float = Field(
         default=1.0,
         gt=0,
         le=20,
         description="Focal length over the longer side, where the camera is not known; 1 is a phone's.",
     )
-    validation_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
-    )
-    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    validation_fraction: ValidationFraction = 0.1
+    test_fraction: TestFraction = 0.1
 
     @field_validator("path")
     @classmethod

@@ -19,17 +19,18 @@ from data_specs.errors import InputError
 from data_specs.keys import Split, derive_key, image_hash, split_of_scene
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
-from tasks.sources.backgrounds import images_in
 from tasks.sources.image_files import (
     LIMIT_PIXELS,
+    MaxPixels,
     RejectedImage,
     check_same_size,
+    images_in,
     path_inside,
     read_image,
     read_mask,
 )
 from tasks.sources.image_ops import Square, cut_image
-from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
+from tasks.sources.scenes import SceneChoice, TestFraction, ValidationFraction, by_pixels, sequence_of
 from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 # Paste an object on an image: cut it out, reduce it, place it, and soften its edge.
@@ -134,13 +135,9 @@ class HighResolutionConfig(BaseModel):
     )
     object_area_max: float = Field(default=0.2, gt=0, lt=1, description="Its largest.")
     seed: int = Field(default=0, ge=0, description="Another seed, other objects at other places.")
-    max_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
-    )
-    validation_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
-    )
-    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    max_pixels: MaxPixels = LIMIT_PIXELS
+    validation_fraction: ValidationFraction = 0.1
+    test_fraction: TestFraction = 0.1
 
     @model_validator(mode="after")
     def _is_in_order(self) -> "HighResolutionConfig":

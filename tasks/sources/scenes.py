@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from data_specs.arrays import RgbImage
 from data_specs.keys import Split, derive_key, image_hash, split_of_scene
@@ -29,6 +30,10 @@ from tasks.storage.workspace import Workspace
 
 _FRAME = re.compile(r"(?P<film>(?:.*[^a-z])?frames?)[ _.-]*\d+", re.IGNORECASE)
 """``frame_0012``, ``street-frame12``. But ``IMG_0012`` is just a camera's next photograph."""
+
+
+ValidationFraction = Annotated[float, Field(ge=0, le=0.5, description="Share of scenes for validation.")]
+TestFraction = Annotated[float, Field(ge=0, le=0.5, description="Share of scenes for testing.")]
 
 
 class SplitShares(Protocol):

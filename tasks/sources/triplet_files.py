@@ -9,12 +9,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_specs.arrays import Mask, RgbImage
-from data_specs.errors import InputError
+from data_specs.errors import InputError, first_fault
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason, printable
 from data_specs.triplet import Triplet
 from tasks.sources.image_files import (
+    IMAGE_SUFFIXES,
     LIMIT_PIXELS,
+    MaxPixels,
     RejectedImage,
     check_same_size,
     path_inside,
@@ -22,7 +24,7 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.image_ops import Square, cut_image, cut_mask, square_about
-from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
+from tasks.sources.scenes import SceneChoice, TestFraction, ValidationFraction, by_pixels, sequence_of
 
 
 class SampleLimits(BaseModel):
@@ -33,13 +35,9 @@ class SampleLimits(BaseModel):
     size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square samples, in pixels.")
     mask_area_min: float = Field(default=0.005, ge=0, le=1, description="Smallest masked share of a sample.")
     mask_area_max: float = Field(default=0.6, ge=0, le=1, description="Largest masked share of a sample.")
-    max_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
-    )
-    validation_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
-    )
-    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    max_pixels: MaxPixels = LIMIT_PIXELS
+    validation_fraction: ValidationFraction = 0.1
+    test_fraction: TestFraction = 0.1
 
     @model_validator(mode="after")
     def _areas_are_in_order(self) -> "SampleLimits":
@@ -159,7 +157,6 @@ def sample_mask(path: Path, mask: Mask, square: Square, limits: SampleLimits) ->
 # Folder source: ``source/``, ``mask/`` and ``ground_truth/`` with files of the same stem.
 
 TRIPLET_PARTS = ("source", "mask", "ground_truth")
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +322,7 @@ def _meta_records(file_name: str, records: list[object]) -> Iterator[TripletFile
         try:
             record = MetaRecord.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            detail = f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
+            detail = first_fault(error)
             yield Reject(source="meta.json", name=name, reason=RejectReason.BAD_RECORD, detail=detail)
             continue
         yield TripletFiles(

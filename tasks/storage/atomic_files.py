@@ -4,6 +4,7 @@ The name of a temporary file contains its process. A sweep then removes the file
 those of living ones.
 """
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -65,6 +66,12 @@ def publish_if_absent(aside: Path, path: Path) -> bool:
 def sync_file(descriptor: int) -> None:
     """Wait until a file's bytes are on the disk."""
     os.fsync(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from data_specs.errors import InputError, LedgerError
+from data_specs.keys import Split
+from data_specs.shard import ShardRef
 from tasks.storage.atomic_files import sweep_asides
 from tasks.storage.ledger import Ledger, is_new_ledger, open_ledger
 from tasks.storage.ledger.database import RESTORE
@@ -179,6 +182,12 @@ class Workspace:
         if stored_at(self.root) is not None:
             return bool(self.store.names("shards"))
         return self.shards_dir.is_dir() and any(self.shards_dir.glob("*.tar"))
+
+
+def items_of(workspace: Workspace, refs: Sequence[ShardRef], split: Split | None = None) -> list[str]:
+    """Keys of the samples of some shards that belong to a split (None = any), in order."""
+    held = workspace.ledger().samples_in([ref.name for ref in refs], split)
+    return [row.key for ref in refs for row in held[ref.name]]
 
 
 def _warn(sentence: str) -> None:

@@ -22,7 +22,7 @@ from prefect.utilities.templating import apply_values, find_placeholders
 from yaml import safe_load
 
 from deploy import serving
-from deploy.pools import CHOICES
+from deploy.register import CHOICES
 from flows.cli.review import review_app
 from tasks.storage.object_store.address import CACHE_VARIABLE, LIMIT_VARIABLE
 from tasks.storage.workspace import LEDGER_VARIABLE

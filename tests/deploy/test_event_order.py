@@ -15,8 +15,8 @@ from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import temporary_settings
 from prefect.states import Crashed, Pending, Running
 
-from deploy.automations import make_automations
 from deploy.event_order import PATIENCE, CausalOrdering
+from deploy.register import make_automations
 from tests.deploy.own_server import OwnServer, until
 
 

@@ -17,9 +17,7 @@ from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL
 from yaml import safe_load
 
-from deploy.automations import BRING_BACK
-from deploy.pools import POOLS, QUEUES
-from deploy.register import PREFECT_FILE, register
+from deploy.register import BRING_BACK, POOLS, PREFECT_FILE, QUEUES, register
 from flows.nightly.candidates import NightlyCandidatesConfig
 from flows.runtime.prefect_server import Server
 from tasks.storage.object_store import stored_at, working_folder

@@ -12,7 +12,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import temporary_settings
 
-from deploy.automations import make_automations
+from deploy.process_worker import WORKER_TYPE
+from deploy.register import make_automations
 from flows.runtime.prefect_server import Server
 from tests.deploy.own_server import OwnServer, until
 
@@ -38,9 +39,9 @@ def dies_once() -> None:
     """What the server knows of the flow in the file."""
 
 
-def states_of_a_run_that_dies_once(client: SyncPrefectClient, place: Path) -> list[str]:
+def states_of_a_run_that_dies_once(client: SyncPrefectClient, place: Path, pool_type: str) -> list[str]:
     """The names of its states, in their order, once it has ended."""
-    client.create_work_pool(WorkPoolCreate(name="dying", type="process"))
+    client.create_work_pool(WorkPoolCreate(name="dying", type=pool_type))
     deployment = client.create_deployment(
         client.create_flow(dies_once),
         name="dies-once",
@@ -65,7 +66,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     starts = repr(str(tmp_path / "starts"))
     (tmp_path / "dies_once.py").write_text(DIES_ONCE.replace("STARTS", starts))
     with OwnServer(tmp_path) as own, (tmp_path / "worker.log").open("wb") as log:
-        words = ["worker", "start", "--pool", "dying", "--type", "process", "--name", "dying"]
+        words = ["worker", "start", "--pool", "dying", "--type", WORKER_TYPE, "--name", "dying"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         ours = {
             "PREFECT_HOME": str(tmp_path),
@@ -80,10 +81,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_a_crash_is_told_once_and_the_run_is_started_once_more(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool_type", [WORKER_TYPE, "process"])  # The latter: pools made before.
+def test_a_crash_is_told_once_and_the_run_is_started_once_more(
+    server: Server, tmp_path: Path, pool_type: str
+) -> None:
     with temporary_settings(server.settings()), get_client(sync_client=True) as client:
         make_automations(client)
-        states = states_of_a_run_that_dies_once(client, tmp_path)
+        states = states_of_a_run_that_dies_once(client, tmp_path, pool_type)
     assert (tmp_path / "starts").read_text() == "xx"
     assert states == [
         "Scheduled", "Pending", "Submitting", "Running", "Crashed",

@@ -78,7 +78,7 @@ def test_who_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
 def test_a_kept_prefect_command_ends_when_its_starter_is_gone(tmp_path: Path) -> None:
     """Its standard input ends; the kernel sees to that even when the starter is killed."""
     script = (
-        "import threading, time; from flows.runtime.end_with_starter import end_with_starter; "
+        "import threading, time; from flows.runtime.timely_end import end_with_starter; "
         "threading.Thread(target=end_with_starter, daemon=True).start(); print('up', flush=True); "
         "time.sleep(600)"
     )
@@ -95,7 +95,7 @@ def test_a_kept_prefect_command_ends_when_its_starter_is_gone(tmp_path: Path) ->
 
 def test_a_kept_command_that_ends_by_itself_ends_well() -> None:
     script = (
-        "import threading; from flows.runtime.end_with_starter import end_with_starter; "
+        "import threading; from flows.runtime.timely_end import end_with_starter; "
         "threading.Thread(target=end_with_starter, daemon=True).start(); import time; time.sleep(0.3)"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE) as process:

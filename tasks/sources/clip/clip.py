@@ -18,8 +18,7 @@ from data_specs.errors import InputError
 from data_specs.keys import Split, derive_key, image_hash
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
-from tasks.sources.clip.background import clean_plate
-from tasks.sources.clip.change import change_mask, change_score, without_objects
+from tasks.sources.clip.change import change_mask, change_score, clean_plate, without_objects
 from tasks.sources.clip.frames import (
     Frame,
     VideoFacts,

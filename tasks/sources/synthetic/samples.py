@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_specs.arrays import Alpha, Depth, Mask, RgbImage
+from data_specs.arrays import Alpha, Depth, Mask, Region, RgbImage
+from data_specs.captured_pair import CapturedPair
 from data_specs.keys import Split, derive_key
 from data_specs.pool_item import PoolItem
 from data_specs.triplet import Triplet
-from tasks.sources.synthetic.lighting import FIRST_SOLID
+from tasks.sources.synthetic.lighting import FIRST_SOLID, GROUND, Classes
 from tasks.sources.synthetic.render import (
     Sight,
     all_solids,
@@ -155,6 +156,30 @@ def as_pool_item(rendered: SyntheticSample, split: Split) -> PoolItem:
         source=rendered.source,
         mask=rendered.mask,
     )
+
+
+def as_captured_pair(rendered: SyntheticSample, split: Split) -> CapturedPair:
+    """A synthetic sample as a captured pair. Its depth is in metres."""
+    return CapturedPair(
+        key=rendered.key,
+        scene=rendered.scene,
+        split=split,
+        origin=rendered.origin,
+        class_name=rendered.class_name,
+        source=rendered.source,
+        ground_truth=rendered.ground_truth,
+        matte=np.rint(rendered.matte * 255).astype(np.uint8),
+        effect=rendered.effect,
+        ground=ground_of(rendered.classes, len(rendered.mask)),
+        depth=along_axis(rendered.depth, rendered.focal_px),
+        focal_px=rendered.focal_px,
+    )
+
+
+def ground_of(classes: Classes, size_px: int) -> Region:
+    """S×S bool: True where the whole pixel shows ground."""
+    step = len(classes) // size_px
+    return (classes == GROUND).reshape(size_px, step, size_px, step).all(axis=(1, 3))
 
 
 def synthetic_triplets(config: SyntheticConfig, indices: range) -> Iterator[Triplet]:

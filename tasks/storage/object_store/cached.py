@@ -6,7 +6,6 @@ its files and, last, a list of them at a fixed name, which is created only if th
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -18,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_specs.errors import StoreError
-from tasks.storage.atomic_files import SUFFIX, aside_path, is_abandoned, publish, sync_folder, write_durably
+from tasks.storage.atomic_files import (
+    SUFFIX,
+    aside_path,
+    file_sha256,
+    is_abandoned,
+    publish,
+    sync_folder,
+    write_durably,
+)
 from tasks.storage.object_store.s3 import Bucket
 
 # The local folder as a cache: it has a size limit. The files unused for longest go first, files in use stay.
@@ -194,7 +201,7 @@ class RemoteStore:
 
     def keep_tree(self, aside: Path, path: str) -> bool:
         files = {each.relative_to(aside).as_posix(): each for each in aside.rglob("*") if each.is_file()}
-        digests = {inside: _sha256(file) for inside, file in files.items()}
+        digests = {inside: file_sha256(file) for inside, file in files.items()}
         self._cache.make_room(sum(file.stat().st_size for file in files.values()))
         for inside, file in files.items():
             self._bucket.put(self.name(f"{path}/{inside}", digests[inside]), file)
@@ -265,8 +272,3 @@ class RemoteStore:
             raise StoreError(
                 f"{self._bucket.address}: {name} is altered; `cleanplate dataset verify` lists all such"
             )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

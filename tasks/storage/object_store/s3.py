@@ -25,7 +25,7 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
-from data_specs.errors import StoreError, StoreSilentError
+from data_specs.errors import StoreError, StoreSilentError, first_line
 from tasks.storage.atomic_files import sync_file
 
 PATIENCE_S = 120.0
@@ -90,7 +90,7 @@ class Bucket:
                 },
             )
         except (GenericError, ValueError) as error:
-            raise StoreError(f"{address}: is no store that can be used ({_first_line(error)})") from error
+            raise StoreError(f"{address}: is no store that can be used ({_reason(error)})") from error
 
     def put(self, name: str, file: Path) -> None:
         """Upload a file whose name contains its digest. If the object exists, nothing is sent."""
@@ -197,7 +197,7 @@ class Bucket:
             except (PermissionDeniedError, UnauthenticatedError) as error:
                 raise StoreError(
                     f"{self.address}: the store refuses these credentials; "
-                    f"look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({_first_line(error)})"
+                    f"look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({_reason(error)})"
                 ) from error
             except GenericError as error:
                 if "NoSuchBucket" in str(error):
@@ -206,7 +206,7 @@ class Bucket:
                 if silent_s + wait_s > self._patience_s:
                     raise StoreSilentError(
                         f"{self.address}: the store has not answered for {self._patience_s:g} s; nothing is "
-                        f"lost: when it answers, start the same command again ({_first_line(error)})"
+                        f"lost: when it answers, start the same command again ({_reason(error)})"
                     ) from error
                 if silent_s > _TELL_AFTER_S and not told:
                     told = True
@@ -214,7 +214,7 @@ class Bucket:
                         "%s: the store does not answer; trying on for %.0f s (%s)",
                         self.address,
                         self._patience_s - silent_s,
-                        _first_line(error),
+                        _reason(error),
                     )
             time.sleep(random.uniform(wait_s / 2, wait_s))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -225,7 +225,6 @@ def endpoint() -> str | None:
     return next((os.environ[name] for name in _ENDPOINT_VARIABLES if os.environ.get(name)), None)
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The error without the request and its attempts, which obstore puts first."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return first.rpartition(" - ")[2].partition(": <?xml")[0]
+    return first_line(error).rpartition(" - ")[2].partition(": <?xml")[0]

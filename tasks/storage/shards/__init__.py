@@ -16,15 +16,15 @@ from tasks.storage.shards.codecs import (
     encode_pool_item,
     encode_refused,
     encode_triplet,
-    item_in,
     shadow_class_in,
 )
-from tasks.storage.shards.reader import ShardReader
+from tasks.storage.shards.reader import ShardReader, candidate_items
 from tasks.storage.shards.writer import finished_shard, write_shard
 
 __all__ = [
     "ImageFormat",
     "ShardReader",
+    "candidate_items",
     "decode_candidate",
     "decode_composite",
     "decode_cutout",
@@ -40,7 +40,6 @@ __all__ = [
     "encode_refused",
     "encode_triplet",
     "finished_shard",
-    "item_in",
     "shadow_class_in",
     "write_shard",
 ]

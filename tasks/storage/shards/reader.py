@@ -17,6 +17,7 @@ from data_specs.keys import Split
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.storage.object_store import Held
 from tasks.storage.object_store.store import open_plain
+from tasks.storage.shards.codecs import item_in
 from tasks.storage.shards.tar import read_index
 from tasks.storage.shards.writer import index_file, index_path, tar_file, tar_path
 from tasks.storage.workspace import Workspace
@@ -211,3 +212,19 @@ def _check_size(ref: ShardRef, size_bytes: int | None) -> None:
 def _join(tables: Sequence[pa.Table], column: str) -> NDArray[np.int64]:
     parts = [cast("NDArray[np.int64]", table[column].to_numpy()) for table in tables]
     return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def candidate_items(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, str]:
+    """The pool item of each candidate of some shards, by the candidate's key, in the shards' order.
+
+    Raises:
+        ShardError: If a shard of an earlier version, whose items the ledger does not know, cannot be read.
+    """
+    held = workspace.ledger().samples_in([ref.name for ref in refs])
+    rows = [row for ref in refs for row in held[ref.name]]
+    older = [ref for ref in refs if any(row.item is None for row in held[ref.name])]
+    read: dict[str, str] = {}
+    if older:
+        with ShardReader(workspace, older) as reader:
+            read = {key: item_in(reader.member_by_key(key, "json")) for key in reader.keys}
+    return {row.key: row.item or read[row.key] for row in rows}

@@ -14,10 +14,11 @@ from models.perception.depth_anything import (
     DepthAnythingEstimator,
     tiny_depth_anything,
 )
+from models.perception.weights import pretrained_files
 from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import DepthBatch, inverse_depth_loss
-from tasks.training.perception.pretrained_files import write_pretrained
+from tasks.storage.atomic_files import write_durably
 from tasks.training.perception.samples import SeenSurfaces, synthetic_surfaces, varied_batches
 
 DEPTH_ANYTHING_TRAINING = TrainingConfig(
@@ -52,7 +53,8 @@ def train_depth_anything(
     images = [synthetic_surfaces(index, "train", TINY_PX) for index in range(_IMAGES)]
     batches = varied_batches(images, training.batch_size, training.seed, collated)
     train(network, loss_of, batches, training, checkpoint, progress)
-    write_pretrained(network, preparation, folder)
+    for name, content in pretrained_files(network, preparation).items():
+        write_durably(folder / name, content)
 
 
 def measure_depth_anything(folder: Path, scenes: int) -> dict[str, float]:

@@ -22,7 +22,7 @@ from models.perception.grounding_dino import (
     tiny_grounding_dino,
     tiny_tokenizer,
 )
-from models.perception.weights import SHIPPED
+from models.perception.weights import SHIPPED, pretrained_files
 from models.protocols import Detector
 from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
@@ -32,7 +32,6 @@ from tasks.sources.synthetic.samples import HUES
 from tasks.sources.synthetic.scene import SHAPES
 from tasks.storage.atomic_files import write_durably
 from tasks.training.perception.boxes import blind_recall, box_score, matched, placed
-from tasks.training.perception.pretrained_files import write_pretrained
 from tasks.training.perception.samples import (
     CLASSES,
     PERSON,
@@ -231,7 +230,8 @@ def train_grounding_dino(
         return grounding_loss(network, batch)
 
     train(network, loss_of, batches, training, checkpoint, progress)
-    write_pretrained(network, preparation, folder)
+    for name, content in pretrained_files(network, preparation).items():
+        write_durably(folder / name, content)
     write_durably(folder / "tokenizer.json", tokenizer.backend_tokenizer.to_str(pretty=True).encode())
     write_durably(folder / "tokenizer_config.json", b'{"tokenizer_class": "BertTokenizer"}\n')
 

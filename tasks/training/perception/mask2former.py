@@ -9,10 +9,11 @@ from transformers import Mask2FormerImageProcessorPil
 
 from data_specs.detection import ClassMap, SurfaceClass
 from models.perception.mask2former import TINY_PX, Mask2FormerConfig, Mask2FormerSegmenter, tiny_mask2former
+from models.perception.weights import pretrained_files
 from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import SurfaceBatch, surface_loss
-from tasks.training.perception.pretrained_files import write_pretrained
+from tasks.storage.atomic_files import write_durably
 from tasks.training.perception.samples import SeenSurfaces, synthetic_surfaces, varied_batches
 
 MASK2FORMER_TRAINING = TrainingConfig(
@@ -43,7 +44,8 @@ def train_mask2former(
     images = [synthetic_surfaces(index, "train", TINY_PX) for index in range(_IMAGES)]
     batches = varied_batches(images, training.batch_size, training.seed, collated)
     train(network, loss_of, batches, training, checkpoint, progress)
-    write_pretrained(network, preparation, folder)
+    for name, content in pretrained_files(network, preparation).items():
+        write_durably(folder / name, content)
 
 
 def measure_mask2former(folder: Path, scenes: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_specs.arrays import Mask
 from data_specs.detection import Box
-from models.images.tensors import masks_to_tensor
+from models.images.tensors import levels_to_tensor, masks_to_tensor
 from models.perception.geometry import view_square
 from models.perception.sam import (
     FILL,
@@ -20,7 +20,6 @@ from models.perception.sam import (
     build_sam,
     prompt_in_view,
     prompts_of,
-    squares_to_tensor,
 )
 from models.perception.weights import FILE_NAME, weights_bytes
 from models.protocols import Segmenter
@@ -28,6 +27,7 @@ from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import PromptedBatch, sam_loss
 from models.training.samplers import MixedBatches
+from tasks.sources.image_ops import mask_iou
 from tasks.storage.atomic_files import write_durably
 from tasks.training.perception.samples import SeenImage, SeenObject, clip_images, synthetic_image
 
@@ -106,11 +106,6 @@ def mask_score(segmenter: Segmenter, images: Iterable[SeenImage]) -> MaskScore:
     return MaskScore(len(found), *(float(mean) for mean in np.mean(found, axis=0)))
 
 
-def mask_iou(one: Mask, other: Mask) -> float:
-    """Intersection over union of two H×W masks, not both empty."""
-    return float((one & other).sum() / (one | other).sum())
-
-
 def filled_box(box: Box, shape: tuple[int, ...]) -> Mask:
     """H×W bool: the box's pixels."""
     mask = np.zeros(shape, bool)
@@ -142,7 +137,7 @@ def _collated(draws: Sequence[tuple[SeenImage, SeenObject, bool]], rng: np.rando
         masks.append(shown[:, ::step] > 127)
         edges, points = prompt_in_view(view, side_px, box, _points_on(seen.mask, rng))
         asked.append(_mirrored(edges, points, side_px) if flip else (edges, points))
-    return PromptedBatch(squares_to_tensor(squares), masks_to_tensor(masks), prompts_of(asked))
+    return PromptedBatch(levels_to_tensor(squares), masks_to_tensor(masks), prompts_of(asked))
 
 
 def _off(box: Box, rng: np.random.Generator) -> Box:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.images.tensors import levels_to_tensor
 from models.perception.weights import FILE_NAME, weights_bytes
 from models.perception.yolo import (
     FILL,
@@ -13,7 +14,6 @@ from models.perception.yolo import (
     YoloDetector,
     build_yolo,
     class_notes,
-    squares_to_tensor,
 )
 from models.training.distributed import Share
 from models.training.loop import Progress, TrainingConfig, train
@@ -89,7 +89,7 @@ def _collated(draws: list[tuple[SeenImage, bool]], rng: np.random.Generator) -> 
             middle = ((box.left + box.right) / 2, (box.top + box.bottom) / 2)
             boxes.append([*middle, box.right - box.left, box.bottom - box.top])
     return BoxBatch(
-        squares_to_tensor(squares),
+        levels_to_tensor(squares) / 255,
         torch.tensor(square_of),
         torch.tensor(classes),
         torch.tensor(boxes).reshape(-1, 4) / side_px,

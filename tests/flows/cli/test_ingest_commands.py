@@ -4,9 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from flows.cli.ingest import ingest_app
 from flows.cli.main import app
+from flows.ingest import IngestConfig
+from tasks.sources.clip.clip import ClipConfig
+from tasks.sources.openimages_pool import PoolConfig
+from tasks.sources.pasted_pairs import HighResolutionConfig
+from tasks.sources.triplet_files import FolderConfig, MetaJsonConfig
 
 run = CliRunner().invoke
 
@@ -55,3 +64,23 @@ def test_wrong_settings_exit_with_2(words: list[str]) -> None:
 @pytest.mark.parametrize("kind", ["clip", "folder", "meta-json", "pool", "high-resolution", "synthetic"])
 def test_each_kind_teaches_with_an_example(kind: str) -> None:
     assert f"Example: cleanplate ingest {kind}" in run(app, ["ingest", kind, "--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [
+        ("clip", ClipConfig),
+        ("folder", FolderConfig),
+        ("meta-json", MetaJsonConfig),
+        ("pool", PoolConfig),
+        ("high-resolution", HighResolutionConfig),
+    ],
+)
+def test_the_defaults_are_those_of_the_settings(command: str, settings: type[BaseModel]) -> None:
+    group = get_command(ingest_app)
+    assert isinstance(group, TyperGroup)
+    fields = {**IngestConfig.model_fields, **settings.model_fields}
+    stated = {each.name: each.default for each in group.commands[command].params if each.default is not None}
+    shared = {name: default for name, default in stated.items() if name in fields}
+    assert "image_format" in shared
+    assert shared == {name: fields[name].default for name in shared}

@@ -18,9 +18,8 @@ from data_specs.review import Review
 from flows.rorem.discriminator import DiscriminatorTrainingConfig, held_out, train_on_reviews
 from models.training.loop import TrainingConfig
 from tasks.rorem.propose import ProposeWork, propose
-from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 ROOT = Path(__file__).resolve().parents[3]
 TRAINING = TrainingConfig(steps=4, batch_size=4, warmup_steps=1, checkpoint_every=2)

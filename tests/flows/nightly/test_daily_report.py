@@ -25,7 +25,7 @@ from data_specs.shard import Purpose, SampleRow, ShardRef, Stage
 from data_specs.version import DatasetVersion
 from flows.cli.main import app
 from flows.nightly.daily_report import DRIFT_EVENT, DailyReportConfig, look_back_now, publish_daily_report
-from flows.report.daily_page import daily_page
+from flows.report.pages import daily_page
 from tasks.monitoring.daily_report import DriftLimits, keep_drift, look_back
 from tasks.storage.workspace import Workspace
 from tests.facts import Facts

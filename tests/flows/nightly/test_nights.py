@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from pydantic import ValidationError
 
-from data_specs.compositing import CompositingResult
+from data_specs.composite import CompositingResult
 from data_specs.errors import FlowError, WorkerError
 from flows.nightly import nights
 from flows.nightly.candidates import CandidatesResult, NightlyCandidatesConfig, nightly_candidates

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import State
 
-from data_specs.compositing import CompositingResult
+from data_specs.composite import CompositingResult
 from data_specs.errors import FlowError, InputError
 from flows.objectclear.compositing import CompositingConfig, compose_works, objectclear_compositing
 from models.perception.registry import detector_words

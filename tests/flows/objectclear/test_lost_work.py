@@ -23,9 +23,8 @@ from tasks.sources.pairs import SyntheticPairs
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import load_samples, verify_dataset
-from tasks.storage.pool import items_of
 from tasks.storage.shards.writer import tar_path
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 from tests.flows.conftest import filmed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

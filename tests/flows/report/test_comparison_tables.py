@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from data_specs.comparison import Comparison, Interval, MethodDifference, MethodResult, MetricLeftOut
-from flows.report.comparison_page import lead_sentence, write_comparison_page
+from flows.report.pages import lead_sentence, write_comparison_page
 from flows.report.tables import definition_rows, difference_rows, left_out_rows, mean_rows, paper_tables
 
 

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.round import CycleResult
+from data_specs.shard import Purpose
 from flows.report.phase_grids import grid_path
 from flows.rorem.config import RoundConfig
-from data_specs.shard import Purpose
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
 from flows.rorem.initial_data import PreparationSettings
 from flows.rorem.phases import Step, begin, finished

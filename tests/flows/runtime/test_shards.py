@@ -14,8 +14,7 @@ from flows.runtime.shards import map_shards
 from tasks.execution import INLINE, ProcessesConfig, WorkersConfig, workers_of
 from tasks.execution.executor import Pool
 from tasks.rorem.propose import ProposeWork, propose_shard
-from tasks.storage.pool import items_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 from tests.flows.conftest import filmed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

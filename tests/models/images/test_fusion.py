@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from data_specs.arrays import Mask, RgbImage
+from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.assessment import QualityConfig
 from models.diffusion.inpainting import load_network
 from models.images.fusion import (
+    FusionForm,
     FusionLengths,
     add_change,
     attended_region,
     blend_weight,
-    fuse,
     fused_change,
     low_frequencies,
     scaled_attention,
@@ -24,6 +24,16 @@ from models.images.tensors import images_to_tensor, tensor_to_images
 from tasks.evaluation.success import changed_region, psnr
 from tasks.registry.store import BASE_FOLDER
 from tasks.sources.synthetic.samples import SyntheticConfig, synthetic_triplets
+
+
+def fuse(
+    source: RgbImage,
+    generated: RgbImage,
+    weight: Alpha,
+    lengths: FusionLengths,
+    form: FusionForm = "banded",
+) -> RgbImage:
+    return add_change(source, fused_change(source, generated, weight, lengths, form))
 
 
 def soft_image(height: int, width: int, seed: int) -> RgbImage:

@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from data_specs.errors import InputError
-from models.perception.convert import convert, main
-from models.perception.published_pickle import PickleKind, weights_in
+from models.perception.convert import PickleKind, convert, main, weights_in
 from models.perception.sam import SIZES, SamConfig, SamSegmenter, build_sam
 from models.perception.yolo import YoloConfig, YoloDetector, YoloSize, build_yolo, yolo_is_installed
 
@@ -199,7 +198,7 @@ CONFINED = """
 import os, socket, subprocess, sys
 from pathlib import Path
 import torch
-from models.perception.published_pickle import confine
+from models.perception.convert import confine
 
 before = open(sys.argv[1], "w")
 confine()

@@ -13,8 +13,7 @@ from tasks.execution import WorkersConfig, run_shard
 from tasks.rorem.propose import ProposeWork
 from tasks.sources.synthetic.shards import render
 from tasks.storage.dataset import verify_dataset
-from tasks.storage.pool import items_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 from tests.tasks.conftest import render_work
 from tests.tasks.execution.jobs import propose_counted
 

@@ -8,8 +8,7 @@ from data_specs.plate import Plate
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.plate import PlateConfig, synthetic_plate
-from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, make_sample
+from tasks.sources.synthetic.samples import SyntheticConfig, SyntheticSample, as_captured_pair, make_sample
 from tasks.sources.synthetic.scene import World
 
 WORLD = World(grounds="mixed", gloss_fraction=0.2, max_objects=2)

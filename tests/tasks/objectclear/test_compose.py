@@ -176,7 +176,7 @@ from data_specs.cutout import Cutout
 from tasks.objectclear.composite import ComposeConfig, compose
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.plate import synthetic_plate
-from tasks.objectclear.synthetic import as_captured_pair
+from tasks.sources.synthetic.samples import as_captured_pair
 from tasks.objectclear.plate import PlateConfig
 from tasks.storage.shards import encode_composite
 from tasks.sources.synthetic.scene import World

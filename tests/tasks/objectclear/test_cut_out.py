@@ -12,9 +12,8 @@ from data_specs.reject import Reject, RejectReason
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.ground import contact_of, foot_of
 from tasks.objectclear.layers import effect_layer, soft_matte
-from tasks.objectclear.object_mask import mask_iou
-from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticSample
+from tasks.sources.image_ops import mask_iou
+from tasks.sources.synthetic.samples import SyntheticSample, as_captured_pair
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from data_specs.detection import Box, Detection
 from data_specs.reject import Reject, RejectReason
 from tasks.objectclear.cutout import cut_out
 from tasks.objectclear.ground import FlatGroundConfig
-from tasks.objectclear.object_mask import CaptureConfig, capture_pair, mask_iou
+from tasks.objectclear.object_mask import CaptureConfig, capture_pair
 from tasks.objectclear.perception import Perception
-from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticSample
+from tasks.sources.image_ops import mask_iou
+from tasks.sources.synthetic.samples import SyntheticSample, as_captured_pair
 from tests.tasks.objectclear.exact_perception import ExactPerception, as_images, exact
 
 CONFIG, FLATNESS = CaptureConfig(), FlatGroundConfig()

@@ -7,7 +7,8 @@ import pytest
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.detection import Box, Detection
-from tasks.objectclear.object_mask import FoundObject, MatchConfig, find_object, mask_iou
+from tasks.objectclear.object_mask import FoundObject, MatchConfig, find_object
+from tasks.sources.image_ops import mask_iou
 
 SOURCE = np.zeros((120, 160, 3), np.uint8)
 

@@ -9,8 +9,7 @@ from data_specs.captured_pair import CapturedPair
 from data_specs.cutout import SHADOW_DIRECTIONS
 from tasks.objectclear.ground import fit_horizon, shadow_angle, shadow_class_of
 from tasks.objectclear.layers import effect_layer
-from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
+from tasks.sources.synthetic.samples import SyntheticConfig, as_captured_pair, make_sample
 
 
 def angle_of(pair: CapturedPair, focal_px: float) -> float | None:

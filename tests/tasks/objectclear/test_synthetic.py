@@ -3,8 +3,7 @@
 import numpy as np
 
 from data_specs.plate import Plate
-from tasks.objectclear.synthetic import as_captured_pair
-from tasks.sources.synthetic.samples import SyntheticSample
+from tasks.sources.synthetic.samples import SyntheticSample, as_captured_pair
 
 
 def test_a_row_of_level_ground_has_one_depth(plates: list[Plate], shots: list[SyntheticSample]) -> None:

@@ -22,8 +22,7 @@ from tasks.review.oracle import read_candidates
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.shards import RenderWork, render
-from tasks.storage.pool import items_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

@@ -17,8 +17,8 @@ from tasks.rorem.grow import (
     grow,
 )
 from tasks.rorem.propose import ProposeWork, propose
-from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader, decode_triplet
+from tasks.storage.workspace import items_of
 
 ITEMS = {"x": ["c", "b", "a"], "y": ["d"], "z": ["f", "e"]}
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "left")

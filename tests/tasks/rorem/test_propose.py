@@ -12,8 +12,8 @@ from models.images.mask_variants import MaskVariant, widen
 from tasks.registry.removers import load_remover
 from tasks.review.oracle import read_candidates
 from tasks.rorem.propose import ProposeWork, propose, propose_candidates
-from tasks.storage.pool import items_of
 from tasks.storage.shards import ShardReader, decode_pool_item
+from tasks.storage.workspace import items_of
 
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "right")
 

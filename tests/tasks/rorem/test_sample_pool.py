@@ -8,9 +8,8 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import EncodedSample
 from tasks.rorem.sample_pool import choose_items, fresh_items, unused_items
-from tasks.storage.pool import items_of
 from tasks.storage.shards import write_shard
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 choose = choose_items.fn
 RUN = derive_key("a run")

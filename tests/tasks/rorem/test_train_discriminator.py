@@ -23,7 +23,7 @@ from tasks.rorem.train_discriminator import (
 )
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.shards import RenderWork, render
-from tasks.storage.pool import items_of
+from tasks.storage.workspace import items_of
 
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "left")
 TRAINING = TrainingConfig(steps=4, batch_size=6, warmup_steps=1, checkpoint_every=2)

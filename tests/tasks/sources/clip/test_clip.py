@@ -8,8 +8,7 @@ import pytest
 
 from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
-from tasks.sources.clip.background import clean_plate
-from tasks.sources.clip.change import change_mask, change_score
+from tasks.sources.clip.change import change_mask, change_score, clean_plate
 from tasks.sources.clip.clip import SAMPLE_CLIP, ClipConfig, clip_triplets, time_blocks
 from tasks.sources.clip.frames import match_light_locally
 

@@ -3,8 +3,9 @@
 import numpy as np
 
 from data_specs.detection import Box, Detection
+from tasks.sources.image_ops import mask_iou
 from tasks.training.perception.boxes import box_iou, matched, placed
-from tasks.training.perception.sam import filled_box, filled_ellipse, mask_iou
+from tasks.training.perception.sam import filled_box, filled_ellipse
 from tasks.training.perception.samples import SeenImage, SeenObject, synthetic_image
 
 

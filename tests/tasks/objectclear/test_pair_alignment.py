@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from data_specs.arrays import RgbImage
-from tasks.objectclear.align import align_pair
+from tasks.objectclear.pair_difference import align_pair
 from tasks.sources.synthetic.samples import SyntheticSample
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_specs.round import CycleResult, DatasetSummary, DiscriminatorCurves, LossCurve
-from flows.report.cycle_page import headline, write_report
+from flows.report.pages import headline, write_report
 from flows.report.sheets import SampleRow, draw_grid
 
 SETTINGS = {"rounds": 2, "seed": 0, "note": "<script>alert(1)</script>"}

@@ -12,7 +12,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
 from data_specs.errors import FlowError
-from deploy.pools import PROCESS_TEMPLATE, make_pools
+from deploy.register import PROCESS_TEMPLATE, make_pools
 
 NAME = "of-the-pools-test"
 HARM: list[dict[str, Any]] = [
@@ -63,6 +63,7 @@ def refused(client: SyncPrefectClient, pool: str) -> list[int]:
 def test_a_run_chooses_nothing(client: SyncPrefectClient) -> None:
     make_pools(client)
     for pool in ("cpu", "gpu"):
+        assert client.read_work_pool(pool).type == "cleanplate-process"
         assert refused(client, pool) == [422] * len(HARM)
 
 

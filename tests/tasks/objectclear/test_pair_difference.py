@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from data_specs.arrays import RgbImage
-from tasks.objectclear.align import align_pair
-from tasks.objectclear.change_mask import DifferenceConfig, changed_region
-from tasks.objectclear.object_mask import mask_iou
+from tasks.objectclear.pair_difference import DifferenceConfig, align_pair, changed_region
+from tasks.sources.image_ops import mask_iou
 from tasks.sources.synthetic.samples import SyntheticSample
 
 CONFIG = DifferenceConfig()
