@@ -16,7 +16,7 @@ from models.training.losses.remover import RemoverLossConfig
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import check_weights, network_at
 from tasks.rorem.distill import Distillation, distil_remover
-from tasks.rorem.train_remover import RemoverTraining, Trained, train_remover
+from tasks.rorem.train_remover import RemoverTraining, TrainedRemover, train_remover
 from tasks.storage.workspace import Workspace
 
 
@@ -39,7 +39,7 @@ class RemoverTrainingConfig(BaseModel):
     distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
 
 
-def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = None) -> Trained:
+def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = None) -> TrainedRemover:
     """Train, keep the weights and enter them in the ledger; nothing is promoted.
 
     Raises:
@@ -124,7 +124,7 @@ class DistillationConfig(BaseModel):
     distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
 
 
-def distil_on_version(config: DistillationConfig, progress: Progress | None = None) -> Trained:
+def distil_on_version(config: DistillationConfig, progress: Progress | None = None) -> TrainedRemover:
     """Distil, keep the weights and enter them in the ledger; nothing is promoted.
 
     Raises:

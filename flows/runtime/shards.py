@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.text import Text
 
 from data_specs.plain_text import visible
-from tasks.execution import WorkersConfig
+from tasks.execution import INLINE, WorkersConfig
 from tasks.execution.shard_task import BY_WORK, lost_works
 from tasks.storage.workspace import Workspace
 
@@ -51,12 +51,13 @@ def map_shards(
         task: Called with a workspace, a work and the workers.
         workspace: Of all.
         works: What each task run is to do.
-        workers: Who does it; None for a task that has no choice and is called without.
+        workers: Who does it; None: this process, for work that is not worth a worker.
         what: For the progress bar.
 
     Raises:
         Exception: What the first failing run raised; those that had begun are waited for, no other begins.
     """
+    workers = workers or INLINE
     results = _run_all(task, workspace, works, workers, what)
     if task.cache_policy is not BY_WORK:
         return results
@@ -84,11 +85,9 @@ def _run_all(
     task: Task[..., Result],
     workspace: Workspace,
     works: Sequence[Any],
-    workers: WorkersConfig | None,
+    workers: WorkersConfig,
     what: str,
 ) -> list[Result]:
-    if workers is None:
-        return [task(workspace, work) for work in tracked(works, what)]
     if workers.count == 1:
         return [task(workspace, work, workers) for work in tracked(works, what)]
     with ThreadPoolTaskRunner(max_workers=workers.count) as runner:

@@ -1,0 +1,90 @@
+"""Run a training once: read a finished one, continue a killed one, and keep the result in one process."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from models.training.distributed import first_process_first
+from tasks.registry.store import drop_checkpoint
+from tasks.storage.workspace import Workspace
+
+Network = TypeVar("Network")
+"""What a training holds in memory at its end."""
+Trained = TypeVar("Trained", bound="TrainedModel")
+
+
+class TrainingWork(BaseModel):
+    """Everything that decides the weights of a training. Each kind of training adds its own inputs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """A label for people. It does not count in the digest."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """The name of the work."""
+
+
+class TrainedModel(BaseModel):
+    """The result of a training, as the ledger keeps it. Each kind of training adds its own model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @property
+    @abstractmethod
+    def weights_folder(self) -> str:
+        """The folder of the weights, relative to the workspace."""
+
+
+def run_training(
+    workspace: Workspace,
+    digest: str,
+    kind: type[Trained],
+    train: Callable[[Path], Network],
+    keep: Callable[[Network], Trained],
+) -> Trained:
+    """Train, unless the ledger has the result and its weights still exist.
+
+    A killed training continues from its checkpoint. If a launcher starts it in several processes, they train
+    together. The first one keeps the result, and the others read it from the ledger.
+
+    Args:
+        workspace: The workspace to write to.
+        digest: Names the work: parent, data, settings.
+        kind: The type of the result.
+        train: Called with the path of the checkpoint.
+        keep: Saves what ``train`` returned, and returns the result. Called in one process.
+    """
+    known = _known(workspace, digest, kind)
+    if known is not None:
+        return known
+    network = train(_checkpoint_of(workspace, digest))
+    with first_process_first():
+        known = _known(workspace, digest, kind)
+        if known is not None:
+            return known
+        result = keep(network)
+        workspace.ledger().record_phase("trainings", f"training {digest}", result.model_dump(mode="json"))
+        drop_checkpoint(_checkpoint_of(workspace, digest))
+        return result
+
+
+def _checkpoint_of(workspace: Workspace, digest: str) -> Path:
+    return workspace.models_dir / f"{digest}.checkpoint.safetensors"
+
+
+def _known(workspace: Workspace, digest: str, kind: type[Trained]) -> Trained | None:
+    """The training as the ledger records it, if its weights still exist. Else None."""
+    known = workspace.ledger().phase("trainings", f"training {digest}")
+    if known is None:
+        return None
+    result = kind.model_validate(known)
+    if not workspace.fetched(result.weights_folder).is_dir():
+        return None
+    drop_checkpoint(_checkpoint_of(workspace, digest))
+    return result
