@@ -1,5 +1,6 @@
 """Shards' work as task runs: one for each piece, as many at once as there are workers."""
 
+import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +20,8 @@ from tasks.storage.workspace import Workspace
 # Progress of a flow, on standard error so that ``--json`` stays clean, and in Prefect's log of the run.
 
 Item = TypeVar("Item")
-_console = Console(stderr=True, highlight=False, markup=False)
+# A launcher numbers the processes of a training. The first one speaks for all.
+_console = Console(stderr=True, highlight=False, markup=False, quiet=os.environ.get("RANK", "0") != "0")
 
 
 def say(sentence: str) -> None:

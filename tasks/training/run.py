@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from models.training.distributed import first_process_first
-from tasks.registry.store import drop_checkpoint
+from tasks.registry.store import drop_checkpoint, keep_model
 from tasks.storage.workspace import Workspace
 
 Network = TypeVar("Network")
@@ -39,6 +39,27 @@ class TrainedModel(BaseModel):
     @abstractmethod
     def weights_folder(self) -> str:
         """The folder of the weights, relative to the workspace."""
+
+
+class TrainedWeights(TrainedModel):
+    """Weights that are no model of the workspace, such as those that ship with the package."""
+
+    folder: str
+
+    @property
+    def weights_folder(self) -> str:
+        """See ``TrainedModel``."""
+        return self.folder
+
+
+def work_folder(out: Path) -> Path:
+    """The workspace of a training that writes the folder ``out``. It is removed once ``out`` is written."""
+    return out.with_name(f"{out.name}.work")
+
+
+def keep_weights(workspace: Workspace, digest: str, save: Callable[[Path], None]) -> TrainedWeights:
+    """Save weights under the digest of their work. See ``keep_model``."""
+    return TrainedWeights(folder=keep_model(workspace, digest, save).relative_to(workspace.root).as_posix())
 
 
 def run_training(

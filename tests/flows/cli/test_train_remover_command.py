@@ -57,7 +57,7 @@ def unbroken(tmp_path: Path) -> list[float]:
     """The losses of one process that nobody disturbs."""
     space = workspace_at(tmp_path / "unbroken")
     config = RemoverTrainingConfig(workspace=space.root, parent=str(BASE_FOLDER), training=TRAINING)
-    return train_on_version(config).losses
+    return train_on_version.fn(config).losses
 
 
 def test_two_processes_end_as_one(tmp_path: Path) -> None:
@@ -87,12 +87,12 @@ def test_killed_in_two_processes_it_goes_on_in_one(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path / "empty")
     with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest`"):
-        train_on_version(RemoverTrainingConfig(workspace=space.root))
+        train_on_version.fn(RemoverTrainingConfig(workspace=space.root))
     space = workspace_at(tmp_path / "pairs")
     with pytest.raises(
         FlowError, match="no remover in charge; name a network's folder, or a model by its hash"
     ):
-        train_on_version(RemoverTrainingConfig(workspace=space.root))
+        train_on_version.fn(RemoverTrainingConfig(workspace=space.root))
 
 
 def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> N
 
     def trained_from(parent: str) -> str:
         config = RemoverTrainingConfig(workspace=space.root, parent=parent, training=short)
-        return train_on_version(config).remover.hash
+        return train_on_version.fn(config).remover.hash
 
     first = trained_from(str(BASE_FOLDER))
     second = space.ledger().model(trained_from(first[:8]))
