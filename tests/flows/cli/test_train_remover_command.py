@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,9 @@ def test_two_processes_end_as_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(told["losses"], unbroken(tmp_path), rtol=2e-5)
     assert "step 8 of 8: loss" in errors
     assert errors.count("step 8 of 8") == 1, "one process speaks for all"
+    with closing(sqlite3.connect(space.root / "prefect/prefect.db")) as kept:
+        runs = kept.execute("select name, state_name from flow_run").fetchall()
+    assert runs == [("train a remover, tiny", "Completed")], "one run for both processes"
     entry = space.ledger().model(told["remover"]["hash"])
     assert (space.root / entry.path / "unet").is_dir()
     assert list(space.models_dir.glob("*checkpoint*")) == []
