@@ -24,8 +24,8 @@ from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from flows.objectclear.train_model import (
     ObjectClearConfig,
-    checkpoint_of,
     made_image_encoder,
+    made_network,
     render_pairs,
     unseen_pairs,
 )
@@ -36,7 +36,7 @@ from models.training.distributed import Share
 from models.training.loop import TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.evaluation.evaluate import evaluate
-from tasks.objectclear.train_model import PlainObjectClear, attention_iou, train_object_clear
+from tasks.objectclear.train_model import PlainObjectClear, attention_iou
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
@@ -70,11 +70,9 @@ def object_clear(
     config: ObjectClearConfig,
 ) -> Figures:
     """ObjectClear, trained from the base, with its attention before and after."""
-    network = build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
-    remover = PlainObjectClear(network)
-    before = attention_iou(remover, unseen)
-    checkpoint = checkpoint_of(workspace, config)
-    train_object_clear(workspace, shards, network, config.training, config.loss, checkpoint, told)
+    untrained = build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
+    before = attention_iou(PlainObjectClear(untrained), unseen)
+    remover = PlainObjectClear(made_network(config, workspace, shards, encoder))
     return {
         "iou_before": before,
         "iou_after": attention_iou(remover, unseen),
@@ -104,7 +102,7 @@ def object_mask_only(
 
 def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspace) -> Figures:
     """Both ways with every seed. ``ratio`` is the gain in dB inside M_fg, median over the seeds."""
-    encoder, naming = made_image_encoder(config, workspace, told)
+    encoder, naming = made_image_encoder(config, workspace)
     shards, unseen = render_pairs(workspace, config.pairs), unseen_pairs(config.tested)
     rows: list[Figures] = []
     for seed in seeds:

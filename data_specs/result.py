@@ -9,7 +9,7 @@ ResultKind = Literal[
     "discriminator",
     "remover_training",
     "discriminator_training",
-    "image_encoder",
+    "weights_training",
     "evaluation",
     "shard",
     "ingest",
@@ -26,7 +26,7 @@ discriminator with its measures; ``night`` a finished night; ``night_discriminat
 what a night chose.
 
 By the digest of a work, without a run: ``remover_training``, ``discriminator_training`` and
-``image_encoder`` a finished training; ``shard`` kept and rejected samples; ``ingest`` the same, with how far
+``weights_training`` a finished training; ``shard`` kept and rejected samples; ``ingest`` the same, with how far
 the source was read.
 
 ``evaluation``: by the remover's hash and a digest of the images. ``suspended_run``: by the batch that the

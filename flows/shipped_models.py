@@ -2,21 +2,30 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import InputError, ModelError
+from data_specs.keys import derive_key
 from data_specs.triplet import Triplet
+from flows.runtime.runs import fail_cleanly
+from flows.runtime.shards import say
 from models.diffusion.inpainting import InpaintingNetwork
 from models.perception.yolo import NO_YOLO, yolo_is_installed
-from models.training.loop import Progress, TrainingConfig
+from models.training.loop import TrainingConfig
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.sources.synthetic.samples import SyntheticConfig, synthetic_triplets
 from tasks.sources.synthetic.scene import World
-from tasks.storage.atomic_files import aside_path, sync_folder, write_durably
+from tasks.storage.atomic_files import replaced_folder, write_durably
+from tasks.storage.workspace import Workspace
 from tasks.training.base import train_base
 from tasks.training.perception.trainers import TRAINERS, Trainer
+from tasks.training.progress import training_progress
+from tasks.training.run import TrainedWeights, keep_weights, run_training, work_folder
 
 _SYNTHETIC_SEED = 900
 """Scenes of the base; cycles use other seeds."""
@@ -27,6 +36,7 @@ class BaseConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    out: Path = Field(description="The folder to write; a cycle reads models/weights/base.")
     synthetic_images: int = Field(
         default=4500, ge=1, description="Synthetic images with their objects in place."
     )
@@ -45,24 +55,36 @@ class BaseConfig(BaseModel):
     )
 
 
-def make_base(
-    config: BaseConfig,
-    checkpoint: Path,
-    told: Callable[[str], None],
-    progress: Progress,
-) -> InpaintingNetwork:
-    """Render, fit the codec, train; goes on from the checkpoint after a kill.
+@flow(name="train-base", flow_run_name="train the base")
+@fail_cleanly
+def make_base(config: BaseConfig) -> None:
+    """Render, fit the codec, train, and write ``out``; goes on from its checkpoint after a kill.
 
     Only training images are looked at: the clip's validation and test blocks stay unseen.
     """
-    told(f"rendering {config.synthetic_images} synthetic images")
+    workspace = Workspace.open(work_folder(config.out))
+    digest = derive_key("base training", config.model_dump_json(exclude={"out"}))
+
+    def fit(checkpoint: Path) -> InpaintingNetwork:
+        images = _base_images(config)
+        with training_progress(f"training the base on {len(images)} images") as progress:
+            return train_base(images, config.training, checkpoint=checkpoint, progress=progress)
+
+    def keep(network: InpaintingNetwork) -> TrainedWeights:
+        return keep_weights(workspace, digest, network.save_small)
+
+    trained = run_training(workspace, digest, TrainedWeights, fit, keep)
+    with replaced_folder(config.out) as folder:
+        _copy(workspace.fetched(trained.folder), folder)
+
+
+def _base_images(config: BaseConfig) -> list[Triplet]:
+    say(f"rendering {config.synthetic_images} synthetic images")
     renderer = SyntheticConfig(world=World(), seed=_SYNTHETIC_SEED)
     images = list(synthetic_triplets(renderer, range(config.synthetic_images)))
-    told("reading the sample clip")
+    say("reading the sample clip")
     found = [item for item in clip_triplets(ClipConfig()) if isinstance(item, Triplet)]
-    images += [item for item in found if item.split == "train"] * config.clip_repeats
-    told(f"training on {len(images)} images")
-    return train_base(images, config.training, checkpoint=checkpoint, progress=progress)
+    return images + [item for item in found if item.split == "train"] * config.clip_repeats
 
 
 # Make perception's tiny weights again: each model trained, measured, and given a card.
@@ -97,9 +119,9 @@ class PerceptionCard(BaseModel):
     """Figures by name, each 0..1 but for counts; baselines among them."""
 
 
-def make_perception(
-    config: PerceptionConfig, told: Callable[[str], None], progress: Progress
-) -> list[PerceptionCard]:
+@flow(name="train-perception", flow_run_name="train perception")
+@fail_cleanly
+def make_perception(config: PerceptionConfig) -> list[PerceptionCard]:
     """Train and measure each model; killed and started again, it goes on where it stood.
 
     A model's folder appears whole, with its card, and then takes the place of an older one.
@@ -108,37 +130,45 @@ def make_perception(
         InputError: If a name of ``only`` is no trainer's.
         ModelError: If YOLO is named and not installed.
     """
-    cards: list[PerceptionCard] = []
-    trainers = chosen(config.only, told)
-    work = config.out.with_name(f"{config.out.name}.work")
-    work.mkdir(parents=True, exist_ok=True)
-    for trainer in trainers:
-        training = trainer.training
-        if config.steps is not None:
-            training = training.model_copy(update={"steps": config.steps})
-        told(f"{trainer.name}: {trainer.learns}")
-        made = aside_path(config.out / trainer.name)
-        made.mkdir(parents=True)
-        checkpoint = work / f"{trainer.name}.checkpoint.safetensors"
-        trainer.train(training, made, checkpoint, progress)
-        cards.append(_measured(trainer, training, made, config.scenes))
-        shutil.rmtree(config.out / trainer.name, ignore_errors=True)
-        made.rename(config.out / trainer.name)
-        sync_folder(config.out)
-        checkpoint.unlink()
-    shutil.rmtree(work)
-    return cards
+    workspace = Workspace.open(work_folder(config.out))
+    return [_made(workspace, config, trainer) for trainer in chosen(config.only, say)]
 
 
-def measure_perception(config: PerceptionConfig, told: Callable[[str], None]) -> list[PerceptionCard]:
+def _made(workspace: Workspace, config: PerceptionConfig, trainer: Trainer) -> PerceptionCard:
+    say(f"{trainer.name}: {trainer.learns}")
+    training = trainer.training
+    if config.steps is not None:
+        training = training.model_copy(update={"steps": config.steps})
+    digest = derive_key("perception training", trainer.name, training.model_dump_json())
+    with TemporaryDirectory() as files:
+
+        def fit(checkpoint: Path) -> Path:
+            with training_progress(f"training {trainer.name}") as progress:
+                trainer.train(training, Path(files), checkpoint, progress)
+            return Path(files)
+
+        def keep(made: Path) -> TrainedWeights:
+            return keep_weights(workspace, digest, partial(_copy, made))
+
+        trained = run_training(workspace, digest, TrainedWeights, fit, keep)
+    with replaced_folder(config.out / trainer.name) as folder:
+        _copy(workspace.fetched(trained.folder), folder)
+        return _measured(trainer, training, folder, config.scenes)
+
+
+def _copy(files: Path, folder: Path) -> None:
+    shutil.copytree(files, folder, dirs_exist_ok=True)
+
+
+def measure_perception(config: PerceptionConfig) -> list[PerceptionCard]:
     """Measure models that are there already, and write what was found into their cards.
 
     Raises:
         InputError: If a name of ``only`` is no trainer's, or a model has no card.
     """
     cards: list[PerceptionCard] = []
-    for trainer in chosen(config.only, told):
-        told(f"{trainer.name}: measuring")
+    for trainer in chosen(config.only, say):
+        say(f"{trainer.name}: measuring")
         folder = config.out / trainer.name
         try:
             before = PerceptionCard.model_validate_json((folder / CARD).read_bytes())

@@ -1,9 +1,7 @@
 """The commands of RORem's cycle: demo, round, cycle; and training what is made beforehand."""
 
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,13 +20,12 @@ from flows.cli.options import (
     shown,
 )
 from flows.cli.train import (
-    ProcessesOption,
-    in_processes,
+    train_base_command,
     train_discriminator_command,
     train_distilled_command,
+    train_object_clear_command,
     train_perception_command,
     train_remover_command,
-    training_bar,
 )
 from flows.report import wording
 
@@ -132,73 +129,8 @@ train_app.command("remover")(train_remover_command)
 train_app.command("discriminator")(train_discriminator_command)
 train_app.command("distilled")(train_distilled_command)
 train_app.command("perception")(train_perception_command)
-
-
-@train_app.command("base")
-@clear_errors
-def train_base_command(
-    out: Annotated[Path, typer.Option(help="The folder to write; a cycle reads models/weights/base.")],
-    steps: Annotated[
-        int, typer.Option(min=1, max=LARGEST, help="Training steps; 8,000 made the shipped base.")
-    ] = 8000,
-) -> None:
-    """Train the base that stands where SDXL-inpainting stands, on synthetic scenes and the sample clip.
-
-    Takes about an hour on one core; killed and started again, it goes on from its checkpoint.
-
-    Example: cleanplate train base --out models/weights/base
-    """
-    from flows.shipped_models import BaseConfig, make_base
-
-    config = BaseConfig()
-    config = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
-    with training_bar() as (told, step):
-        network = make_base(config, out.with_suffix(".checkpoint.safetensors"), told, step)
-    network.save_small(out)
-    out.with_suffix(".checkpoint.safetensors").unlink()
-    typer.echo(f"wrote {out}")
-
-
-@train_app.command("object-clear")
-@clear_errors
-def train_object_clear_command(
-    out: Annotated[
-        Path, typer.Option(help="The folder to write; removals read models/weights/object_clear.")
-    ],
-    processes: ProcessesOption = 1,
-    config: ConfigOption = None,
-) -> None:
-    """Train ObjectClear's tiny network on synthetic scenes, beginning with its image encoder, and measure it.
-
-    Its shards and checkpoints lie in OUT.work until it is done; killed and started again, it goes on there.
-
-    Example: cleanplate train object-clear --out models/weights/object_clear
-    """
-    if in_processes(processes, sys.argv[1:]):
-        return
-    import shutil
-
-    from flows.objectclear.train_model import ObjectClearConfig, make_object_clear
-    from models.objectclear.pipeline import ObjectClearPipeline
-    from models.training.distributed import first_process_first
-    from tasks.storage.atomic_files import write_durably
-    from tasks.storage.workspace import Workspace
-
-    settings = configured(ObjectClearConfig, config, {})
-    work = out.with_name(f"{out.name}.work")
-    with first_process_first():
-        workspace = Workspace.open(work)
-    with training_bar() as (told, step):
-        made = make_object_clear(settings, workspace, told, step)
-    if made is None:
-        return
-    network, card = made
-    network.save_small(out)
-    settings_of_use = {"guidance_scale": 1.0, "num_inference_steps": card.sampling_steps}
-    ObjectClearPipeline.of_network(network, **settings_of_use).save_config(out)
-    write_durably(out / "card.json", (card.model_dump_json(indent=2) + "\n").encode())
-    shutil.rmtree(work)
-    typer.echo(f"wrote {out}; its card.json tells how good it is")
+train_app.command("base")(train_base_command)
+train_app.command("object-clear")(train_object_clear_command)
 
 
 def _run_cycle(config: "CycleConfig", as_json: bool) -> None:

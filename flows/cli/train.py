@@ -1,19 +1,17 @@
-"""`cleanplate train remover`: a remover on a dataset version, in one process or in many."""
+"""The commands that train: a remover, a discriminator, a distilled remover, and the shipped models."""
 
 import logging
 import os
+import shutil
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from flows.cli.options import (
@@ -29,97 +27,10 @@ from flows.cli.options import (
     print_json,
 )
 
-# A training as the terminal shows it: a bar with loss, pace and the GPU's memory, or a line a minute.
-
-_SECONDS_BETWEEN_LINES = 60.0
-"""Where standard error is no terminal."""
-
-
-@contextmanager
-def training_bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int, float], None]]]:
-    """What prints a line above the bar, and what is told of every step; silent but in the first process."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0", soft_wrap=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("training", total=None)
-        began, first, said = time.monotonic(), 0, time.monotonic()
-
-        def step(done: int, total: int, loss: float) -> None:
-            nonlocal began, first, said
-            if not first:  # a resumed training's pace is that of its own steps
-                began, first = time.monotonic(), done
-            pace = pace_of(done - first, time.monotonic() - began, loss)
-            bars.update(bar, completed=done, total=total, description=pace)
-            if not console.is_terminal and (
-                done == total or time.monotonic() - said > _SECONDS_BETWEEN_LINES
-            ):
-                said = time.monotonic()
-                console.print(f"step {done:,} of {total:,}: {pace}")
-
-        yield partial(console.print, markup=False), step
-
-
-def pace_of(steps: int, seconds: float, loss: float) -> str:
-    """Loss, steps a second, and the most memory that this process has held on its GPU."""
-    import torch
-
-    parts = [f"loss {loss:.4f}"]
-    if steps:
-        parts.append(f"{steps / seconds:.2f} steps/s")
-    if torch.cuda.is_available():
-        parts.append(f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB of GPU memory")
-    return ", ".join(parts)
-
-
-# `cleanplate train perception`: the tiny detectors and the segmenter, made again or measured again.
-
 if TYPE_CHECKING:
+    from prefect import Flow
+
     from flows.shipped_models import PerceptionCard
-
-
-@clear_errors
-def train_perception_command(
-    out: Annotated[
-        Path,
-        typer.Option(help="A folder of folders, one a model; cleanplate reads models/weights/perception."),
-    ],
-    only: Annotated[
-        list[str] | None, typer.Option(help="A model to make; may be repeated. Without it: all of them.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST, help="Training steps; without it, each model's own.")
-    ] = None,
-    scenes: Annotated[
-        int, typer.Option(min=1, max=LARGEST, help="Unseen synthetic scenes to measure on.")
-    ] = 300,
-    measure: Annotated[bool, typer.Option("--measure", help="Train nothing; measure what is there.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train perception's tiny models on synthetic scenes and the sample clip, and measure them.
-
-    Takes some minutes a model; killed and started again, it goes on from its checkpoint in OUT.work.
-
-    Example: cleanplate train perception --out models/weights/perception --only sam
-    """
-    from flows.shipped_models import PerceptionConfig, make_perception, measure_perception
-
-    config = PerceptionConfig(out=out, only=tuple(only or ()), steps=steps, scenes=scenes)
-    with training_bar() as (told, step):
-        cards = measure_perception(config, told) if measure else make_perception(config, told, step)
-    if as_json:
-        print_json([card.model_dump(mode="json") for card in cards])
-    else:
-        _print_cards(cards)
-
-
-def _print_cards(cards: "list[PerceptionCard]") -> None:
-    for card in cards:
-        table = Table(title=f"{card.model}: {card.scenes} unseen scenes", title_justify="left")
-        table.add_column("figure")
-        table.add_column("value", justify="right")
-        for name, value in card.measured.items():
-            table.add_row(name, f"{value:.4g}")
-        Console().print(table)
 
 
 # A command in several processes of this machine, which train together.
@@ -161,6 +72,59 @@ def in_processes(count: int, words: Sequence[str]) -> bool:
     return True
 
 
+Config = TypeVar("Config", bound=BaseModel)
+Result = TypeVar("Result")
+
+
+def _run_once(flow: "Flow[[Config], Result]", config: Config, workspace: Path) -> tuple[Result, str]:
+    """Run a training. Prefect keeps the run of the first process; the others only call its function.
+
+    Args:
+        flow: The training.
+        config: Its settings.
+        workspace: Prefect's own server, if it is needed, keeps its files here.
+
+    Returns:
+        The flow's result, and how to look at its run. The latter is empty in the other processes.
+    """
+    from flows.runtime.prefect_server import local_prefect
+    from models.training.distributed import is_first_process
+    from tasks.storage.workspace import Workspace
+
+    if not is_first_process():
+        return flow.fn(config), ""
+    Workspace.open(workspace)  # What is wrong with it is said before a server starts.
+    with local_prefect(workspace / "prefect") as hint:
+        return flow(config), hint
+
+
+def _run_beside(flow: "Flow[[Config], Result]", config: Config, out: Path) -> Result:
+    """Run a training that writes ``out``. Its workspace lies beside that until it is done."""
+    from models.training.distributed import is_first_process
+    from tasks.training.run import work_folder
+
+    result, _ = _run_once(flow, config, work_folder(out))
+    if is_first_process():
+        shutil.rmtree(work_folder(out))
+    return result
+
+
+def _tell(result: BaseModel, sentence: str, hint: str, as_json: bool) -> None:
+    """Print what was trained, once for all processes."""
+    from models.training.distributed import is_first_process
+
+    if not is_first_process():
+        return
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        typer.echo(sentence)
+        Console(stderr=True).print(hint, highlight=False, soft_wrap=True)
+
+
+# Trainings on a workspace.
+
+
 @clear_errors
 def train_remover_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -192,7 +156,6 @@ def train_remover_command(
         return
     from flows.rorem.train_remover import RemoverTrainingConfig, train_on_version
     from models.profiles import PROFILES
-    from models.training.distributed import is_first_process
 
     named = {"workspace": workspace, "profile": profile, "version": version, "parent": parent}
     settings = configured(RemoverTrainingConfig, config, named)
@@ -200,17 +163,9 @@ def train_remover_command(
         distributed = settings.distributed or PROFILES[settings.profile].distributed
         distributed = distributed.model_copy(update={"sharding": sharding})
         settings = settings.model_copy(update={"distributed": distributed})
-    with training_bar() as (_, step):
-        trained = train_on_version(settings, step)
-    if not is_first_process():
-        return
-    if as_json:
-        print_json(trained.model_dump(mode="json"))
-    else:
-        typer.echo(f"trained {trained.remover.hash}; it lies in {workspace / trained.remover.folder}")
-
-
-# `cleanplate train discriminator`: a discriminator on all that was reviewed, in one process or in many.
+    trained, hint = _run_once(train_on_version, settings, workspace)
+    ref = trained.remover
+    _tell(trained, f"trained {ref.hash}; it lies in {workspace / ref.folder}", hint, as_json)
 
 
 @clear_errors
@@ -229,27 +184,17 @@ def train_discriminator_command(
 
     Killed, it goes on when started again.
 
-
     Example: cleanplate train discriminator --profile full --backbone sdxl-inpainting --processes 8
     """
     if in_processes(processes, sys.argv[1:]):
         return
     from flows.rorem.discriminator import DiscriminatorTrainingConfig, train_on_reviews
-    from models.training.distributed import is_first_process
 
     named = {"workspace": workspace, "profile": profile, "backbone": backbone}
-    with training_bar() as (_, step):
-        trained = train_on_reviews(configured(DiscriminatorTrainingConfig, config, named), step)
-    if not is_first_process():
-        return
-    if as_json:
-        print_json(trained.model_dump(mode="json"))
-    else:
-        reviewed, ref = trained.reviewed, trained.discriminator
-        typer.echo(f"trained {ref.hash} on {reviewed} reviews; it lies in {workspace / ref.folder}")
-
-
-# `cleanplate train distilled`: a remover distilled to four steps, in one process or in many.
+    settings = configured(DiscriminatorTrainingConfig, config, named)
+    trained, hint = _run_once(train_on_reviews, settings, workspace)
+    ref, place = trained.discriminator, workspace / trained.discriminator.folder
+    _tell(trained, f"trained {ref.hash} on {trained.reviewed} reviews; it lies in {place}", hint, as_json)
 
 
 @clear_errors
@@ -275,14 +220,101 @@ def train_distilled_command(
     if in_processes(processes, sys.argv[1:]):
         return
     from flows.rorem.train_remover import DistillationConfig, distil_on_version
-    from models.training.distributed import is_first_process
 
     named = {"workspace": workspace, "profile": profile, "version": version, "teacher": teacher}
-    with training_bar() as (_, step):
-        trained = distil_on_version(configured(DistillationConfig, config, named), step)
-    if not is_first_process():
+    settings = configured(DistillationConfig, config, named)
+    trained, hint = _run_once(distil_on_version, settings, workspace)
+    ref = trained.remover
+    _tell(trained, f"distilled {ref.hash}; it lies in {workspace / ref.folder}", hint, as_json)
+
+
+# Trainings of the models that ship with the package.
+
+
+@clear_errors
+def train_base_command(
+    out: Annotated[Path, typer.Option(help="The folder to write; a cycle reads models/weights/base.")],
+    steps: Annotated[
+        int, typer.Option(min=1, max=LARGEST, help="Training steps; 8,000 made the shipped base.")
+    ] = 8000,
+) -> None:
+    """Train the base that stands where SDXL-inpainting stands, on synthetic scenes and the sample clip.
+
+    Takes about an hour on one core; killed and started again, it goes on from its checkpoint in OUT.work.
+
+    Example: cleanplate train base --out models/weights/base
+    """
+    from flows.shipped_models import BaseConfig, make_base
+
+    config = BaseConfig(out=out)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
+    _run_beside(make_base, config, out)
+    typer.echo(f"wrote {out}")
+
+
+@clear_errors
+def train_object_clear_command(
+    out: Annotated[
+        Path, typer.Option(help="The folder to write; removals read models/weights/object_clear.")
+    ],
+    processes: ProcessesOption = 1,
+    config: ConfigOption = None,
+) -> None:
+    """Train ObjectClear's tiny network on synthetic scenes, beginning with its image encoder, and measure it.
+
+    Its shards and checkpoints lie in OUT.work until it is done; killed and started again, it goes on there.
+
+    Example: cleanplate train object-clear --out models/weights/object_clear
+    """
+    if in_processes(processes, sys.argv[1:]):
         return
+    from flows.objectclear.train_model import ObjectClearTrainingConfig, make_object_clear
+
+    settings = configured(ObjectClearTrainingConfig, config, {"out": out})
+    if _run_beside(make_object_clear, settings, out) is not None:
+        typer.echo(f"wrote {out}; its card.json tells how good it is")
+
+
+@clear_errors
+def train_perception_command(
+    out: Annotated[
+        Path,
+        typer.Option(help="A folder of folders, one a model; cleanplate reads models/weights/perception."),
+    ],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A model to make; may be repeated. Without it: all of them.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST, help="Training steps; without it, each model's own.")
+    ] = None,
+    scenes: Annotated[
+        int, typer.Option(min=1, max=LARGEST, help="Unseen synthetic scenes to measure on.")
+    ] = 300,
+    measure: Annotated[bool, typer.Option("--measure", help="Train nothing; measure what is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train perception's tiny models on synthetic scenes and the sample clip, and measure them.
+
+    Takes some minutes a model; killed and started again, it goes on from its checkpoint in OUT.work.
+
+    Example: cleanplate train perception --out models/weights/perception --only sam
+    """
+    from flows.shipped_models import PerceptionConfig, chosen, make_perception, measure_perception
+
+    config = PerceptionConfig(out=out, only=tuple(only or ()), steps=steps, scenes=scenes)
+    chosen(config.only, lambda _: None)  # A wrong name is told before a server starts.
+    cards = measure_perception(config) if measure else _run_beside(make_perception, config, out)
     if as_json:
-        print_json(trained.model_dump(mode="json"))
+        print_json([card.model_dump(mode="json") for card in cards])
     else:
-        typer.echo(f"distilled {trained.remover.hash}; it lies in {workspace / trained.remover.folder}")
+        _print_cards(cards)
+
+
+def _print_cards(cards: "list[PerceptionCard]") -> None:
+    for card in cards:
+        table = Table(title=f"{card.model}: {card.scenes} unseen scenes", title_justify="left")
+        table.add_column("figure")
+        table.add_column("value", justify="right")
+        for name, value in card.measured.items():
+            table.add_row(name, f"{value:.4g}")
+        Console().print(table)

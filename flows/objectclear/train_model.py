@@ -1,8 +1,9 @@
 """Make ObjectClear's shipped tiny weights again: the image encoder first, then the network, then a card."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
+from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import CLIPVisionModelWithProjection
 
@@ -10,10 +11,18 @@ from data_specs.assessment import QualityConfig
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from models.objectclear.network import ObjectClearNetwork, build_tiny_object_clear
+from flows.runtime.runs import fail_cleanly
+from flows.runtime.shards import say
+from models.objectclear.network import ObjectClearNetwork, build_tiny_object_clear, load_object_clear
+from models.objectclear.pipeline import ObjectClearPipeline
 from models.profiles import PROFILES
-from models.training.distributed import DistributedConfig, first_process_first, is_first_process
-from models.training.loop import Progress, TrainingConfig
+from models.training.distributed import (
+    DistributedConfig,
+    every_process_done,
+    first_process_first,
+    is_first_process,
+)
+from models.training.loop import TrainingConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
 from tasks.evaluation.evaluate import evaluate
 from tasks.objectclear.train_model import (
@@ -25,10 +34,13 @@ from tasks.objectclear.train_model import (
     train_image_encoder,
     train_object_clear,
 )
-from tasks.registry.store import BASE_FOLDER, drop_checkpoint, keep_model, network_at
+from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.sources.synthetic.samples import SyntheticConfig, make_sample, synthetic_triplets
 from tasks.sources.synthetic.shards import RenderWork, render
+from tasks.storage.atomic_files import replaced_folder, write_durably
 from tasks.storage.workspace import Workspace
+from tasks.training.progress import training_progress
+from tasks.training.run import TrainedWeights, keep_weights, run_training, work_folder
 
 _ENCODER_SEED, _UNSEEN_OBJECTS_SEED = 930, 931
 _TRAINING_SEED, _UNSEEN_SEED = 940, 941
@@ -65,6 +77,12 @@ class ObjectClearConfig(BaseModel):
     tested: int = Field(default=96, ge=1, description="Unseen synthetic pairs for the card.")
 
 
+class ObjectClearTrainingConfig(ObjectClearConfig):
+    """The same, and where the weights go."""
+
+    out: Path = Field(description="The folder to write; removals read models/weights/object_clear.")
+
+
 class ObjectClearCard(BaseModel):
     """What made a network, and how good it was found to be; ``card.json`` beside the weights."""
 
@@ -88,43 +106,48 @@ class ObjectClearCard(BaseModel):
     sampling_steps: int = 4
 
 
-def make_object_clear(
-    config: ObjectClearConfig,
-    workspace: Workspace,
-    told: Callable[[str], None],
-    progress: Progress,
-) -> tuple[ObjectClearNetwork, ObjectClearCard] | None:
-    """Render, train, measure; killed and started again in the same workspace, it goes on where it stood.
+@flow(name="train-object-clear", flow_run_name="train ObjectClear")
+@fail_cleanly
+def make_object_clear(config: ObjectClearTrainingConfig) -> ObjectClearCard | None:
+    """Render, train, measure, write ``out``; killed and started again, it goes on where it stood.
 
     Started by a launcher in several processes, they train together.
 
     Returns:
-        The network and its card, in the first process; None in the others.
+        The card, in the first process; None in the others.
     """
-    told("the image encoder: naming synthetic objects")
-    encoder, naming = made_image_encoder(config, workspace, progress)
-    told(f"rendering {config.pairs} pairs")
+    with first_process_first():
+        workspace = Workspace.open(work_folder(config.out))
+    say("the image encoder: naming synthetic objects")
+    encoder, naming = made_image_encoder(config, workspace)
+    say(f"rendering {config.pairs} pairs")
     with first_process_first():
         shards = render_pairs(workspace, config.pairs)
-    network = build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
-    unseen = unseen_pairs(config.tested)
-    before = attention_iou(PlainObjectClear(network), unseen) if is_first_process() else 0.0
-    told("the network: noise loss and mask loss")
-    checkpoint = checkpoint_of(workspace, config)
-    train_object_clear(
-        workspace, shards, network, config.training, config.loss, checkpoint, progress, config.distributed
-    )
+    say("the network: noise loss and mask loss")
+    network = made_network(config, workspace, shards, encoder)
+    every_process_done()  # The first one removes the workspace, which the others read until here.
     if not is_first_process():
         return None
-    remover = PlainObjectClear(network)
+    card = _measured(config, network, naming)
+    with replaced_folder(config.out) as folder:
+        network.save_small(folder)
+        settings_of_use = {"guidance_scale": 1.0, "num_inference_steps": card.sampling_steps}
+        ObjectClearPipeline.of_network(network, **settings_of_use).save_config(folder)
+        write_durably(folder / "card.json", (card.model_dump_json(indent=2) + "\n").encode())
+    return card
+
+
+def _measured(config: ObjectClearConfig, network: ObjectClearNetwork, naming: NamingScore) -> ObjectClearCard:
+    unseen, remover = unseen_pairs(config.tested), PlainObjectClear(network)
     found = evaluate(remover, unseen, QualityConfig())
-    return network, ObjectClearCard(
-        config=config,
+    untrained = _untrained(config, network.image_encoder)
+    return ObjectClearCard(
+        config=ObjectClearConfig.model_validate(config.model_dump(exclude={"out"})),
         shape_named=naming.shape,
         shape_by_chance=naming.shape_by_chance,
         color_named=naming.color,
         color_by_chance=naming.color_by_chance,
-        attention_iou_before=before,
+        attention_iou_before=attention_iou(PlainObjectClear(untrained), unseen),
         attention_iou_after=attention_iou(remover, unseen),
         success_rate=found.success_rate,
         psnr_effect=found.psnr_effect,
@@ -133,35 +156,67 @@ def make_object_clear(
     )
 
 
-def checkpoint_of(workspace: Workspace, config: ObjectClearConfig) -> Path:
-    """Where a training with these settings keeps its state."""
-    facts = config.model_dump_json(exclude={"distributed"})
-    return workspace.models_dir / f"{derive_key(facts)}.checkpoint.safetensors"
+def _untrained(config: ObjectClearConfig, encoder: CLIPVisionModelWithProjection) -> ObjectClearNetwork:
+    return build_tiny_object_clear(network_at(BASE_FOLDER), encoder, config.training.seed)
+
+
+def made_network(
+    config: ObjectClearConfig,
+    workspace: Workspace,
+    shards: Sequence[ShardRef],
+    encoder: CLIPVisionModelWithProjection,
+) -> ObjectClearNetwork:
+    """The network, trained once a workspace and set of settings."""
+    digest = derive_key(config.model_dump_json(exclude={"distributed", "out"}))
+
+    def fit(checkpoint: Path) -> ObjectClearNetwork:
+        network = _untrained(config, encoder)
+        with training_progress("training ObjectClear") as progress:
+            train_object_clear(
+                workspace,
+                shards,
+                network,
+                config.training,
+                config.loss,
+                checkpoint,
+                progress,
+                config.distributed,
+            )
+        return network
+
+    def keep(network: ObjectClearNetwork) -> TrainedWeights:
+        return keep_weights(workspace, digest, network.save)
+
+    trained = run_training(workspace, digest, TrainedWeights, fit, keep)
+    return load_object_clear(workspace.fetched(trained.folder))
+
+
+class TrainedImageEncoder(TrainedWeights):
+    """An image encoder, and how well it names unseen objects."""
+
+    score: NamingScore
 
 
 def made_image_encoder(
-    config: ObjectClearConfig, workspace: Workspace, progress: Progress
+    config: ObjectClearConfig, workspace: Workspace
 ) -> tuple[CLIPVisionModelWithProjection, NamingScore]:
     """The image encoder and its score, trained once a workspace and set of settings."""
     digest = derive_key("image encoder", config.encoder_objects, config.encoder_training.model_dump_json())
-    checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
-    ledger, folder = workspace.ledger(), workspace.fetched(f"models/{digest}")
-    known = ledger.result("image_encoder", digest, NamingScore)
-    if known is not None and folder.is_dir():
-        encoder = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True)
-        return encoder, known
-    encoder, score = train_image_encoder(
-        _named(_ENCODER_SEED, config.encoder_objects),
-        _named(_UNSEEN_OBJECTS_SEED, _UNSEEN_OBJECTS),
-        config.encoder_training,
-        checkpoint,
-        progress,
-    )
-    with first_process_first():
-        keep_model(workspace, digest, encoder.save_pretrained)
-        ledger.record_result("image_encoder", digest, score)
-        drop_checkpoint(checkpoint)
-    return encoder, score
+
+    def fit(checkpoint: Path) -> tuple[CLIPVisionModelWithProjection, NamingScore]:
+        objects = _named(_ENCODER_SEED, config.encoder_objects)
+        unseen = _named(_UNSEEN_OBJECTS_SEED, _UNSEEN_OBJECTS)
+        with training_progress("training the image encoder") as progress:
+            return train_image_encoder(objects, unseen, config.encoder_training, checkpoint, progress)
+
+    def keep(fitted: tuple[CLIPVisionModelWithProjection, NamingScore]) -> TrainedImageEncoder:
+        encoder, score = fitted
+        folder = keep_weights(workspace, digest, encoder.save_pretrained).folder
+        return TrainedImageEncoder(folder=folder, score=score)
+
+    trained = run_training(workspace, digest, TrainedImageEncoder, fit, keep)
+    folder = workspace.fetched(trained.folder)
+    return CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True), trained.score
 
 
 def render_pairs(workspace: Workspace, count: int) -> list[ShardRef]:

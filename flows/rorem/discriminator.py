@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
@@ -10,12 +11,12 @@ from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from flows.rorem.human_review import ReviewRequest, review
 from flows.rorem.phases import PhaseStart, RoundRun, as_remover, propose_in_turn, seeded
+from flows.rorem.train_remover import TrainingRunConfig
+from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
-from models.profiles import PROFILES, ProfileName
+from models.profiles import PROFILES
 from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import InpaintingRemover
-from models.training.distributed import DistributedConfig
-from models.training.loop import Progress, TrainingConfig
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import network_at
 from tasks.rorem.sample_pool import choose_items, fresh_items
@@ -28,6 +29,7 @@ from tasks.rorem.train_discriminator import (
 )
 from tasks.storage.shards import candidate_items
 from tasks.storage.workspace import Workspace, items_of
+from tasks.training.progress import training_progress
 
 
 class DiscriminatorOutcome(BaseModel):
@@ -148,27 +150,21 @@ def reviewed_shards(workspace: Workspace, round: int | None = None) -> list[Shar
 # Train a discriminator on all that was reviewed, in as many processes as there are: RORem's, at any size.
 
 
-class DiscriminatorTrainingConfig(BaseModel):
-    """What a discriminator is trained from and how; what is left out is the profile's."""
+class DiscriminatorTrainingConfig(TrainingRunConfig):
+    """What a discriminator is trained from, and how."""
 
-    model_config = ConfigDict(frozen=True)
-
-    workspace: Path = Field(description="The folder with the ledger, the reviews and the shards.")
-    profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
     backbone: Path | None = Field(
         default=None, description="A network's folder to score with; None: the workspace's first remover."
     )
     discriminator: DiscriminatorConfig | None = Field(default=None, description="The discriminator's shape.")
-    training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
-    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
     held_out_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="Of the reviewed items: they calibrate and do not train."
     )
 
 
-def train_on_reviews(
-    config: DiscriminatorTrainingConfig, progress: Progress | None = None
-) -> TrainedDiscriminator:
+@flow(name="train-discriminator", flow_run_name="train a discriminator, {config.profile}")
+@fail_cleanly
+def train_on_reviews(config: DiscriminatorTrainingConfig) -> TrainedDiscriminator:
     """Train, calibrate, keep the weights and enter them in the ledger.
 
     Raises:
@@ -187,7 +183,8 @@ def train_on_reviews(
         training=training,
         held_out_items=held_out(_items(workspace, shards), config.held_out_fraction, training.seed),
     )
-    return train_from_reviews(workspace, work, progress, config.distributed or profile.distributed)
+    with training_progress(f"training {work.name}") as progress:
+        return train_from_reviews(workspace, work, progress, config.distributed or profile.distributed)
 
 
 def held_out(items: list[str], share: float, seed: int) -> tuple[str, ...]:

@@ -2,44 +2,61 @@
 
 from pathlib import Path
 
+from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
 from data_specs.version import DatasetVersion
+from flows.runtime.runs import fail_cleanly
 from models.profiles import PROFILES, ProfileName
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.distributed import DistributedConfig
-from models.training.loop import Progress, TrainingConfig
+from models.training.loop import TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import check_weights, network_at
 from tasks.rorem.distill import Distillation, distil_remover
-from tasks.rorem.train_remover import RemoverTraining, Trained, train_remover
+from tasks.rorem.train_remover import RemoverTraining, TrainedRemover, train_remover
 from tasks.storage.workspace import Workspace
+from tasks.training.progress import training_progress
 
 
-class RemoverTrainingConfig(BaseModel):
-    """What a remover is trained from and how; what is left out is the profile's."""
+class TrainingRunConfig(BaseModel):
+    """Where a training reads and writes, and how it runs. A setting that is not given is the profile's."""
 
     model_config = ConfigDict(frozen=True)
 
-    workspace: Path = Field(description="The folder with the ledger, the shards and the versions.")
+    workspace: Path = Field(description="The folder with the ledger, the shards and the models.")
     profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
+    training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
+    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
+
+
+class VersionTrainingConfig(TrainingRunConfig):
+    """A training of a remover on a dataset version."""
+
     version: int | None = Field(default=None, ge=1, description="Of the dataset; None: the current one.")
+    sampling: SamplingConfig | None = Field(
+        default=None, description="How removals of the trained remover are sampled."
+    )
+
+
+class RemoverTrainingConfig(VersionTrainingConfig):
+    """What a remover is trained from, and how."""
+
     parent: str | None = Field(
         default=None,
         description="What to begin from: a network's folder, or the hash of a model of the workspace; None: "
         "the remover in charge.",
     )
-    training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
     loss: RemoverLossConfig | None = Field(default=None, description="How one batch is weighed.")
-    sampling: SamplingConfig | None = Field(default=None, description="How removals are sampled.")
-    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
 
 
-def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = None) -> Trained:
+@flow(name="train-remover", flow_run_name="train a remover, {config.profile}")
+@fail_cleanly
+def train_on_version(config: RemoverTrainingConfig) -> TrainedRemover:
     """Train, keep the weights and enter them in the ledger; nothing is promoted.
 
     Raises:
@@ -59,7 +76,8 @@ def train_on_version(config: RemoverTrainingConfig, progress: Progress | None = 
         loss=config.loss or profile.remover_loss,
         sampling=sampling,
     )
-    return train_remover(workspace, work, progress, config.distributed or profile.distributed)
+    with training_progress(f"training {work.name}") as progress:
+        return train_remover(workspace, work, progress, config.distributed or profile.distributed)
 
 
 def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVersion:
@@ -102,29 +120,21 @@ def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: Sa
 # Distil the remover in charge to four steps on a dataset version (papers.md, fact 7).
 
 
-class DistillationConfig(BaseModel):
-    """Which remover is distilled, on what and how; what is left out is the profile's."""
+class DistillationConfig(VersionTrainingConfig):
+    """Which remover is distilled, and how."""
 
-    model_config = ConfigDict(frozen=True)
-
-    workspace: Path = Field(description="The folder with the ledger, the shards and the versions.")
-    profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
-    version: int | None = Field(default=None, ge=1, description="Of the dataset; None: the current one.")
     teacher: str | None = Field(
         default=None,
         description="What to distil: a network's folder, or the hash of a model of the workspace; None: the "
         "remover in charge.",
     )
-    training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
     loss: LcmLossConfig | None = Field(default=None, description="The teacher's path and guidance.")
     lora: LcmLoraConfig | None = Field(default=None, description="What is trained.")
-    sampling: SamplingConfig | None = Field(
-        default=None, description="How removals of the distilled remover are sampled."
-    )
-    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
 
 
-def distil_on_version(config: DistillationConfig, progress: Progress | None = None) -> Trained:
+@flow(name="train-distilled", flow_run_name="distil a remover, {config.profile}")
+@fail_cleanly
+def distil_on_version(config: DistillationConfig) -> TrainedRemover:
     """Distil, keep the weights and enter them in the ledger; nothing is promoted.
 
     Raises:
@@ -142,4 +152,5 @@ def distil_on_version(config: DistillationConfig, progress: Progress | None = No
         lora=config.lora or profile.lora,
         sampling=config.sampling or profile.distilled_sampling,
     )
-    return distil_remover(workspace, work, progress, config.distributed or profile.distributed)
+    with training_progress(f"training {work.name}") as progress:
+        return distil_remover(workspace, work, progress, config.distributed or profile.distributed)

@@ -1,5 +1,6 @@
 """Shards' work as task runs: one for each piece, as many at once as there are workers."""
 
+import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -12,14 +13,15 @@ from rich.progress import track
 from rich.text import Text
 
 from data_specs.plain_text import visible
-from tasks.execution import WorkersConfig
+from tasks.execution import INLINE, WorkersConfig
 from tasks.execution.shard_task import BY_WORK, lost_works
 from tasks.storage.workspace import Workspace
 
 # Progress of a flow, on standard error so that ``--json`` stays clean, and in Prefect's log of the run.
 
 Item = TypeVar("Item")
-_console = Console(stderr=True, highlight=False, markup=False)
+# A launcher numbers the processes of a training. The first one speaks for all.
+_console = Console(stderr=True, highlight=False, markup=False, quiet=os.environ.get("RANK", "0") != "0")
 
 
 def say(sentence: str) -> None:
@@ -51,12 +53,13 @@ def map_shards(
         task: Called with a workspace, a work and the workers.
         workspace: Of all.
         works: What each task run is to do.
-        workers: Who does it; None for a task that has no choice and is called without.
+        workers: Who does it; None: this process, for work that is not worth a worker.
         what: For the progress bar.
 
     Raises:
         Exception: What the first failing run raised; those that had begun are waited for, no other begins.
     """
+    workers = workers or INLINE
     results = _run_all(task, workspace, works, workers, what)
     if task.cache_policy is not BY_WORK:
         return results
@@ -84,11 +87,9 @@ def _run_all(
     task: Task[..., Result],
     workspace: Workspace,
     works: Sequence[Any],
-    workers: WorkersConfig | None,
+    workers: WorkersConfig,
     what: str,
 ) -> list[Result]:
-    if workers is None:
-        return [task(workspace, work) for work in tracked(works, what)]
     if workers.count == 1:
         return [task(workspace, work, workers) for work in tracked(works, what)]
     with ThreadPoolTaskRunner(max_workers=workers.count) as runner:

@@ -2,11 +2,11 @@
 
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import httpx
-from prefect import Task
-from prefect.cache_policies import CacheKeyFnPolicy
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from data_specs.errors import StoreLostError, StoreSilentError, WorkerError
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.work import beside
-from tasks.execution.executor import InlineConfig, WorkersConfig
+from tasks.execution.executor import INLINE, InlineConfig, WorkersConfig
 from tasks.execution.local_executors import workers_of
 from tasks.storage.object_store import working_folder
 from tasks.storage.shards.writer import files_present
@@ -142,3 +142,50 @@ def run_shard(
         done = pool.run(name, in_workspace, workspace.address, ledger, function, *arguments)
     workspace.ledger().record_cost(digest, what, done.seconds)
     return done.result
+
+
+# A plain function as a Prefect task.
+
+
+class Work(Protocol):
+    """What a shard's task is to do."""
+
+    @property
+    def digest(self) -> str:
+        """The name of the work. Equal inputs have equal names."""
+        ...
+
+
+OneWork = TypeVar("OneWork", bound=Work)
+
+
+def shard_task(
+    function: Callable[[Workspace, OneWork], Result], what: str, name: str, *, cached: bool = True
+) -> Task[..., Result]:
+    """The function as a task with the parameters ``workspace``, ``work`` and ``workers``.
+
+    Args:
+        function: A function of a module, as ``run_shard`` needs it. It stays callable without Prefect.
+        what: The kind of work. Its seconds are counted under this name.
+        name: The rest of the task run's name, such as ``{work.phase} {work.index}``.
+        cached: Whether Prefect remembers the result by the work's digest. If so, the result must be a shard,
+            or hold shards.
+
+    Returns:
+        The task. It runs in this process unless the call names workers. It tries again after a lost network.
+    """
+
+    def run(workspace: Workspace, work: OneWork, workers: WorkersConfig = INLINE) -> Result:
+        return run_shard(workers, workspace, what, work.digest, function, work)
+
+    # Prefect tells tasks apart by this name, and shows these words.
+    run.__qualname__, run.__doc__ = f"{function.__qualname__}_task", function.__doc__
+    as_task = task(
+        name=what,
+        task_run_name=f"{what} {name}",
+        cache_policy=BY_WORK if cached else NO_CACHE,
+        persist_result=cached,
+        result_serializer="json",
+        **RETRY_LOST_NETWORK,
+    )
+    return as_task(run)

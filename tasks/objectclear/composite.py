@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from prefect import task
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.composite import Composite, PlacedObject
@@ -17,8 +16,7 @@ from data_specs.plate import Plate
 from data_specs.reject import RefusedSample, Reject, RejectReason
 from data_specs.shard import ShardRef
 from data_specs.work import ShardWork
-from tasks.execution import INLINE, WorkersConfig, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.objectclear.blend import ToneConfig, blend, match_tone, visible_masks
 from tasks.objectclear.placement import Placed, PlacementConfig, far_to_near, place
 from tasks.storage.shards import ShardReader, decode_cutout, decode_plate, encode_composite, shadow_class_in
@@ -269,13 +267,4 @@ def size_class(share: float) -> str:
     return SIZE_CLASSES[int(np.searchsorted(SIZE_BOUNDS, share, side="right"))]
 
 
-@task(
-    task_run_name="compose {work.split} {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def compose_shard(workspace: Workspace, work: ComposeWork, workers: WorkersConfig = INLINE) -> ShardResult:
-    """Make one shard of composites in a worker."""
-    return run_shard(workers, workspace, "compose", work.digest, compose_draws, work)
+compose_shard = shard_task(compose_draws, "compose", "{work.split} {work.index}")

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from prefect import task
 from pydantic import Field
 
 from data_specs.arrays import Mask, Region
@@ -13,8 +12,7 @@ from data_specs.captured_pair import CapturedPair, ImagePair
 from data_specs.cutout import Cutout, ShadowClass
 from data_specs.keys import derive_key
 from data_specs.reject import RefusedSample, Reject, RejectReason
-from tasks.execution import INLINE, WorkersConfig, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.ground import bearing, depression, fit_horizon, foot_of, shadow_angle, shadow_class_of
 from tasks.objectclear.layers import effect_layer, object_colours
@@ -168,13 +166,4 @@ def _refused(pair: ImagePair | CapturedPair, reject: Reject) -> RefusedSample:
     return RefusedSample(scene=pair.scene, split=pair.split, reject=reject, images=images)
 
 
-@task(
-    task_run_name="cut out pairs {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def cut_out_shard(workspace: Workspace, work: CutOutWork, workers: WorkersConfig = INLINE) -> ShardResult:
-    """Make one shard of cut-outs in a worker."""
-    return run_shard(workers, workspace, "cut out", work.digest, cut_out_pairs, work)
+cut_out_shard = shard_task(cut_out_pairs, "cut out", "pairs {work.index}")

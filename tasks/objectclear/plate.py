@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from prefect import task
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.arrays import Depth, Region, RgbImage
@@ -13,8 +12,7 @@ from data_specs.keys import Split, derive_key
 from data_specs.plate import Background, Plate
 from data_specs.reject import RefusedSample, Reject, RejectReason
 from models.protocols import DepthEstimator, GroundSegmenter
-from tasks.execution import INLINE, WorkersConfig, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.objectclear.blend import tone_of
 from tasks.objectclear.ground import FlatGroundConfig, fit_horizon, flat_ground
 from tasks.objectclear.perception import Perception, SeeingWork, load_perception
@@ -277,13 +275,4 @@ def _plate(background: Background, work: PlateWork, perception: Perception) -> P
     )
 
 
-@task(
-    task_run_name="find plates {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def plate_shard(workspace: Workspace, work: PlateWork, workers: WorkersConfig = INLINE) -> ShardResult:
-    """Make one shard of plates in a worker."""
-    return run_shard(workers, workspace, "find plates", work.digest, find_plates, work)
+plate_shard = shard_task(find_plates, "find plates", "{work.index}")

@@ -2,15 +2,12 @@
 
 from functools import partial
 
-from prefect import task
-
 from data_specs.composite import Composite
 from data_specs.pool_item import PoolItem
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from data_specs.work import ShardWork, beside
-from tasks.execution import INLINE, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.storage.shards import ShardReader, decode_composite, encode_pool_item, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 
@@ -62,13 +59,4 @@ def as_pool_item(composite: Composite) -> PoolItem:
     )
 
 
-@task(
-    task_run_name="pool composites {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def pool_composites_shard(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
-    """Make one shard of pool items."""
-    return run_shard(INLINE, workspace, "pool composites", work.digest, pool_composites, work)
+pool_composites_shard = shard_task(pool_composites, "pool composites", "{work.index}")

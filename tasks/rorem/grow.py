@@ -3,15 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from prefect import task
-
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, Purpose, ShardRef
 from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
-from tasks.execution import INLINE, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.storage.shards import ShardReader, candidate_items, decode_candidate, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 
@@ -96,13 +93,4 @@ def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
     )
 
 
-@task(
-    task_run_name="grow {work.phase} {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def grow_shard(workspace: Workspace, work: GrowWork) -> ShardRef:
-    """Make one shard of grown triplets."""
-    return run_shard(INLINE, workspace, "grow", work.digest, grow, work)
+grow_shard = shard_task(grow, "grow", "{work.phase} {work.index}")

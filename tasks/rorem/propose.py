@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-from prefect import task
-
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, image_hash
 from data_specs.pool_item import PoolItem
@@ -11,8 +9,7 @@ from data_specs.shard import EncodedSample, Purpose, ShardRef
 from data_specs.work import ShardWork
 from models.images.mask_variants import MaskVariant, widen
 from models.protocols import RemovalModel
-from tasks.execution import INLINE, WorkersConfig, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.registry.removers import RemoverRef, load_remover
 from tasks.storage.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
 from tasks.storage.workspace import Workspace
@@ -87,13 +84,4 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
     )
 
 
-@task(
-    task_run_name="propose {work.phase} {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def propose_shard(workspace: Workspace, work: ProposeWork, workers: WorkersConfig = INLINE) -> ShardRef:
-    """Make one shard of candidates in a worker."""
-    return run_shard(workers, workspace, "propose", work.digest, propose, work)
+propose_shard = shard_task(propose, "propose", "{work.phase} {work.index}")

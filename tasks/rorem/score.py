@@ -12,8 +12,7 @@ from data_specs.round import DiscriminatorCurves, DiscriminatorResult
 from data_specs.shard import ShardRef
 from models.protocols import Discriminator
 from models.rorem.calibration import area_under_curve, calibration_error, reliability
-from tasks.execution import INLINE, WorkersConfig, run_shard
-from tasks.execution.shard_task import RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.review.oracle import Oracle, OracleConfig, read_candidates, read_truths
 from tasks.rorem.train_discriminator import DiscriminatorRef, open_discriminator
 from tasks.storage.shards import candidate_items
@@ -64,10 +63,7 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
     return len(scores)
 
 
-@task(task_run_name="score {work.ref.name}", **RETRY_LOST_NETWORK)
-def score_shard(workspace: Workspace, work: ScoreWork, workers: WorkersConfig = INLINE) -> int:
-    """Score one shard in a worker and return the number of candidates."""
-    return run_shard(workers, workspace, "score", work.digest, score, work)
+score_shard = shard_task(score, "score", "{work.ref.name}", cached=False)
 
 
 def measure(

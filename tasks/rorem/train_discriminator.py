@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
-from data_specs.candidate import Candidate
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
+from data_specs.result import ResultKind
 from data_specs.shard import ShardRef
+from models.diffusion.inpainting import InpaintingNetwork
 from models.rorem.calibration import fit_platt
 from models.rorem.discriminator import (
     DiscriminatorConfig,
@@ -22,7 +24,6 @@ from models.rorem.discriminator import (
 from models.training.distributed import (
     DistributedConfig,
     Share,
-    first_process_first,
     refuse_cached_latents,
     training_device,
 )
@@ -30,23 +31,20 @@ from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from tasks.execution import INLINE, run_shard
 from tasks.registry.removers import RemoverRef
-from tasks.registry.store import drop_checkpoint, keep_model, network_at, record, shared_network_at
+from tasks.registry.store import keep_model, network_at, record, shared_network_at
 from tasks.storage.shards import ShardReader, candidate_items, decode_candidate
 from tasks.storage.workspace import Workspace, items_of
 from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches, size_buckets
 from tasks.training.progress import training_progress
+from tasks.training.run import TrainedModel, TrainingWork, run_training
 
 _MIN_OF_EACH = 20
 """The fewest YES and the fewest NO. With fewer, neither training nor calibration works."""
 
 
-class DiscriminatorTraining(BaseModel):
+class DiscriminatorTraining(TrainingWork):
     """Everything that decides a discriminator's weights and calibration."""
 
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    """For people: ``judge 1`` …"""
     backbone: RemoverRef
     """The network whose down and mid blocks the discriminator reuses."""
     candidates: tuple[ShardRef, ...]
@@ -75,17 +73,19 @@ class DiscriminatorRef(BaseModel):
     backbone: RemoverRef
 
 
-class TrainedDiscriminator(BaseModel):
+class TrainedDiscriminator(TrainedModel):
     """A trained discriminator and the loss of each step."""
 
-    model_config = ConfigDict(frozen=True)
+    KIND: ClassVar[ResultKind] = "discriminator_training"
 
     discriminator: DiscriminatorRef
     reviewed: int
     losses: list[float]
 
-
-Answered = list[tuple[Candidate, bool]]
+    @property
+    def weights_folder(self) -> str:
+        """See ``TrainedModel``."""
+        return self.discriminator.folder
 
 
 def open_discriminator(workspace: Workspace, ref: DiscriminatorRef) -> LoraDiscriminator:
@@ -105,13 +105,15 @@ def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
     return next((each for each in discriminators if workspace.fetched(each.folder).is_dir()), None)
 
 
-def split_answers(
-    answers: Sequence[tuple[str, str, bool]], held_out: set[str]
-) -> tuple[list[int], list[int]]:
+Answer = tuple[str, str, bool]
+"""Candidate, item, and whether it is YES."""
+
+
+def split_answers(answers: Sequence[Answer], held_out: set[str]) -> tuple[list[int], list[int]]:
     """Positions that train and positions that calibrate. The candidates of one item stay together.
 
     Args:
-        answers: (candidate, item, is it YES) of each answer.
+        answers: The decided candidates.
         held_out: Items that calibrate.
     """
     held = [item in held_out for _, item, _ in answers]
@@ -124,67 +126,43 @@ def train_from_reviews(
     progress: Progress | None = None,
     distributed: DistributedConfig | None = None,
 ) -> TrainedDiscriminator:
-    """Train on the reviews in the ledger. Continues from its checkpoint after a kill.
+    """Train on the reviews in the ledger, as ``run_training`` does.
 
     Raises:
         FlowError: If there are too few YES or NO, or too few items to hold some out.
     """
+    distributed = distributed or DistributedConfig()
     with ShardReader(workspace, work.candidates) as reader:
         answers = _answers(workspace, work.candidates)
+        fitting, held = split_answers(answers, set(work.held_out_items))
         # Other answers to the same candidates are different work.
         digest = derive_key(work.digest, *(f"{key} {yes}" for key, _, yes in answers))
-        checkpoint = workspace.models_dir / f"{digest}.checkpoint.safetensors"
-        known = _known(workspace, digest, checkpoint)
-        if known is not None:
-            return known
-        fitting, held = split_answers(answers, set(work.held_out_items))
-        if len({answers[i][2] for i in fitting}) < 2 or not held:
-            raise FlowError(
-                "too few items are answered to train the discriminator and to calibrate it; review more items"
+
+        def fit(checkpoint: Path) -> tuple[InpaintingNetwork, DiscriminatorNetwork, list[float]]:
+            if len({answers[i][2] for i in fitting}) < 2 or not held:
+                raise FlowError(
+                    "too few items are answered to train the discriminator and to calibrate it; review more "
+                    "items"
+                )
+            return _fit(
+                workspace, work, reader, [answers[i] for i in fitting], checkpoint, progress, distributed
             )
-        distributed = distributed or DistributedConfig()
-        refuse_cached_latents(distributed, "the discriminator draws other colours of a candidate each time")
-        network = network_at(workspace.fetched(work.backbone.folder))
-        module = DiscriminatorNetwork(network, work.discriminator, work.training.seed)
-        network.to(training_device())
-        samples, groups = _drawn_from(reader, [answers[i] for i in fitting])
-        batches = review_batches(
-            samples, groups, work.training.batch_size, work.training.seed, distributed.loader_workers
-        )
 
-        def loss_of(batch: ReviewBatch, share: Share) -> torch.Tensor:
-            return discriminator_loss(module, batch, share)
-
-        losses = train(module, loss_of, batches, work.training, checkpoint, progress, distributed)
-        with first_process_first():
-            known = _known(workspace, digest, checkpoint)
-            if known is not None:
-                return known
+        def keep(
+            fitted: tuple[InpaintingNetwork, DiscriminatorNetwork, list[float]],
+        ) -> TrainedDiscriminator:
+            network, module, losses = fitted
             discriminator = LoraDiscriminator(module.to(training_device()), work.discriminator)
-            _calibrate(
-                discriminator,
-                [decode_candidate(reader.by_key(answers[i][0])) for i in held],
-                [answers[i][2] for i in held],
-            )
+            _calibrate(discriminator, reader, [answers[i] for i in held])
             for part in (network, module):
                 part.to("cpu")
-            trained = _keep(workspace, work, digest, discriminator, len(answers), losses)
-            workspace.ledger().record_result("discriminator_training", digest, trained)
-            drop_checkpoint(checkpoint)
-            return trained
+            return _keep(workspace, work, digest, discriminator, len(answers), losses)
+
+        return run_training(workspace, digest, TrainedDiscriminator, fit, keep)
 
 
-def _known(workspace: Workspace, digest: str, checkpoint: Path) -> TrainedDiscriminator | None:
-    """The training as the ledger records it, if its weights still exist. Else None."""
-    known = workspace.ledger().result("discriminator_training", digest, TrainedDiscriminator)
-    if known is None or not workspace.fetched(known.discriminator.folder).is_dir():
-        return None
-    drop_checkpoint(checkpoint)
-    return known
-
-
-def _answers(workspace: Workspace, refs: Sequence[ShardRef]) -> list[tuple[str, str, bool]]:
-    """(candidate, item, is it YES) of each decided training candidate, in the shards' order, no skips."""
+def _answers(workspace: Workspace, refs: Sequence[ShardRef]) -> list[Answer]:
+    """Every decided training candidate, in the shards' order, no skips."""
     items = candidate_items(workspace, refs)
     keys = items_of(workspace, refs, "train")
     decisions = workspace.ledger().decisions(keys)
@@ -199,7 +177,33 @@ def _answers(workspace: Workspace, refs: Sequence[ShardRef]) -> list[tuple[str, 
     return answers
 
 
-def _drawn_from(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tuple[ReviewSamples, Groups]:
+def _fit(
+    workspace: Workspace,
+    work: DiscriminatorTraining,
+    reader: ShardReader,
+    answers: Sequence[Answer],
+    checkpoint: Path,
+    progress: Progress | None,
+    distributed: DistributedConfig,
+) -> tuple[InpaintingNetwork, DiscriminatorNetwork, list[float]]:
+    """The backbone, the trained module and the loss of each step."""
+    refuse_cached_latents(distributed, "the discriminator draws other colours of a candidate each time")
+    network = network_at(workspace.fetched(work.backbone.folder))
+    module = DiscriminatorNetwork(network, work.discriminator, work.training.seed)
+    network.to(training_device())
+    samples, groups = _drawn_from(reader, answers)
+    batches = review_batches(
+        samples, groups, work.training.batch_size, work.training.seed, distributed.loader_workers
+    )
+
+    def loss_of(batch: ReviewBatch, share: Share) -> torch.Tensor:
+        return discriminator_loss(module, batch, share)
+
+    losses = train(module, loss_of, batches, work.training, checkpoint, progress, distributed)
+    return network, module, losses
+
+
+def _drawn_from(reader: ShardReader, answers: Sequence[Answer]) -> tuple[ReviewSamples, Groups]:
     """Samples with YES first, and the two groups that share every batch.
 
     If images have several sizes, each batch has one size and the groups are not balanced.
@@ -211,11 +215,12 @@ def _drawn_from(reader: ShardReader, answers: list[tuple[str, str, bool]]) -> tu
     return ReviewSamples(reader, ordered), SizeBuckets(sizes) if len(sizes) > 1 else halves
 
 
-def _calibrate(discriminator: LoraDiscriminator, candidates: list[Candidate], labels: list[bool]) -> None:
+def _calibrate(discriminator: LoraDiscriminator, reader: ShardReader, answers: Sequence[Answer]) -> None:
+    candidates = [decode_candidate(reader.by_key(key)) for key, _, _ in answers]
     logits = discriminator.logits(
         [c.source for c in candidates], [c.mask for c in candidates], [c.removal for c in candidates]
     )
-    discriminator.slope, discriminator.offset = fit_platt(logits, labels)
+    discriminator.slope, discriminator.offset = fit_platt(logits, [yes for _, _, yes in answers])
 
 
 def _keep(

@@ -3,83 +3,70 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar
 
 import torch
 from prefect import task
-from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
+from data_specs.result import ResultKind
 from data_specs.version import VersionSample
+from models.diffusion.inpainting import InpaintingNetwork
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import DistributedConfig, Share, first_process_first, training_device
+from models.training.distributed import DistributedConfig, Share, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.execution import INLINE, run_shard
 from tasks.registry.removers import RemoverRef
-from tasks.registry.store import drop_checkpoint, keep_model, network_at, record
+from tasks.registry.store import keep_model, network_at, record
 from tasks.storage.dataset.versions import load_samples
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
 from tasks.training.data import SizeBuckets, TripletSamples, size_buckets, triplet_batches
 from tasks.training.latent_cache import cached_latents, latent_batches
 from tasks.training.progress import training_progress
+from tasks.training.run import TrainedModel, TrainingWork, run_training
 
 
-class RemoverTraining(BaseModel):
-    """Everything that decides a remover's weights."""
+class RemoverWork(TrainingWork):
+    """Everything that decides a remover's weights, apart from what its kind of training adds."""
 
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    """A label for people: ``initialisation``, ``human 1`` …"""
+    KIND: ClassVar[str]
     parent: RemoverRef
+    """The remover that training starts from, or learns from."""
     version: int
     version_sha256: str
     """SHA-256 of the version's sample list."""
     training: TrainingConfig
-    loss: RemoverLossConfig
-    sampling: SamplingConfig
 
     @property
     def digest(self) -> str:
         """The name of the work. The label and the location of the parent do not count."""
         facts = self.model_dump_json(exclude={"name": True, "parent": {"folder"}, "version": True})
-        return derive_key("remover training", facts)
+        return derive_key(self.KIND, facts)
 
 
-class RemoverWork(Protocol):
-    """What names a trained remover, and how it is trained: on triplets, or from a teacher."""
+class RemoverTraining(RemoverWork):
+    """A training on the triplets of a version."""
 
-    @property
-    def digest(self) -> str:
-        """The name of the work."""
-        ...
-
-    @property
-    def parent(self) -> RemoverRef:
-        """The remover that training starts from, or learns from."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """The version of the dataset."""
-        ...
-
-    @property
-    def sampling(self) -> SamplingConfig:
-        """How the remover samples its removals."""
-        ...
+    KIND: ClassVar[str] = "remover training"
+    loss: RemoverLossConfig
+    sampling: SamplingConfig
 
 
-class Trained(BaseModel):
-    """A trained model and the loss of each step."""
+class TrainedRemover(TrainedModel):
+    """A trained remover and the loss of each step."""
 
-    model_config = ConfigDict(frozen=True)
+    KIND: ClassVar[ResultKind] = "remover_training"
 
     remover: RemoverRef
     losses: list[float]
+
+    @property
+    def weights_folder(self) -> str:
+        """See ``TrainedModel``."""
+        return self.remover.folder
 
 
 def training_groups(samples: Sequence[VersionSample]) -> tuple[list[str], list[range]]:
@@ -105,30 +92,30 @@ def train_remover(
     work: RemoverTraining,
     progress: Progress | None = None,
     distributed: DistributedConfig | None = None,
-) -> Trained:
-    """Fine-tune the parent on the version. Continues from its checkpoint after a kill.
-
-    If a launcher starts it in several processes, they train together and the first one keeps the result.
+) -> TrainedRemover:
+    """Fine-tune the parent on the version, as ``run_training`` does.
 
     Returns:
         The remover. The ledger records it; it is not promoted.
     """
-    known = known_training(workspace, work)
-    if known is not None:
-        return known
     distributed = distributed or DistributedConfig()
-    network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
 
-    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
-        return remover_loss(network, batch, work.loss, share)
+    def fit(checkpoint: Path) -> tuple[InpaintingNetwork, list[float]]:
+        network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
 
-    with version_reader(workspace, work.version) as (reader, samples):
-        batches = remover_batches(workspace, reader, samples, work.training, distributed, network.vae)
-        checkpoint = checkpoint_of(workspace, work)
-        losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, distributed)
-    network.to("cpu")
-    with first_process_first():
-        return known_training(workspace, work) or keep_trained(workspace, work, network.save, losses)
+        def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+            return remover_loss(network, batch, work.loss, share)
+
+        with version_reader(workspace, work.version) as (reader, samples):
+            batches = remover_batches(workspace, reader, samples, work.training, distributed, network.vae)
+            losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, distributed)
+        return network.to("cpu"), losses
+
+    def keep(fitted: tuple[InpaintingNetwork, list[float]]) -> TrainedRemover:
+        network, losses = fitted
+        return keep_remover(workspace, work, work.sampling, network.save, losses)
+
+    return run_training(workspace, work.digest, TrainedRemover, fit, keep)
 
 
 @contextmanager
@@ -173,38 +160,26 @@ def remover_batches(
     )
 
 
-def checkpoint_of(workspace: Workspace, work: RemoverWork) -> Path:
-    """The path where a training keeps its state."""
-    return workspace.models_dir / f"{work.digest}.checkpoint.safetensors"
-
-
-def known_training(workspace: Workspace, work: RemoverWork) -> Trained | None:
-    """The training as the ledger records it, if its weights still exist. Else None."""
-    known = workspace.ledger().result("remover_training", work.digest, Trained)
-    if known is None or not workspace.fetched(known.remover.folder).is_dir():
-        return None
-    drop_checkpoint(checkpoint_of(workspace, work))
-    return known
-
-
-def keep_trained(
+def keep_remover(
     workspace: Workspace,
     work: RemoverWork,
+    sampling: SamplingConfig,
     save: Callable[[Path], None],
     losses: list[float],
     distilled: bool = False,
-) -> Trained:
-    """Keep the weights, record them in the ledger, and delete the checkpoint.
+) -> TrainedRemover:
+    """Keep the weights and record them as a remover.
 
     Args:
         workspace: The workspace to write to.
         work: Names the weights.
+        sampling: How the remover samples its removals.
         save: Writes the network into the folder it gets.
         losses: The loss of each step.
         distilled: Whether it learnt from its parent's removals.
     """
     folder = keep_model(workspace, work.digest, save)
-    remover = InpaintingRemover(network_at(folder), work.sampling)
+    remover = InpaintingRemover(network_at(folder), sampling)
     entry = record(
         workspace,
         kind="remover",
@@ -213,20 +188,15 @@ def keep_trained(
         parent=work.parent.hash,
         dataset_version=work.version,
         metrics={"loss": sum(losses[-20:]) / len(losses[-20:])},
-        settings=cast(BaseModel, work).model_dump(
-            mode="json", include={"training", "loss", "lora", "sampling"}
-        ),
+        settings=work.model_dump(mode="json", include={"training", "loss", "lora", "sampling"}),
         distilled=distilled,
     )
-    ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=work.sampling)
-    trained = Trained(remover=ref, losses=losses)
-    workspace.ledger().record_result("remover_training", work.digest, trained)
-    drop_checkpoint(checkpoint_of(workspace, work))
-    return trained
+    ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=sampling)
+    return TrainedRemover(remover=ref, losses=losses)
 
 
 @task(task_run_name="train remover: {work.name}")
-def retrain(workspace: Workspace, work: RemoverTraining) -> Trained:
+def retrain(workspace: Workspace, work: RemoverTraining) -> TrainedRemover:
     """Fine-tune a remover, with a progress bar in the terminal and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
         return run_shard(INLINE, workspace, "train remover", work.digest, train_remover, work, progress)

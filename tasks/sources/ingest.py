@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from prefect import task
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
@@ -17,8 +16,7 @@ from data_specs.reject import IgnoredReason, Reject, RejectReason, printable
 from data_specs.shard import EncodedSample, ShardRef, Stage
 from data_specs.triplet import Triplet
 from data_specs.work import CODE_VERSION, ShardWork
-from tasks.execution import INLINE, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.sources.backgrounds import FolderBackgrounds
 from tasks.sources.image_files import IMAGE_SUFFIXES, images_in
 from tasks.sources.openimages_pool import (
@@ -214,16 +212,7 @@ def _encode(sample: Triplet | PoolItem, work: IngestWork) -> EncodedSample:
     return encode_pool_item(sample, work.image_format)
 
 
-@task(
-    task_run_name="ingest {work.source.kind} {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def ingest_shard(workspace: Workspace, work: IngestWork) -> Intake:
-    """Ingest one shard of a source's files."""
-    return run_shard(INLINE, workspace, "ingest", work.digest, ingest_files, work)
+ingest_shard = shard_task(ingest_files, "ingest", "{work.source.kind} {work.index}")
 
 
 # Everything in a source, counted without opening it: nothing is left out silently.

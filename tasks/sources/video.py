@@ -3,15 +3,12 @@
 import hashlib
 from pathlib import Path
 
-from prefect import task
-
 from data_specs.errors import InputError
 from data_specs.reject import Reject
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
-from tasks.execution import INLINE, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.sources.clip.clip import ClipConfig, clip_triplets
 from tasks.storage.shards import encode_triplet, finished_shard, write_shard
 from tasks.storage.workspace import Workspace
@@ -65,13 +62,4 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
     )
 
 
-@task(
-    task_run_name="capture clip {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def capture_shard(workspace: Workspace, work: CaptureWork) -> ShardRef:
-    """Make one shard of a clip's triplets."""
-    return run_shard(INLINE, workspace, "capture", work.digest, capture, work)
+capture_shard = shard_task(capture, "capture", "clip {work.index}")

@@ -63,6 +63,19 @@ def publish_if_absent(aside: Path, path: Path) -> bool:
     return True
 
 
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to fill. At the end it takes the place of an older ``folder``."""
+    aside = aside_path(folder)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        shutil.rmtree(folder, ignore_errors=True)
+        publish(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def sync_file(descriptor: int) -> None:
     """Wait until a file's bytes are on the disk."""
     os.fsync(descriptor)

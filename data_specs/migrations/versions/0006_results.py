@@ -172,6 +172,8 @@ def _result(row: Any) -> dict[str, Any]:
     payload = row.payload
     if place.kind in ("phase", "retraining"):
         payload = _with_figures(payload)
+    if place.kind == "weights_training":
+        payload = {"folder": f"models/{row.name}", "score": payload}
     if place.kind == "event":
         payload = {"event": row.run, "payload": payload}
     return {**place._asdict(), "payload": payload, "recorded_at": row.recorded_at}
@@ -180,7 +182,7 @@ def _result(row: Any) -> dict[str, Any]:
 OF_WORKS = {"harvest": "shard", "intake": "ingest"}
 """By the row's name. Its run is the work's digest."""
 BEGINNINGS = {
-    "image encoders": "image_encoder",
+    "image encoders": "weights_training",
     "evaluations of ": "evaluation",
     "waiting for ": "suspended_run",
 }
@@ -263,6 +265,10 @@ def _move_results_back() -> None:
         connection.execute(sa.insert(phases), spent)
 
 
+IN_PAYLOAD = {"event": "payload", "weights_training": "score"}
+"""Kinds of whose payload the old table had only this field."""
+
+
 def _phase(row: Any) -> dict[str, Any]:
     """A result as a row of the old table. The figures that a phase's outcome has more do no harm there."""
     run, name = {
@@ -270,12 +276,14 @@ def _phase(row: Any) -> dict[str, Any]:
         **{kind: (row.run, row.name + ending) for ending, kind in ENDINGS.items()},
         "remover_training": ("trainings", f"training {row.name}"),
         "discriminator_training": ("trainings", f"training {row.name}"),
-        "image_encoder": ("image encoders", row.name),
+        "weights_training": ("image encoders", row.name),
         "evaluation": (f"evaluations of {row.run}", row.name),
         "suspended_run": (f"waiting for {row.run}", row.name),
         "event": ("review.batch-complete", f"{row.run} at {row.name}"),
     }.get(row.kind, (row.run, row.name))
-    payload = row.payload["payload"] if row.kind == "event" else row.payload
+    payload = row.payload
+    if row.kind in IN_PAYLOAD:
+        payload = payload.get(IN_PAYLOAD[row.kind], payload)
     return {"run": run, "name": name, "payload": payload, "recorded_at": row.recorded_at}
 
 

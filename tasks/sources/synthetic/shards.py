@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from functools import cache, partial
 from typing import Literal
 
-from prefect import task
 from pydantic import Field
 
 from data_specs.shard import EncodedSample, ShardRef
 from data_specs.work import ShardWork, beside
-from tasks.execution import INLINE, run_shard
-from tasks.execution.shard_task import BY_WORK, RETRY_LOST_NETWORK
+from tasks.execution.shard_task import shard_task
 from tasks.sources.synthetic.samples import (
     SyntheticConfig,
     SyntheticSample,
@@ -60,13 +58,4 @@ def render(workspace: Workspace, work: RenderWork) -> ShardRef:
     return write(stage="pool", input_digest=work.digest, samples=items())
 
 
-@task(
-    task_run_name="render {work.stage} {work.index}",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_WORK,
-    **RETRY_LOST_NETWORK,
-)
-def render_shard(workspace: Workspace, work: RenderWork) -> ShardRef:
-    """Make one shard of synthetic samples."""
-    return run_shard(INLINE, workspace, "render", work.digest, render, work)
+render_shard = shard_task(render, "render", "{work.stage} {work.index}")

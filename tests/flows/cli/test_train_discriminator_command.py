@@ -64,7 +64,7 @@ def test_who_is_held_out_follows_from_the_item_alone() -> None:
 def test_nothing_reviewed_is_said(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path / "empty")
     with pytest.raises(FlowError, match="nothing is reviewed; run `cleanplate round 1`, or review first"):
-        train_on_reviews(DiscriminatorTrainingConfig(workspace=space.root))
+        train_on_reviews.fn(DiscriminatorTrainingConfig(workspace=space.root))
 
 
 @pytest.mark.slow
@@ -87,5 +87,5 @@ def test_two_processes_end_as_one(studio: SimpleNamespace, tmp_path: Path) -> No
     entry = studio.workspace.ledger().model(told["discriminator"]["hash"])
     assert entry.kind == "discriminator"
     assert (studio.workspace.root / entry.path / "judge.safetensors").is_file()
-    alone = train_on_reviews(DiscriminatorTrainingConfig(workspace=tmp_path / "alone", training=TRAINING))
+    alone = train_on_reviews.fn(DiscriminatorTrainingConfig(workspace=tmp_path / "alone", training=TRAINING))
     np.testing.assert_allclose(told["losses"], alone.losses, rtol=2e-5)

@@ -16,7 +16,7 @@ from tasks.training.perception import yolo
 
 @pytest.mark.skipif(not yolo_is_installed(), reason="the extra `yolo` is not installed")
 def test_weights_come_with_a_card_and_leave_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(yolo, "_SYNTHETIC_IMAGES", 8)
     monkeypatch.setattr(yolo, "_SETTLING_BATCHES", 1)

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +59,7 @@ def unbroken(tmp_path: Path) -> list[float]:
     """The losses of one process that nobody disturbs."""
     space = workspace_at(tmp_path / "unbroken")
     config = RemoverTrainingConfig(workspace=space.root, parent=str(BASE_FOLDER), training=TRAINING)
-    return train_on_version(config).losses
+    return train_on_version.fn(config).losses
 
 
 def test_two_processes_end_as_one(tmp_path: Path) -> None:
@@ -67,6 +69,9 @@ def test_two_processes_end_as_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(told["losses"], unbroken(tmp_path), rtol=2e-5)
     assert "step 8 of 8: loss" in errors
     assert errors.count("step 8 of 8") == 1, "one process speaks for all"
+    with closing(sqlite3.connect(space.root / "prefect/prefect.db")) as kept:
+        runs = kept.execute("select name, state_name from flow_run").fetchall()
+    assert runs == [("train a remover, tiny", "Completed")], "one run for both processes"
     entry = space.ledger().model(told["remover"]["hash"])
     assert (space.root / entry.path / "unet").is_dir()
     assert list(space.models_dir.glob("*checkpoint*")) == []
@@ -87,12 +92,12 @@ def test_killed_in_two_processes_it_goes_on_in_one(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path / "empty")
     with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest`"):
-        train_on_version(RemoverTrainingConfig(workspace=space.root))
+        train_on_version.fn(RemoverTrainingConfig(workspace=space.root))
     space = workspace_at(tmp_path / "pairs")
     with pytest.raises(
         FlowError, match="no remover in charge; name a network's folder, or a model by its hash"
     ):
-        train_on_version(RemoverTrainingConfig(workspace=space.root))
+        train_on_version.fn(RemoverTrainingConfig(workspace=space.root))
 
 
 def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> None:
@@ -101,7 +106,7 @@ def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> N
 
     def trained_from(parent: str) -> str:
         config = RemoverTrainingConfig(workspace=space.root, parent=parent, training=short)
-        return train_on_version(config).remover.hash
+        return train_on_version.fn(config).remover.hash
 
     first = trained_from(str(BASE_FOLDER))
     second = space.ledger().model(trained_from(first[:8]))

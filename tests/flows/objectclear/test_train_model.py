@@ -17,7 +17,9 @@ SHORT = {"steps": 2, "batch_size": 2, "checkpoint_every": 1}
 SETTINGS = {"encoder_objects": 4, "encoder_training": SHORT, "pairs": 4, "training": SHORT, "tested": 2}
 
 
-def test_the_weights_come_with_their_card_and_leave_nothing_behind(tmp_path: Path) -> None:
+def test_the_weights_come_with_their_card_and_leave_nothing_behind(
+    prefect_server: None, tmp_path: Path
+) -> None:
     config = tmp_path / "short.json"
     config.write_text(json.dumps(SETTINGS))
     out = tmp_path / "object_clear"

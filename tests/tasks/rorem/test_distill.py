@@ -105,6 +105,6 @@ def test_the_remover_in_charge_is_the_teacher_if_none_is_named(studio) -> None:
     config = DistillationConfig(
         workspace=studio.workspace.root, training=CONFIG.model_copy(update={"steps": 1})
     )
-    trained = distil_on_version(config)
+    trained = distil_on_version.fn(config)
     assert studio.workspace.ledger().model(trained.remover.hash).parent == studio.remover.hash
     assert trained.remover.sampling.steps == 4

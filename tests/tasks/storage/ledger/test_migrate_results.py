@@ -73,7 +73,7 @@ WANTED: list[tuple[ResultKind, str, list[tuple[str, dict[str, Any]]]]] = [
     ("remover_training", "", [("d1", {"remover": {"hash": "r2"}, "losses": [1.0]})]),
     ("discriminator_training", "", [("d2", {"discriminator": {"hash": "j"}, "reviewed": 9, "losses": []})]),
     ("evaluation", "r2", [("images", {"tested": 4})]),
-    ("image_encoder", "", [("e1", {"shape": 0.5})]),
+    ("weights_training", "", [("e1", {"folder": "models/e1", "score": {"shape": 0.5}})]),
     ("night", "nightly candidates", [("2026-11-02", {"items": 5})]),
     ("night", "nightly compositing", [("2026-11-02", {"shards": 7})]),
     ("night_discriminator", "nightly candidates", [("night 2026-11-02", {"discriminator": None})]),
