@@ -86,8 +86,15 @@ def test_items_of_shards_that_the_ledger_does_not_know_are_read_from_them(studio
     pool, variants = (studio.pool,), VARIANTS[:2]
     works = [
         ProposeWork(
-            round=1, index=n, phase="p", pool=pool, items=part, variants=variants, remover=studio.remover
-        )
+            round=1,
+            index=n,
+            phase="p",
+            purpose="human",
+            pool=pool,
+            items=part,
+            variants=variants,
+            remover=studio.remover,
+        )  # fmt: skip
         for n, part in enumerate([tuple(items[:2]), tuple(items[2:])])
     ]
     refs = [propose(space, work) for work in works]

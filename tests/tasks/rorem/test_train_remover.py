@@ -9,7 +9,7 @@ from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.registry.store import network_at
-from tasks.rorem.train_remover import RemoverTraining, Trained, train_remover, training_groups
+from tasks.rorem.train_remover import RemoverTraining, TrainedRemover, train_remover, training_groups
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=2)
 
@@ -91,7 +91,7 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(studio, kill_at:
     space, told = studio.workspace, []
     with pytest.raises(Killed):
         train_remover(space, work_on(studio), kill)
-    assert space.ledger().result("remover_training", work_on(studio).digest, Trained) is None
+    assert space.ledger().result("remover_training", work_on(studio).digest, TrainedRemover) is None
     resumed = train_remover(space, work_on(studio), lambda *now: told.append(now[0]))
     assert told == list(range(kill_at // 2 * 2 + 1, 7)), "it went on from the last checkpoint"
     elsewhere = work_on(studio, training=CONFIG.model_copy(update={"checkpoint_every": 100}))
