@@ -202,7 +202,7 @@ def test_without_a_discriminator_a_nights_candidates_wait_for_people(
     assert name == "candidates, night 2026-11-26"
     assert sorted(task.name for task in tasks) == [
         "choose 10 items for nightly candidates 2026-11-26",
-        *(f"propose night 2026-11-26 {4000 + number}" for number in range(3)),
+        *(f"propose night 2026-11-26 {number}" for number in range(3)),
     ]
     assert (result.items, result.candidates, result.accepted, result.discriminator) == (10, 20, 0, None)
     assert result.version == studio.version.number
