@@ -122,25 +122,33 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    images: EvaluationSet = Field(default=VersionSet(), description="What the methods are measured on.")
+    images: EvaluationSet = Field(
+        default=VersionSet(), description="The images on which the methods are measured."
+    )
     methods: tuple[str, ...] = Field(
         default=("telea", "rorem"),
         min_length=1,
-        description="telea, rorem, object-clear (shipped), champion or a hash (the workspace's) or a folder; "
-        "the first is what the others are compared with.",
+        description="Methods to measure. A shipped one is telea, rorem or object-clear. A workspace's one "
+        "is champion or a hash. A folder works, too. All are compared with the first.",
     )
-    metrics: MetricConfig = Field(default=MetricConfig(), description="Where the metrics' weights lie.")
+    metrics: MetricConfig = Field(default=MetricConfig(), description="The folder with the metrics' weights.")
     quality: QualityConfig = Field(
-        default=QualityConfig(), description="Its effect_levels say which changed pixels are effect (M_fg)."
+        default=QualityConfig(),
+        description="Definition of a success. Its effect_levels also define the effect in M_fg.",
     )
-    out: Path = Field(default=Path("evaluation"), description="The folder for results, page and images.")
-    seed: int = Field(default=0, ge=0, description="Of the bootstrap; an image's noise follows from its key.")
+    out: Path = Field(
+        default=Path("evaluation"), description="The folder for the results, the page and the images."
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the bootstrap. The noise of an image follows from its key."
+    )
     grid_rows: int = Field(
-        default=2, ge=0, le=20, description="Worst, median and best images to show of each method."
+        default=2, ge=0, le=20, description="Number of worst, median and best images to show for each method."
     )
     table: bool = Field(
         default=False,
-        description="Show the papers' tables with ours beside; of a workspace, its cycle's steps too.",
+        description="Whether to show the papers' tables beside these results. For a workspace they also "
+        "show its cycle's phases.",
     )
 
     @model_validator(mode="after")

@@ -82,11 +82,12 @@ class SyntheticSource(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["synthetic"] = "synthetic"
-    renderer: SyntheticConfig = Field(default=SyntheticConfig(), description="What is rendered.")
-    count: int = Field(default=1000, ge=1, le=10_000_000, description="How many.")
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(), description="Settings of the renderer.")
+    count: int = Field(default=1000, ge=1, le=10_000_000, description="Number of samples.")
     stage: Literal["triplets", "pool"] = Field(
         default="triplets",
-        description="triplets: pairs for the dataset; pool: unlabelled items, their truth kept apart.",
+        description="Kind of sample. triplets: pairs for the dataset. pool: unlabelled items, with their "
+        "ground truth stored apart.",
     )
 
 
@@ -101,15 +102,17 @@ class IngestConfig(BaseModel):
     workspace: Path = Field(
         default=Path("workspace"), description="The folder with the ledger, the shards and the versions."
     )
-    source: Annotated[Source, Field(discriminator="kind", description="Where the samples come from.")]
+    source: Annotated[Source, Field(discriminator="kind", description="The source of the samples.")]
     shard_samples: int = Field(
         default=500,
         ge=1,
         le=100_000,
-        description="Samples a shard; a clip is one shard. Choose it so that a shard is 10–30 s of work.",
+        description="Number of samples in a shard. A clip is one shard. Aim at 10 to 30 s of work for "
+        "each shard.",
     )
     image_format: ImageFormat = Field(
-        default="png", description="png: lossless; jpeg: quality 95, a quarter of the size."
+        default="png",
+        description="Format of the stored images. png: lossless. jpeg: quality 95, a quarter of the size.",
     )
 
 

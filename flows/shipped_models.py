@@ -28,10 +28,12 @@ class BaseConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     synthetic_images: int = Field(
-        default=4500, ge=1, description="Synthetic images with their objects in place."
+        default=4500, ge=1, description="Number of synthetic images with their objects in place."
     )
     clip_repeats: int = Field(
-        default=3, ge=0, description="How often the clip's training images are counted beside them."
+        default=3,
+        ge=0,
+        description="How often each training image of the clip counts beside the synthetic images.",
     )
     training: TrainingConfig = Field(
         default=TrainingConfig(
@@ -41,7 +43,7 @@ class BaseConfig(BaseModel):
             warmup_steps=100,
             checkpoint_every=500,
         ),
-        description="Of the base's U-Net.",
+        description="Training of the base's U-Net.",
     )
 
 
@@ -76,11 +78,18 @@ class PerceptionConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     out: Path = Field(
-        description="Folder of folders, one a model; perception reads models/weights/perception."
+        description="The folder that gets one subfolder for each model. cleanplate reads "
+        "models/weights/perception."
     )
-    only: tuple[str, ...] = Field(default=(), description="Names of trainers; none named: all.")
-    steps: int | None = Field(default=None, ge=1, description="Optimizer steps; None: each trainer's own.")
-    scenes: int = Field(default=300, ge=1, description="Unseen synthetic scenes for the cards.")
+    only: tuple[str, ...] = Field(default=(), description="Names of the models to train. Empty: all models.")
+    steps: int | None = Field(
+        default=None, ge=1, description="Optimizer steps. None: the default of each model."
+    )
+    scenes: int = Field(
+        default=300,
+        ge=1,
+        description="Number of unseen synthetic scenes that are measured for the model cards.",
+    )
 
 
 class PerceptionCard(BaseModel):

@@ -128,32 +128,34 @@ class ReaperConfig(BaseModel):
         default=100,
         ge=1,
         le=3600,
-        description="A run without a heartbeat for so long is dead: three times "
+        description="A run without a heartbeat for this time is dead. The default is three times "
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY.",
     )
     pending_seconds: int = Field(
         default=900,
         ge=1,
         le=86_400,
-        description="A run pending for so long has lost its worker; longer than the slowest start.",
+        description="A run that is pending for this time has lost its worker. It must be longer than the "
+        "slowest start.",
     )
     crashed_seconds: int = Field(
         default=60,
         ge=1,
         le=86_400,
-        description="A run crashed for so long was missed by the automation, and is brought back here.",
+        description="A run that stays crashed for this time is started again here. The automation has "
+        "missed it.",
     )
     max_restarts: int = Field(
         default=10,
         ge=1,
         le=1000,
-        description="A run with so many starts, the first one included, stays crashed.",
+        description="Maximum number of starts of a run, with the first one. After that it stays crashed.",
     )
     max_age_hours: int = Field(
-        default=24, ge=1, le=8760, description="A run that crashed longer ago is no longer brought back."
+        default=24, ge=1, le=8760, description="A run that crashed longer ago than this is not started again."
     )
     stalled_minutes: int = Field(
-        default=60, ge=1, le=10_080, description="A living run without a sign of work for so long is told of."
+        default=60, ge=1, le=10_080, description="A living run without progress for this time is reported."
     )
 
 

@@ -47,47 +47,58 @@ class CompositingConfig(BaseModel):
     pairs: tuple[PairSource, ...] = Field(
         default=(SyntheticPairs(),),
         min_length=1,
-        description="Where images with and without an object come from.",
+        description="The source of image pairs with and without an object.",
     )
     backgrounds: tuple[BackgroundSource, ...] = Field(
-        default=(SyntheticBackgrounds(),), min_length=1, description="Where images to stand on come from."
+        default=(SyntheticBackgrounds(),), min_length=1, description="The source of backgrounds."
     )
     attempts: int = Field(
         default=300,
         ge=1,
         le=100_000_000,
-        description="Images to try to compose (ObjectClear: 10,000 made), shared out among the splits.",
+        description="Number of composites to attempt (ObjectClear made 10,000). The attempts are divided "
+        "among the splits.",
     )
     two_object_probability: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Share of the attempts with two objects (ObjectClear: one or two).",
+        description="Fraction of the attempts with two objects. ObjectClear has one or two.",
     )
     shard_pairs: int = Field(
-        default=100, ge=1, le=100_000, description="Pairs a shard: choose it so that it is 10–30 s of work."
+        default=100,
+        ge=1,
+        le=100_000,
+        description="Number of pairs in a shard. Aim at 10 to 30 s of work for each shard.",
     )
-    shard_backgrounds: int = Field(default=100, ge=1, le=100_000, description="Backgrounds a shard.")
-    shard_attempts: int = Field(default=500, ge=1, le=100_000, description="Attempts a shard.")
+    shard_backgrounds: int = Field(
+        default=100, ge=1, le=100_000, description="Number of backgrounds in a shard."
+    )
+    shard_attempts: int = Field(default=500, ge=1, le=100_000, description="Number of attempts in a shard.")
     image_format: ImageFormat = Field(
-        default="jpeg", description="Of plates and composites; cut-outs are always lossless."
+        default="jpeg",
+        description="Format of plates and composites: png or jpeg. Cut-outs are always lossless.",
     )
     add_to_pool: bool = Field(
         default=False,
-        description="Composites become pool items too, for rounds to draw; their truth stays apart.",
+        description="Whether composites become pool items that rounds draw. Their ground truth is stored "
+        "apart.",
     )
     perception: PerceptionConfig = Field(
         default=PerceptionConfig(), description="The models that find objects, ground and depth."
     )
-    object_masks: CaptureConfig = Field(default=CaptureConfig(), description="What is asked of a pair.")
-    ground: FlatGroundConfig = Field(
-        default=FlatGroundConfig(), description="What counts as flat ground, in pairs and backgrounds."
+    object_masks: CaptureConfig = Field(
+        default=CaptureConfig(), description="Requirements on a pair and on its masks."
     )
-    plates: PlateConfig = Field(default=PlateConfig(), description="What is asked of a background.")
+    ground: FlatGroundConfig = Field(
+        default=FlatGroundConfig(), description="The definition of flat ground, in pairs and backgrounds."
+    )
+    plates: PlateConfig = Field(default=PlateConfig(), description="Requirements on a background.")
     compositing: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
     workers: WorkersConfig = Field(
         default=INLINE,
-        description="Who does the shards: inline (this process), processes of this machine, or ray's actors.",
+        description="Where shards are done: inline (this process), processes of this machine, or actors "
+        "of a Ray cluster.",
     )
 
 

@@ -22,7 +22,7 @@ class MetricConfig(BaseModel):
     weights: Path | None = Field(
         default=None,
         description="Folder with lpips/, clip/, dino/ and sam/ (safetensors; docs/guides/evaluation.md). "
-        "A metric whose folder is missing is left out, and said to be.",
+        "A metric without its folder is left out with a notice.",
     )
 
 

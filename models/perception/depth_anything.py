@@ -32,8 +32,9 @@ class DepthAnythingConfig(BaseModel):
     kind: Literal["depth_anything"] = "depth_anything"
     weights: Path = Field(
         default=SHIPPED / "depth_anything",
-        description="Folder with config.json, preprocessor_config.json and safetensors. The default is tiny "
-        "and shipped; full is depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf, or Indoor. Relative "
+        description="Folder with config.json, preprocessor_config.json and safetensors. The default is "
+        "tiny and shipped. The full model is "
+        "depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf, or Indoor. Relative "
         "checkpoints have no unit and are refused.",
     )
 

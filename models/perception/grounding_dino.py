@@ -122,20 +122,23 @@ class GroundingDinoConfig(BaseModel):
     kind: Literal["grounding_dino"] = "grounding_dino"
     weights: Path = Field(
         default=SHIPPED / "grounding_dino",
-        description="Folder with config.json, preprocessor_config.json, tokenizer.json and safetensors. The "
-        "default is tiny and shipped; full is IDEA-Research/grounding-dino-tiny or -base.",
+        description="Folder with config.json, preprocessor_config.json, tokenizer.json and safetensors. "
+        "The default is tiny and shipped. The full model is IDEA-Research/grounding-dino-tiny "
+        "or -base.",
     )
     words: tuple[str, ...] = Field(
         default=("sphere", "box", "cylinder", "cone", "person"),
         min_length=1,
-        description="What to look for, one or more words each, such as red box; no full stop in them.",
+        description="Objects to find, each in one or more words, such as red box. Full stops are not "
+        "allowed.",
     )
-    min_score: float = Field(default=0.15, ge=0, le=1, description="Less sure is not found.")
+    min_score: float = Field(default=0.15, ge=0, le=1, description="Minimum score of a detection.")
     max_overlap: float = Field(
         default=0.6,
         ge=0,
         le=1,
-        description="IoU above which the less sure of two boxes goes, whatever their words.",
+        description="Maximum IoU of two boxes. Above it, the box with the lower score is dropped, "
+        "whatever the words.",
     )
 
     @field_validator("words")

@@ -70,8 +70,8 @@ class Mask2FormerConfig(BaseModel):
     kind: Literal["mask2former"] = "mask2former"
     weights: Path = Field(
         default=SHIPPED / "mask2former",
-        description="Folder with config.json, preprocessor_config.json and safetensors. The default is tiny "
-        "and shipped; full is facebook/mask2former-swin-large-ade-semantic.",
+        description="Folder with config.json, preprocessor_config.json and safetensors. The default is "
+        "tiny and shipped. The full model is facebook/mask2former-swin-large-ade-semantic.",
     )
 
 

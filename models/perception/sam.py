@@ -66,9 +66,12 @@ class SamConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["sam"] = "sam"
-    size: SamSize = Field(default="tiny", description="tiny is shipped; the others as published.")
+    size: SamSize = Field(
+        default="tiny",
+        description="Size of the network. tiny is shipped. The others are the published sizes.",
+    )
     weights: Path = Field(
-        default=SHIPPED / "sam", description="Folder with model.safetensors; of a published SAM, converted."
+        default=SHIPPED / "sam", description="Folder with model.safetensors. Convert a published SAM first."
     )
 
 

@@ -56,23 +56,27 @@ class YoloConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["yolo"] = "yolo"
-    size: YoloSize = Field(default="tiny", description="tiny is shipped; the others as published.")
+    size: YoloSize = Field(
+        default="tiny",
+        description="Size of the network. tiny is shipped. The others are the published sizes.",
+    )
     weights: Path = Field(
-        default=SHIPPED / "yolo", description="Folder with model.safetensors; of a published YOLO, converted."
+        default=SHIPPED / "yolo", description="Folder with model.safetensors. Convert a published YOLO first."
     )
     image_px: int = Field(
         default=128,
         ge=STRIDE_PX,
         le=4096,
         multiple_of=STRIDE_PX,
-        description="Side of the square that an image is scaled into; 640 for the published ones.",
+        description="Side of the square to which an image is scaled, in pixels. Published models use 640.",
     )
-    min_score: float = Field(default=0.25, ge=0, le=1, description="Less sure is not found.")
+    min_score: float = Field(default=0.25, ge=0, le=1, description="Minimum score of a detection.")
     max_overlap: float = Field(
         default=0.6,
         ge=0,
         le=1,
-        description="IoU above which the less sure of two boxes goes, whatever their classes.",
+        description="Maximum IoU of two boxes. Above it, the box with the lower score is dropped, "
+        "whatever the classes.",
     )
 
 

@@ -35,17 +35,22 @@ class DiscriminatorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    lora_rank: int = Field(default=4, ge=1, le=128, description="LoRA's rank.")
-    lora_alpha: int = Field(default=4, gt=0, description="LoRA's alpha.")
+    lora_rank: int = Field(default=4, ge=1, le=128, description="Rank of the LoRA (RORem: 4).")
+    lora_alpha: int = Field(default=4, gt=0, description="Alpha of the LoRA (RORem: 4).")
     lora_targets: tuple[str, ...] = Field(
-        default=ATTENTION, description="Modules that get LoRA, by name's end."
+        default=ATTENTION,
+        description="Modules that get a LoRA, by the end of their name. RORem uses the attention "
+        "projections.",
     )
     head: Literal["paper", "pooled"] = Field(
         default="paper",
-        description="paper: three strided convolutions (needs a 16×16 mid block); "
-        "pooled: means and peaks inside, around and beyond the mask, for small mid blocks.",
+        description="Head of the network. paper: three strided convolutions, for a 16×16 mid block. "
+        "pooled: mean and maximum inside, around and outside the mask, for smaller mid "
+        "blocks.",
     )
-    head_width: int = Field(default=128, ge=8, le=4096, description="Channels of the head's layers.")
+    head_width: int = Field(
+        default=128, ge=8, le=4096, description="Number of channels of the head's layers."
+    )
 
 
 class PaperHead(nn.Module):

@@ -33,7 +33,7 @@ class LcmLoraConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    rank: int = Field(default=64, ge=1, le=512, description="LoRA's rank and alpha (papers.md, fact 7: 64).")
+    rank: int = Field(default=64, ge=1, le=512, description="Rank and alpha of the LoRA (RORem: 64).")
 
 
 def student_of(teacher: UNet2DConditionModel, config: LcmLoraConfig, seed: int) -> UNet2DConditionModel:

@@ -24,11 +24,17 @@ class SamplingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    steps: int = Field(default=4, ge=1, le=1000, description="Denoising steps; RORem uses 50.")
-    strength: float = Field(
-        default=1.0, gt=0, le=1, description="1 starts from noise; RORem's 0.99 leaves a trace of the source."
+    steps: int = Field(
+        default=4, ge=1, le=1000, description="Number of denoising steps (RORem: 50, ObjectClear: 20)."
     )
-    batch_size: int = Field(default=32, ge=1, description="Images a forward pass.")
+    strength: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Strength of the initial noise. 1 starts from noise alone. RORem's 0.99 keeps a trace "
+        "of the source.",
+    )
+    batch_size: int = Field(default=32, ge=1, description="Number of images in one forward pass.")
 
     @model_validator(mode="after")
     def _leaves_a_step(self) -> Self:

@@ -124,37 +124,47 @@ class DistributedConfig(BaseModel):
     micro_batch_size: int | None = Field(
         default=None,
         ge=1,
-        description="Samples a process takes through the network at once; gradients of the rest of its share "
-        "are accumulated. None: its whole share.",
+        description="Number of samples in one forward pass of a process. Gradients of the passes are "
+        "accumulated. None: all samples of the process at once.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="Of the network's passes, by autocast; weights, optimizer and latents stay float32.",
+        description="Precision of the forward and backward pass (autocast). Weights, optimizer and "
+        "latents stay float32.",
     )
     optimizer: Literal["adamw", "adamw_8bit"] = Field(
         default="adamw",
-        description="adamw: torch's, fused; adamw_8bit: bitsandbytes', to be installed besides.",
+        description="The optimizer. adamw: torch's fused AdamW. adamw_8bit: 8-bit moments, with the extra "
+        "`bits`.",
     )
     gradient_checkpointing: bool = Field(
-        default=False, description="Compute activations twice rather than keep them."
+        default=False,
+        description="Whether activations are computed twice instead of stored. This saves memory.",
     )
     compile: bool = Field(
         default=False,
-        description="Compile the U-Net's repeated blocks (inductor); worth its minutes in a long training.",
+        description="Whether the U-Net's repeated blocks are compiled. This takes minutes and pays in a "
+        "long training.",
     )
     sharding: Literal["none", "fsdp"] = Field(
         default="none",
-        description="fsdp: weights, gradients and the optimizer's state lie in pieces over the processes.",
+        description="Memory layout. none: each process holds the whole network. fsdp: weights, gradients "
+        "and optimizer state are split over the processes.",
     )
     cache_latents: bool = Field(
         default=False,
-        description="Encode the images once, into the workspace, where they come again but for a flip: the "
-        "remover's. Pays from the second epoch on.",
+        description="Whether images are encoded once and stored in the workspace. This saves time from "
+        "the second epoch on. It works for removers only.",
     )
     loader_workers: int = Field(
-        default=0, ge=0, le=64, description="Processes that read and decode for each training process."
+        default=0,
+        ge=0,
+        le=64,
+        description="Number of processes that read and decode images, for each training process.",
     )
-    keep_checkpoints: int = Field(default=1, ge=1, le=100, description="The newest so many are kept.")
+    keep_checkpoints: int = Field(
+        default=1, ge=1, le=100, description="Number of newest checkpoints to keep."
+    )
 
 
 def training_device() -> torch.device:

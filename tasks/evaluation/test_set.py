@@ -26,12 +26,14 @@ class VersionSet(BaseModel):
 
     kind: Literal["version"] = "version"
     workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
-    version: int | None = Field(
-        default=None, ge=1, description="The dataset version; by default the current."
+    version: int | None = Field(default=None, ge=1, description="The dataset version. None: the current one.")
+    split: Split = Field(
+        default="test", description="Split of the images. No phase uses test. Results on train are too good."
     )
-    split: Split = Field(default="test", description="test is seen by no phase; train flatters.")
     origin: str = Field(
-        default="", description="Only triplets whose origin starts with this: `clip:`, `studio:`, `folder:` …"
+        default="",
+        description="Takes only triplets whose origin starts with this text, such as `clip:`, `studio:` "
+        "or `folder:`.",
     )
 
 

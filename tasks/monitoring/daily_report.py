@@ -25,19 +25,21 @@ class DriftLimits(BaseModel):
         default=0.3,
         ge=0,
         le=1,
-        description="Kept of tested items, automated against human; RORem's were up to 27 points apart.",
+        description="Maximum difference of the keep rates of the automated and the human phase. RORem's "
+        "differ by up to 0.27.",
     )
     keep_rate_change: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="Kept of tested items, automated against the one before; RORem's fell by 5 and by 12.",
+        description="Maximum change of the keep rate between two automated phases. RORem's fell by 0.05 "
+        "and 0.12.",
     )
     score: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="The discriminator's mean score against the people's share of YES.",
+        description="Maximum difference between the discriminator's mean score and people's fraction of YES.",
     )
 
 

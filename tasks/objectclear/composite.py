@@ -33,9 +33,11 @@ class ComposeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    seed: int = Field(default=0, ge=0, description="Another seed, other places.")
-    placement: PlacementConfig = Field(default=PlacementConfig(), description="What a place must be like.")
-    tone: ToneConfig = Field(default=ToneConfig(), description="How far objects take on the plate's tone.")
+    seed: int = Field(default=0, ge=0, description="Seed of the places.")
+    placement: PlacementConfig = Field(default=PlacementConfig(), description="Requirements on a place.")
+    tone: ToneConfig = Field(
+        default=ToneConfig(), description="How far objects take on the colour and grain of the plate."
+    )
 
 
 def compose(

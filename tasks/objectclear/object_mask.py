@@ -33,31 +33,40 @@ class MatchConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    min_score: float = Field(default=0.1, ge=0, le=1, description="Less sure detections are not looked at.")
+    min_score: float = Field(default=0.1, ge=0, le=1, description="Minimum score of a detection.")
     min_iou: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        description="Between object and changed region, which holds its shadow too (OSOR: 0.3 without).",
+        description="Minimum IoU of object and changed region. The region includes the shadow (OSOR: 0.3 "
+        "without it).",
     )
     rival_score: float = Field(
-        default=0.25, ge=0, le=1, description="Objects at least so sure must not have changed beside it."
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Minimum score of a second object that counts. If such an object changed too, the "
+        "pair is refused.",
     )
     rival_fraction: float = Field(
-        default=0.25, gt=0, le=1, description="Of the object's area: less than this is a part or a speck."
+        default=0.25,
+        gt=0,
+        le=1,
+        description="Minimum area of a second object, as a fraction of the object's area. Smaller ones "
+        "are parts or specks.",
     )
     min_changed_fraction: float = Field(
-        default=0.6, ge=0, le=1, description="Of the object's mask: what stayed as it was is not the object."
+        default=0.6, ge=0, le=1, description="Minimum fraction of the object's mask that must have changed."
     )
     max_regions: int = Field(
-        default=4, ge=1, le=1000, description="More changed regions than this are no pair (OSOR: 4)."
+        default=4, ge=1, le=1000, description="Maximum number of changed regions in a pair (OSOR: 4)."
     )
     unexplained_fraction: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        description="Of the changed region: how much may lie apart from the object with no other object to "
-        "explain it; what lies apart is left out.",
+        description="Maximum fraction of the changed region that lies apart from the object and has no "
+        "other explanation. All change apart from the object is left out.",
     )
 
 
@@ -160,24 +169,31 @@ class CaptureConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    min_side_px: int = Field(default=64, ge=16, description="Pairs with a shorter side are refused.")
+    min_side_px: int = Field(default=64, ge=16, description="Minimum shorter side of a pair, in pixels.")
     max_shift_fraction: float = Field(
         default=0.03,
         ge=0,
         le=0.5,
-        description="Of the shorter side: a camera that moved farther did not stand still.",
+        description="Maximum shift of the camera, as a fraction of the shorter side.",
     )
     max_change_fraction: float = Field(
-        default=0.5, gt=0, le=1, description="Of the image: when more has changed, it is not one object."
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Maximum changed area, as a fraction of the image. Above it, more than one object has "
+        "changed.",
     )
     max_median_levels: float = Field(
         default=10,
         gt=0,
         le=255,
-        description="Grey levels by which half of an aligned pair may differ; above, it shows two scenes.",
+        description="Maximum median difference of an aligned pair, in grey levels. Above it, the pair "
+        "shows two scenes.",
     )
-    difference: DifferenceConfig = Field(default=DifferenceConfig(), description="What counts as change.")
-    match: MatchConfig = Field(default=MatchConfig(), description="Which object explains it.")
+    difference: DifferenceConfig = Field(
+        default=DifferenceConfig(), description="The definition of a change."
+    )
+    match: MatchConfig = Field(default=MatchConfig(), description="How the changed object is chosen.")
 
 
 def capture_pair(

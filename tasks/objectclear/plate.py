@@ -41,7 +41,7 @@ class PlateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    min_side_px: int = Field(default=64, ge=16, description="An image with a shorter side is refused.")
+    min_side_px: int = Field(default=64, ge=16, description="Minimum shorter side of an image, in pixels.")
     min_ground_fraction: float = Field(
         default=0.05, ge=0, le=1, description="Minimum fraction of the image that is flat ground."
     )
@@ -49,8 +49,9 @@ class PlateConfig(BaseModel):
         default=0.97,
         ge=0,
         le=1,
-        description="Minimum fraction of the image in which the ground segmenter says the same of the "
-        "mirrored image. Below it, the image is unlike what the model learnt. The tiny model's limit.",
+        description="Minimum fraction of pixels whose class stays the same in the mirrored image. Below "
+        "it, the image is unlike the training images of the ground segmenter. The default "
+        "suits the tiny model.",
     )
 
 

@@ -25,11 +25,11 @@ class OracleConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    quality: QualityConfig = Field(default=QualityConfig(), description="When a removal is a success.")
+    quality: QualityConfig = Field(default=QualityConfig(), description="The definition of a success.")
     error_rate: float = Field(
-        default=0.02, ge=0, le=0.5, description="Share of answers given wrong, as people's are."
+        default=0.02, ge=0, le=0.5, description="Fraction of wrong answers. People make errors, too."
     )
-    seed: int = Field(default=0, ge=0, description="Which answers are wrong.")
+    seed: int = Field(default=0, ge=0, description="Seed that chooses the wrong answers.")
 
 
 @dataclass(frozen=True, slots=True)

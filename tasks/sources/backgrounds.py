@@ -28,7 +28,10 @@ class FolderBackgrounds(ImageLimits):
 
     kind: Literal["folder"] = "folder"
     size_px: int = Field(
-        default=512, ge=64, le=2048, description="Side of the plates: the middle square, reduced."
+        default=512,
+        ge=64,
+        le=2048,
+        description="Side of the plates, in pixels. The middle square of each image is reduced to it.",
     )
 
 
@@ -38,9 +41,11 @@ class ClipBackground(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["clip"] = "clip"
-    clip: ClipConfig = Field(default=ClipConfig(), description="How it is read.")
-    size_px: int = Field(default=512, ge=64, le=2048, description="Side of the plate.")
-    focal_fraction: float = Field(default=1.0, gt=0, le=20, description="Focal length over the plate's side.")
+    clip: ClipConfig = Field(default=ClipConfig(), description="Settings of the clip.")
+    size_px: int = Field(default=512, ge=64, le=2048, description="Side of the plate, in pixels.")
+    focal_fraction: float = Field(
+        default=1.0, gt=0, le=20, description="Focal length divided by the side of the plate."
+    )
 
 
 class SyntheticBackgrounds(BaseModel):
@@ -49,11 +54,14 @@ class SyntheticBackgrounds(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["synthetic"] = "synthetic"
-    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
-    scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
+    renderer: SyntheticConfig = Field(
+        default=SyntheticConfig(size_px=128), description="Settings of the renderer."
+    )
+    scenes: int = Field(default=50, ge=1, le=10_000_000, description="Number of scenes.")
     use_rendered_truth: bool = Field(
         default=True,
-        description="Take the renderer's own ground and depth; if not, perception must find them.",
+        description="Whether to use the exact ground and depth of the renderer. Otherwise perception "
+        "estimates them.",
     )
 
 

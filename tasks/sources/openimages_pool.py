@@ -90,21 +90,23 @@ POOL_PARTS = ("images", "masks")
 class PoolConfig(SampleLimits):
     """How to read a pool in OpenImages' layout."""
 
-    path: Path = Field(description="The folder that holds images/, masks/ and the two CSV files.")
+    path: Path = Field(description="The folder with images/, masks/ and the two CSV files.")
     segmentation_csv: str = Field(
         default="train-annotations-object-segmentation.csv",
         description="The CSV of instance masks: MaskPath, ImageID, LabelName.",
     )
     classes_csv: str = Field(
         default=_CLASSES_CSV,
-        description="The CSV of class names: LabelName, DisplayName. By default V7's name is looked for too.",
+        description="The CSV of class names: LabelName, DisplayName. Without a value, the name of V7's "
+        "file is tried, too.",
     )
     excluded_classes: tuple[str, ...] = Field(
         default=BODY_PARTS + CLOTHES,
-        description="Classes left out: body parts and clothes. RORem's own list is not published.",
+        description="Classes to leave out. The default is body parts and clothes. RORem's own list is not "
+        "published.",
     )
     class_cap: int = Field(
-        default=500, ge=1, le=1_000_000, description="At most this many items of one class."
+        default=500, ge=1, le=1_000_000, description="Maximum number of items of one class."
     )
 
 

@@ -36,18 +36,21 @@ class ImageLimits(BaseModel):
 
     path: Path = Field(description="The folder.")
     max_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
+        default=LIMIT_PIXELS,
+        ge=1,
+        le=1_000_000_000,
+        description="Maximum number of pixels of an image. Larger images are refused without decoding.",
     )
     focal_fraction: float = Field(
         default=1.0,
         gt=0,
         le=20,
-        description="Focal length over the longer side, where the camera is not known; 1 is a phone's.",
+        description="Focal length divided by the longer side, for an unknown camera. 1 is a phone's.",
     )
     validation_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
+        default=0.1, ge=0, le=0.5, description="Fraction of scenes for validation."
     )
-    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Fraction of scenes for testing.")
 
     @field_validator("path")
     @classmethod
@@ -60,7 +63,10 @@ class FolderPairs(ImageLimits):
 
     kind: Literal["folder"] = "folder"
     longer_side_px: int = Field(
-        default=512, ge=64, le=4096, description="Larger pairs are reduced to this; smaller ones are kept."
+        default=512,
+        ge=64,
+        le=4096,
+        description="Maximum longer side, in pixels. Larger pairs are reduced to it.",
     )
 
 
@@ -71,10 +77,13 @@ class ClipPairs(BaseModel):
 
     kind: Literal["clip"] = "clip"
     clip: ClipConfig = Field(
-        default=ClipConfig(size_px=128, crop_min_px=128, crop_max_px=192), description="How it is read."
+        default=ClipConfig(size_px=128, crop_min_px=128, crop_max_px=192), description="Settings of the clip."
     )
     focal_fraction: float = Field(
-        default=4.0, gt=0, le=40, description="Focal length over a crop's side: a crop sees a narrow angle."
+        default=4.0,
+        gt=0,
+        le=40,
+        description="Focal length divided by the side of a crop. A crop has a narrow angle of view.",
     )
 
 
@@ -84,11 +93,14 @@ class SyntheticPairs(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["synthetic"] = "synthetic"
-    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
-    count: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
+    renderer: SyntheticConfig = Field(
+        default=SyntheticConfig(size_px=128), description="Settings of the renderer."
+    )
+    count: int = Field(default=200, ge=1, le=10_000_000, description="Number of pairs.")
     use_rendered_truth: bool = Field(
         default=True,
-        description="Take the renderer's own masks, ground and depth; if not, perception must find them.",
+        description="Whether to use the exact masks, ground and depth of the renderer. Otherwise "
+        "perception estimates them.",
     )
 
 

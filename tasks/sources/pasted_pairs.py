@@ -121,26 +121,32 @@ class HighResolutionConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Path = Field(
-        description="The folder that holds images/, and objects/ with source/ and mask/: what is pasted."
+        description="The folder with images/ and objects/. The latter holds source/ and mask/ of the "
+        "objects to paste."
     )
     sizes_px: tuple[int, ...] = Field(
         default=(512, 1024),
         min_length=1,
         max_length=8,
-        description="Sides of the square samples; an image gets the largest it fills.",
+        description="Sides of the square samples, in pixels. Each image gets the largest side that it fills.",
     )
     object_area_min: float = Field(
-        default=0.02, gt=0, lt=1, description="An object's smallest share of the sample."
+        default=0.02, gt=0, lt=1, description="Minimum area of an object, as a fraction of the sample."
     )
-    object_area_max: float = Field(default=0.2, gt=0, lt=1, description="Its largest.")
-    seed: int = Field(default=0, ge=0, description="Another seed, other objects at other places.")
+    object_area_max: float = Field(
+        default=0.2, gt=0, lt=1, description="Maximum area of an object, as a fraction of the sample."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the objects and their places.")
     max_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
+        default=LIMIT_PIXELS,
+        ge=1,
+        le=1_000_000_000,
+        description="Maximum number of pixels of an image. Larger images are refused without decoding.",
     )
     validation_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
+        default=0.1, ge=0, le=0.5, description="Fraction of scenes for validation."
     )
-    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Fraction of scenes for testing.")
 
     @model_validator(mode="after")
     def _is_in_order(self) -> "HighResolutionConfig":

@@ -31,15 +31,20 @@ class SampleLimits(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square samples, in pixels.")
-    mask_area_min: float = Field(default=0.005, ge=0, le=1, description="Smallest masked share of a sample.")
-    mask_area_max: float = Field(default=0.6, ge=0, le=1, description="Largest masked share of a sample.")
+    mask_area_min: float = Field(
+        default=0.005, ge=0, le=1, description="Minimum masked fraction of a sample."
+    )
+    mask_area_max: float = Field(default=0.6, ge=0, le=1, description="Maximum masked fraction of a sample.")
     max_pixels: int = Field(
-        default=LIMIT_PIXELS, ge=1, le=1_000_000_000, description="Images of more pixels are not decoded."
+        default=LIMIT_PIXELS,
+        ge=1,
+        le=1_000_000_000,
+        description="Maximum number of pixels of an image. Larger images are refused without decoding.",
     )
     validation_fraction: float = Field(
-        default=0.1, ge=0, le=0.5, description="Share of scenes for validation."
+        default=0.1, ge=0, le=0.5, description="Fraction of scenes for validation."
     )
-    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Share of scenes for testing.")
+    test_fraction: float = Field(default=0.1, ge=0, le=0.5, description="Fraction of scenes for testing.")
 
     @model_validator(mode="after")
     def _areas_are_in_order(self) -> "SampleLimits":
@@ -174,7 +179,7 @@ class StemFiles:
 class FolderConfig(SampleLimits):
     """How to read a folder of triplets."""
 
-    path: Path = Field(description="The folder that holds source/, mask/ and ground_truth/.")
+    path: Path = Field(description="The folder with source/, mask/ and ground_truth/.")
 
 
 def folder_triplets(
@@ -252,7 +257,7 @@ META_PARTS = ("source", "mask", "GT")
 class MetaJsonConfig(SampleLimits):
     """How to read a dataset in RORem's layout."""
 
-    path: Path = Field(description="The meta.json; the images lie in its folder or below.")
+    path: Path = Field(description="The meta.json. The images lie in its folder or below.")
 
 
 class MetaRecord(BaseModel):

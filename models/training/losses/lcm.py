@@ -34,16 +34,28 @@ class LcmLossConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     solver_steps: int = Field(
-        default=50, ge=2, le=1000, description="Points on the teacher's path, evenly spaced (the paper's 50)."
+        default=50,
+        ge=2,
+        le=1000,
+        description="Number of evenly spaced points on the teacher's path (RORem: 50).",
     )
     guidance_low: float = Field(
-        default=3.0, ge=0, le=30, description="The teacher's least guidance, drawn anew for each sample."
+        default=3.0,
+        ge=0,
+        le=30,
+        description="Minimum guidance of the teacher (RORem: 3). It is drawn for each sample.",
     )
     guidance_high: float = Field(
-        default=10.0, ge=0, le=30, description="Its greatest; 0 asks the teacher once, unguided."
+        default=10.0,
+        ge=0,
+        le=30,
+        description="Maximum guidance of the teacher (RORem: 10). 0 means one pass without guidance.",
     )
     change_weight: float = Field(
-        default=1.0, ge=1, le=50, description="Weight of latents inside the mask or changed by the removal."
+        default=1.0,
+        ge=1,
+        le=50,
+        description="Weight of latents inside the mask or changed by the removal. The others weigh 1.",
     )
 
     @model_validator(mode="after")
