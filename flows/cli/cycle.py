@@ -40,25 +40,26 @@ demo_app = typer.Typer(name="demo")
 cycle_app = typer.Typer(name="cycle")
 round_app = typer.Typer(name="round")
 train_app = typer.Typer(
-    name="train", no_args_is_help=True, help="Train a remover, or the models that are made beforehand."
+    name="train", no_args_is_help=True, help="Train a remover, a discriminator or one of the shipped models."
 )
 
-SeedOption = Annotated[
-    int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes, items and noise.")
-]
+SeedOption = Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of scenes, items and noise.")]
 
 
 @demo_app.command()
 @clear_errors
 def demo(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    rounds: Annotated[int, typer.Option(min=0, max=9, help="Rounds: people, then the discriminator.")] = 2,
+    rounds: Annotated[
+        int,
+        typer.Option(min=0, max=9, help="Number of rounds. Each has a human phase and an automated phase."),
+    ] = 2,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch the whole cycle work: a real clip in, two rounds, a report out, in about ten minutes.
+    """Run a whole small cycle on a real clip: two rounds, then a report. It takes about ten minutes.
 
-    Killed and started again, it goes on where it stood.
+    After a kill, start it again and it continues.
 
     Example: cleanplate demo --rounds 1 --workspace /tmp/plates
     """
@@ -74,12 +75,14 @@ def demo(
 @clear_errors
 def cycle(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    rounds: Annotated[int, typer.Option(min=0, max=99, help="Rounds after the initialisation.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(min=0, max=99, help="Number of rounds after the initialisation (RORem: 3).")
+    ] = 3,
     seed: SeedOption = 0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run RORem's cycle with your own settings: initialisation, then rounds.
+    """Run RORem's cycle with your own settings: the initialisation, then the rounds.
 
     Example: cleanplate cycle --rounds 3 --config sizes.json
     """
@@ -92,7 +95,7 @@ def cycle(
 @round_app.command()
 @clear_errors
 def round_(
-    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="Which round; the first is 1.")],
+    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="Number of the round. The first is 1.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     config: ConfigOption = None,
@@ -100,7 +103,7 @@ def round_(
 ) -> None:
     """Run one round in a workspace that has an initial remover.
 
-    People answer, the discriminator learns and scores, the dataset grows, the remover is retrained.
+    People answer. The discriminator learns and scores. The dataset grows, and the remover is retrained.
 
     Example: cleanplate round 3 --workspace plates
     """
@@ -124,7 +127,7 @@ def round_(
 
 @train_app.callback()
 def _train() -> None:
-    """Train a remover, or the models that are made beforehand."""
+    """Train a remover, a discriminator or one of the shipped models."""
 
 
 train_app.command("remover")(train_remover_command)
@@ -136,14 +139,14 @@ train_app.command("perception")(train_perception_command)
 @train_app.command("base")
 @clear_errors
 def train_base_command(
-    out: Annotated[Path, typer.Option(help="The folder to write; a cycle reads models/weights/base.")],
+    out: Annotated[Path, typer.Option(help="The folder to write. A cycle reads models/weights/base.")],
     steps: Annotated[
-        int, typer.Option(min=1, max=LARGEST, help="Training steps; 8,000 made the shipped base.")
+        int, typer.Option(min=1, max=LARGEST, help="Number of training steps. The shipped base has 8,000.")
     ] = 8000,
 ) -> None:
-    """Train the base that stands where SDXL-inpainting stands, on synthetic scenes and the sample clip.
+    """Train the tiny base, which replaces SDXL-inpainting, on synthetic scenes and the sample clip.
 
-    Takes about an hour on one core; killed and started again, it goes on from its checkpoint.
+    This takes about an hour on one core. After a kill, start it again and it continues from its checkpoint.
 
     Example: cleanplate train base --out models/weights/base
     """
@@ -162,14 +165,15 @@ def train_base_command(
 @clear_errors
 def train_object_clear_command(
     out: Annotated[
-        Path, typer.Option(help="The folder to write; removals read models/weights/object_clear.")
+        Path, typer.Option(help="The folder to write. Removals read models/weights/object_clear.")
     ],
     processes: ProcessesOption = 1,
     config: ConfigOption = None,
 ) -> None:
-    """Train ObjectClear's tiny network on synthetic scenes, beginning with its image encoder, and measure it.
+    """Train ObjectClear's tiny image encoder and network on synthetic scenes, and measure the network.
 
-    Its shards and checkpoints lie in OUT.work until it is done; killed and started again, it goes on there.
+    Shards and checkpoints are in OUT.work until the training ends. After a kill, start it again and it
+    continues.
 
     Example: cleanplate train object-clear --out models/weights/object_clear
     """

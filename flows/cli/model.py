@@ -22,22 +22,22 @@ from flows.cli.options import (
 
 model_app = typer.Typer(
     name="model",
-    help="Look at trained models and their cards, compare them, make one the champion, or go back.",
+    help="List and compare trained models, promote one to champion, or go back to a former one.",
     no_args_is_help=True,
 )
 
 _KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
-HashArgument = Annotated[str, typer.Argument(help="The model's hash, or enough of its beginning.")]
+HashArgument = Annotated[str, typer.Argument(help="The model's hash, or its first letters.")]
 
 
 @model_app.command("list")
 @clear_errors
 def list_command(
-    kind: Annotated[str | None, typer.Option(help="Only those of a kind, such as remover.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Show only models of this kind, such as remover.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """List the models, oldest first; the champion of each kind is marked.
+    """List the models, oldest first. The champion of each kind is marked.
 
     Example: cleanplate model list --kind remover
     """
@@ -66,7 +66,7 @@ def list_command(
 def show_command(
     model: HashArgument, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
 ) -> None:
-    """Show a model's card, what was measured of it, and whether its weights are still those that were made.
+    """Show a model's card and its measurements, and check that its weights are unchanged.
 
     Example: cleanplate model show 3fa9
     """
@@ -87,7 +87,7 @@ def compare_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show two models' figures side by side, with their dataset versions and what their settings differ in.
+    """Compare two models' figures, dataset versions and settings.
 
     Example: cleanplate model compare 3fa9 81c0
     """
@@ -109,7 +109,7 @@ def promote_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a model the champion of its kind, once its weights are found to be those that were made.
+    """Check that a model's weights are unchanged, and make it the champion of its kind.
 
     Example: cleanplate model promote 3fa9 --reason "better on our own images"
     """
@@ -126,13 +126,13 @@ def promote_command(
 def rollback_command(
     reason: ReasonOption,
     model: Annotated[
-        str | None, typer.Argument(help="A former champion's hash; by default the one before the present.")
+        str | None, typer.Argument(help="Hash of a former champion. Default: the one before the present.")
     ] = None,
-    kind: Annotated[str, typer.Option(help="Whose champion.")] = "remover",
+    kind: Annotated[str, typer.Option(help="Kind of the champion.")] = "remover",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the former champion lead again. Nothing is deleted; the same reason given twice goes back once.
+    """Make the former champion lead again. Nothing is deleted. The same reason given twice goes back once.
 
     Example: cleanplate model rollback --reason "round 2 leaves shadows"
     """

@@ -52,8 +52,8 @@ WorkspaceOption = Annotated[
         envvar="CLEANPLATE_WORKSPACE",
         parser=workspace_folder,
         metavar="DIR|s3://…",
-        help="The folder with the ledger, the shards and the versions; or s3://bucket/prefix, reached by the "
-        "AWS_* variables, with CLEANPLATE_LEDGER naming a ledger.",
+        help="The folder with the ledger, the shards and the versions. Or s3://bucket/prefix: it needs "
+        "the AWS_* variables, and CLEANPLATE_LEDGER with a ledger's address.",
     ),
 ]
 LARGEST = 2**31 - 1
@@ -61,12 +61,12 @@ LARGEST = 2**31 - 1
 
 DEFAULT_WORKSPACE = Path("workspace")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
 
-ProfileOption = Annotated[str, typer.Option(help="tiny or full: whose settings stand where none are given.")]
+ProfileOption = Annotated[str, typer.Option(help="The profile that gives all other settings: tiny or full.")]
 
 VersionOption = Annotated[
-    int | None, typer.Option(min=1, max=LARGEST, help="Of the dataset; the current one if none.")
+    int | None, typer.Option(min=1, max=LARGEST, help="Version of the dataset. Default: the current one.")
 ]
 
 
@@ -89,7 +89,7 @@ def _one_line(reason: str) -> str:
 
 
 ReasonOption = Annotated[
-    str, typer.Option("--reason", callback=_one_line, help="Why, in one sentence; it is kept.")
+    str, typer.Option("--reason", callback=_one_line, help="The reason, in one sentence. It is recorded.")
 ]
 
 

@@ -32,16 +32,17 @@ resume_app = typer.Typer()
 @resume_app.command("resume")
 @clear_errors
 def resume_command(
-    batch: Annotated[str, typer.Argument(help="The batch, as `cleanplate review status` names it.")],
+    batch: Annotated[str, typer.Argument(help="Name of the batch, as `cleanplate review status` shows it.")],
     decision: Annotated[
-        Ending | None, typer.Option(help="Do not wait for the answers that are missing.")
+        Ending | None,
+        typer.Option(help="What to do about the missing answers, in place of waiting for them."),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the round go on that waits for a batch. Exit 1 if a run that waits could not be resumed.
+    """Resume the round that waits for a batch. If a waiting run cannot be resumed, the exit code is 1.
 
-    The review server does the same after the last answer; asked twice, nothing happens twice.
+    The review server does the same after the last answer. A second call changes nothing.
 
     Example: cleanplate review resume human-1-3f2a9c1b --decision continue
     """
@@ -75,12 +76,15 @@ NameArgument = Annotated[str, typer.Argument(help="The person's name.")]
 def add_command(
     name: NameArgument,
     new_token: Annotated[
-        bool, typer.Option("--new-token", help="Another token for somebody who is there; the old one ends.")
+        bool,
+        typer.Option(
+            "--new-token", help="Make a new token for a known person. The old token becomes invalid."
+        ),
     ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a person and print their token, once; only its hash is kept.
+    """Add a person and print their token once. Only its hash is stored.
 
     Example: cleanplate review reviewers add ana
     """
@@ -96,7 +100,7 @@ def add_command(
 @reviewers_app.command("list")
 @clear_errors
 def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """List the people and what was last decided about them.
+    """List the people and the last decision about each.
 
     Example: cleanplate review reviewers list
     """
@@ -121,7 +125,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 def disable_command(
     name: NameArgument, reason: ReasonOption, workspace: WorkspaceOption = DEFAULT_WORKSPACE
 ) -> None:
-    """Leave a person's answers out of every decision; none is deleted.
+    """Leave a person's answers out of every decision. No answer is deleted.
 
     Example: cleanplate review reviewers disable ana --reason "answers without looking"
     """
@@ -150,19 +154,20 @@ exchange_app = typer.Typer()
 @exchange_app.command("export")
 @clear_errors
 def export_command(
-    out: Annotated[Path, typer.Argument(help="The folder to write; its images lie in `images`.")],
-    kind: Annotated[ExchangeFormat, typer.Option("--format", help="For which tool.")] = "label-studio",
+    out: Annotated[Path, typer.Argument(help="The folder to write. Its images are in `images`.")],
+    kind: Annotated[ExchangeFormat, typer.Option("--format", help="Format of the files.")] = "label-studio",
     batch: Annotated[
-        str | None, typer.Option(help="A review batch's candidates; by default all for training.")
+        str | None,
+        typer.Option(help="Export the candidates of this review batch. Default: all training candidates."),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write candidates and their images for another tool; done again it writes the same files.
+    """Write candidates and their images for another tool. A second run writes the same files.
 
-    Label Studio: make a project with config.xml, start it with
-    LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=OUT,
-    import tasks.json, and export as JSON. CSV and Parquet: fill in decision (yes, no, skip) and reviewer.
+    Label Studio: start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
+    LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=OUT. Make a project with config.xml, import tasks.json, and export
+    as JSON. CSV and Parquet: fill in the columns decision (yes, no, skip) and reviewer.
 
     Example: cleanplate review export --format csv answers --batch human-1-3f2a9c1b
     """
@@ -188,15 +193,16 @@ def import_command(
     path: Annotated[
         Path,
         typer.Argument(
-            callback=no_pipe, help="Label Studio's export as .json, or the table, .csv or .parquet."
+            callback=no_pipe,
+            help="Label Studio's export as .json, or the filled-in table as .csv or .parquet.",
         ),
     ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring in answers from another tool; the same file twice adds nothing. What is refused is kept.
+    """Bring in answers from another tool. The same file twice adds nothing. Refused answers are recorded.
 
-    A round that waits for them goes on with `cleanplate review resume BATCH`.
+    `cleanplate review resume BATCH` then resumes the round that waits for them.
 
     Example: cleanplate review import answers/answers.csv
     """
@@ -216,7 +222,7 @@ def import_command(
 
 review_app = typer.Typer(
     name="review",
-    help="Have people answer YES or NO: open a batch, invite people, serve the page, see how it goes.",
+    help="Let people answer YES or NO: open a batch, add people, serve the page, follow the progress.",
     no_args_is_help=True,
 )
 review_app.add_typer(reviewers_app)
@@ -229,27 +235,33 @@ _POLICY = QueuePolicy()
 @review_app.command("open")
 @clear_errors
 def open_command(
-    name: Annotated[str, typer.Argument(help="The batch's name: letters, digits and . _ -")],
+    name: Annotated[str, typer.Argument(help="Name of the batch: letters, digits and . _ -")],
     round: Annotated[
-        int, typer.Option("--round", min=0, max=LARGEST, help="The round whose candidates are asked about.")
+        int, typer.Option("--round", min=0, max=LARGEST, help="The round whose candidates people review.")
     ],
-    overlap_people: Annotated[int, typer.Option(max=LARGEST, help="People who answer a shared item.")] = (
-        _POLICY.overlap_people
-    ),
-    overlap_fraction: Annotated[float, typer.Option(help="Share of the items that are shared.")] = (
-        _POLICY.overlap_fraction
-    ),
+    overlap_people: Annotated[
+        int, typer.Option(max=LARGEST, help="Number of people who answer a shared item or a gold item.")
+    ] = (_POLICY.overlap_people),
+    overlap_fraction: Annotated[
+        float, typer.Option(help="Fraction of the items that several people answer.")
+    ] = (_POLICY.overlap_fraction),
     gold_fraction: Annotated[
-        float, typer.Option(help="Items of known answers mixed in.")
+        float, typer.Option(help="Number of gold items, as a fraction of the other items.")
     ] = _POLICY.gold_fraction,
-    order: Annotated[QueueOrder, typer.Option(help="What comes first.")] = _POLICY.order,
-    mixed_fraction: Annotated[float, typer.Option(help="With mixed: the share by nearness to 0.5.")] = (
-        _POLICY.mixed_fraction
-    ),
+    order: Annotated[
+        QueueOrder,
+        typer.Option(help="Order of the items: random, uncertain (scores nearest to 0.5 first) or mixed."),
+    ] = _POLICY.order,
+    mixed_fraction: Annotated[
+        float, typer.Option(help="With mixed: fraction of the items that are taken by nearness to 0.5.")
+    ] = (_POLICY.mixed_fraction),
     lease_seconds: Annotated[
-        int, typer.Option(max=LARGEST, help="How long an item is kept for a person.")
+        int,
+        typer.Option(
+            max=LARGEST, help="Time for which a shown item is reserved for its reviewer, in seconds."
+        ),
     ] = (_POLICY.lease_seconds),
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Decides the random order.")] = _POLICY.seed,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of the random order.")] = _POLICY.seed,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -282,16 +294,22 @@ def open_command(
 @review_app.command("serve")
 @clear_errors
 def serve_command(
-    host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 0,
-    batch: Annotated[str | None, typer.Option(help="The batch; by default all, oldest first.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Default: this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on. 0 chooses a free one.")
+    ] = 0,
+    batch: Annotated[
+        str | None, typer.Option(help="Name of the batch. Default: all batches, oldest first.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate, a PEM file.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of the certificate, a PEM file.")] = None,
     allow_plain_http: Annotated[
         bool,
         typer.Option(
             "--allow-plain-http",
-            help="Listen on a network without TLS all the same; where only a proxy reaches the port.",
+            help="Allow a network address without TLS. Use it only if nothing but a proxy reaches the port.",
         ),
     ] = False,
     public_url: Annotated[
@@ -299,7 +317,7 @@ def serve_command(
         typer.Option(
             envvar="REVIEW_PUBLIC_URL",
             metavar="https://NAME[:PORT][/PREFIX]",
-            help="What people open where a proxy with TLS stands before the server.",
+            help="The address that people open, if a proxy with TLS is in front of the server.",
         ),
     ] = None,
     trusted_proxy: Annotated[
@@ -307,16 +325,16 @@ def serve_command(
         typer.Option(
             envvar="REVIEW_TRUSTED_PROXY",
             metavar="ADDRESS",
-            help="The proxy's address or network; its X-Forwarded-For says who asks. May be given again. "
-            "Without it all people share one limit of sign-ins.",
+            help="Address or network of the proxy. Its X-Forwarded-For names the client. Repeat it for "
+            "more proxies. Without it all people share one limit of sign-ins.",
         ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve the review page until Ctrl-C.
 
-    For others, put a proxy with TLS before it (docs/operations/review-proxy.md has nginx and Caddy), or give
-    --tls-cert.
+    For people on other machines, put a proxy with TLS in front of it, or give --tls-cert.
+    docs/operations/review-proxy.md describes nginx and Caddy.
 
     Example: cleanplate review serve --port 8080
 
@@ -355,7 +373,7 @@ def serve_command(
 @review_app.command("status")
 @clear_errors
 def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """Show every batch and how far it has come.
+    """Show every batch and its progress.
 
     Example: cleanplate review status --json
     """
@@ -383,11 +401,11 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 @review_app.command("quality")
 @clear_errors
 def quality_command(
-    batch: Annotated[str, typer.Argument(help="The batch, as `status` shows it.")],
+    batch: Annotated[str, typer.Argument(help="Name of the batch, as `status` shows it.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far people agree, how right they are on gold, and who may not be looking.
+    """Show how far people agree, how they answer gold items, and who may be answering without looking.
 
     Example: cleanplate review quality round-1 --json
     """
