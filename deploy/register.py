@@ -67,7 +67,10 @@ def main() -> None:
         workspace = Workspace.open(os.environ.get("CLEANPLATE_WORKSPACE", "workspace"))
         server = find_server(workspace.root / "prefect")
         if isinstance(server, NoServer):
-            raise FlowError(server.reason or f"no Prefect server answers at {server.api}")
+            raise FlowError(
+                server.reason
+                or f"no Prefect server answers at {server.api}; start one with `cleanplate serve`"
+            )
         register(server, workspace)
     except CleanplateError as error:
         sys.exit(f"cleanplate: {error}")

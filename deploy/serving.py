@@ -68,7 +68,8 @@ def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None
     kept = None if server is found else _kept_server(server, home)
     if server.password is None:
         say(
-            f"The Prefect server at {server.api} asks for no password: whoever reaches it runs commands here."
+            f"The Prefect server at {server.api} has no password: anyone who reaches it can run "
+            "commands here."
         )
     environment = {
         **_SETTINGS,
@@ -102,8 +103,8 @@ def _own_server(found: NoServer, home: Path) -> Server:
     """
     if not found.silent:
         raise FlowError(
-            f"{found.reason}. End it, or set PREFECT_API_URL and PREFECT_API_AUTH_STRING to use it, "
-            "or PREFECT_SERVER_API_PORT to serve at another port"
+            f"{found.reason}; end it, or set PREFECT_API_URL and PREFECT_API_AUTH_STRING to use it, or "
+            "set PREFECT_SERVER_API_PORT to another port"
         )
     if found.reason and urlsplit(found.api).hostname not in ("127.0.0.1", "localhost"):
         raise FlowError(f"no Prefect server answers at {found.api}; start it, or unset PREFECT_API_URL")
@@ -128,7 +129,10 @@ def _wait_for(server: Server, kept: KeptProcess, stop: threading.Event) -> None:
     while not is_ours(server) and not stop.wait(_LOOK_SECONDS):
         kept.look_after()
         if time.monotonic() > deadline:
-            raise FlowError(f"the Prefect server at {server.api} is not up after {_STARTUP_SECONDS} s")
+            raise FlowError(
+                f"the Prefect server at {server.api} has not started within {_STARTUP_SECONDS} s; see its "
+                "log in the workspace"
+            )
 
 
 def _end(workers: list[KeptProcess], server: KeptProcess | None) -> None:

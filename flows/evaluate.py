@@ -155,7 +155,7 @@ class EvaluateConfig(BaseModel):
     def _labels_differ(self) -> Self:
         labels = [method_label(method) for method in self.methods]
         if len(set(labels)) != len(labels):
-            raise ValueError(f"two methods would both be called {max(labels, key=labels.count)}")
+            raise ValueError(f"two methods have the name {max(labels, key=labels.count)}; leave one out")
         return self
 
 
@@ -254,5 +254,7 @@ def results_folder(config: EvaluateConfig) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(out, f"cannot be used as a folder for results ({error.strerror})") from error
+        raise InputError(
+            out, f"cannot be used as a folder for results ({error.strerror}); name another with --out"
+        ) from error
     return out

@@ -190,7 +190,7 @@ def ingest(config: IngestConfig) -> IngestResult:
     records = config.source.count if isinstance(config.source, SyntheticSource) else found and found.records
     if records is not None and records != result.kept + result.refused:
         fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
-        raise FlowError(f"{fault}: it changed while it was read; ingest it again")
+        raise FlowError(f"{fault}: the source changed while it was read; ingest it again")
     return result
 
 
@@ -200,7 +200,7 @@ def _resolved(config: IngestConfig) -> IngestConfig:
         return config
     path = config.source.path.expanduser().resolve()
     if not path.exists():
-        raise InputError(path, "it does not exist")
+        raise InputError(path, "does not exist; name an existing one")
     return config.model_copy(update={"source": config.source.model_copy(update={"path": path})})
 
 
@@ -224,7 +224,7 @@ def _gather(config: IngestConfig, workspace: Workspace, progress: IngestProgress
             return gathered
         if lost & again:
             raise ShardError(
-                "shards vanish as soon as they are made; does somebody else clear the workspace?"
+                "shards are deleted as soon as they are made; stop the program that clears the workspace"
             )
         say_lost(lost)
         again |= lost

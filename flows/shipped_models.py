@@ -152,7 +152,7 @@ def measure_perception(config: PerceptionConfig, told: Callable[[str], None]) ->
         try:
             before = PerceptionCard.model_validate_json((folder / CARD).read_bytes())
         except OSError as error:
-            raise InputError(folder / CARD, "is not there; train the model first") from error
+            raise InputError(folder / CARD, "is missing; train the model first") from error
         cards.append(_measured(trainer, before.training, folder, config.scenes))
     return cards
 
@@ -167,7 +167,7 @@ def chosen(only: Sequence[str], told: Callable[[str], None]) -> list[Trainer]:
     known = [trainer.name for trainer in TRAINERS]
     unknown = sorted(set(only) - set(known))
     if unknown:
-        raise InputError("only", f"no trainer is called {', '.join(unknown)}; there are {', '.join(known)}")
+        raise InputError("only", f"unknown model {', '.join(unknown)}; choose from {', '.join(known)}")
     wanted = only or known
     if "yolo" in wanted and not yolo_is_installed():
         if only:

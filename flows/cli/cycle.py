@@ -201,7 +201,7 @@ def train_object_clear_command(
     ObjectClearPipeline.of_network(network, **settings_of_use).save_config(out)
     write_durably(out / "card.json", (card.model_dump_json(indent=2) + "\n").encode())
     shutil.rmtree(work)
-    typer.echo(f"wrote {out}; its card.json tells how good it is")
+    typer.echo(f"wrote {out}; its card.json has the measurements")
 
 
 def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
@@ -228,7 +228,7 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
     console.print()
     console.print(shown(f"The report: {report}"), soft_wrap=True)
     if place.address != str(place.root):
-        console.print(shown(f"kept as {place.address}/{report.name}"), soft_wrap=True)
+        console.print(shown(f"stored as {place.address}/{report.name}"), soft_wrap=True)
     console.print(hint, soft_wrap=True)
 
 

@@ -163,7 +163,9 @@ def rollback_command(
     if as_json:
         print_json({"current": version.number, "before": previous})
         return
-    Console().print(f"version {version.number} is current now ({version.samples} samples); it was {previous}")
+    Console().print(
+        f"the current version is now {version.number} ({version.samples} samples); before it was {previous}"
+    )
 
 
 @dataset_app.command("export")

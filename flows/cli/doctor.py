@@ -53,7 +53,7 @@ def doctor_command(
     from flows.maintenance.doctor import check_health
 
     if profile not in ("tiny", "full"):
-        raise InputError("--profile", f"there is no {profile}; choose tiny or full")
+        raise InputError("--profile", f"unknown profile {profile}; choose tiny or full")
     checks, needs = check_health(workspace, disk_gb), []
     if profile == "full":  # imported here: a doctor must be able to say that torch is missing
         from flows.maintenance.doctor import check_published, training_needs
@@ -85,6 +85,8 @@ def doctor_command(
                 f"about {need['hours']:.0f} hours on {gpus}",
                 soft_wrap=True,
             )
-        console.print("All that is needed is here." if well else "Something needed is missing; see above.")
+        console.print(
+            "Nothing necessary is missing." if well else "Something necessary is missing; see above."
+        )
     if not well:
         raise typer.Exit(1)

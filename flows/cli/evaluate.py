@@ -113,7 +113,9 @@ def evaluate_command(
         }  # fmt: skip
     else:
         if version is not None or origin or split != "test":
-            raise typer.BadParameter("--version, --split and --origin choose from a workspace, not a folder")
+            raise typer.BadParameter(
+                "--version, --split and --origin need a workspace; leave them out with --triplets"
+            )
         images = {"kind": "folder", "path": triplets, "size_px": size_px}
     values = {
         "images": images,
@@ -170,7 +172,7 @@ def print_comparison(comparison: Comparison) -> None:
             console.print(f"  {sentence}", style="dim")
         console.print()
     for each in comparison.left_out:
-        console.print(shown(f"{each.title} left out: {each.reason}; {each.fix}."))
+        console.print(shown(f"{each.title} is left out: {each.reason}; {each.fix}."))
     for reason, number in comparison.rejects.items():
         console.print(f"refused: {number} × {reason}")
     console.print(f"Results: {comparison.results}\nPage: {comparison.report}", soft_wrap=True)

@@ -147,7 +147,7 @@ def _kind(name: str) -> ModelKind:
     for kind in _KINDS:
         if name == kind:
             return kind
-    raise InputError("--kind", f"there is no {name}; choose one of {', '.join(_KINDS)}")
+    raise InputError("--kind", f"unknown kind {name}; choose one of {', '.join(_KINDS)}")
 
 
 def _tell_change(champion: ModelRecord, before: ModelRecord | None, as_json: bool) -> None:
@@ -157,7 +157,7 @@ def _tell_change(champion: ModelRecord, before: ModelRecord | None, as_json: boo
         return
     was = "it was already" if previous == champion.hash else f"it was {previous}"
     Console(highlight=False, markup=False).print(
-        f"{champion.hash} is the {champion.kind}s' champion now; {was}"
+        f"the champion of kind {champion.kind} is now {champion.hash}; {was}"
     )
 
 

@@ -77,7 +77,7 @@ def no_pipe(path: Path | None) -> Path | None:
         typer.BadParameter: When it is one.
     """
     if path is not None and path.exists() and not path.is_file() and not path.is_dir():
-        raise typer.BadParameter(f"{path} is no file")
+        raise typer.BadParameter(f"{path} is not a file; name a file")
     return path
 
 
@@ -106,7 +106,7 @@ def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, 
         except OSError as error:
             if error.filename is None:  # No file's; also a closed or full standard output.
                 raise
-            _print_error(f"{error.filename}: {error.strerror}; name another place, or repair it")
+            _print_error(f"{error.filename}: {error.strerror}; name another file, or repair this one")
             raise typer.Exit(1) from error
 
     return run
@@ -133,7 +133,7 @@ def tell_lost_output(error: OSError) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
         raise error
-    _print_error(f"standard output cannot be written ({error.strerror}); what was done is kept")
+    _print_error(f"standard output cannot be written ({error.strerror}); finished work is kept")
 
 
 def shown(words: object, style: str = "") -> Text:
@@ -171,7 +171,7 @@ def configured(kind: type[Settings], path: Path | None, named: dict[str, object]
     given = _read(path) if path else {}
     unknown = sorted(set(given) - set(kind.model_fields))
     if unknown:
-        raise InputError(path, f"unknown settings: {', '.join(unknown)}")
+        raise InputError(path, f"unknown settings: {', '.join(unknown)}; remove them")
     try:
         return kind.model_validate({**given, **named})
     except ValidationError as error:
@@ -184,9 +184,11 @@ def _read(path: Path) -> dict[str, object]:
     try:
         given = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     except (ValueError, RecursionError) as error:  # Not JSON, not UTF-8, or a number of thousands of digits.
-        raise InputError(path, f"is no JSON ({error})") from error
+        raise InputError(path, f"is not JSON ({error}); correct the file") from error
     if not isinstance(given, dict):
-        raise InputError(path, 'is no JSON object; write the settings as {"name": value}')
+        raise InputError(path, 'is not a JSON object; write the settings as {"name": value}')
     return given

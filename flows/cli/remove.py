@@ -91,7 +91,10 @@ def remove_command(
     from tasks.removal.remove import RemovalExtras, check_extras, remove_from_files
 
     if workspace is not None and model is not None and is_remover_folder_or_name(model):
-        raise typer.BadParameter("with --workspace, --model takes a hash of its models, four digits or more")
+        raise typer.BadParameter(
+            "with --workspace, --model takes a model's hash with at least four digits; `cleanplate "
+            "model list` shows them"
+        )
     # Weights of a few MB are there at once; only images are worth a bar.
     disable_progress_bar()
     matched = match_files(source, mask, out)

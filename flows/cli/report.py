@@ -97,6 +97,6 @@ def metrics_command(
     try:
         write_textfile(place, textfile)
     except OSError as error:
-        raise InputError(textfile, f"cannot be written ({error.strerror}); name another place") from error
+        raise InputError(textfile, f"cannot be written ({error.strerror}); name another file") from error
     if as_json:
         print_json({"textfile": str(textfile)})

@@ -57,7 +57,7 @@ def resume_command(
             why = f" ({each.detail})" if each.detail else ""
             console.print(shown(f"run {each.flow_run}: {each.state}{why}"))
         if not woken:
-            console.print("no suspended run waits for it; run the round again, and it goes on")
+            console.print("no suspended run waits for it; run the round again, and it continues")
     if any(each.state in ("refused", "unreachable") for each in woken):
         raise typer.Exit(1)
 
@@ -130,7 +130,7 @@ def disable_command(
     Example: cleanplate review reviewers disable ana --reason "answers without looking"
     """
     existing_workspace(workspace).ledger().disable_person(name, reason, datetime.now(UTC))
-    Console().print(shown(f"{name}'s answers no longer count; their items are asked again"))
+    Console().print(shown(f"{name}'s answers no longer count; other people get their items again"))
 
 
 @reviewers_app.command("enable")

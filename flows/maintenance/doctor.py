@@ -139,9 +139,9 @@ def check_base_weights(folder: Path) -> Check:
 def check_workspace(workspace: Path) -> Check:
     """Can the workspace, or the nearest folder above it, be written?"""
     folder = _nearest(workspace)
-    fix = f"name another folder with --workspace, or get the right to write to {folder}"
+    fix = f"name another folder with --workspace, or change the permissions of {folder}"
     if not folder.is_dir():
-        return Check(name="workspace", state="missing", found=f"{folder} is no folder", fix=fix)
+        return Check(name="workspace", state="missing", found=f"{folder} is not a folder", fix=fix)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -166,7 +166,7 @@ def check_store(workspace: Path) -> list[Check]:
     try:
         there = Bucket(address, patience_s=0).size_of(MARK) is not None
     except StoreError as error:
-        fix = "look at the AWS_* variables, AWS_ENDPOINT_URL for one, and whether the server runs"
+        fix = "check the AWS_* variables, such as AWS_ENDPOINT_URL, and start the server"
         return [Check(name="store", state="missing", found=str(error), fix=fix)]
     found = f"{address} answers" if there else f"{address} answers, no workspace in it yet"
     return [Check(name="store", state="ok", found=found)]
@@ -192,7 +192,7 @@ def check_ledger(workspace: Path) -> list[Check]:
         return [Check(name="ledger", state="missing", found=str(error), fix="set CLEANPLATE_LEDGER")]
     except OperationalError as error:
         cause = str(error.orig).strip().splitlines()[0]
-        fix = "look at CLEANPLATE_LEDGER, and whether PostgreSQL runs there"
+        fix = "check CLEANPLATE_LEDGER, and start PostgreSQL"
         return [Check(name="ledger", state="missing", found=cause, fix=fix)]
     return [Check(name="ledger", state="ok", found=f"{engine.url.render_as_string()} answers")]
 
@@ -264,7 +264,7 @@ def check_published(folder: Path) -> list[Check]:
         fault = "not here"
         if found.folder is not None:
             wrong = [f"no {name}" for name in found.absent] + [
-                f"{name} is cut short" for name in found.damaged
+                f"{name} is truncated" for name in found.damaged
             ]
             fault = f"{found.folder}: {', '.join(wrong)}"
         fix = each.fetch_command(folder)
@@ -279,5 +279,5 @@ def training_needs(gpu: str, count: int) -> list[dict[str, Any]]:
         InputError: If nothing is known of such a GPU.
     """
     if gpu not in GPUS:
-        raise InputError("--gpu", f"there is no {gpu}; choose one of {', '.join(GPUS)}")
+        raise InputError("--gpu", f"unknown GPU {gpu}; choose one of {', '.join(GPUS)}")
     return [plan.told(GPUS[gpu], count) for plan in full_plans(PROFILES["full"])]

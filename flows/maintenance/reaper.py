@@ -201,7 +201,7 @@ def _running(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def _silence(config: ReaperConfig) -> str:
-    return f"its process is dead: no heartbeat in {config.heartbeat_window_seconds} s"
+    return f"its process has died: no heartbeat for {config.heartbeat_window_seconds} s"
 
 
 def _lost_on_the_way(client: SyncPrefectClient, config: ReaperConfig) -> list[FlowRun]:
@@ -209,7 +209,7 @@ def _lost_on_the_way(client: SyncPrefectClient, config: ReaperConfig) -> list[Fl
     now, limit = datetime.now(UTC), timedelta(seconds=config.pending_seconds)
     pending = runs_in(client, StateType.PENDING) + runs_in(client, StateType.PENDING, tag=MAINTENANCE_TAG)
     late = [run for run in pending if age(run, now) > limit]
-    why = f"its worker never started it: pending for more than {config.pending_seconds} s"
+    why = f"its worker has not started it: pending for more than {config.pending_seconds} s"
     return [run for run in late if declare_crashed(client, run, why)]
 
 
@@ -242,7 +242,7 @@ def _publish(report: ReaperReport, stalled: list[FlowRun]) -> None:
         for what, names in report.model_dump().items()
         for name in names
     ]
-    sentence = f"{len(rows)} runs needed help" if rows else "every run is well"
+    sentence = f"{len(rows)} runs needed help" if rows else "no run needed help"
     if rows:
         create_table_artifact(rows, key="reaper", description=sentence)
     for run in stalled:

@@ -279,5 +279,8 @@ def _why_none(result: CompositingResult) -> str:
         if not stage.kept:
             most = next(iter(stage.rejects.items()), None)
             why = f" ({most[1]}× {most[0]})" if most else ""
-            return f"compositing made no {stage.stage}{why}; look at the refused samples, or give more images"
+            return (
+                f"compositing made no {stage.stage}{why}; see the reasons of the refused samples, or give "
+                "more images"
+            )
     raise AssertionError("every stage kept something")

@@ -37,7 +37,7 @@ def sentences(report: DailyReport) -> list[str]:
 
 def _cost_words(report: DailyReport) -> str:
     if not report.cost and any(each.seconds.cpu or each.seconds.gpu for each in report.work):
-        return "at no cost, because no hour has a price here yet"
+        return "at no cost, because no price is set"
     price = report.cost_per_accepted
     each = "" if price is None else f", {price:.4g} {report.currency} each"
     return f"for {report.cost:.2f} {report.currency}{each}"

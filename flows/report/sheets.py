@@ -135,7 +135,7 @@ def as_png(canvas: NDArray[np.uint8]) -> bytes:
     """The PNG of an H×W×4 uint8 canvas."""
     coded, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGBA2BGRA))
     if not coded:
-        raise RuntimeError("OpenCV could not encode the sample grid as PNG")
+        raise RuntimeError("OpenCV cannot encode the image grid as PNG")
     return data.tobytes()
 
 

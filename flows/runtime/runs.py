@@ -72,9 +72,7 @@ def start_once(deployment: str, changes: dict[str, Any], key: str) -> UUID | Non
         try:
             found = client.read_deployment_by_name(deployment)
         except ObjectNotFound:
-            say(
-                f"there is no deployment {deployment} here, so it is not started; `cleanplate serve` makes it"
-            )
+            say(f"the deployment {deployment} is missing, so nothing is started; `cleanplate serve` makes it")
             return None
         config = {**found.parameters.get("config", {}), **changes}
         run = client.create_flow_run_from_deployment(

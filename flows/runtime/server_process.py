@@ -59,7 +59,7 @@ class Guard:
         # A page elsewhere may give its own name this machine's address; the Host header then tells.
         host = headers.get("host", "")
         if _name(host) not in self._names:
-            return "this server is not known by that name; PREFECT_SERVER_CORS_ALLOWED_ORIGINS names others"
+            return "this server does not have that name; add it to PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
         own = {*self._origins, f"http://{host}", f"https://{host}"}
         if any(origin not in own for origin in headers.getlist("origin")):
             return "the request comes from another site"
@@ -68,7 +68,7 @@ class Guard:
     async def _prove(self, scope: Scope, receive: Receive, send: Send) -> None:
         nonce = parse_qs(scope["query_string"].decode("ascii", "replace")).get("nonce", [""])[0]
         if self._own_password is None:
-            answer = PlainTextResponse("this server has no password of a workspace", 404)
+            answer = PlainTextResponse("this server has no workspace's password", 404)
         else:
             answer = PlainTextResponse(proof(self._own_password, self._port, nonce))
         await answer(scope, receive, send)
@@ -128,7 +128,7 @@ def serve(host: str, port: int) -> None:
 
         guard = Guard(create_app(final=True), origins, port, own_password)
         where = password_file(known.home) if own_password else "PREFECT_API_AUTH_STRING"
-        print(f"Prefect's pages: {origins[0]}; sign in with the words in {where}", flush=True)
+        print(f"Prefect's pages: {origins[0]}; sign in with the password in {where}", flush=True)
         api = known.server.api
         uvicorn.run(
             guard,

@@ -133,7 +133,9 @@ def load_network(folder: Path) -> InpaintingNetwork:
             prompt=Prompt(hidden=prompt["hidden"].float(), pooled=prompt["pooled"].float()),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: not a usable inpainting network ({error})") from error
+        raise ModelError(
+            f"{folder}: cannot be used as an inpainting network ({error}); download or train it again"
+        ) from error
 
 
 def _load_schedule(folder: Path) -> Schedule:

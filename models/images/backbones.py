@@ -38,14 +38,16 @@ def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = 
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({first})") from error
+        raise ModelError(
+            f"{folder}: no {kind.__name__} can be read from it ({first}); download it again"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
     absent = sorted(name for name in found["missing_keys"] if not name.startswith(tuple(may_lack)))
     if absent:
         raise ModelError(
-            f"{folder}: {len(absent)} weights of a {kind.__name__} are missing, {absent[0]} among them; "
+            f"{folder}: {len(absent)} weights of the {kind.__name__} are missing, such as {absent[0]}; "
             "save the whole model there"
         )
     return model.eval().requires_grad_(False)
@@ -61,7 +63,9 @@ def load_preparation(folder: Path) -> Any:
         return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder}: no usable preprocessor_config.json ({first})") from error
+        raise ModelError(
+            f"{folder}: its preprocessor_config.json cannot be used ({first}); download it again"
+        ) from error
 
 
 def folder_fingerprint(folder: Path) -> str:

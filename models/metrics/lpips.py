@@ -96,7 +96,10 @@ class Lpips:
             self._network.load_state_dict(wanted)
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
-            raise ModelError(f"{path}: LPIPS's weights cannot be read from it ({first})") from error
+            raise ModelError(
+                f"{path}: LPIPS's weights cannot be read from it ({first}); make the file again "
+                "(docs/guides/evaluation.md)"
+            ) from error
         self._network.eval().requires_grad_(False)
         self.fingerprint = folder_fingerprint(folder)
 

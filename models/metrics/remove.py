@@ -41,7 +41,7 @@ REMOVE = MetricSpec(
     "higher",
     3,
     "Cosine of SAM's mean features inside and outside the mask, both of the removal "
-    "(Chandrasekar et al. 2024); no ground truth is asked.",
+    "(Chandrasekar et al. 2024). It needs no ground truth.",
 )
 REMOVE_PLUS = MetricSpec(
     "remove_plus",

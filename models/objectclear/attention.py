@@ -52,7 +52,9 @@ def capture_object_attention(
     channels = _Channels(position)
     found = cross_attentions(unet)
     if not found:
-        raise ModelError("the U-Net has no cross-attention, so no token of a prompt has a map")
+        raise ModelError(
+            "the U-Net has no cross-attention, so a token has no attention map; use an SDXL U-Net"
+        )
     with ExitStack() as until:
         for name, (transformer, attention) in list(found.items())[: 1 if layers == "first" else None]:
             before = _plain_processor(name, attention)
@@ -86,7 +88,8 @@ def _plain_processor(name: str, attention: Attention) -> Any:
     for part in ("norm_q", "norm_k", "group_norm", "spatial_norm", "norm_cross", "residual_connection"):
         if getattr(attention, part):
             raise ModelError(
-                f"{name}: it has a {part}, which SDXL's cross-attention has not: no map can be captured"
+                f"{name}: no map can be captured, because its {part} is not part of SDXL's "
+                "cross-attention; use an SDXL U-Net"
             )
     return found
 
@@ -189,7 +192,9 @@ class _Channels:
         if made_for not in self._of_words:
             images, count, heads, width = words.shape
             if not 0 <= self._position < count:
-                raise ModelError(f"no word is number {self._position} in a prompt of {count}")
+                raise ModelError(
+                    f"the prompt has {count} tokens and no token {self._position}; write a longer prompt"
+                )
             beside = words.new_zeros(images, count, heads, _added_channels(words))
             beside[:, self._position, :, 0] = object_token
             below = words.new_zeros(images, _added_words(words), heads, width + _added_channels(words))

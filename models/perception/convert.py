@@ -31,12 +31,12 @@ def main() -> None:
     """Convert the file. A file that is not such a pickle ends with an error of one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m models.perception.convert",
-        description="Convert published weights to safetensors, once. The pickle runs no code: it is read in "
-        "a process that can open nothing, and only tensors are taken out of it.",
+        description="Convert published weights to safetensors, once. The pickle runs no code: a process "
+        "without access to files reads it, and takes out only tensors.",
     )
     parser.add_argument("kind", choices=("sam", "yolo"), help="sam_vit_*.pth, or yolo11*.pt")
     parser.add_argument("file", type=Path, help="the file as published")
-    parser.add_argument("folder", type=Path, help="gets model.safetensors")
+    parser.add_argument("folder", type=Path, help="the folder that gets model.safetensors")
     given = parser.parse_args()
     try:
         convert(given.kind, given.file, given.folder)

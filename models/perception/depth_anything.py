@@ -57,8 +57,8 @@ class DepthAnythingEstimator:
         self._inverse = self._model.config.depth_estimation_type == "relative"
         if self._inverse and getattr(self._model.config, "depth_unit", None) != _INVERSE_METRES:
             raise ModelError(
-                f"{config.weights}: this Depth Anything tells relative depth, which has no unit; "
-                "take a metric checkpoint (Depth-Anything-V2-Metric-…)"
+                f"{config.weights}: this Depth Anything estimates relative depth without a unit; use a "
+                "metric checkpoint (Depth-Anything-V2-Metric-…)"
             )
         self._hash = derive_key("depth anything", folder_fingerprint(config.weights))
 

@@ -57,11 +57,14 @@ def load_tokenizer(folder: Path) -> BertTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder}: no usable tokenizer.json or vocab.txt ({first})") from error
+        raise ModelError(
+            f"{folder}: its tokenizer.json or vocab.txt cannot be used ({first}); download it again"
+        ) from error
     for token, place in _PLACES.items():
         if tokenizer.convert_tokens_to_ids(token) != place:
             raise ModelError(
-                f"{folder}: its tokenizer does not number {token} as {place}; BERT's uncased does"
+                f"{folder}: its tokenizer does not give {token} the number {place}; use the one of BERT "
+                "uncased"
             )
     return tokenizer
 
@@ -94,14 +97,16 @@ def prompts_of(asked: Sequence[Sequence[str]], tokenizer: Any, max_tokens: int =
         for number, phrase in enumerate(phrases):
             ids = tokenizer(phrase, add_special_tokens=False)["input_ids"]
             if _PLACES["[UNK]"] in ids or not ids:
-                raise ModelError(f"{phrase!r} is not in the detector's vocabulary; ask in other words")
+                raise ModelError(f"{phrase!r} is not in the detector's vocabulary; use other words")
             line += [*ids, stop]
             owner += [number] * len(ids) + [-1]
         lines.append([*line, end])
         owners.append([*owner, -1])
     longest = max(map(len, lines))
     if longest > max_tokens:
-        raise ModelError(f"the words make {longest} tokens, the detector reads {max_tokens}; ask for fewer")
+        raise ModelError(
+            f"the words have {longest} tokens, and the detector reads {max_tokens}; give fewer words"
+        )
     tokens, owned = (
         torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
         for rows, fill in ((lines, _PLACES["[PAD]"]), (owners, -1))

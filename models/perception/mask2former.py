@@ -52,8 +52,8 @@ def surfaces_of(labels: Mapping[int, str]) -> list[SurfaceClass]:
     surfaces = [_SURFACES.get(name, SurfaceClass.OBJECT) for name in first]
     if SurfaceClass.GROUND not in surfaces:
         raise ModelError(
-            f"none of the model's {len(first)} classes is ground ({', '.join(first[:4])} …); "
-            "take a checkpoint for semantic segmentation trained on ADE20K"
+            f"none of the model's {len(first)} classes is ground ({', '.join(first[:4])} …); use a "
+            "semantic segmentation checkpoint trained on ADE20K"
         )
     return surfaces
 

@@ -71,7 +71,9 @@ def read_published(kind: PickleKind, file: Path) -> bytes:
         weights = ours.recv_bytes() if not fault else b""
     except (EOFError, OSError) as error:
         reader.join()
-        raise InputError(file, f"reading it ended with code {reader.exitcode}; no such weights") from error
+        raise InputError(
+            file, f"the process that reads it ended with code {reader.exitcode}; give the file as published"
+        ) from error
     finally:
         ours.close()
         reader.join()
@@ -106,7 +108,9 @@ def weights_in(kind: PickleKind, opened: BinaryIO) -> bytes:
         tensors, notes = (_sam(found), {}) if kind == "sam" else _yolo(found)
         return save({name: _plain(tensor) for name, tensor in tensors.items()}, metadata=notes)
     except Exception as error:  # The list of errors that an unknown file can cause has no end.
-        raise InputError(opened.name, f"cannot be read as the weights of a {kind} ({_why(error)})") from error
+        raise InputError(
+            opened.name, f"cannot be read as weights of {kind} ({_why(error)}); give the file as published"
+        ) from error
 
 
 def _why(error: Exception) -> str:
@@ -140,9 +144,9 @@ def confine() -> None:
 
 def _sam(found: Any) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not found:
-        raise ValueError("it is no dict of tensors")
+        raise ValueError("it does not hold a dict of tensors")
     if not all(isinstance(name, str) and isinstance(each, Tensor) for name, each in found.items()):
-        raise ValueError("it holds other things than tensors")
+        raise ValueError("it holds values that are not tensors")
     return found
 
 
@@ -152,7 +156,7 @@ def _yolo(found: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not isinstance(network, _Layer) or not isinstance(names, dict):
         raise ValueError("it holds no network with class names; give a yolo11*.pt as published")
     if not names or not all(isinstance(name, str) for name in names.values()):
-        raise ValueError("its class names are no words")
+        raise ValueError("its class names are not text")
     return dict(_tensors(network, "")), {"classes": json.dumps(tuple(names.values()))}
 
 
@@ -174,5 +178,5 @@ def _tensors(layer: _Layer, before: str) -> list[tuple[str, Tensor]]:
 
 def _plain(tensor: Tensor) -> Tensor:
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise ValueError("a tensor is larger than its numbers")
+        raise ValueError("a tensor is larger than its data")
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous().clone()

@@ -152,7 +152,7 @@ def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:
 def _class_names(folder: Path) -> tuple[str, ...]:
     notes = read_notes(folder, _CONVERT)
     if "classes" not in notes:
-        raise ModelError(f"{folder}: the weights do not say which classes they know; {_CONVERT}")
+        raise ModelError(f"{folder}: the weights have no class names; {_CONVERT}")
     return tuple(json.loads(notes["classes"]))
 
 

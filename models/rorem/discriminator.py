@@ -259,10 +259,15 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
         discriminator = DiscriminatorNetwork(network, config, seed=0)
         tensors = load_file(folder / "judge.safetensors")
         if set(tensors) != set(discriminator.trained_state()):
-            raise ModelError(f"{folder}: this discriminator was trained on another backbone")
+            raise ModelError(
+                f"{folder}: this discriminator was trained on another backbone; use that backbone, or "
+                "train again"
+            )
         discriminator.load_state_dict(tensors, strict=False)
         return LoraDiscriminator(
             discriminator, config, slope=float(facts["slope"]), offset=float(facts["offset"])
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: not a usable judge ({first_fault(error)})") from error
+        raise ModelError(
+            f"{folder}: cannot be used as a discriminator ({first_fault(error)}); train it again"
+        ) from error

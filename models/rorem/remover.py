@@ -39,7 +39,7 @@ class SamplingConfig(BaseModel):
     @model_validator(mode="after")
     def _leaves_a_step(self) -> Self:
         if int(self.steps * self.strength) < 1:
-            raise ValueError(f"strength {self.strength} of {self.steps} steps leaves none; raise either")
+            raise ValueError(f"strength {self.strength} leaves no step of {self.steps}; raise one of them")
         return self
 
 
@@ -129,8 +129,7 @@ class InpaintingRemover:
         most = self.network.scheduler.config.get("original_inference_steps")
         if most is not None and self.config.steps > most:
             raise ModelError(
-                f"a distilled remover takes at most {most} steps, and is asked for {self.config.steps}; "
-                "ask for fewer, four are what it is made for"
+                f"a distilled remover takes at most {most} steps, not {self.config.steps}; use four"
             )
         self.network.scheduler.set_timesteps(self.config.steps)
         skipped = self.config.steps - min(int(self.config.steps * self.config.strength), self.config.steps)

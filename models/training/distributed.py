@@ -235,7 +235,7 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
     AcceleratorState._reset_state()  # remove the state of a previous training in this process
     sharded = distributed.sharding == "fsdp" and _processes().num_processes > 1
     if sharded and distributed.optimizer == "adamw_8bit":
-        raise ModelError("adamw_8bit cannot be sharded; choose adamw, or sharding none")
+        raise ModelError("adamw_8bit cannot be sharded; choose adamw, or set sharding to none")
     plugin = sharding_plugin(module) if sharded else None
     accelerator = Accelerator(
         mixed_precision={"float32": "no", "bfloat16": "bf16"}[distributed.precision],
@@ -246,8 +246,8 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
         settle_plugin(accelerator, plugin)
     elif accelerator.distributed_type not in _WHOLE:
         raise ModelError(
-            f"training with the launcher's {accelerator.distributed_type} is not supported: its checkpoints "
-            "would hold no whole network; launch without it, and set sharding to fsdp"
+            f"the launcher's {accelerator.distributed_type} is not supported, because its checkpoints "
+            "do not hold the whole network; launch without it, and set sharding to fsdp"
         )
     return accelerator
 
@@ -265,8 +265,8 @@ def share_numbers(
     at_once = own if distributed.micro_batch_size is None else min(own, distributed.micro_batch_size)
     if left or own % at_once:
         raise ModelError(
-            f"a batch of {batch_size} does not split evenly over {processes} processes with "
-            f"{distributed.micro_batch_size or own} samples at once; choose another number of either"
+            f"a batch of {batch_size} cannot be divided evenly by {processes} processes with "
+            f"{distributed.micro_batch_size or own} samples at once; change one of these numbers"
         )
     passes = own // at_once
     return [number * processes + rank for number in range(passes)], passes * processes

@@ -19,7 +19,7 @@ class ShuffledOrder:
     def __init__(self, count: int, seed: int) -> None:
         """Order ``count`` ≥ 1 samples from ``seed``."""
         if count < 1:
-            raise ValueError("there is nothing to shuffle")
+            raise ValueError("there is no sample to shuffle")
         self.count = count
         self.seed = seed
         self._epoch = -1

@@ -58,7 +58,7 @@ def read_triplets(
         triplets = [decode_triplet(sample) for sample in samples if sample.split == split]
     found = [triplet for triplet in triplets if triplet.origin.startswith(origin)]
     if not found:
-        raise FlowError(f"no {split} triplet has an origin starting with {origin!r}; ingest some first")
+        raise FlowError(f"no {split} triplet has an origin that starts with {origin!r}; ingest some first")
     return found
 
 

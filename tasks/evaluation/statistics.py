@@ -99,7 +99,7 @@ def read_results(path: Path) -> tuple[list[Measurement], list[ImageResult]]:
         measurements = [Measurement.model_validate(each) for each in said]
         rows = [_row(values, list(measurements[0].metrics)) for values in table.to_pylist()]
     except (OSError, KeyError, IndexError, ValueError, pa.ArrowException) as error:
-        raise InputError(path, "not a results file; remove it and evaluate again") from error
+        raise InputError(path, "is not a results file; delete it and evaluate again") from error
     return measurements, rows
 
 

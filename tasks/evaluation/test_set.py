@@ -94,7 +94,9 @@ def read_set(chosen: VersionSet | FolderSource) -> Iterator[Triplet | Reject]:
             return
         passed.append(each)
     reason = f"; the first was refused: {passed[0].reason.value}" if passed else ""
-    raise FlowError(f"there is no triplet to measure on in {set_words(chosen)}{reason}")
+    raise FlowError(
+        f"{set_words(chosen)} holds no triplet to measure on{reason}; choose others or ingest some"
+    )
 
 
 def _version_triplets(chosen: VersionSet) -> Iterator[Triplet]:

@@ -74,11 +74,16 @@ def compose(
 def _check_parts(plate: Plate, cutouts: Sequence[Cutout]) -> None:
     splits = {plate.split, *(cutout.split for cutout in cutouts)}
     if len(splits) > 1:
-        raise InputError(plate.origin, f"parts of splits {' and '.join(sorted(splits))} cannot be composed")
+        raise InputError(
+            plate.origin,
+            f"parts of the splits {' and '.join(sorted(splits))} cannot be combined; give parts of one split",
+        )
     lights = {cutout.shadow_class for cutout in cutouts}
     if len(lights) > 1:
         raise InputError(
-            plate.origin, f"cut-outs with shadows {' and '.join(sorted(lights))} cannot stand together"
+            plate.origin,
+            f"cut-outs with shadows {' and '.join(sorted(lights))} cannot be combined; give cut-outs "
+            "of one shadow class",
         )
 
 

@@ -235,7 +235,7 @@ def _size_fault(pair: ImagePair, config: CaptureConfig) -> Reject | None:
         detail = f"source {size[1]}×{size[0]}, ground truth {other[1]}×{other[0]}"
         return _reject(pair, RejectReason.SIZE_MISMATCH, detail)
     if min(size) < config.min_side_px:
-        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
+        detail = f"{size[1]}×{size[0]}, and the shorter side must have {config.min_side_px} px"
         return _reject(pair, RejectReason.TOO_SMALL, detail)
     return None
 

@@ -91,7 +91,7 @@ def make_plate(
         detail = f"image {size}, ground {ground.shape}, depth {depth.shape}"
         return refused(RejectReason.SIZE_MISMATCH, detail)
     if min(size) < config.min_side_px:
-        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
+        detail = f"{size[1]}×{size[0]}, and the shorter side must have {config.min_side_px} px"
         return refused(RejectReason.TOO_SMALL, detail)
     minimum = max(1, config.min_ground_fraction * ground.size)
     if ground.sum() < minimum:
@@ -184,7 +184,7 @@ def find_plate(
     classes = segmenter.classify(image)
     agreement = mirror_agreement(segmenter, image, classes)
     if agreement < limits.min_agreement:
-        detail = f"mirrored, {1 - agreement:.1%} of it is taken for another surface"
+        detail = f"{1 - agreement:.1%} of it has another class in the mirrored image"
         return Reject(source="plate", name=origin, reason=RejectReason.UNFAMILIAR, detail=detail)
     depth = np.where(classes == SurfaceClass.SKY, np.float32(np.inf), estimator.estimate(image))
     ground = flat_ground(classes, depth, focal_px, flatness)

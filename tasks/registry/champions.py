@@ -90,15 +90,18 @@ def rollback(workspace: Workspace, kind: ModelKind, reason: str, start: str | No
     events = ledger.promotions(kind)
     line = line_of_champions(events)
     if not line:
-        raise LedgerError(f"there is no champion among the models of kind {kind}, so none to roll back")
+        raise LedgerError(
+            f"no model of kind {kind} is champion, so there is nothing to roll back; promote one with "
+            "`cleanplate model promote`"
+        )
     wanted = None if start is None else ledger.model_named(start).hash
     again = events[-1].action == "rolled back" and events[-1].reason == reason
     if wanted == line[-1] or (wanted is None and again):
         return ledger.model(line[-1])
     if wanted is None and len(line) == 1:
-        raise LedgerError(f"model {line[0]} has no former champion before it; promote another by its hash")
+        raise LedgerError(f"there was no champion before model {line[0]}; promote another model by its hash")
     if wanted is not None and wanted not in line:
-        raise LedgerError(f"model {wanted} is no former champion; `cleanplate model promote` makes it one")
+        raise LedgerError(f"model {wanted} was never champion; `cleanplate model promote` makes it champion")
     record = ledger.model(wanted or line[-2])
     check_weights(workspace.fetched(record.path), record)
     event = derive_key("rollback", kind, record.hash, reason, events[-1].event)

@@ -40,7 +40,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         moment.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError("there is no such date in UTC") from error
+        raise ValueError("it is not a valid date in UTC") from error
     return moment
 
 
@@ -141,7 +141,9 @@ def _csv_records(path: Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
         records = [{name: _as_meant(cell) for name, cell in record.items()} for record in reader]
     except OSError as error:
-        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, f"it is not CSV in UTF-8 ({error})") from error
     _refuse_missing(path, reader.fieldnames or ())

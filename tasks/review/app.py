@@ -155,7 +155,7 @@ def _add_quality(
     def quality() -> ReviewQuality:
         batch = service.batch_to_show()
         if batch is None:
-            raise Refusal(404, "there is no review batch yet; open one with `cleanplate review open`")
+            raise Refusal(404, "no review batch is open; open one with `cleanplate review open`")
         return batch_quality(ledger, batch)
 
     @app.get("/quality", dependencies=signed_in)
@@ -172,7 +172,7 @@ def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, images: Revie
     def static(path: str) -> Response:
         found, versioned = pages.find(path)
         if found is None:
-            raise Refusal(404, "the page has no such file; load the page again")
+            raise Refusal(404, "the page has no such image or file; load the page again")
         return _file(found, "public, max-age=31536000, immutable" if versioned else "no-cache")
 
     @app.get("/images/{candidate}/{name}.png", dependencies=[Depends(sessions.person)])

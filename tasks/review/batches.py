@@ -95,12 +95,12 @@ def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy
     """
     if not items_of(workspace, refs, "train"):
         raise InputError(
-            name, "there are no candidates to review for training; propose some with `cleanplate round`"
+            name, "there are no training candidates to review; make some with `cleanplate round`"
         )
     try:
         batch = ReviewBatch(name=name, round=refs[0].round, policy=policy, opened_at=datetime.now(UTC))
     except ValidationError as error:
-        raise InputError(name, "a batch's name has letters, digits and . _ -, 80 at most") from error
+        raise InputError(name, "a batch's name has at most 80 letters, digits and . _ -") from error
     ledger = workspace.ledger()
     if name not in {each.name for each in ledger.batches()}:
         ledger.open_batch(batch, _plan(workspace, refs, policy))

@@ -75,7 +75,7 @@ def export_candidates(
         for name, data in files.items():
             write_durably(out / name, data)
     except OSError as error:
-        raise InputError(out, f"cannot be written to ({error.strerror})") from error
+        raise InputError(out, f"cannot be written to ({error.strerror}); name another folder") from error
     told = sum(len(reviews[row["candidate"]]) for row in rows)
     return ExportReport(candidates=len(rows), answers=told, files=list(files))
 
@@ -132,7 +132,7 @@ def _kind(path: Path) -> ExchangeFormat:
     kinds: dict[str, ExchangeFormat] = {".json": "label-studio", ".csv": "csv", ".parquet": "parquet"}
     kind = kinds.get(path.suffix.lower())
     if kind is None:
-        raise InputError(path, "is no .json of Label Studio, no .csv and no .parquet")
+        raise InputError(path, "has an unknown format; give Label Studio's .json, a .csv or a .parquet")
     return kind
 
 

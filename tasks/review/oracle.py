@@ -87,8 +87,8 @@ def read_truths(workspace: Workspace, refs: Sequence[ShardRef], items: set[str])
         unknown = items.difference(reader.keys)
         if unknown:
             raise FlowError(
-                f"nobody knows the truth of {len(unknown)} pool items, such as {min(unknown)}, so the oracle "
-                "cannot answer; name `human_review` in the round's settings, and have them answer"
+                f"the oracle cannot answer, because {len(unknown)} pool items, such as {min(unknown)}, "
+                "have no known ground truth; set `human_review` and let people answer"
             )
         return {key: decode_triplet(reader.by_key(key)) for key in items}
 

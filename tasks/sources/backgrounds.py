@@ -115,7 +115,7 @@ def images_in(folder: Path) -> list[Path]:
         InputError: If the folder is missing.
     """
     if not folder.is_dir():
-        raise InputError(folder, "it is no folder; name one that holds images")
+        raise InputError(folder, "is not a folder; name a folder of images")
     return [
         path
         for path in sorted(folder.iterdir())
@@ -143,7 +143,7 @@ def _of_clip(source: ClipBackground) -> Background | Reject:
     name = source.clip.path.name
     plate = clip_scene(source.clip)
     if plate is None:
-        detail = "its frames show no one scene"
+        detail = "its frames show more than one scene"
         return Reject(source="backgrounds", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
     image = middle_square(plate, source.size_px)
     return Background(

@@ -178,7 +178,7 @@ def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask,
     mask = levels > 127
     if not mask.any():
         maximum = int(levels.max())
-        detail = f"its greatest level is {maximum}, the object is marked by 255" if maximum else ""
+        detail = f"its maximum level is {maximum}, and the object must have 255" if maximum else ""
         raise RejectedImage(path, RejectReason.MASK_EMPTY, detail)
     if mask.all():
         raise RejectedImage(path, RejectReason.MASK_FULL)
@@ -218,7 +218,9 @@ def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Pat
     except (OSError, ValueError, RuntimeError) as error:
         raise RejectedImage(repr(relative), RejectReason.BAD_RECORD, "it can name no file") from error
     if not any(resolved.is_relative_to(root) for root in roots):
-        detail = f"it leaves {folder.name}; copy the file there, only {_listed(parts)} may be a link"
+        detail = (
+            f"it leads out of {folder.name}; copy the file there, because only {_listed(parts)} may be a link"
+        )
         raise RejectedImage(
             relative, RejectReason.OUTSIDE_FOLDER, detail if parts else f"it leaves {folder.name}"
         )

@@ -206,7 +206,7 @@ def _read(source: FileSource, start: Cursor, scenes: SceneChoice) -> Iterable[Tr
 
 def _duplicate(sample: Triplet | PoolItem, holder: str) -> Reject:
     source, _, name = sample.origin.partition(":")
-    detail = f"its pixels are sample {sample.key} of {holder}"
+    detail = f"sample {sample.key} of {holder} has the same pixels"
     return Reject(source=source, name=name, reason=RejectReason.DUPLICATE, detail=detail)
 
 

@@ -189,7 +189,7 @@ def _items(
         elif class_name in excluded:
             yield _reject(row, RejectReason.CLASS_EXCLUDED, class_name)
         elif taken[class_name] >= config.class_cap:
-            yield _reject(row, RejectReason.CLASS_FULL, f"{class_name} has its {config.class_cap}")
+            yield _reject(row, RejectReason.CLASS_FULL, f"{class_name} has {config.class_cap} items already")
         else:
             try:
                 item = _read_item(config, row, class_name, scenes)
@@ -241,12 +241,14 @@ def _reject(row: Instance, reason: RejectReason, detail: str) -> Reject:
 
 def _lines(path: Path) -> list[str]:
     if path.exists() and not path.is_file():
-        raise InputError(path, "it is no file")  # A pipe would make it wait.
+        raise InputError(path, "is not a file")  # A pipe would make it wait.
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             return file.read().split("\n")
     except OSError as error:
-        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
 
 
 def _fields(line: str) -> list[str]:
@@ -302,7 +304,7 @@ def _header(path: Path, line: str) -> list[str]:
         columns = []
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
-        raise InputError(path, f"its first line lacks the columns {', '.join(missing)}")
+        raise InputError(path, f"its first line lacks the columns {', '.join(missing)}; add them")
     return columns
 
 

@@ -172,7 +172,7 @@ def high_resolution_triplets(
     """
     images = config.path / IMAGES
     if not images.is_dir():
-        raise InputError(config.path, f"it holds no folder {IMAGES}/")
+        raise InputError(config.path, f"holds no folder {IMAGES}/; name another folder, or make it")
     records = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
     objects = [each for each in records if isinstance(each, StemFiles)]
     for path in islice(images_in(images), start, None):
@@ -212,7 +212,7 @@ def _largest_size(path: Path, image: RgbImage, config: HighResolutionConfig) -> 
     height, width = image.shape[:2]
     fitting = [size for size in config.sizes_px if size <= min(height, width)]
     if not fitting:
-        detail = f"{width}×{height} where {min(config.sizes_px)} is wanted"
+        detail = f"{width}×{height}, and both sides must have {min(config.sizes_px)} px"
         raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
     return max(fitting)
 
@@ -244,7 +244,7 @@ def _object_that_fits(
         cut = _read_object(own[place], area_px, config)
         if cut is not None and max(cut.alpha.shape) <= size_px:
             return own[place].stem, cut
-    detail = f"of {len(own)} for the {split} split, none is whole and large enough for {size_px} px"
+    detail = f"none of {len(own)} for the {split} split is whole and large enough for {size_px} px"
     raise RejectedImage(path, RejectReason.NO_OBJECT, detail)
 
 

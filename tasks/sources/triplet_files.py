@@ -140,7 +140,7 @@ def sample_square(path: Path, image: RgbImage, mask: Mask, limits: SampleLimits)
     """
     height, width = image.shape[:2]
     if min(height, width) < limits.size_px:
-        detail = f"{width}×{height} where {limits.size_px} is wanted"
+        detail = f"{width}×{height}, and both sides must have {limits.size_px} px"
         raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
     return square_about(mask)
 
@@ -214,7 +214,7 @@ def files_of_stems(root: Path, parts: Sequence[str]) -> Iterable[StemFiles | Rej
     """
     for part in parts:
         if not (root / part).is_dir():
-            raise InputError(root, f"it holds no folder {part}/")
+            raise InputError(root, f"holds no folder {part}/; name another folder, or make it")
     return _records(root, parts)
 
 
@@ -228,10 +228,10 @@ def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
             detail = "its name is not UTF-8 or holds control characters; rename it"
             yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
         elif missing:
-            detail = f"not in {', '.join(missing)}/"
+            detail = f"missing in {', '.join(missing)}/"
             yield Reject(source="folder", name=stem, reason=RejectReason.MISSING_FILE, detail=detail)
         elif doubled:
-            detail = f"more than one file of this stem in {', '.join(doubled)}/"
+            detail = f"several files with this stem in {', '.join(doubled)}/"
             yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
         else:
             yield StemFiles(stem, {part: f"{part}/{files[part][0]}" for part in parts})
@@ -298,13 +298,15 @@ def load_records(path: Path) -> list[object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_int=_number)
     except OSError as error:
-        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise InputError(path, "it is not JSON in UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(path, f"it is not JSON: {error.msg} in line {error.lineno}") from error
     if not isinstance(content, list):
-        raise InputError(path, f"a list of records is wanted, and it holds a {type(content).__name__}")
+        raise InputError(path, f"holds a {type(content).__name__} in place of a list of records; give a list")
     return content
 
 

@@ -67,9 +67,9 @@ def read_password(home: Path) -> str | None:
     except FileNotFoundError:
         return None
     if mode & 0o077:
-        raise InputError(file, "others can read it; delete it and a new password is made")
+        raise InputError(file, "other users can read it; delete it, and a new password is made")
     if not password:
-        raise InputError(file, "is empty; delete it and a new password is made")
+        raise InputError(file, "is empty; delete it, and a new password is made")
     return password
 
 

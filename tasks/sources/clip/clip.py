@@ -233,7 +233,9 @@ class ClipConfig(BaseModel):
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> "ClipConfig":
         if not self.size_px <= self.crop_min_px <= self.crop_max_px:
-            raise ValueError("size_px ≤ crop_min_px ≤ crop_max_px must hold, or samples would be enlarged")
+            raise ValueError(
+                "size_px ≤ crop_min_px ≤ crop_max_px must hold, because samples are never enlarged"
+            )
         if self.mask_area_min >= self.mask_area_max:
             raise ValueError("mask_area_min must be below mask_area_max")
         return self
@@ -251,7 +253,7 @@ def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Itera
     samples = _plate_samples(config, facts)
     steady = _steady_samples(samples, config.camera_shift_max_px)
     if not _stands_still(samples, steady):
-        detail = f"{len(samples) - len(steady)} of {len(samples)} frames lie elsewhere than the middle one"
+        detail = f"{len(samples) - len(steady)} of {len(samples)} frames are shifted against the middle one"
         yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
         return
     plate = clean_plate(steady)
@@ -355,9 +357,9 @@ def _closing_rejects(
         if block not in moved_in:
             start = block * blocks.block_seconds
             detail = (
-                f"no object of the wanted size between {start:.0f} s and {start + blocks.block_seconds:.0f} s"
+                f"no object of a suitable size between {start:.0f} s and {start + blocks.block_seconds:.0f} s"
             )
             yield Reject(source="clip", name=f"{name}#{block}", reason=RejectReason.NO_CHANGE, detail=detail)
     if last + 1 < facts.frames * 0.95 - config.frame_step:
-        detail = f"frame {last} is the last that can be read of {facts.frames}"
+        detail = f"only frames up to {last} of {facts.frames} can be read"
         yield Reject(source="clip", name=name, reason=RejectReason.TRUNCATED, detail=detail)

@@ -89,7 +89,7 @@ def make_sample(config: SyntheticConfig, index: int) -> SyntheticSample:
         target = _pick_target(sight, seed)
         if target is not None:
             return _render_sample(config, index, sight, target)
-    raise AssertionError("a hundred scenes in a row show no object large enough")
+    raise AssertionError("a hundred scenes in a row have no object that is large enough")
 
 
 def _pick_target(sight: Sight, seed: int) -> int | None:

@@ -91,9 +91,15 @@ def read_samples(workspace: Workspace, version: DatasetVersion) -> list[VersionS
     except IsADirectoryError:
         data = b""
     if data is None:
-        raise LedgerError(f"dataset version {version.number} has lost its file {version.parquet}")
+        raise LedgerError(
+            f"the file {version.parquet} of dataset version {version.number} is missing; restore it "
+            "from a backup"
+        )
     if hashlib.sha256(data).hexdigest() != version.sha256:
-        raise LedgerError(f"the samples of dataset version {version.number} are altered ({version.parquet})")
+        raise LedgerError(
+            f"the file {version.parquet} of dataset version {version.number} is altered; restore it "
+            "from a backup"
+        )
     return parse_samples(data)
 
 
@@ -195,17 +201,17 @@ def _chosen(
     chosen: dict[str, VersionSample] = {}
     for shard, keys in sorted(selection, key=lambda part: part[0].name):
         if ledger.shard(shard.name).sha256 != shard.sha256:
-            raise LedgerError(f"shard {shard.name} is not the one the ledger knows")
+            raise LedgerError(f"shard {shard.name} differs from the ledger; run `cleanplate dataset verify`")
         wanted = None if keys is None else set(keys)
         rows = [row for row in ledger.samples_of(shard.name) if wanted is None or row.key in wanted]
         if wanted is not None and len(rows) != len(wanted):
             absent = min(wanted - {row.key for row in rows})
-            raise LedgerError(f"shard {shard.name} holds no sample {absent}")
+            raise LedgerError(f"shard {shard.name} lacks sample {absent}; run `cleanplate dataset verify`")
         for row in rows:
             if row.key in chosen:
                 raise LedgerError(
-                    f"sample {row.key} would be twice in one version, "
-                    f"from {chosen[row.key].shard} and {shard.name}"
+                    f"shards {chosen[row.key].shard} and {shard.name} both hold sample {row.key}; give each "
+                    "sample once"
                 )
             chosen[row.key] = VersionSample(
                 row.key, row.scene, row.split, shard.stage, shard.name, shard.round

@@ -259,11 +259,11 @@ class RemoteStore:
         found = self._bucket.download(name, to)
         if found is None:
             raise StoreError(
-                f"{self._bucket.address}: has lost {name}; `cleanplate dataset verify` lists all"
+                f"{self._bucket.address}: {name} is missing; `cleanplate dataset verify` lists all faults"
             )
         if found != sha256:
             raise StoreError(
-                f"{self._bucket.address}: {name} is altered; `cleanplate dataset verify` lists all such"
+                f"{self._bucket.address}: {name} is altered; `cleanplate dataset verify` lists all faults"
             )
 
 

@@ -310,4 +310,6 @@ def decode_refused(sample: EncodedSample) -> RefusedSample:
             },
         )
     except (KeyError, ValueError, cv2.error) as error:
-        raise ShardError(f"sample {sample.key} cannot be decoded: {first_fault(error)}") from error
+        raise ShardError(
+            f"sample {sample.key} cannot be decoded ({first_fault(error)}); run `cleanplate dataset verify`"
+        ) from error

@@ -70,7 +70,7 @@ def test_an_object_clear_folder_is_known_by_its_object_token(tmp_path: Path) -> 
     assert opened.remover.model_hash == ObjectClearRemover(pipeline).model_hash
     assert open_remover(str(tmp_path / "pipeline"), 3).remover.model_hash != opened.remover.model_hash
     (tmp_path / "pipeline" / "unet" / "config.json").unlink()
-    with pytest.raises(ModelError, match="not a usable ObjectClear network"):
+    with pytest.raises(ModelError, match="cannot be used as an ObjectClear network"):
         open_remover(str(tmp_path / "pipeline"), None)
 
 
@@ -102,10 +102,10 @@ def test_pickled_weights_are_refused_unread(tmp_path: Path, place: str) -> None:
 
 def test_a_file_and_an_empty_folder_are_no_network(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").touch()
-    with pytest.raises(ModelError, match="give the folder"):
+    with pytest.raises(ModelError, match="name the folder"):
         open_remover(str(tmp_path / "a.safetensors"), None)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match="not a usable inpainting network"):
+    with pytest.raises(ModelError, match="cannot be used as an inpainting network"):
         open_remover(str(tmp_path / "empty"), None)
 
 
