@@ -111,7 +111,7 @@ class DailyReport(BaseModel):
     @property
     def cost(self) -> float:
         """Cost in the currency."""
-        return sum(each.cost for each in self.work)
+        return sum(work.cost for work in self.work)
 
     @property
     def cost_per_accepted(self) -> float | None:

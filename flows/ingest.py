@@ -166,7 +166,7 @@ def ingest(config: IngestConfig) -> IngestResult:
     """
     workspace = Workspace.open(config.workspace)
     config = _resolved(config)
-    found = find_all(config.source) if isinstance(config.source, FilesConfig) else None
+    files = find_all(config.source) if isinstance(config.source, FilesConfig) else None
     with ingest_progress(config.source.kind) as progress:
         gathered = _gather(config, workspace, progress)
     ledger = workspace.ledger()
@@ -176,18 +176,18 @@ def ingest(config: IngestConfig) -> IngestResult:
         shards=len(gathered.shards),
         samples=len(rows),
         by_split=dict(sorted(Counter(row.split for row in rows).items())),
-        found=len(rows) + gathered.rejects.total() + (found.ignored.total() if found else 0),
+        found=len(rows) + gathered.rejects.total() + (files.ignored.total() if files else 0),
         kept=len(rows),
         refused=gathered.rejects.total(),
-        ignored=found.ignored.total() if found else 0,
-        ignored_by=dict(found.ignored.most_common()) if found else {},
-        ignored_first=found.first if found else {},
+        ignored=files.ignored.total() if files else 0,
+        ignored_by=dict(files.ignored.most_common()) if files else {},
+        ignored_first=files.first if files else {},
         rejects=dict(gathered.rejects.most_common()),
         added=added,
         version=version,
     )
     _publish(config, result)
-    records = config.source.count if isinstance(config.source, SyntheticSource) else found and found.records
+    records = config.source.count if isinstance(config.source, SyntheticSource) else files and files.records
     if records is not None and records != result.kept + result.refused:
         fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
         raise FlowError(f"{fault}: the source changed while it was read; ingest it again")
@@ -255,9 +255,10 @@ def _clip_run(
     ref = _as_needed(capture_shard, work, again)(workspace, work)
     name = source.path.name
     of_clip = (
-        each.reason.value
-        for each in workspace.ledger().rejects()
-        if each.source == "clip" and (each.name == name or each.name.startswith((f"{name}@", f"{name}#")))
+        reject.reason.value
+        for reject in workspace.ledger().rejects()
+        if reject.source == "clip"
+        and (reject.name == name or reject.name.startswith((f"{name}@", f"{name}#")))
     )
     return work, ref, Counter(of_clip)
 

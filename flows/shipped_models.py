@@ -50,20 +50,20 @@ class BaseConfig(BaseModel):
 def make_base(
     config: BaseConfig,
     checkpoint: Path,
-    told: Callable[[str], None],
+    say: Callable[[str], None],
     progress: Progress,
 ) -> InpaintingNetwork:
     """Render, fit the codec, train; goes on from the checkpoint after a kill.
 
     Only training images are looked at: the clip's validation and test blocks stay unseen.
     """
-    told(f"rendering {config.synthetic_images} synthetic images")
+    say(f"rendering {config.synthetic_images} synthetic images")
     renderer = SyntheticConfig(world=World(), seed=_SYNTHETIC_SEED)
     images = list(synthetic_triplets(renderer, range(config.synthetic_images)))
-    told("reading the sample clip")
-    found = [item for item in clip_triplets(ClipConfig()) if isinstance(item, Triplet)]
-    images += [item for item in found if item.split == "train"] * config.clip_repeats
-    told(f"training on {len(images)} images")
+    say("reading the sample clip")
+    triplets = [item for item in clip_triplets(ClipConfig()) if isinstance(item, Triplet)]
+    images += [item for item in triplets if item.split == "train"] * config.clip_repeats
+    say(f"training on {len(images)} images")
     return train_base(images, config.training, checkpoint=checkpoint, progress=progress)
 
 
@@ -107,7 +107,7 @@ class PerceptionCard(BaseModel):
 
 
 def make_perception(
-    config: PerceptionConfig, told: Callable[[str], None], progress: Progress
+    config: PerceptionConfig, say: Callable[[str], None], progress: Progress
 ) -> list[PerceptionCard]:
     """Train and measure each model; killed and started again, it goes on where it stood.
 
@@ -118,14 +118,14 @@ def make_perception(
         ModelError: If YOLO is named and not installed.
     """
     cards: list[PerceptionCard] = []
-    trainers = chosen(config.only, told)
+    trainers = chosen(config.only, say)
     work = config.out.with_name(f"{config.out.name}.work")
     work.mkdir(parents=True, exist_ok=True)
     for trainer in trainers:
         training = trainer.training
         if config.steps is not None:
             training = training.model_copy(update={"steps": config.steps})
-        told(f"{trainer.name}: {trainer.learns}")
+        say(f"{trainer.name}: {trainer.learns}")
         made = aside_path(config.out / trainer.name)
         made.mkdir(parents=True)
         checkpoint = work / f"{trainer.name}.checkpoint.safetensors"
@@ -139,15 +139,15 @@ def make_perception(
     return cards
 
 
-def measure_perception(config: PerceptionConfig, told: Callable[[str], None]) -> list[PerceptionCard]:
+def measure_perception(config: PerceptionConfig, say: Callable[[str], None]) -> list[PerceptionCard]:
     """Measure models that are there already, and write what was found into their cards.
 
     Raises:
         InputError: If a name of ``only`` is no trainer's, or a model has no card.
     """
     cards: list[PerceptionCard] = []
-    for trainer in chosen(config.only, told):
-        told(f"{trainer.name}: measuring")
+    for trainer in chosen(config.only, say):
+        say(f"{trainer.name}: measuring")
         folder = config.out / trainer.name
         try:
             before = PerceptionCard.model_validate_json((folder / CARD).read_bytes())
@@ -157,23 +157,23 @@ def measure_perception(config: PerceptionConfig, told: Callable[[str], None]) ->
     return cards
 
 
-def chosen(only: Sequence[str], told: Callable[[str], None]) -> list[Trainer]:
+def chosen(only: Sequence[str], say: Callable[[str], None]) -> list[Trainer]:
     """The trainers of these names, in the table's order; none named: all, YOLO's only if it is installed.
 
     Raises:
         InputError: If a name is unknown.
         ModelError: If YOLO is named and not installed.
     """
-    known = [trainer.name for trainer in TRAINERS]
-    unknown = sorted(set(only) - set(known))
+    names = [trainer.name for trainer in TRAINERS]
+    unknown = sorted(set(only) - set(names))
     if unknown:
-        raise InputError("only", f"unknown model {', '.join(unknown)}; choose from {', '.join(known)}")
-    wanted = only or known
+        raise InputError("only", f"unknown model {', '.join(unknown)}; choose from {', '.join(names)}")
+    wanted = only or names
     if "yolo" in wanted and not yolo_is_installed():
         if only:
             raise ModelError(NO_YOLO)
-        told(f"yolo is left out: {NO_YOLO}")
-        wanted = [name for name in known if name != "yolo"]
+        say(f"yolo is left out: {NO_YOLO}")
+        wanted = [name for name in names if name != "yolo"]
     return [trainer for trainer in TRAINERS if trainer.name in wanted]
 
 

@@ -154,8 +154,8 @@ def train_base_command(
 
     config = BaseConfig()
     config = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
-    with training_bar() as (told, step):
-        network = make_base(config, out.with_suffix(".checkpoint.safetensors"), told, step)
+    with training_bar() as (say, step):
+        network = make_base(config, out.with_suffix(".checkpoint.safetensors"), say, step)
     network.save_small(out)
     out.with_suffix(".checkpoint.safetensors").unlink()
     typer.echo(f"wrote {out}")
@@ -191,8 +191,8 @@ def train_object_clear_command(
     work = out.with_name(f"{out.name}.work")
     with first_process_first():
         workspace = Workspace.open(work)
-    with training_bar() as (told, step):
-        made = make_object_clear(settings, workspace, told, step)
+    with training_bar() as (say, step):
+        made = make_object_clear(settings, workspace, say, step)
     if made is None:
         return
     network, card = made

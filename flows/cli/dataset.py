@@ -46,20 +46,20 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     versions, current = ledger.versions(), ledger.current_version()
     number = None if current is None else current.number
     if as_json:
-        print_json({"current": number, "versions": [each.model_dump(mode="json") for each in versions]})
+        print_json({"current": number, "versions": [version.model_dump(mode="json") for version in versions]})
         return
     table = Table("", "version", "from", "samples", "shards", "train / validation / test", "made", "note")
-    for each in versions:
-        splits = [str(each.by_split.get(split, 0)) for split in ("train", "validation", "test")]
+    for version in versions:
+        splits = [str(version.by_split.get(split, 0)) for split in ("train", "validation", "test")]
         table.add_row(
-            "→" if each.number == number else "",
-            str(each.number),
-            ", ".join(map(str, each.parents)) or "–",
-            str(each.samples),
-            str(each.shards),
+            "→" if version.number == number else "",
+            str(version.number),
+            ", ".join(map(str, version.parents)) or "–",
+            str(version.samples),
+            str(version.shards),
             " / ".join(splits),
-            f"{each.created_at:%Y-%m-%d %H:%M}",
-            shown(each.note),
+            f"{version.created_at:%Y-%m-%d %H:%M}",
+            shown(version.note),
         )
     Console().print(table)
 

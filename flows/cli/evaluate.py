@@ -171,8 +171,8 @@ def print_comparison(comparison: Comparison) -> None:
         for sentence in small_print(table):
             console.print(f"  {sentence}", style="dim")
         console.print()
-    for each in comparison.left_out:
-        console.print(shown(f"{each.title} is left out: {each.reason}; {each.fix}."))
+    for metric in comparison.left_out:
+        console.print(shown(f"{metric.title} is left out: {metric.reason}; {metric.fix}."))
     for reason, number in comparison.rejects.items():
         console.print(f"refused: {number} × {reason}")
     console.print(f"Results: {comparison.results}\nPage: {comparison.report}", soft_wrap=True)

@@ -30,22 +30,22 @@ class LazyCommand(TyperCommand):
         """The real command's context; from here on, typer deals with that one only."""
         module, attribute = self._place.split(":")
         real = typer.main.get_command(getattr(import_module(module), attribute))
-        real.params = [each for each in real.params if each.name not in _COMPLETION]
+        real.params = [parameter for parameter in real.params if parameter.name not in _COMPLETION]
         return real.make_context(info_name, args, parent=parent, **extra)
 
 
 def lazy_group(commands: Sequence[LazyCommand]) -> type[TyperGroup]:
     """A group of these commands, in this order, beside those that it is given by decorators."""
-    known = {str(command.name): command for command in commands}
+    by_name = {str(command.name): command for command in commands}
 
     class LazyGroup(TyperGroup):
         """Lists the commands without importing them."""
 
         def list_commands(self, ctx: Any) -> list[str]:
-            return [*known, *super().list_commands(ctx)]
+            return [*by_name, *super().list_commands(ctx)]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            return known.get(cmd_name) or super().get_command(ctx, cmd_name)
+            return by_name.get(cmd_name) or super().get_command(ctx, cmd_name)
 
         def main(self, *args: Any, **kwargs: Any) -> Any:
             """Ends with a sentence where standard output is full; where nobody reads it, without a word."""

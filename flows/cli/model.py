@@ -44,19 +44,19 @@ def list_command(
     ledger = existing_workspace(workspace).ledger()
     wanted = None if kind is None else _kind(kind)
     models = ledger.models(wanted)
-    champions = {record.kind: record.hash for each in _KINDS if (record := ledger.champion(each))}
+    champions = {record.kind: record.hash for kind in _KINDS if (record := ledger.champion(kind))}
     if as_json:
-        print_json({"champions": champions, "models": [each.model_dump(mode="json") for each in models]})
+        print_json({"champions": champions, "models": [record.model_dump(mode="json") for record in models]})
         return
     table = Table("", "model", "kind", "from", "data", "made", box=None, header_style="dim")
-    for each in models:
+    for model in models:
         table.add_row(
-            "→" if champions.get(each.kind) == each.hash else "",
-            each.hash,
-            each.kind,
-            (each.parent or "–")[:8],
-            "–" if each.dataset_version is None else str(each.dataset_version),
-            f"{each.created_at:%Y-%m-%d %H:%M}",
+            "→" if champions.get(model.kind) == model.hash else "",
+            model.hash,
+            model.kind,
+            (model.parent or "–")[:8],
+            "–" if model.dataset_version is None else str(model.dataset_version),
+            f"{model.created_at:%Y-%m-%d %H:%M}",
         )
     Console().print(table if models else "There is no model here yet; `cleanplate demo` makes some.")
 
@@ -93,12 +93,12 @@ def compare_command(
     """
     from tasks.registry.champions import compare
 
-    found = compare(existing_workspace(workspace), first, second)
+    comparison = compare(existing_workspace(workspace), first, second)
     if as_json:
-        values = [{**each.model_dump(), "difference": each.difference} for each in found.values]
-        print_json({**found.model_dump(mode="json"), "values": values})
+        values = [{**value.model_dump(), "difference": value.difference} for value in comparison.values]
+        print_json({**comparison.model_dump(mode="json"), "values": values})
         return
-    _print_comparison(found)
+    _print_comparison(comparison)
 
 
 @model_app.command("promote")
@@ -176,15 +176,18 @@ def _card_table(standing: ModelStanding) -> Table:
         ("weights", shown(standing.fault or _weights_words(record), "red" if standing.fault else "")),
     ]
     rows += [(f"training: {name}", f"{value:.4g}") for name, value in record.metrics.items()]
-    for each in standing.measurements:
-        where = each.measured_on + (f", version {each.dataset_version}" if each.dataset_version else "")
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in each.values.items())
+    for measurement in standing.measurements:
+        where = measurement.measured_on + (
+            f", version {measurement.dataset_version}" if measurement.dataset_version else ""
+        )
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in measurement.values.items())
         rows.append((where, numbers))
     rows += [
-        (f"{each.action} {each.promoted_at:%Y-%m-%d %H:%M}", each.reason) for each in standing.promotions
+        (f"{promotion.action} {promotion.promoted_at:%Y-%m-%d %H:%M}", promotion.reason)
+        for promotion in standing.promotions
     ]
     for row in rows:
-        table.add_row(*(each if isinstance(each, Text) else shown(each) for each in row))
+        table.add_row(*(cell if isinstance(cell, Text) else shown(cell) for cell in row))
     return table
 
 
@@ -195,27 +198,29 @@ def _weights_words(record: ModelRecord) -> str:
     return f"{count} file{'s' if count != 1 else ''}, as made"
 
 
-def _print_comparison(found: ModelComparison) -> None:
+def _print_comparison(comparison: ModelComparison) -> None:
     console = Console(highlight=False, markup=False)
     table = Table("", "first", "second", "difference", box=None, header_style="dim")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, read in (("model", "hash"), ("trained from", "parent"), ("data", "dataset_version")):
-        one, other = getattr(found.first, read), getattr(found.second, read)
-        difference = _samples_words(found) if read == "dataset_version" else ""
-        table.add_row(name, *("–" if each is None else str(each)[:20] for each in (one, other)), difference)
-    for each in found.values:
+        one, other = getattr(comparison.first, read), getattr(comparison.second, read)
+        difference = _samples_words(comparison) if read == "dataset_version" else ""
         table.add_row(
-            shown(f"{each.measured_on}: {each.name}"),
-            *("–" if number is None else f"{number:.4g}" for number in (each.first, each.second)),
-            "–" if each.difference is None else f"{each.difference:+.4g}",
+            name, *("–" if value is None else str(value)[:20] for value in (one, other)), difference
+        )
+    for value in comparison.values:
+        table.add_row(
+            shown(f"{value.measured_on}: {value.name}"),
+            *("–" if number is None else f"{number:.4g}" for number in (value.first, value.second)),
+            "–" if value.difference is None else f"{value.difference:+.4g}",
         )
     console.print(table)
-    for name, (one, other) in found.settings.items():
+    for name, (one, other) in comparison.settings.items():
         console.print(shown(f"setting {name}: {one} → {other}"))
 
 
-def _samples_words(found: ModelComparison) -> str:
-    if found.samples_added is None:
+def _samples_words(comparison: ModelComparison) -> str:
+    if comparison.samples_added is None:
         return "–"
-    return f"+{found.samples_added} −{found.samples_removed} samples"
+    return f"+{comparison.samples_added} −{comparison.samples_removed} samples"

@@ -50,13 +50,13 @@ def report_command(
     named = {"cpu_hour": cpu_hour, "gpu_hour": gpu_hour}
     prices = settings.prices.model_copy(update={name: p for name, p in named.items() if p is not None})
     place = Workspace.existing(settings.workspace)
-    found = look_back_now(place, settings.model_copy(update={"prices": prices}))
+    report = look_back_now(place, settings.model_copy(update={"prices": prices}))
     if as_json:
-        totals = {"cost": found.cost, "cost_per_accepted": found.cost_per_accepted}
-        alarms = [each.model_dump(mode="json") for each in found.drifts if each.alarm]
-        print_json({**found.model_dump(mode="json"), **totals, "alarms": alarms})
+        totals = {"cost": report.cost, "cost_per_accepted": report.cost_per_accepted}
+        alarms = [drift.model_dump(mode="json") for drift in report.drifts if drift.alarm]
+        print_json({**report.model_dump(mode="json"), **totals, "alarms": alarms})
         return
-    Console().print(Markdown(daily_page(found)))
+    Console().print(Markdown(daily_page(report)))
 
 
 # `cleanplate metrics`: what the ledger knows, for Prometheus.

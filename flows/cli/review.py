@@ -50,15 +50,15 @@ def resume_command(
 
     woken = resume(existing_workspace(workspace), batch, decision)
     if as_json:
-        print_json({"batch": batch, "runs": [each.model_dump(mode="json") for each in woken]})
+        print_json({"batch": batch, "runs": [run.model_dump(mode="json") for run in woken]})
     else:
         console = Console()
-        for each in woken:
-            why = f" ({each.detail})" if each.detail else ""
-            console.print(shown(f"run {each.flow_run}: {each.state}{why}"))
+        for run in woken:
+            why = f" ({run.detail})" if run.detail else ""
+            console.print(shown(f"run {run.flow_run}: {run.state}{why}"))
         if not woken:
             console.print("no suspended run waits for it; run the round again, and it continues")
-    if any(each.state in ("refused", "unreachable") for each in woken):
+    if any(run.state in ("refused", "unreachable") for run in woken):
         raise typer.Exit(1)
 
 
@@ -106,17 +106,19 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     """
     ledger = existing_workspace(workspace).ledger()
     people = ledger.people()
-    last = {each.name: ledger.person_events(each.name)[-1] for each in people}
+    last = {person.name: ledger.person_events(person.name)[-1] for person in people}
     if as_json:
-        rows = [{**each.model_dump(), "last": last[each.name].model_dump(mode="json")} for each in people]
+        rows = [
+            {**person.model_dump(), "last": last[person.name].model_dump(mode="json")} for person in people
+        ]
         print_json({"reviewers": rows})
         return
     table = Table("person", "counts", "last", "on", "why", box=None)
-    for each in people:
-        event = last[each.name]
-        counts = "no" if each.excluded else "yes"
+    for person in people:
+        event = last[person.name]
+        counts = "no" if person.excluded else "yes"
         when = f"{event.recorded_at:%Y-%m-%d %H:%M}"
-        table.add_row(shown(each.name), counts, event.kind, when, shown(event.reason))
+        table.add_row(shown(person.name), counts, event.kind, when, shown(event.reason))
     Console().print(table)
 
 
@@ -183,8 +185,8 @@ def export_command(
         print_json(report.model_dump())
         return
     files = ", ".join(str(out / name) for name in report.files)
-    told = f"{report.candidates} candidates, {report.answers} answers so far: {files}"
-    Console().print(shown(told), soft_wrap=True)
+    summary = f"{report.candidates} candidates, {report.answers} answers so far: {files}"
+    Console().print(shown(summary), soft_wrap=True)
 
 
 @exchange_app.command("import")
@@ -352,7 +354,7 @@ def serve_command(
         tls_key=tls_key,
         allow_plain_http=allow_plain_http,
         public_url=PublicUrl.parse(public_url) if public_url else None,
-        trusted_proxies=tuple(one for each in trusted_proxy or [] for one in proxy_addresses(each)),
+        trusted_proxies=tuple(one for text in trusted_proxy or [] for one in proxy_addresses(text)),
     )
     address.check()
     place = existing_workspace(workspace)
@@ -378,22 +380,25 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
     Example: cleanplate review status --json
     """
     ledger = existing_workspace(workspace).ledger()
-    counts = {each.name: ledger.batch_counts(each.name) for each in ledger.batches()}
+    counts = {batch.name: ledger.batch_counts(batch.name) for batch in ledger.batches()}
     state = {name: ledger.batch_events(name)[-1].kind for name in counts}
     if as_json:
-        rows = [{"batch": name, "state": state[name], **each.model_dump()} for name, each in counts.items()]
+        rows = [
+            {"batch": name, "state": state[name], **progress.model_dump()}
+            for name, progress in counts.items()
+        ]
         print_json({"batches": rows})
         return
     table = Table("batch", "state", "complete", "answers", "left", "yes / no / skip", "gold right", box=None)
-    for name, each in counts.items():
+    for name, progress in counts.items():
         table.add_row(
             shown(name),
             state[name],
-            f"{each.complete} of {each.items}",
-            f"{each.answers} of {each.wanted}",
-            str(each.left),
-            f"{each.yes} / {each.no} / {each.skipped}",
-            f"{each.gold_right} of {each.gold_answers}",
+            f"{progress.complete} of {progress.items}",
+            f"{progress.answers} of {progress.wanted}",
+            str(progress.left),
+            f"{progress.yes} / {progress.no} / {progress.skipped}",
+            f"{progress.gold_right} of {progress.gold_answers}",
         )
     Console().print(table)
 
@@ -416,15 +421,15 @@ def quality_command(
         print_json(quality.model_dump(mode="json"))
         return
     table = Table("person", "answers", "yes / no / skip", "median s", "gold right", "to look at", box=None)
-    for each in quality.people:
-        seconds = "–" if each.median_seconds is None else f"{each.median_seconds:.1f}"
+    for person in quality.people:
+        seconds = "–" if person.median_seconds is None else f"{person.median_seconds:.1f}"
         table.add_row(
-            shown(each.person),
-            str(each.answers),
-            f"{each.yes} / {each.no} / {each.skipped}",
+            shown(person.person),
+            str(person.answers),
+            f"{person.yes} / {person.no} / {person.skipped}",
             seconds,
-            f"{each.gold_right} of {each.gold_answers}",
-            ", ".join([*(["excluded"] if each.excluded else []), *each.flags]),
+            f"{person.gold_right} of {person.gold_answers}",
+            ", ".join([*(["excluded"] if person.excluded else []), *person.flags]),
         )
     console = Console(highlight=False)
     console.print(table)

@@ -46,16 +46,16 @@ _PAGE = 200
 
 def runs_in(client: SyncPrefectClient, *types: StateType, tag: str = TAG) -> list[FlowRun]:
     """Our deployments' runs with a tag, in states of these types."""
-    found: list[FlowRun] = []
+    runs: list[FlowRun] = []
     wanted = FlowRunFilter(
         tags=FlowRunFilterTags(all_=[tag]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))),
     )
     while True:
-        page = client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(found))
-        found += page
+        page = client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(runs))
+        runs += page
         if len(page) < _PAGE:
-            return [run for run in found if run.deployment_id is not None]
+            return [run for run in runs if run.deployment_id is not None]
 
 
 def age(run: FlowRun, now: datetime) -> timedelta:
@@ -78,8 +78,8 @@ def beat_since(client: SyncPrefectClient, run: FlowRun, since: datetime) -> bool
 
 def same_state(before: Sequence[FlowRun], after: Sequence[FlowRun]) -> list[FlowRun]:
     """Runs that are in the very state they were in before."""
-    known = {(run.id, run.state_id) for run in before}
-    return [run for run in after if (run.id, run.state_id) in known]
+    earlier = {(run.id, run.state_id) for run in before}
+    return [run for run in after if (run.id, run.state_id) in earlier]
 
 
 def declare_crashed(client: SyncPrefectClient, run: FlowRun, why: str) -> bool:

@@ -118,20 +118,21 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     if any(work.sees for work in cuts):
         say(detector_words(config.perception.detector))
     cut = map_shards(cut_out_shard, workspace, cuts, workers, "cut-outs")
-    found = map_shards(plate_shard, workspace, grounds, workers, "plates")
-    works = list(compose_works(config, workspace, _shards(cut), _shards(found)))
+    plates = map_shards(plate_shard, workspace, grounds, workers, "plates")
+    works = list(compose_works(config, workspace, _shards(cut), _shards(plates)))
     composed = map_shards(compose_shard, workspace, works, workers, "composites")
     pooled = _pool(config, workspace, _shards(composed)) if config.add_to_pool else []
     gathered: dict[CompositingStage, list[ShardResult]] = {
         "cut-outs": cut,
-        "plates": found,
+        "plates": plates,
         "composites": composed,
     }
     result = CompositingResult(
         stages=[
-            _stage_result(workspace, stage, each, ignored.get(stage, {})) for stage, each in gathered.items()
+            _stage_result(workspace, stage, results, ignored.get(stage, {}))
+            for stage, results in gathered.items()
         ],
-        shards=sum(len(_shards(each)) for each in gathered.values()),
+        shards=sum(len(_shards(results)) for results in gathered.values()),
         pool_items=sum(ref.samples for ref in pooled),
     )
     publish_compositing(workspace, result, gathered)
@@ -228,7 +229,7 @@ def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[
 
 
 def _shards(results: Sequence[ShardResult]) -> list[ShardRef]:
-    return [each.shard for each in results if each.shard is not None]
+    return [result.shard for result in results if result.shard is not None]
 
 
 def _ignored(sources: Iterable[PairSource | BackgroundSource]) -> dict[str, int]:
@@ -255,9 +256,9 @@ def _stage_result(
 ) -> StageResult:
     rejects: Counter[str] = Counter()
     tallies: dict[str, Counter[str]] = {}
-    for each in results:
-        rejects.update(each.rejects)
-        for heading, counts in each.tallies.items():
+    for result in results:
+        rejects.update(result.rejects)
+        for heading, counts in result.tallies.items():
             tallies.setdefault(heading, Counter()).update(counts)
     shards = _shards(results)
     kept = sum(ref.samples for ref in shards)

@@ -29,8 +29,8 @@ def write_comparison_page(path: Path, comparison: Comparison, sample_grids: Mapp
         definitions=tables.definition_rows(comparison),
         rejects=tables.reject_rows(comparison.rejects),
         papers=[
-            (each.title, tables.paper_rows(each), tables.small_print(each))
-            for each in comparison.paper_tables
+            (table.title, tables.paper_rows(table), tables.small_print(table))
+            for table in comparison.paper_tables
         ],
         grids=[(heading, grids.data_uri(png)) for heading, png in sample_grids.items()],
     )

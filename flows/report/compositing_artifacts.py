@@ -68,8 +68,8 @@ def _sheet_path(heading: str) -> str:
 
 
 def _publish_stage(workspace: Workspace, stage: CompositingStage, results: Sequence[ShardResult]) -> None:
-    kept = _first(workspace, [each.shard for each in results], _TILES)
-    refused = _first(workspace, [each.refused for each in results], _TILES)
+    kept = _first(workspace, [result.shard for result in results], _TILES)
+    refused = _first(workspace, [result.refused for result in results], _TILES)
     tiles = [_tile_of(stage, sample) for sample in kept]
     _publish_sheet(workspace, f"{stage} accepted", tiles, _SHOWS[stage])
     tiles = [refused_tile(decode_refused(sample)) for sample in refused]

@@ -54,13 +54,13 @@ def grid_path(heading: str) -> str:
 
 def read_grids(workspace: Workspace, names: Sequence[str]) -> dict[str, bytes]:
     """The grids of some phases, by heading, in the phases' order."""
-    found: dict[str, bytes] = {}
+    grids: dict[str, bytes] = {}
     for name in names:
         for heading in (f"{name}: test images", f"{name}: candidates kept and refused"):
             path = grid_path(heading)
             if workspace.store.bring(path):
-                found[heading] = (workspace.root / path).read_bytes()
-    return found
+                grids[heading] = (workspace.root / path).read_bytes()
+    return grids
 
 
 def _publish(workspace: Workspace, heading: str, png: bytes) -> None:
@@ -101,8 +101,8 @@ def _candidate_rows(
     left = [c for c in candidates if c.key not in kept][::7][: _ROWS - len(taken)]
     shown = taken + left
     truth_shards = workspace.ledger().shards(stage="truth")
-    known = {c.item for c in shown}.intersection(items_of(workspace, truth_shards))
-    truths = read_truths(workspace, truth_shards, known)
+    items_with_truth = {c.item for c in shown}.intersection(items_of(workspace, truth_shards))
+    truths = read_truths(workspace, truth_shards, items_with_truth)
     scores = workspace.ledger().scores(discriminator.hash, [c.key for c in shown]) if discriminator else {}
     return [_candidate_row(c, truths, scores, c.key in kept) for c in shown]
 

@@ -89,12 +89,14 @@ def local_prefect(home: Path) -> Iterator[str]:
 
     home = home.absolute()
     with _quiet_console():
-        found = find_server(home)
-        if isinstance(found, Server):
-            with temporary_settings(found.settings()), _flushed(None):
-                yield f"See the runs at {_page(found.api)}{found.sign_in}"
+        server_or_reason = find_server(home)
+        if isinstance(server_or_reason, Server):
+            with temporary_settings(server_or_reason.settings()), _flushed(None):
+                yield f"See the runs at {_page(server_or_reason.api)}{server_or_reason.sign_in}"
             return
-        refused = f"{found.reason}, so a temporary server was used." if found.reason else ""
+        refused = (
+            f"{server_or_reason.reason}, so a temporary server was used." if server_or_reason.reason else ""
+        )
         hint = refused + how_to_look(home)  # Before the settings state the password of our own.
         with (
             _own_server(home) as own,

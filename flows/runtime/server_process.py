@@ -105,12 +105,12 @@ def serve(host: str, port: int) -> None:
     Raises:
         InputError: If others can read the password in Prefect's home.
     """
-    known = get_current_settings()
-    stated = known.server.api.auth_string or known.api.auth_string
-    password = stated.get_secret_value() if stated else make_password(known.home)
+    stated_settings = get_current_settings()
+    stated = stated_settings.server.api.auth_string or stated_settings.api.auth_string
+    password = stated.get_secret_value() if stated else make_password(stated_settings.home)
     # Somebody may state the very words of the file, as the runbook tells them.
-    own_password = password if password == read_password(known.home) else None
-    origins = _origins(known, port)
+    own_password = password if password == read_password(stated_settings.home) else None
+    origins = _origins(stated_settings, port)
     changes: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_HOST: host,
         settings.PREFECT_SERVER_API_PORT: port,
@@ -127,9 +127,9 @@ def serve(host: str, port: int) -> None:
         from prefect.server.api.server import create_app
 
         guard = Guard(create_app(final=True), origins, port, own_password)
-        where = password_file(known.home) if own_password else "PREFECT_API_AUTH_STRING"
+        where = password_file(stated_settings.home) if own_password else "PREFECT_API_AUTH_STRING"
         print(f"Prefect's pages: {origins[0]}; sign in with the password in {where}", flush=True)
-        api = known.server.api
+        api = stated_settings.server.api
         uvicorn.run(
             guard,
             host=host,
@@ -137,13 +137,13 @@ def serve(host: str, port: int) -> None:
             timeout_keep_alive=api.keepalive_timeout,
             ws_ping_interval=api.websocket_ping_interval,
             ws_ping_timeout=api.websocket_ping_timeout,
-            log_level=known.server.logging_level.lower(),
+            log_level=stated_settings.server.logging_level.lower(),
         )
 
 
-def _origins(known: Settings, port: int) -> list[str]:
+def _origins(settings: Settings, port: int) -> list[str]:
     """The addresses by which the pages are opened: those stated, else this machine's own."""
-    stated = known.server.api.cors_allowed_origins
+    stated = settings.server.api.cors_allowed_origins
     if stated.strip() == "*":
         return [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
     return [origin.strip().rstrip("/") for origin in stated.split(",")]

@@ -33,7 +33,7 @@ class Checkpoint(BaseModel):
         """The shell command that downloads it into ``folder``. It needs a network."""
         return (
             f"hf download {self.repository} --revision {self.revision} --local-dir {folder / self.name} "
-            + (" ".join(f"--include '{each}'" for each in self.files))
+            + (" ".join(f"--include '{file}'" for file in self.files))
         )
 
 

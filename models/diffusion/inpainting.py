@@ -200,4 +200,4 @@ def encoded(vae: Any, *images: Tensor) -> tuple[Tensor, ...]:
     scale = vae.config["scaling_factor"]
     kind = images[0].device.type
     with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
-        return tuple(vae.encode(each).latent_dist.mode() * scale for each in images)
+        return tuple(vae.encode(image).latent_dist.mode() * scale for image in images)

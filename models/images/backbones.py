@@ -30,7 +30,7 @@ def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model, found = cast(
+        model, loading = cast(
             "tuple[Backbone, dict[str, Any]]",
             kind.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype="float32"
@@ -44,7 +44,7 @@ def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = 
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
-    absent = sorted(name for name in found["missing_keys"] if not name.startswith(tuple(may_lack)))
+    absent = sorted(name for name in loading["missing_keys"] if not name.startswith(tuple(may_lack)))
     if absent:
         raise ModelError(
             f"{folder}: {len(absent)} weights of the {kind.__name__} are missing, such as {absent[0]}; "

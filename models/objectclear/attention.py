@@ -50,13 +50,13 @@ def capture_object_attention(
     """
     maps: dict[str, Tensor] = {}
     channels = _Channels(position)
-    found = cross_attentions(unet)
-    if not found:
+    attentions = cross_attentions(unet)
+    if not attentions:
         raise ModelError(
             "the U-Net has no cross-attention, so a token has no attention map; use an SDXL U-Net"
         )
     with ExitStack() as until:
-        for name, (transformer, attention) in list(found.items())[: 1 if layers == "first" else None]:
+        for name, (transformer, attention) in list(attentions.items())[: 1 if layers == "first" else None]:
             before = _plain_processor(name, attention)
             ours = _ObjectAttention(partial(maps.__setitem__, name), channels)
             until.callback(transformer.register_forward_pre_hook(ours.note_size).remove)
@@ -68,21 +68,21 @@ def capture_object_attention(
 def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[Transformer2DModel, Attention]]:
     """Every ``attn2`` by name, with the transformer that holds it, in the order down, mid, up."""
     order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
-    found: dict[str, tuple[Transformer2DModel, Attention]] = {}
+    layers: dict[str, tuple[Transformer2DModel, Attention]] = {}
     for name, module in unet.named_modules():
         if isinstance(module, Transformer2DModel):
             for inner, part in module.named_modules(prefix=name):
                 if inner.endswith(".attn2") and isinstance(part, Attention):
-                    found[inner] = (module, part)
-    return dict(sorted(found.items(), key=lambda item: order[item[0].partition(".")[0]]))
+                    layers[inner] = (module, part)
+    return dict(sorted(layers.items(), key=lambda item: order[item[0].partition(".")[0]]))
 
 
 def _plain_processor(name: str, attention: Attention) -> Any:
     """The layer's processor, if ``_ObjectAttention`` computes the same."""
-    found = attention.processor
-    if type(found) is not AttnProcessor2_0:
+    processor = attention.processor
+    if type(processor) is not AttnProcessor2_0:
         raise ModelError(
-            f"{name}: no map can be captured from {type(found).__name__}; "
+            f"{name}: no map can be captured from {type(processor).__name__}; "
             "call unet.set_attn_processor(AttnProcessor2_0()) first"
         )
     for part in ("norm_q", "norm_k", "group_norm", "spatial_norm", "norm_cross", "residual_connection"):
@@ -91,7 +91,7 @@ def _plain_processor(name: str, attention: Attention) -> Any:
                 f"{name}: no map can be captured, because its {part} is not part of SDXL's "
                 "cross-attention; use an SDXL U-Net"
             )
-    return found
+    return processor
 
 
 class _ObjectAttention:
@@ -115,7 +115,7 @@ class _ObjectAttention:
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """B×N×C cells and B×T×D words → B×N×C. The parameter names are diffusers'."""
-        to_q, to_k, to_v = (cast(nn.Module, each) for each in (attn.to_q, attn.to_k, attn.to_v))
+        to_q, to_k, to_v = (cast(nn.Module, layer) for layer in (attn.to_q, attn.to_k, attn.to_v))
         projected = to_q(hidden_states), to_k(encoder_hidden_states), to_v(encoder_hidden_states)
         query, key, value = (part.view(*part.shape[:2], attn.heads, -1) for part in projected)
         if attention_mask is not None:

@@ -42,7 +42,7 @@ def as_images(given: ImageInput) -> list[RgbImage]:
     Raises:
         InputError: If an image is none of these.
     """
-    return [_levels(each, "image", 3) for each in _one_by_one(given, 3)]
+    return [_levels(image, "image", 3) for image in _one_by_one(given, 3)]
 
 
 def as_masks(given: MaskInput, images: Sequence[RgbImage]) -> list[Mask]:
@@ -55,7 +55,7 @@ def as_masks(given: MaskInput, images: Sequence[RgbImage]) -> list[Mask]:
     Raises:
         InputError: If the number or a size differs from the images', or a mask is empty.
     """
-    masks = [_levels(each, "mask_image", 1) > 127 for each in _one_by_one(given, 1)]
+    masks = [_levels(mask, "mask_image", 1) > 127 for mask in _one_by_one(given, 1)]
     if len(masks) != len(images):
         raise InputError(
             "mask_image", f"{len(masks)} masks for {len(images)} images; give one mask for each image"
@@ -90,9 +90,9 @@ def as_output(images: Sequence[RgbImage], kind: OutputType) -> Any:
         raise InputError("output_type", f"unknown type {kind}; choose pil, np, pt or uint8")
     floats = [image.astype(np.float32) / 255 for image in images]
     if kind == "pt":
-        tensors = [torch.from_numpy(np.ascontiguousarray(each.transpose(2, 0, 1))) for each in floats]
-        return torch.stack(tensors) if len({each.shape for each in tensors}) == 1 else tensors
-    return np.stack(floats) if len({each.shape for each in floats}) == 1 else floats
+        tensors = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in floats]
+        return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors
+    return np.stack(floats) if len({image.shape for image in floats}) == 1 else floats
 
 
 def _one_by_one(given: Any, channels: int) -> list[Any]:

@@ -71,20 +71,20 @@ class DepthAnythingEstimator:
     def estimate(self, source: RgbImage) -> Depth:
         """See ``DepthEstimator.estimate``. Metres along the view axis, H×W float32."""
         shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        found = self._model(pixel_values=shown["pixel_values"]).predicted_depth[0].numpy()
+        predicted = self._model(pixel_values=shown["pixel_values"]).predicted_depth[0].numpy()
         size = (source.shape[1], source.shape[0])
-        told = np.asarray(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        resized = np.asarray(cv2.resize(predicted, size, interpolation=cv2.INTER_LINEAR), np.float32)
         if not self._inverse:
-            return told
-        near = told > 1 / _SKY_FROM_M
-        return np.where(near, 1 / np.where(near, told, 1), np.inf).astype(np.float32)
+            return resized
+        near = resized > 1 / _SKY_FROM_M
+        return np.where(near, 1 / np.where(near, resized, 1), np.inf).astype(np.float32)
 
 
 def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
     """Build the model from transformers' classes at 0.9 million parameters, untrained. It predicts 1/m."""
     # transformers reads the one and stores the other, but declares neither.
     tapped: dict[str, Any] = {"out_indices": [1, 2, 3, 4]}
-    told: dict[str, Any] = {"depth_unit": _INVERSE_METRES}
+    facts: dict[str, Any] = {"depth_unit": _INVERSE_METRES}
     encoder = Dinov2Config(
         image_size=TINY_PX,
         patch_size=8,
@@ -102,6 +102,6 @@ def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
         neck_hidden_sizes=[24, 32, 48, 64],
         fusion_hidden_size=32,
         head_hidden_size=16,
-        **told,
+        **facts,
     )
     return DepthAnythingForDepthEstimation(sizes)

@@ -73,8 +73,8 @@ def tiny_tokenizer(words: Iterable[str]) -> BertTokenizer:
     """Build a BERT tokenizer with only these words. The separators of phrases keep BERT's numbers."""
     first = max(_PLACES.values()) + 1
     unused = {f"[unused{place}]": place for place in set(range(first)) - set(_PLACES.values())}
-    known = {word: first + number for number, word in enumerate(sorted(set(words)))}
-    places = sorted({**_PLACES, **unused, **known}.items(), key=lambda pair: pair[1])
+    numbers = {word: first + number for number, word in enumerate(sorted(set(words)))}
+    places = sorted({**_PLACES, **unused, **numbers}.items(), key=lambda pair: pair[1])
     return BertTokenizer(vocab=dict(places), do_lower_case=True)
 
 
@@ -149,10 +149,10 @@ class GroundingDinoConfig(BaseModel):
     @field_validator("words")
     @classmethod
     def _phrases(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        for each in words:
-            if not each.strip() or set(each) & set(STOPS):
+        for phrase in words:
+            if not phrase.strip() or set(phrase) & set(STOPS):
                 raise ValueError(
-                    f"{each!r} is no phrase to look for; write words without {' and '.join(STOPS)}"
+                    f"{phrase!r} is no phrase to look for; write words without {' and '.join(STOPS)}"
                 )
         return words
 
@@ -185,12 +185,12 @@ class GroundingDinoDetector:
     def detect(self, source: RgbImage) -> list[Detection]:
         """See ``Detector.detect``. The class is the phrase with the highest score, as it was given."""
         shown: Any = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        found = self._model(**shown, **self._prompt.named())
-        scores, phrases = phrase_scores(found.logits, self._prompt)[0].max(dim=-1)
+        output = self._model(**shown, **self._prompt.named())
+        scores, phrases = phrase_scores(output.logits, self._prompt)[0].max(dim=-1)
         height, width = source.shape[:2]
         scale = torch.tensor([width, height, width, height])
         edges = torch.tensor([[0, 0, 0, 0], [width, height, width, height]])
-        boxes = box_convert(found.pred_boxes[0], "cxcywh", "xyxy") * scale
+        boxes = box_convert(output.pred_boxes[0], "cxcywh", "xyxy") * scale
         boxes = boxes.clamp(edges[0], edges[1])
         shows = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & (scores >= self._config.min_score)
         boxes, scores, phrases = boxes[shows], scores[shows], phrases[shows]

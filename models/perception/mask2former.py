@@ -103,12 +103,12 @@ class Mask2FormerSegmenter:
         Scores of synonyms are added before the best surface is chosen.
         """
         shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        found = self._model(pixel_values=shown["pixel_values"])
-        scores = class_scores(found.class_queries_logits, found.masks_queries_logits)[0].numpy()
+        output = self._model(pixel_values=shown["pixel_values"])
+        scores = class_scores(output.class_queries_logits, output.masks_queries_logits)[0].numpy()
         height, width = source.shape[:2]
         large = [
-            cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR)
-            for each in self._added_up(scores)
+            cv2.resize(scores_of_image, (width, height), interpolation=cv2.INTER_LINEAR)
+            for scores_of_image in self._added_up(scores)
         ]
         return np.argmax(np.stack(large), axis=0).astype(np.uint8)
 

@@ -104,8 +104,8 @@ def weights_in(kind: PickleKind, opened: BinaryIO) -> bytes:
     """
     try:
         with torch.serialization.safe_globals([(_Layer, name) for name in _LAYERS]):
-            found: Any = torch.load(opened, map_location="cpu", weights_only=True)
-        tensors, notes = (_sam(found), {}) if kind == "sam" else _yolo(found)
+            content: Any = torch.load(opened, map_location="cpu", weights_only=True)
+        tensors, notes = (_sam(content), {}) if kind == "sam" else _yolo(content)
         return save({name: _plain(tensor) for name, tensor in tensors.items()}, metadata=notes)
     except Exception as error:  # The list of errors that an unknown file can cause has no end.
         raise InputError(
@@ -142,16 +142,16 @@ def confine() -> None:
         resource.setrlimit(limit, (0, 0))
 
 
-def _sam(found: Any) -> dict[str, Tensor]:
-    if not isinstance(found, dict) or not found:
+def _sam(content: Any) -> dict[str, Tensor]:
+    if not isinstance(content, dict) or not content:
         raise ValueError("it does not hold a dict of tensors")
-    if not all(isinstance(name, str) and isinstance(each, Tensor) for name, each in found.items()):
+    if not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()):
         raise ValueError("it holds values that are not tensors")
-    return found
+    return content
 
 
-def _yolo(found: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
-    network = (found.get("ema") or found.get("model")) if isinstance(found, dict) else None
+def _yolo(content: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+    network = (content.get("ema") or content.get("model")) if isinstance(content, dict) else None
     names = vars(network).get("names") if isinstance(network, _Layer) else None
     if not isinstance(network, _Layer) or not isinstance(names, dict):
         raise ValueError("it holds no network with class names; give a yolo11*.pt as published")
@@ -165,15 +165,15 @@ def _tensors(layer: _Layer, before: str) -> list[tuple[str, Tensor]]:
     state = vars(layer)
     passing = state.get("_non_persistent_buffers_set", ())
     own = {**state["_parameters"], **state["_buffers"]}
-    found = [
-        (f"{before}{name}", each.detach())
-        for name, each in own.items()
-        if isinstance(each, Tensor) and name not in passing
+    tensors = [
+        (f"{before}{name}", tensor.detach())
+        for name, tensor in own.items()
+        if isinstance(tensor, Tensor) and name not in passing
     ]
     for name, inner in state["_modules"].items():
         if isinstance(inner, _Layer):
-            found += _tensors(inner, f"{before}{name}.")
-    return found
+            tensors += _tensors(inner, f"{before}{name}.")
+    return tensors
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class SamSegmenter:
         )
         squares = squares_to_tensor([view.cut(source, side_px, FILL) for view in views])
         logits = full_size(decode(self._sam, embed(self._sam, squares), prompts)[0], side_px)[:, 0].numpy()
-        return [view.drawn(each, source.shape) for view, each in zip(views, logits, strict=True)]
+        return [view.drawn(logit, source.shape) for view, logit in zip(views, logits, strict=True)]
 
 
 def prompt_in_view(

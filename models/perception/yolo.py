@@ -105,9 +105,9 @@ class YoloDetector:
     def detect(self, source: RgbImage) -> list[Detection]:
         """See ``Detector.detect``."""
         shown = letterbox(source, self._config.image_px, FILL)
-        found = self._network(squares_to_tensor([shown.square]))[0][0].T
-        boxes = box_convert(found[:, :4], "cxcywh", "xyxy")
-        scores, classes = found[:, 4:].max(dim=1)
+        predictions = self._network(squares_to_tensor([shown.square]))[0][0].T
+        boxes = box_convert(predictions[:, :4], "cxcywh", "xyxy")
+        scores, classes = predictions[:, 4:].max(dim=1)
         sure = scores >= self._config.min_score
         boxes, scores, classes = boxes[sure], scores[sure], classes[sure]
         detections: list[Detection] = []
@@ -141,7 +141,9 @@ def build_yolo(size: YoloSize, classes: int) -> "DetectionModel":
 
 def squares_to_tensor(squares: list[RgbImage]) -> Tensor:
     """B squares S×S×3 uint8 → B×3×S×S float, [0, 1], because YOLO takes fractions."""
-    return torch.stack([torch.from_numpy(each.transpose(2, 0, 1).copy()) for each in squares]).float() / 255
+    return (
+        torch.stack([torch.from_numpy(square.transpose(2, 0, 1).copy()) for square in squares]).float() / 255
+    )
 
 
 def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:

@@ -196,15 +196,15 @@ class LoraDiscriminator:
         stored with the network, so no text encoder runs.
         """
         self.network.eval()
-        found: dict[int, float] = {}
+        logit_at: dict[int, float] = {}
         for places in indices_by_size(sources):
             logits = self._logits_of_one_size(
                 [sources[place] for place in places],
                 [masks[place] for place in places],
                 [removals[place] for place in places],
             )
-            found.update(zip(places, logits, strict=True))
-        return [found[place] for place in range(len(sources))]
+            logit_at.update(zip(places, logits, strict=True))
+        return [logit_at[place] for place in range(len(sources))]
 
     def _logits_of_one_size(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
@@ -213,13 +213,13 @@ class LoraDiscriminator:
         firsts, place = _distinct(sources)
         parts = [firsts[start : start + self.batch_size] for start in range(0, len(firsts), self.batch_size)]
         befores = torch.cat([self._latent(part, device) for part in parts])
-        found: list[float] = []
+        logits: list[float] = []
         for start in range(0, len(sources), self.batch_size):
             part = slice(start, start + self.batch_size)
             before = befores[torch.tensor(place[part], device=device)]
             mask = masks_to_tensor(masks[part]).to(device)
-            found += self.network.verdict(before, mask, self._latent(removals[part], device)).tolist()
-        return found
+            logits += self.network.verdict(before, mask, self._latent(removals[part], device)).tolist()
+        return logits
 
     def _latent(self, images: Sequence[RgbImage], device: torch.device) -> Tensor:
         return self.network.latent(images_to_tensor(images).to(device))
@@ -237,10 +237,10 @@ class LoraDiscriminator:
 def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
     """The distinct images, in order of first appearance, and for each image the index of its distinct one."""
     firsts: list[RgbImage] = []
-    known: dict[bytes, int] = {}
+    places: dict[bytes, int] = {}
     place: list[int] = []
     for image in images:
-        number = known.setdefault(image.tobytes(), len(firsts))
+        number = places.setdefault(image.tobytes(), len(firsts))
         if number == len(firsts):
             firsts.append(image)
         place.append(number)

@@ -92,9 +92,9 @@ class InpaintingRemover:
         masked = network.vae.encode(source * (1 - mask)).latent_dist.mode() * scale
         small_mask = torch.nn.functional.interpolate(mask, masked.shape[-2:], mode="nearest")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = torch.stack([torch.randn(masked.shape[1:], generator=each) for each in generators]).to(
-            masked.device
-        )
+        noise = torch.stack(
+            [torch.randn(masked.shape[1:], generator=generator) for generator in generators]
+        ).to(masked.device)
         timesteps = self._timesteps()
         latent = noise
         if self.config.strength < 1:

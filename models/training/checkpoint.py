@@ -97,19 +97,19 @@ def _plain_numbers(optimizer: torch.optim.Optimizer) -> list[str]:
 
     8-bit AdamW does so with its step.
     """
-    kept = (item for each in optimizer.state.values() for item in each.items())
+    kept = (item for moments in optimizer.state.values() for item in moments.items())
     return sorted({key for key, value in kept if not isinstance(value, Tensor)})
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give each tensor its own memory. 8-bit AdamW's tables share theirs."""
     seen: set[int] = set()
-    found = {}
+    copies = {}
     for name, tensor in tensors.items():
         place = tensor.untyped_storage().data_ptr()
-        found[name] = tensor.clone() if place in seen else tensor
+        copies[name] = tensor.clone() if place in seen else tensor
         seen.add(place)
-    return found
+    return copies
 
 
 def _sync(path: Path) -> None:
@@ -197,12 +197,12 @@ def _fill(path: Path, file: Any, names: set[str], state: TrainingState, numbers:
         parameter.copy_(read(f"weight/{name}", parameter))
         state.ema[number].copy_(read(f"ema/{name}", parameter))
         places = {key: f"optimizer/{key}/{name}" for key in keys}
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             key: read(place, parameter) for key, place in places.items() if place in names
         }
-        found |= {key: found[key].item() for key in numbers if key in found}
-        if found:  # a parameter without a gradient so far has no state
-            moments[number] = found
+        values |= {key: values[key].item() for key in numbers if key in values}
+        if values:  # a parameter without a gradient so far has no state
+            moments[number] = values
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 

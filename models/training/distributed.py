@@ -34,8 +34,8 @@ blocks."""
 
 def sharding_plugin(module: nn.Module) -> FullyShardedDataParallelPlugin:
     """FSDP2 with sharded optimizer state, gradients and weights. The results are those without sharding."""
-    found = {type(part).__name__ for part in module.modules()}
-    pieces = [name for name in REPEATED_BLOCKS if name in found]
+    kinds = {type(part).__name__ for part in module.modules()}
+    pieces = [name for name in REPEATED_BLOCKS if name in kinds]
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
         reshard_after_forward=True,
@@ -82,8 +82,8 @@ def way_back(module: nn.Module) -> Callable[[], None]:
     restores = [_way_back(part) for part in module.modules()]
 
     def restore() -> None:
-        for each in restores:
-            each()
+        for restore_part in restores:
+            restore_part()
 
     return restore
 

@@ -177,7 +177,7 @@ def _step(
 ) -> float:
     """One optimizer step over all slices and processes. Refuses a loss or gradient that is not finite."""
     losses: list[Tensor] = []
-    found = 0.0
+    mean_loss = 0.0
     for share in shares:
         with accelerator.accumulate(model):
             with accelerator.autocast():
@@ -186,15 +186,15 @@ def _step(
             losses.append(loss.detach())
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(list(state.parameters.values()), config.gradient_clip)
-                found = float(share.process_mean(torch.stack(losses).mean()))
-                for what, value in (("loss", found), ("gradient's norm", float(norm or 0))):
+                mean_loss = float(share.process_mean(torch.stack(losses).mean()))
+                for what, value in (("loss", mean_loss), ("gradient's norm", float(norm or 0))):
                     if not math.isfinite(value):
                         raise ModelError(
                             f"the {what} became {value} at step {state.step}; lower the learning rate"
                         )
             optimizer.step()
             optimizer.zero_grad()
-    return found
+    return mean_loss
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:

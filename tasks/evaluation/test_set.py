@@ -86,13 +86,13 @@ def read_set(chosen: VersionSet | FolderSource) -> Iterator[Triplet | Reject]:
         InputError: If a folder cannot be read at all.
         FlowError: If there is no triplet to measure on.
     """
-    found = folder_triplets(chosen) if isinstance(chosen, FolderSource) else _version_triplets(chosen)
+    records = folder_triplets(chosen) if isinstance(chosen, FolderSource) else _version_triplets(chosen)
     passed: list[Reject] = []
-    for each in found:
-        if isinstance(each, Triplet):
-            yield from chain(passed, [each], found)
+    for record in records:
+        if isinstance(record, Triplet):
+            yield from chain(passed, [record], records)
             return
-        passed.append(each)
+        passed.append(record)
     reason = f"; the first was refused: {passed[0].reason.value}" if passed else ""
     raise FlowError(
         f"{set_words(chosen)} holds no triplet to measure on{reason}; choose others or ingest some"

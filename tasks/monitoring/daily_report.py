@@ -51,17 +51,19 @@ def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -
         phases: The phases to compare.
         limits: A drift beyond them is an alarm.
     """
-    known = {phase.name: phase for phase in ledger.phase_results() if phase.tested}
-    found: list[Drift] = []
-    for phase in {each.name: each for each in phases if each.kind == "automation" and each.tested}.values():
+    by_name = {phase.name: phase for phase in ledger.phase_results() if phase.tested}
+    comparisons: list[Drift] = []
+    for phase in {
+        phase.name: phase for phase in phases if phase.kind == "automation" and phase.tested
+    }.values():
         number = int(phase.name.split()[1])
-        people, before = known.get(f"human {number}"), known.get(f"automation {number - 1}")
+        people, before = by_name.get(f"human {number}"), by_name.get(f"automation {number - 1}")
         if people is not None:
-            found.append(keep_drift(phase, people, limits.keep_rate))
-            found += _score_drift(ledger, number, phase, people, limits.score)
+            comparisons.append(keep_drift(phase, people, limits.keep_rate))
+            comparisons += _score_drift(ledger, number, phase, people, limits.score)
         if before is not None:
-            found.append(keep_drift(phase, before, limits.keep_rate_change))
-    return found
+            comparisons.append(keep_drift(phase, before, limits.keep_rate_change))
+    return comparisons
 
 
 def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
@@ -83,11 +85,11 @@ def _score_drift(
 ) -> list[Drift]:
     """A list with one drift, or an empty list if nobody answered or no discriminator scored."""
     answers = ledger.answers_in_shards(FIRST_INDEX["human"], FIRST_INDEX["automation"], number)
-    told = answers["yes"] + answers["no"]
+    answered = answers["yes"] + answers["no"]
     scores = ledger.newest_scores_in_shards(FIRST_INDEX["automation"], FIRST_INDEX["calibration"], number)
-    if not told or scores is None:
+    if not answered or scores is None:
         return []
-    yes = answers["yes"] / told
+    yes = answers["yes"] / answered
     # One YES and one NO are added. A few answers that agree by chance then still have an error.
     likely = (yes * people.tested + 1) / (people.tested + 2)
     spread = likely * (1 - likely) / people.tested + scores.deviation**2 / phase.tested

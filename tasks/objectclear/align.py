@@ -73,7 +73,7 @@ def _refined(source: RgbImage, ground_truth: RgbImage, start: Shift) -> Shift:
 def _step(source: RgbImage, ground_truth: RgbImage, shift: Shift) -> Shift:
     """One step of Lucas and Kanade, on the pixels that agree at least as well as most do."""
     lit = match_light(_moved(ground_truth, shift), source)
-    there, here = (_smooth_grey(each) for each in (lit, source))
+    there, here = (_smooth_grey(image) for image in (lit, source))
     rest = here - there
     slopes = [-cv2.Sobel(there, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1))]
     agree = np.abs(rest) <= max(2.0, 3 * float(np.median(np.abs(rest))))

@@ -62,12 +62,14 @@ def compose(
     rng = np.random.default_rng([config.seed, draw, int(derive_key(plate.key, *_keys(cutouts))[:12], 16)])
     placed: list[Placed] = []
     for cutout in cutouts:
-        found = place(plate, cutout, placed, config.placement, rng)
-        if not isinstance(found, Placed):
-            tally = ", ".join(f"{count}× {reason}" for reason, count in found.most_common())
+        place_or_reason = place(plate, cutout, placed, config.placement, rng)
+        if not isinstance(place_or_reason, Placed):
+            tally = ", ".join(f"{count}× {reason}" for reason, count in place_or_reason.most_common())
             name = f"draw {draw}: {cutout.origin} on {plate.origin}"
-            return Reject(source="compose", name=name, reason=found.most_common(1)[0][0], detail=tally)
-        placed.append(found)
+            return Reject(
+                source="compose", name=name, reason=place_or_reason.most_common(1)[0][0], detail=tally
+            )
+        placed.append(place_or_reason)
     return _composites(config, draw, plate, far_to_near(placed), rng)
 
 
@@ -96,28 +98,35 @@ def _composites(
 ) -> list[Composite]:
     """The records. ``placed`` goes far to near."""
     layers = [
-        match_tone(each.layer, each.scale, each.cutout.tone, plate.tone, config.tone, rng) for each in placed
+        match_tone(
+            placed_object.layer, placed_object.scale, placed_object.cutout.tone, plate.tone, config.tone, rng
+        )
+        for placed_object in placed
     ]
     source = blend(plate.image, layers)
     seen = visible_masks(layers, plate.ground.shape)
     objects = tuple(
         PlacedObject(
-            cutout=each.cutout.key,
-            class_name=each.cutout.class_name,
-            shadow_class=each.cutout.shadow_class,
-            foot=each.foot,
-            scale=each.scale,
+            cutout=placed_object.cutout.key,
+            class_name=placed_object.cutout.class_name,
+            shadow_class=placed_object.cutout.shadow_class,
+            foot=placed_object.foot,
+            scale=placed_object.scale,
         )
-        for each in placed
+        for placed_object in placed
     )
     name = derive_key(
-        "composite", config.model_dump_json(), draw, plate.key, *(each.cutout.key for each in placed)
+        "composite",
+        config.model_dump_json(),
+        draw,
+        plate.key,
+        *(placed_object.cutout.key for placed_object in placed),
     )
     return [
         Composite(
             key=derive_key(name, removed),
             scene=plate.scene,
-            scenes=tuple(sorted({plate.scene, *(each.cutout.scene for each in placed)})),
+            scenes=tuple(sorted({plate.scene, *(placed_object.cutout.scene for placed_object in placed)})),
             split=plate.split,
             origin=f"compose:{config.seed}/{draw}/{removed}",
             plate=plate.key,
@@ -162,7 +171,11 @@ def choose_parts(
     plate, first = int(rng.integers(plates)), int(rng.integers(len(classes)))
     if rng.random() >= two_object_probability:
         return Parts(plate, (first,))
-    partners = [number for number, each in enumerate(classes) if each == classes[first] and number != first]
+    partners = [
+        number
+        for number, shadow_class in enumerate(classes)
+        if shadow_class == classes[first] and number != first
+    ]
     if not partners:
         detail = f"cut-out {first} is the only one of class {classes[first]}"
         return Reject(

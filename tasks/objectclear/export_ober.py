@@ -74,10 +74,10 @@ def ober_schema() -> pa.Schema:
 def _places(workspace: Workspace, shards: Sequence[ShardRef]) -> dict[Split, list[int]]:
     """Positions of each split's samples in the shards, read one after the other."""
     rows = [row for shard in shards for row in workspace.ledger().samples_of(shard.name)]
-    found: dict[Split, list[int]] = {}
+    numbers: dict[Split, list[int]] = {}
     for place, row in enumerate(rows):
-        found.setdefault(row.split, []).append(place)
-    return found
+        numbers.setdefault(row.split, []).append(place)
+    return numbers
 
 
 def _row(sample: EncodedSample, split: Split) -> dict[str, Any]:

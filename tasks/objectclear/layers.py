@@ -65,12 +65,12 @@ def object_colours(
 
 def _reaching_under(layer: NDArray[np.float32], matte: Matte) -> NDArray[np.float32]:
     """H×W×3: the layer outside the matte, and the values of the neighbouring pixels inside."""
-    known = (matte == 0).astype(np.float32)
-    weight = cv2.GaussianBlur(known, (0, 0), _UNDER_PX)[..., None]
-    near = cv2.GaussianBlur(layer * known[..., None], (0, 0), _UNDER_PX) / np.maximum(
+    background = (matte == 0).astype(np.float32)
+    weight = cv2.GaussianBlur(background, (0, 0), _UNDER_PX)[..., None]
+    near = cv2.GaussianBlur(layer * background[..., None], (0, 0), _UNDER_PX) / np.maximum(
         weight, np.float32(1e-3)
     )
-    return np.where(known[..., None] > 0, layer, near)
+    return np.where(background[..., None] > 0, layer, near)
 
 
 # Soft matte: how much of each edge pixel the object covers, measured from the pair.
@@ -110,9 +110,9 @@ def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
     own, behind = _carried(seen, inside), (plate + 1) * ratio - 1
     apart = own - behind
     strength = (apart * apart).sum(axis=2)
-    told = ((seen - behind) * apart).sum(axis=2) / np.maximum(strength, np.float32(1))
+    difference = ((seen - behind) * apart).sum(axis=2) / np.maximum(strength, np.float32(1))
     blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
-    share = np.where(strength > _TELLING**2, np.clip(told, 0, 1), blurred)
+    share = np.where(strength > _TELLING**2, np.clip(difference, 0, 1), blurred)
     return np.rint(np.where(rim, _sided(share, mask), inside) * 255).astype(np.uint8)
 
 
@@ -129,8 +129,8 @@ def _reach(mask: Mask, pixels: int) -> Mask:
     return act(mask.astype(np.uint8), disc) > 0
 
 
-def _carried(values: NDArray[np.float32], known: Mask) -> NDArray[np.float32]:
+def _carried(values: NDArray[np.float32], sources: Mask) -> NDArray[np.float32]:
     """H×W×3: the mean of the known values around each pixel."""
-    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), _NEAR_PX)[..., None]
-    total = cv2.GaussianBlur(values * known[..., None].astype(np.float32), (0, 0), _NEAR_PX)
+    weight = cv2.GaussianBlur(sources.astype(np.float32), (0, 0), _NEAR_PX)[..., None]
+    total = cv2.GaussianBlur(values * sources[..., None].astype(np.float32), (0, 0), _NEAR_PX)
     return np.asarray(total / np.maximum(weight, np.float32(1e-4)), np.float32)

@@ -98,27 +98,29 @@ def find_object(
     Returns:
         The object, or None if none explains the change.
     """
-    found = [each for each in detector.detect(source) if _may_match(each, region, config)]
-    masks = segmenter.segment(source, [each.box for each in found]) if found else []
+    detections = [detection for detection in detector.detect(source) if _may_match(detection, region, config)]
+    masks = segmenter.segment(source, [detection.box for detection in detections]) if detections else []
     changed = [
-        (mask_iou(mask, region), each, mask)
-        for each, mask in zip(found, masks, strict=True)
+        (mask_iou(mask, region), detection, mask)
+        for detection, mask in zip(detections, masks, strict=True)
         if mask.any() and (mask & region).sum() >= config.min_changed_fraction * mask.sum()
     ]
     best = max(changed, key=lambda one: one[0], default=None)
     if best is None or best[0] < config.min_iou:
         return None
-    sure = [mask for _, each, mask in changed if each.score >= config.rival_score]
+    sure = [mask for _, detection, mask in changed if detection.score >= config.rival_score]
     joined = _joined(best[1].class_name, best[2], region, sure, config)
     if joined is None:
         return None
-    return replace(joined, rivals=sum(_is_rival(each, mask, joined, config) for _, each, mask in changed))
+    return replace(
+        joined, rivals=sum(_is_rival(detection, mask, joined, config) for _, detection, mask in changed)
+    )
 
 
-def _is_rival(detection: Detection, mask: Mask, found: FoundObject, config: MatchConfig) -> bool:
+def _is_rival(detection: Detection, mask: Mask, match: FoundObject, config: MatchConfig) -> bool:
     """Whether this is another object: certain, large enough, and mostly outside the found one."""
-    apart = int((mask & found.region & ~found.mask).sum())
-    large = apart >= config.rival_fraction * found.mask.sum()
+    apart = int((mask & match.region & ~match.mask).sum())
+    large = apart >= config.rival_fraction * match.mask.sum()
     return detection.score >= config.rival_score and large and 2 * apart > mask.sum()
 
 
@@ -223,10 +225,10 @@ def capture_pair(
     fault = _region_fault(pair, region, config)
     if fault is not None:
         return fault
-    found = find_object(aligned.source, region, perception.detector, perception.segmenter, config.match)
-    if found is None:
+    match = find_object(aligned.source, region, perception.detector, perception.segmenter, config.match)
+    if match is None:
         return _reject(pair, RejectReason.UNEXPLAINED, f"{region.mean():.1%} of the image changed")
-    return _captured(pair, aligned, found, perception, settings=(config, flatness))
+    return _captured(pair, aligned, match, perception, settings=(config, flatness))
 
 
 def _size_fault(pair: ImagePair, config: CaptureConfig) -> Reject | None:
@@ -254,28 +256,28 @@ def _region_fault(pair: ImagePair, region: Region, config: CaptureConfig) -> Rej
 def _captured(
     pair: ImagePair,
     aligned: AlignedPair,
-    found: FoundObject,
+    match: FoundObject,
     perception: Perception,
     settings: tuple[CaptureConfig, FlatGroundConfig],
 ) -> CapturedPair | Reject:
-    if found.rivals:
-        return _reject(pair, RejectReason.MANY_CHANGES, f"{found.rivals} other objects changed with it")
-    matte = soft_matte(aligned.source, aligned.ground_truth, found.mask)
-    matte[~found.region] = 0  # The soft rim would count noise as an edge.
+    if match.rivals:
+        return _reject(pair, RejectReason.MANY_CHANGES, f"{match.rivals} other objects changed with it")
+    matte = soft_matte(aligned.source, aligned.ground_truth, match.mask)
+    matte[~match.region] = 0  # The soft rim would count noise as an edge.
     classes = perception.ground_segmenter.classify(aligned.ground_truth)
     depth = perception.depth_estimator.estimate(aligned.ground_truth)
     ground = flat_ground(classes, depth, pair.focal_px, settings[1])
-    stated = [each.model_dump_json() for each in settings]
+    stated = [setting.model_dump_json() for setting in settings]
     return CapturedPair(
         key=derive_key("captured pair", pair.key, *stated, perception.model_hash),
         scene=pair.scene,
         split=pair.split,
         origin=pair.origin,
-        class_name=found.class_name,
+        class_name=match.class_name,
         source=aligned.source,
         ground_truth=aligned.ground_truth,
         matte=matte,
-        effect=found.region & (matte == 0),
+        effect=match.region & (matte == 0),
         ground=ground & (matte == 0),
         depth=depth,
         focal_px=pair.focal_px,

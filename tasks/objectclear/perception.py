@@ -64,8 +64,8 @@ class PerceptionConfig(BaseModel):
     def fingerprint(self) -> str:
         """The hash of config and weights, independent of the weights' location. No model is loaded."""
         models = (self.detector, self.segmenter, self.ground, self.depth)
-        settings = [each.model_dump_json(exclude={"weights"}) for each in models]
-        return derive_key("perception", *settings, *(_fingerprint_of(each.weights) for each in models))
+        settings = [model.model_dump_json(exclude={"weights"}) for model in models]
+        return derive_key("perception", *settings, *(_fingerprint_of(model.weights) for model in models))
 
 
 @cache

@@ -34,7 +34,7 @@ class Placed:
 
 def far_to_near(placed: Sequence[Placed]) -> list[Placed]:
     """The order of drawing: a nearer object hides a farther one."""
-    return sorted(placed, key=lambda each: (-each.depth, each.foot))
+    return sorted(placed, key=lambda cutout: (-cutout.depth, cutout.foot))
 
 
 def placement_conflict(
@@ -172,13 +172,13 @@ def place(
     ground, width = np.flatnonzero(plate.ground), plate.ground.shape[1]
     failed: Counter[RejectReason] = Counter()
     for pixel in ground[rng.integers(0, len(ground), config.tries)].tolist():
-        found = _try(plate, cutout, divmod(pixel, width), config)
-        if isinstance(found, Placed):
-            fault = placement_conflict(found, others, plate, config.max_overlap)
+        position = _try(plate, cutout, divmod(pixel, width), config)
+        if isinstance(position, Placed):
+            fault = placement_conflict(position, others, plate, config.max_overlap)
             if fault is None:
-                return found
-            found = fault
-        failed[found] += 1
+                return position
+            position = fault
+        failed[position] += 1
     return failed
 
 

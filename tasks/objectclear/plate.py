@@ -96,19 +96,19 @@ def make_plate(
     minimum = max(1, config.min_ground_fraction * ground.size)
     if ground.sum() < minimum:
         return refused(RejectReason.NO_GROUND, f"{ground.mean():.1%} of the image")
-    known = ground & np.isfinite(depth) & (depth > 0)
-    if known.sum() < minimum:
+    measurable = ground & np.isfinite(depth) & (depth > 0)
+    if measurable.sum() < minimum:
         return refused(RejectReason.NO_SCALE, "the ground's depth is unknown")
     return Plate(
-        key=derive_key("plate", image, known, depth, focal_px),
+        key=derive_key("plate", image, measurable, depth, focal_px),
         scene=scene,
         split=split,
         origin=origin,
         image=image,
-        ground=known,
+        ground=measurable,
         depth=depth,
         focal_px=focal_px,
-        horizon=fit_horizon(depth, known),
+        horizon=fit_horizon(depth, measurable),
         tone=tone_of(image),
     )
 

@@ -35,7 +35,9 @@ def standing_of(workspace: Workspace, start: str) -> ModelStanding:
         record=record,
         champion=champion is not None and champion.hash == record.hash,
         measurements=ledger.measurements(record.hash),
-        promotions=[each for each in ledger.promotions(record.kind) if each.hash == record.hash],
+        promotions=[
+            promotion for promotion in ledger.promotions(record.kind) if promotion.hash == record.hash
+        ],
         fault=weights_fault(workspace.fetched(record.path), record),
     )
 
@@ -116,12 +118,12 @@ def line_of_champions(events: Sequence[Promotion]) -> list[str]:
     not back and forth.
     """
     line: list[str] = []
-    for each in events:
-        if each.action == "rolled back" and each.hash in line:
-            last = len(line) - 1 - line[::-1].index(each.hash)
+    for event in events:
+        if event.action == "rolled back" and event.hash in line:
+            last = len(line) - 1 - line[::-1].index(event.hash)
             line = line[: last + 1]
-        elif not line or line[-1] != each.hash:
-            line.append(each.hash)
+        elif not line or line[-1] != event.hash:
+            line.append(event.hash)
     return line
 
 
@@ -152,8 +154,8 @@ def compare(workspace: Workspace, first: str, second: str) -> ModelComparison:
 def numbers_of(record: ModelRecord, measurements: Sequence[ModelMeasurement]) -> dict[tuple[str, str], float]:
     """The number by (what it was measured on, its name). If it was measured twice, the newest."""
     numbers = {(TRAINING, name): value for name, value in record.metrics.items()}
-    for each in measurements:
-        numbers |= {(each.measured_on, name): value for name, value in each.values.items()}
+    for measurement in measurements:
+        numbers |= {(measurement.measured_on, name): value for name, value in measurement.values.items()}
     return numbers
 
 
@@ -180,7 +182,7 @@ def different_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> d
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    leaves: list[tuple[str, Any]] = []
     for name, value in settings.items():
-        found += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(before + name, value)]
-    return found
+        leaves += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(before + name, value)]
+    return leaves

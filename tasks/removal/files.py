@@ -112,15 +112,15 @@ def match_files(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalF
 
 
 def _for_one_image(source: Path, masks: Sequence[Path], out: Path) -> RemovalFiles:
-    found: list[Path] = []
+    paths: list[Path] = []
     for path in masks:
         belonging = _masks_by_stem(path, {source.stem}).get(source.stem, []) if path.is_dir() else [path]
         if not belonging:
             raise InputError(path, f"it holds no mask {source.stem}.png or {source.stem}.1.png")
-        found += belonging
+        paths += belonging
     is_folder = out.is_dir() or not out.suffix
-    files = RemovalFiles(source, tuple(found), out / f"{source.stem}.png" if is_folder else out)
-    for path in (source, *found):
+    files = RemovalFiles(source, tuple(paths), out / f"{source.stem}.png" if is_folder else out)
+    for path in (source, *paths):
         if files.out.resolve() == path.resolve():
             raise InputError(
                 files.out, "the removal would overwrite its own image or mask; name another file"
@@ -134,8 +134,8 @@ def _for_a_folder(source: Path, masks: Sequence[Path], out: Path) -> list[Remova
         images.setdefault(path.stem, []).append(path)
     by_stem: dict[str, list[Path]] = {}
     for folder in masks:
-        for stem, found in _masks_by_stem(folder, set(images)).items():
-            by_stem.setdefault(stem, []).extend(found)
+        for stem, paths in _masks_by_stem(folder, set(images)).items():
+            by_stem.setdefault(stem, []).extend(paths)
     matched: list[RemovalFiles | Reject] = []
     for stem in sorted(set(images) | set(by_stem)):
         if stem not in images:
@@ -158,7 +158,7 @@ def _masks_by_stem(folder: Path, stems: set[str]) -> dict[str, list[Path]]:
             numbered.setdefault(match["stem"], []).append((int(match["number"]), path))
         else:
             numbered.setdefault(path.stem, []).append((-1, path))
-    return {stem: [path for _, path in sorted(found)] for stem, found in numbered.items()}
+    return {stem: [path for _, path in sorted(numbers)] for stem, numbers in numbered.items()}
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -89,9 +89,9 @@ def answer_rows(row: Mapping[str, str], reviews: Sequence[Review]) -> list[dict[
     if not reviews:
         return [{**row, **dict.fromkeys(ANSWER_COLUMNS, "")}]
     return [
-        {**row, **{name: getattr(each, name) for name in ANSWER_COLUMNS if name != "answered_at"},
-         "answered_at": each.answered_at.isoformat()}
-        for each in reviews
+        {**row, **{name: getattr(review, name) for name in ANSWER_COLUMNS if name != "answered_at"},
+         "answered_at": review.answered_at.isoformat()}
+        for review in reviews
     ]  # fmt: skip
 
 

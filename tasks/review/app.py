@@ -170,18 +170,18 @@ def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, images: Revie
 
     @app.get("/static/{path:path}")
     def static(path: str) -> Response:
-        found, versioned = pages.find(path)
-        if found is None:
+        content, versioned = pages.find(path)
+        if content is None:
             raise Refusal(404, "the page has no such image or file; load the page again")
-        return _file(found, "public, max-age=31536000, immutable" if versioned else "no-cache")
+        return _file(content, "public, max-age=31536000, immutable" if versioned else "no-cache")
 
     @app.get("/images/{candidate}/{name}.png", dependencies=[Depends(sessions.person)])
     def image(request: Request, candidate: str, name: ImageName) -> Response:
-        found = images.image(candidate, name)
-        headers = {"ETag": found.etag, "Cache-Control": FOR_GOOD}
-        if request.headers.get("if-none-match") == found.etag:
+        content = images.image(candidate, name)
+        headers = {"ETag": content.etag, "Cache-Control": FOR_GOOD}
+        if request.headers.get("if-none-match") == content.etag:
             return Response(status_code=304, headers=headers)
-        return Response(found.content, media_type=found.media_type, headers=headers)
+        return Response(content.content, media_type=content.media_type, headers=headers)
 
 
 def _file(file: PageFile, cache: str = "no-store") -> Response:

@@ -130,8 +130,10 @@ class Sessions:
             Refusal: 401 without a session, 403 for a disabled person or a forged form.
         """
         session = request.cookies.get(self.cookie, "")
-        known = self._ledger.person_of_session(hash_secret(session), datetime.now(UTC)) if session else None
-        person = _admitted(known, "sign in with your token first")
+        session_person = (
+            self._ledger.person_of_session(hash_secret(session), datetime.now(UTC)) if session else None
+        )
+        person = _admitted(session_person, "sign in with your token first")
         if request.method not in ("GET", "HEAD"):
             given = request.headers.get(CSRF_HEADER, "")
             if not hmac.compare_digest(given.encode(), csrf_of(session).encode()):

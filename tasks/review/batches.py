@@ -43,12 +43,12 @@ def plan_items(
         ReviewItem(candidate=key, answers_wanted=policy.overlap_people if key in shared else 1)
         for key in _ordered(plain, policy, scores)
     ]
-    known = [
+    gold_keys = [
         ReviewItem(candidate=key, answers_wanted=policy.overlap_people, gold=gold[key])
         for key in sorted(chosen)
     ]
-    places = [_fraction("gold's place", policy.seed, item.candidate) for item in known]
-    return [item for _, item in sorted([*_spread(items), *zip(places, known, strict=True)], key=_place)]
+    places = [_fraction("gold's place", policy.seed, item.candidate) for item in gold_keys]
+    return [item for _, item in sorted([*_spread(items), *zip(places, gold_keys, strict=True)], key=_place)]
 
 
 def _ordered(keys: Sequence[str], policy: QueuePolicy, scores: Mapping[str, float]) -> list[str]:
@@ -102,7 +102,7 @@ def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy
     except ValidationError as error:
         raise InputError(name, "a batch's name has at most 80 letters, digits and . _ -") from error
     ledger = workspace.ledger()
-    if name not in {each.name for each in ledger.batches()}:
+    if name not in {batch.name for batch in ledger.batches()}:
         ledger.open_batch(batch, _plan(workspace, refs, policy))
     else:
         ledger.open_batch(batch, [])
@@ -146,14 +146,18 @@ def _unanimous(workspace: Workspace, besides: set[str]) -> dict[str, KnownAnswer
 
 def _from_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, KnownAnswer]:
     truth = workspace.ledger().shards(stage="truth")
-    known = set(items_of(workspace, truth))
-    found: dict[str, KnownAnswer] = {}
+    items = set(items_of(workspace, truth))
+    answers: dict[str, KnownAnswer] = {}
     for ref in refs:
         shown = read_candidates(workspace, ref)
-        candidates = [each for each in shown if each.item in known and each.split == "train"]
+        candidates = [
+            candidate for candidate in shown if candidate.item in items and candidate.split == "train"
+        ]
         oracle = oracle_for(workspace, OracleConfig(), truth, candidates)
-        found.update({each.key: "yes" if oracle.is_success(each) else "no" for each in candidates})
-    return found
+        answers.update(
+            {candidate.key: "yes" if oracle.is_success(candidate) else "no" for candidate in candidates}
+        )
+    return answers
 
 
 @task(task_run_name="open review batch {batch}")

@@ -127,9 +127,9 @@ def _review(candidate: str, annotation: _Annotation) -> Review:
     """The annotation as a review. Raises ValueError if it has no decision, or an unknown one."""
     reviewer = _reviewer(annotation.completed_by)
     chosen = {
-        each.from_name: _Value.model_validate(each.value).choices[0]
-        for each in annotation.result
-        if each.from_name in ("decision", "reason")
+        region.from_name: _Value.model_validate(region.value).choices[0]
+        for region in annotation.result
+        if region.from_name in ("decision", "reason")
     }
     if "decision" not in chosen and not annotation.was_cancelled:
         raise ValueError("it has no decision; make the project with our config.xml")
@@ -150,12 +150,12 @@ def _review(candidate: str, annotation: _Annotation) -> Review:
 
 def _reviewer(completed_by: object) -> str:
     """The name of the annotator. Label Studio gives a number, or a record with an e-mail address."""
-    known = completed_by
-    if isinstance(known, Mapping):
-        known = known.get("email") or known.get("id")
-    if not isinstance(known, (str, int)) or len(str(known)) > 100:
+    name = completed_by
+    if isinstance(name, Mapping):
+        name = name.get("email") or name.get("id")
+    if not isinstance(name, (str, int)) or len(str(name)) > 100:
         raise ValueError("completed_by is empty")
-    return f"{_SOURCE}:{plain_text(str(known))}"
+    return f"{_SOURCE}:{plain_text(str(name))}"
 
 
 def _refused(name: str, fault: str) -> Reject:

@@ -80,9 +80,9 @@ class TimedProtocol(H11Protocol):
     def _drop_slowest(self) -> None:
         """Drop the slowest connection, or this one if no other waits. Never one that is being answered."""
         waiting = {
-            each: each._due.when()
-            for each in self.connections
-            if isinstance(each, TimedProtocol) and each._due is not None
+            connection: connection._due.when()
+            for connection in self.connections
+            if isinstance(connection, TimedProtocol) and connection._due is not None
         }
         min(waiting, key=waiting.__getitem__)._drop()
 

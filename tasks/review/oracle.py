@@ -50,10 +50,10 @@ class Oracle:
 
     def _fault(self, candidate: Candidate) -> str:
         truth = self.truths[candidate.item]
-        found = assess(
+        assessment = assess(
             candidate.removal, candidate.source, candidate.mask, truth.ground_truth, self.config.quality
         )
-        return found.reason
+        return assessment.reason
 
     def _answer(self, candidate: Candidate) -> Review:
         reason = self._fault(candidate)

@@ -59,7 +59,7 @@ def remember_waiting(workspace: Workspace, batch: str, run: WaitingRun) -> None:
 
 def waiting_runs(workspace: Workspace, batch: str) -> list[WaitingRun]:
     """All runs that ever waited for the batch, in order."""
-    return [WaitingRun.model_validate(known) for known in workspace.ledger().phases(_waiting(batch))]
+    return [WaitingRun.model_validate(record) for record in workspace.ledger().phases(_waiting(batch))]
 
 
 def pause_key(batch: str, extensions: int) -> str:
@@ -86,17 +86,17 @@ def tell_complete(workspace: Workspace, batch: str, counts: dict[str, Any]) -> N
     """
     ledger = workspace.ledger()
     for api in sorted({run.api for run in waiting_runs(workspace, batch)}):
-        told = f"{batch} at {api}"
-        if ledger.phase(COMPLETE_EVENT, told) is None:
+        place = f"{batch} at {api}"
+        if ledger.phase(COMPLETE_EVENT, place) is None:
             event = Event(
                 event=COMPLETE_EVENT,
                 resource=Resource({"prefect.resource.id": f"cleanplate.review-batch.{batch}"}),
                 payload={"batch": batch, **counts},
-                id=UUID(derive_key(COMPLETE_EVENT, told).ljust(32, "0")),
+                id=UUID(derive_key(COMPLETE_EVENT, place).ljust(32, "0")),
             )
             with _client(workspace, api) as client:
                 client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
-            ledger.record_phase(COMPLETE_EVENT, told, counts)
+            ledger.record_phase(COMPLETE_EVENT, place, counts)
 
 
 def _wake(workspace: Workspace, run: WaitingRun, batch: str, form: dict[str, Any]) -> Wake:

@@ -90,7 +90,7 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
     if isinstance(source, SyntheticBackgrounds):
         return (synthetic_background(source.renderer, number) for number in numbers_of(source, first, count))
     if isinstance(source, ClipBackground):
-        return islice((_of_clip(each) for each in (source,)), first, first + count)
+        return islice((_of_clip(clip) for clip in (source,)), first, first + count)
     paths = images_in(source.path)[first : first + count]
     return (_of_file(path, source) for path in paths)
 

@@ -214,7 +214,7 @@ def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Pat
         relative.encode()  # A name that is not UTF-8 could not be written anywhere.
         resolved = (folder / relative).resolve()
         first = PurePath(relative).parts[:1]
-        roots = [folder.resolve(), *((folder / each).resolve() for each in first if each in parts)]
+        roots = [folder.resolve(), *((folder / name).resolve() for name in first if name in parts)]
     except (OSError, ValueError, RuntimeError) as error:
         raise RejectedImage(repr(relative), RejectReason.BAD_RECORD, "it can name no file") from error
     if not any(resolved.is_relative_to(root) for root in roots):

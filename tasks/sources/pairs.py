@@ -129,9 +129,9 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
     stop = None if count is None else first + count
     if isinstance(source, FolderPairs):
         records = islice(files_of_stems(source.path, PAIR_PARTS), first, stop)
-        return (each if isinstance(each, Reject) else _of_files(each, source) for each in records)
-    found = islice(clip_triplets(source.clip), first, stop)
-    return (each if isinstance(each, Reject) else _of_triplet(each, source) for each in found)
+        return (record if isinstance(record, Reject) else _of_files(record, source) for record in records)
+    triplets = islice(clip_triplets(source.clip), first, stop)
+    return (triplet if isinstance(triplet, Reject) else _of_triplet(triplet, source) for triplet in triplets)
 
 
 def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
@@ -171,7 +171,7 @@ def _of_files(files: StemFiles, source: FolderPairs) -> ImagePair | Reject:
     scene, split = by_pixels(
         paths[1], without, source, sequence_of("pairs", source.path, files.names["ground_truth"])
     )
-    with_object, without = (reduced(each, source.longer_side_px) for each in (with_object, without))
+    with_object, without = (reduced(image, source.longer_side_px) for image in (with_object, without))
     return ImagePair(
         key=derive_key("pair", with_object, without),
         scene=scene,

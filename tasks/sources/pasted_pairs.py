@@ -77,8 +77,8 @@ def reduced_object(cut: CutObject, area_px: float) -> CutObject | None:
         return None
     height, width = (max(2 * _MARGIN_PX + 1, round(side * scale)) for side in cut.alpha.shape)
     light, alpha = (
-        np.asarray(cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-        for each in (cut.light, cut.alpha)
+        np.asarray(cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+        for layer in (cut.light, cut.alpha)
     )
     return CutObject(light, alpha)
 
@@ -98,8 +98,8 @@ def paste(ground: RgbImage, cut: CutObject, top: int, left: int) -> tuple[RgbIma
     height, width = cut.alpha.shape
     box = np.s_[top : top + height, left : left + width]
     light, alpha = (
-        cv2.GaussianBlur(each, (0, 0), _EDGE_SIGMA_PX, borderType=cv2.BORDER_CONSTANT)
-        for each in (cut.light, cut.alpha)
+        cv2.GaussianBlur(layer, (0, 0), _EDGE_SIGMA_PX, borderType=cv2.BORDER_CONSTANT)
+        for layer in (cut.light, cut.alpha)
     )
     image, mask = ground.copy(), np.zeros(ground.shape[:2], bool)
     mask[box] = alpha >= _MIN_ALPHA
@@ -174,7 +174,7 @@ def high_resolution_triplets(
     if not images.is_dir():
         raise InputError(config.path, f"holds no folder {IMAGES}/; name another folder, or make it")
     records = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
-    objects = [each for each in records if isinstance(each, StemFiles)]
+    objects = [record for record in records if isinstance(record, StemFiles)]
     for path in islice(images_in(images), start, None):
         try:
             yield _triplet(path, objects, config, scenes)
@@ -238,7 +238,7 @@ def _object_that_fits(
     Raises:
         RejectedImage: NO_OBJECT if none fits.
     """
-    own = [each for each in objects if _split_of(each, config) == split]
+    own = [files for files in objects if _split_of(files, config) == split]
     for place in rng.permutation(len(own))[:_TRIES]:
         area_px = rng.uniform(config.object_area_min, config.object_area_max) * size_px**2
         cut = _read_object(own[place], area_px, config)

@@ -160,15 +160,15 @@ class Scenes:
     ) -> tuple[str, Split]:
         """See ``SceneChoice``."""
         key = image_hash(image)
-        known = self._new_images.get(key) or self._ledger.scene_image(key)
-        if known is None:
-            known = self._placed(path, key, image, shares, lineage)
-            self._new.append(known)
-            self._new_images[key] = known
-            self._new_hashes.add([known.hash])
+        entry = self._new_images.get(key) or self._ledger.scene_image(key)
+        if entry is None:
+            entry = self._placed(path, key, image, shares, lineage)
+            self._new.append(entry)
+            self._new_images[key] = entry
+            self._new_hashes.add([entry.hash])
             if lineage is not None:
-                self._new_lineages.setdefault(lineage, known)
-        return known.scene, known.split
+                self._new_lineages.setdefault(lineage, entry)
+        return entry.scene, entry.split
 
     def record(self) -> None:
         """Write the new scenes to the ledger. To be called before the samples' shard is recorded."""
@@ -181,7 +181,7 @@ class Scenes:
         near = [*self._of_lineage(lineage), *self._near(look), *self._near(mirrored)]
         scene = near[0].scene if near else new_scene(key, lineage)
         split = near[0].split if near else split_of_new(scene, shares)
-        other = next((each for each in near if each.split != split), None)
+        other = next((image for image in near if image.split != split), None)
         if other is not None:
             detail = f"scene {scene} is {split}, scene {other.scene} is {other.split}"
             raise RejectedImage(path, RejectReason.TWO_SPLITS, detail)
@@ -191,21 +191,21 @@ class Scenes:
     def _of_lineage(self, lineage: str | None) -> list[SceneImage]:
         if lineage is None:
             return []
-        known = self._ledger.scene_of_lineage(lineage) or self._new_lineages.get(lineage)
-        return [] if known is None else [known]
+        entry = self._ledger.scene_of_lineage(lineage) or self._new_lineages.get(lineage)
+        return [] if entry is None else [entry]
 
     def _near(self, look: Look) -> list[SceneImage]:
         """The near images, those of the ledger first, nearest first."""
         numbers = [self._known.sequences[place] for place in self._known.hashes.near(look.hash)]
         rows = self._ledger.scene_images(numbers) if numbers else {}
-        found = [rows[number] for number in numbers]
-        found += [self._new[place] for place in self._new_hashes.near(look.hash)]
-        if not found:
+        candidates = [rows[number] for number in numbers]
+        candidates += [self._new[place] for place in self._new_hashes.near(look.hash)]
+        if not candidates:
             return []
-        shape = (len(found), _SIDE_PX, _SIDE_PX, 3)
-        thumbnails = np.frombuffer(b"".join(each.thumbnail for each in found), np.uint8).reshape(shape)
+        shape = (len(candidates), _SIDE_PX, _SIDE_PX, 3)
+        thumbnails = np.frombuffer(b"".join(image.thumbnail for image in candidates), np.uint8).reshape(shape)
         agree = thumbnails_agree(look.thumbnail, thumbnails)
-        return [each for each, yes in zip(found, agree, strict=True) if yes]
+        return [image for image, yes in zip(candidates, agree, strict=True) if yes]
 
 
 class _Hashes:

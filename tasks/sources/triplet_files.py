@@ -196,7 +196,7 @@ def folder_triplets(
         InputError: If the folder or one of its three parts is missing.
     """
     records = islice(files_of_stems(config.path, TRIPLET_PARTS), start, None)
-    files = (each if isinstance(each, Reject) else _as_triplet(each) for each in records)
+    files = (record if isinstance(record, Reject) else _as_triplet(record) for record in records)
     return read_triplets(
         files, root=config.path, kind="folder", limits=config, parts=TRIPLET_PARTS, scenes=scenes
     )
@@ -219,9 +219,9 @@ def files_of_stems(root: Path, parts: Sequence[str]) -> Iterable[StemFiles | Rej
 
 
 def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
-    found = {part: _files_by_stem(root / part) for part in parts}
-    for stem in sorted(set().union(*found.values())):
-        files = {part: found[part].get(stem, []) for part in parts}
+    stems = {part: _files_by_stem(root / part) for part in parts}
+    for stem in sorted(set().union(*stems.values())):
+        files = {part: stems[part].get(stem, []) for part in parts}
         missing = [part for part in parts if not files[part]]
         doubled = [part for part in parts if len(files[part]) > 1]
         if printable(stem) != stem:

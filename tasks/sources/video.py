@@ -47,11 +47,11 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
         return present
     triplets: list[Triplet] = []
     rejects: list[Reject] = []
-    for found in clip_triplets(work.clip):
-        if isinstance(found, Reject):
-            rejects.append(found)
+    for triplet in clip_triplets(work.clip):
+        if isinstance(triplet, Reject):
+            rejects.append(triplet)
         else:
-            triplets.append(found)
+            triplets.append(triplet)
     if not triplets:
         workspace.ledger().record_rejects(rejects)
         why = f"{rejects[0].reason.value}: {rejects[0].detail}" if rejects else "it has no frame"

@@ -123,12 +123,12 @@ def consistency_loss(
 
     ours = jump(noisy, start)
     with torch.no_grad():
-        found = parts_of(schedule, predicted(teacher.unet, noisy, start, conditioning), noisy, start)
+        parts = parts_of(schedule, predicted(teacher.unet, noisy, start, conditioning), noisy, start)
         if config.guidance_high > 0:
             blank = predicted(teacher.unet, noisy, start, _blank(conditioning))
             guidance = config.guidance_low + (config.guidance_high - config.guidance_low) * chance
-            found = _guided(found, parts_of(schedule, blank, noisy, start), guidance.to(clean.device))
-        target = jump(_recomposed(schedule, *found, end), end)
+            parts = _guided(parts, parts_of(schedule, blank, noisy, start), guidance.to(clean.device))
+        target = jump(_recomposed(schedule, *parts, end), end)
     return weighted_mean((ours - target).pow(2).mean(1, keepdim=True), task.weight, share)
 
 
@@ -171,10 +171,12 @@ def _recomposed(schedule: Any, clean: Tensor, noise: Tensor, steps: Tensor) -> T
 
 
 def _guided(
-    found: tuple[Tensor, Tensor], blank: tuple[Tensor, Tensor], guidance: Tensor
+    conditioned: tuple[Tensor, Tensor], blank: tuple[Tensor, Tensor], guidance: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Move away from the teacher's prediction for a blank prompt. Guidance 0 returns ``found`` unchanged."""
-    clean, noise = (one + _column(guidance) * (one - other) for one, other in zip(found, blank, strict=True))
+    """Move away from the teacher's prediction for a blank prompt. Guidance 0 returns ``conditioned`` unchanged."""
+    clean, noise = (
+        one + _column(guidance) * (one - other) for one, other in zip(conditioned, blank, strict=True)
+    )
     return clean, noise
 
 

@@ -266,9 +266,9 @@ def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Itera
             progress(frame.index + 1, facts.frames)
         if blocks.in_gap(frame.seconds):
             continue
-        for found in _frame_triplets(frame, plate, config, blocks, scene_prefix):
+        for triplet in _frame_triplets(frame, plate, config, blocks, scene_prefix):
             moved_in.add(blocks.block_at(frame.seconds))
-            yield found
+            yield triplet
     if progress is not None:
         progress(facts.frames, facts.frames)
     yield from _closing_rejects(config, facts, blocks, moved_in, last)

@@ -68,8 +68,8 @@ def read_frames(path: Path, *, step: int, rate: float) -> Iterator[Frame]:
     try:
         while reader.grab():
             if index % step == 0:
-                found, image = reader.retrieve()
-                if not found:
+                success, image = reader.retrieve()
+                if not success:
                     return
                 pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
                 yield Frame(index, index / rate, pixels)

@@ -70,7 +70,7 @@ def _compare_rows(
     in_ledger = [(row.key, row.scene, row.split) for row in rows]
     if in_index == in_ledger and len(in_ledger) == ref.samples:
         return []
-    lost = [key for key, *_ in in_index if key not in {known for known, *_ in in_ledger}]
+    lost = [key for key, *_ in in_index if key not in {key for key, *_ in in_ledger}]
     if lost:
         detail = f"the ledger lacks {len(lost)} of its samples, such as {lost[0]}"
         return [_fault("missing", name, detail)]
@@ -210,8 +210,8 @@ def verify_dataset(workspace: Workspace, progress: Progress | None = None) -> Ve
     total = sum(ref.size_bytes for ref, _ in inventory.shards)
     bytes_read = 0
     for ref, rows in inventory.shards:
-        found, size_bytes = check_shard(workspace, ref, rows)
-        faults.extend(found)
+        shard_faults, size_bytes = check_shard(workspace, ref, rows)
+        faults.extend(shard_faults)
         bytes_read += size_bytes
         if progress is not None:
             progress(bytes_read, total)

@@ -53,15 +53,15 @@ def manifests(workspace: Workspace) -> list[DatasetVersion]:
         StoreError: If the store does not answer.
     """
     store = workspace.store
-    found: list[DatasetVersion] = []
+    versions: list[DatasetVersion] = []
     for name in store.names("versions"):
         if not fnmatch(name, "versions/[0-9]*.json"):
             continue
         try:
-            found.append(DatasetVersion.model_validate_json(store.read(name) or b""))
+            versions.append(DatasetVersion.model_validate_json(store.read(name) or b""))
         except (ValueError, IsADirectoryError) as error:
             raise LedgerError(f"the manifest {name} is altered; run `cleanplate dataset verify`") from error
-    return found
+    return versions
 
 
 def samples_bytes(samples: Sequence[VersionSample]) -> bytes:
@@ -234,7 +234,7 @@ def _publish_manifest(
             if (version.parents, version.sha256) == (parents, sha256):
                 return version
         version = DatasetVersion(
-            number=1 + max((each.number for each in present), default=0),
+            number=1 + max((version.number for version in present), default=0),
             parents=parents,
             samples=len(samples),
             shards=len({sample.shard for sample in samples}),

@@ -155,10 +155,10 @@ class Bucket:
     def names(self, folder: str) -> list[str]:
         """The names of all objects in a folder, sorted."""
         try:
-            found = self._patiently(lambda: obstore.list(self._store, f"{folder}/").collect())
+            entries = self._patiently(lambda: obstore.list(self._store, f"{folder}/").collect())
         except _NoBucketError:
             return []  # Some stores make a bucket with its first object.
-        return sorted(each["path"] for each in found)
+        return sorted(entry["path"] for entry in entries)
 
     def _put(self, name: str, data: Path | bytes, mode: Literal["create", "overwrite"]) -> None:
         """Send an object, a large file in parts.
@@ -192,7 +192,7 @@ class Bucket:
         if Bucket._used_by != os.getpid():
             # The request would wait forever.
             raise StoreError(f"{self.address}: cannot be used in a forked process; start a new process")
-        began, wait_s, told = time.monotonic(), 0.2, False
+        began, wait_s, warned = time.monotonic(), 0.2, False
         while True:
             try:
                 return request()
@@ -213,8 +213,8 @@ class Bucket:
                         f"({_first_line(error)}); nothing is lost, so start the same command again when it "
                         "answers"
                     ) from error
-                if silent_s > _TELL_AFTER_S and not told:
-                    told = True
+                if silent_s > _TELL_AFTER_S and not warned:
+                    warned = True
                     _log.warning(
                         "%s: the store does not answer; it is asked again for %.0f s (%s)",
                         self.address,

@@ -110,10 +110,10 @@ class ShardReader:
         Raises:
             ShardError: If no shard holds the sample, or two do, or it has no such member.
         """
-        found = self._members_at(self._place_of(key), member)
-        if member not in found:
+        members = self._members_at(self._place_of(key), member)
+        if member not in members:
             raise ShardError(f"sample {key} has no {member}")
-        return found[member]
+        return members[member]
 
     def _place_of(self, key: str) -> int:
         position = self._position_of_key.get(key)
@@ -155,9 +155,9 @@ class ShardReader:
 
     def _descriptor(self, shard: int) -> tuple[int, bool]:
         """An open tar, and whether it stays open."""
-        known = self._descriptors.get(shard)
-        if known is not None:
-            return known, True
+        opened = self._descriptors.get(shard)
+        if opened is not None:
+            return opened, True
         with self._lock:
             if shard in self._descriptors:
                 return self._descriptors[shard], True
