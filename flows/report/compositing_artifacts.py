@@ -47,7 +47,7 @@ def publish_compositing(
     for heading in ("object area", "object and effect area"):
         if heading in tallies:
             bars = count_bars(f"Composites by {heading}", tallies[heading], SIZE_CLASSES)
-            publish_chart(heading, bars, f"Composites by {heading}, as a share of the image")
+            publish_chart(heading, bars, f"Composites by {heading}, as a fraction of the image")
     for stage, of_stage in results.items():
         _publish_stage(workspace, stage, of_stage)
 

@@ -94,8 +94,8 @@ class PooledHead(nn.Module):
         near = nn.functional.max_pool2d(inside, 5, stride=1, padding=2)
         pooled: list[Tensor] = []
         for where in (inside, near - inside, 1 - near):
-            share = where.sum((2, 3)).clamp(min=1)
-            pooled += [(cells * where).sum((2, 3)) / share, (cells * where).amax((2, 3))]
+            area = where.sum((2, 3)).clamp(min=1)
+            pooled += [(cells * where).sum((2, 3)) / area, (cells * where).amax((2, 3))]
         return self.verdict(torch.cat(pooled, 1))
 
 

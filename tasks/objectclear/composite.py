@@ -284,9 +284,9 @@ SIZE_CLASSES: tuple[str, ...] = (
 )
 
 
-def size_class(share: float) -> str:
+def size_class(fraction: float) -> str:
     """The size class of a fraction of the image, 0..1."""
-    return SIZE_CLASSES[int(np.searchsorted(SIZE_BOUNDS, share, side="right"))]
+    return SIZE_CLASSES[int(np.searchsorted(SIZE_BOUNDS, fraction, side="right"))]
 
 
 @task(

@@ -35,9 +35,9 @@ def effect_layer(
     """
     plate, seen = ground_truth.astype(np.float32), source.astype(np.float32)
     off_object = effect & (matte == 0)
-    share = np.where(off_object[..., None], (plate - seen) / (plate + np.float32(_EPSILON)), 0)
+    fraction = np.where(off_object[..., None], (plate - seen) / (plate + np.float32(_EPSILON)), 0)
     added = np.where(off_object[..., None], seen - plate, 0)
-    darkening = _reaching_under(np.maximum(share, 0) * 255, matte)
+    darkening = _reaching_under(np.maximum(fraction, 0) * 255, matte)
     brightening = _reaching_under(np.maximum(added, 0), matte)
     return np.rint(darkening).astype(np.uint8), np.rint(brightening).astype(np.uint8)
 
@@ -57,10 +57,10 @@ def object_colours(
     Returns:
         H×W×3 uint8. 0 outside the object.
     """
-    share = matte[..., None].astype(np.float32) / 255
+    fraction = matte[..., None].astype(np.float32) / 255
     behind = ground_truth * (1 - darkening.astype(np.float32) / 255) + brightening
-    own = (source - (1 - share) * behind) / np.maximum(share, np.float32(1 / 255))
-    return np.where(share > 0, np.rint(np.clip(own, 0, 255)), 0).astype(np.uint8)
+    own = (source - (1 - fraction) * behind) / np.maximum(fraction, np.float32(1 / 255))
+    return np.where(fraction > 0, np.rint(np.clip(own, 0, 255)), 0).astype(np.uint8)
 
 
 def _reaching_under(layer: NDArray[np.float32], matte: Matte) -> NDArray[np.float32]:
@@ -112,14 +112,14 @@ def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
     strength = (apart * apart).sum(axis=2)
     difference = ((seen - behind) * apart).sum(axis=2) / np.maximum(strength, np.float32(1))
     blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
-    share = np.where(strength > _TELLING**2, np.clip(difference, 0, 1), blurred)
-    return np.rint(np.where(rim, _sided(share, mask), inside) * 255).astype(np.uint8)
+    fraction = np.where(strength > _TELLING**2, np.clip(difference, 0, 1), blurred)
+    return np.rint(np.where(rim, _sided(fraction, mask), inside) * 255).astype(np.uint8)
 
 
-def _sided(share: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
+def _sided(fraction: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
     """H×W: coverages near one half, moved to the side that the mask says."""
-    sided = np.where(mask, np.maximum(share, _MIN_INSIDE), np.minimum(share, _MAX_OUTSIDE))
-    return np.where(np.abs(share - 0.5) < _EVEN, sided, share)
+    sided = np.where(mask, np.maximum(fraction, _MIN_INSIDE), np.minimum(fraction, _MAX_OUTSIDE))
+    return np.where(np.abs(fraction - 0.5) < _EVEN, sided, fraction)
 
 
 def _reach(mask: Mask, pixels: int) -> Mask:

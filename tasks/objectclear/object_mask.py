@@ -243,11 +243,11 @@ def _size_fault(pair: ImagePair, config: CaptureConfig) -> Reject | None:
 
 
 def _region_fault(pair: ImagePair, region: Region, config: CaptureConfig) -> Reject | None:
-    share, count = float(region.mean()), len(label_regions(region)[1]) - 1
+    fraction, count = float(region.mean()), len(label_regions(region)[1]) - 1
     if not count:
         return _reject(pair, RejectReason.NO_CHANGE, "the images are alike")
-    if share > config.max_change_fraction:
-        return _reject(pair, RejectReason.CAMERA_MOVED, f"{share:.0%} of the image changed at once")
+    if fraction > config.max_change_fraction:
+        return _reject(pair, RejectReason.CAMERA_MOVED, f"{fraction:.0%} of the image changed at once")
     if count > config.match.max_regions:
         return _reject(pair, RejectReason.MANY_CHANGES, f"{count} regions")
     return None

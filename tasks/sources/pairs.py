@@ -141,10 +141,10 @@ def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
 
 def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
     """H×W×3 uint8, reduced until the longer side has at most this number of pixels."""
-    share = longer_side_px / max(image.shape[:2])
-    if share >= 1:
+    scale = longer_side_px / max(image.shape[:2])
+    if scale >= 1:
         return image
-    height, width = (max(1, round(side * share)) for side in image.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 

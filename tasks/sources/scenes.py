@@ -31,7 +31,7 @@ _FRAME = re.compile(r"(?P<film>(?:.*[^a-z])?frames?)[ _.-]*\d+", re.IGNORECASE)
 """``frame_0012``, ``street-frame12``. But ``IMG_0012`` is just a camera's next photograph."""
 
 
-class SplitShares(Protocol):
+class SplitFractions(Protocol):
     """The fractions of scenes that are held out."""
 
     @property
@@ -49,14 +49,14 @@ class SceneChoice(Protocol):
     """Chooses the scene and the split of an image."""
 
     def __call__(
-        self, path: Path, image: RgbImage, shares: SplitShares, lineage: str | None
+        self, path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None
     ) -> tuple[str, Split]:
         """Choose scene and split.
 
         Args:
             path: For messages to people.
             image: H×W×3 uint8: the complete ground truth, or the pool's complete image.
-            shares: The fractions, for a new scene.
+            fractions: The fractions, for a new scene.
             lineage: The key of the scene or video that the source names. None if it names none.
 
         Raises:
@@ -65,10 +65,12 @@ class SceneChoice(Protocol):
         ...
 
 
-def by_pixels(path: Path, image: RgbImage, shares: SplitShares, lineage: str | None) -> tuple[str, Split]:
+def by_pixels(
+    path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None
+) -> tuple[str, Split]:
     """Without a ledger: the scene that the source names, or else one scene for each image."""
     scene = new_scene(image_hash(image), lineage)
-    return scene, split_of_new(scene, shares)
+    return scene, split_of_new(scene, fractions)
 
 
 def new_scene(image: str, lineage: str | None) -> str:
@@ -76,9 +78,9 @@ def new_scene(image: str, lineage: str | None) -> str:
     return lineage or derive_key("scene", image)
 
 
-def split_of_new(scene: str, shares: SplitShares) -> Split:
+def split_of_new(scene: str, fractions: SplitFractions) -> Split:
     """The split of an unknown scene."""
-    return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_fraction)
+    return split_of_scene(scene, validation=fractions.validation_fraction, test=fractions.test_fraction)
 
 
 def sequence_of(kind: str, root: Path, name: str) -> str | None:
@@ -156,13 +158,13 @@ class Scenes:
         self._new_lineages: dict[str, SceneImage] = {}
 
     def __call__(
-        self, path: Path, image: RgbImage, shares: SplitShares, lineage: str | None
+        self, path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None
     ) -> tuple[str, Split]:
         """See ``SceneChoice``."""
         key = image_hash(image)
         entry = self._new_images.get(key) or self._ledger.scene_image(key)
         if entry is None:
-            entry = self._placed(path, key, image, shares, lineage)
+            entry = self._placed(path, key, image, fractions, lineage)
             self._new.append(entry)
             self._new_images[key] = entry
             self._new_hashes.add([entry.hash])
@@ -175,12 +177,12 @@ class Scenes:
         self._ledger.record_scene_images(self._new)
 
     def _placed(
-        self, path: Path, key: str, image: RgbImage, shares: SplitShares, lineage: str | None
+        self, path: Path, key: str, image: RgbImage, fractions: SplitFractions, lineage: str | None
     ) -> SceneImage:
         look, mirrored = look_of(image), look_of(np.ascontiguousarray(image[:, ::-1]))
         near = [*self._of_lineage(lineage), *self._near(look), *self._near(mirrored)]
         scene = near[0].scene if near else new_scene(key, lineage)
-        split = near[0].split if near else split_of_new(scene, shares)
+        split = near[0].split if near else split_of_new(scene, fractions)
         other = next((image for image in near if image.split != split), None)
         if other is not None:
             detail = f"scene {scene} is {split}, scene {other.scene} is {other.split}"

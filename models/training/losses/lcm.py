@@ -173,7 +173,7 @@ def _recomposed(schedule: Any, clean: Tensor, noise: Tensor, steps: Tensor) -> T
 def _guided(
     conditioned: tuple[Tensor, Tensor], blank: tuple[Tensor, Tensor], guidance: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Move away from the teacher's prediction for a blank prompt. Guidance 0 returns ``conditioned`` unchanged."""
+    """Move away from the teacher's prediction for a blank prompt. Guidance 0 returns ``conditioned``."""
     clean, noise = (
         one + _column(guidance) * (one - other) for one, other in zip(conditioned, blank, strict=True)
     )

@@ -93,8 +93,8 @@ def make_sample(config: SyntheticConfig, index: int) -> SyntheticSample:
 
 
 def _pick_target(sight: Sight, seed: int) -> int | None:
-    shares = [float((sight.classes == FIRST_SOLID + i).mean()) for i in range(len(sight.scene.solids))]
-    large = [i for i, share in enumerate(shares) if share >= _MIN_FRACTION]
+    fractions = [float((sight.classes == FIRST_SOLID + i).mean()) for i in range(len(sight.scene.solids))]
+    large = [i for i, fraction in enumerate(fractions) if fraction >= _MIN_FRACTION]
     return large[seed % len(large)] if large else None
 
 
