@@ -261,7 +261,7 @@ def test_guidance_of_one_runs_one_pass_and_more_run_two(pipeline: ObjectClearPip
         ({"mask_image": np.zeros((64, 64), bool)}, "a mask is empty"),
         ({"mask_image": np.ones((64, 65), bool)}, r"a mask of \(64, 65\)"),
         ({"mask_image": [np.ones((64, 64), bool)] * 2}, "2 masks for 1 images"),
-        ({"image": np.zeros((64, 64), np.float32)}, "no image of 3 channels"),
+        ({"image": np.zeros((64, 64), np.float32)}, "not an image of 3 channels"),
         ({"image": np.full((64, 64, 3), 9.0)}, "to 0..1"),
         ({"image": Image.new("RGBA", (64, 64))}, "transparent"),
         ({"height": 64}, "give both"),

@@ -51,5 +51,5 @@ def test_a_folder_without_a_bert_tokenizer_is_refused(tmp_path) -> None:
     BertTokenizer(vocab={"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}).save_pretrained(
         tmp_path
     )
-    with pytest.raises(ModelError, match=r"does not number \[UNK\] as 100"):
+    with pytest.raises(ModelError, match=r"does not give \[UNK\] the number 100"):
         load_tokenizer(tmp_path)

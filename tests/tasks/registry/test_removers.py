@@ -151,7 +151,7 @@ def test_a_workspaces_model_by_its_hash_is_sampled_as_it_was_entered(tmp_path: P
     assert opened.remover.model_hash == open_remover("rorem", 2).remover.model_hash
     asked = open_recorded(workspace.root, "abc1", 3)
     assert asked.remover.model_hash == open_remover("rorem", 3).remover.model_hash
-    with pytest.raises(ModelError, match="def2 is a discriminator and removes nothing"):
+    with pytest.raises(ModelError, match="def2 is a discriminator; name a remover"):
         open_recorded(workspace.root, "def2", None)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model abc1 lacks unet/diffusion_pytorch_model\.safetensors"):

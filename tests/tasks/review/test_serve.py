@@ -36,7 +36,7 @@ def test_tls_needs_both_files(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     with pytest.raises(InputError, match="needs its key"):
         Address(tls_cert=cert).check()
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="does not exist"):
         Address(tls_cert=cert, tls_key=key).check()
     cert.touch()
     key.touch()

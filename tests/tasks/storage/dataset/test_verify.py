@@ -121,11 +121,11 @@ DAMAGE: list[tuple[str, str, str, Callable[[Workspace], object]]] = [
         )
     ),
     ("doubled", "b", "hold it", lambda w: write(w, 2, ["b", "d"])),
-    ("orphaned", "shards/notes.txt", "no row", lambda w: (w.shards_dir / "notes.txt").write_text("?")),
+    ("orphaned", "shards/notes.txt", "does not list", lambda w: (w.shards_dir / "notes.txt").write_text("?")),
     (
         "orphaned",
         "versions/000009.json",
-        "no row",
+        "does not list",
         lambda w: (w.versions_dir / "000009.json").write_text("{}"),
     ),
 ]
