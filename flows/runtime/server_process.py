@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import uvicorn
 from prefect import settings
 from prefect.settings import Settings, get_current_settings, temporary_settings
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data_specs.errors import CleanplateError
 from flows.runtime.end_with_starter import end_with_starter
@@ -26,7 +26,10 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Guard:
-    """Wraps Prefect's application: who comes from another site, or asks for another name, gets 403."""
+    """Wraps Prefect's application: who comes from another site, or asks for another name, gets 403.
+
+    Its pages may ask no other machine. Prefect's new pages would ask amplitude.com, even without analytics.
+    """
 
     def __init__(self, app: ASGIApp, origins: list[str], port: int, own_password: str | None) -> None:
         """Let through what these origins are for.
@@ -40,6 +43,8 @@ class Guard:
         self._app, self._origins = app, frozenset(origins)
         self._names = {*_LOOPBACK, *(_name(urlsplit(origin).netloc) for origin in origins)}
         self._port, self._own_password = port, own_password
+        sockets = [origin.replace("http", "ws", 1) for origin in origins]
+        self._policy = " ".join(["connect-src 'self'", *origins, *sockets])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -52,8 +57,16 @@ class Guard:
                 await JSONResponse({"detail": refusal}, 403)(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == PROOF_PATH:
             await self._prove(scope, receive, send)
-        else:
+        elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
+        else:
+
+            async def send_with_policy(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    MutableHeaders(scope=message)["content-security-policy"] = self._policy
+                await send(message)
+
+            await self._app(scope, receive, send_with_policy)
 
     def _refusal(self, headers: Headers) -> str | None:
         # A page elsewhere may give its own name this machine's address; the Host header then tells.
