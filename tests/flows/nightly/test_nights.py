@@ -145,7 +145,7 @@ def test_a_night_of_compositing_ends_with_a_page_of_what_it_made_and_refused_and
     assert isinstance(result, CompositingResult)
     refused = Counter(each.reason.value for each in ledger.rejects())
     [page] = pages_of(client, done)
-    assert f"- {result.composites} accepted, at no cost, because no hour has a price here yet." in page
+    assert f"- {result.composites} accepted, at no cost, because no price is set." in page
     assert f"| composites | {len(ledger.shards(stage='composites'))} | {result.composites} |" in page
     assert refused, "or nothing is seen of the refusals"
     assert [f"| {reason} | {count} |" in page for reason, count in refused.items()] == [True] * len(refused)
