@@ -17,28 +17,32 @@ class QualityConfig(BaseModel):
         default=1 / 64,
         gt=0,
         le=0.1,
-        description="Sigma of the blur before comparing, as a fraction of the side. It hides texture.",
+        description="Sigma of the blur before the comparison, as a fraction of the image's side. The blur "
+        "hides texture.",
     )
     residual_levels: float = Field(
         default=24,
         gt=0,
         le=255,
-        description="Grey levels by which a blurred pixel must differ to be a residual.",
+        description="Minimum difference of a blurred pixel that counts as residual, in grey levels.",
     )
     residual_fraction: float = Field(
         default=0.003,
         gt=0,
         le=1,
-        description="Largest connected residual near the object, share of the image.",
+        description="Maximum area of a connected residual near the object, as a fraction of the image.",
     )
     background_fraction: float = Field(
-        default=0.01, gt=0, le=1, description="Largest connected residual elsewhere, share of the image."
+        default=0.01,
+        gt=0,
+        le=1,
+        description="Maximum area of a connected residual elsewhere, as a fraction of the image.",
     )
     effect_levels: float = Field(
         default=6,
         gt=0,
         le=255,
-        description="Grey levels by which source and ground truth differ in an effect.",
+        description="Minimum difference of source and ground truth that counts as an effect, in grey levels.",
     )
 
 

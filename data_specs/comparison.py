@@ -95,7 +95,7 @@ class ImageResult:
     success: bool
     """Nothing left of object or effect, no seam, by the cycle's rule (``QualityConfig``)."""
     seconds: float
-    """Its share of its batch's time, in seconds."""
+    """Time of its batch divided by the batch's images, in seconds."""
 
     def defined(self, metric: MetricName) -> bool:
         """Whether the metric has a value here."""

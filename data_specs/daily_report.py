@@ -13,9 +13,11 @@ class Prices(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    currency: str = Field(default="EUR", min_length=1, max_length=8, description="As it is to be shown.")
-    cpu_hour: float = Field(default=0, ge=0, description="Of one core busy for an hour.")
-    gpu_hour: float = Field(default=0, ge=0, description="Of one GPU held for an hour.")
+    currency: str = Field(
+        default="EUR", min_length=1, max_length=8, description="The currency, as reports show it."
+    )
+    cpu_hour: float = Field(default=0, ge=0, description="Price of one busy CPU core for an hour.")
+    gpu_hour: float = Field(default=0, ge=0, description="Price of one GPU for an hour, busy or not.")
 
     def cost(self, seconds: Seconds) -> float:
         """Cost in the currency."""
@@ -109,7 +111,7 @@ class DailyReport(BaseModel):
     @property
     def cost(self) -> float:
         """Cost in the currency."""
-        return sum(each.cost for each in self.work)
+        return sum(work.cost for work in self.work)
 
     @property
     def cost_per_accepted(self) -> float | None:

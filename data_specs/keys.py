@@ -38,7 +38,7 @@ def _bytes_of(part: object) -> bytes:
     if part is None or isinstance(part, (str, int, float, bool, PurePath)):
         # A name that is not UTF-8 holds lone surrogates. Plain encoding refuses them.
         return str(part).encode("utf-8", "surrogatepass")
-    raise TypeError(f"a key cannot be derived from a {type(part).__name__}")
+    raise TypeError(f"a key cannot be derived from a {type(part).__name__}; give text or numbers")
 
 
 def image_hash(image: NDArray[np.generic]) -> str:

@@ -8,9 +8,9 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 def plain_text(text: str) -> str:
     """Return the text. Raises ValueError if it is more than one line of printable characters."""
-    found = _CONTROL.search(text)
-    if found:
-        raise ValueError(f"it has the control character {_seen(found)}; write one line of letters")
+    character = _CONTROL.search(text)
+    if character:
+        raise ValueError(f"it has the control character {_seen(character)}; write one line of letters")
     return text
 
 
@@ -19,5 +19,5 @@ def visible(text: str) -> str:
     return _CONTROL.sub(_seen, text)
 
 
-def _seen(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _seen(character: re.Match[str]) -> str:
+    return character[0].encode("unicode_escape").decode()

@@ -22,38 +22,45 @@ class QueuePolicy(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     overlap_people: int = Field(
-        default=2, ge=1, le=20, description="How many people answer an item that is shared, and a gold one."
+        default=2, ge=1, le=20, description="Number of people who answer a shared item or a gold item."
     )
     overlap_fraction: float = Field(
         validation_alias=AliasChoices("overlap_fraction", "overlap_share"),
         default=0.05,
         ge=0,
         le=1,
-        description="Share of the items that are shared; the others want one answer.",
+        description="Fraction of the items that several people answer. One person answers each of the "
+        "others.",
     )
     gold_fraction: float = Field(
         validation_alias=AliasChoices("gold_fraction", "gold_share"),
         default=0.0,
         ge=0,
         le=0.5,
-        description="Items with known answers mixed in, as a share of the others.",
+        description="Number of gold items, whose answer is known, as a fraction of the other items.",
     )
     order: QueueOrder = Field(
         default="random",
-        description="random: in a random order. uncertain: nearest the discriminator's 0.5 first. "
-        "mixed: mixed_fraction of the items nearest 0.5, spread among the others.",
+        description="The order of the items. random: a random order. uncertain: scores nearest to 0.5 "
+        "first. mixed: mixed_fraction of the items by nearness to 0.5, spread among random "
+        "ones.",
     )
     mixed_fraction: float = Field(
         validation_alias=AliasChoices("mixed_fraction", "mixed_share"),
         default=0.5,
         ge=0,
         le=1,
-        description="Where order is mixed: the share taken by nearness to 0.5.",
+        description="Fraction of the items that order = mixed takes by nearness to 0.5.",
     )
     lease_seconds: int = Field(
-        default=600, ge=10, le=86_400, description="How long an item is kept for the person it was shown to."
+        default=600,
+        ge=10,
+        le=86_400,
+        description="Time for which a shown item is reserved for its reviewer, in seconds.",
     )
-    seed: int = Field(default=0, ge=0, description="Decides the random order and which items are shared.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the random order and of the choice of shared items."
+    )
 
 
 class ReviewItem(BaseModel):

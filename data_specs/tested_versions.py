@@ -15,22 +15,22 @@ TESTED = {
 """Versions that were tested, by package. pyproject.toml asks pip for the same."""
 
 
-def require_tested(package: str, what: str, found: str | None = None) -> None:
+def require_tested(package: str, what: str, installed: str | None = None) -> None:
     """Check a library's version before its private parts are used.
 
     Args:
         package: One of ``TESTED``.
         what: What uses the private parts, for the error.
-        found: The version to check. None means the installed one.
+        installed: The version to check. None means the installed one.
 
     Raises:
         VersionError: If the version was not tested.
         ModuleNotFoundError: If the package is not installed.
     """
-    found = found or version(package)
+    installed = installed or version(package)
     tested = TESTED[package]
-    if not SpecifierSet(tested).contains(found):
+    if not SpecifierSet(tested).contains(installed):
         raise VersionError(
-            f"{what} uses private parts of {package}: it was tested with {package}{tested}, and {found} is "
-            f"installed; run `pip install '{package}{tested}'`"
+            f"{what} uses private parts of {package}: it was tested with {package}{tested}, and {installed} "
+            f"is installed; run `pip install '{package}{tested}'`"
         )

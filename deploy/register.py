@@ -117,8 +117,8 @@ def _repair(client: SyncPrefectClient, pool: WorkPool) -> None:
     open_to_all = sorted(CHOICES & set(pool.base_job_template.get("variables", {}).get("properties", {})))
     if open_to_all:
         raise FlowError(
-            f"whoever starts a run of the pool {pool.name} chooses its {', '.join(open_to_all)}; take these "
-            "out of its base job template, as deploy/kubernetes/gpu-job.json does"
+            f"anyone who starts a run of the pool {pool.name} can choose its {', '.join(open_to_all)}; "
+            "remove these from its base job template, as in deploy/kubernetes/gpu-job.json"
         )
 
 
@@ -174,7 +174,10 @@ def main() -> None:
         workspace = Workspace.open(os.environ.get("CLEANPLATE_WORKSPACE", "workspace"))
         server = find_server(workspace.root / "prefect")
         if isinstance(server, NoServer):
-            raise FlowError(server.reason or f"no Prefect server answers at {server.api}")
+            raise FlowError(
+                server.reason
+                or f"no Prefect server answers at {server.api}; start one with `cleanplate serve`"
+            )
         register(server, workspace)
     except CleanplateError as error:
         sys.exit(f"cleanplate: {error}")

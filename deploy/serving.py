@@ -66,12 +66,15 @@ def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None
     require_tested("prefect", "`cleanplate serve`")  # Our order of events and our worker build on it.
     home = workspace.root / "prefect"
     home.mkdir(exist_ok=True)
-    found = find_server(home)
-    server = _own_server(found, home) if isinstance(found, NoServer) else found
-    kept = None if server is found else _kept_server(server, home)
+    server_or_reason = find_server(home)
+    server = (
+        _own_server(server_or_reason, home) if isinstance(server_or_reason, NoServer) else server_or_reason
+    )
+    kept = None if server is server_or_reason else _kept_server(server, home)
     if server.password is None:
         say(
-            f"The Prefect server at {server.api} asks for no password: whoever reaches it runs commands here."
+            f"The Prefect server at {server.api} has no password: anyone who reaches it can run "
+            "commands here."
         )
     environment = {
         **_SETTINGS,
@@ -97,20 +100,20 @@ def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None
             _end(workers, kept)
 
 
-def _own_server(found: NoServer, home: Path) -> Server:
+def _own_server(failure: NoServer, home: Path) -> Server:
     """The server to start if none answers.
 
     Raises:
         FlowError: If an answering server may not be used, or the named server is remote.
     """
-    if not found.silent:
+    if not failure.silent:
         raise FlowError(
-            f"{found.reason}. End it, or set PREFECT_API_URL and PREFECT_API_AUTH_STRING to use it, "
-            "or PREFECT_SERVER_API_PORT to serve at another port"
+            f"{failure.reason}; end it, or set PREFECT_API_URL and PREFECT_API_AUTH_STRING to use it, or "
+            "set PREFECT_SERVER_API_PORT to another port"
         )
-    if found.reason and urlsplit(found.api).hostname not in ("127.0.0.1", "localhost"):
-        raise FlowError(f"no Prefect server answers at {found.api}; start it, or unset PREFECT_API_URL")
-    return Server(found.api, stated_password() or make_password(home), sign_in(home))
+    if failure.reason and urlsplit(failure.api).hostname not in ("127.0.0.1", "localhost"):
+        raise FlowError(f"no Prefect server answers at {failure.api}; start it, or unset PREFECT_API_URL")
+    return Server(failure.api, stated_password() or make_password(home), sign_in(home))
 
 
 def _kept_server(server: Server, home: Path) -> KeptProcess:
@@ -131,7 +134,10 @@ def _wait_for(server: Server, kept: KeptProcess, stop: threading.Event) -> None:
     while not is_ours(server) and not stop.wait(_LOOK_SECONDS):
         kept.look_after()
         if time.monotonic() > deadline:
-            raise FlowError(f"the Prefect server at {server.api} is not up after {_STARTUP_SECONDS} s")
+            raise FlowError(
+                f"the Prefect server at {server.api} has not started within {_STARTUP_SECONDS} s; see its "
+                "log in the workspace"
+            )
 
 
 def _end(workers: list[KeptProcess], server: KeptProcess | None) -> None:

@@ -68,22 +68,24 @@ def method_grids(
     """
     if rows_each == 0:
         return {}
-    chosen = {method: worst_median_best(found, RANKED_BY, rows_each) for method, found in rows.items()}
+    chosen = {
+        method: worst_median_best(method_rows, RANKED_BY, rows_each) for method, method_rows in rows.items()
+    }
     keys = {row.key for parts in chosen.values() for part in parts.values() for row in part}
     triplets = {t.key: t for t in read_set(images) if isinstance(t, Triplet) and t.key in keys}
     removals = {
         method_label(method): _removals(method, images, list(triplets.values())) for method in methods
     }
     figures = {
-        method: {row.key: f"{row.values[RANKED_BY]:.1f} dB" for row in found}
-        for method, found in rows.items()
+        method: {row.key: f"{row.values[RANKED_BY]:.1f} dB" for row in method_rows}
+        for method, method_rows in rows.items()
     }
     return {
         f"{method}: worst, median and best": draw_methods(
             [
                 _row(triplets[row.key], part, removals, figures)
-                for part, found in parts.items()
-                for row in found
+                for part, part_rows in parts.items()
+                for row in part_rows
             ],
             list(removals),
         )
@@ -109,7 +111,7 @@ def _row(
     return MethodsRow(
         source=triplet.source,
         mask=triplet.mask,
-        removals=[found[triplet.key] for found in removals.values()],
+        removals=[images_of[triplet.key] for images_of in removals.values()],
         ground_truth=triplet.ground_truth,
         figures=[figures[method][triplet.key] for method in removals],
         rank=part,
@@ -122,32 +124,40 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    images: EvaluationSet = Field(default=VersionSet(), description="What the methods are measured on.")
+    images: EvaluationSet = Field(
+        default=VersionSet(), description="The images on which the methods are measured."
+    )
     methods: tuple[str, ...] = Field(
         default=("telea", "rorem"),
         min_length=1,
-        description="telea, rorem, object-clear (shipped), champion or a hash (the workspace's) or a folder; "
-        "the first is what the others are compared with.",
+        description="Methods to measure. A shipped one is telea, rorem or object-clear. A workspace's one "
+        "is champion or a hash. A folder works, too. All are compared with the first.",
     )
-    metrics: MetricConfig = Field(default=MetricConfig(), description="Where the metrics' weights lie.")
+    metrics: MetricConfig = Field(default=MetricConfig(), description="The folder with the metrics' weights.")
     quality: QualityConfig = Field(
-        default=QualityConfig(), description="Its effect_levels say which changed pixels are effect (M_fg)."
+        default=QualityConfig(),
+        description="Definition of a success. Its effect_levels also define the effect in M_fg.",
     )
-    out: Path = Field(default=Path("evaluation"), description="The folder for results, page and images.")
-    seed: int = Field(default=0, ge=0, description="Of the bootstrap; an image's noise follows from its key.")
+    out: Path = Field(
+        default=Path("evaluation"), description="The folder for the results, the page and the images."
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the bootstrap. The noise of an image follows from its key."
+    )
     grid_rows: int = Field(
-        default=2, ge=0, le=20, description="Worst, median and best images to show of each method."
+        default=2, ge=0, le=20, description="Number of worst, median and best images to show for each method."
     )
     table: bool = Field(
         default=False,
-        description="Show the papers' tables with ours beside; of a workspace, its cycle's steps too.",
+        description="Whether to show the papers' tables beside these results. For a workspace they also "
+        "show its cycle's phases.",
     )
 
     @model_validator(mode="after")
     def _labels_differ(self) -> Self:
         labels = [method_label(method) for method in self.methods]
         if len(set(labels)) != len(labels):
-            raise ValueError(f"two methods would both be called {max(labels, key=labels.count)}")
+            raise ValueError(f"two methods have the name {max(labels, key=labels.count)}; leave one out")
         return self
 
 
@@ -177,17 +187,20 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     rows: dict[str, list[ImageResult]] = {}
     for method in config.methods:
         work = MeasureWork(method=method, images=images, metrics=config.metrics, quality=config.quality)
-        (measurement,), found = read_results(measure_method(work, out))
+        (measurement,), measured_rows = read_results(measure_method(work, out))
         measurements.append(measurement)
-        rows[measurement.method] = found
+        rows[measurement.method] = measured_rows
     first = measurements[0]
     baseline = rows[first.method]
     comparison = Comparison(
         measured_on=set_words(images),
         dataset_version=first.dataset_version,
-        methods=[method_result(each, rows[each.method], config.seed) for each in measurements],
+        methods=[
+            method_result(measurement, rows[measurement.method], config.seed) for measurement in measurements
+        ],
         differences=[
-            method_difference(rows[each.method], baseline, config.seed) for each in measurements[1:]
+            method_difference(rows[measurement.method], baseline, config.seed)
+            for measurement in measurements[1:]
         ],
         left_out=left_out,
         rejects=first.rejects,
@@ -199,7 +212,7 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         comparison = comparison.model_copy(update={"paper_tables": tables})
         write_durably(out / "paper-tables.md", as_markdown(tables).encode())
     grids = method_grids(config.methods, images, rows, config.grid_rows)
-    every_row = [row for found in rows.values() for row in found]
+    every_row = [row for method_rows in rows.values() for row in method_rows]
     write_durably(out / "results.parquet", results_bytes(measurements, every_row))
     for heading, png in grids.items():
         write_durably(out / f"{artifact_key(heading)}.png", png)
@@ -218,16 +231,16 @@ def share_results(out: Path, images: VersionSet | FolderSource) -> None:
     workspace = Workspace(images.workspace)
     root = workspace.root.resolve()
     if out.is_relative_to(root):
-        for path in sorted(each for each in out.rglob("*") if each.is_file()):
+        for path in sorted(file for file in out.rglob("*") if file.is_file()):
             workspace.store.share(path.relative_to(root).as_posix())
 
 
 def _remember(methods: Sequence[str], images: VersionSet | FolderSource, comparison: Comparison) -> None:
     """What was found of a workspace's own models joins their cards."""
-    for method, found in zip(methods, comparison.methods, strict=True):
+    for method, result in zip(methods, comparison.methods, strict=True):
         model = recorded_model(method, images)
         if model is not None and isinstance(images, VersionSet):
-            means = {name: interval.mean for name, interval in found.means.items()}
+            means = {name: interval.mean for name, interval in result.means.items()}
             where = f"{images.split} split, {images.origin or 'all'}"
             ledger = Workspace(images.workspace).ledger()
             ledger.record_measurement(model.hash, where, images.version, means)
@@ -246,5 +259,7 @@ def results_folder(config: EvaluateConfig) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(out, f"cannot be used as a folder for results ({error.strerror})") from error
+        raise InputError(
+            out, f"cannot be used as a folder for results ({error.strerror}); name another with --out"
+        ) from error
     return out

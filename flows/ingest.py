@@ -82,11 +82,12 @@ class SyntheticSource(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["synthetic"] = "synthetic"
-    renderer: SyntheticConfig = Field(default=SyntheticConfig(), description="What is rendered.")
-    count: int = Field(default=1000, ge=1, le=10_000_000, description="How many.")
+    renderer: SyntheticConfig = Field(default=SyntheticConfig(), description="Settings of the renderer.")
+    count: int = Field(default=1000, ge=1, le=10_000_000, description="Number of samples.")
     stage: Literal["triplets", "pool"] = Field(
         default="triplets",
-        description="triplets: pairs for the dataset; pool: unlabelled items, their truth kept apart.",
+        description="Kind of sample. triplets: pairs for the dataset. pool: unlabelled items, with their "
+        "ground truth stored apart.",
     )
 
 
@@ -101,15 +102,17 @@ class IngestConfig(BaseModel):
     workspace: Path = Field(
         default=Path("workspace"), description="The folder with the ledger, the shards and the versions."
     )
-    source: Annotated[Source, Field(discriminator="kind", description="Where the samples come from.")]
+    source: Annotated[Source, Field(discriminator="kind", description="The source of the samples.")]
     shard_samples: int = Field(
         default=500,
         ge=1,
         le=100_000,
-        description="Samples a shard; a clip is one shard. Choose it so that a shard is 10–30 s of work.",
+        description="Number of samples in a shard. A clip is one shard. Aim at 10 to 30 s of work for "
+        "each shard.",
     )
     image_format: ImageFormat = Field(
-        default="png", description="png: lossless; jpeg: quality 95, a quarter of the size."
+        default="png",
+        description="Format of the stored images. png: lossless. jpeg: quality 95, a quarter of the size.",
     )
 
 
@@ -163,7 +166,7 @@ def ingest(config: IngestConfig) -> IngestResult:
     """
     workspace = Workspace.open(config.workspace)
     config = _resolved(config)
-    found = find_all(config.source) if isinstance(config.source, FilesConfig) else None
+    files = find_all(config.source) if isinstance(config.source, FilesConfig) else None
     with ingest_progress(config.source.kind) as progress:
         gathered = _gather(config, workspace, progress)
     ledger = workspace.ledger()
@@ -173,21 +176,21 @@ def ingest(config: IngestConfig) -> IngestResult:
         shards=len(gathered.shards),
         samples=len(rows),
         by_split=dict(sorted(Counter(row.split for row in rows).items())),
-        found=len(rows) + gathered.rejects.total() + (found.ignored.total() if found else 0),
+        found=len(rows) + gathered.rejects.total() + (files.ignored.total() if files else 0),
         kept=len(rows),
         refused=gathered.rejects.total(),
-        ignored=found.ignored.total() if found else 0,
-        ignored_by=dict(found.ignored.most_common()) if found else {},
-        ignored_first=found.first if found else {},
+        ignored=files.ignored.total() if files else 0,
+        ignored_by=dict(files.ignored.most_common()) if files else {},
+        ignored_first=files.first if files else {},
         rejects=dict(gathered.rejects.most_common()),
         added=added,
         version=version,
     )
     _publish(config, result)
-    records = config.source.count if isinstance(config.source, SyntheticSource) else found and found.records
+    records = config.source.count if isinstance(config.source, SyntheticSource) else files and files.records
     if records is not None and records != result.kept + result.refused:
         fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
-        raise FlowError(f"{fault}: it changed while it was read; ingest it again")
+        raise FlowError(f"{fault}: the source changed while it was read; ingest it again")
     return result
 
 
@@ -197,7 +200,7 @@ def _resolved(config: IngestConfig) -> IngestConfig:
         return config
     path = config.source.path.expanduser().resolve()
     if not path.exists():
-        raise InputError(path, "it does not exist")
+        raise InputError(path, "does not exist; name an existing one")
     return config.model_copy(update={"source": config.source.model_copy(update={"path": path})})
 
 
@@ -221,7 +224,7 @@ def _gather(config: IngestConfig, workspace: Workspace, progress: IngestProgress
             return gathered
         if lost & again:
             raise ShardError(
-                "shards vanish as soon as they are made; does somebody else clear the workspace?"
+                "shards are deleted as soon as they are made; stop the program that clears the workspace"
             )
         say_lost(lost)
         again |= lost
@@ -252,9 +255,10 @@ def _clip_run(
     ref = _as_needed(capture_shard, work, again)(workspace, work)
     name = source.path.name
     of_clip = (
-        each.reason.value
-        for each in workspace.ledger().rejects()
-        if each.source == "clip" and (each.name == name or each.name.startswith((f"{name}@", f"{name}#")))
+        reject.reason.value
+        for reject in workspace.ledger().rejects()
+        if reject.source == "clip"
+        and (reject.name == name or reject.name.startswith((f"{name}@", f"{name}#")))
     )
     return work, ref, Counter(of_clip)
 

@@ -36,12 +36,14 @@ class BaseConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    out: Path = Field(description="The folder to write; a cycle reads models/weights/base.")
+    out: Path = Field(description="The folder to write. A cycle reads models/weights/base.")
     synthetic_images: int = Field(
-        default=4500, ge=1, description="Synthetic images with their objects in place."
+        default=4500, ge=1, description="Number of synthetic images with their objects in place."
     )
     clip_repeats: int = Field(
-        default=3, ge=0, description="How often the clip's training images are counted beside them."
+        default=3,
+        ge=0,
+        description="How often each training image of the clip counts beside the synthetic images.",
     )
     training: TrainingConfig = Field(
         default=TrainingConfig(
@@ -51,7 +53,7 @@ class BaseConfig(BaseModel):
             warmup_steps=100,
             checkpoint_every=500,
         ),
-        description="Of the base's U-Net.",
+        description="Training of the base's U-Net.",
     )
 
 
@@ -83,8 +85,8 @@ def _base_images(config: BaseConfig) -> list[Triplet]:
     renderer = SyntheticConfig(world=World(), seed=_SYNTHETIC_SEED)
     images = list(synthetic_triplets(renderer, range(config.synthetic_images)))
     say("reading the sample clip")
-    found = [item for item in clip_triplets(ClipConfig()) if isinstance(item, Triplet)]
-    return images + [item for item in found if item.split == "train"] * config.clip_repeats
+    triplets = [item for item in clip_triplets(ClipConfig()) if isinstance(item, Triplet)]
+    return images + [item for item in triplets if item.split == "train"] * config.clip_repeats
 
 
 # Make perception's tiny weights again: each model trained, measured, and given a card.
@@ -98,11 +100,18 @@ class PerceptionConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     out: Path = Field(
-        description="Folder of folders, one a model; perception reads models/weights/perception."
+        description="The folder that gets one subfolder for each model. cleanplate reads "
+        "models/weights/perception."
     )
-    only: tuple[str, ...] = Field(default=(), description="Names of trainers; none named: all.")
-    steps: int | None = Field(default=None, ge=1, description="Optimizer steps; None: each trainer's own.")
-    scenes: int = Field(default=300, ge=1, description="Unseen synthetic scenes for the cards.")
+    only: tuple[str, ...] = Field(default=(), description="Names of the models to train. Empty: all models.")
+    steps: int | None = Field(
+        default=None, ge=1, description="Optimizer steps. None: the default of each model."
+    )
+    scenes: int = Field(
+        default=300,
+        ge=1,
+        description="Number of unseen synthetic scenes that are measured for the model cards.",
+    )
 
 
 class PerceptionCard(BaseModel):
@@ -173,28 +182,28 @@ def measure_perception(config: PerceptionConfig) -> list[PerceptionCard]:
         try:
             before = PerceptionCard.model_validate_json((folder / CARD).read_bytes())
         except OSError as error:
-            raise InputError(folder / CARD, "is not there; train the model first") from error
+            raise InputError(folder / CARD, "is missing; train the model first") from error
         cards.append(_measured(trainer, before.training, folder, config.scenes))
     return cards
 
 
-def chosen(only: Sequence[str], told: Callable[[str], None]) -> list[Trainer]:
+def chosen(only: Sequence[str], say: Callable[[str], None]) -> list[Trainer]:
     """The trainers of these names, in the table's order; none named: all, YOLO's only if it is installed.
 
     Raises:
         InputError: If a name is unknown.
         ModelError: If YOLO is named and not installed.
     """
-    known = [trainer.name for trainer in TRAINERS]
-    unknown = sorted(set(only) - set(known))
+    names = [trainer.name for trainer in TRAINERS]
+    unknown = sorted(set(only) - set(names))
     if unknown:
-        raise InputError("only", f"no trainer is called {', '.join(unknown)}; there are {', '.join(known)}")
-    wanted = only or known
+        raise InputError("only", f"unknown model {', '.join(unknown)}; choose from {', '.join(names)}")
+    wanted = only or names
     if "yolo" in wanted and not yolo_is_installed():
         if only:
             raise ModelError(NO_YOLO)
-        told(f"yolo is left out: {NO_YOLO}")
-        wanted = [name for name in known if name != "yolo"]
+        say(f"yolo is left out: {NO_YOLO}")
+        wanted = [name for name in names if name != "yolo"]
     return [trainer for trainer in TRAINERS if trainer.name in wanted]
 
 

@@ -144,10 +144,10 @@ class _CudaAutocast:
     def __call__(self) -> Tensor:
         """Compute the loss. Cast weights are freed afterwards, except those that the backward pass needs."""
         self._forwards = True
-        found = self._loss()
+        loss = self._loss()
         self._forwards = False
         self._casts.clear()
-        return found
+        return loss
 
     def _low(self, part: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
         weight, bias = self._cast(part.weight), None if part.bias is None else self._cast(part.bias)

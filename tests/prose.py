@@ -1,4 +1,4 @@
-"""Measures the docs' prose: old words, doubled words, long sentences, and a page's median sentence.
+"""Checks the docs' prose: old words, doubled words, long sentences, and a page's median sentence.
 
 `python tests/prose.py docs README.md` lists faults and exits 1 if there are any. `--median` prints medians.
 Code and link targets are no prose: only what a reader reads as words counts.
@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 MEDIAN_WORDS = 20
 """The longest median sentence of a README, a guide or a help text."""
 LONG_WORDS = 30
-"""Longer sentences are named; they are no fault by themselves."""
+"""Longer sentences get a warning."""
+MAX_WORDS = 35
+"""A longer sentence is a fault. Tables, headings and code are not counted."""
 
 OLD_WORDS = {
     r"pictures?": "image",
@@ -123,8 +125,17 @@ def word_faults(text: str) -> list[str]:
 
 
 def faults_of(markdown: str) -> list[tuple[int, str]]:
-    """Line and fault, in the text's order; headings, cells and alternative texts count too."""
-    return [(line, fault) for text, line in _blocks(markdown, tables=True) for fault in word_faults(text)]
+    """Line and fault: old and doubled words, also of headings and cells, and too long sentences."""
+    words = [(line, fault) for text, line in _blocks(markdown, tables=True) for fault in word_faults(text)]
+    return sorted([*words, *((sentence.line, _length_fault(sentence)) for sentence in _too_long(markdown))])
+
+
+def _too_long(markdown: str) -> list[Sentence]:
+    return [sentence for sentence in sentences_of(markdown) if sentence.words > MAX_WORDS]
+
+
+def _length_fault(sentence: Sentence) -> str:
+    return f"{sentence.words} words, more than {MAX_WORDS}: '{sentence.text[:60]} …': split it"
 
 
 def pages(paths: Iterable[Path]) -> list[Path]:
@@ -149,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{page}:{line}: {fault}")
             failed = True
         for sentence in sentences:
-            if sentence.words > LONG_WORDS:
+            if LONG_WORDS < sentence.words <= MAX_WORDS:
                 print(f"{page}:{sentence.line}: warning: {sentence.words} words: {sentence.text[:60]} …")
     return int(failed)
 

@@ -170,6 +170,14 @@ def test_sentences_are_counted_as_a_reader_counts_them() -> None:
     ] == [4]
 
 
+def test_a_sentence_of_more_than_35_words_is_a_fault_outside_of_tables_and_code() -> None:
+    most, more = "word " * 35, "word " * 36
+    text = f"{most}.\n\n- One. {more}.\n\n| {more} |\n|---|\n\n```\n{more}\n```\n"
+    assert [(line, fault.split(":")[0]) for line, fault in PROSE["faults_of"](text)] == [
+        (3, "36 words, more than 35")
+    ]
+
+
 def test_old_and_doubled_words_are_found_outside_of_code_only() -> None:
     text = "A picture of the the dog.\n\n`picture`, imagepicture, Label Studio\n\n| The Judge |\n|---|\n"
     assert [line for line, _ in PROSE["faults_of"](text)] == [1, 1, 5]

@@ -30,13 +30,16 @@ PairsOption = Annotated[
         "--pairs",
         exists=True,
         file_okay=False,
-        help="A folder with source/ and ground_truth/; may be repeated.",
+        help="A folder with source/ and ground_truth/. Repeat it for more folders.",
     ),
 ]
 BackgroundsOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--backgrounds", exists=True, file_okay=False, help="A folder of photographs; may be repeated."
+        "--backgrounds",
+        exists=True,
+        file_okay=False,
+        help="A folder of photographs. Repeat it for more folders.",
     ),
 ]
 
@@ -48,24 +51,28 @@ def composite_command(
     backgrounds: BackgroundsOption = None,
     attempts: Annotated[
         int | None,
-        typer.Option(min=1, max=LARGEST, help="Images to try to compose; 300 if nothing else is said."),
+        typer.Option(min=1, max=LARGEST, help="Number of composites to attempt. Default: 300."),
     ] = None,
     size_px: Annotated[
-        int, typer.Option("--size-px", min=64, max=2048, help="Side of the composites.")
+        int, typer.Option("--size-px", min=64, max=2048, help="Side of the composites, in pixels.")
     ] = 512,
     add_to_pool: Annotated[
-        bool, typer.Option("--add-to-pool", help="Let rounds draw the composites, too.")
+        bool, typer.Option("--add-to-pool", help="Add the composites to the pool, so that rounds draw them.")
     ] = False,
     export: Annotated[
-        Path | None, typer.Option(help="Then write them here as parquet in OBER's layout.", file_okay=False)
+        Path | None,
+        typer.Option(
+            help="Folder to export the composites to, as parquet in OBER's layout.", file_okay=False
+        ),
     ] = None,
     config: ConfigOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Cut objects with their shadows out of captured pairs and stand them on other backgrounds.
+    """Cut objects with their shadows out of captured pairs and put them on other backgrounds.
 
-    Without --pairs or --backgrounds, synthetic ones are rendered. What is refused is kept with its reason.
+    Without --pairs or --backgrounds, synthetic ones are rendered. Refused samples are recorded with their
+    reason.
 
     Example: cleanplate composite --pairs my-pairs --backgrounds my-photos --attempts 1000 --export ober
     """

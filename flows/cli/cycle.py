@@ -37,25 +37,26 @@ demo_app = typer.Typer(name="demo")
 cycle_app = typer.Typer(name="cycle")
 round_app = typer.Typer(name="round")
 train_app = typer.Typer(
-    name="train", no_args_is_help=True, help="Train a remover, or the models that are made beforehand."
+    name="train", no_args_is_help=True, help="Train a remover, a discriminator or one of the shipped models."
 )
 
-SeedOption = Annotated[
-    int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes, items and noise.")
-]
+SeedOption = Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of scenes, items and noise.")]
 
 
 @demo_app.command()
 @clear_errors
 def demo(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    rounds: Annotated[int, typer.Option(min=0, max=9, help="Rounds: people, then the discriminator.")] = 2,
+    rounds: Annotated[
+        int,
+        typer.Option(min=0, max=9, help="Number of rounds. Each has a human phase and an automated phase."),
+    ] = 2,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch the whole cycle work: a real clip in, two rounds, a report out, in about ten minutes.
+    """Run a whole small cycle on a real clip: two rounds, then a report. It takes about ten minutes.
 
-    Killed and started again, it goes on where it stood.
+    After a kill, start it again and it continues.
 
     Example: cleanplate demo --rounds 1 --workspace /tmp/plates
     """
@@ -71,12 +72,14 @@ def demo(
 @clear_errors
 def cycle(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    rounds: Annotated[int, typer.Option(min=0, max=99, help="Rounds after the initialisation.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(min=0, max=99, help="Number of rounds after the initialisation (RORem: 3).")
+    ] = 3,
     seed: SeedOption = 0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run RORem's cycle with your own settings: initialisation, then rounds.
+    """Run RORem's cycle with your own settings: the initialisation, then the rounds.
 
     Example: cleanplate cycle --rounds 3 --config sizes.json
     """
@@ -89,7 +92,7 @@ def cycle(
 @round_app.command()
 @clear_errors
 def round_(
-    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="Which round; the first is 1.")],
+    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="Number of the round. The first is 1.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     config: ConfigOption = None,
@@ -97,7 +100,7 @@ def round_(
 ) -> None:
     """Run one round in a workspace that has an initial remover.
 
-    People answer, the discriminator learns and scores, the dataset grows, the remover is retrained.
+    People answer. The discriminator learns and scores. The dataset grows, and the remover is retrained.
 
     Example: cleanplate round 3 --workspace plates
     """
@@ -122,7 +125,7 @@ def round_(
 
 @train_app.callback()
 def _train() -> None:
-    """Train a remover, or the models that are made beforehand."""
+    """Train a remover, a discriminator or one of the shipped models."""
 
 
 train_app.command("remover")(train_remover_command)
@@ -157,7 +160,7 @@ def _run_cycle(config: "CycleConfig", as_json: bool) -> None:
     console.print()
     console.print(shown(f"The report: {report}"), soft_wrap=True)
     if place.address != str(place.root):
-        console.print(shown(f"kept as {place.address}/{report.name}"), soft_wrap=True)
+        console.print(shown(f"stored as {place.address}/{report.name}"), soft_wrap=True)
     console.print(hint, soft_wrap=True)
 
 

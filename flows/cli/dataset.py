@@ -25,12 +25,12 @@ from flows.cli.options import (
 
 dataset_app = typer.Typer(
     name="dataset",
-    help="Look at the dataset's versions, compare them, verify every byte, go back to an older one.",
+    help="List, compare and verify the dataset's versions, or go back to an older one.",
     no_args_is_help=True,
 )
 
 NumberArgument = Annotated[
-    int, typer.Argument(min=1, max=LARGEST, help="The version's number, as `list` shows it.")
+    int, typer.Argument(min=1, max=LARGEST, help="Number of the version, as `list` shows it.")
 ]
 _SHOWN_KEYS = 20
 
@@ -38,7 +38,7 @@ _SHOWN_KEYS = 20
 @dataset_app.command("list")
 @clear_errors
 def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """List the versions, oldest first; the current one is marked.
+    """List the versions, oldest first. The current one is marked.
 
     Example: cleanplate dataset list --workspace ./workspace
     """
@@ -46,20 +46,20 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     versions, current = ledger.versions(), ledger.current_version()
     number = None if current is None else current.number
     if as_json:
-        print_json({"current": number, "versions": [each.model_dump(mode="json") for each in versions]})
+        print_json({"current": number, "versions": [version.model_dump(mode="json") for version in versions]})
         return
     table = Table("", "version", "from", "samples", "shards", "train / validation / test", "made", "note")
-    for each in versions:
-        splits = [str(each.by_split.get(split, 0)) for split in ("train", "validation", "test")]
+    for version in versions:
+        splits = [str(version.by_split.get(split, 0)) for split in ("train", "validation", "test")]
         table.add_row(
-            "→" if each.number == number else "",
-            str(each.number),
-            ", ".join(map(str, each.parents)) or "–",
-            str(each.samples),
-            str(each.shards),
+            "→" if version.number == number else "",
+            str(version.number),
+            ", ".join(map(str, version.parents)) or "–",
+            str(version.samples),
+            str(version.shards),
             " / ".join(splits),
-            f"{each.created_at:%Y-%m-%d %H:%M}",
-            shown(each.note),
+            f"{version.created_at:%Y-%m-%d %H:%M}",
+            shown(version.note),
         )
     Console().print(table)
 
@@ -68,12 +68,13 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 @clear_errors
 def show_command(
     number: Annotated[
-        int | None, typer.Argument(min=1, max=LARGEST, help="The version; by default the current one.")
+        int | None,
+        typer.Argument(min=1, max=LARGEST, help="Number of the version. Default: the current one."),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what one version holds.
+    """Show the contents of one version.
 
     Example: cleanplate dataset show 3
     """
@@ -97,7 +98,7 @@ def diff_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which samples the second version added to the first, and which it dropped.
+    """Show which samples the second version adds to the first, and which it drops.
 
     Example: cleanplate dataset diff 2 3
     """
@@ -122,7 +123,7 @@ def diff_command(
 @dataset_app.command("verify")
 @clear_errors
 def verify_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """Re-read every byte; say what is missing, doubled, altered or orphaned. Exit 1 if anything is.
+    """Read every byte again and report what is missing, doubled, altered or orphaned. Exit 1 if anything is.
 
     Example: cleanplate dataset verify --json
     """
@@ -149,7 +150,7 @@ def rollback_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an older version the current one. Nothing is rewritten; the newer versions stay.
+    """Make an older version the current one. Nothing is rewritten, and the newer versions stay.
 
     Example: cleanplate dataset rollback 2 --reason "round 2 kept seams"
     """
@@ -162,15 +163,19 @@ def rollback_command(
     if as_json:
         print_json({"current": version.number, "before": previous})
         return
-    Console().print(f"version {version.number} is current now ({version.samples} samples); it was {previous}")
+    Console().print(
+        f"the current version is now {version.number} ({version.samples} samples); before it was {previous}"
+    )
 
 
 @dataset_app.command("export")
 @clear_errors
 def export_command(
-    folder: Annotated[Path, typer.Argument(file_okay=False, help="The folder to write; made if need be.")],
+    folder: Annotated[
+        Path, typer.Argument(file_okay=False, help="The folder to write. It is made if it is missing.")
+    ],
     rows_per_file: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Rows of one parquet file.")
+        int, typer.Option(min=1, max=1_000_000, help="Number of rows in one parquet file.")
     ] = 2000,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,

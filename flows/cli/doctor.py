@@ -29,24 +29,31 @@ _COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 def doctor_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
-    disk_gb: Annotated[float, typer.Option(min=0, help="Free disk wanted for the workspace.")] = 2,
-    profile: Annotated[str, typer.Option(help="tiny, or full: the published checkpoints too.")] = "tiny",
+    disk_gb: Annotated[
+        float, typer.Option(min=0, help="Minimum free disk space for the workspace, in GB.")
+    ] = 2,
+    profile: Annotated[
+        str, typer.Option(help="What to check: tiny, or full with the published checkpoints.")
+    ] = "tiny",
     weights: Annotated[
-        Path, typer.Option(help="The folder with the published checkpoints, a folder for each.")
+        Path, typer.Option(help="The folder with one subfolder for each published checkpoint.")
     ] = Path("weights"),
     gpu: Annotated[
-        str | None, typer.Option(help="With full: what the trainings need of such a GPU, e.g. H100-80GB.")
+        str | None,
+        typer.Option(
+            help="Type of GPU, such as H100-80GB. With full, the command estimates the trainings on it."
+        ),
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, max=LARGEST, help="So many of them.")] = 8,
+    gpus: Annotated[int, typer.Option(min=1, max=LARGEST, help="Number of these GPUs.")] = 8,
 ) -> None:
-    """Say what is missing here and how to fix it. Exit 1 if anything needed is missing.
+    """Report what is missing on this machine and how to fix it. A missing necessary part gives exit code 1.
 
     Example: cleanplate doctor --profile full --weights ./weights --gpu H100-80GB --gpus 8
     """
     from flows.maintenance.doctor import check_health
 
     if profile not in ("tiny", "full"):
-        raise InputError("--profile", f"there is no {profile}; choose tiny or full")
+        raise InputError("--profile", f"unknown profile {profile}; choose tiny or full")
     checks, needs = check_health(workspace, disk_gb), []
     if profile == "full":  # imported here: a doctor must be able to say that torch is missing
         from flows.maintenance.doctor import check_published, training_needs
@@ -78,6 +85,8 @@ def doctor_command(
                 f"about {need['hours']:.0f} hours on {gpus}",
                 soft_wrap=True,
             )
-        console.print("All that is needed is here." if well else "Something needed is missing; see above.")
+        console.print(
+            "Nothing necessary is missing." if well else "Something necessary is missing; see above."
+        )
     if not well:
         raise typer.Exit(1)

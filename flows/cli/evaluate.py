@@ -31,9 +31,9 @@ def evaluate_command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="telea, rorem, object-clear (as they ship), champion or a model's hash (of the workspace), "
-            "or a model's folder; "
-            "may be repeated. The others are compared with the first. Default: telea and rorem."
+            help="A method. Shipped are telea, rorem and object-clear. From the workspace: champion or a "
+            "model's hash. A model's folder works, too. Repeat it for more methods. The others are "
+            "compared with the first. Default: telea and rorem."
         ),
     ] = None,
     triplets: Annotated[
@@ -41,49 +41,66 @@ def evaluate_command(
         typer.Option(
             exists=True,
             file_okay=False,
-            help="A folder with source/, mask/ and ground_truth/ instead of the workspace; taken whole.",
+            help="A folder with source/, mask/ and ground_truth/, in place of the workspace. All of it is "
+            "measured.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the workspace: test, validation or train.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Split of the workspace's images: test, validation or train.")
+    ] = "test",
     version: Annotated[
         int | None,
-        typer.Option(min=1, max=LARGEST, help="Of the workspace's dataset; by default the current one."),
+        typer.Option(
+            min=1, max=LARGEST, help="Version of the workspace's dataset. Default: the current one."
+        ),
     ] = None,
     origin: Annotated[
-        str, typer.Option(help="Of the workspace, only origins that start so, such as clip: or folder:.")
+        str,
+        typer.Option(
+            help="Take only the workspace's images whose origin starts with this text, such as clip: or "
+            "folder:."
+        ),
     ] = "",
     size_px: Annotated[
-        int, typer.Option("--size-px", min=16, max=2048, help="Of a folder: side of the square samples.")
+        int,
+        typer.Option(
+            "--size-px", min=16, max=2048, help="With --triplets: side of the square samples, in pixels."
+        ),
     ] = 64,
     metric_weights: Annotated[
         Path | None,
         typer.Option(
             envvar="CLEANPLATE_METRIC_WEIGHTS",
-            help="Folder with lpips/, clip/, dino/ and sam/; docs/guides/evaluation.md says what goes there.",
+            help="Folder with lpips/, clip/, dino/ and sam/. docs/guides/evaluation.md describes their "
+            "files.",
         ),
     ] = None,
     grid_rows: Annotated[
-        int, typer.Option(min=0, max=20, help="Worst, median and best images to show of each method.")
+        int,
+        typer.Option(min=0, max=20, help="Number of worst, median and best images to show for each method."),
     ] = 2,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of the bootstrap intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of the bootstrap intervals.")] = 0,
     table: Annotated[
         bool,
         typer.Option(
             "--table",
-            help="The papers' tables too (RORem's 1 and 2, ObjectClear's), published figures marked as such.",
+            help="Show the papers' tables, too: RORem's 1 and 2, and ObjectClear's. Published figures are "
+            "marked.",
         ),
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for results.parquet, report.html and the grids. Default: evaluation."),
+        typer.Option(
+            help="Folder for results.parquet, report.html and the image grids. Default: evaluation."
+        ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure removers on images whose truth is known: PSNR, SSIM, LPIPS, CLIP, DINO, ReMOVE.
+    """Measure removers on images with ground truth: PSNR, SSIM, LPIPS, CLIP, DINO and ReMOVE.
 
-    Metrics whose weights are not here are left out, and said to be. What was measured once into the same
-    folder is not measured again.
+    A metric without weights is left out with a notice. A second run into the same folder measures only what
+    is new.
 
     Example: cleanplate evaluate --model telea --model champion --origin clip:
 
@@ -97,7 +114,9 @@ def evaluate_command(
         }  # fmt: skip
     else:
         if version is not None or origin or split != "test":
-            raise typer.BadParameter("--version, --split and --origin choose from a workspace, not a folder")
+            raise typer.BadParameter(
+                "--version, --split and --origin need a workspace; leave them out with --triplets"
+            )
         images = {"kind": "folder", "path": triplets, "size_px": size_px}
     values = {
         "images": images,
@@ -146,8 +165,8 @@ def print_comparison(comparison: Comparison) -> None:
         for sentence in small_print(table):
             console.print(f"  {sentence}", style="dim")
         console.print()
-    for each in comparison.left_out:
-        console.print(shown(f"{each.title} left out: {each.reason}; {each.fix}."))
+    for metric in comparison.left_out:
+        console.print(shown(f"{metric.title} is left out: {metric.reason}; {metric.fix}."))
     for reason, number in comparison.rejects.items():
         console.print(f"refused: {number} × {reason}")
     console.print(f"Results: {comparison.results}\nPage: {comparison.report}", soft_wrap=True)

@@ -24,16 +24,19 @@ from flows.cli.options import (
 ingest_app = typer.Typer(
     name="ingest",
     help=(
-        "Bring samples into the workspace. What is refused is kept with its reason; the rest goes on.\n\n"
-        "At the end, found = kept + refused + ignored. One is found for each record: a triplet, a row, an "
-        "image or a render. One is found for each other file below the folder. Those are ignored, with "
-        "the reason."
+        "Bring samples into the workspace. Refused samples are recorded with their reason.\n\n"
+        "At the end, found = kept + refused + ignored. Each record counts as found: a triplet, a row, an "
+        "image or a render. Each other file below the folder counts as found and ignored, with a reason."
     ),
     no_args_is_help=True,
 )
 
-SizeOption = Annotated[int, typer.Option("--size-px", min=16, max=2048, help="Side of the square samples.")]
-ShardOption = Annotated[int, typer.Option("--shard-samples", min=1, max=100_000, help="Samples a shard.")]
+SizeOption = Annotated[
+    int, typer.Option("--size-px", min=16, max=2048, help="Side of the square samples, in pixels.")
+]
+ShardOption = Annotated[
+    int, typer.Option("--shard-samples", min=1, max=100_000, help="Number of samples in a shard.")
+]
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Limits:
 
     size_px: SizeOption = 64
     mask_area_min: Annotated[
-        float, typer.Option("--mask-area-min", min=0, max=1, help="Smallest masked share of a sample.")
+        float, typer.Option("--mask-area-min", min=0, max=1, help="Minimum masked fraction of a sample.")
     ] = 0.005
     mask_area_max: Annotated[
-        float, typer.Option("--mask-area-max", min=0, max=1, help="Largest masked share of a sample.")
+        float, typer.Option("--mask-area-max", min=0, max=1, help="Maximum masked fraction of a sample.")
     ] = 0.6
 
 
@@ -54,10 +57,11 @@ class Splits:
     """How many scenes are held out."""
 
     validation_fraction: Annotated[
-        float, typer.Option("--validation-fraction", min=0, max=0.5, help="Share of scenes for validation.")
+        float,
+        typer.Option("--validation-fraction", min=0, max=0.5, help="Fraction of scenes for validation."),
     ] = 0.1
     test_fraction: Annotated[
-        float, typer.Option("--test-fraction", min=0, max=0.5, help="Share of scenes for testing.")
+        float, typer.Option("--test-fraction", min=0, max=0.5, help="Fraction of scenes for testing.")
     ] = 0.1
 
 
@@ -67,7 +71,10 @@ class Output:
 
     image_format: Annotated[
         str,
-        typer.Option("--image-format", help="png (lossless) or jpeg (quality 95, a quarter of the size)."),
+        typer.Option(
+            "--image-format",
+            help="Format of the stored images: png (lossless) or jpeg (quality 95, a quarter of the size).",
+        ),
     ] = "png"
     workspace: WorkspaceOption = DEFAULT_WORKSPACE
     as_json: JsonOption = False
@@ -83,18 +90,28 @@ def clip_command(
             exists=True,
             dir_okay=False,
             callback=no_pipe,
-            help="The video; by default the one that ships here.",
+            help="The video. Default: the shipped clip.",
         ),
     ] = None,
     *,
     size_px: SizeOption = 64,
-    crop_min_px: Annotated[int, typer.Option(min=16, max=4096, help="Smallest side of a crop.")] = 64,
-    crop_max_px: Annotated[int, typer.Option(min=16, max=4096, help="Largest side of a crop.")] = 192,
-    frame_step: Annotated[int, typer.Option(min=1, max=1000, help="Use every n-th frame.")] = 2,
-    crops_per_frame: Annotated[int, typer.Option(min=1, max=100, help="At most this many of a frame.")] = 4,
+    crop_min_px: Annotated[
+        int, typer.Option(min=16, max=4096, help="Minimum side of a crop, in pixels of the clip.")
+    ] = 64,
+    crop_max_px: Annotated[
+        int, typer.Option(min=16, max=4096, help="Maximum side of a crop, in pixels of the clip.")
+    ] = 192,
+    frame_step: Annotated[
+        int, typer.Option(min=1, max=1000, help="Step between frames. 2 uses every second frame.")
+    ] = 2,
+    crops_per_frame: Annotated[
+        int, typer.Option(min=1, max=100, help="Maximum number of crops from one frame.")
+    ] = 4,
     output: Output,
 ) -> None:
-    """Pairs from a fixed-camera video: what moves is masked, the empty scene is the ground truth.
+    """Ingest pairs from a fixed-camera video.
+
+    Moving objects are masked, and the empty scene is the ground truth.
 
     Example: cleanplate ingest clip street.mp4 --frame-step 5
     """
@@ -126,10 +143,9 @@ def folder_command(
     shard_samples: ShardOption = 500,
     output: Output,
 ) -> None:
-    """Triplets from three folders, matched by the files' stems.
+    """Ingest triplets from three folders. Files with the same stem belong together.
 
-    The files are JPEG or PNG. The three folders may be links to elsewhere. A link inside them that leads out
-    is refused.
+    The files are JPEG or PNG. The three folders may be links. A link inside them that leads out is refused.
 
     Example: cleanplate ingest folder ./pairs --size-px 512 --workspace ./workspace
     """
@@ -147,7 +163,7 @@ def meta_json_command(
             exists=True,
             dir_okay=False,
             callback=no_pipe,
-            help="The meta.json; the images lie in its folder or below.",
+            help="The meta.json. The images lie in its folder or below.",
         ),
     ],
     *,
@@ -156,10 +172,10 @@ def meta_json_command(
     shard_samples: ShardOption = 500,
     output: Output,
 ) -> None:
-    """Triplets in RORem's published layout: a list of records with source, mask and GT.
+    """Ingest triplets in RORem's published layout: a list of records with source, mask and GT.
 
-    The folders source/, mask/ and GT/ beside the file may be links to elsewhere. Another link that leads out
-    of the meta.json's folder is refused.
+    The folders source/, mask/ and GT/ beside the file may be links. Any other link that leads out of the
+    meta.json's folder is refused.
 
     Example: cleanplate ingest meta-json ./RORem/meta.json --size-px 512
     """
@@ -181,23 +197,27 @@ def pool_command(
     classes_csv: Annotated[
         str | None,
         typer.Option(
-            help="The CSV of class names in that folder, in place of class-descriptions-boxable.csv or V7's "
-            "oidv7-class-descriptions-boxable.csv."
+            help="Name of the CSV of class names in that folder. Default: class-descriptions-boxable.csv "
+            "or V7's oidv7-class-descriptions-boxable.csv."
         ),
     ] = None,
-    class_cap: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most this many of a class.")] = 500,
+    class_cap: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Maximum number of items of one class.")
+    ] = 500,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="A class to leave out, in place of body parts and clothes; may be repeated."),
+        typer.Option(
+            help="A class to leave out, in place of body parts and clothes. Repeat it for more classes."
+        ),
     ] = None,
     limits: Limits,
     splits: Splits,
     shard_samples: ShardOption = 500,
     output: Output,
 ) -> None:
-    """Unlabelled images with instance masks and classes, in OpenImages' layout.
+    """Ingest unlabelled images with instance masks and classes, in OpenImages' layout.
 
-    The folders images/ and masks/ may be links to elsewhere. A link inside them that leads out is refused.
+    The folders images/ and masks/ may be links. A link inside them that leads out is refused.
 
     Example: cleanplate ingest pool ./openimages --class-cap 500 --exclude Person --exclude Hat
     """
@@ -222,20 +242,26 @@ def high_resolution_command(
     *,
     size_px: Annotated[
         list[int] | None,
-        typer.Option(max=LARGEST, help="A side samples may have, in place of 512 and 1024; may be repeated."),
+        typer.Option(
+            max=LARGEST,
+            help="A side of the samples in pixels, in place of 512 and 1024. Repeat it for more sides.",
+        ),
     ] = None,
-    object_area_min: Annotated[float, typer.Option(help="An object's smallest share of the sample.")] = 0.02,
-    object_area_max: Annotated[float, typer.Option(help="Its largest.")] = 0.2,
-    seed: Annotated[
-        int, typer.Option(min=0, max=LARGEST, help="Another seed, other objects at other places.")
-    ] = 0,
+    object_area_min: Annotated[
+        float, typer.Option(help="Minimum area of an object, as a fraction of the sample.")
+    ] = 0.02,
+    object_area_max: Annotated[
+        float, typer.Option(help="Maximum area of an object, as a fraction of the sample.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of the objects and their places.")] = 0,
     splits: Splits,
     shard_samples: ShardOption = 500,
     output: Output,
 ) -> None:
-    """Photographs without the object, as DIV2K and Flickr2K have them, and objects to paste on them.
+    """Ingest photographs such as DIV2K and Flickr2K, and paste objects on them.
 
-    An image gets the largest side it fills; `cleanplate train remover` takes each batch of one side.
+    An image gets the largest side that it fills. In `cleanplate train remover`, a batch has images of one
+    side.
 
     Example: cleanplate ingest high-resolution ./div2k --size-px 512 --size-px 1024
     """
@@ -256,17 +282,20 @@ def high_resolution_command(
 @with_groups
 def synthetic_command(
     *,
-    count: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many samples.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Another seed, other scenes.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=10_000_000, help="Number of samples.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of the scenes.")] = 0,
     split: Annotated[
-        str, typer.Option(help="train, validation or test; splits never share a scene.")
+        str,
+        typer.Option(help="Split of the samples: train, validation or test. Two splits never share a scene."),
     ] = "train",
-    stage: Annotated[str, typer.Option(help="triplets, or pool (the truth is kept apart).")] = "triplets",
+    stage: Annotated[
+        str, typer.Option(help="Kind of sample: triplets, or pool with the ground truth stored apart.")
+    ] = "triplets",
     size_px: SizeOption = 64,
     shard_samples: ShardOption = 500,
     output: Output,
 ) -> None:
-    """Scenes with exact truth, drawn from a seed.
+    """Render synthetic scenes with exact ground truth from a seed.
 
     Example: cleanplate ingest synthetic --count 2000 --split validation --stage pool
     """

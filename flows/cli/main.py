@@ -30,22 +30,22 @@ class LazyCommand(TyperCommand):
         """The real command's context; from here on, typer deals with that one only."""
         module, attribute = self._place.split(":")
         real = typer.main.get_command(getattr(import_module(module), attribute))
-        real.params = [each for each in real.params if each.name not in _COMPLETION]
+        real.params = [parameter for parameter in real.params if parameter.name not in _COMPLETION]
         return real.make_context(info_name, args, parent=parent, **extra)
 
 
 def lazy_group(commands: Sequence[LazyCommand]) -> type[TyperGroup]:
     """A group of these commands, in this order, beside those that it is given by decorators."""
-    known = {str(command.name): command for command in commands}
+    by_name = {str(command.name): command for command in commands}
 
     class LazyGroup(TyperGroup):
         """Lists the commands without importing them."""
 
         def list_commands(self, ctx: Any) -> list[str]:
-            return [*known, *super().list_commands(ctx)]
+            return [*by_name, *super().list_commands(ctx)]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            return known.get(cmd_name) or super().get_command(ctx, cmd_name)
+            return by_name.get(cmd_name) or super().get_command(ctx, cmd_name)
 
         def main(self, *args: Any, **kwargs: Any) -> Any:
             """Ends with a sentence where standard output is full; where nobody reads it, without a word."""
@@ -65,11 +65,11 @@ def lazy_group(commands: Sequence[LazyCommand]) -> type[TyperGroup]:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = (
-    LazyCommand("demo", "flows.cli.cycle:demo_app", "Watch the whole cycle work, in about ten minutes."),
+    LazyCommand("demo", "flows.cli.cycle:demo_app", "Run a whole small cycle, in about ten minutes."),
     LazyCommand("cycle", "flows.cli.cycle:cycle_app", "Run RORem's cycle with your own settings."),
     LazyCommand("round", "flows.cli.cycle:round_app", "Run one round in a workspace."),
     LazyCommand(
-        "train", "flows.cli.cycle:train_app", "Train a remover, or the models that are made beforehand."
+        "train", "flows.cli.cycle:train_app", "Train a remover, a discriminator or one of the shipped models."
     ),
     LazyCommand(
         "ingest", "flows.cli.ingest:ingest_app", "Bring in pairs and images: a clip, folders, a pool."
@@ -77,29 +77,29 @@ COMMANDS = (
     LazyCommand(
         "composite",
         "flows.cli.compose:composite_app",
-        "Stand cut-out objects with their shadows on backgrounds.",
+        "Put cut-out objects with their shadows on backgrounds.",
     ),
     LazyCommand(
-        "dataset", "flows.cli.dataset:dataset_app", "Look at the dataset's versions, verify, roll back."
+        "dataset", "flows.cli.dataset:dataset_app", "List, compare and verify the dataset's versions."
     ),
-    LazyCommand("model", "flows.cli.model:model_app", "Look at trained models, compare, promote, roll back."),
-    LazyCommand(
-        "review", "flows.cli.review:review_app", "Have people answer YES or NO on a page of their own."
-    ),
+    LazyCommand("model", "flows.cli.model:model_app", "List, compare, promote and roll back trained models."),
+    LazyCommand("review", "flows.cli.review:review_app", "Let people answer YES or NO on the review page."),
     LazyCommand(
         "evaluate",
         "flows.cli.evaluate:evaluate_app",
-        "Measure removers on images whose truth is known.",
+        "Measure removers on images with ground truth.",
     ),
     LazyCommand("remove", "flows.cli.remove:remove_app", "Remove objects from your own images."),
-    LazyCommand("report", "flows.cli.report:report_app", "Say what the night brought and what it cost."),
-    LazyCommand("metrics", "flows.cli.report:metrics_app", "Print what the ledger knows, for Prometheus."),
+    LazyCommand("report", "flows.cli.report:report_app", "Report the results and the costs of the last day."),
+    LazyCommand("metrics", "flows.cli.report:metrics_app", "Print the ledger's figures for Prometheus."),
     # Named only, never imported from here: the package `deploy` stands on this one.
-    LazyCommand("serve", "deploy.serve_command:serve_app", "Serve the flows on schedules, with workers."),
-    LazyCommand("doctor", "flows.cli.doctor:doctor_app", "Say what is missing here and how to fix it."),
+    LazyCommand("serve", "deploy.serve_command:serve_app", "Run the flows on schedules, with workers."),
+    LazyCommand(
+        "doctor", "flows.cli.doctor:doctor_app", "Report what is missing on this machine and how to fix it."
+    ),
 )
 
-LAST_WORDS = "cleanplate: stopped; start the same command again, and it goes on where it stood\n"
+LAST_WORDS = "cleanplate: stopped; start the same command again, and it continues\n"
 
 
 class _Program(typer.Typer):
@@ -113,7 +113,7 @@ class _Program(typer.Typer):
 app = _Program(
     name="cleanplate",
     cls=lazy_group(COMMANDS),
-    help="The data engine of object removal: it makes pairs, trains and measures removers, and grows.",
+    help="A data engine for object removal. It makes training pairs, and trains and measures removers.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -134,7 +134,7 @@ def _cleanplate(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """The data engine of object removal: it makes pairs, trains and measures removers, and grows."""
+    """A data engine for object removal. It makes training pairs, and trains and measures removers."""
 
 
 if __name__ == "__main__":

@@ -22,41 +22,41 @@ from flows.cli.options import (
 
 model_app = typer.Typer(
     name="model",
-    help="Look at trained models and their cards, compare them, make one the champion, or go back.",
+    help="List and compare trained models, promote one to champion, or go back to a former one.",
     no_args_is_help=True,
 )
 
 _KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
-HashArgument = Annotated[str, typer.Argument(help="The model's hash, or enough of its beginning.")]
+HashArgument = Annotated[str, typer.Argument(help="The model's hash, or its first letters.")]
 
 
 @model_app.command("list")
 @clear_errors
 def list_command(
-    kind: Annotated[str | None, typer.Option(help="Only those of a kind, such as remover.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Show only models of this kind, such as remover.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """List the models, oldest first; the champion of each kind is marked.
+    """List the models, oldest first. The champion of each kind is marked.
 
     Example: cleanplate model list --kind remover
     """
     ledger = existing_workspace(workspace).ledger()
     wanted = None if kind is None else _kind(kind)
     models = ledger.models(wanted)
-    champions = {record.kind: record.hash for each in _KINDS if (record := ledger.champion(each))}
+    champions = {record.kind: record.hash for kind in _KINDS if (record := ledger.champion(kind))}
     if as_json:
-        print_json({"champions": champions, "models": [each.model_dump(mode="json") for each in models]})
+        print_json({"champions": champions, "models": [record.model_dump(mode="json") for record in models]})
         return
     table = Table("", "model", "kind", "from", "data", "made", box=None, header_style="dim")
-    for each in models:
+    for model in models:
         table.add_row(
-            "→" if champions.get(each.kind) == each.hash else "",
-            each.hash,
-            each.kind,
-            (each.parent or "–")[:8],
-            "–" if each.dataset_version is None else str(each.dataset_version),
-            f"{each.created_at:%Y-%m-%d %H:%M}",
+            "→" if champions.get(model.kind) == model.hash else "",
+            model.hash,
+            model.kind,
+            (model.parent or "–")[:8],
+            "–" if model.dataset_version is None else str(model.dataset_version),
+            f"{model.created_at:%Y-%m-%d %H:%M}",
         )
     Console().print(table if models else "There is no model here yet; `cleanplate demo` makes some.")
 
@@ -66,7 +66,7 @@ def list_command(
 def show_command(
     model: HashArgument, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
 ) -> None:
-    """Show a model's card, what was measured of it, and whether its weights are still those that were made.
+    """Show a model's card and its measurements, and check that its weights are unchanged.
 
     Example: cleanplate model show 3fa9
     """
@@ -87,18 +87,18 @@ def compare_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show two models' figures side by side, with their dataset versions and what their settings differ in.
+    """Compare two models' figures, dataset versions and settings.
 
     Example: cleanplate model compare 3fa9 81c0
     """
     from tasks.registry.champions import compare
 
-    found = compare(existing_workspace(workspace), first, second)
+    comparison = compare(existing_workspace(workspace), first, second)
     if as_json:
-        values = [{**each.model_dump(), "difference": each.difference} for each in found.values]
-        print_json({**found.model_dump(mode="json"), "values": values})
+        values = [{**value.model_dump(), "difference": value.difference} for value in comparison.values]
+        print_json({**comparison.model_dump(mode="json"), "values": values})
         return
-    _print_comparison(found)
+    _print_comparison(comparison)
 
 
 @model_app.command("promote")
@@ -109,7 +109,7 @@ def promote_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a model the champion of its kind, once its weights are found to be those that were made.
+    """Check that a model's weights are unchanged, and make it the champion of its kind.
 
     Example: cleanplate model promote 3fa9 --reason "better on our own images"
     """
@@ -126,13 +126,13 @@ def promote_command(
 def rollback_command(
     reason: ReasonOption,
     model: Annotated[
-        str | None, typer.Argument(help="A former champion's hash; by default the one before the present.")
+        str | None, typer.Argument(help="Hash of a former champion. Default: the one before the present.")
     ] = None,
-    kind: Annotated[str, typer.Option(help="Whose champion.")] = "remover",
+    kind: Annotated[str, typer.Option(help="Kind of the champion.")] = "remover",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the former champion lead again. Nothing is deleted; the same reason given twice goes back once.
+    """Make the former champion lead again. Nothing is deleted. The same reason given twice goes back once.
 
     Example: cleanplate model rollback --reason "round 2 leaves shadows"
     """
@@ -147,7 +147,7 @@ def _kind(name: str) -> ModelKind:
     for kind in _KINDS:
         if name == kind:
             return kind
-    raise InputError("--kind", f"there is no {name}; choose one of {', '.join(_KINDS)}")
+    raise InputError("--kind", f"unknown kind {name}; choose one of {', '.join(_KINDS)}")
 
 
 def _tell_change(champion: ModelRecord, before: ModelRecord | None, as_json: bool) -> None:
@@ -157,7 +157,7 @@ def _tell_change(champion: ModelRecord, before: ModelRecord | None, as_json: boo
         return
     was = "it was already" if previous == champion.hash else f"it was {previous}"
     Console(highlight=False, markup=False).print(
-        f"{champion.hash} is the {champion.kind}s' champion now; {was}"
+        f"the champion of kind {champion.kind} is now {champion.hash}; {was}"
     )
 
 
@@ -176,15 +176,18 @@ def _card_table(standing: ModelStanding) -> Table:
         ("weights", shown(standing.fault or _weights_words(record), "red" if standing.fault else "")),
     ]
     rows += [(f"training: {name}", f"{value:.4g}") for name, value in record.metrics.items()]
-    for each in standing.measurements:
-        where = each.measured_on + (f", version {each.dataset_version}" if each.dataset_version else "")
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in each.values.items())
+    for measurement in standing.measurements:
+        where = measurement.measured_on + (
+            f", version {measurement.dataset_version}" if measurement.dataset_version else ""
+        )
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in measurement.values.items())
         rows.append((where, numbers))
     rows += [
-        (f"{each.action} {each.promoted_at:%Y-%m-%d %H:%M}", each.reason) for each in standing.promotions
+        (f"{promotion.action} {promotion.promoted_at:%Y-%m-%d %H:%M}", promotion.reason)
+        for promotion in standing.promotions
     ]
     for row in rows:
-        table.add_row(*(each if isinstance(each, Text) else shown(each) for each in row))
+        table.add_row(*(cell if isinstance(cell, Text) else shown(cell) for cell in row))
     return table
 
 
@@ -195,27 +198,29 @@ def _weights_words(record: ModelRecord) -> str:
     return f"{count} file{'s' if count != 1 else ''}, as made"
 
 
-def _print_comparison(found: ModelComparison) -> None:
+def _print_comparison(comparison: ModelComparison) -> None:
     console = Console(highlight=False, markup=False)
     table = Table("", "first", "second", "difference", box=None, header_style="dim")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, read in (("model", "hash"), ("trained from", "parent"), ("data", "dataset_version")):
-        one, other = getattr(found.first, read), getattr(found.second, read)
-        difference = _samples_words(found) if read == "dataset_version" else ""
-        table.add_row(name, *("–" if each is None else str(each)[:20] for each in (one, other)), difference)
-    for each in found.values:
+        one, other = getattr(comparison.first, read), getattr(comparison.second, read)
+        difference = _samples_words(comparison) if read == "dataset_version" else ""
         table.add_row(
-            shown(f"{each.measured_on}: {each.name}"),
-            *("–" if number is None else f"{number:.4g}" for number in (each.first, each.second)),
-            "–" if each.difference is None else f"{each.difference:+.4g}",
+            name, *("–" if value is None else str(value)[:20] for value in (one, other)), difference
+        )
+    for value in comparison.values:
+        table.add_row(
+            shown(f"{value.measured_on}: {value.name}"),
+            *("–" if number is None else f"{number:.4g}" for number in (value.first, value.second)),
+            "–" if value.difference is None else f"{value.difference:+.4g}",
         )
     console.print(table)
-    for name, (one, other) in found.settings.items():
+    for name, (one, other) in comparison.settings.items():
         console.print(shown(f"setting {name}: {one} → {other}"))
 
 
-def _samples_words(found: ModelComparison) -> str:
-    if found.samples_added is None:
+def _samples_words(comparison: ModelComparison) -> str:
+    if comparison.samples_added is None:
         return "–"
-    return f"+{found.samples_added} −{found.samples_removed} samples"
+    return f"+{comparison.samples_added} −{comparison.samples_removed} samples"

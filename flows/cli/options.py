@@ -54,8 +54,8 @@ WorkspaceOption = Annotated[
         envvar="CLEANPLATE_WORKSPACE",
         parser=workspace_folder,
         metavar="DIR|s3://…",
-        help="The folder with the ledger, the shards and the versions; or s3://bucket/prefix, reached by the "
-        "AWS_* variables, with CLEANPLATE_LEDGER naming a ledger.",
+        help="The folder with the ledger, the shards and the versions. Or s3://bucket/prefix: it needs "
+        "the AWS_* variables, and CLEANPLATE_LEDGER with a ledger's address.",
     ),
 ]
 LARGEST = 2**31 - 1
@@ -63,12 +63,12 @@ LARGEST = 2**31 - 1
 
 DEFAULT_WORKSPACE = Path("workspace")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
 
-ProfileOption = Annotated[str, typer.Option(help="tiny or full: whose settings stand where none are given.")]
+ProfileOption = Annotated[str, typer.Option(help="The profile that gives all other settings: tiny or full.")]
 
 VersionOption = Annotated[
-    int | None, typer.Option(min=1, max=LARGEST, help="Of the dataset; the current one if none.")
+    int | None, typer.Option(min=1, max=LARGEST, help="Version of the dataset. Default: the current one.")
 ]
 
 
@@ -79,7 +79,7 @@ def no_pipe(path: Path | None) -> Path | None:
         typer.BadParameter: When it is one.
     """
     if path is not None and path.exists() and not path.is_file() and not path.is_dir():
-        raise typer.BadParameter(f"{path} is no file")
+        raise typer.BadParameter(f"{path} is not a file; name a file")
     return path
 
 
@@ -91,7 +91,7 @@ def _one_line(reason: str) -> str:
 
 
 ReasonOption = Annotated[
-    str, typer.Option("--reason", callback=_one_line, help="Why, in one sentence; it is kept.")
+    str, typer.Option("--reason", callback=_one_line, help="The reason, in one sentence. It is recorded.")
 ]
 
 
@@ -108,7 +108,7 @@ def clear_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, 
         except OSError as error:
             if error.filename is None:  # No file's; also a closed or full standard output.
                 raise
-            _print_error(f"{error.filename}: {error.strerror}; name another place, or repair it")
+            _print_error(f"{error.filename}: {error.strerror}; name another file, or repair this one")
             raise typer.Exit(1) from error
 
     return run
@@ -122,14 +122,14 @@ def with_groups(command: Callable[..., Result]) -> Callable[..., Result]:
     """
     parameters = inspect.signature(command).parameters
     groups = {
-        name: each.annotation
-        for name, each in parameters.items()
-        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+        name: parameter.annotation
+        for name, parameter in parameters.items()
+        if isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation)
     }
     shown = [
         field.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, each in parameters.items()
-        for field in (inspect.signature(groups[name]).parameters.values() if name in groups else [each])
+        for name, parameter in parameters.items()
+        for field in (inspect.signature(groups[name]).parameters.values() if name in groups else [parameter])
     ]
 
     @functools.wraps(command)
@@ -165,7 +165,7 @@ def tell_lost_output(error: OSError) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
         raise error
-    _print_error(f"standard output cannot be written ({error.strerror}); what was done is kept")
+    _print_error(f"standard output cannot be written ({error.strerror}); finished work is kept")
 
 
 def shown(words: object, style: str = "") -> Text:
@@ -218,7 +218,7 @@ def configured(kind: type[Settings], path: Path | None, named: dict[str, object]
     given = _read(path) if path else {}
     unknown = sorted(set(given) - set(kind.model_fields))
     if unknown:
-        raise InputError(path, f"unknown settings: {', '.join(unknown)}")
+        raise InputError(path, f"unknown settings: {', '.join(unknown)}; remove them")
     try:
         return kind.model_validate({**given, **named})
     except ValidationError as error:
@@ -229,9 +229,11 @@ def _read(path: Path) -> dict[str, object]:
     try:
         given = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     except (ValueError, RecursionError) as error:  # Not JSON, not UTF-8, or a number of thousands of digits.
-        raise InputError(path, f"is no JSON ({error})") from error
+        raise InputError(path, f"is not JSON ({error}); correct the file") from error
     if not isinstance(given, dict):
-        raise InputError(path, 'is no JSON object; write the settings as {"name": value}')
+        raise InputError(path, 'is not a JSON object; write the settings as {"name": value}')
     return given

@@ -26,16 +26,23 @@ remove_app = typer.Typer(name="remove")
 @clear_errors
 def remove_command(
     source: Annotated[Path, typer.Argument(help="An image (JPEG or PNG), or a folder of images.")],
-    mask: Annotated[list[Path], typer.Argument(help="Its mask or masks; folders for a folder.")],
+    mask: Annotated[
+        list[Path],
+        typer.Argument(help="The mask or masks of the image. For a folder of images: folders of masks."),
+    ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="The image to write, .png keeps the rest to the bit; or a folder."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="The image to write, or a folder. With .png the rest of the image is equal to the bit.",
+        ),
     ],
     model: Annotated[
         str | None,
         typer.Option(
-            help="object-clear, rorem, telea, or a network's folder; by default the best that ships. With "
-            "--workspace: the hash of one of its models, as `cleanplate model list` shows it."
+            help="The remover: object-clear, rorem, telea, or a network's folder. Default: the best "
+            "shipped one. With --workspace: the hash of a model from `cleanplate model list`."
         ),
     ] = None,
     workspace: Annotated[
@@ -43,33 +50,32 @@ def remove_command(
         typer.Option(
             parser=workspace_folder,
             metavar="DIR|s3://…",
-            help="Use a model of this workspace; without --model, its champion.",
+            help="Use a model of this workspace. Without --model, use its champion.",
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Denoising steps; by default the model's own.")
+        int | None, typer.Option(min=1, max=1000, help="Number of denoising steps. Default: the model's own.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=LARGEST, help="Of the noise: the same seed, the same removal.")
+        int, typer.Option(min=0, max=LARGEST, help="Seed of the noise. The same seed gives the same removal.")
     ] = 0,
     save_attention: Annotated[
-        bool, typer.Option("--save-attention", help="Write OUT.attention.png too: where the model looked.")
+        bool,
+        typer.Option("--save-attention", help="Also write OUT.attention.png, the model's attention map."),
     ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Write OUT.compare.png too: before and after.")
+        bool, typer.Option("--compare", help="Also write OUT.compare.png, which shows before and after.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove objects from your own images, and leave the rest as it is.
+    """Remove objects from your own images. The rest of each image is unchanged.
 
-    A mask is white where the object is, and as large as its image.
-    Several masks are removed one after another.
+    A mask is white on the object and has the size of its image. Several masks are removed one after another.
 
-    In folders, images and masks go together by name: street.jpg with
-    street.png, or with street.1.png, street.2.png and so on.
+    In folders, images and masks are matched by name: street.jpg with street.png, or with street.1.png,
+    street.2.png and so on.
 
-    What is refused is listed with its reason, the rest is written, and the
-    exit code is then 1.
+    Refused images are listed with their reason, and the others are written. The exit code is then 1.
 
     Example: cleanplate remove street.jpg person.png -o empty.png --compare
 
@@ -85,7 +91,10 @@ def remove_command(
     from tasks.removal.remove import RemovalExtras, check_extras, remove_from_files
 
     if workspace is not None and model is not None and is_remover_folder_or_name(model):
-        raise typer.BadParameter("with --workspace, --model takes a hash of its models, four digits or more")
+        raise typer.BadParameter(
+            "with --workspace, --model takes a model's hash with at least four digits; `cleanplate "
+            "model list` shows them"
+        )
     # Weights of a few MB are there at once; only images are worth a bar.
     disable_progress_bar()
     matched = match_files(source, mask, out)
@@ -163,7 +172,7 @@ def _say(words: str, style: str = "") -> None:
 
 @contextmanager
 def _bar(total: int) -> Iterator[Progress]:
-    """Images done, on standard error; nothing where that is no terminal."""
+    """A bar of the images done, on standard error. Without a terminal it shows nothing."""
     columns = (TextColumn("removing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         bar.add_task("removing", total=total)

@@ -24,20 +24,20 @@ report_app = typer.Typer(name="report")
 @report_app.command()
 @clear_errors
 def report_command(
-    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How far to look back.")] = 24,
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="Number of hours to look back.")] = 24,
     cpu_hour: Annotated[
-        float | None, typer.Option("--cpu-hour", min=0, help="Price of one core busy for an hour.")
+        float | None, typer.Option("--cpu-hour", min=0, help="Price of one busy CPU core for an hour.")
     ] = None,
     gpu_hour: Annotated[
-        float | None, typer.Option("--gpu-hour", min=0, help="Price of one GPU held for an hour.")
+        float | None, typer.Option("--gpu-hour", min=0, help="Price of one GPU for an hour, busy or not.")
     ] = None,
     config: ConfigOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what ran, what was kept and refused and why, how long it took, what it cost, how the dataset grew.
+    """Report runs, kept and refused samples, times, costs and the growth of the dataset.
 
-    Alarms come first: a round whose automated phase has drifted from its human one. Served, the daily report
+    Alarms come first, such as an automated phase that has drifted from its human phase. The daily report
     shows the same page in Prefect.
 
     Example: cleanplate report --hours 12 --cpu-hour 0.04 --gpu-hour 2.50
@@ -50,13 +50,13 @@ def report_command(
     named = {"cpu_hour": cpu_hour, "gpu_hour": gpu_hour}
     prices = settings.prices.model_copy(update={name: p for name, p in named.items() if p is not None})
     place = Workspace.existing(settings.workspace)
-    found = look_back_now(place, settings.model_copy(update={"prices": prices}))
+    report = look_back_now(place, settings.model_copy(update={"prices": prices}))
     if as_json:
-        totals = {"cost": found.cost, "cost_per_accepted": found.cost_per_accepted}
-        alarms = [each.model_dump(mode="json") for each in found.drifts if each.alarm]
-        print_json({**found.model_dump(mode="json"), **totals, "alarms": alarms})
+        totals = {"cost": report.cost, "cost_per_accepted": report.cost_per_accepted}
+        alarms = [drift.model_dump(mode="json") for drift in report.drifts if drift.alarm]
+        print_json({**report.model_dump(mode="json"), **totals, "alarms": alarms})
         return
-    Console().print(Markdown(daily_page(found)))
+    Console().print(Markdown(daily_page(report)))
 
 
 # `cleanplate metrics`: what the ledger knows, for Prometheus.
@@ -71,7 +71,7 @@ def metrics_command(
         Path | None,
         typer.Option(
             dir_okay=False,
-            help="Write here instead, for node exporter's textfile collector; its name should end in .prom.",
+            help="Write to this file, for node exporter's textfile collector. The name should end in .prom.",
         ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -79,7 +79,7 @@ def metrics_command(
 ) -> None:
     """Print shards, rejects, reviews, scores, phases, dataset, models and seconds as OpenMetrics text.
 
-    Everything is counted in the ledger, so it is as true after a crash as before. A file is replaced whole.
+    All figures come from the ledger, so they stay right after a crash. A file is replaced as a whole.
 
     Example: cleanplate metrics --textfile /var/lib/node_exporter/cleanplate.prom
     """
@@ -97,6 +97,6 @@ def metrics_command(
     try:
         write_textfile(place, textfile)
     except OSError as error:
-        raise InputError(textfile, f"cannot be written ({error.strerror}); name another place") from error
+        raise InputError(textfile, f"cannot be written ({error.strerror}); name another file") from error
     if as_json:
         print_json({"textfile": str(textfile)})

@@ -32,16 +32,17 @@ resume_app = typer.Typer()
 @resume_app.command("resume")
 @clear_errors
 def resume_command(
-    batch: Annotated[str, typer.Argument(help="The batch, as `cleanplate review status` names it.")],
+    batch: Annotated[str, typer.Argument(help="Name of the batch, as `cleanplate review status` shows it.")],
     decision: Annotated[
-        Ending | None, typer.Option(help="Do not wait for the answers that are missing.")
+        Ending | None,
+        typer.Option(help="What to do about the missing answers, in place of waiting for them."),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the round go on that waits for a batch. Exit 1 if a run that waits could not be resumed.
+    """Resume the round that waits for a batch. If a waiting run cannot be resumed, the exit code is 1.
 
-    The review server does the same after the last answer; asked twice, nothing happens twice.
+    The review server does the same after the last answer. A second call changes nothing.
 
     Example: cleanplate review resume human-1-3f2a9c1b --decision continue
     """
@@ -49,15 +50,15 @@ def resume_command(
 
     woken = resume(existing_workspace(workspace), batch, decision)
     if as_json:
-        print_json({"batch": batch, "runs": [each.model_dump(mode="json") for each in woken]})
+        print_json({"batch": batch, "runs": [run.model_dump(mode="json") for run in woken]})
     else:
         console = Console()
-        for each in woken:
-            why = f" ({each.detail})" if each.detail else ""
-            console.print(shown(f"run {each.flow_run}: {each.state}{why}"))
+        for run in woken:
+            why = f" ({run.detail})" if run.detail else ""
+            console.print(shown(f"run {run.flow_run}: {run.state}{why}"))
         if not woken:
-            console.print("no suspended run waits for it; run the round again, and it goes on")
-    if any(each.state in ("refused", "unreachable") for each in woken):
+            console.print("no suspended run waits for it; run the round again, and it continues")
+    if any(run.state in ("refused", "unreachable") for run in woken):
         raise typer.Exit(1)
 
 
@@ -75,12 +76,15 @@ NameArgument = Annotated[str, typer.Argument(help="The person's name.")]
 def add_command(
     name: NameArgument,
     new_token: Annotated[
-        bool, typer.Option("--new-token", help="Another token for somebody who is there; the old one ends.")
+        bool,
+        typer.Option(
+            "--new-token", help="Make a new token for a known person. The old token becomes invalid."
+        ),
     ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a person and print their token, once; only its hash is kept.
+    """Add a person and print their token once. Only its hash is stored.
 
     Example: cleanplate review reviewers add ana
     """
@@ -96,23 +100,25 @@ def add_command(
 @reviewers_app.command("list")
 @clear_errors
 def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """List the people and what was last decided about them.
+    """List the people and the last decision about each.
 
     Example: cleanplate review reviewers list
     """
     ledger = existing_workspace(workspace).ledger()
     people = ledger.people()
-    last = {each.name: ledger.person_events(each.name)[-1] for each in people}
+    last = {person.name: ledger.person_events(person.name)[-1] for person in people}
     if as_json:
-        rows = [{**each.model_dump(), "last": last[each.name].model_dump(mode="json")} for each in people]
+        rows = [
+            {**person.model_dump(), "last": last[person.name].model_dump(mode="json")} for person in people
+        ]
         print_json({"reviewers": rows})
         return
     table = Table("person", "counts", "last", "on", "why", box=None)
-    for each in people:
-        event = last[each.name]
-        counts = "no" if each.excluded else "yes"
+    for person in people:
+        event = last[person.name]
+        counts = "no" if person.excluded else "yes"
         when = f"{event.recorded_at:%Y-%m-%d %H:%M}"
-        table.add_row(shown(each.name), counts, event.kind, when, shown(event.reason))
+        table.add_row(shown(person.name), counts, event.kind, when, shown(event.reason))
     Console().print(table)
 
 
@@ -121,12 +127,12 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 def disable_command(
     name: NameArgument, reason: ReasonOption, workspace: WorkspaceOption = DEFAULT_WORKSPACE
 ) -> None:
-    """Leave a person's answers out of every decision; none is deleted.
+    """Leave a person's answers out of every decision. No answer is deleted.
 
     Example: cleanplate review reviewers disable ana --reason "answers without looking"
     """
     existing_workspace(workspace).ledger().disable_person(name, reason, datetime.now(UTC))
-    Console().print(shown(f"{name}'s answers no longer count; their items are asked again"))
+    Console().print(shown(f"{name}'s answers no longer count; other people get their items again"))
 
 
 @reviewers_app.command("enable")
@@ -150,19 +156,20 @@ exchange_app = typer.Typer()
 @exchange_app.command("export")
 @clear_errors
 def export_command(
-    out: Annotated[Path, typer.Argument(help="The folder to write; its images lie in `images`.")],
-    kind: Annotated[ExchangeFormat, typer.Option("--format", help="For which tool.")] = "label-studio",
+    out: Annotated[Path, typer.Argument(help="The folder to write. Its images are in `images`.")],
+    kind: Annotated[ExchangeFormat, typer.Option("--format", help="Format of the files.")] = "label-studio",
     batch: Annotated[
-        str | None, typer.Option(help="A review batch's candidates; by default all for training.")
+        str | None,
+        typer.Option(help="Export the candidates of this review batch. Default: all training candidates."),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write candidates and their images for another tool; done again it writes the same files.
+    """Write candidates and their images for another tool. A second run writes the same files.
 
-    Label Studio: make a project with config.xml, start it with
-    LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=OUT,
-    import tasks.json, and export as JSON. CSV and Parquet: fill in decision (yes, no, skip) and reviewer.
+    Label Studio: start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
+    LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=OUT. Make a project with config.xml, import tasks.json, and export
+    as JSON. CSV and Parquet: fill in the columns decision (yes, no, skip) and reviewer.
 
     Example: cleanplate review export --format csv answers --batch human-1-3f2a9c1b
     """
@@ -178,8 +185,8 @@ def export_command(
         print_json(report.model_dump())
         return
     files = ", ".join(str(out / name) for name in report.files)
-    told = f"{report.candidates} candidates, {report.answers} answers so far: {files}"
-    Console().print(shown(told), soft_wrap=True)
+    summary = f"{report.candidates} candidates, {report.answers} answers so far: {files}"
+    Console().print(shown(summary), soft_wrap=True)
 
 
 @exchange_app.command("import")
@@ -188,15 +195,16 @@ def import_command(
     path: Annotated[
         Path,
         typer.Argument(
-            callback=no_pipe, help="Label Studio's export as .json, or the table, .csv or .parquet."
+            callback=no_pipe,
+            help="Label Studio's export as .json, or the filled-in table as .csv or .parquet.",
         ),
     ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring in answers from another tool; the same file twice adds nothing. What is refused is kept.
+    """Bring in answers from another tool. The same file twice adds nothing. Refused answers are recorded.
 
-    A round that waits for them goes on with `cleanplate review resume BATCH`.
+    `cleanplate review resume BATCH` then resumes the round that waits for them.
 
     Example: cleanplate review import answers/answers.csv
     """
@@ -216,7 +224,7 @@ def import_command(
 
 review_app = typer.Typer(
     name="review",
-    help="Have people answer YES or NO: open a batch, invite people, serve the page, see how it goes.",
+    help="Let people answer YES or NO: open a batch, add people, serve the page, follow the progress.",
     no_args_is_help=True,
 )
 review_app.add_typer(reviewers_app)
@@ -229,27 +237,33 @@ _POLICY = QueuePolicy()
 @review_app.command("open")
 @clear_errors
 def open_command(
-    name: Annotated[str, typer.Argument(help="The batch's name: letters, digits and . _ -")],
+    name: Annotated[str, typer.Argument(help="Name of the batch: letters, digits and . _ -")],
     round: Annotated[
-        int, typer.Option("--round", min=0, max=LARGEST, help="The round whose candidates are asked about.")
+        int, typer.Option("--round", min=0, max=LARGEST, help="The round whose candidates people review.")
     ],
-    overlap_people: Annotated[int, typer.Option(max=LARGEST, help="People who answer a shared item.")] = (
-        _POLICY.overlap_people
-    ),
-    overlap_fraction: Annotated[float, typer.Option(help="Share of the items that are shared.")] = (
-        _POLICY.overlap_fraction
-    ),
+    overlap_people: Annotated[
+        int, typer.Option(max=LARGEST, help="Number of people who answer a shared item or a gold item.")
+    ] = (_POLICY.overlap_people),
+    overlap_fraction: Annotated[
+        float, typer.Option(help="Fraction of the items that several people answer.")
+    ] = (_POLICY.overlap_fraction),
     gold_fraction: Annotated[
-        float, typer.Option(help="Items of known answers mixed in.")
+        float, typer.Option(help="Number of gold items, as a fraction of the other items.")
     ] = _POLICY.gold_fraction,
-    order: Annotated[QueueOrder, typer.Option(help="What comes first.")] = _POLICY.order,
-    mixed_fraction: Annotated[float, typer.Option(help="With mixed: the share by nearness to 0.5.")] = (
-        _POLICY.mixed_fraction
-    ),
+    order: Annotated[
+        QueueOrder,
+        typer.Option(help="Order of the items: random, uncertain (scores nearest to 0.5 first) or mixed."),
+    ] = _POLICY.order,
+    mixed_fraction: Annotated[
+        float, typer.Option(help="With mixed: fraction of the items that are taken by nearness to 0.5.")
+    ] = (_POLICY.mixed_fraction),
     lease_seconds: Annotated[
-        int, typer.Option(max=LARGEST, help="How long an item is kept for a person.")
+        int,
+        typer.Option(
+            max=LARGEST, help="Time for which a shown item is reserved for its reviewer, in seconds."
+        ),
     ] = (_POLICY.lease_seconds),
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Decides the random order.")] = _POLICY.seed,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of the random order.")] = _POLICY.seed,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -282,16 +296,22 @@ def open_command(
 @review_app.command("serve")
 @clear_errors
 def serve_command(
-    host: Annotated[str, typer.Option(help="Where to listen; by default this machine only.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 0,
-    batch: Annotated[str | None, typer.Option(help="The batch; by default all, oldest first.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Default: this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on. 0 chooses a free one.")
+    ] = 0,
+    batch: Annotated[
+        str | None, typer.Option(help="Name of the batch. Default: all batches, oldest first.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate, a PEM file.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of the certificate, a PEM file.")] = None,
     allow_plain_http: Annotated[
         bool,
         typer.Option(
             "--allow-plain-http",
-            help="Listen on a network without TLS all the same; where only a proxy reaches the port.",
+            help="Allow a network address without TLS. Use it only if nothing but a proxy reaches the port.",
         ),
     ] = False,
     public_url: Annotated[
@@ -299,7 +319,7 @@ def serve_command(
         typer.Option(
             envvar="REVIEW_PUBLIC_URL",
             metavar="https://NAME[:PORT][/PREFIX]",
-            help="What people open where a proxy with TLS stands before the server.",
+            help="The address that people open, if a proxy with TLS is in front of the server.",
         ),
     ] = None,
     trusted_proxy: Annotated[
@@ -307,16 +327,16 @@ def serve_command(
         typer.Option(
             envvar="REVIEW_TRUSTED_PROXY",
             metavar="ADDRESS",
-            help="The proxy's address or network; its X-Forwarded-For says who asks. May be given again. "
-            "Without it all people share one limit of sign-ins.",
+            help="Address or network of the proxy. Its X-Forwarded-For names the client. Repeat it for "
+            "more proxies. Without it all people share one limit of sign-ins.",
         ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve the review page until Ctrl-C.
 
-    For others, put a proxy with TLS before it (docs/operations/review-proxy.md has nginx and Caddy), or give
-    --tls-cert.
+    For people on other machines, put a proxy with TLS in front of it, or give --tls-cert.
+    docs/operations/review-proxy.md describes nginx and Caddy.
 
     Example: cleanplate review serve --port 8080
 
@@ -334,7 +354,7 @@ def serve_command(
         tls_key=tls_key,
         allow_plain_http=allow_plain_http,
         public_url=PublicUrl.parse(public_url) if public_url else None,
-        trusted_proxies=tuple(one for each in trusted_proxy or [] for one in proxy_addresses(each)),
+        trusted_proxies=tuple(one for text in trusted_proxy or [] for one in proxy_addresses(text)),
     )
     address.check()
     place = existing_workspace(workspace)
@@ -355,27 +375,30 @@ def serve_command(
 @review_app.command("status")
 @clear_errors
 def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """Show every batch and how far it has come.
+    """Show every batch and its progress.
 
     Example: cleanplate review status --json
     """
     ledger = existing_workspace(workspace).ledger()
-    counts = {each.name: ledger.batch_counts(each.name) for each in ledger.batches()}
+    counts = {batch.name: ledger.batch_counts(batch.name) for batch in ledger.batches()}
     state = {name: ledger.batch_events(name)[-1].kind for name in counts}
     if as_json:
-        rows = [{"batch": name, "state": state[name], **each.model_dump()} for name, each in counts.items()]
+        rows = [
+            {"batch": name, "state": state[name], **progress.model_dump()}
+            for name, progress in counts.items()
+        ]
         print_json({"batches": rows})
         return
     table = Table("batch", "state", "complete", "answers", "left", "yes / no / skip", "gold right", box=None)
-    for name, each in counts.items():
+    for name, progress in counts.items():
         table.add_row(
             shown(name),
             state[name],
-            f"{each.complete} of {each.items}",
-            f"{each.answers} of {each.wanted}",
-            str(each.left),
-            f"{each.yes} / {each.no} / {each.skipped}",
-            f"{each.gold_right} of {each.gold_answers}",
+            f"{progress.complete} of {progress.items}",
+            f"{progress.answers} of {progress.wanted}",
+            str(progress.left),
+            f"{progress.yes} / {progress.no} / {progress.skipped}",
+            f"{progress.gold_right} of {progress.gold_answers}",
         )
     Console().print(table)
 
@@ -383,11 +406,11 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
 @review_app.command("quality")
 @clear_errors
 def quality_command(
-    batch: Annotated[str, typer.Argument(help="The batch, as `status` shows it.")],
+    batch: Annotated[str, typer.Argument(help="Name of the batch, as `status` shows it.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far people agree, how right they are on gold, and who may not be looking.
+    """Show how far people agree, how they answer gold items, and who may be answering without looking.
 
     Example: cleanplate review quality round-1 --json
     """
@@ -398,15 +421,15 @@ def quality_command(
         print_json(quality.model_dump(mode="json"))
         return
     table = Table("person", "answers", "yes / no / skip", "median s", "gold right", "to look at", box=None)
-    for each in quality.people:
-        seconds = "–" if each.median_seconds is None else f"{each.median_seconds:.1f}"
+    for person in quality.people:
+        seconds = "–" if person.median_seconds is None else f"{person.median_seconds:.1f}"
         table.add_row(
-            shown(each.person),
-            str(each.answers),
-            f"{each.yes} / {each.no} / {each.skipped}",
+            shown(person.person),
+            str(person.answers),
+            f"{person.yes} / {person.no} / {person.skipped}",
             seconds,
-            f"{each.gold_right} of {each.gold_answers}",
-            ", ".join([*(["excluded"] if each.excluded else []), *each.flags]),
+            f"{person.gold_right} of {person.gold_answers}",
+            ", ".join([*(["excluded"] if person.excluded else []), *person.flags]),
         )
     console = Console(highlight=False)
     console.print(table)

@@ -233,14 +233,15 @@ def train_distilled_command(
 
 @clear_errors
 def train_base_command(
-    out: Annotated[Path, typer.Option(help="The folder to write; a cycle reads models/weights/base.")],
+    out: Annotated[Path, typer.Option(help="The folder to write. A cycle reads models/weights/base.")],
     steps: Annotated[
-        int, typer.Option(min=1, max=LARGEST, help="Training steps; 8,000 made the shipped base.")
+        int, typer.Option(min=1, max=LARGEST, help="Number of training steps. The shipped base has 8,000.")
     ] = 8000,
 ) -> None:
-    """Train the base that stands where SDXL-inpainting stands, on synthetic scenes and the sample clip.
+    """Train the tiny base, which replaces SDXL-inpainting, on synthetic scenes and the sample clip.
 
-    Takes about an hour on one core; killed and started again, it goes on from its checkpoint in OUT.work.
+    This takes about an hour on one core. After a kill, start it again and it continues from its checkpoint
+    in OUT.work.
 
     Example: cleanplate train base --out models/weights/base
     """
@@ -255,14 +256,15 @@ def train_base_command(
 @clear_errors
 def train_object_clear_command(
     out: Annotated[
-        Path, typer.Option(help="The folder to write; removals read models/weights/object_clear.")
+        Path, typer.Option(help="The folder to write. Removals read models/weights/object_clear.")
     ],
     processes: ProcessesOption = 1,
     config: ConfigOption = None,
 ) -> None:
-    """Train ObjectClear's tiny network on synthetic scenes, beginning with its image encoder, and measure it.
+    """Train ObjectClear's tiny image encoder and network on synthetic scenes, and measure the network.
 
-    Its shards and checkpoints lie in OUT.work until it is done; killed and started again, it goes on there.
+    Shards and checkpoints are in OUT.work until the training ends. After a kill, start it again and it
+    continues.
 
     Example: cleanplate train object-clear --out models/weights/object_clear
     """
@@ -272,7 +274,7 @@ def train_object_clear_command(
 
     settings = configured(ObjectClearTrainingConfig, config, {"out": out})
     if _run_beside(make_object_clear, settings, out) is not None:
-        typer.echo(f"wrote {out}; its card.json tells how good it is")
+        typer.echo(f"wrote {out}; its card.json has the measurements")
 
 
 @clear_errors

@@ -60,10 +60,10 @@ def check_health(workspace: Path, disk_gb: float) -> list[Check]:
 
 def check_python(version: Sequence[int]) -> Check:
     """Is Python new enough?"""
-    found = ".".join(map(str, version))
+    running = ".".join(map(str, version))
     if tuple(version[:2]) >= _OLDEST_PYTHON:
-        return Check(name="Python", state="ok", found=found)
-    return Check(name="Python", state="missing", found=found, fix="install Python 3.11 or newer")
+        return Check(name="Python", state="ok", found=running)
+    return Check(name="Python", state="missing", found=running, fix="install Python 3.11 or newer")
 
 
 def stated_requirements() -> list[str]:
@@ -94,13 +94,13 @@ def check_packages(requirements: Sequence[str]) -> list[Check]:
 def _check_package(requirement: Requirement) -> Check:
     wanted = str(requirement.specifier) or "any version"
     try:
-        found = importlib.metadata.version(requirement.name)
+        installed = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
         return Check(name=requirement.name, state="missing", found="not installed", fix=_REINSTALL)
-    if requirement.specifier.contains(found, prereleases=True):
-        return Check(name=requirement.name, state="ok", found=found)
-    found = f"{found}, wanted {wanted}"
-    return Check(name=requirement.name, state="missing", found=found, fix=_REINSTALL)
+    if requirement.specifier.contains(installed, prereleases=True):
+        return Check(name=requirement.name, state="ok", found=installed)
+    installed = f"{installed}, wanted {wanted}"
+    return Check(name=requirement.name, state="missing", found=installed, fix=_REINSTALL)
 
 
 def _check_cv2() -> Check:
@@ -117,11 +117,11 @@ def _check_cv2() -> Check:
 def check_detector() -> Check:
     """Which detector compositing takes where none is named."""
     try:
-        found = f"YOLO, of ultralytics {importlib.metadata.version('ultralytics')} (AGPL-3.0)"
+        version = f"YOLO, of ultralytics {importlib.metadata.version('ultralytics')} (AGPL-3.0)"
     except importlib.metadata.PackageNotFoundError:
         fix = "none needed: `pip install 'cleanplate[yolo]'` brings YOLO (AGPL-3.0)"
         return Check(name="detector", state="note", found="Grounding DINO", fix=fix)
-    return Check(name="detector", state="ok", found=found)
+    return Check(name="detector", state="ok", found=version)
 
 
 def check_base_weights(folder: Path) -> Check:
@@ -139,16 +139,16 @@ def check_base_weights(folder: Path) -> Check:
 def check_workspace(workspace: Path) -> Check:
     """Can the workspace, or the nearest folder above it, be written?"""
     folder = _nearest(workspace)
-    fix = f"name another folder with --workspace, or get the right to write to {folder}"
+    fix = f"name another folder with --workspace, or change the permissions of {folder}"
     if not folder.is_dir():
-        return Check(name="workspace", state="missing", found=f"{folder} is no folder", fix=fix)
+        return Check(name="workspace", state="missing", found=f"{folder} is not a folder", fix=fix)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         return Check(name="workspace", state="missing", found=f"{folder}: {error.strerror}", fix=fix)
-    found = str(workspace) if folder == workspace.expanduser().absolute() else f"{workspace}, not made yet"
-    return Check(name="workspace", state="ok", found=found)
+    place = str(workspace) if folder == workspace.expanduser().absolute() else f"{workspace}, not made yet"
+    return Check(name="workspace", state="ok", found=place)
 
 
 def check_store(workspace: Path) -> list[Check]:
@@ -166,10 +166,10 @@ def check_store(workspace: Path) -> list[Check]:
     try:
         there = Bucket(address, patience_s=0).size_of(MARK) is not None
     except StoreError as error:
-        fix = "look at the AWS_* variables, AWS_ENDPOINT_URL for one, and whether the server runs"
+        fix = "check the AWS_* variables, such as AWS_ENDPOINT_URL, and start the server"
         return [Check(name="store", state="missing", found=str(error), fix=fix)]
-    found = f"{address} answers" if there else f"{address} answers, no workspace in it yet"
-    return [Check(name="store", state="ok", found=found)]
+    answer = f"{address} answers" if there else f"{address} answers, no workspace in it yet"
+    return [Check(name="store", state="ok", found=answer)]
 
 
 def check_ledger(workspace: Path) -> list[Check]:
@@ -192,7 +192,7 @@ def check_ledger(workspace: Path) -> list[Check]:
         return [Check(name="ledger", state="missing", found=str(error), fix="set CLEANPLATE_LEDGER")]
     except OperationalError as error:
         cause = first_line(error.orig or error)
-        fix = "look at CLEANPLATE_LEDGER, and whether PostgreSQL runs there"
+        fix = "check CLEANPLATE_LEDGER, and start PostgreSQL"
         return [Check(name="ledger", state="missing", found=cause, fix=fix)]
     return [Check(name="ledger", state="ok", found=f"{engine.url.render_as_string()} answers")]
 
@@ -200,17 +200,17 @@ def check_ledger(workspace: Path) -> list[Check]:
 def check_disk(workspace: Path, wanted_gb: float) -> Check:
     """Is there room for shards and models?"""
     free_gb = shutil.disk_usage(_nearest(workspace)).free / 1e9
-    found = f"{free_gb:.1f} GB free"
+    free = f"{free_gb:.1f} GB free"
     if free_gb >= wanted_gb:
-        return Check(name="disk", state="ok", found=found)
+        return Check(name="disk", state="ok", found=free)
     fix = f"free {wanted_gb:g} GB, or name a folder on another disk with --workspace"
-    return Check(name="disk", state="missing", found=found, fix=fix)
+    return Check(name="disk", state="missing", found=free, fix=fix)
 
 
 def _nearest(path: Path) -> Path:
     """The path, or the nearest one above it that exists."""
     path = path.expanduser().absolute()
-    return next(each for each in (path, *path.parents) if each.exists())
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def check_prefect_server(workspace: Path) -> Check:
@@ -226,9 +226,9 @@ def check_prefect_server(workspace: Path) -> Check:
         return Check(name="Prefect server", state="missing", found=str(error), fix="delete that file")
     if not isinstance(server, NoServer):
         return Check(name="Prefect server", state="ok", found=f"answers at {server.api}")
-    found = server.reason or f"none at {server.api}"
+    state = server.reason or f"none at {server.api}"
     fix = "none needed: commands start a temporary one"
-    return Check(name="Prefect server", state="note", found=found, fix=fix)
+    return Check(name="Prefect server", state="note", found=state, fix=fix)
 
 
 def _check_torch() -> Check:
@@ -241,8 +241,8 @@ def _check_torch() -> Check:
         device = torch.cuda.get_device_name(0)
     else:
         device = "no GPU (none is needed at tiny size)"
-    found = f"{torch.__version__}, {torch.get_num_threads()} of {cores} cores, {device}"
-    return Check(name="torch loads", state="ok", found=found)
+    installed = f"{torch.__version__}, {torch.get_num_threads()} of {cores} cores, {device}"
+    return Check(name="torch loads", state="ok", found=installed)
 
 
 # Health of the full size: which published checkpoints are here, and how to fetch the others.
@@ -255,20 +255,20 @@ def check_published(folder: Path) -> list[Check]:
         folder: Holds a folder for each, by name; it need not exist.
     """
     checks: list[Check] = []
-    for each in CHECKPOINTS:
-        found = find_checkpoint(each, folder)
-        about = f"{each.size_bytes / 1e9:.1f} GB, {each.licence}; {each.purpose}"
-        if found.usable:
-            checks.append(Check(name=each.name, state="ok", found=f"{found.folder}: {about}"))
+    for checkpoint in CHECKPOINTS:
+        located = find_checkpoint(checkpoint, folder)
+        about = f"{checkpoint.size_bytes / 1e9:.1f} GB, {checkpoint.licence}; {checkpoint.purpose}"
+        if located.usable:
+            checks.append(Check(name=checkpoint.name, state="ok", found=f"{located.folder}: {about}"))
             continue
         fault = "not here"
-        if found.folder is not None:
-            wrong = [f"no {name}" for name in found.absent] + [
-                f"{name} is cut short" for name in found.damaged
+        if located.folder is not None:
+            wrong = [f"no {name}" for name in located.absent] + [
+                f"{name} is truncated" for name in located.damaged
             ]
-            fault = f"{found.folder}: {', '.join(wrong)}"
-        fix = each.fetch_command(folder)
-        checks.append(Check(name=each.name, state="missing", found=f"{fault} ({about})", fix=fix))
+            fault = f"{located.folder}: {', '.join(wrong)}"
+        fix = checkpoint.fetch_command(folder)
+        checks.append(Check(name=checkpoint.name, state="missing", found=f"{fault} ({about})", fix=fix))
     return checks
 
 
@@ -279,5 +279,5 @@ def training_needs(gpu: str, count: int) -> list[dict[str, Any]]:
         InputError: If nothing is known of such a GPU.
     """
     if gpu not in GPUS:
-        raise InputError("--gpu", f"there is no {gpu}; choose one of {', '.join(GPUS)}")
+        raise InputError("--gpu", f"unknown GPU {gpu}; choose one of {', '.join(GPUS)}")
     return [plan.told(GPUS[gpu], count) for plan in full_plans(PROFILES["full"])]

@@ -46,16 +46,16 @@ _PAGE = 200
 
 def runs_in(client: SyncPrefectClient, *types: StateType, tag: str = TAG) -> list[FlowRun]:
     """Our deployments' runs with a tag, in states of these types."""
-    found: list[FlowRun] = []
+    runs: list[FlowRun] = []
     wanted = FlowRunFilter(
         tags=FlowRunFilterTags(all_=[tag]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))),
     )
     while True:
-        page = client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(found))
-        found += page
+        page = client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(runs))
+        runs += page
         if len(page) < _PAGE:
-            return [run for run in found if run.deployment_id is not None]
+            return [run for run in runs if run.deployment_id is not None]
 
 
 def age(run: FlowRun, now: datetime) -> timedelta:
@@ -78,8 +78,8 @@ def beat_since(client: SyncPrefectClient, run: FlowRun, since: datetime) -> bool
 
 def same_state(before: Sequence[FlowRun], after: Sequence[FlowRun]) -> list[FlowRun]:
     """Runs that are in the very state they were in before."""
-    known = {(run.id, run.state_id) for run in before}
-    return [run for run in after if (run.id, run.state_id) in known]
+    earlier = {(run.id, run.state_id) for run in before}
+    return [run for run in after if (run.id, run.state_id) in earlier]
 
 
 def declare_crashed(client: SyncPrefectClient, run: FlowRun, why: str) -> bool:
@@ -128,32 +128,34 @@ class ReaperConfig(BaseModel):
         default=100,
         ge=1,
         le=3600,
-        description="A run without a heartbeat for so long is dead: three times "
+        description="A run without a heartbeat for this time is dead. The default is three times "
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY.",
     )
     pending_seconds: int = Field(
         default=900,
         ge=1,
         le=86_400,
-        description="A run pending for so long has lost its worker; longer than the slowest start.",
+        description="A run that is pending for this time has lost its worker. It must be longer than the "
+        "slowest start.",
     )
     crashed_seconds: int = Field(
         default=60,
         ge=1,
         le=86_400,
-        description="A run crashed for so long was missed by the automation, and is brought back here.",
+        description="A run that stays crashed for this time is started again here. The automation has "
+        "missed it.",
     )
     max_restarts: int = Field(
         default=10,
         ge=1,
         le=1000,
-        description="A run with so many starts, the first one included, stays crashed.",
+        description="Maximum number of starts of a run, with the first one. After that it stays crashed.",
     )
     max_age_hours: int = Field(
-        default=24, ge=1, le=8760, description="A run that crashed longer ago is no longer brought back."
+        default=24, ge=1, le=8760, description="A run that crashed longer ago than this is not started again."
     )
     stalled_minutes: int = Field(
-        default=60, ge=1, le=10_080, description="A living run without a sign of work for so long is told of."
+        default=60, ge=1, le=10_080, description="A living run without progress for this time is reported."
     )
 
 
@@ -199,7 +201,7 @@ def _running(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def _silence(config: ReaperConfig) -> str:
-    return f"its process is dead: no heartbeat in {config.heartbeat_window_seconds} s"
+    return f"its process has died: no heartbeat for {config.heartbeat_window_seconds} s"
 
 
 def _lost_on_the_way(client: SyncPrefectClient, config: ReaperConfig) -> list[FlowRun]:
@@ -207,7 +209,7 @@ def _lost_on_the_way(client: SyncPrefectClient, config: ReaperConfig) -> list[Fl
     now, limit = datetime.now(UTC), timedelta(seconds=config.pending_seconds)
     pending = runs_in(client, StateType.PENDING) + runs_in(client, StateType.PENDING, tag=MAINTENANCE_TAG)
     late = [run for run in pending if age(run, now) > limit]
-    why = f"its worker never started it: pending for more than {config.pending_seconds} s"
+    why = f"its worker has not started it: pending for more than {config.pending_seconds} s"
     return [run for run in late if declare_crashed(client, run, why)]
 
 
@@ -240,7 +242,7 @@ def _publish(report: ReaperReport, stalled: list[FlowRun]) -> None:
         for what, names in report.model_dump().items()
         for name in names
     ]
-    sentence = f"{len(rows)} runs needed help" if rows else "every run is well"
+    sentence = f"{len(rows)} runs needed help" if rows else "no run needed help"
     if rows:
         create_table_artifact(rows, key="reaper", description=sentence)
     for run in stalled:

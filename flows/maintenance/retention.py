@@ -39,10 +39,10 @@ class RetentionConfig(BaseModel):
         default=90,
         ge=1,
         le=3650,
-        description="Ended runs are kept in Prefect for so long; the ledger keeps all.",
+        description="Days for which Prefect keeps runs that have ended. The ledger keeps all.",
     )
     checkpoint_days: int = Field(
-        default=30, ge=1, le=3650, description="Checkpoints of unfinished trainings are kept for so long."
+        default=30, ge=1, le=3650, description="Days for which checkpoints of unfinished trainings are kept."
     )
 
 

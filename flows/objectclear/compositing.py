@@ -45,47 +45,58 @@ class CompositingConfig(BaseModel):
     pairs: tuple[PairSource, ...] = Field(
         default=(SyntheticPairs(),),
         min_length=1,
-        description="Where images with and without an object come from.",
+        description="The source of image pairs with and without an object.",
     )
     backgrounds: tuple[BackgroundSource, ...] = Field(
-        default=(SyntheticBackgrounds(),), min_length=1, description="Where images to stand on come from."
+        default=(SyntheticBackgrounds(),), min_length=1, description="The source of backgrounds."
     )
     attempts: int = Field(
         default=300,
         ge=1,
         le=100_000_000,
-        description="Images to try to compose (ObjectClear: 10,000 made), shared out among the splits.",
+        description="Number of composites to attempt (ObjectClear made 10,000). The attempts are divided "
+        "among the splits.",
     )
     two_object_probability: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Share of the attempts with two objects (ObjectClear: one or two).",
+        description="Fraction of the attempts with two objects. ObjectClear has one or two.",
     )
     shard_pairs: int = Field(
-        default=100, ge=1, le=100_000, description="Pairs a shard: choose it so that it is 10–30 s of work."
+        default=100,
+        ge=1,
+        le=100_000,
+        description="Number of pairs in a shard. Aim at 10 to 30 s of work for each shard.",
     )
-    shard_backgrounds: int = Field(default=100, ge=1, le=100_000, description="Backgrounds a shard.")
-    shard_attempts: int = Field(default=500, ge=1, le=100_000, description="Attempts a shard.")
+    shard_backgrounds: int = Field(
+        default=100, ge=1, le=100_000, description="Number of backgrounds in a shard."
+    )
+    shard_attempts: int = Field(default=500, ge=1, le=100_000, description="Number of attempts in a shard.")
     image_format: ImageFormat = Field(
-        default="jpeg", description="Of plates and composites; cut-outs are always lossless."
+        default="jpeg",
+        description="Format of plates and composites: png or jpeg. Cut-outs are always lossless.",
     )
     add_to_pool: bool = Field(
         default=False,
-        description="Composites become pool items too, for rounds to draw; their truth stays apart.",
+        description="Whether composites become pool items that rounds draw. Their ground truth is stored "
+        "apart.",
     )
     perception: PerceptionConfig = Field(
         default=PerceptionConfig(), description="The models that find objects, ground and depth."
     )
-    object_masks: CaptureConfig = Field(default=CaptureConfig(), description="What is asked of a pair.")
-    ground: FlatGroundConfig = Field(
-        default=FlatGroundConfig(), description="What counts as flat ground, in pairs and backgrounds."
+    object_masks: CaptureConfig = Field(
+        default=CaptureConfig(), description="Requirements on a pair and on its masks."
     )
-    plates: PlateConfig = Field(default=PlateConfig(), description="What is asked of a background.")
+    ground: FlatGroundConfig = Field(
+        default=FlatGroundConfig(), description="The definition of flat ground, in pairs and backgrounds."
+    )
+    plates: PlateConfig = Field(default=PlateConfig(), description="Requirements on a background.")
     compositing: ComposeConfig = Field(default=ComposeConfig(), description="How composites are made.")
     workers: WorkersConfig = Field(
         default=INLINE,
-        description="Who does the shards: inline (this process), processes of this machine, or ray's actors.",
+        description="Where shards are done: inline (this process), processes of this machine, or actors "
+        "of a Ray cluster.",
     )
 
 
@@ -105,20 +116,21 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     if any(work.sees for work in cuts):
         say(detector_words(config.perception.detector))
     cut = map_shards(cut_out_shard, workspace, cuts, workers, "cut-outs")
-    found = map_shards(plate_shard, workspace, grounds, workers, "plates")
-    works = list(compose_works(config, workspace, _shards(cut), _shards(found)))
+    plates = map_shards(plate_shard, workspace, grounds, workers, "plates")
+    works = list(compose_works(config, workspace, _shards(cut), _shards(plates)))
     composed = map_shards(compose_shard, workspace, works, workers, "composites")
     pooled = _pool(config, workspace, _shards(composed)) if config.add_to_pool else []
     gathered: dict[CompositingStage, list[ShardResult]] = {
         "cut-outs": cut,
-        "plates": found,
+        "plates": plates,
         "composites": composed,
     }
     result = CompositingResult(
         stages=[
-            _stage_result(workspace, stage, each, ignored.get(stage, {})) for stage, each in gathered.items()
+            _stage_result(workspace, stage, results, ignored.get(stage, {}))
+            for stage, results in gathered.items()
         ],
-        shards=sum(len(_shards(each)) for each in gathered.values()),
+        shards=sum(len(_shards(results)) for results in gathered.values()),
         pool_items=sum(ref.samples for ref in pooled),
     )
     publish_compositing(workspace, result, gathered)
@@ -213,7 +225,7 @@ def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[
 
 
 def _shards(results: Sequence[ShardResult]) -> list[ShardRef]:
-    return [each.shard for each in results if each.shard is not None]
+    return [result.shard for result in results if result.shard is not None]
 
 
 def _ignored(sources: Iterable[PairSource | BackgroundSource]) -> dict[str, int]:
@@ -240,9 +252,9 @@ def _stage_result(
 ) -> StageResult:
     rejects: Counter[str] = Counter()
     tallies: dict[str, Counter[str]] = {}
-    for each in results:
-        rejects.update(each.rejects)
-        for heading, counts in each.tallies.items():
+    for result in results:
+        rejects.update(result.rejects)
+        for heading, counts in result.tallies.items():
             tallies.setdefault(heading, Counter()).update(counts)
     shards = _shards(results)
     kept = sum(ref.samples for ref in shards)
@@ -264,5 +276,8 @@ def _why_none(result: CompositingResult) -> str:
         if not stage.kept:
             most = next(iter(stage.rejects.items()), None)
             why = f" ({most[1]}× {most[0]})" if most else ""
-            return f"compositing made no {stage.stage}{why}; look at the refused samples, or give more images"
+            return (
+                f"compositing made no {stage.stage}{why}; see the reasons of the refused samples, or give "
+                "more images"
+            )
     raise AssertionError("every stage kept something")

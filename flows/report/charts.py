@@ -57,22 +57,24 @@ def keep_rate_by_round(phases: Sequence[PhaseResult]) -> str:
     y = Axis(0, 1, 262, 22)
     marks = share_grid(y, 48, 396)
     marks += [text((x(n), 284), f"round {n}", "middle small soft") for n in range(1, rounds + 1)]
-    shown = {kind: shares for kind, shares in rates.items() if shares}
-    for kind, shares in shown.items():
-        points = [(x(index + 1), y(share)) for index, share in enumerate(shares)]
+    shown = {kind: keep_rates for kind, keep_rates in rates.items() if keep_rates}
+    for kind, keep_rates in shown.items():
+        points = [(x(index + 1), y(rate)) for index, rate in enumerate(keep_rates)]
         marks.append(polyline(points, kind))
         marks += [
-            dot(at, 4, kind, f"{kind} {index + 1}: {share:.1%} kept")
-            for index, (at, share) in enumerate(zip(points, shares, strict=True))
+            dot(at, 4, kind, f"{kind} {index + 1}: {rate:.1%} kept")
+            for index, (at, rate) in enumerate(zip(points, keep_rates, strict=True))
         ]
-    labels = spread([y(shares[-1]) for shares in shown.values()], gap=34)
-    for (kind, shares), at in zip(shown.items(), labels, strict=True):
-        end = x(len(shares)) + 12
-        marks.append(text((end, at), f"{kind} {shares[-1]:.1%}", f"mark {kind}"))
-        if len(shares) > 1:
-            change = 100 * (shares[-1] - shares[0])
+    labels = spread([y(keep_rates[-1]) for keep_rates in shown.values()], gap=34)
+    for (kind, keep_rates), at in zip(shown.items(), labels, strict=True):
+        end = x(len(keep_rates)) + 12
+        marks.append(text((end, at), f"{kind} {keep_rates[-1]:.1%}", f"mark {kind}"))
+        if len(keep_rates) > 1:
+            change = 100 * (keep_rates[-1] - keep_rates[0])
             marks.append(text((end, at + 16), f"{change:+.1f} points since round 1", "soft small"))
-    said = "; ".join(f"{kind} {', '.join(f'{s:.1%}' for s in shares)}" for kind, shares in shown.items())
+    said = "; ".join(
+        f"{kind} {', '.join(f'{s:.1%}' for s in keep_rates)}" for kind, keep_rates in shown.items()
+    )
     return chart(560, 300, f"Keep rate by round: {said}.", marks)
 
 

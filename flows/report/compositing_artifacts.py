@@ -46,7 +46,7 @@ def publish_compositing(
     for heading in ("object area", "object and effect area"):
         if heading in tallies:
             bars = count_bars(f"Composites by {heading}", tallies[heading], SIZE_CLASSES)
-            publish_chart(heading, bars, f"Composites by {heading}, as a share of the image")
+            publish_chart(heading, bars, f"Composites by {heading}, as a fraction of the image")
     for stage, of_stage in results.items():
         _publish_stage(workspace, stage, of_stage)
 
@@ -67,8 +67,8 @@ def _sheet_path(heading: str) -> str:
 
 
 def _publish_stage(workspace: Workspace, stage: CompositingStage, results: Sequence[ShardResult]) -> None:
-    kept = _first(workspace, [each.shard for each in results], _TILES)
-    refused = _first(workspace, [each.refused for each in results], _TILES)
+    kept = _first(workspace, [result.shard for result in results], _TILES)
+    refused = _first(workspace, [result.refused for result in results], _TILES)
     tiles = [_tile_of(stage, sample) for sample in kept]
     _publish_sheet(workspace, f"{stage} accepted", tiles, _SHOWS[stage])
     tiles = [refused_tile(decode_refused(sample)) for sample in refused]

@@ -123,8 +123,8 @@ def write_comparison_page(path: Path, comparison: Comparison, sample_grids: Mapp
         definitions=tables.definition_rows(comparison),
         rejects=tables.reject_rows(comparison.rejects),
         papers=[
-            (each.title, tables.paper_rows(each), tables.small_print(each))
-            for each in comparison.paper_tables
+            (table.title, tables.paper_rows(table), tables.small_print(table))
+            for table in comparison.paper_tables
         ],
         grids=[(heading, grids.data_uri(png)) for heading, png in sample_grids.items()],
     )
@@ -148,10 +148,10 @@ def daily_page(report: DailyReport) -> str:
         "\n".join(f"- {sentence}" for sentence in sentences(report)),
         *_section("What ran", work_rows(report)),
         *_section("Phases", phase_rows(report)),
-        *_section("Made", [_made_row(each.stage, each.shards, each.samples) for each in report.shards]),
+        *_section("Made", [_made_row(shard.stage, shard.shards, shard.samples) for shard in report.shards]),
         *_section("Refused", [_count_row("reason", why, n) for why, n in report.rejects.items()]),
         *_section("Answers", [_count_row("answer", who, n) for who, n in report.reviews.items()]),
-        *_section("Drift", [drift_row(each) for each in report.drifts]),
+        *_section("Drift", [drift_row(drift) for drift in report.drifts]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -171,11 +171,11 @@ def sentences(report: DailyReport) -> list[str]:
 
 
 def _cost_words(report: DailyReport) -> str:
-    if not report.cost and any(each.seconds.cpu or each.seconds.gpu for each in report.work):
-        return "at no cost, because no hour has a price here yet"
+    if not report.cost and any(work.seconds.cpu or work.seconds.gpu for work in report.work):
+        return "at no cost, because no price is set"
     price = report.cost_per_accepted
-    each = "" if price is None else f", {price:.4g} {report.currency} each"
-    return f"for {report.cost:.2f} {report.currency}{each}"
+    unit_price = "" if price is None else f", {price:.4g} {report.currency} each"
+    return f"for {report.cost:.2f} {report.currency}{unit_price}"
 
 
 def drift_sentence(drift: Drift) -> str:
@@ -190,14 +190,14 @@ def work_rows(report: DailyReport) -> list[Row]:
     """A row a kind of work, dearest first."""
     return [
         {
-            "work": each.what,
-            "pieces": f"{each.pieces:,}",
-            "hours": _hours(each.seconds.wall),
-            "CPU hours": _hours(each.seconds.cpu),
-            "GPU hours": _hours(each.seconds.gpu),
-            report.currency: f"{each.cost:.2f}",
+            "work": work.what,
+            "pieces": f"{work.pieces:,}",
+            "hours": _hours(work.seconds.wall),
+            "CPU hours": _hours(work.seconds.cpu),
+            "GPU hours": _hours(work.seconds.gpu),
+            report.currency: f"{work.cost:.2f}",
         }
-        for each in sorted(report.work, key=lambda work: (-work.cost, -work.seconds.wall))
+        for work in sorted(report.work, key=lambda costs: (-costs.cost, -costs.seconds.wall))
     ]
 
 

@@ -92,13 +92,13 @@ def grid_path(heading: str) -> str:
 
 def read_grids(workspace: Workspace, names: Sequence[str]) -> dict[str, bytes]:
     """The grids of some phases, by heading, in the phases' order."""
-    found: dict[str, bytes] = {}
+    grids: dict[str, bytes] = {}
     for name in names:
         for heading in (f"{name}: test images", f"{name}: candidates kept and refused"):
             path = grid_path(heading)
             if workspace.store.bring(path):
-                found[heading] = (workspace.root / path).read_bytes()
-    return found
+                grids[heading] = (workspace.root / path).read_bytes()
+    return grids
 
 
 def _publish(workspace: Workspace, heading: str, png: bytes) -> None:

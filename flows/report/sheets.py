@@ -135,7 +135,7 @@ def as_png(canvas: NDArray[np.uint8]) -> bytes:
     """The PNG of an H×W×4 uint8 canvas."""
     coded, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGBA2BGRA))
     if not coded:
-        raise RuntimeError("OpenCV could not encode the sample grid as PNG")
+        raise RuntimeError("OpenCV cannot encode the image grid as PNG")
     return data.tobytes()
 
 
@@ -143,8 +143,8 @@ def fitted(image: RgbImage) -> RgbImage:
     """A cell's image: enlarged by a whole factor to at most 128 px, or reduced to 128 px."""
     longest = max(image.shape[:2])
     if longest > CELL_PX:
-        share = CELL_PX / longest
-        return cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        scale = CELL_PX / longest
+        return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     factor = CELL_PX // longest
     return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 

@@ -122,10 +122,10 @@ def mean_rows(methods: Sequence[MethodResult]) -> list[Row]:
     return [
         {
             "metric": spec.heading,
-            **{each.method: mean_words(spec, each.means.get(name)) for each in methods},
+            **{method.method: mean_words(spec, method.means.get(name)) for method in methods},
         }
         for name, spec in all_specs().items()
-        if any(name in each.means for each in methods)
+        if any(name in method.means for method in methods)
     ]
 
 
@@ -134,17 +134,21 @@ def difference_rows(differences: Sequence[MethodDifference]) -> list[Row]:
     return [
         {
             "metric": spec.heading,
-            **{each.method: difference_words(spec, each.differences.get(name)) for each in differences},
+            **{
+                difference.method: difference_words(spec, difference.differences.get(name))
+                for difference in differences
+            },
         }
         for name, spec in all_specs().items()
-        if any(name in each.differences for each in differences)
+        if any(name in difference.differences for difference in differences)
     ]
 
 
 def left_out_rows(comparison: Comparison) -> list[Row]:
     """What was not measured, why, and what to do to have it."""
     return [
-        {"metric": each.title, "reason": each.reason, "to have it": each.fix} for each in comparison.left_out
+        {"metric": metric.title, "reason": metric.reason, "to have it": metric.fix}
+        for metric in comparison.left_out
     ]
 
 
@@ -189,7 +193,7 @@ _NOT_COMPARABLE = frozenset({"clip"})
 
 def published_tables() -> list[PaperTable]:
     """The tables as published, without rows of ours."""
-    return [PaperTable.model_validate(each) for each in json.loads(PUBLISHED_FILE.read_text("utf-8"))]
+    return [PaperTable.model_validate(table) for table in json.loads(PUBLISHED_FILE.read_text("utf-8"))]
 
 
 def paper_tables(comparison: Comparison, phases: Sequence[PhaseResult]) -> list[PaperTable]:
@@ -217,8 +221,8 @@ def _phase_row(phase: PhaseResult) -> PaperRow:
 
 
 def _method_row(method: MethodResult, columns: Sequence[PaperColumn]) -> PaperRow:
-    known = {name: interval.mean for name, interval in method.means.items()}
-    known_here: dict[str, float] = {name: mean for name, mean in known.items() if name not in _NOT_COMPARABLE}
+    means = {name: interval.mean for name, interval in method.means.items()}
+    known_here: dict[str, float] = {name: mean for name, mean in means.items() if name not in _NOT_COMPARABLE}
     known_here |= {"success": 100 * method.success_rate, "seconds": method.seconds_per_image}
     numbers = {}
     for column in columns:

@@ -92,12 +92,14 @@ def local_prefect(home: Path) -> Iterator[str]:
 
     home = home.absolute()
     with _quiet_console():
-        found = find_server(home)
-        if isinstance(found, Server):
-            with temporary_settings(found.settings()), _flushed(None):
-                yield f"See the runs at {_page(found.api)}{found.sign_in}"
+        server_or_reason = find_server(home)
+        if isinstance(server_or_reason, Server):
+            with temporary_settings(server_or_reason.settings()), _flushed(None):
+                yield f"See the runs at {_page(server_or_reason.api)}{server_or_reason.sign_in}"
             return
-        refused = f"{found.reason}, so a temporary one was used.\n" if found.reason else ""
+        refused = (
+            f"{server_or_reason.reason}, so a temporary server was used." if server_or_reason.reason else ""
+        )
         hint = refused + how_to_look(home)  # Before the settings state the password of our own.
         with (
             _own_server(home) as own,
@@ -145,7 +147,7 @@ def find_server(home: Path) -> Server | NoServer:
 def sign_in(home: Path) -> str:
     """How a person signs in on the pages of our own server, to be put behind their address."""
     where = "PREFECT_API_AUTH_STRING" if stated_password() else password_file(home)
-    return f"; sign in with the words in {where}"
+    return f"; sign in with the password in {where}"
 
 
 def _lets_in(api: str, password: str | None) -> bool:
@@ -223,9 +225,11 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], own: Server, log: P
     deadline = time.monotonic() + _STARTUP_SECONDS
     while not is_ours(own):
         if process.poll() is not None:
-            raise FlowError(f"the temporary Prefect server ended at once; {log} says why")
+            raise FlowError(f"the temporary Prefect server ended during its start; see {log}")
         if time.monotonic() > deadline:
-            raise FlowError(f"the temporary Prefect server is not up after {_STARTUP_SECONDS} s; see {log}")
+            raise FlowError(
+                f"the temporary Prefect server has not started within {_STARTUP_SECONDS} s; see {log}"
+            )
         time.sleep(0.2)
 
 

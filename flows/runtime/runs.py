@@ -70,15 +70,13 @@ def start_once(deployment: str, changes: dict[str, Any], key: str) -> UUID | Non
     """
     with get_client(sync_client=True) as client:
         try:
-            found = client.read_deployment_by_name(deployment)
+            deployed = client.read_deployment_by_name(deployment)
         except ObjectNotFound:
-            say(
-                f"there is no deployment {deployment} here, so it is not started; `cleanplate serve` makes it"
-            )
+            say(f"the deployment {deployment} is missing, so nothing is started; `cleanplate serve` makes it")
             return None
-        config = {**found.parameters.get("config", {}), **changes}
+        config = {**deployed.parameters.get("config", {}), **changes}
         run = client.create_flow_run_from_deployment(
-            found.id, parameters={"config": config}, idempotency_key=key
+            deployed.id, parameters={"config": config}, idempotency_key=key
         )
     return run.id
 

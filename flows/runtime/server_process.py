@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import uvicorn
 from prefect import settings
 from prefect.settings import Settings, get_current_settings, temporary_settings
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data_specs.errors import CleanplateError
 from flows.runtime.timely_end import end_with_starter
@@ -26,7 +26,10 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Guard:
-    """Wraps Prefect's application: who comes from another site, or asks for another name, gets 403."""
+    """Wraps Prefect's application: who comes from another site, or asks for another name, gets 403.
+
+    Its pages may ask no other machine. Prefect's new pages would ask amplitude.com, even without analytics.
+    """
 
     def __init__(self, app: ASGIApp, origins: list[str], port: int, own_password: str | None) -> None:
         """Let through what these origins are for.
@@ -40,6 +43,8 @@ class Guard:
         self._app, self._origins = app, frozenset(origins)
         self._names = {*_LOOPBACK, *(_name(urlsplit(origin).netloc) for origin in origins)}
         self._port, self._own_password = port, own_password
+        sockets = [origin.replace("http", "ws", 1) for origin in origins]
+        self._policy = " ".join(["connect-src 'self'", *origins, *sockets])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -52,14 +57,22 @@ class Guard:
                 await JSONResponse({"detail": refusal}, 403)(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == PROOF_PATH:
             await self._prove(scope, receive, send)
-        else:
+        elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
+        else:
+
+            async def send_with_policy(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    MutableHeaders(scope=message)["content-security-policy"] = self._policy
+                await send(message)
+
+            await self._app(scope, receive, send_with_policy)
 
     def _refusal(self, headers: Headers) -> str | None:
         # A page elsewhere may give its own name this machine's address; the Host header then tells.
         host = headers.get("host", "")
         if _name(host) not in self._names:
-            return "this server is not known by that name; PREFECT_SERVER_CORS_ALLOWED_ORIGINS names others"
+            return "this server does not have that name; add it to PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
         own = {*self._origins, f"http://{host}", f"https://{host}"}
         if any(origin not in own for origin in headers.getlist("origin")):
             return "the request comes from another site"
@@ -68,7 +81,7 @@ class Guard:
     async def _prove(self, scope: Scope, receive: Receive, send: Send) -> None:
         nonce = parse_qs(scope["query_string"].decode("ascii", "replace")).get("nonce", [""])[0]
         if self._own_password is None:
-            answer = PlainTextResponse("this server has no password of a workspace", 404)
+            answer = PlainTextResponse("this server has no workspace's password", 404)
         else:
             answer = PlainTextResponse(proof(self._own_password, self._port, nonce))
         await answer(scope, receive, send)
@@ -105,12 +118,12 @@ def serve(host: str, port: int) -> None:
     Raises:
         InputError: If others can read the password in Prefect's home.
     """
-    known = get_current_settings()
-    stated = known.server.api.auth_string or known.api.auth_string
-    password = stated.get_secret_value() if stated else make_password(known.home)
+    stated_settings = get_current_settings()
+    stated = stated_settings.server.api.auth_string or stated_settings.api.auth_string
+    password = stated.get_secret_value() if stated else make_password(stated_settings.home)
     # Somebody may state the very words of the file, as the runbook tells them.
-    own_password = password if password == read_password(known.home) else None
-    origins = _origins(known, port)
+    own_password = password if password == read_password(stated_settings.home) else None
+    origins = _origins(stated_settings, port)
     changes: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_HOST: host,
         settings.PREFECT_SERVER_API_PORT: port,
@@ -127,9 +140,9 @@ def serve(host: str, port: int) -> None:
         from prefect.server.api.server import create_app
 
         guard = Guard(create_app(final=True), origins, port, own_password)
-        where = password_file(known.home) if own_password else "PREFECT_API_AUTH_STRING"
-        print(f"Prefect's pages: {origins[0]}; sign in with the words in {where}", flush=True)
-        api = known.server.api
+        where = password_file(stated_settings.home) if own_password else "PREFECT_API_AUTH_STRING"
+        print(f"Prefect's pages: {origins[0]}; sign in with the password in {where}", flush=True)
+        api = stated_settings.server.api
         uvicorn.run(
             guard,
             host=host,
@@ -137,13 +150,13 @@ def serve(host: str, port: int) -> None:
             timeout_keep_alive=api.keepalive_timeout,
             ws_ping_interval=api.websocket_ping_interval,
             ws_ping_timeout=api.websocket_ping_timeout,
-            log_level=known.server.logging_level.lower(),
+            log_level=stated_settings.server.logging_level.lower(),
         )
 
 
-def _origins(known: Settings, port: int) -> list[str]:
+def _origins(settings: Settings, port: int) -> list[str]:
     """The addresses by which the pages are opened: those stated, else this machine's own."""
-    stated = known.server.api.cors_allowed_origins
+    stated = settings.server.api.cors_allowed_origins
     if stated.strip() == "*":
         return [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
     return [origin.strip().rstrip("/") for origin in stated.split(",")]

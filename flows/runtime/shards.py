@@ -80,7 +80,7 @@ def anew(task: Task[..., Result]) -> Task[..., Result]:
 
 def say_lost(lost: Collection[str]) -> None:
     """Tell people why work that was done is done again."""
-    say(f"{len(lost)} shards that were made before are not in the workspace any more; they are made again")
+    say(f"{len(lost)} earlier shards are missing in the workspace; they are made again")
 
 
 def _run_all(

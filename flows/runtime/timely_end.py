@@ -27,12 +27,12 @@ def end_in_time(last_words: str = "") -> None:
     # The numbers of signals arrive here whoever has put a handler of theirs in the place of ours.
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reading,), daemon=True).start()
-    told = False
+    stopping = False
 
     def leave(number: int, _frame: object) -> None:
-        nonlocal told
-        if not told:  # A second one would break off what the first has begun to clear away.
-            told = True
+        nonlocal stopping
+        if not stopping:  # A second one would break off what the first has begun to clear away.
+            stopping = True
             os.write(2, last_words.encode())
             sys.exit(128 + number)
 
@@ -64,11 +64,11 @@ def descendants(root: int) -> list[int]:
         except (OSError, ValueError):
             continue
         parents.setdefault(parent, []).append(int(stat.parent.name))
-    found, edge = list[int](), [root]
+    below, edge = list[int](), [root]
     while edge:
         edge = [child for pid in edge for child in parents.get(pid, [])]
-        found += edge
-    return found
+        below += edge
+    return below
 
 
 def kill(pid: int) -> None:

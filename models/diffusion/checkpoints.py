@@ -33,7 +33,7 @@ class Checkpoint(BaseModel):
         """The shell command that downloads it into ``folder``. It needs a network."""
         return (
             f"hf download {self.repository} --revision {self.revision} --local-dir {folder / self.name} "
-            + (" ".join(f"--include '{each}'" for each in self.files))
+            + (" ".join(f"--include '{file}'" for file in self.files))
         )
 
 
@@ -45,7 +45,7 @@ CHECKPOINTS = (
         repository="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
         revision="115134f363124c53c7d878647567d04daf26e41e",
         licence="CreativeML Open RAIL++-M",
-        purpose="what remover, judge and ObjectClear begin from",
+        purpose="base of the remover, the discriminator and ObjectClear",
         files={
             "unet/config.json": 2_000,
             "unet/diffusion_pytorch_model.safetensors": 10_270_000_000,
@@ -73,7 +73,7 @@ CHECKPOINTS = (
         repository="IDEA-Research/grounding-dino-tiny",
         revision="a2bb814dd30d776dcf7e30523b00659f4f141c71",
         licence="Apache-2.0",
-        purpose="compositing's detector of any words",
+        purpose="compositing's detector for any words",
         files={
             "config.json": 2_000,
             "preprocessor_config.json": 1_000,

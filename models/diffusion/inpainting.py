@@ -133,7 +133,9 @@ def load_network(folder: Path) -> InpaintingNetwork:
             prompt=Prompt(hidden=prompt["hidden"].float(), pooled=prompt["pooled"].float()),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: not a usable inpainting network ({error})") from error
+        raise ModelError(
+            f"{folder}: cannot be used as an inpainting network ({error}); download or train it again"
+        ) from error
 
 
 def _load_schedule(folder: Path) -> Schedule:
@@ -198,4 +200,4 @@ def encoded(vae: Any, *images: Tensor) -> tuple[Tensor, ...]:
     scale = vae.config["scaling_factor"]
     kind = images[0].device.type
     with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
-        return tuple(vae.encode(each).latent_dist.mode() * scale for each in images)
+        return tuple(vae.encode(image).latent_dist.mode() * scale for image in images)

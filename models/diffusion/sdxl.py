@@ -48,7 +48,9 @@ def read_sdxl_inpainting(folder: Path, words: str = "") -> InpaintingNetwork:
             prompt=embedded(folder, words),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: not a usable SDXL-inpainting ({error})") from error
+        raise ModelError(
+            f"{folder}: cannot be used as SDXL-inpainting ({error}); download it again"
+        ) from error
 
 
 @torch.no_grad()

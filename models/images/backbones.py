@@ -30,21 +30,23 @@ def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model, found = cast(
+        model, loading = cast(
             "tuple[Backbone, dict[str, Any]]",
             kind.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype="float32"
             ),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({first_line(error)})") from error
+        raise ModelError(
+            f"{folder}: no {kind.__name__} can be read from it ({first_line(error)}); download it again"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
-    absent = sorted(name for name in found["missing_keys"] if not name.startswith(tuple(may_lack)))
+    absent = sorted(name for name in loading["missing_keys"] if not name.startswith(tuple(may_lack)))
     if absent:
         raise ModelError(
-            f"{folder}: {len(absent)} weights of a {kind.__name__} are missing, {absent[0]} among them; "
+            f"{folder}: {len(absent)} weights of the {kind.__name__} are missing, such as {absent[0]}; "
             "save the whole model there"
         )
     return model.eval().requires_grad_(False)
@@ -59,7 +61,9 @@ def load_preparation(folder: Path) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder}: no usable preprocessor_config.json ({first_line(error)})") from error
+        raise ModelError(
+            f"{folder}: its preprocessor_config.json cannot be used ({first_line(error)}); download it again"
+        ) from error
 
 
 def folder_fingerprint(folder: Path) -> str:

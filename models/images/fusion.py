@@ -191,12 +191,14 @@ def _banded_change(difference: Change, weight: Alpha, lengths: FusionLengths) ->
     as a halo of the opposite colour.
     """
     outside = 1 - weight
-    share = low_frequencies(outside, lengths.low_px)
+    outside_low = low_frequencies(outside, lengths.low_px)
     low = low_frequencies(difference * outside[..., None], lengths.low_px)
     distance = cv2.distanceTransform((weight == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     fade = np.clip(1 - distance / lengths.band_px, 0, 1)
-    share_of_low = np.where(share > _MIN_FRACTION, outside * fade / np.maximum(share, _MIN_FRACTION), 0)
-    return weight[..., None] * difference + share_of_low[..., None] * low
+    low_fraction = np.where(
+        outside_low > _MIN_FRACTION, outside * fade / np.maximum(outside_low, _MIN_FRACTION), 0
+    )
+    return weight[..., None] * difference + low_fraction[..., None] * low
 
 
 def _box_about(region: Mask, margin_px: int) -> tuple[slice, slice] | None:

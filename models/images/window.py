@@ -114,9 +114,9 @@ def bring_back(source: RgbImage, mask: Mask, change: Change, window: WorkWindow)
         return removal
     returned = _returned(change, window)
     seen = _returned(show_image(source, window), window)
-    share = _detail_that_goes(show_mask(mask, window), window)
-    share *= (returned != 0).any(axis=2)
-    returned += share[..., None] * (seen - part)
+    fraction = _detail_that_goes(show_mask(mask, window), window)
+    fraction *= (returned != 0).any(axis=2)
+    returned += fraction[..., None] * (seen - part)
     removal[window.box] = add_change(part, returned)
     return removal
 

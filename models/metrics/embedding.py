@@ -22,8 +22,8 @@ CLIP = MetricSpec(
     "",
     "higher",
     3,
-    "Cosine of the CLIP image embeddings of removal and ground truth (1 = the same image to CLIP); "
-    "RORem's column of 22 to 23 is on another scale and no match for it.",
+    "Cosine of the CLIP image embeddings of removal and ground truth (1 = equal). It cannot "
+    "be compared with RORem's column of 22 to 23, which is on another scale.",
 )
 DINO = MetricSpec(
     "dino",
@@ -75,9 +75,11 @@ def dino_similarity(folder: Path) -> EmbeddingSimilarity:
     try:
         kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: no config.json that transformers knows") from error
+        raise ModelError(
+            f"{folder}: has no config.json that transformers can read; download the model again"
+        ) from error
     if kind not in _DINO_CLASSES:
-        raise ModelError(f"{folder}: a {kind} where a DINO is wanted ({' or '.join(_DINO_CLASSES)})")
+        raise ModelError(f"{folder}: holds a {kind}; put a DINO there ({' or '.join(_DINO_CLASSES)})")
     # DINO has no pooler. Published folders lack it, and the class token does not need it.
     model = load_backbone(_DINO_CLASSES[kind], folder, may_lack=["pooler."])
     prepare = load_preparation(folder)

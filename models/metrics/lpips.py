@@ -96,7 +96,8 @@ class Lpips:
             self._network.load_state_dict(wanted)
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError(
-                f"{path}: LPIPS's weights cannot be read from it ({first_line(error)})"
+                f"{path}: LPIPS's weights cannot be read from it ({first_line(error)}); "
+                "make the file again (docs/guides/evaluation.md)"
             ) from error
         self._network.eval().requires_grad_(False)
         self.fingerprint = folder_fingerprint(folder)

@@ -57,9 +57,9 @@ class Psnr:
 
 def psnr_metrics() -> list[Psnr]:
     """The three PSNRs of the papers' tables (papers.md, facts 9 and 21)."""
-    whole = f"Removal against ground truth, whole image; equal images count as {CEILING_DB:g} dB."
+    whole = f"Removal against ground truth, over the whole image. Equal images count as {CEILING_DB:g} dB."
     inside = "The same inside M_fg: the object and its effects."
-    background = "The same outside M_fg, which a removal must leave as it was."
+    background = "The same outside M_fg, where a removal must change nothing."
     return [
         Psnr(MetricSpec("psnr", "PSNR", "dB", "higher", 2, whole), lambda image: np.ones_like(image.mask)),
         Psnr(MetricSpec("psnr_fg", "PSNR-FG", "dB", "higher", 2, inside), lambda image: image.effect_region),

@@ -22,7 +22,7 @@ class MetricConfig(BaseModel):
     weights: Path | None = Field(
         default=None,
         description="Folder with lpips/, clip/, dino/ and sam/ (safetensors; docs/guides/evaluation.md). "
-        "A metric whose folder is missing is left out, and said to be.",
+        "A metric without its folder is left out with a notice.",
     )
 
 
@@ -64,7 +64,10 @@ def available_metrics(config: MetricConfig) -> tuple[list[Metric], list[MetricLe
         ModelError: If a metric's folder exists but cannot be used.
     """
     if config.weights is not None and not config.weights.is_dir():
-        raise InputError(config.weights, "there is no such folder of metrics' weights")
+        raise InputError(
+            config.weights,
+            "this folder of metrics' weights does not exist; name another with --metric-weights",
+        )
     metrics: list[Metric] = [*psnr_metrics(), Ssim()]
     left_out: list[MetricLeftOut] = []
     for family in _FAMILIES:
@@ -79,9 +82,9 @@ def available_metrics(config: MetricConfig) -> tuple[list[Metric], list[MetricLe
 def _left_out(family: _Family, spec: MetricSpec, folder: Path | None) -> MetricLeftOut:
     if folder is None:
         fix = f"name --metric-weights WEIGHTS, with {family.holds} in WEIGHTS/{family.folder}"
-        return MetricLeftOut(title=spec.title, reason="no metrics' weights were named", fix=fix)
+        return MetricLeftOut(title=spec.title, reason="no folder of metrics' weights is named", fix=fix)
     return MetricLeftOut(
         title=spec.title,
-        reason=f"{folder} is not there",
+        reason=f"{folder} is missing",
         fix=f"put {family.holds} there (docs/guides/evaluation.md)",
     )

@@ -41,7 +41,7 @@ REMOVE = MetricSpec(
     "higher",
     3,
     "Cosine of SAM's mean features inside and outside the mask, both of the removal "
-    "(Chandrasekar et al. 2024); no ground truth is asked.",
+    "(Chandrasekar et al. 2024). It needs no ground truth.",
 )
 REMOVE_PLUS = MetricSpec(
     "remove_plus",
@@ -83,7 +83,7 @@ class RemovePlus:
         removals = self.encode([p.removal[box] for p, box in zip(images, boxes, strict=True)])
         sources = self.encode([p.source[box] for p, box in zip(images, boxes, strict=True)])
         regions = [p.effect_region[box] for p, box in zip(images, boxes, strict=True)]
-        return [region_cosine(*found) for found in zip(removals, sources, regions, strict=True)]
+        return [region_cosine(*removal) for removal in zip(removals, sources, regions, strict=True)]
 
 
 def square_box(region: Mask) -> tuple[slice, slice]:
@@ -139,7 +139,9 @@ def remove_metrics(folder: Path) -> tuple[Remove, RemovePlus]:
     @torch.no_grad()
     def encode(images: Sequence[RgbImage]) -> Tensor:
         # One image at a time: at full size the attention of one image takes a gigabyte.
-        return torch.cat([model(pixel_values=_prepared(each, size_px)).last_hidden_state for each in images])
+        return torch.cat(
+            [model(pixel_values=_prepared(image, size_px)).last_hidden_state for image in images]
+        )
 
     name = folder_fingerprint(folder)
     return Remove(encode, name), RemovePlus(encode, name)

@@ -51,11 +51,13 @@ def capture_object_attention(
     """
     maps: dict[str, Tensor] = {}
     channels = _Channels(position)
-    found = cross_attentions(unet)
-    if not found:
-        raise ModelError("the U-Net has no cross-attention, so no token of a prompt has a map")
+    attentions = cross_attentions(unet)
+    if not attentions:
+        raise ModelError(
+            "the U-Net has no cross-attention, so a token has no attention map; use an SDXL U-Net"
+        )
     with ExitStack() as until:
-        for name, (transformer, attention) in list(found.items())[: 1 if layers == "first" else None]:
+        for name, (transformer, attention) in list(attentions.items())[: 1 if layers == "first" else None]:
             before = _plain_processor(name, attention)
             ours = _ObjectAttention(partial(maps.__setitem__, name), channels)
             until.callback(transformer.register_forward_pre_hook(ours.note_size).remove)
@@ -67,29 +69,30 @@ def capture_object_attention(
 def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[Transformer2DModel, Attention]]:
     """Every ``attn2`` by name, with the transformer that holds it, in the order down, mid, up."""
     order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
-    found: dict[str, tuple[Transformer2DModel, Attention]] = {}
+    layers: dict[str, tuple[Transformer2DModel, Attention]] = {}
     for name, module in unet.named_modules():
         if isinstance(module, Transformer2DModel):
             for inner, part in module.named_modules(prefix=name):
                 if inner.endswith(".attn2") and isinstance(part, Attention):
-                    found[inner] = (module, part)
-    return dict(sorted(found.items(), key=lambda item: order[item[0].partition(".")[0]]))
+                    layers[inner] = (module, part)
+    return dict(sorted(layers.items(), key=lambda item: order[item[0].partition(".")[0]]))
 
 
 def _plain_processor(name: str, attention: Attention) -> Any:
     """The layer's processor, if ``_ObjectAttention`` computes the same."""
-    found = attention.processor
-    if type(found) is not AttnProcessor2_0:
+    processor = attention.processor
+    if type(processor) is not AttnProcessor2_0:
         raise ModelError(
-            f"{name}: no map can be captured from {type(found).__name__}; "
+            f"{name}: no map can be captured from {type(processor).__name__}; "
             "call unet.set_attn_processor(AttnProcessor2_0()) first"
         )
     for part in ("norm_q", "norm_k", "group_norm", "spatial_norm", "norm_cross", "residual_connection"):
         if getattr(attention, part):
             raise ModelError(
-                f"{name}: it has a {part}, which SDXL's cross-attention has not: no map can be captured"
+                f"{name}: no map can be captured, because its {part} is not part of SDXL's "
+                "cross-attention; use an SDXL U-Net"
             )
-    return found
+    return processor
 
 
 class _ObjectAttention:
@@ -114,7 +117,7 @@ class _ObjectAttention:
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """B×N×C cells and B×T×D words → B×N×C. The parameter names are diffusers'."""
-        to_q, to_k, to_v = (cast(nn.Module, each) for each in (attn.to_q, attn.to_k, attn.to_v))
+        to_q, to_k, to_v = (cast(nn.Module, layer) for layer in (attn.to_q, attn.to_k, attn.to_v))
         projected = to_q(hidden_states), to_k(encoder_hidden_states), to_v(encoder_hidden_states)
         query, key, value = (part.view(*part.shape[:2], attn.heads, -1) for part in projected)
         if attention_mask is not None:
@@ -190,7 +193,9 @@ class _Channels:
         if made_for not in self._of_words:
             images, count, heads, width = words.shape
             if not 0 <= self._position < count:
-                raise ModelError(f"no word is number {self._position} in a prompt of {count}")
+                raise ModelError(
+                    f"the prompt has {count} tokens and no token {self._position}; write a longer prompt"
+                )
             beside = words.new_zeros(images, count, heads, _added_channels(words))
             beside[:, self._position, :, 0] = object_token
             below = words.new_zeros(images, _added_words(words), heads, width + _added_channels(words))

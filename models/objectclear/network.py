@@ -213,7 +213,9 @@ def load_object_clear(folder: Path) -> ObjectClearNetwork:
             object_token=cast(ObjectTokenMLP, object_token),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: not a usable ObjectClear network ({error})") from error
+        raise ModelError(
+            f"{folder}: cannot be used as an ObjectClear network ({error}); download or train it again"
+        ) from error
 
 
 # The two sizes: tiny on the shipped base, full as SDXL-inpainting was published.

@@ -172,7 +172,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         folder = Path(pretrained_model_name_or_path)
         dtype = kwargs.pop("torch_dtype", None)
         if kwargs:
-            raise TypeError(f"from_pretrained knows torch_dtype only, not {', '.join(kwargs)}")
+            raise TypeError(f"from_pretrained takes torch_dtype only; leave out {', '.join(kwargs)}")
         pipeline = cls.of_network(load_object_clear(folder), **_settings_in(folder))
         return pipeline if dtype is None else pipeline.to(dtype)
 
@@ -271,7 +271,9 @@ class ObjectClearPipeline(DiffusionPipeline):
             inputs = callback.tensor_inputs
         unknown = set(inputs) - set(self._callback_tensor_inputs)
         if unknown:
-            raise InputError("callback_on_step_end_tensor_inputs", f"unknown: {', '.join(sorted(unknown))}")
+            raise InputError(
+                "callback_on_step_end_tensor_inputs", f"unknown: {', '.join(sorted(unknown))}; leave them out"
+            )
 
         def told(number: int, step: Tensor, latents: Tensor) -> Tensor:
             if callback is None:
@@ -328,7 +330,7 @@ def _settings_in(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
-        raise ModelError(f"{path}: is no JSON ({error})") from error
+        raise ModelError(f"{path}: is not JSON ({error}); download it again") from error
     return {name: index[name] for name in _SETTINGS if name in index}
 
 

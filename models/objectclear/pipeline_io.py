@@ -42,7 +42,7 @@ def as_images(given: ImageInput) -> list[RgbImage]:
     Raises:
         InputError: If an image is none of these.
     """
-    return [_levels(each, "image", 3) for each in _one_by_one(given, 3)]
+    return [_levels(image, "image", 3) for image in _one_by_one(given, 3)]
 
 
 def as_masks(given: MaskInput, images: Sequence[RgbImage]) -> list[Mask]:
@@ -55,14 +55,19 @@ def as_masks(given: MaskInput, images: Sequence[RgbImage]) -> list[Mask]:
     Raises:
         InputError: If the number or a size differs from the images', or a mask is empty.
     """
-    masks = [_levels(each, "mask_image", 1) > 127 for each in _one_by_one(given, 1)]
+    masks = [_levels(mask, "mask_image", 1) > 127 for mask in _one_by_one(given, 1)]
     if len(masks) != len(images):
-        raise InputError("mask_image", f"{len(masks)} masks for {len(images)} images")
+        raise InputError(
+            "mask_image", f"{len(masks)} masks for {len(images)} images; give one mask for each image"
+        )
     for mask, image in zip(masks, images, strict=True):
         if mask.shape != image.shape[:2]:
-            raise InputError("mask_image", f"a mask of {mask.shape} for an image of {image.shape[:2]}")
+            raise InputError(
+                "mask_image",
+                f"a mask of {mask.shape} for an image of {image.shape[:2]}; give both the same size",
+            )
         if not mask.any():
-            raise InputError("mask_image", "a mask is empty; True or white marks what is to go")
+            raise InputError("mask_image", "a mask is empty; mark the object with True or white")
     return masks
 
 
@@ -82,12 +87,12 @@ def as_output(images: Sequence[RgbImage], kind: OutputType) -> Any:
     if kind == "uint8":
         return list(images)
     if kind not in ("np", "pt"):
-        raise InputError("output_type", f"{kind}: pil, np, pt and uint8 are known")
+        raise InputError("output_type", f"unknown type {kind}; choose pil, np, pt or uint8")
     floats = [image.astype(np.float32) / 255 for image in images]
     if kind == "pt":
-        tensors = [torch.from_numpy(np.ascontiguousarray(each.transpose(2, 0, 1))) for each in floats]
-        return torch.stack(tensors) if len({each.shape for each in tensors}) == 1 else tensors
-    return np.stack(floats) if len({each.shape for each in floats}) == 1 else floats
+        tensors = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in floats]
+        return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors
+    return np.stack(floats) if len({image.shape for image in floats}) == 1 else floats
 
 
 def _one_by_one(given: Any, channels: int) -> list[Any]:
@@ -110,7 +115,7 @@ def _levels(image: Any, name: str, channels: int) -> NDArray[np.uint8]:
     """One image as uint8: H×W×3, or H×W for one channel."""
     if isinstance(image, Image.Image):
         if "A" in image.mode:
-            raise InputError(name, "has transparent pixels; flatten it first")
+            raise InputError(name, "has transparent pixels; remove its alpha channel first")
         return np.asarray(image.convert("RGB" if channels == 3 else "L"), np.uint8)
     if isinstance(image, Tensor):
         array = image.detach().float().cpu().numpy()
@@ -120,11 +125,14 @@ def _levels(image: Any, name: str, channels: int) -> NDArray[np.uint8]:
     if channels == 1 and array.ndim == 3:
         array = array[..., 0]
     if array.ndim != (3 if channels == 3 else 2) or (channels == 3 and array.shape[2] != 3):
-        raise InputError(name, f"an array of {array.shape} is no image of {channels} channels")
+        raise InputError(
+            name,
+            f"an array of shape {array.shape} is not an image of {channels} channels; give H×W×{channels}",
+        )
     if array.dtype == np.uint8:
         return array
     if array.dtype != np.bool_ and (array.min() < 0 or array.max() > 1):
-        raise InputError(name, f"floats of {array.min():.3g}..{array.max():.3g}; images are within 0..1")
+        raise InputError(name, f"floats of {array.min():.3g}..{array.max():.3g}; scale them to 0..1")
     return np.round(array.astype(np.float32) * 255).astype(np.uint8)
 
 
@@ -180,7 +188,9 @@ def show_images(
         InputError: If the number of generators differs from the number of images.
     """
     if isinstance(generator, list) and len(generator) != len(images):
-        raise InputError("generator", f"{len(generator)} generators for {len(images)} images")
+        raise InputError(
+            "generator", f"{len(generator)} generators for {len(images)} images; give one for each image"
+        )
     groups: dict[torch.Size, list[ShownImage]] = {}
     for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
         window = window_of(mask)

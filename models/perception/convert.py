@@ -75,7 +75,9 @@ def read_published(kind: PickleKind, file: Path) -> bytes:
         weights = ours.recv_bytes() if not fault else b""
     except (EOFError, OSError) as error:
         reader.join()
-        raise InputError(file, f"reading it ended with code {reader.exitcode}; no such weights") from error
+        raise InputError(
+            file, f"the process that reads it ended with code {reader.exitcode}; give the file as published"
+        ) from error
     finally:
         ours.close()
         reader.join()
@@ -106,11 +108,13 @@ def weights_in(kind: PickleKind, opened: BinaryIO) -> bytes:
     """
     try:
         with torch.serialization.safe_globals([(_Layer, name) for name in _LAYERS]):
-            found: Any = torch.load(opened, map_location="cpu", weights_only=True)
-        tensors, notes = (_sam(found), {}) if kind == "sam" else _yolo(found)
+            content: Any = torch.load(opened, map_location="cpu", weights_only=True)
+        tensors, notes = (_sam(content), {}) if kind == "sam" else _yolo(content)
         return save({name: _plain(tensor) for name, tensor in tensors.items()}, metadata=notes)
     except Exception as error:  # The list of errors that an unknown file can cause has no end.
-        raise InputError(opened.name, f"cannot be read as the weights of a {kind} ({_why(error)})") from error
+        raise InputError(
+            opened.name, f"cannot be read as weights of {kind} ({_why(error)}); give the file as published"
+        ) from error
 
 
 def _why(error: Exception) -> str:
@@ -142,21 +146,21 @@ def confine() -> None:
         resource.setrlimit(limit, (0, 0))
 
 
-def _sam(found: Any) -> dict[str, Tensor]:
-    if not isinstance(found, dict) or not found:
-        raise ValueError("it is no dict of tensors")
-    if not all(isinstance(name, str) and isinstance(each, Tensor) for name, each in found.items()):
-        raise ValueError("it holds other things than tensors")
-    return found
+def _sam(content: Any) -> dict[str, Tensor]:
+    if not isinstance(content, dict) or not content:
+        raise ValueError("it does not hold a dict of tensors")
+    if not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()):
+        raise ValueError("it holds values that are not tensors")
+    return content
 
 
-def _yolo(found: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
-    network = (found.get("ema") or found.get("model")) if isinstance(found, dict) else None
+def _yolo(content: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+    network = (content.get("ema") or content.get("model")) if isinstance(content, dict) else None
     names = vars(network).get("names") if isinstance(network, _Layer) else None
     if not isinstance(network, _Layer) or not isinstance(names, dict):
         raise ValueError("it holds no network with class names; give a yolo11*.pt as published")
     if not names or not all(isinstance(name, str) for name in names.values()):
-        raise ValueError("its class names are no words")
+        raise ValueError("its class names are not text")
     return dict(_tensors(network, "")), {"classes": json.dumps(tuple(names.values()))}
 
 
@@ -165,20 +169,20 @@ def _tensors(layer: _Layer, before: str) -> list[tuple[str, Tensor]]:
     state = vars(layer)
     passing = state.get("_non_persistent_buffers_set", ())
     own = {**state["_parameters"], **state["_buffers"]}
-    found = [
-        (f"{before}{name}", each.detach())
-        for name, each in own.items()
-        if isinstance(each, Tensor) and name not in passing
+    tensors = [
+        (f"{before}{name}", tensor.detach())
+        for name, tensor in own.items()
+        if isinstance(tensor, Tensor) and name not in passing
     ]
     for name, inner in state["_modules"].items():
         if isinstance(inner, _Layer):
-            found += _tensors(inner, f"{before}{name}.")
-    return found
+            tensors += _tensors(inner, f"{before}{name}.")
+    return tensors
 
 
 def _plain(tensor: Tensor) -> Tensor:
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise ValueError("a tensor is larger than its numbers")
+        raise ValueError("a tensor is larger than its data")
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous().clone()
 
 
@@ -204,12 +208,12 @@ def main() -> None:
     """Convert the file. A file that is not such a pickle ends with an error of one sentence."""
     parser = argparse.ArgumentParser(
         prog="python -m models.perception.convert",
-        description="Convert published weights to safetensors, once. The pickle runs no code: it is read in "
-        "a process that can open nothing, and only tensors are taken out of it.",
+        description="Convert published weights to safetensors, once. The pickle runs no code: a process "
+        "without access to files reads it, and takes out only tensors.",
     )
     parser.add_argument("kind", choices=("sam", "yolo"), help="sam_vit_*.pth, or yolo11*.pt")
     parser.add_argument("file", type=Path, help="the file as published")
-    parser.add_argument("folder", type=Path, help="gets model.safetensors")
+    parser.add_argument("folder", type=Path, help="the folder that gets model.safetensors")
     given = parser.parse_args()
     try:
         convert(given.kind, given.file, given.folder)

@@ -32,8 +32,9 @@ class DepthAnythingConfig(BaseModel):
     kind: Literal["depth_anything"] = "depth_anything"
     weights: Path = Field(
         default=SHIPPED / "depth_anything",
-        description="Folder with config.json, preprocessor_config.json and safetensors. The default is tiny "
-        "and shipped; full is depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf, or Indoor. Relative "
+        description="Folder with config.json, preprocessor_config.json and safetensors. The default is "
+        "tiny and shipped. The full model is "
+        "depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf, or Indoor. Relative "
         "checkpoints have no unit and are refused.",
     )
 
@@ -56,8 +57,8 @@ class DepthAnythingEstimator:
         self._inverse = self._model.config.depth_estimation_type == "relative"
         if self._inverse and getattr(self._model.config, "depth_unit", None) != _INVERSE_METRES:
             raise ModelError(
-                f"{config.weights}: this Depth Anything tells relative depth, which has no unit; "
-                "take a metric checkpoint (Depth-Anything-V2-Metric-…)"
+                f"{config.weights}: this Depth Anything estimates relative depth without a unit; use a "
+                "metric checkpoint (Depth-Anything-V2-Metric-…)"
             )
         self._hash = derive_key("depth anything", folder_fingerprint(config.weights))
 
@@ -70,20 +71,20 @@ class DepthAnythingEstimator:
     def estimate(self, source: RgbImage) -> Depth:
         """See ``DepthEstimator.estimate``. Metres along the view axis, H×W float32."""
         shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        found = self._model(pixel_values=shown["pixel_values"]).predicted_depth[0].numpy()
+        predicted = self._model(pixel_values=shown["pixel_values"]).predicted_depth[0].numpy()
         size = (source.shape[1], source.shape[0])
-        told = np.asarray(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        resized = np.asarray(cv2.resize(predicted, size, interpolation=cv2.INTER_LINEAR), np.float32)
         if not self._inverse:
-            return told
-        near = told > 1 / _SKY_FROM_M
-        return np.where(near, 1 / np.where(near, told, 1), np.inf).astype(np.float32)
+            return resized
+        near = resized > 1 / _SKY_FROM_M
+        return np.where(near, 1 / np.where(near, resized, 1), np.inf).astype(np.float32)
 
 
 def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
     """Build the model from transformers' classes at 0.9 million parameters, untrained. It predicts 1/m."""
     # transformers reads the one and stores the other, but declares neither.
     tapped: dict[str, Any] = {"out_indices": [1, 2, 3, 4]}
-    told: dict[str, Any] = {"depth_unit": _INVERSE_METRES}
+    facts: dict[str, Any] = {"depth_unit": _INVERSE_METRES}
     encoder = Dinov2Config(
         image_size=TINY_PX,
         patch_size=8,
@@ -101,6 +102,6 @@ def tiny_depth_anything() -> DepthAnythingForDepthEstimation:
         neck_hidden_sizes=[24, 32, 48, 64],
         fusion_hidden_size=32,
         head_hidden_size=16,
-        **told,
+        **facts,
     )
     return DepthAnythingForDepthEstimation(sizes)

@@ -76,10 +76,10 @@ class ViewSquare:
 
     def drawn(self, logits: NDArray[np.float32], shape: tuple[int, ...]) -> Mask:
         """Turn S×S logits into a mask H×W bool of the whole image."""
-        found = cv2.resize(logits, (self.extent, self.extent), interpolation=cv2.INTER_LINEAR) > 0
+        square_mask = cv2.resize(logits, (self.extent, self.extent), interpolation=cv2.INTER_LINEAR) > 0
         mask = np.zeros(shape[:2], bool)
         inside, seen = self._shared(shape)
-        mask[inside] = found[seen]
+        mask[inside] = square_mask[seen]
         return mask
 
     def _shared(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -56,11 +56,15 @@ def load_tokenizer(folder: Path) -> BertTokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder}: no usable tokenizer.json or vocab.txt ({first_line(error)})") from error
+        raise ModelError(
+            f"{folder}: its tokenizer.json or vocab.txt cannot be used ({first_line(error)}); "
+            "download it again"
+        ) from error
     for token, place in _PLACES.items():
         if tokenizer.convert_tokens_to_ids(token) != place:
             raise ModelError(
-                f"{folder}: its tokenizer does not number {token} as {place}; BERT's uncased does"
+                f"{folder}: its tokenizer does not give {token} the number {place}; use the one of BERT "
+                "uncased"
             )
     return tokenizer
 
@@ -69,8 +73,8 @@ def tiny_tokenizer(words: Iterable[str]) -> BertTokenizer:
     """Build a BERT tokenizer with only these words. The separators of phrases keep BERT's numbers."""
     first = max(_PLACES.values()) + 1
     unused = {f"[unused{place}]": place for place in set(range(first)) - set(_PLACES.values())}
-    known = {word: first + number for number, word in enumerate(sorted(set(words)))}
-    places = sorted({**_PLACES, **unused, **known}.items(), key=lambda pair: pair[1])
+    numbers = {word: first + number for number, word in enumerate(sorted(set(words)))}
+    places = sorted({**_PLACES, **unused, **numbers}.items(), key=lambda pair: pair[1])
     return BertTokenizer(vocab=dict(places), do_lower_case=True)
 
 
@@ -93,14 +97,16 @@ def prompts_of(asked: Sequence[Sequence[str]], tokenizer: Any, max_tokens: int =
         for number, phrase in enumerate(phrases):
             ids = tokenizer(phrase, add_special_tokens=False)["input_ids"]
             if _PLACES["[UNK]"] in ids or not ids:
-                raise ModelError(f"{phrase!r} is not in the detector's vocabulary; ask in other words")
+                raise ModelError(f"{phrase!r} is not in the detector's vocabulary; use other words")
             line += [*ids, stop]
             owner += [number] * len(ids) + [-1]
         lines.append([*line, end])
         owners.append([*owner, -1])
     longest = max(map(len, lines))
     if longest > max_tokens:
-        raise ModelError(f"the words make {longest} tokens, the detector reads {max_tokens}; ask for fewer")
+        raise ModelError(
+            f"the words have {longest} tokens, and the detector reads {max_tokens}; give fewer words"
+        )
     tokens, owned = (
         torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
         for rows, fill in ((lines, _PLACES["[PAD]"]), (owners, -1))
@@ -121,29 +127,32 @@ class GroundingDinoConfig(BaseModel):
     kind: Literal["grounding_dino"] = "grounding_dino"
     weights: Path = Field(
         default=SHIPPED / "grounding_dino",
-        description="Folder with config.json, preprocessor_config.json, tokenizer.json and safetensors. The "
-        "default is tiny and shipped; full is IDEA-Research/grounding-dino-tiny or -base.",
+        description="Folder with config.json, preprocessor_config.json, tokenizer.json and safetensors. "
+        "The default is tiny and shipped. The full model is IDEA-Research/grounding-dino-tiny "
+        "or -base.",
     )
     words: tuple[str, ...] = Field(
         default=("sphere", "box", "cylinder", "cone", "person"),
         min_length=1,
-        description="What to look for, one or more words each, such as red box; no full stop in them.",
+        description="Objects to find, each in one or more words, such as red box. Full stops are not "
+        "allowed.",
     )
-    min_score: float = Field(default=0.15, ge=0, le=1, description="Less sure is not found.")
+    min_score: float = Field(default=0.15, ge=0, le=1, description="Minimum score of a detection.")
     max_overlap: float = Field(
         default=0.6,
         ge=0,
         le=1,
-        description="IoU above which the less sure of two boxes goes, whatever their words.",
+        description="Maximum IoU of two boxes. Above it, the box with the lower score is dropped, "
+        "whatever the words.",
     )
 
     @field_validator("words")
     @classmethod
     def _phrases(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        for each in words:
-            if not each.strip() or set(each) & set(STOPS):
+        for phrase in words:
+            if not phrase.strip() or set(phrase) & set(STOPS):
                 raise ValueError(
-                    f"{each!r} is no phrase to look for; write words without {' and '.join(STOPS)}"
+                    f"{phrase!r} is no phrase to look for; write words without {' and '.join(STOPS)}"
                 )
         return words
 
@@ -176,12 +185,12 @@ class GroundingDinoDetector:
     def detect(self, source: RgbImage) -> list[Detection]:
         """See ``Detector.detect``. The class is the phrase with the highest score, as it was given."""
         shown: Any = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        found = self._model(**shown, **self._prompt.named())
-        scores, phrases = phrase_scores(found.logits, self._prompt)[0].max(dim=-1)
+        output = self._model(**shown, **self._prompt.named())
+        scores, phrases = phrase_scores(output.logits, self._prompt)[0].max(dim=-1)
         height, width = source.shape[:2]
         scale = torch.tensor([width, height, width, height])
         edges = torch.tensor([[0, 0, 0, 0], [width, height, width, height]])
-        boxes = box_convert(found.pred_boxes[0], "cxcywh", "xyxy") * scale
+        boxes = box_convert(output.pred_boxes[0], "cxcywh", "xyxy") * scale
         boxes = boxes.clamp(edges[0], edges[1])
         shows = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & (scores >= self._config.min_score)
         boxes, scores, phrases = boxes[shows], scores[shows], phrases[shows]

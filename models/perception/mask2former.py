@@ -52,8 +52,8 @@ def surfaces_of(labels: Mapping[int, str]) -> list[SurfaceClass]:
     surfaces = [_SURFACES.get(name, SurfaceClass.OBJECT) for name in first]
     if SurfaceClass.GROUND not in surfaces:
         raise ModelError(
-            f"none of the model's {len(first)} classes is ground ({', '.join(first[:4])} …); "
-            "take a checkpoint for semantic segmentation trained on ADE20K"
+            f"none of the model's {len(first)} classes is ground ({', '.join(first[:4])} …); use a "
+            "semantic segmentation checkpoint trained on ADE20K"
         )
     return surfaces
 
@@ -70,8 +70,8 @@ class Mask2FormerConfig(BaseModel):
     kind: Literal["mask2former"] = "mask2former"
     weights: Path = Field(
         default=SHIPPED / "mask2former",
-        description="Folder with config.json, preprocessor_config.json and safetensors. The default is tiny "
-        "and shipped; full is facebook/mask2former-swin-large-ade-semantic.",
+        description="Folder with config.json, preprocessor_config.json and safetensors. The default is "
+        "tiny and shipped. The full model is facebook/mask2former-swin-large-ade-semantic.",
     )
 
 
@@ -103,12 +103,12 @@ class Mask2FormerSegmenter:
         Scores of synonyms are added before the best surface is chosen.
         """
         shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        found = self._model(pixel_values=shown["pixel_values"])
-        scores = class_scores(found.class_queries_logits, found.masks_queries_logits)[0].numpy()
+        output = self._model(pixel_values=shown["pixel_values"])
+        scores = class_scores(output.class_queries_logits, output.masks_queries_logits)[0].numpy()
         height, width = source.shape[:2]
         large = [
-            cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR)
-            for each in self._added_up(scores)
+            cv2.resize(scores_of_image, (width, height), interpolation=cv2.INTER_LINEAR)
+            for scores_of_image in self._added_up(scores)
         ]
         return np.argmax(np.stack(large), axis=0).astype(np.uint8)
 

@@ -24,8 +24,8 @@ def default_detector() -> DetectorConfig:
 def detector_words(config: DetectorConfig) -> str:
     """A sentence on which detector is used, and how to get YOLO if it is not installed."""
     if isinstance(config, YoloConfig):
-        return "objects are found by YOLO"
-    return "objects are found by Grounding DINO" + ("" if yolo_is_installed() else f": {NO_YOLO}")
+        return "YOLO finds the objects"
+    return "Grounding DINO finds the objects" + ("" if yolo_is_installed() else f": {NO_YOLO}")
 
 
 def build_detector(config: DetectorConfig) -> Detector:

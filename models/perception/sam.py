@@ -67,9 +67,12 @@ class SamConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["sam"] = "sam"
-    size: SamSize = Field(default="tiny", description="tiny is shipped; the others as published.")
+    size: SamSize = Field(
+        default="tiny",
+        description="Size of the network. tiny is shipped. The others are the published sizes.",
+    )
     weights: Path = Field(
-        default=SHIPPED / "sam", description="Folder with model.safetensors; of a published SAM, converted."
+        default=SHIPPED / "sam", description="Folder with model.safetensors. Convert a published SAM first."
     )
 
 
@@ -146,7 +149,7 @@ class SamSegmenter:
         )
         squares = levels_to_tensor([view.cut(source, side_px, FILL) for view in views])
         logits = full_size(decode(self._sam, embed(self._sam, squares), prompts)[0], side_px)[:, 0].numpy()
-        return [view.drawn(each, source.shape) for view, each in zip(views, logits, strict=True)]
+        return [view.drawn(logit, source.shape) for view, logit in zip(views, logits, strict=True)]
 
 
 def prompt_in_view(

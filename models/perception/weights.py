@@ -39,7 +39,10 @@ def load_weights(module: nn.Module, folder: Path, convert: str) -> dict[str, str
         module.load_state_dict(tensors)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
-        raise ModelError(f"{folder / FILE_NAME}: not this network's weights ({first})") from error
+        raise ModelError(
+            f"{folder / FILE_NAME}: these are weights of another network ({first}); choose the "
+            "matching size or folder"
+        ) from error
     module.eval().requires_grad_(False)
     return notes
 
@@ -52,12 +55,14 @@ def read_notes(folder: Path, convert: str) -> dict[str, str]:
 def _read(folder: Path, convert: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     path = folder / FILE_NAME
     if not path.is_file():
-        raise ModelError(f"{path}: there are no such weights; {convert}")
+        raise ModelError(f"{path}: is missing; {convert}")
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: damaged weights ({error}); fetch or train them again") from error
+        raise ModelError(
+            f"{path}: the weights are damaged ({error}); download or train them again"
+        ) from error
 
 
 def weights_bytes(module: nn.Module, notes: dict[str, str] | None = None) -> bytes:

@@ -57,23 +57,27 @@ class YoloConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["yolo"] = "yolo"
-    size: YoloSize = Field(default="tiny", description="tiny is shipped; the others as published.")
+    size: YoloSize = Field(
+        default="tiny",
+        description="Size of the network. tiny is shipped. The others are the published sizes.",
+    )
     weights: Path = Field(
-        default=SHIPPED / "yolo", description="Folder with model.safetensors; of a published YOLO, converted."
+        default=SHIPPED / "yolo", description="Folder with model.safetensors. Convert a published YOLO first."
     )
     image_px: int = Field(
         default=128,
         ge=STRIDE_PX,
         le=4096,
         multiple_of=STRIDE_PX,
-        description="Side of the square that an image is scaled into; 640 for the published ones.",
+        description="Side of the square to which an image is scaled, in pixels. Published models use 640.",
     )
-    min_score: float = Field(default=0.25, ge=0, le=1, description="Less sure is not found.")
+    min_score: float = Field(default=0.25, ge=0, le=1, description="Minimum score of a detection.")
     max_overlap: float = Field(
         default=0.6,
         ge=0,
         le=1,
-        description="IoU above which the less sure of two boxes goes, whatever their classes.",
+        description="Maximum IoU of two boxes. Above it, the box with the lower score is dropped, "
+        "whatever the classes.",
     )
 
 
@@ -102,9 +106,9 @@ class YoloDetector:
     def detect(self, source: RgbImage) -> list[Detection]:
         """See ``Detector.detect``."""
         shown = letterbox(source, self._config.image_px, FILL)
-        found = self._network(levels_to_tensor([shown.square]) / 255)[0][0].T
-        boxes = box_convert(found[:, :4], "cxcywh", "xyxy")
-        scores, classes = found[:, 4:].max(dim=1)
+        predictions = self._network(levels_to_tensor([shown.square]) / 255)[0][0].T
+        boxes = box_convert(predictions[:, :4], "cxcywh", "xyxy")
+        scores, classes = predictions[:, 4:].max(dim=1)
         sure = scores >= self._config.min_score
         boxes, scores, classes = boxes[sure], scores[sure], classes[sure]
         detections: list[Detection] = []
@@ -144,7 +148,7 @@ def class_notes(class_names: tuple[str, ...]) -> dict[str, str]:
 def _class_names(folder: Path) -> tuple[str, ...]:
     notes = read_notes(folder, _CONVERT)
     if "classes" not in notes:
-        raise ModelError(f"{folder}: the weights do not say which classes they know; {_CONVERT}")
+        raise ModelError(f"{folder}: the weights have no class names; {_CONVERT}")
     return tuple(json.loads(notes["classes"]))
 
 

@@ -35,17 +35,22 @@ class DiscriminatorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    lora_rank: int = Field(default=4, ge=1, le=128, description="LoRA's rank.")
-    lora_alpha: int = Field(default=4, gt=0, description="LoRA's alpha.")
+    lora_rank: int = Field(default=4, ge=1, le=128, description="Rank of the LoRA (RORem: 4).")
+    lora_alpha: int = Field(default=4, gt=0, description="Alpha of the LoRA (RORem: 4).")
     lora_targets: tuple[str, ...] = Field(
-        default=ATTENTION, description="Modules that get LoRA, by name's end."
+        default=ATTENTION,
+        description="Modules that get a LoRA, by the end of their name. RORem uses the attention "
+        "projections.",
     )
     head: Literal["paper", "pooled"] = Field(
         default="paper",
-        description="paper: three strided convolutions (needs a 16×16 mid block); "
-        "pooled: means and peaks inside, around and beyond the mask, for small mid blocks.",
+        description="Head of the network. paper: three strided convolutions, for a 16×16 mid block. "
+        "pooled: mean and maximum inside, around and outside the mask, for smaller mid "
+        "blocks.",
     )
-    head_width: int = Field(default=128, ge=8, le=4096, description="Channels of the head's layers.")
+    head_width: int = Field(
+        default=128, ge=8, le=4096, description="Number of channels of the head's layers."
+    )
 
 
 class PaperHead(nn.Module):
@@ -89,8 +94,8 @@ class PooledHead(nn.Module):
         near = nn.functional.max_pool2d(inside, 5, stride=1, padding=2)
         pooled: list[Tensor] = []
         for where in (inside, near - inside, 1 - near):
-            share = where.sum((2, 3)).clamp(min=1)
-            pooled += [(cells * where).sum((2, 3)) / share, (cells * where).amax((2, 3))]
+            area = where.sum((2, 3)).clamp(min=1)
+            pooled += [(cells * where).sum((2, 3)) / area, (cells * where).amax((2, 3))]
         return self.verdict(torch.cat(pooled, 1))
 
 
@@ -191,15 +196,15 @@ class LoraDiscriminator:
         stored with the network, so no text encoder runs.
         """
         self.network.eval()
-        found: dict[int, float] = {}
+        logit_at: dict[int, float] = {}
         for places in indices_by_size(sources):
             logits = self._logits_of_one_size(
                 [sources[place] for place in places],
                 [masks[place] for place in places],
                 [removals[place] for place in places],
             )
-            found.update(zip(places, logits, strict=True))
-        return [found[place] for place in range(len(sources))]
+            logit_at.update(zip(places, logits, strict=True))
+        return [logit_at[place] for place in range(len(sources))]
 
     def _logits_of_one_size(
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
@@ -208,13 +213,13 @@ class LoraDiscriminator:
         firsts, place = _distinct(sources)
         parts = [firsts[start : start + self.batch_size] for start in range(0, len(firsts), self.batch_size)]
         befores = torch.cat([self._latent(part, device) for part in parts])
-        found: list[float] = []
+        logits: list[float] = []
         for start in range(0, len(sources), self.batch_size):
             part = slice(start, start + self.batch_size)
             before = befores[torch.tensor(place[part], device=device)]
             mask = masks_to_tensor(masks[part]).to(device)
-            found += self.network.verdict(before, mask, self._latent(removals[part], device)).tolist()
-        return found
+            logits += self.network.verdict(before, mask, self._latent(removals[part], device)).tolist()
+        return logits
 
     def _latent(self, images: Sequence[RgbImage], device: torch.device) -> Tensor:
         return self.network.latent(images_to_tensor(images).to(device))
@@ -232,10 +237,10 @@ class LoraDiscriminator:
 def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
     """The distinct images, in order of first appearance, and for each image the index of its distinct one."""
     firsts: list[RgbImage] = []
-    known: dict[bytes, int] = {}
+    places: dict[bytes, int] = {}
     place: list[int] = []
     for image in images:
-        number = known.setdefault(image.tobytes(), len(firsts))
+        number = places.setdefault(image.tobytes(), len(firsts))
         if number == len(firsts):
             firsts.append(image)
         place.append(number)
@@ -254,10 +259,15 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
         discriminator = DiscriminatorNetwork(network, config, seed=0)
         tensors = load_file(folder / "judge.safetensors")
         if set(tensors) != set(discriminator.trained_state()):
-            raise ModelError(f"{folder}: this discriminator was trained on another backbone")
+            raise ModelError(
+                f"{folder}: this discriminator was trained on another backbone; use that backbone, or "
+                "train again"
+            )
         discriminator.load_state_dict(tensors, strict=False)
         return LoraDiscriminator(
             discriminator, config, slope=float(facts["slope"]), offset=float(facts["offset"])
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: not a usable judge ({first_fault(error)})") from error
+        raise ModelError(
+            f"{folder}: cannot be used as a discriminator ({first_fault(error)}); train it again"
+        ) from error

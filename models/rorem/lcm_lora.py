@@ -33,7 +33,7 @@ class LcmLoraConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    rank: int = Field(default=64, ge=1, le=512, description="LoRA's rank and alpha (papers.md, fact 7: 64).")
+    rank: int = Field(default=64, ge=1, le=512, description="Rank and alpha of the LoRA (RORem: 64).")
 
 
 def student_of(teacher: UNet2DConditionModel, config: LcmLoraConfig, seed: int) -> UNet2DConditionModel:
@@ -75,17 +75,20 @@ def with_lcm_lora(network: InpaintingNetwork, folder: Path) -> InpaintingNetwork
     """
     path = folder / LORA_FILE
     if not path.is_file():
-        raise ModelError(f"{path}: there is no LoRA here; run `cleanplate train distilled`")
+        raise ModelError(f"{path}: holds no LoRA; run `cleanplate train distilled`")
     unet = copy.deepcopy(network.unet)
     try:
         with safe_open(path, framework="pt") as file:
             given = {name.removeprefix("unet.") for name in file.keys()}  # noqa: SIM118 - it is no dict
         unet.load_lora_adapter(folder, prefix="unet", weight_name=LORA_FILE, adapter_name=_ADAPTER)
     except (KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{path}: not a LoRA of this network ({error})") from error
+        raise ModelError(f"{path}: this LoRA is of another network ({error}); use its own teacher") from error
     taken = {name.replace(f".{_ADAPTER}.", ".") for name, _ in unet.named_parameters() if ".lora_" in name}
     if taken != given:
-        raise ModelError(f"{path}: not a LoRA of this network (it has no {min(taken ^ given)})")
+        raise ModelError(
+            f"{path}: this LoRA is of another network ({min(taken ^ given)} is missing in one of "
+            "them); use its own teacher"
+        )
     unet.fuse_lora()
     unet.unload_lora()
     return replace(network, unet=unet, scheduler=lcm_schedule(network))

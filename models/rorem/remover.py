@@ -24,16 +24,22 @@ class SamplingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    steps: int = Field(default=4, ge=1, le=1000, description="Denoising steps; RORem uses 50.")
-    strength: float = Field(
-        default=1.0, gt=0, le=1, description="1 starts from noise; RORem's 0.99 leaves a trace of the source."
+    steps: int = Field(
+        default=4, ge=1, le=1000, description="Number of denoising steps (RORem: 50, ObjectClear: 20)."
     )
-    batch_size: int = Field(default=32, ge=1, description="Images a forward pass.")
+    strength: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Strength of the initial noise. 1 starts from noise alone. RORem's 0.99 keeps a trace "
+        "of the source.",
+    )
+    batch_size: int = Field(default=32, ge=1, description="Number of images in one forward pass.")
 
     @model_validator(mode="after")
     def _leaves_a_step(self) -> Self:
         if int(self.steps * self.strength) < 1:
-            raise ValueError(f"strength {self.strength} of {self.steps} steps leaves none; raise either")
+            raise ValueError(f"strength {self.strength} leaves no step of {self.steps}; raise one of them")
         return self
 
 
@@ -86,9 +92,9 @@ class InpaintingRemover:
         masked = network.vae.encode(source * (1 - mask)).latent_dist.mode() * scale
         small_mask = torch.nn.functional.interpolate(mask, masked.shape[-2:], mode="nearest")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = torch.stack([torch.randn(masked.shape[1:], generator=each) for each in generators]).to(
-            masked.device
-        )
+        noise = torch.stack(
+            [torch.randn(masked.shape[1:], generator=generator) for generator in generators]
+        ).to(masked.device)
         timesteps = self._timesteps()
         latent = noise
         if self.config.strength < 1:
@@ -123,8 +129,7 @@ class InpaintingRemover:
         most = self.network.scheduler.config.get("original_inference_steps")
         if most is not None and self.config.steps > most:
             raise ModelError(
-                f"a distilled remover takes at most {most} steps, and is asked for {self.config.steps}; "
-                "ask for fewer, four are what it is made for"
+                f"a distilled remover takes at most {most} steps, not {self.config.steps}; use four"
             )
         self.network.scheduler.set_timesteps(self.config.steps)
         skipped = self.config.steps - min(int(self.config.steps * self.config.strength), self.config.steps)

@@ -40,7 +40,7 @@ def augmented(pair: ForegroundPair, size_px: int, rng: np.random.Generator) -> F
     """
     pair = _cropped(pair, size_px, rng)
     if rng.random() < 0.5:
-        pair = ForegroundPair(*(np.ascontiguousarray(each[:, ::-1]) for each in _arrays(pair)))
+        pair = ForegroundPair(*(np.ascontiguousarray(array[:, ::-1]) for array in _arrays(pair)))
     source, ground_truth = jittered((pair.source, pair.ground_truth), rng)
     return replace(pair, source=source, ground_truth=ground_truth, mask=reshaped_mask(pair.mask, rng))
 
@@ -75,18 +75,18 @@ def jittered(images: tuple[RgbImage, RgbImage], rng: np.random.Generator) -> tup
     """
     brightness, contrast, saturation = (np.float32(rng.uniform(0.8, 1.2)) for _ in range(3))
     turn = rng.uniform(-_MAX_HUE, _MAX_HUE) * 360
-    scaled = (each.astype(np.float32) / 255 * brightness for each in images)
-    bright = [np.clip(each, 0, 1).astype(np.float32) for each in scaled]
+    scaled = (image.astype(np.float32) / 255 * brightness for image in images)
+    bright = [np.clip(image, 0, 1).astype(np.float32) for image in scaled]
     pivot = _grey(bright[0]).mean()
-    found = []
-    for each in bright:
-        image = np.clip((each - pivot) * contrast + pivot, 0, 1)
+    jittered = []
+    for light in bright:
+        image = np.clip((light - pivot) * contrast + pivot, 0, 1)
         grey = _grey(image)[..., None]
         image = np.clip((image - grey) * saturation + grey, 0, 1).astype(np.float32)
         hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0] + turn) % 360
-        found.append(np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8))
-    return found[0], found[1]
+        jittered.append(np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8))
+    return jittered[0], jittered[1]
 
 
 def _cropped(pair: ForegroundPair, size_px: int, rng: np.random.Generator) -> ForegroundPair:
@@ -100,7 +100,7 @@ def _cropped(pair: ForegroundPair, size_px: int, rng: np.random.Generator) -> Fo
         for at, length in zip(middle, (height, width), strict=True)
     )
     window = np.s_[top : top + side, left : left + side]
-    return ForegroundPair(*(_resized(each[window], size_px) for each in _arrays(pair)))
+    return ForegroundPair(*(_resized(array[window], size_px) for array in _arrays(pair)))
 
 
 def _resized(array: NDArray, size_px: int) -> NDArray:

@@ -17,7 +17,7 @@ from models.training.distributed import spread, whole
 
 Settings = Mapping[str, Any]
 """Settings that a resume may not change, in JSON's types."""
-_ANEW = "delete it to start anew"
+_ANEW = "delete it to start from the beginning"
 
 
 @dataclass(slots=True)
@@ -77,8 +77,8 @@ def save_checkpoint(
     except (OSError, SafetensorError) as error:
         aside.unlink(missing_ok=True)
         raise ModelError(
-            f"{path}: the checkpoint of step {state.step} cannot be written ({error}); make room and start "
-            "again: the one before is still there"
+            f"{path}: the checkpoint of step {state.step} cannot be written ({error}); free some space "
+            "and start again from the one before"
         ) from error
 
 
@@ -97,19 +97,19 @@ def _plain_numbers(optimizer: torch.optim.Optimizer) -> list[str]:
 
     8-bit AdamW does so with its step.
     """
-    kept = (item for each in optimizer.state.values() for item in each.items())
+    kept = (item for moments in optimizer.state.values() for item in moments.items())
     return sorted({key for key, value in kept if not isinstance(value, Tensor)})
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give each tensor its own memory. 8-bit AdamW's tables share theirs."""
     seen: set[int] = set()
-    found = {}
+    copies = {}
     for name, tensor in tensors.items():
         place = tensor.untyped_storage().data_ptr()
-        found[name] = tensor.clone() if place in seen else tensor
+        copies[name] = tensor.clone() if place in seen else tensor
         seen.add(place)
-    return found
+    return copies
 
 
 def _sync(path: Path) -> None:
@@ -150,7 +150,7 @@ def load_checkpoint(path: Path, state: TrainingState, settings: Settings) -> Non
             _fill(path, file, names, state, json.loads(facts.get("numbers", "[]")))
             torch.set_rng_state(file.get_tensor("rng"))
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: damaged checkpoint ({error}); {_instead(path)}") from error
+        raise ModelError(f"{path}: the checkpoint is damaged ({error}); {_instead(path)}") from error
     state.step = int(facts["step"])
     state.losses[:] = json.loads(facts["losses"])
 
@@ -164,16 +164,18 @@ def _check_fits(
 ) -> None:
     was, now = json.loads(facts.get("settings", "{}")), json.loads(json.dumps(settings))
     changed = [
-        f"{n} was {was.get(n)}, is {now.get(n)}" for n in sorted({*was, *now}) if was.get(n) != now.get(n)
+        f"{n} was {was.get(n)} and is now {now.get(n)}"
+        for n in sorted({*was, *now})
+        if was.get(n) != now.get(n)
     ]
     if changed:
         raise ModelError(
-            f"{path}: checkpoint of a training with other settings ({'; '.join(changed)}); set them back, or "
-            f"{_ANEW}"
+            f"{path}: the checkpoint is of a training with other settings ({'; '.join(changed)}); "
+            f"restore them, or {_ANEW}"
         )
     wanted = {f"weight/{name}": tuple(parameter.shape) for name, parameter in state.parameters.items()}
     if {name: shape for name, shape in shapes.items() if name.startswith("weight/")} != wanted:
-        raise ModelError(f"{path}: checkpoint of another network; {_ANEW}")
+        raise ModelError(f"{path}: the checkpoint is of another network; {_ANEW}")
 
 
 @torch.no_grad()
@@ -188,19 +190,19 @@ def _fill(path: Path, file: Any, names: set[str], state: TrainingState, numbers:
     def read(name: str, like: Tensor) -> Tensor:
         tensor = file.get_tensor(name)
         if not tensor.isfinite().all():
-            raise ModelError(f"{path}: {name} holds what is no number; {_instead(path)}")
+            raise ModelError(f"{path}: {name} holds infinite or undefined numbers; {_instead(path)}")
         return spread(tensor, like)
 
     for number, (name, parameter) in enumerate(state.parameters.items()):
         parameter.copy_(read(f"weight/{name}", parameter))
         state.ema[number].copy_(read(f"ema/{name}", parameter))
         places = {key: f"optimizer/{key}/{name}" for key in keys}
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             key: read(place, parameter) for key, place in places.items() if place in names
         }
-        found |= {key: found[key].item() for key in numbers if key in found}
-        if found:  # a parameter without a gradient so far has no state
-            moments[number] = found
+        values |= {key: values[key].item() for key in numbers if key in values}
+        if values:  # a parameter without a gradient so far has no state
+            moments[number] = values
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 

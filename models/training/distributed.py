@@ -35,8 +35,8 @@ blocks."""
 
 def sharding_plugin(module: nn.Module) -> FullyShardedDataParallelPlugin:
     """FSDP2 with sharded optimizer state, gradients and weights. The results are those without sharding."""
-    found = {type(part).__name__ for part in module.modules()}
-    pieces = [name for name in REPEATED_BLOCKS if name in found]
+    kinds = {type(part).__name__ for part in module.modules()}
+    pieces = [name for name in REPEATED_BLOCKS if name in kinds]
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
         reshard_after_forward=True,
@@ -83,8 +83,8 @@ def way_back(module: nn.Module) -> Callable[[], None]:
     restores = [_way_back(part) for part in module.modules()]
 
     def restore() -> None:
-        for each in restores:
-            each()
+        for restore_part in restores:
+            restore_part()
 
     return restore
 
@@ -125,37 +125,47 @@ class DistributedConfig(BaseModel):
     micro_batch_size: int | None = Field(
         default=None,
         ge=1,
-        description="Samples a process takes through the network at once; gradients of the rest of its share "
-        "are accumulated. None: its whole share.",
+        description="Number of samples in one forward pass of a process. Gradients of the passes are "
+        "accumulated. None: all samples of the process at once.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="Of the network's passes, by autocast; weights, optimizer and latents stay float32.",
+        description="Precision of the forward and backward pass (autocast). Weights, optimizer and "
+        "latents stay float32.",
     )
     optimizer: Literal["adamw", "adamw_8bit"] = Field(
         default="adamw",
-        description="adamw: torch's, fused; adamw_8bit: bitsandbytes', to be installed besides.",
+        description="The optimizer. adamw: torch's fused AdamW. adamw_8bit: 8-bit moments, with the extra "
+        "`bits`.",
     )
     gradient_checkpointing: bool = Field(
-        default=False, description="Compute activations twice rather than keep them."
+        default=False,
+        description="Whether activations are computed twice instead of stored. This saves memory.",
     )
     compile: bool = Field(
         default=False,
-        description="Compile the U-Net's repeated blocks (inductor); worth its minutes in a long training.",
+        description="Whether the U-Net's repeated blocks are compiled. This takes minutes and pays in a "
+        "long training.",
     )
     sharding: Literal["none", "fsdp"] = Field(
         default="none",
-        description="fsdp: weights, gradients and the optimizer's state lie in pieces over the processes.",
+        description="Memory layout. none: each process holds the whole network. fsdp: weights, gradients "
+        "and optimizer state are split over the processes.",
     )
     cache_latents: bool = Field(
         default=False,
-        description="Encode the images once, into the workspace, where they come again but for a flip: the "
-        "remover's. Pays from the second epoch on.",
+        description="Whether images are encoded once and stored in the workspace. This saves time from "
+        "the second epoch on. It works for removers only.",
     )
     loader_workers: int = Field(
-        default=0, ge=0, le=64, description="Processes that read and decode for each training process."
+        default=0,
+        ge=0,
+        le=64,
+        description="Number of processes that read and decode images, for each training process.",
     )
-    keep_checkpoints: int = Field(default=1, ge=1, le=100, description="The newest so many are kept.")
+    keep_checkpoints: int = Field(
+        default=1, ge=1, le=100, description="Number of newest checkpoints to keep."
+    )
 
 
 def training_device() -> torch.device:
@@ -229,7 +239,7 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
     AcceleratorState._reset_state()  # remove the state of a previous training in this process
     sharded = distributed.sharding == "fsdp" and _processes().num_processes > 1
     if sharded and distributed.optimizer == "adamw_8bit":
-        raise ModelError("adamw_8bit cannot be sharded; choose adamw, or sharding none")
+        raise ModelError("adamw_8bit cannot be sharded; choose adamw, or set sharding to none")
     plugin = sharding_plugin(module) if sharded else None
     accelerator = Accelerator(
         mixed_precision={"float32": "no", "bfloat16": "bf16"}[distributed.precision],
@@ -240,8 +250,8 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
         settle_plugin(accelerator, plugin)
     elif accelerator.distributed_type not in _WHOLE:
         raise ModelError(
-            f"training with the launcher's {accelerator.distributed_type} is not supported: its checkpoints "
-            "would hold no whole network; launch without it, and set sharding to fsdp"
+            f"the launcher's {accelerator.distributed_type} is not supported, because its checkpoints "
+            "do not hold the whole network; launch without it, and set sharding to fsdp"
         )
     return accelerator
 
@@ -259,8 +269,8 @@ def share_numbers(
     at_once = own if distributed.micro_batch_size is None else min(own, distributed.micro_batch_size)
     if left or own % at_once:
         raise ModelError(
-            f"a batch of {batch_size} does not split evenly over {processes} processes with "
-            f"{distributed.micro_batch_size or own} samples at once; choose another number of either"
+            f"a batch of {batch_size} cannot be divided evenly by {processes} processes with "
+            f"{distributed.micro_batch_size or own} samples at once; change one of these numbers"
         )
     passes = own // at_once
     return [number * processes + rank for number in range(passes)], passes * processes

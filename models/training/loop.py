@@ -37,19 +37,39 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    steps: int = Field(default=200, ge=1, description="Optimizer steps.")
-    batch_size: int = Field(default=16, ge=1, le=4096, description="Samples a step, over all processes.")
-    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="AdamW's peak learning rate.")
-    schedule: Literal["constant", "cosine"] = Field(default="cosine", description="After the warm-up.")
-    warmup_steps: int = Field(default=20, ge=0, description="Steps of linear warm-up.")
-    weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's weight decay.")
-    ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Of the running average that is kept.")
-    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
-    checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
+    steps: int = Field(
+        default=200, ge=1, description="Number of optimizer steps (RORem: 50,000, ObjectClear: 100,000)."
+    )
+    batch_size: int = Field(
+        default=16,
+        ge=1,
+        le=4096,
+        description="Samples of one step, over all processes (RORem: 128, ObjectClear: 32).",
+    )
+    learning_rate: float = Field(
+        default=1e-3, gt=0, le=1, description="Peak learning rate of AdamW (RORem: 5e-5, ObjectClear: 1e-5)."
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="cosine",
+        description="Learning rate after the warm-up (RORem: constant, ObjectClear: cosine).",
+    )
+    warmup_steps: int = Field(
+        default=20, ge=0, description="Number of steps of linear warm-up (both papers: 500)."
+    )
+    weight_decay: float = Field(default=1e-2, ge=0, le=1, description="Weight decay of AdamW (RORem: 1e-2).")
+    ema_decay: float = Field(
+        default=0.99,
+        ge=0,
+        lt=1,
+        description="Decay of the moving average of the weights. The average is what is saved.",
+    )
+    gradient_clip: float = Field(default=1.0, gt=0, description="Maximum norm of the gradient.")
+    checkpoint_every: int = Field(default=100, ge=1, description="Number of steps between checkpoints.")
     seed: int = Field(
         default=0,
         ge=0,
-        description="Of noise, timesteps and order; rounds and retrainings derive it from their own seed.",
+        description="Seed of noise, timesteps and order. Rounds and retrainings derive it from their own "
+        "seed.",
     )
 
 
@@ -157,7 +177,7 @@ def _step(
 ) -> float:
     """One optimizer step over all slices and processes. Refuses a loss or gradient that is not finite."""
     losses: list[Tensor] = []
-    found = 0.0
+    mean_loss = 0.0
     for share in shares:
         with accelerator.accumulate(model):
             with accelerator.autocast():
@@ -166,15 +186,15 @@ def _step(
             losses.append(loss.detach())
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(list(state.parameters.values()), config.gradient_clip)
-                found = float(share.process_mean(torch.stack(losses).mean()))
-                for what, value in (("loss", found), ("gradient's norm", float(norm or 0))):
+                mean_loss = float(share.process_mean(torch.stack(losses).mean()))
+                for what, value in (("loss", mean_loss), ("gradient's norm", float(norm or 0))):
                     if not math.isfinite(value):
                         raise ModelError(
                             f"the {what} became {value} at step {state.step}; lower the learning rate"
                         )
             optimizer.step()
             optimizer.zero_grad()
-    return found
+    return mean_loss
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:

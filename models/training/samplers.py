@@ -19,7 +19,7 @@ class ShuffledOrder:
     def __init__(self, count: int, seed: int) -> None:
         """Order ``count`` ≥ 1 samples from ``seed``."""
         if count < 1:
-            raise ValueError("there is nothing to shuffle")
+            raise ValueError("there is no sample to shuffle")
         self.count = count
         self.seed = seed
         self._epoch = -1
@@ -111,7 +111,9 @@ class BucketBatches:
     ) -> None:
         """Order ``buckets``. Each holds the samples of one size and is not empty."""
         self._buckets = buckets
-        self._orders = [ShuffledOrder(len(each), seed + 7 * number) for number, each in enumerate(buckets)]
+        self._orders = [
+            ShuffledOrder(len(bucket), seed + 7 * number) for number, bucket in enumerate(buckets)
+        ]
         self._batch_size = batch_size
         self._seed = seed
         self._start, self._stop = start, stop
@@ -159,7 +161,7 @@ class BucketBatches:
 
     def _epoch_of(self, number: int) -> int:
         """The epoch that holds batch ``number``."""
-        samples = sum(len(each) for each in self._buckets)
+        samples = sum(len(bucket) for bucket in self._buckets)
         epoch = number * self._batch_size // samples  # no batch comes before its samples allow
         while self._batches_before(epoch + 1) <= number:
             epoch += 1

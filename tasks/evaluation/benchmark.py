@@ -183,13 +183,13 @@ def same_size_batches(triplets: Iterable[Triplet]) -> Iterator[list[Triplet]]:
         yield batch
 
 
-def _without_rejects(found: Iterable[Triplet | Reject], rejects: Counter[str]) -> Iterator[Triplet]:
+def _without_rejects(records: Iterable[Triplet | Reject], rejects: Counter[str]) -> Iterator[Triplet]:
     """The triplets. Rejects are counted by reason."""
-    for each in found:
-        if isinstance(each, Reject):
-            rejects[each.reason.value] += 1
+    for record in records:
+        if isinstance(record, Reject):
+            rejects[record.reason.value] += 1
         else:
-            yield each
+            yield record
 
 
 def _measurement(

@@ -56,10 +56,10 @@ def read_triplets(
     with ShardReader(workspace, refs) as reader:
         samples = (reader[i] for i in range(len(reader)))
         triplets = [decode_triplet(sample) for sample in samples if sample.split == split]
-    found = [triplet for triplet in triplets if triplet.origin.startswith(origin)]
-    if not found:
-        raise FlowError(f"no {split} triplet has an origin starting with {origin!r}; ingest some first")
-    return found
+    matching = [triplet for triplet in triplets if triplet.origin.startswith(origin)]
+    if not matching:
+        raise FlowError(f"no {split} triplet has an origin that starts with {origin!r}; ingest some first")
+    return matching
 
 
 def removals_of(remover: RemovalModel, triplets: Sequence[Triplet]) -> list[np.ndarray]:
@@ -72,13 +72,13 @@ def removals_of(remover: RemovalModel, triplets: Sequence[Triplet]) -> list[np.n
 def evaluate(remover: RemovalModel, triplets: Sequence[Triplet], quality: QualityConfig) -> Evaluation:
     """Measure the success rate with its 95 % Wilson interval, and PSNR on the effect and off it."""
     removals = removals_of(remover, triplets)
-    found = [
+    samples = [
         assess(removal, t.source, t.mask, t.ground_truth, quality)
         for removal, t in zip(removals, triplets, strict=True)
     ]
-    passed = [a.success for a in found]
+    passed = [a.success for a in samples]
     low, high = wilson_interval(sum(passed), len(passed))
-    effect, background = mean_psnr(found)
+    effect, background = mean_psnr(samples)
     return Evaluation(
         tested=len(passed),
         successes=sum(passed),
@@ -86,7 +86,7 @@ def evaluate(remover: RemovalModel, triplets: Sequence[Triplet], quality: Qualit
         success_high=high,
         psnr_effect=effect,
         psnr_background=background,
-        faults=dict(sorted(Counter(a.reason for a in found if a.reason).items())),
+        faults=dict(sorted(Counter(a.reason for a in samples if a.reason).items())),
         passed=passed,
         psnr=float(np.mean([_whole_psnr(r, t) for r, t in zip(removals, triplets, strict=True)])),
     )
@@ -119,12 +119,12 @@ def evaluate_remover(
     digests = " ".join(ref.sha256 for ref in triplets)
     key = derive_key(split, origin, quality.model_dump_json(), digests)
     ledger = workspace.ledger()
-    known = ledger.result("evaluation", key, Evaluation, run=remover.hash)
-    if known is not None:
-        return known
+    recorded = ledger.result("evaluation", key, Evaluation, run=remover.hash)
+    if recorded is not None:
+        return recorded
     shown = read_triplets(workspace, triplets, split, origin)
-    found, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
+    result, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
     # Recorded before the result: once the result is recorded, this code is not reached again.
     ledger.record_cost(derive_key("evaluation", remover.hash, key), "evaluate", seconds)
-    ledger.record_result("evaluation", key, found, run=remover.hash)
-    return found
+    ledger.record_result("evaluation", key, result, run=remover.hash)
+    return result

@@ -81,7 +81,7 @@ def results_bytes(measurements: Sequence[Measurement], rows: Sequence[ImageResul
         "seconds": pa.array([row.seconds for row in rows], pa.float64()),
     }
     table = pa.table({**texts, **assessed, **numbers})
-    said = json.dumps([each.model_dump(mode="json") for each in measurements])
+    said = json.dumps([measurement.model_dump(mode="json") for measurement in measurements])
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({_METADATA: said}), sink, compression="zstd")
     return cast("bytes", sink.getvalue().to_pybytes())
@@ -96,10 +96,10 @@ def read_results(path: Path) -> tuple[list[Measurement], list[ImageResult]]:
     try:
         table = pq.read_table(path)
         said = json.loads((table.schema.metadata or {})[_METADATA])
-        measurements = [Measurement.model_validate(each) for each in said]
+        measurements = [Measurement.model_validate(row) for row in said]
         rows = [_row(values, list(measurements[0].metrics)) for values in table.to_pylist()]
     except (OSError, KeyError, IndexError, ValueError, pa.ArrowException) as error:
-        raise InputError(path, "not a results file; remove it and evaluate again") from error
+        raise InputError(path, "is not a results file; delete it and evaluate again") from error
     return measurements, rows
 
 
@@ -144,10 +144,10 @@ def method_difference(
         baseline: The rows of the baseline, for the same images in any order.
         seed: Seed of the intervals.
     """
-    known = {row.key: row for row in baseline}
+    baseline_rows = {row.key: row for row in baseline}
     differences = {}
     for metric in rows[0].values:
-        pairs = [(row, known[row.key]) for row in rows]
+        pairs = [(row, baseline_rows[row.key]) for row in rows]
         gaps = [
             one.values[metric] - other.values[metric]
             for one, other in pairs

@@ -26,12 +26,14 @@ class VersionSet(BaseModel):
 
     kind: Literal["version"] = "version"
     workspace: Path = Field(default=Path("workspace"), description="The folder with the ledger.")
-    version: int | None = Field(
-        default=None, ge=1, description="The dataset version; by default the current."
+    version: int | None = Field(default=None, ge=1, description="The dataset version. None: the current one.")
+    split: Split = Field(
+        default="test", description="Split of the images. No phase uses test. Results on train are too good."
     )
-    split: Split = Field(default="test", description="test is seen by no phase; train flatters.")
     origin: str = Field(
-        default="", description="Only triplets whose origin starts with this: `clip:`, `studio:`, `folder:` …"
+        default="",
+        description="Takes only triplets whose origin starts with this text, such as `clip:`, `studio:` "
+        "or `folder:`.",
     )
 
 
@@ -84,15 +86,17 @@ def read_set(chosen: VersionSet | FolderSource) -> Iterator[Triplet | Reject]:
         InputError: If a folder cannot be read at all.
         FlowError: If there is no triplet to measure on.
     """
-    found = folder_triplets(chosen) if isinstance(chosen, FolderSource) else _version_triplets(chosen)
+    records = folder_triplets(chosen) if isinstance(chosen, FolderSource) else _version_triplets(chosen)
     passed: list[Reject] = []
-    for each in found:
-        if isinstance(each, Triplet):
-            yield from chain(passed, [each], found)
+    for record in records:
+        if isinstance(record, Triplet):
+            yield from chain(passed, [record], records)
             return
-        passed.append(each)
+        passed.append(record)
     reason = f"; the first was refused: {passed[0].reason.value}" if passed else ""
-    raise FlowError(f"there is no triplet to measure on in {set_words(chosen)}{reason}")
+    raise FlowError(
+        f"{set_words(chosen)} holds no triplet to measure on{reason}; choose others or ingest some"
+    )
 
 
 def _version_triplets(chosen: VersionSet) -> Iterator[Triplet]:

@@ -24,19 +24,21 @@ class DriftLimits(BaseModel):
         default=0.3,
         ge=0,
         le=1,
-        description="Kept of tested items, automated against human; RORem's were up to 27 points apart.",
+        description="Maximum difference of the keep rates of the automated and the human phase. RORem's "
+        "differ by up to 0.27.",
     )
     keep_rate_change: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="Kept of tested items, automated against the one before; RORem's fell by 5 and by 12.",
+        description="Maximum change of the keep rate between two automated phases. RORem's fell by 0.05 "
+        "and 0.12.",
     )
     score: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="The discriminator's mean score against the people's share of YES.",
+        description="Maximum difference between the discriminator's mean score and people's fraction of YES.",
     )
 
 
@@ -48,20 +50,20 @@ def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -
         phases: The phases to compare.
         limits: A drift beyond them is an alarm.
     """
-    ended = [each.result for each in ledger.results("phase", EndedPhase)]
-    known = {(phase.kind, phase.round): phase for phase in ended if phase.tested}
+    ended = [phase.result for phase in ledger.results("phase", EndedPhase)]
+    by_round = {(phase.kind, phase.round): phase for phase in ended if phase.tested}
     automated = {phase.round: phase for phase in phases if phase.kind == "automation" and phase.tested}
-    found: list[Drift] = []
+    comparisons: list[Drift] = []
     for round, phase in automated.items():
         if round is None:
             continue
-        people, before = known.get(("human", round)), known.get(("automation", round - 1))
+        people, before = by_round.get(("human", round)), by_round.get(("automation", round - 1))
         if people is not None:
-            found.append(keep_drift(phase, people, limits.keep_rate))
-            found += _score_drift(ledger, round, phase, people, limits.score)
+            comparisons.append(keep_drift(phase, people, limits.keep_rate))
+            comparisons += _score_drift(ledger, round, phase, people, limits.score)
         if before is not None:
-            found.append(keep_drift(phase, before, limits.keep_rate_change))
-    return found
+            comparisons.append(keep_drift(phase, before, limits.keep_rate_change))
+    return comparisons
 
 
 def keep_drift(phase: PhaseResult, against: PhaseResult, limit: float) -> Drift:
@@ -83,11 +85,11 @@ def _score_drift(
 ) -> list[Drift]:
     """A list with one drift, or an empty list if nobody answered or no discriminator scored."""
     answers = ledger.answer_counts(round, "human")
-    told = answers["yes"] + answers["no"]
+    answered = answers["yes"] + answers["no"]
     scores = ledger.newest_score_count(round, "automation")
-    if not told or scores is None:
+    if not answered or scores is None:
         return []
-    yes = answers["yes"] / told
+    yes = answers["yes"] / answered
     # One YES and one NO are added. A few answers that agree by chance then still have an error.
     likely = (yes * people.tested + 1) / (people.tested + 2)
     spread = likely * (1 - likely) / people.tested + scores.deviation**2 / phase.tested
@@ -111,7 +113,7 @@ def look_back(
 ) -> DailyReport:
     """What happened from ``since`` to before ``until``. Both times have a time zone."""
     ledger = workspace.ledger()
-    phases = [each.result for each in ledger.results("phase", EndedPhase, since=since, until=until)]
+    phases = [phase.result for phase in ledger.results("phase", EndedPhase, since=since, until=until)]
     shards = ledger.shard_counts(since, until)
     reviews = ledger.review_counts(since, until)
     return DailyReport(

@@ -81,13 +81,16 @@ def _judgement(ledger: Ledger) -> Iterator[Metric]:
 def _phases(ledger: Ledger) -> Iterator[Metric]:
     """The metrics of phases. A phase of several runs is shown as it ended last."""
     facts: dict[str, tuple[str, Callable[[PhaseResult], float | None]]] = {
-        "phase_tested": ("Pool items judged in a phase.", lambda phase: phase.tested),
-        "phase_kept": ("Items of them that joined the training set.", lambda phase: phase.kept),
+        "phase_tested": ("Pool items that a phase tested.", lambda phase: phase.tested),
+        "phase_kept": ("Tested items that joined the training set.", lambda phase: phase.kept),
         "phase_keep_ratio": ("Kept of tested.", _keep_ratio),
-        "phase_success_ratio": ("Success on the test split after it.", lambda phase: phase.success_rate),
-        "phase_duration_seconds": ("How long it took.", lambda phase: phase.seconds),
+        "phase_success_ratio": (
+            "Success rate on the test split after the phase.",
+            lambda phase: phase.success_rate,
+        ),
+        "phase_duration_seconds": ("Seconds of the phase.", lambda phase: phase.seconds),
     }
-    results = {each.result.name: each.result for each in ledger.results("phase", EndedPhase)}
+    results = {phase.result.name: phase.result for phase in ledger.results("phase", EndedPhase)}
     for name, (help_line, fact) in facts.items():
         gauge = _gauge(name, help_line, "phase", "kind")
         for phase in results.values():
@@ -104,7 +107,7 @@ def _keep_ratio(phase: PhaseResult) -> float | None:
 def _dataset(ledger: Ledger) -> Iterator[Metric]:
     versions = _counter("dataset_versions", "Versions ever made.")
     versions.add_metric([], len(ledger.versions()))
-    number = _gauge("dataset_current_version", "The current version's number.")
+    number = _gauge("dataset_current_version", "Number of the current version.")
     samples = _gauge("dataset_samples", "Samples of the current version.", "split")
     current = ledger.current_version()
     if current is not None:
@@ -118,7 +121,7 @@ def _models(ledger: Ledger) -> Iterator[Metric]:
     models = _counter("models", "Models trained.", "kind")
     for kind, count in ledger.model_counts().items():
         models.add_metric([kind], count)
-    champion = InfoMetricFamily("cleanplate_champion", "The model in charge.", labels=["kind"])
+    champion = InfoMetricFamily("cleanplate_champion", "The champion.", labels=["kind"])
     for kind in _CHAMPIONS:
         record = ledger.champion(kind)
         if record is not None:

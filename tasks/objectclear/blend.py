@@ -163,11 +163,11 @@ class ToneConfig(BaseModel):
         default=0.4,
         ge=0,
         le=1,
-        description="Part of the difference of the mean colours that is made up; a mean tells of the light "
-        "and of what is shown.",
+        description="Fraction of the difference of the mean colours that is corrected. The rest may come "
+        "from the object's own colour.",
     )
-    colour_limit: float = Field(default=1.25, ge=1, le=3, description="Greatest factor of a channel.")
-    grain: bool = Field(default=True, description="Whether the plate's grain is laid on the object.")
+    colour_limit: float = Field(default=1.25, ge=1, le=3, description="Maximum factor of a colour channel.")
+    grain: bool = Field(default=True, description="Whether the object gets the grain of the plate.")
 
 
 def match_tone(

@@ -31,9 +31,11 @@ class ComposeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    seed: int = Field(default=0, ge=0, description="Another seed, other places.")
-    placement: PlacementConfig = Field(default=PlacementConfig(), description="What a place must be like.")
-    tone: ToneConfig = Field(default=ToneConfig(), description="How far objects take on the plate's tone.")
+    seed: int = Field(default=0, ge=0, description="Seed of the places.")
+    placement: PlacementConfig = Field(default=PlacementConfig(), description="Requirements on a place.")
+    tone: ToneConfig = Field(
+        default=ToneConfig(), description="How far objects take on the colour and grain of the plate."
+    )
 
 
 def compose(
@@ -58,23 +60,30 @@ def compose(
     rng = np.random.default_rng([config.seed, draw, int(derive_key(plate.key, *_keys(cutouts))[:12], 16)])
     placed: list[Placed] = []
     for cutout in cutouts:
-        found = place(plate, cutout, placed, config.placement, rng)
-        if not isinstance(found, Placed):
-            tally = ", ".join(f"{count}× {reason}" for reason, count in found.most_common())
+        place_or_reason = place(plate, cutout, placed, config.placement, rng)
+        if not isinstance(place_or_reason, Placed):
+            tally = ", ".join(f"{count}× {reason}" for reason, count in place_or_reason.most_common())
             name = f"draw {draw}: {cutout.origin} on {plate.origin}"
-            return Reject(source="compose", name=name, reason=found.most_common(1)[0][0], detail=tally)
-        placed.append(found)
+            return Reject(
+                source="compose", name=name, reason=place_or_reason.most_common(1)[0][0], detail=tally
+            )
+        placed.append(place_or_reason)
     return _composites(config, draw, plate, far_to_near(placed), rng)
 
 
 def _check_parts(plate: Plate, cutouts: Sequence[Cutout]) -> None:
     splits = {plate.split, *(cutout.split for cutout in cutouts)}
     if len(splits) > 1:
-        raise InputError(plate.origin, f"parts of splits {' and '.join(sorted(splits))} cannot be composed")
+        raise InputError(
+            plate.origin,
+            f"parts of the splits {' and '.join(sorted(splits))} cannot be combined; give parts of one split",
+        )
     lights = {cutout.shadow_class for cutout in cutouts}
     if len(lights) > 1:
         raise InputError(
-            plate.origin, f"cut-outs with shadows {' and '.join(sorted(lights))} cannot stand together"
+            plate.origin,
+            f"cut-outs with shadows {' and '.join(sorted(lights))} cannot be combined; give cut-outs "
+            "of one shadow class",
         )
 
 
@@ -87,28 +96,35 @@ def _composites(
 ) -> list[Composite]:
     """The records. ``placed`` goes far to near."""
     layers = [
-        match_tone(each.layer, each.scale, each.cutout.tone, plate.tone, config.tone, rng) for each in placed
+        match_tone(
+            placed_object.layer, placed_object.scale, placed_object.cutout.tone, plate.tone, config.tone, rng
+        )
+        for placed_object in placed
     ]
     source = blend(plate.image, layers)
     seen = visible_masks(layers, plate.ground.shape)
     objects = tuple(
         PlacedObject(
-            cutout=each.cutout.key,
-            class_name=each.cutout.class_name,
-            shadow_class=each.cutout.shadow_class,
-            foot=each.foot,
-            scale=each.scale,
+            cutout=placed_object.cutout.key,
+            class_name=placed_object.cutout.class_name,
+            shadow_class=placed_object.cutout.shadow_class,
+            foot=placed_object.foot,
+            scale=placed_object.scale,
         )
-        for each in placed
+        for placed_object in placed
     )
     name = derive_key(
-        "composite", config.model_dump_json(), draw, plate.key, *(each.cutout.key for each in placed)
+        "composite",
+        config.model_dump_json(),
+        draw,
+        plate.key,
+        *(placed_object.cutout.key for placed_object in placed),
     )
     return [
         Composite(
             key=derive_key(name, removed),
             scene=plate.scene,
-            scenes=tuple(sorted({plate.scene, *(each.cutout.scene for each in placed)})),
+            scenes=tuple(sorted({plate.scene, *(placed_object.cutout.scene for placed_object in placed)})),
             split=plate.split,
             origin=f"compose:{config.seed}/{draw}/{removed}",
             plate=plate.key,
@@ -153,7 +169,11 @@ def choose_parts(
     plate, first = int(rng.integers(plates)), int(rng.integers(len(classes)))
     if rng.random() >= two_object_probability:
         return Parts(plate, (first,))
-    partners = [number for number, each in enumerate(classes) if each == classes[first] and number != first]
+    partners = [
+        number
+        for number, shadow_class in enumerate(classes)
+        if shadow_class == classes[first] and number != first
+    ]
     if not partners:
         detail = f"cut-out {first} is the only one of class {classes[first]}"
         return Reject(
@@ -262,9 +282,9 @@ SIZE_CLASSES: tuple[str, ...] = (
 )
 
 
-def size_class(share: float) -> str:
+def size_class(fraction: float) -> str:
     """The size class of a fraction of the image, 0..1."""
-    return SIZE_CLASSES[int(np.searchsorted(SIZE_BOUNDS, share, side="right"))]
+    return SIZE_CLASSES[int(np.searchsorted(SIZE_BOUNDS, fraction, side="right"))]
 
 
 compose_shard = shard_task(compose_draws, "compose", "{work.split} {work.index}")

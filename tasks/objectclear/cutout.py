@@ -74,7 +74,7 @@ def _fault(pair: CapturedPair, mask: Mask) -> Reject | None:
     if not mask.any():
         return _reject(pair, RejectReason.MASK_EMPTY, "no pixel is covered by half")
     if _touches_border(pair.effect | (pair.matte > 0)):
-        return _reject(pair, RejectReason.CUT_BY_BORDER, "the rest of it is not in the image")
+        return _reject(pair, RejectReason.CUT_BY_BORDER, "the rest of the object is outside the image")
     off_ground = float((pair.effect & ~pair.ground).sum()) / max(1, int(pair.effect.sum()))
     if off_ground > _OFF_GROUND_FRACTION:
         return _reject(pair, RejectReason.EFFECT_OFF_GROUND, f"{off_ground:.0%} of it")

@@ -50,7 +50,7 @@ def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -
     shards = workspace.ledger().shards(stage="composites")
     places = _places(workspace, shards)
     if not places:
-        raise InputError(workspace.root, "it holds no composites; run `cleanplate composite` first")
+        raise InputError(workspace.root, "holds no composites; run `cleanplate composite` first")
     files: dict[str, tuple[Split, Sequence[int]]] = {
         f"{split}-{number:05d}-of-{-(-len(of_split) // rows_per_file):05d}.parquet": (split, part)
         for split, of_split in places.items()
@@ -74,10 +74,10 @@ def ober_schema() -> pa.Schema:
 def _places(workspace: Workspace, shards: Sequence[ShardRef]) -> dict[Split, list[int]]:
     """Positions of each split's samples in the shards, read one after the other."""
     rows = [row for shard in shards for row in workspace.ledger().samples_of(shard.name)]
-    found: dict[Split, list[int]] = {}
+    numbers: dict[Split, list[int]] = {}
     for place, row in enumerate(rows):
-        found.setdefault(row.split, []).append(place)
-    return found
+        numbers.setdefault(row.split, []).append(place)
+    return numbers
 
 
 def _row(sample: EncodedSample, split: Split) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _prepared(folder: Path, names: set[str]) -> Path:
     data.mkdir(parents=True, exist_ok=True)
     others = sorted(path.name for path in data.glob("*.parquet") if path.name not in names)
     if others:
-        raise InputError(data, f"it holds {others[0]} of another export; name a new folder")
+        raise InputError(data, f"holds {others[0]} of another export; name a new folder")
     return data
 
 

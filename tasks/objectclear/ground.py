@@ -152,25 +152,34 @@ class FlatGroundConfig(BaseModel):
         default=0.15,
         gt=0,
         lt=1,
-        description="How far inverse depth may be off the plane's, as a share of it.",
+        description="Maximum difference between a pixel's inverse depth and the plane's, as a fraction of "
+        "the plane's.",
     )
     slope_tolerance: float = Field(
         default=0.75,
         gt=0,
-        description="How far inverse depth's slope may be off the plane's; 1 is the slope of a wall.",
+        description="Maximum slope of the difference between inverse depth and the plane's, as a multiple "
+        "of the plane's slope. A wall has 1.",
     )
     min_pitch_deg: float = Field(
         default=20,
         ge=0,
         lt=90,
-        description="A plane seen more head-on is a wall, or a floor without horizon.",
+        description="Minimum angle between the ground and the image plane, in degrees. Below it, the "
+        "plane is a wall or has no horizon.",
     )
-    max_roll_deg: float = Field(default=20, gt=0, le=90, description="A plane that leans more is a slope.")
+    max_roll_deg: float = Field(
+        default=20,
+        gt=0,
+        le=90,
+        description="Maximum sideways tilt of the ground, in degrees. Above it, the plane is a slope.",
+    )
     min_island_fraction: float = Field(
         default=0.01,
         ge=0,
         lt=1,
-        description="A piece of ground smaller than this share of the image is dropped.",
+        description="Minimum area of a piece of ground, as a fraction of the image. Smaller pieces are "
+        "dropped.",
     )
 
 

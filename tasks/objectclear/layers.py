@@ -35,9 +35,9 @@ def effect_layer(
     """
     plate, seen = ground_truth.astype(np.float32), source.astype(np.float32)
     off_object = effect & (matte == 0)
-    share = np.where(off_object[..., None], (plate - seen) / (plate + np.float32(_EPSILON)), 0)
+    fraction = np.where(off_object[..., None], (plate - seen) / (plate + np.float32(_EPSILON)), 0)
     added = np.where(off_object[..., None], seen - plate, 0)
-    darkening = _reaching_under(np.maximum(share, 0) * 255, matte)
+    darkening = _reaching_under(np.maximum(fraction, 0) * 255, matte)
     brightening = _reaching_under(np.maximum(added, 0), matte)
     return np.rint(darkening).astype(np.uint8), np.rint(brightening).astype(np.uint8)
 
@@ -57,20 +57,20 @@ def object_colours(
     Returns:
         H×W×3 uint8. 0 outside the object.
     """
-    share = matte[..., None].astype(np.float32) / 255
+    fraction = matte[..., None].astype(np.float32) / 255
     behind = ground_truth * (1 - darkening.astype(np.float32) / 255) + brightening
-    own = (source - (1 - share) * behind) / np.maximum(share, np.float32(1 / 255))
-    return np.where(share > 0, np.rint(np.clip(own, 0, 255)), 0).astype(np.uint8)
+    own = (source - (1 - fraction) * behind) / np.maximum(fraction, np.float32(1 / 255))
+    return np.where(fraction > 0, np.rint(np.clip(own, 0, 255)), 0).astype(np.uint8)
 
 
 def _reaching_under(layer: NDArray[np.float32], matte: Matte) -> NDArray[np.float32]:
     """H×W×3: the layer outside the matte, and the values of the neighbouring pixels inside."""
-    known = (matte == 0).astype(np.float32)
-    weight = cv2.GaussianBlur(known, (0, 0), _UNDER_PX)[..., None]
-    near = cv2.GaussianBlur(layer * known[..., None], (0, 0), _UNDER_PX) / np.maximum(
+    background = (matte == 0).astype(np.float32)
+    weight = cv2.GaussianBlur(background, (0, 0), _UNDER_PX)[..., None]
+    near = cv2.GaussianBlur(layer * background[..., None], (0, 0), _UNDER_PX) / np.maximum(
         weight, np.float32(1e-3)
     )
-    return np.where(known[..., None] > 0, layer, near)
+    return np.where(background[..., None] > 0, layer, near)
 
 
 # Soft matte: how much of each edge pixel the object covers, measured from the pair.
@@ -110,16 +110,16 @@ def soft_matte(source: RgbImage, ground_truth: RgbImage, mask: Mask) -> Matte:
     own, behind = _carried(seen, inside), (plate + 1) * ratio - 1
     apart = own - behind
     strength = (apart * apart).sum(axis=2)
-    told = ((seen - behind) * apart).sum(axis=2) / np.maximum(strength, np.float32(1))
+    difference = ((seen - behind) * apart).sum(axis=2) / np.maximum(strength, np.float32(1))
     blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
-    share = np.where(strength > _TELLING**2, np.clip(told, 0, 1), blurred)
-    return np.rint(np.where(rim, _sided(share, mask), inside) * 255).astype(np.uint8)
+    fraction = np.where(strength > _TELLING**2, np.clip(difference, 0, 1), blurred)
+    return np.rint(np.where(rim, _sided(fraction, mask), inside) * 255).astype(np.uint8)
 
 
-def _sided(share: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
+def _sided(fraction: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
     """H×W: coverages near one half, moved to the side that the mask says."""
-    sided = np.where(mask, np.maximum(share, _MIN_INSIDE), np.minimum(share, _MAX_OUTSIDE))
-    return np.where(np.abs(share - 0.5) < _EVEN, sided, share)
+    sided = np.where(mask, np.maximum(fraction, _MIN_INSIDE), np.minimum(fraction, _MAX_OUTSIDE))
+    return np.where(np.abs(fraction - 0.5) < _EVEN, sided, fraction)
 
 
 def _reach(mask: Mask, pixels: int) -> Mask:
@@ -129,8 +129,8 @@ def _reach(mask: Mask, pixels: int) -> Mask:
     return act(mask.astype(np.uint8), disc) > 0
 
 
-def _carried(values: NDArray[np.float32], known: Mask) -> NDArray[np.float32]:
+def _carried(values: NDArray[np.float32], sources: Mask) -> NDArray[np.float32]:
     """H×W×3: the mean of the known values around each pixel."""
-    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), _NEAR_PX)[..., None]
-    total = cv2.GaussianBlur(values * known[..., None].astype(np.float32), (0, 0), _NEAR_PX)
+    weight = cv2.GaussianBlur(sources.astype(np.float32), (0, 0), _NEAR_PX)[..., None]
+    total = cv2.GaussianBlur(values * sources[..., None].astype(np.float32), (0, 0), _NEAR_PX)
     return np.asarray(total / np.maximum(weight, np.float32(1e-4)), np.float32)

@@ -33,31 +33,40 @@ class MatchConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    min_score: float = Field(default=0.1, ge=0, le=1, description="Less sure detections are not looked at.")
+    min_score: float = Field(default=0.1, ge=0, le=1, description="Minimum score of a detection.")
     min_iou: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        description="Between object and changed region, which holds its shadow too (OSOR: 0.3 without).",
+        description="Minimum IoU of object and changed region. The region includes the shadow (OSOR: 0.3 "
+        "without it).",
     )
     rival_score: float = Field(
-        default=0.25, ge=0, le=1, description="Objects at least so sure must not have changed beside it."
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Minimum score of a second object that counts. If such an object changed too, the "
+        "pair is refused.",
     )
     rival_fraction: float = Field(
-        default=0.25, gt=0, le=1, description="Of the object's area: less than this is a part or a speck."
+        default=0.25,
+        gt=0,
+        le=1,
+        description="Minimum area of a second object, as a fraction of the object's area. Smaller ones "
+        "are parts or specks.",
     )
     min_changed_fraction: float = Field(
-        default=0.6, ge=0, le=1, description="Of the object's mask: what stayed as it was is not the object."
+        default=0.6, ge=0, le=1, description="Minimum fraction of the object's mask that must have changed."
     )
     max_regions: int = Field(
-        default=4, ge=1, le=1000, description="More changed regions than this are no pair (OSOR: 4)."
+        default=4, ge=1, le=1000, description="Maximum number of changed regions in a pair (OSOR: 4)."
     )
     unexplained_fraction: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        description="Of the changed region: how much may lie apart from the object with no other object to "
-        "explain it; what lies apart is left out.",
+        description="Maximum fraction of the changed region that lies apart from the object and has no "
+        "other explanation. All change apart from the object is left out.",
     )
 
 
@@ -89,27 +98,29 @@ def find_object(
     Returns:
         The object, or None if none explains the change.
     """
-    found = [each for each in detector.detect(source) if _may_match(each, region, config)]
-    masks = segmenter.segment(source, [each.box for each in found]) if found else []
+    detections = [detection for detection in detector.detect(source) if _may_match(detection, region, config)]
+    masks = segmenter.segment(source, [detection.box for detection in detections]) if detections else []
     changed = [
-        (mask_iou(mask, region), each, mask)
-        for each, mask in zip(found, masks, strict=True)
+        (mask_iou(mask, region), detection, mask)
+        for detection, mask in zip(detections, masks, strict=True)
         if mask.any() and (mask & region).sum() >= config.min_changed_fraction * mask.sum()
     ]
     best = max(changed, key=lambda one: one[0], default=None)
     if best is None or best[0] < config.min_iou:
         return None
-    sure = [mask for _, each, mask in changed if each.score >= config.rival_score]
+    sure = [mask for _, detection, mask in changed if detection.score >= config.rival_score]
     joined = _joined(best[1].class_name, best[2], region, sure, config)
     if joined is None:
         return None
-    return replace(joined, rivals=sum(_is_rival(each, mask, joined, config) for _, each, mask in changed))
+    return replace(
+        joined, rivals=sum(_is_rival(detection, mask, joined, config) for _, detection, mask in changed)
+    )
 
 
-def _is_rival(detection: Detection, mask: Mask, found: FoundObject, config: MatchConfig) -> bool:
+def _is_rival(detection: Detection, mask: Mask, match: FoundObject, config: MatchConfig) -> bool:
     """Whether this is another object: certain, large enough, and mostly outside the found one."""
-    apart = int((mask & found.region & ~found.mask).sum())
-    large = apart >= config.rival_fraction * found.mask.sum()
+    apart = int((mask & match.region & ~match.mask).sum())
+    large = apart >= config.rival_fraction * match.mask.sum()
     return detection.score >= config.rival_score and large and 2 * apart > mask.sum()
 
 
@@ -154,24 +165,31 @@ class CaptureConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    min_side_px: int = Field(default=64, ge=16, description="Pairs with a shorter side are refused.")
+    min_side_px: int = Field(default=64, ge=16, description="Minimum shorter side of a pair, in pixels.")
     max_shift_fraction: float = Field(
         default=0.03,
         ge=0,
         le=0.5,
-        description="Of the shorter side: a camera that moved farther did not stand still.",
+        description="Maximum shift of the camera, as a fraction of the shorter side.",
     )
     max_change_fraction: float = Field(
-        default=0.5, gt=0, le=1, description="Of the image: when more has changed, it is not one object."
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Maximum changed area, as a fraction of the image. Above it, more than one object has "
+        "changed.",
     )
     max_median_levels: float = Field(
         default=10,
         gt=0,
         le=255,
-        description="Grey levels by which half of an aligned pair may differ; above, it shows two scenes.",
+        description="Maximum median difference of an aligned pair, in grey levels. Above it, the pair "
+        "shows two scenes.",
     )
-    difference: DifferenceConfig = Field(default=DifferenceConfig(), description="What counts as change.")
-    match: MatchConfig = Field(default=MatchConfig(), description="Which object explains it.")
+    difference: DifferenceConfig = Field(
+        default=DifferenceConfig(), description="The definition of a change."
+    )
+    match: MatchConfig = Field(default=MatchConfig(), description="How the changed object is chosen.")
 
 
 def capture_pair(
@@ -201,10 +219,10 @@ def capture_pair(
     fault = _region_fault(pair, region, config)
     if fault is not None:
         return fault
-    found = find_object(aligned.source, region, perception.detector, perception.segmenter, config.match)
-    if found is None:
+    match = find_object(aligned.source, region, perception.detector, perception.segmenter, config.match)
+    if match is None:
         return _reject(pair, RejectReason.UNEXPLAINED, f"{region.mean():.1%} of the image changed")
-    return _captured(pair, aligned, found, perception, settings=(config, flatness))
+    return _captured(pair, aligned, match, perception, settings=(config, flatness))
 
 
 def _size_fault(pair: ImagePair, config: CaptureConfig) -> Reject | None:
@@ -213,17 +231,17 @@ def _size_fault(pair: ImagePair, config: CaptureConfig) -> Reject | None:
         detail = f"source {size[1]}×{size[0]}, ground truth {other[1]}×{other[0]}"
         return _reject(pair, RejectReason.SIZE_MISMATCH, detail)
     if min(size) < config.min_side_px:
-        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
+        detail = f"{size[1]}×{size[0]}, and the shorter side must have {config.min_side_px} px"
         return _reject(pair, RejectReason.TOO_SMALL, detail)
     return None
 
 
 def _region_fault(pair: ImagePair, region: Region, config: CaptureConfig) -> Reject | None:
-    share, count = float(region.mean()), len(label_regions(region)[1]) - 1
+    fraction, count = float(region.mean()), len(label_regions(region)[1]) - 1
     if not count:
         return _reject(pair, RejectReason.NO_CHANGE, "the images are alike")
-    if share > config.max_change_fraction:
-        return _reject(pair, RejectReason.CAMERA_MOVED, f"{share:.0%} of the image changed at once")
+    if fraction > config.max_change_fraction:
+        return _reject(pair, RejectReason.CAMERA_MOVED, f"{fraction:.0%} of the image changed at once")
     if count > config.match.max_regions:
         return _reject(pair, RejectReason.MANY_CHANGES, f"{count} regions")
     return None
@@ -232,28 +250,28 @@ def _region_fault(pair: ImagePair, region: Region, config: CaptureConfig) -> Rej
 def _captured(
     pair: ImagePair,
     aligned: AlignedPair,
-    found: FoundObject,
+    match: FoundObject,
     perception: Perception,
     settings: tuple[CaptureConfig, FlatGroundConfig],
 ) -> CapturedPair | Reject:
-    if found.rivals:
-        return _reject(pair, RejectReason.MANY_CHANGES, f"{found.rivals} other objects changed with it")
-    matte = soft_matte(aligned.source, aligned.ground_truth, found.mask)
-    matte[~found.region] = 0  # The soft rim would count noise as an edge.
+    if match.rivals:
+        return _reject(pair, RejectReason.MANY_CHANGES, f"{match.rivals} other objects changed with it")
+    matte = soft_matte(aligned.source, aligned.ground_truth, match.mask)
+    matte[~match.region] = 0  # The soft rim would count noise as an edge.
     classes = perception.ground_segmenter.classify(aligned.ground_truth)
     depth = perception.depth_estimator.estimate(aligned.ground_truth)
     ground = flat_ground(classes, depth, pair.focal_px, settings[1])
-    stated = [each.model_dump_json() for each in settings]
+    stated = [setting.model_dump_json() for setting in settings]
     return CapturedPair(
         key=derive_key("captured pair", pair.key, *stated, perception.model_hash),
         scene=pair.scene,
         split=pair.split,
         origin=pair.origin,
-        class_name=found.class_name,
+        class_name=match.class_name,
         source=aligned.source,
         ground_truth=aligned.ground_truth,
         matte=matte,
-        effect=found.region & (matte == 0),
+        effect=match.region & (matte == 0),
         ground=ground & (matte == 0),
         depth=depth,
         focal_px=pair.focal_px,

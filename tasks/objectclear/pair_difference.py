@@ -79,7 +79,7 @@ def _refined(source: RgbImage, ground_truth: RgbImage, start: Shift) -> Shift:
 def _step(source: RgbImage, ground_truth: RgbImage, shift: Shift) -> Shift:
     """One step of Lucas and Kanade, on the pixels that agree at least as well as most do."""
     lit = match_light(_moved(ground_truth, shift), source)
-    there, here = (_smooth_grey(each) for each in (lit, source))
+    there, here = (_smooth_grey(image) for image in (lit, source))
     rest = here - there
     slopes = [-cv2.Sobel(there, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1))]
     agree = np.abs(rest) <= max(2.0, 3 * float(np.median(np.abs(rest))))
@@ -134,40 +134,46 @@ class DifferenceConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     strong: float = Field(
-        default=0.07, gt=0, le=2, description="Difference from which change is certain (OSOR: 0.07)."
+        default=0.07, gt=0, le=2, description="Minimum difference of a certain change (OSOR: 0.07)."
     )
     weak: float = Field(
         default=0.025,
         gt=0,
         le=2,
-        description="Weaker change counts where it hangs together with certain one.",
+        description="Minimum difference of a weak change. It counts only where it touches a certain change.",
     )
     above_noise: float = Field(
         default=5,
         ge=0,
         le=100,
-        description="Neither counts below so many times the image's median difference, its noise.",
+        description="Both thresholds are at least this multiple of the image's noise, its median difference.",
     )
     rim_levels: float = Field(
-        default=5, ge=0, le=255, description="Grey levels by which a pixel at a region's rim must differ."
+        default=5,
+        ge=0,
+        le=255,
+        description="Minimum difference of a pixel at a region's rim, in grey levels.",
     )
     rim_fraction: float = Field(
         default=0.15,
         ge=0,
         le=1,
-        description="Of the greatest difference beside it: JPEG rings by as much about an edge.",
+        description="Minimum difference of a rim pixel, as a fraction of the maximum nearby. JPEG "
+        "artefacts near edges stay below it.",
     )
     min_area_fraction: float = Field(
         default=0.003,
         ge=0,
         le=1,
-        description="Of the image: smaller regions are dropped (OSOR: 2,000 px, 0.0076 of 512×512).",
+        description="Minimum area of a region, as a fraction of the image (OSOR: 2,000 px, 0.0076 of "
+        "512×512).",
     )
     hole_fraction: float = Field(
         default=0.0019,
         ge=0,
         le=1,
-        description="Of the image: holes up to this are filled (OSOR: 500 px of 512×512).",
+        description="Maximum area of a hole that is filled, as a fraction of the image (OSOR: 500 px of "
+        "512×512).",
     )
 
 

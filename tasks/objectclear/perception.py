@@ -48,20 +48,24 @@ class PerceptionConfig(BaseModel):
 
     detector: DetectorConfig = Field(
         default=default_detector(),
-        description="Finds objects; YOLO where the extra `yolo` is installed, else Grounding DINO.",
+        description="The model that finds objects: YOLO with the extra `yolo`, otherwise Grounding DINO.",
     )
-    segmenter: SegmenterConfig = Field(default=SegmenterConfig(), description="Cuts an object's mask.")
+    segmenter: SegmenterConfig = Field(
+        default=SegmenterConfig(), description="The model that makes an object's mask."
+    )
     ground: GroundSegmenterConfig = Field(
-        default=GroundSegmenterConfig(), description="Tells ground from what stands on it."
+        default=GroundSegmenterConfig(), description="The model that separates ground from objects."
     )
-    depth: DepthEstimatorConfig = Field(default=DepthEstimatorConfig(), description="Tells how far it is.")
+    depth: DepthEstimatorConfig = Field(
+        default=DepthEstimatorConfig(), description="The model that estimates depth."
+    )
 
     @property
     def fingerprint(self) -> str:
         """The hash of config and weights, independent of the weights' location. No model is loaded."""
         models = (self.detector, self.segmenter, self.ground, self.depth)
-        settings = [each.model_dump_json(exclude={"weights"}) for each in models]
-        return derive_key("perception", *settings, *(_fingerprint_of(each.weights) for each in models))
+        settings = [model.model_dump_json(exclude={"weights"}) for model in models]
+        return derive_key("perception", *settings, *(_fingerprint_of(model.weights) for model in models))
 
 
 @cache

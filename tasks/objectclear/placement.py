@@ -34,7 +34,7 @@ class Placed:
 
 def far_to_near(placed: Sequence[Placed]) -> list[Placed]:
     """The order of drawing: a nearer object hides a farther one."""
-    return sorted(placed, key=lambda each: (-each.depth, each.foot))
+    return sorted(placed, key=lambda cutout: (-cutout.depth, cutout.foot))
 
 
 def placement_conflict(
@@ -96,48 +96,55 @@ class PlacementConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     tries: int = Field(
-        default=60, ge=1, le=1000, description="Places drawn for one cut-out before it is refused."
+        default=60,
+        ge=1,
+        le=1000,
+        description="Number of places that are drawn for a cut-out before it is refused.",
     )
     border_fraction: float = Field(
         default=0.02,
         ge=0,
         lt=0.5,
-        description="Of the shorter side: how far object and effect keep from the border.",
+        description="Minimum distance of object and effect from the border, as a fraction of the shorter "
+        "side.",
     )
     max_scale: float = Field(
-        default=1.0, gt=0, le=4, description="Above 1, cut-outs may be enlarged, which blurs them."
+        default=1.0, gt=0, le=4, description="Maximum scale of a cut-out. A scale above 1 blurs it."
     )
     min_height_fraction: float = Field(
-        default=0.06, ge=0, le=1, description="Of the image's height: the smallest object."
+        default=0.06,
+        ge=0,
+        le=1,
+        description="Minimum height of an object, as a fraction of the image's height.",
     )
     nearer_fraction: float = Field(
         default=0.02,
         ge=0,
         le=1,
-        description="Share of the object before which the plate may have something nearer.",
+        description="Maximum fraction of the object behind something nearer in the plate.",
     )
     off_ground_fraction: float = Field(
-        default=0.03, ge=0, le=1, description="Share of the effect that may lie off the ground."
+        default=0.03, ge=0, le=1, description="Maximum fraction of the effect that may lie off the ground."
     )
     view_degrees: float = Field(
         default=10,
         ge=0,
         le=90,
-        description="By how much the camera may look down on the place more or less than when it captured "
-        "the cut-out.",
+        description="Maximum difference of the camera's downward angle between capture and place, in "
+        "degrees.",
     )
     lean_degrees: float = Field(
         default=12,
         ge=0,
         le=90,
-        description="By how much the place may lie farther to a side than where the cut-out was captured: "
-        "upright things lean outwards at the sides, and shadows turn.",
+        description="Maximum difference of the sideways angle between capture and place, in degrees. Away "
+        "from the middle, upright objects lean outwards.",
     )
     max_overlap: float = Field(
         default=0.4,
         ge=0,
         le=1,
-        description="Share of an object that another may hide (SmartEraser: half).",
+        description="Maximum fraction of an object that another may hide (SmartEraser: 0.5).",
     )
 
 
@@ -165,13 +172,13 @@ def place(
     ground, width = np.flatnonzero(plate.ground), plate.ground.shape[1]
     failed: Counter[RejectReason] = Counter()
     for pixel in ground[rng.integers(0, len(ground), config.tries)].tolist():
-        found = _try(plate, cutout, divmod(pixel, width), config)
-        if isinstance(found, Placed):
-            fault = placement_conflict(found, others, plate, config.max_overlap)
+        position = _try(plate, cutout, divmod(pixel, width), config)
+        if isinstance(position, Placed):
+            fault = placement_conflict(position, others, plate, config.max_overlap)
             if fault is None:
-                return found
-            found = fault
-        failed[found] += 1
+                return position
+            position = fault
+        failed[position] += 1
     return failed
 
 

@@ -38,7 +38,7 @@ class PlateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    min_side_px: int = Field(default=64, ge=16, description="An image with a shorter side is refused.")
+    min_side_px: int = Field(default=64, ge=16, description="Minimum shorter side of an image, in pixels.")
     min_ground_fraction: float = Field(
         default=0.05, ge=0, le=1, description="Minimum fraction of the image that is flat ground."
     )
@@ -46,8 +46,9 @@ class PlateConfig(BaseModel):
         default=0.97,
         ge=0,
         le=1,
-        description="Minimum fraction of the image in which the ground segmenter says the same of the "
-        "mirrored image. Below it, the image is unlike what the model learnt. The tiny model's limit.",
+        description="Minimum fraction of pixels whose class stays the same in the mirrored image. Below "
+        "it, the image is unlike the training images of the ground segmenter. The default "
+        "suits the tiny model.",
     )
 
 
@@ -87,24 +88,24 @@ def make_plate(
         detail = f"image {size}, ground {ground.shape}, depth {depth.shape}"
         return refused(RejectReason.SIZE_MISMATCH, detail)
     if min(size) < config.min_side_px:
-        detail = f"{size[1]}×{size[0]}, the shorter side must have {config.min_side_px} px"
+        detail = f"{size[1]}×{size[0]}, and the shorter side must have {config.min_side_px} px"
         return refused(RejectReason.TOO_SMALL, detail)
     minimum = max(1, config.min_ground_fraction * ground.size)
     if ground.sum() < minimum:
         return refused(RejectReason.NO_GROUND, f"{ground.mean():.1%} of the image")
-    known = ground & np.isfinite(depth) & (depth > 0)
-    if known.sum() < minimum:
+    measurable = ground & np.isfinite(depth) & (depth > 0)
+    if measurable.sum() < minimum:
         return refused(RejectReason.NO_SCALE, "the ground's depth is unknown")
     return Plate(
-        key=derive_key("plate", image, known, depth, focal_px),
+        key=derive_key("plate", image, measurable, depth, focal_px),
         scene=scene,
         split=split,
         origin=origin,
         image=image,
-        ground=known,
+        ground=measurable,
         depth=depth,
         focal_px=focal_px,
-        horizon=fit_horizon(depth, known),
+        horizon=fit_horizon(depth, measurable),
         tone=tone_of(image),
     )
 
@@ -180,7 +181,7 @@ def find_plate(
     classes = segmenter.classify(image)
     agreement = mirror_agreement(segmenter, image, classes)
     if agreement < limits.min_agreement:
-        detail = f"mirrored, {1 - agreement:.1%} of it is taken for another surface"
+        detail = f"{1 - agreement:.1%} of it has another class in the mirrored image"
         return Reject(source="plate", name=origin, reason=RejectReason.UNFAMILIAR, detail=detail)
     depth = np.where(classes == SurfaceClass.SKY, np.float32(np.inf), estimator.estimate(image))
     ground = flat_ground(classes, depth, focal_px, flatness)

@@ -27,9 +27,9 @@ def pool_composites(workspace: Workspace, work: PoolCompositesWork) -> ShardRef:
     with ShardReader(workspace, [work.composites]) as reader:
         made = [decode_composite(reader[place]) for place in range(len(reader))]
     write = partial(write_shard, workspace, round=work.round, index=work.index)
-    truths = (encode_triplet(as_triplet(each), work.image_format) for each in made)
+    truths = (encode_triplet(as_triplet(composite), work.image_format) for composite in made)
     write(stage="truth", input_digest=beside(work.digest, "truth"), samples=truths)
-    items = (encode_pool_item(as_pool_item(each), work.image_format) for each in made)
+    items = (encode_pool_item(as_pool_item(composite), work.image_format) for composite in made)
     return write(stage="pool", input_digest=work.digest, samples=items)
 
 

@@ -188,7 +188,7 @@ def train_image_encoder(
         return naming_loss(namer, batch)
 
     train(namer, loss_of, batches, config, checkpoint, progress)
-    return namer.encoder, _score(namer, _collated([(each, False) for each in unseen]))
+    return namer.encoder, _score(namer, _collated([(sample, False) for sample in unseen]))
 
 
 def _score(namer: ObjectNamer, batch: NamedBatch) -> NamingScore:
@@ -200,10 +200,10 @@ def _score(namer: ObjectNamer, batch: NamedBatch) -> NamingScore:
 def _collated(draws: Sequence[tuple[NamedObject, bool]]) -> NamedBatch:
     step = {True: -1, False: 1}
     return NamedBatch(
-        source=images_to_tensor([each.source[:, :: step[flip]] for each, flip in draws]),
-        mask=masks_to_tensor([each.mask[:, :: step[flip]] for each, flip in draws]),
-        shape=torch.tensor([each.shape for each, _ in draws]),
-        color=torch.tensor([each.color for each, _ in draws]),
+        source=images_to_tensor([sample.source[:, :: step[flip]] for sample, flip in draws]),
+        mask=masks_to_tensor([sample.mask[:, :: step[flip]] for sample, flip in draws]),
+        shape=torch.tensor([sample.shape for sample, _ in draws]),
+        color=torch.tensor([sample.color for sample, _ in draws]),
     )
 
 

@@ -35,7 +35,9 @@ def standing_of(workspace: Workspace, start: str) -> ModelStanding:
         record=record,
         champion=champion is not None and champion.hash == record.hash,
         measurements=ledger.measurements(record.hash),
-        promotions=[each for each in ledger.promotions(record.kind) if each.hash == record.hash],
+        promotions=[
+            promotion for promotion in ledger.promotions(record.kind) if promotion.hash == record.hash
+        ],
         fault=weights_fault(workspace.fetched(record.path), record),
     )
 
@@ -90,15 +92,18 @@ def rollback(workspace: Workspace, kind: ModelKind, reason: str, start: str | No
     events = ledger.promotions(kind)
     line = line_of_champions(events)
     if not line:
-        raise LedgerError(f"there is no champion among the models of kind {kind}, so none to roll back")
+        raise LedgerError(
+            f"no model of kind {kind} is champion, so there is nothing to roll back; promote one with "
+            "`cleanplate model promote`"
+        )
     wanted = None if start is None else ledger.model_named(start).hash
     again = events[-1].action == "rolled back" and events[-1].reason == reason
     if wanted == line[-1] or (wanted is None and again):
         return ledger.model(line[-1])
     if wanted is None and len(line) == 1:
-        raise LedgerError(f"model {line[0]} has no former champion before it; promote another by its hash")
+        raise LedgerError(f"there was no champion before model {line[0]}; promote another model by its hash")
     if wanted is not None and wanted not in line:
-        raise LedgerError(f"model {wanted} is no former champion; `cleanplate model promote` makes it one")
+        raise LedgerError(f"model {wanted} was never champion; `cleanplate model promote` makes it champion")
     record = ledger.model(wanted or line[-2])
     check_weights(workspace.fetched(record.path), record)
     event = derive_key("rollback", kind, record.hash, reason, events[-1].event)
@@ -113,12 +118,12 @@ def line_of_champions(events: Sequence[Promotion]) -> list[str]:
     not back and forth.
     """
     line: list[str] = []
-    for each in events:
-        if each.action == "rolled back" and each.hash in line:
-            last = len(line) - 1 - line[::-1].index(each.hash)
+    for event in events:
+        if event.action == "rolled back" and event.hash in line:
+            last = len(line) - 1 - line[::-1].index(event.hash)
             line = line[: last + 1]
-        elif not line or line[-1] != each.hash:
-            line.append(each.hash)
+        elif not line or line[-1] != event.hash:
+            line.append(event.hash)
     return line
 
 
@@ -149,8 +154,8 @@ def compare(workspace: Workspace, first: str, second: str) -> ModelComparison:
 def numbers_of(record: ModelRecord, measurements: Sequence[ModelMeasurement]) -> dict[tuple[str, str], float]:
     """The number by (what it was measured on, its name). If it was measured twice, the newest."""
     numbers = {(TRAINING, name): value for name, value in record.metrics.items()}
-    for each in measurements:
-        numbers |= {(each.measured_on, name): value for name, value in each.values.items()}
+    for measurement in measurements:
+        numbers |= {(measurement.measured_on, name): value for name, value in measurement.values.items()}
     return numbers
 
 
@@ -177,7 +182,7 @@ def different_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> d
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    leaves: list[tuple[str, Any]] = []
     for name, value in settings.items():
-        found += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(before + name, value)]
-    return found
+        leaves += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(before + name, value)]
+    return leaves

@@ -73,7 +73,7 @@ def open_remover(name: str | None, steps: int | None) -> OpenedRemover:
     """
     if name == "telea":
         if steps is not None:
-            raise InputError("--steps", "Telea's fill has no steps; leave them out")
+            raise InputError("--steps", "telea has no steps; leave out --steps")
         return OpenedRemover(TeleaFill(), "Telea's fill")
     if name is None:
         name = "object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem"
@@ -83,7 +83,7 @@ def open_remover(name: str | None, steps: int | None) -> OpenedRemover:
         return _rorem(network_at(BASE_FOLDER), steps, "RORem's remover, the shipped base")
     folder = Path(name)
     if not folder.exists():
-        raise InputError(f"--model {name}", f"neither {', '.join(NAMES)} nor a folder that exists")
+        raise InputError(f"--model {name}", f"is unknown; name {', '.join(NAMES)} or an existing folder")
     check_no_pickle(folder)
     if (folder / _OBJECT_TOKEN).is_dir():
         return _object_clear(folder, steps, f"ObjectClear in {folder}")
@@ -120,7 +120,7 @@ def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemov
     place = Workspace.existing(workspace)
     record = place.ledger().model_named(start)
     if record.kind != "remover":
-        raise ModelError(f"model {record.hash} is a {record.kind} and removes nothing; name a remover")
+        raise ModelError(f"model {record.hash} is a {record.kind}; name a remover")
     return _recorded(place, record, steps, f"RORem's remover {record.hash} of {workspace}")
 
 
@@ -150,7 +150,7 @@ def check_no_pickle(folder: Path) -> None:
     if folder.is_file():
         if folder.suffix in _PICKLES:
             raise ModelError(_PICKLED.format(folder))
-        raise ModelError(f"{folder}: is a file; give the folder that holds unet/, vae/ and scheduler/")
+        raise ModelError(f"{folder}: is a file; name the folder with unet/, vae/ and scheduler/")
     pickles = [path for path in sorted(folder.rglob("*")) if path.suffix in _PICKLES]
     if pickles and not any(folder.rglob("*.safetensors")):
         raise ModelError(_PICKLED.format(pickles[0]))
@@ -161,7 +161,7 @@ _PICKLED = "{}: holds pickled weights, which may run code when they are read; co
 
 def _object_clear(folder: Path, steps: int | None, title: str) -> OpenedRemover:
     if not folder.is_dir():
-        raise ModelError(f"{folder}: there is no model here; run `cleanplate train object-clear`")
+        raise ModelError(f"{folder}: holds no model; run `cleanplate train object-clear`")
     return OpenedRemover(ObjectClearRemover(ObjectClearPipeline.from_pretrained(folder), steps), title)
 
 

@@ -50,7 +50,7 @@ def weights_fault(folder: Path, record: ModelRecord) -> str:
         if not (folder / name).is_file():
             return f"{name} is missing"
         if file_sha256(folder / name) != sha256:
-            return f"{name} is not the file that was entered: its sha256 differs"
+            return f"{name} has changed since it was recorded"
     return ""
 
 
@@ -214,9 +214,7 @@ def network_at(folder: Path) -> InpaintingNetwork:
         ModelError: If the folder holds no network.
     """
     if not folder.is_dir():
-        raise ModelError(
-            f"{folder}: there is no model here; run `cleanplate train base` or `cleanplate demo`"
-        )
+        raise ModelError(f"{folder}: holds no model; run `cleanplate train base` or `cleanplate demo`")
     return read_sdxl_inpainting(folder) if is_published_layout(folder) else load_network(folder)
 
 

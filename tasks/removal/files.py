@@ -35,7 +35,7 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         raise InputError(path, f"its folder cannot be made ({error.strerror}); choose another") from error
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InputError(path, "nothing can be written in this folder; choose another or change its rights")
+        raise InputError(path, "this folder cannot be written to; choose another, or change its permissions")
 
 
 def write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -54,12 +54,12 @@ def write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
     coded, data = cv2.imencode(suffix, stored, settings)
     if not coded:
         raise InputError(
-            path, f"OpenCV cannot write {pixels.shape[1]}×{pixels.shape[0]} pixels in this format"
+            path, f"OpenCV cannot write {pixels.shape[1]}×{pixels.shape[0]} pixels in this format; use PNG"
         )
     try:
         write_durably(path, data.tobytes())
     except OSError as error:
-        raise InputError(path, f"it cannot be written ({error.strerror})") from error
+        raise InputError(path, f"cannot be written ({error.strerror}); name another file") from error
 
 
 _NUMBERED = re.compile(r"(?P<stem>.+)\.(?P<number>\d+)")
@@ -97,12 +97,12 @@ def match_files(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalF
     """
     for path in (source, *masks):
         if not path.exists():
-            raise InputError(path, "there is no such file or folder")
+            raise InputError(path, "does not exist; name an existing file or folder")
     if not source.is_dir():
         return [_for_one_image(source, masks, out)]
     for path in masks:
         if not path.is_dir():
-            raise InputError(path, f"is a file, but {source} is a folder; give a folder of masks")
+            raise InputError(path, f"is a file, but {source} is a folder; name a folder of masks")
     folders = [path.resolve() for path in (source, *masks, out)]
     if len(set(folders)) < len(folders):
         raise InputError(out, "images, masks and removals must lie in different folders")
@@ -112,17 +112,19 @@ def match_files(source: Path, masks: Sequence[Path], out: Path) -> list[RemovalF
 
 
 def _for_one_image(source: Path, masks: Sequence[Path], out: Path) -> RemovalFiles:
-    found: list[Path] = []
+    paths: list[Path] = []
     for path in masks:
         belonging = _masks_by_stem(path, {source.stem}).get(source.stem, []) if path.is_dir() else [path]
         if not belonging:
             raise InputError(path, f"it holds no mask {source.stem}.png or {source.stem}.1.png")
-        found += belonging
+        paths += belonging
     is_folder = out.is_dir() or not out.suffix
-    files = RemovalFiles(source, tuple(found), out / f"{source.stem}.png" if is_folder else out)
-    for path in (source, *found):
+    files = RemovalFiles(source, tuple(paths), out / f"{source.stem}.png" if is_folder else out)
+    for path in (source, *paths):
         if files.out.resolve() == path.resolve():
-            raise InputError(files.out, "the removal would overwrite what it is made from; name another file")
+            raise InputError(
+                files.out, "the removal would overwrite its own image or mask; name another file"
+            )
     return files
 
 
@@ -132,16 +134,16 @@ def _for_a_folder(source: Path, masks: Sequence[Path], out: Path) -> list[Remova
         images.setdefault(path.stem, []).append(path)
     by_stem: dict[str, list[Path]] = {}
     for folder in masks:
-        for stem, found in _masks_by_stem(folder, set(images)).items():
-            by_stem.setdefault(stem, []).extend(found)
+        for stem, paths in _masks_by_stem(folder, set(images)).items():
+            by_stem.setdefault(stem, []).extend(paths)
     matched: list[RemovalFiles | Reject] = []
     for stem in sorted(set(images) | set(by_stem)):
         if stem not in images:
-            matched.append(_reject(stem, RejectReason.MISSING_FILE, "a mask without an image"))
+            matched.append(_reject(stem, RejectReason.MISSING_FILE, "no image has the name of this mask"))
         elif stem not in by_stem:
-            matched.append(_reject(stem, RejectReason.MISSING_FILE, "an image without a mask"))
+            matched.append(_reject(stem, RejectReason.MISSING_FILE, "no mask has the name of this image"))
         elif len(images[stem]) > 1:
-            matched.append(_reject(stem, RejectReason.BAD_RECORD, "more than one image of this stem"))
+            matched.append(_reject(stem, RejectReason.BAD_RECORD, "several images have this stem"))
         else:
             matched.append(RemovalFiles(images[stem][0], tuple(by_stem[stem]), out / f"{stem}.png"))
     return matched
@@ -156,7 +158,7 @@ def _masks_by_stem(folder: Path, stems: set[str]) -> dict[str, list[Path]]:
             numbered.setdefault(match["stem"], []).append((int(match["number"]), path))
         else:
             numbered.setdefault(path.stem, []).append((-1, path))
-    return {stem: [path for _, path in sorted(found)] for stem, found in numbered.items()}
+    return {stem: [path for _, path in sorted(numbers)] for stem, numbers in numbered.items()}
 
 
 def _reject(stem: str, reason: RejectReason, detail: str) -> Reject:

@@ -55,7 +55,7 @@ def check_extras(remover: RemovalModel, extras: RemovalExtras) -> None:
         InputError: If attention is wanted from a remover that has none.
     """
     if extras.attention and not isinstance(remover, AttentiveRemover):
-        raise InputError("--save-attention", "this remover attends to nothing; use --model object-clear")
+        raise InputError("--save-attention", "this remover has no attention map; use --model object-clear")
 
 
 def remove_from_files(
@@ -111,7 +111,7 @@ def _read_source(path: Path) -> RgbImage:
     source = read_image(path)
     height, width = source.shape[:2]
     if min(height, width) < MIN_SIDE_PX:
-        detail = f"{width}×{height}, a removal needs {MIN_SIDE_PX} pixels a side"
+        detail = f"{width}×{height}, and a removal needs sides of at least {MIN_SIDE_PX} px"
         raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
     return source
 

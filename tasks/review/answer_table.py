@@ -40,7 +40,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         moment.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError("there is no such date in UTC") from error
+        raise ValueError("it is not a valid date in UTC") from error
     return moment
 
 
@@ -89,9 +89,9 @@ def answer_rows(row: Mapping[str, str], reviews: Sequence[Review]) -> list[dict[
     if not reviews:
         return [{**row, **dict.fromkeys(ANSWER_COLUMNS, "")}]
     return [
-        {**row, **{name: getattr(each, name) for name in ANSWER_COLUMNS if name != "answered_at"},
-         "answered_at": each.answered_at.isoformat()}
-        for each in reviews
+        {**row, **{name: getattr(review, name) for name in ANSWER_COLUMNS if name != "answered_at"},
+         "answered_at": review.answered_at.isoformat()}
+        for review in reviews
     ]  # fmt: skip
 
 
@@ -141,7 +141,9 @@ def _csv_records(path: Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
         records = [{name: _as_meant(cell) for name, cell in record.items()} for record in reader]
     except OSError as error:
-        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, f"it is not CSV in UTF-8 ({error})") from error
     _refuse_missing(path, reader.fieldnames or ())

@@ -222,7 +222,7 @@ def _add_quality(
     def quality() -> ReviewQuality:
         batch = service.batch_to_show()
         if batch is None:
-            raise Refusal(404, "there is no review batch yet; open one with `cleanplate review open`")
+            raise Refusal(404, "no review batch is open; open one with `cleanplate review open`")
         return batch_quality(ledger, batch)
 
     @app.get("/quality", dependencies=signed_in)
@@ -237,18 +237,18 @@ def _add_files(app: FastAPI, sessions: Sessions, pages: PageFiles, images: Revie
 
     @app.get("/static/{path:path}")
     def static(path: str) -> Response:
-        found, versioned = pages.find(path)
-        if found is None:
-            raise Refusal(404, "the page has no such file; load the page again")
-        return _file(found, "public, max-age=31536000, immutable" if versioned else "no-cache")
+        content, versioned = pages.find(path)
+        if content is None:
+            raise Refusal(404, "the page has no such image or file; load the page again")
+        return _file(content, "public, max-age=31536000, immutable" if versioned else "no-cache")
 
     @app.get("/images/{candidate}/{name}.png", dependencies=[Depends(sessions.person)])
     def image(request: Request, candidate: str, name: ImageName) -> Response:
-        found = images.image(candidate, name)
-        headers = {"ETag": found.etag, "Cache-Control": FOR_GOOD}
-        if request.headers.get("if-none-match") == found.etag:
+        content = images.image(candidate, name)
+        headers = {"ETag": content.etag, "Cache-Control": FOR_GOOD}
+        if request.headers.get("if-none-match") == content.etag:
             return Response(status_code=304, headers=headers)
-        return Response(found.content, media_type=found.media_type, headers=headers)
+        return Response(content.content, media_type=content.media_type, headers=headers)
 
 
 def _file(file: PageFile, cache: str = "no-store") -> Response:

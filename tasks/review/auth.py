@@ -114,7 +114,7 @@ class Sessions:
             raise Refusal(403, f"the request lacks the header {CSRF_HEADER}; use the review page itself")
         token_hash = hash_secret(token)
         person = _admitted(
-            self._ledger.person_of_token(token_hash), "this token is not known; look for a slip"
+            self._ledger.person_of_token(token_hash), "this token is unknown; check it for typing errors"
         )
         session, now = new_secret(), datetime.now(UTC)
         self._ledger.open_session(hash_secret(session), token_hash, now, now + LASTS)
@@ -143,8 +143,10 @@ class Sessions:
             Refusal: 401 without a session, 403 for a disabled person or a forged form.
         """
         session = request.cookies.get(self.cookie, "")
-        known = self._ledger.person_of_session(hash_secret(session), datetime.now(UTC)) if session else None
-        person = _admitted(known, "sign in with your token first")
+        session_person = (
+            self._ledger.person_of_session(hash_secret(session), datetime.now(UTC)) if session else None
+        )
+        person = _admitted(session_person, "sign in with your token first")
         if request.method not in ("GET", "HEAD"):
             given = request.headers.get(CSRF_HEADER, "")
             if not hmac.compare_digest(given.encode(), csrf_of(session).encode()):
@@ -162,7 +164,7 @@ def _admitted(person: Person | None, otherwise: str) -> Person:
     if person is None:
         raise Refusal(401, otherwise)
     if person.excluded:
-        raise Refusal(403, "your answers are not taken at present; ask whoever gave you your token")
+        raise Refusal(403, "your answers are not accepted at present; ask the person who gave you your token")
     return person
 
 
@@ -187,7 +189,7 @@ def invite(ledger: Ledger, name: str, *, replace: bool = False) -> str:
         LedgerError: If the person exists and ``replace`` is false, or does not exist and it is true.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(name, "a person's name has letters, digits and . _ @ -, 80 at most")
+        raise InputError(name, "a person's name has at most 80 letters, digits and . _ @ -")
     token = new_secret()
     enter = ledger.replace_token if replace else ledger.add_person
     enter(name, hash_secret(token), datetime.now(UTC))

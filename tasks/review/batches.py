@@ -42,12 +42,12 @@ def plan_items(
         ReviewItem(candidate=key, answers_wanted=policy.overlap_people if key in shared else 1)
         for key in _ordered(plain, policy, scores)
     ]
-    known = [
+    gold_keys = [
         ReviewItem(candidate=key, answers_wanted=policy.overlap_people, gold=gold[key])
         for key in sorted(chosen)
     ]
-    places = [_fraction("gold's place", policy.seed, item.candidate) for item in known]
-    return [item for _, item in sorted([*_spread(items), *zip(places, known, strict=True)], key=_place)]
+    places = [_fraction("gold's place", policy.seed, item.candidate) for item in gold_keys]
+    return [item for _, item in sorted([*_spread(items), *zip(places, gold_keys, strict=True)], key=_place)]
 
 
 def _ordered(keys: Sequence[str], policy: QueuePolicy, scores: Mapping[str, float]) -> list[str]:
@@ -94,14 +94,14 @@ def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy
     """
     if not items_of(workspace, refs, "train"):
         raise InputError(
-            name, "there are no candidates to review for training; propose some with `cleanplate round`"
+            name, "there are no training candidates to review; make some with `cleanplate round`"
         )
     try:
         batch = ReviewBatch(name=name, round=refs[0].round, policy=policy, opened_at=datetime.now(UTC))
     except ValidationError as error:
-        raise InputError(name, "a batch's name has letters, digits and . _ -, 80 at most") from error
+        raise InputError(name, "a batch's name has at most 80 letters, digits and . _ -") from error
     ledger = workspace.ledger()
-    if name not in {each.name for each in ledger.batches()}:
+    if name not in {batch.name for batch in ledger.batches()}:
         ledger.open_batch(batch, _plan(workspace, refs, policy))
     else:
         ledger.open_batch(batch, [])

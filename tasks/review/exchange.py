@@ -63,7 +63,7 @@ def export_candidates(
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
         rows = [_written(out, sample) for sample in _samples(workspace, refs, keys)]
-        answered = [each for row in rows for each in answer_rows(row, reviews[row["candidate"]])]
+        answered = [answer for row in rows for answer in answer_rows(row, reviews[row["candidate"]])]
         # The lists come last: when they exist, every image they name exists.
         if kind == "label-studio":
             files = {"config.xml": label_config().encode(), "tasks.json": tasks_json(rows).encode()}
@@ -74,9 +74,9 @@ def export_candidates(
         for name, data in files.items():
             write_durably(out / name, data)
     except OSError as error:
-        raise InputError(out, f"cannot be written to ({error.strerror})") from error
-    told = sum(len(reviews[row["candidate"]]) for row in rows)
-    return ExportReport(candidates=len(rows), answers=told, files=list(files))
+        raise InputError(out, f"cannot be written to ({error.strerror}); name another folder") from error
+    answer_count = sum(len(reviews[row["candidate"]]) for row in rows)
+    return ExportReport(candidates=len(rows), answers=answer_count, files=list(files))
 
 
 def import_answers(workspace: Workspace, path: Path) -> ImportReport:
@@ -88,32 +88,36 @@ def import_answers(workspace: Workspace, path: Path) -> ImportReport:
     ledger = workspace.ledger()
     kind = _kind(path)
     outcomes = list(read_annotations(path) if kind == "label-studio" else read_answer_table(path))
-    told = [each for each in outcomes if isinstance(each, Review)]
-    before = {each.event: each for each in ledger.reviews([review.candidate for review in told])}
-    known = set(items_of(workspace, ledger.shards(stage="candidates")))
-    added, rejects = _sorted_out(kind, told, known, before)
-    rejects += [each for each in outcomes if isinstance(each, Reject)]
-    asked = {item.candidate: each.name for each in ledger.batches() for item in ledger.batch_items(each.name)}
-    ledger.record_reviews([each.model_copy(update={"batch": asked.get(each.candidate)}) for each in added])
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Review)]
+    before = {review.event: review for review in ledger.reviews([answer.candidate for answer in answers])}
+    candidates = set(items_of(workspace, ledger.shards(stage="candidates")))
+    added, rejects = _sorted_out(kind, answers, candidates, before)
+    rejects += [outcome for outcome in outcomes if isinstance(outcome, Reject)]
+    asked = {
+        item.candidate: batch.name for batch in ledger.batches() for item in ledger.batch_items(batch.name)
+    }
+    ledger.record_reviews(
+        [review.model_copy(update={"batch": asked.get(review.candidate)}) for review in added]
+    )
     ledger.record_rejects(rejects)
-    unanswered = sum(each is None for each in outcomes)
+    unanswered = sum(outcome is None for outcome in outcomes)
     return ImportReport(
         added=len(added),
         known=len(outcomes) - unanswered - len(added) - len(rejects),
         unanswered=unanswered,
-        refused=dict(Counter(each.reason.value for each in rejects)),
+        refused=dict(Counter(reject.reason.value for reject in rejects)),
     )
 
 
 def _sorted_out(
-    source: str, told: Iterable[Review], known: set[str], before: dict[str, Review]
+    source: str, answers: Iterable[Review], candidates: set[str], before: dict[str, Review]
 ) -> tuple[list[Review], list[Reject]]:
     """The new reviews and the rejects. The ledger already has the rest."""
     added: list[Review] = []
     rejects: list[Reject] = []
-    for review in told:
+    for review in answers:
         earlier = before.setdefault(review.event, review)
-        if review.candidate not in known:
+        if review.candidate not in candidates:
             rejects.append(_refused(source, review, RejectReason.UNKNOWN_CANDIDATE))
         elif earlier is review:
             added.append(review)
@@ -131,7 +135,7 @@ def _kind(path: Path) -> ExchangeFormat:
     kinds: dict[str, ExchangeFormat] = {".json": "label-studio", ".csv": "csv", ".parquet": "parquet"}
     kind = kinds.get(path.suffix.lower())
     if kind is None:
-        raise InputError(path, "is no .json of Label Studio, no .csv and no .parquet")
+        raise InputError(path, "has an unknown format; give Label Studio's .json, a .csv or a .parquet")
     return kind
 
 

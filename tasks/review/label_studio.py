@@ -19,7 +19,7 @@ from data_specs.reject import Reject, RejectReason
 from data_specs.review import REASONS, PlainText, Review
 from tasks.review.answer_table import Moment
 
-QUESTION = "Is the object gone with its shadow, nothing new painted in, no seam to be seen?"
+QUESTION = "Are the object and its shadow gone, with nothing new painted in and no visible seam?"
 _SOURCE = "label-studio"
 _HOTKEYS = {"yes": "y", "no": "n", "skip": "s"}
 
@@ -127,12 +127,12 @@ def _review(candidate: str, annotation: _Annotation) -> Review:
     """The annotation as a review. Raises ValueError if it has no decision, or an unknown one."""
     reviewer = _reviewer(annotation.completed_by)
     chosen = {
-        each.from_name: _Value.model_validate(each.value).choices[0]
-        for each in annotation.result
-        if each.from_name in ("decision", "reason")
+        region.from_name: _Value.model_validate(region.value).choices[0]
+        for region in annotation.result
+        if region.from_name in ("decision", "reason")
     }
     if "decision" not in chosen and not annotation.was_cancelled:
-        raise ValueError("there is no decision in it; was the project made with our config.xml?")
+        raise ValueError("it has no decision; make the project with our config.xml")
     decision = "skip" if annotation.was_cancelled else chosen["decision"]
     return Review.model_validate(
         {
@@ -150,12 +150,12 @@ def _review(candidate: str, annotation: _Annotation) -> Review:
 
 def _reviewer(completed_by: object) -> str:
     """The name of the annotator. Label Studio gives a number, or a record with an e-mail address."""
-    known = completed_by
-    if isinstance(known, Mapping):
-        known = known.get("email") or known.get("id")
-    if not isinstance(known, (str, int)) or len(str(known)) > 100:
-        raise ValueError("completed_by: names nobody")
-    return f"{_SOURCE}:{plain_text(str(known))}"
+    name = completed_by
+    if isinstance(name, Mapping):
+        name = name.get("email") or name.get("id")
+    if not isinstance(name, (str, int)) or len(str(name)) > 100:
+        raise ValueError("completed_by is empty")
+    return f"{_SOURCE}:{plain_text(str(name))}"
 
 
 def _refused(name: str, fault: str) -> Reject:
@@ -166,9 +166,13 @@ def _load(path: Path) -> list[object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(path, "it is not JSON in UTF-8; export the project as JSON") from error
+        raise InputError(path, "is not JSON in UTF-8; export the project as JSON") from error
     if not isinstance(content, list):
-        raise InputError(path, f"a list of tasks is wanted, and it holds a {type(content).__name__}")
+        raise InputError(
+            path, f"holds a {type(content).__name__} in place of a list of tasks; export the project as JSON"
+        )
     return content

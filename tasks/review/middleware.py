@@ -80,9 +80,9 @@ class TimedProtocol(H11Protocol):
     def _drop_slowest(self) -> None:
         """Drop the slowest connection, or this one if no other waits. Never one that is being answered."""
         waiting = {
-            each: each._due.when()
-            for each in self.connections
-            if isinstance(each, TimedProtocol) and each._due is not None
+            connection: connection._due.when()
+            for connection in self.connections
+            if isinstance(connection, TimedProtocol) and connection._due is not None
         }
         min(waiting, key=waiting.__getitem__)._drop()
 
@@ -113,12 +113,15 @@ class PublicUrl:
             parts = urlsplit(text)
             port, host = parts.port, parts.hostname or ""
         except ValueError as error:
-            raise InputError(place, f"is no address ({error})") from error
+            raise InputError(place, f"is not an address ({error}); write https://NAME") from error
         host = f"[{host}]" if ":" in host else host
         prefix = parts.path.rstrip("/")
         plain = parts.username is None and not (parts.query or parts.fragment)
         if not (plain and parts.scheme == "https" and _HOST.fullmatch(host) and _PREFIX.fullmatch(prefix)):
-            raise InputError(place, "write it as https://NAME, https://NAME:PORT or https://NAME/PREFIX")
+            raise InputError(
+                place,
+                "is not an https:// address; write https://NAME, https://NAME:PORT or https://NAME/PREFIX",
+            )
         origin = f"https://{host}" + ("" if port in (None, 443) else f":{port}")
         return cls(host, origin, prefix)
 
@@ -138,7 +141,8 @@ def proxy_addresses(text: str) -> tuple[str, ...]:
         network = ipaddress.ip_network(text)
     except ValueError as error:
         raise InputError(
-            f"--trusted-proxy {text}", f"give an address or a network, as 10.0.0.7 or 10.0.0.0/28 ({error})"
+            f"--trusted-proxy {text}",
+            f"is not an address ({error}); write an address or a network, such as 10.0.0.7 or 10.0.0.0/28",
         ) from error
     if isinstance(network, ipaddress.IPv6Network):
         return (str(network),)
@@ -207,15 +211,16 @@ class Guard:
         if host_name(headers.get("host", "")) not in self._hosts:
             return (
                 400,
-                "not known by that name; start the server with --host NAME, or --public-url behind a proxy",
+                "this server does not have that name; start it with --host NAME, or with --public-url "
+                "behind a proxy",
             )
         origin = headers.get("origin")
         if scope["method"] in ("GET", "HEAD") or origin is None:
             return None
         if origin != (self._origin or f"{scope['scheme']}://{headers['host']}"):
             return 403, (
-                "the request comes from another site; use the review page itself, "
-                "and behind a proxy start the server with --public-url"
+                "the request comes from another site; use the review page itself, or start the server "
+                "with --public-url behind a proxy"
             )
         return None
 

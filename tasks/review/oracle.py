@@ -25,11 +25,11 @@ class OracleConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    quality: QualityConfig = Field(default=QualityConfig(), description="When a removal is a success.")
+    quality: QualityConfig = Field(default=QualityConfig(), description="The definition of a success.")
     error_rate: float = Field(
-        default=0.02, ge=0, le=0.5, description="Share of answers given wrong, as people's are."
+        default=0.02, ge=0, le=0.5, description="Fraction of wrong answers. People make errors, too."
     )
-    seed: int = Field(default=0, ge=0, description="Which answers are wrong.")
+    seed: int = Field(default=0, ge=0, description="Seed that chooses the wrong answers.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Oracle:
 
     def _fault(self, candidate: Candidate) -> str:
         truth = self.truths[candidate.item]
-        found = assess(
+        assessment = assess(
             candidate.removal, candidate.source, candidate.mask, truth.ground_truth, self.config.quality
         )
-        return found.reason
+        return assessment.reason
 
     def _answer(self, candidate: Candidate) -> Review:
         reason = self._fault(candidate)
@@ -95,8 +95,8 @@ def oracle_for(workspace: Workspace, config: OracleConfig, candidates: Sequence[
     unknown = {c.item for c in candidates}.difference(truths)
     if unknown:
         raise FlowError(
-            f"nobody knows the truth of {len(unknown)} pool items, such as {min(unknown)}, so the oracle "
-            "cannot answer; name `human_review` in the round's settings, and let people answer"
+            f"the oracle cannot answer, because {len(unknown)} pool items, such as {min(unknown)}, "
+            "have no known ground truth; set `human_review` and let people answer"
         )
     return Oracle(config, truths)
 

@@ -91,7 +91,7 @@ def krippendorff_alpha(votes: Votes) -> float | None:
     for given in votes.values():
         for candidate, decision in given.items():
             said.setdefault(candidate, Counter())[decision] += 1
-    counts = np.array([[each["yes"], each["no"], each["skip"]] for each in said.values()]).reshape(-1, 3)
+    counts = np.array([[tally["yes"], tally["no"], tally["skip"]] for tally in said.values()]).reshape(-1, 3)
     counts = counts[counts.sum(axis=1) > 1]
     answers, totals = counts.sum(axis=1), counts.sum(axis=0)
     if np.count_nonzero(totals) < 2:
@@ -120,8 +120,8 @@ def _person(
 ) -> PersonQuality:
     counts = Counter(review.decision for review in reviews)
     timed = [review.seconds for review in reviews if review.seconds is not None]
-    known = [review for review in reviews if review.candidate in gold and review.decision != "skip"]
-    right = sum(review.decision == gold[review.candidate] for review in known)
+    gold_reviews = [review for review in reviews if review.candidate in gold and review.decision != "skip"]
+    right = sum(review.decision == gold[review.candidate] for review in gold_reviews)
     seconds = median(timed) if timed else None
     return PersonQuality(
         person=name,
@@ -131,17 +131,19 @@ def _person(
         no=counts["no"],
         skipped=counts["skip"],
         median_seconds=seconds,
-        gold_answers=len(known),
+        gold_answers=len(gold_reviews),
         gold_right=right,
-        flags=tuple(_flags(counts, seconds, len(known), right)),
+        flags=tuple(_flags(counts, seconds, len(gold_reviews), right)),
     )
 
 
-def _flags(counts: Counter[str], seconds: float | None, known: int, right: int) -> Iterable[QualityFlag]:
+def _flags(
+    counts: Counter[str], seconds: float | None, gold_answers: int, right: int
+) -> Iterable[QualityFlag]:
     if counts.total() >= MIN_ANSWERS:
         if seconds is not None and seconds < TOO_FAST_S:
             yield "answers too fast"
         if max(counts.values()) >= ALIKE * counts.total():
             yield "always says the same"
-    if known >= MIN_ANSWERS / 4 and right < MIN_RIGHT * known:
+    if gold_answers >= MIN_ANSWERS / 4 and right < MIN_RIGHT * gold_answers:
         yield "often wrong on gold"

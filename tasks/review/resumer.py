@@ -82,4 +82,4 @@ def wake_if_complete(workspace: Workspace, batch: str) -> bool:
         return True
     tell_complete(workspace, batch, counts.model_dump())
     woken = wake_runs(workspace, batch, {"decision": "continue"})
-    return all(each.state in ("resumed", "over") for each in woken)
+    return all(run.state in ("resumed", "over") for run in woken)

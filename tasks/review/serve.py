@@ -53,22 +53,24 @@ class Address:
                 TLS, or a proxy has no public URL.
         """
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise InputError("--tls-cert", "a certificate and its key go together; give --tls-key too")
+            raise InputError("--tls-cert", "a certificate needs its key; give --tls-cert and --tls-key")
         for name, file in (("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key)):
             if file is not None and not file.is_file():
-                raise InputError(name, f"there is no file {file}")
+                raise InputError(name, f"the file {file} does not exist; name an existing one")
         if self.tls_cert is not None and self.tls_key is not None:
             _check_pair(self.tls_cert, self.tls_key)
         if not (_is_loopback(self.host) or self.tls_cert or self.allow_plain_http):
             raise InputError(
                 f"--host {self.host}",
-                "anybody on that network could read tokens and answers; give --tls-cert and --tls-key; "
-                "or stay on 127.0.0.1 behind a proxy with TLS and give --public-url "
-                "(docs/operations/review-proxy.md); "
-                "or --allow-plain-http where nobody but such a proxy reaches the port",
+                "anyone on that network could read tokens and answers; give --tls-cert and --tls-key, or "
+                "use 127.0.0.1 behind a proxy with TLS and give --public-url "
+                "(docs/operations/review-proxy.md), or give --allow-plain-http if only such a proxy "
+                "reaches the port",
             )
         if self.trusted_proxies and self.public_url is None:
-            raise InputError("--trusted-proxy", "it goes with --public-url, the https:// address people open")
+            raise InputError(
+                "--trusted-proxy", "a trusted proxy needs --public-url, the https:// address that people open"
+            )
 
 
 def serve(app: ASGIApp, address: Address, ready: Callable[[str], None]) -> None:
@@ -120,7 +122,9 @@ def _check_pair(certificate: Path, key: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as error:  # SSLError is one.
-        raise InputError(f"{certificate}, {key}", "they are no certificate and its key in PEM") from error
+        raise InputError(
+            f"{certificate}, {key}", "are not a certificate and its key in PEM; give a matching pair"
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -156,7 +156,7 @@ class ReviewService:
             with self._writing:
                 leases = self._ledger.lease_items(name, person.name, body.count, datetime.now(UTC))
             if leases:
-                return {"items": [self._item(each) for each in leases]}
+                return {"items": [self._item(lease) for lease in leases]}
         return {"items": []}
 
     def answer(self, person: Person, body: AnswerBody) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class ReviewService:
 
     def batch_to_show(self) -> str | None:
         """The batch whose quality is shown: the one asked about, or the newest."""
-        newest = [each.name for each in self._ledger.batches()][-1:]
+        newest = [batch.name for batch in self._ledger.batches()][-1:]
         return next(iter([*self._batches(), *newest]), None)
 
     def _batches(self) -> list[str]:

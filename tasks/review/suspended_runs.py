@@ -118,7 +118,7 @@ def _wake(workspace: Workspace, run: WaitingRun, batch: str, form: dict[str, Any
                 return Wake(flow_run=run.flow_run, state="busy", detail=state.name or "")
             answer = client.resume_flow_run(run.flow_run, run_input=form)
     except ObjectNotFound:
-        return Wake(flow_run=run.flow_run, state="over", detail="Prefect does not know it")
+        return Wake(flow_run=run.flow_run, state="over", detail="Prefect has no such run")
     except httpx.HTTPError as error:
         return Wake(flow_run=run.flow_run, state="unreachable", detail=f"{run.api}: {error}")
     if answer.status == SetStateStatus.ACCEPT:
@@ -183,7 +183,7 @@ def resume(workspace: Workspace, batch: str, decision: Ending | None) -> list[Wa
     ending = batch_ending(workspace, batch) or ("continue" if counts.left == 0 else None)
     if ending is None:
         raise FlowError(
-            f"{counts.left} of {counts.wanted} answers of {batch} are missing; wait for them, or decide with "
+            f"{counts.left} of {counts.wanted} answers of {batch} are missing; wait for them, or give "
             "--decision continue or --decision abandon"
         )
     return wake_runs(workspace, batch, {"decision": ending})

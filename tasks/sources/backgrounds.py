@@ -26,7 +26,10 @@ class FolderBackgrounds(ImageLimits):
 
     kind: Literal["folder"] = "folder"
     size_px: int = Field(
-        default=512, ge=64, le=2048, description="Side of the plates: the middle square, reduced."
+        default=512,
+        ge=64,
+        le=2048,
+        description="Side of the plates, in pixels. The middle square of each image is reduced to it.",
     )
 
 
@@ -36,9 +39,11 @@ class ClipBackground(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["clip"] = "clip"
-    clip: ClipConfig = Field(default=ClipConfig(), description="How it is read.")
-    size_px: int = Field(default=512, ge=64, le=2048, description="Side of the plate.")
-    focal_fraction: float = Field(default=1.0, gt=0, le=20, description="Focal length over the plate's side.")
+    clip: ClipConfig = Field(default=ClipConfig(), description="Settings of the clip.")
+    size_px: int = Field(default=512, ge=64, le=2048, description="Side of the plate, in pixels.")
+    focal_fraction: float = Field(
+        default=1.0, gt=0, le=20, description="Focal length divided by the side of the plate."
+    )
 
 
 class SyntheticBackgrounds(BaseModel):
@@ -47,11 +52,14 @@ class SyntheticBackgrounds(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["synthetic"] = "synthetic"
-    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
-    scenes: int = Field(default=50, ge=1, le=10_000_000, description="How many.")
+    renderer: SyntheticConfig = Field(
+        default=SyntheticConfig(size_px=128), description="Settings of the renderer."
+    )
+    scenes: int = Field(default=50, ge=1, le=10_000_000, description="Number of scenes.")
     use_rendered_truth: bool = Field(
         default=True,
-        description="Take the renderer's own ground and depth; if not, perception must find them.",
+        description="Whether to use the exact ground and depth of the renderer. Otherwise perception "
+        "estimates them.",
     )
 
 
@@ -80,7 +88,7 @@ def read_backgrounds(source: BackgroundSource, first: int, count: int) -> Iterat
     if isinstance(source, SyntheticBackgrounds):
         return (synthetic_background(source.renderer, number) for number in numbers_of(source, first, count))
     if isinstance(source, ClipBackground):
-        return islice((_of_clip(each) for each in (source,)), first, first + count)
+        return islice((_of_clip(clip) for clip in (source,)), first, first + count)
     paths = images_in(source.path)[first : first + count]
     return (_of_file(path, source) for path in paths)
 
@@ -118,7 +126,7 @@ def _of_clip(source: ClipBackground) -> Background | Reject:
     name = source.clip.path.name
     plate = clip_scene(source.clip)
     if plate is None:
-        detail = "its frames show no one scene"
+        detail = "its frames show more than one scene"
         return Reject(source="backgrounds", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
     image = middle_square(plate, source.size_px)
     return Background(

@@ -32,7 +32,12 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 LIMIT_PIXELS = 64_000_000
 """Larger than any photograph that trains a remover. Smaller than what would fill a worker's memory."""
 MaxPixels = Annotated[
-    int, Field(ge=1, le=1_000_000_000, description="Images of more pixels are not decoded.")
+    int,
+    Field(
+        ge=1,
+        le=1_000_000_000,
+        description="Maximum number of pixels of an image. Larger images are refused without decoding.",
+    ),
 ]
 
 _UPRIGHT = 1
@@ -71,7 +76,7 @@ def images_in(folder: Path) -> list[Path]:
         InputError: If the folder is missing.
     """
     if not folder.is_dir():
-        raise InputError(folder, "it is no folder; name one that holds images")
+        raise InputError(folder, "is not a folder; name a folder of images")
     return [
         path
         for path in sorted(folder.iterdir())
@@ -199,7 +204,7 @@ def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask,
     mask = levels > 127
     if not mask.any():
         maximum = int(levels.max())
-        detail = f"its greatest level is {maximum}, the object is marked by 255" if maximum else ""
+        detail = f"its maximum level is {maximum}, and the object must have 255" if maximum else ""
         raise RejectedImage(path, RejectReason.MASK_EMPTY, detail)
     if mask.all():
         raise RejectedImage(path, RejectReason.MASK_FULL)
@@ -235,11 +240,13 @@ def path_inside(folder: Path, relative: str, parts: Collection[str] = ()) -> Pat
         relative.encode()  # A name that is not UTF-8 could not be written anywhere.
         resolved = (folder / relative).resolve()
         first = PurePath(relative).parts[:1]
-        roots = [folder.resolve(), *((folder / each).resolve() for each in first if each in parts)]
+        roots = [folder.resolve(), *((folder / name).resolve() for name in first if name in parts)]
     except (OSError, ValueError, RuntimeError) as error:
         raise RejectedImage(repr(relative), RejectReason.BAD_RECORD, "it can name no file") from error
     if not any(resolved.is_relative_to(root) for root in roots):
-        detail = f"it leaves {folder.name}; copy the file there, only {_listed(parts)} may be a link"
+        detail = (
+            f"it leads out of {folder.name}; copy the file there, because only {_listed(parts)} may be a link"
+        )
         raise RejectedImage(
             relative, RejectReason.OUTSIDE_FOLDER, detail if parts else f"it leaves {folder.name}"
         )

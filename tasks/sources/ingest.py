@@ -130,9 +130,9 @@ def ingest_files(workspace: Workspace, work: IngestWork) -> Intake:
         InputError: If the source cannot be read at all.
     """
     ledger = workspace.ledger()
-    known = ledger.result("ingest", work.digest, Intake)
-    if known is not None and (known.shard is None or files_present(workspace, known.shard)):
-        return known
+    recorded = ledger.result("ingest", work.digest, Intake)
+    if recorded is not None and (recorded.shard is None or files_present(workspace, recorded.shard)):
+        return recorded
     with scenes_alone(workspace):
         reading = _Reading(workspace, work)
         intake = reading.intake(
@@ -158,19 +158,19 @@ class _Reading:
     def samples(self) -> Iterator[EncodedSample]:
         """The samples of the shard. Rejects are collected beside them."""
         taken: set[str] = set()
-        for found in _read(self._work.source, self._work.start, self._scenes):
+        for sample in _read(self._work.source, self._work.start, self._scenes):
             self._records += 1
-            if isinstance(found, PoolItem):
-                self._classes[found.class_name] += 1
-            if isinstance(found, Reject):
-                self.rejects.append(found)
+            if isinstance(sample, PoolItem):
+                self._classes[sample.class_name] += 1
+            if isinstance(sample, Reject):
+                self.rejects.append(sample)
                 continue
-            holder = "this shard" if found.key in taken else self._holder(found.key)
+            holder = "this shard" if sample.key in taken else self._holder(sample.key)
             if holder is not None:
-                self.rejects.append(_duplicate(found, holder))
+                self.rejects.append(_duplicate(sample, holder))
                 continue
-            taken.add(found.key)
-            yield _encode(found, self._work)
+            taken.add(sample.key)
+            yield _encode(sample, self._work)
             if len(taken) == self._work.shard_samples:
                 break
         else:
@@ -181,7 +181,7 @@ class _Reading:
         """The result, once ``samples`` is exhausted."""
         return Intake(
             shard=shard,
-            rejects=dict(Counter(each.reason.value for each in self.rejects)),
+            rejects=dict(Counter(reject.reason.value for reject in self.rejects)),
             end=Cursor(records=self._records, classes=dict(self._classes)),
             finished=self._finished,
         )
@@ -202,7 +202,7 @@ def _read(source: FileSource, start: Cursor, scenes: SceneChoice) -> Iterable[Tr
 
 def _duplicate(sample: Triplet | PoolItem, holder: str) -> Reject:
     source, _, name = sample.origin.partition(":")
-    detail = f"its pixels are sample {sample.key} of {holder}"
+    detail = f"sample {sample.key} of {holder} has the same pixels"
     return Reject(source=source, name=name, reason=RejectReason.DUPLICATE, detail=detail)
 
 
@@ -285,17 +285,20 @@ def _of_pool(config: PoolConfig) -> Found:
     for row in read.rows:
         if isinstance(row, Instance):
             names += [f"images/{row.image_file}", f"masks/{row.mask_file}"]
-    found = _found(len(read.rows), config.path, POOL_PARTS, _unless_named(config.path, names))
+    files = _found(len(read.rows), config.path, POOL_PARTS, _unless_named(config.path, names))
     if read.empty_lines:
-        found.ignored[IgnoredReason.EMPTY_LINE.value] = read.empty_lines
-        found.first[IgnoredReason.EMPTY_LINE.value] = config.segmentation_csv
-    return found
+        files.ignored[IgnoredReason.EMPTY_LINE.value] = read.empty_lines
+        files.first[IgnoredReason.EMPTY_LINE.value] = config.segmentation_csv
+    return files
 
 
 def _of_high_resolution(config: HighResolutionConfig) -> Found:
     objects = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
     whole = {
-        f"{OBJECTS}/{name}" for each in objects if isinstance(each, StemFiles) for name in each.names.values()
+        f"{OBJECTS}/{name}"
+        for files in objects
+        if isinstance(files, StemFiles)
+        for name in files.names.values()
     }
     object_parts = [f"{OBJECTS}/{part}" for part in OBJECT_PARTS]
     in_parts = _in_parts((IMAGES, *object_parts))
@@ -315,13 +318,13 @@ def _of_high_resolution(config: HighResolutionConfig) -> Found:
 
 def _found(records: int, root: Path, parts: Collection[str], reason_of: _ReasonOf) -> Found:
     """Count what is found. ``parts`` are the folders that may be links to elsewhere."""
-    found = Found(records)
+    files = Found(records)
     for name in sorted(_names_below(root, parts)):
         reason = _fault(root / name) or reason_of(name)
         if reason is not None:
-            found.ignored[reason.value] += 1
-            found.first.setdefault(reason.value, printable(name))
-    return found
+            files.ignored[reason.value] += 1
+            files.first.setdefault(reason.value, printable(name))
+    return files
 
 
 def _names_below(root: Path, parts: Collection[str]) -> Iterator[str]:

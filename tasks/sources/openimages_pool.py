@@ -90,21 +90,23 @@ POOL_PARTS = ("images", "masks")
 class PoolConfig(SampleLimits):
     """How to read a pool in OpenImages' layout."""
 
-    path: Path = Field(description="The folder that holds images/, masks/ and the two CSV files.")
+    path: Path = Field(description="The folder with images/, masks/ and the two CSV files.")
     segmentation_csv: str = Field(
         default="train-annotations-object-segmentation.csv",
         description="The CSV of instance masks: MaskPath, ImageID, LabelName.",
     )
     classes_csv: str = Field(
         default=_CLASSES_CSV,
-        description="The CSV of class names: LabelName, DisplayName. By default V7's name is looked for too.",
+        description="The CSV of class names: LabelName, DisplayName. Without a value, the name of V7's "
+        "file is tried, too.",
     )
     excluded_classes: tuple[str, ...] = Field(
         default=BODY_PARTS + CLOTHES,
-        description="Classes left out: body parts and clothes. RORem's own list is not published.",
+        description="Classes to leave out. The default is body parts and clothes. RORem's own list is not "
+        "published.",
     )
     class_cap: int = Field(
-        default=500, ge=1, le=1_000_000, description="At most this many items of one class."
+        default=500, ge=1, le=1_000_000, description="Maximum number of items of one class."
     )
 
 
@@ -187,7 +189,7 @@ def _items(
         elif class_name in excluded:
             yield _reject(row, RejectReason.CLASS_EXCLUDED, class_name)
         elif taken[class_name] >= config.class_cap:
-            yield _reject(row, RejectReason.CLASS_FULL, f"{class_name} has its {config.class_cap}")
+            yield _reject(row, RejectReason.CLASS_FULL, f"{class_name} has {config.class_cap} items already")
         else:
             try:
                 item = _read_item(config, row, class_name, scenes)
@@ -239,12 +241,14 @@ def _reject(row: Instance, reason: RejectReason, detail: str) -> Reject:
 
 def _lines(path: Path) -> list[str]:
     if path.exists() and not path.is_file():
-        raise InputError(path, "it is no file")  # A pipe would make it wait.
+        raise InputError(path, "is not a file")  # A pipe would make it wait.
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             return file.read().split("\n")
     except OSError as error:
-        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
 
 
 def _fields(line: str) -> list[str]:
@@ -300,7 +304,7 @@ def _header(path: Path, line: str) -> list[str]:
         columns = []
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
-        raise InputError(path, f"its first line lacks the columns {', '.join(missing)}")
+        raise InputError(path, f"its first line lacks the columns {', '.join(missing)}; add them")
     return columns
 
 

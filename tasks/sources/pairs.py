@@ -41,7 +41,7 @@ class ImageLimits(BaseModel):
         default=1.0,
         gt=0,
         le=20,
-        description="Focal length over the longer side, where the camera is not known; 1 is a phone's.",
+        description="Focal length divided by the longer side, for an unknown camera. 1 is a phone's.",
     )
     validation_fraction: ValidationFraction = 0.1
     test_fraction: TestFraction = 0.1
@@ -57,7 +57,10 @@ class FolderPairs(ImageLimits):
 
     kind: Literal["folder"] = "folder"
     longer_side_px: int = Field(
-        default=512, ge=64, le=4096, description="Larger pairs are reduced to this; smaller ones are kept."
+        default=512,
+        ge=64,
+        le=4096,
+        description="Maximum longer side, in pixels. Larger pairs are reduced to it.",
     )
 
 
@@ -68,10 +71,13 @@ class ClipPairs(BaseModel):
 
     kind: Literal["clip"] = "clip"
     clip: ClipConfig = Field(
-        default=ClipConfig(size_px=128, crop_min_px=128, crop_max_px=192), description="How it is read."
+        default=ClipConfig(size_px=128, crop_min_px=128, crop_max_px=192), description="Settings of the clip."
     )
     focal_fraction: float = Field(
-        default=4.0, gt=0, le=40, description="Focal length over a crop's side: a crop sees a narrow angle."
+        default=4.0,
+        gt=0,
+        le=40,
+        description="Focal length divided by the side of a crop. A crop has a narrow angle of view.",
     )
 
 
@@ -81,11 +87,14 @@ class SyntheticPairs(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["synthetic"] = "synthetic"
-    renderer: SyntheticConfig = Field(default=SyntheticConfig(size_px=128), description="What is rendered.")
-    count: int = Field(default=200, ge=1, le=10_000_000, description="How many.")
+    renderer: SyntheticConfig = Field(
+        default=SyntheticConfig(size_px=128), description="Settings of the renderer."
+    )
+    count: int = Field(default=200, ge=1, le=10_000_000, description="Number of pairs.")
     use_rendered_truth: bool = Field(
         default=True,
-        description="Take the renderer's own masks, ground and depth; if not, perception must find them.",
+        description="Whether to use the exact masks, ground and depth of the renderer. Otherwise "
+        "perception estimates them.",
     )
 
 
@@ -114,9 +123,9 @@ def read_pairs(source: PairSource, first: int = 0, count: int | None = None) -> 
     stop = None if count is None else first + count
     if isinstance(source, FolderPairs):
         records = islice(files_of_stems(source.path, PAIR_PARTS), first, stop)
-        return (each if isinstance(each, Reject) else _of_files(each, source) for each in records)
-    found = islice(clip_triplets(source.clip), first, stop)
-    return (each if isinstance(each, Reject) else _of_triplet(each, source) for each in found)
+        return (record if isinstance(record, Reject) else _of_files(record, source) for record in records)
+    triplets = islice(clip_triplets(source.clip), first, stop)
+    return (triplet if isinstance(triplet, Reject) else _of_triplet(triplet, source) for triplet in triplets)
 
 
 def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
@@ -126,10 +135,10 @@ def numbers_of(source: SyntheticPairs, first: int, count: int | None) -> range:
 
 def reduced(image: RgbImage, longer_side_px: int) -> RgbImage:
     """H×W×3 uint8, reduced until the longer side has at most this number of pixels."""
-    share = longer_side_px / max(image.shape[:2])
-    if share >= 1:
+    scale = longer_side_px / max(image.shape[:2])
+    if scale >= 1:
         return image
-    height, width = (max(1, round(side * share)) for side in image.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -156,7 +165,7 @@ def _of_files(files: StemFiles, source: FolderPairs) -> ImagePair | Reject:
     scene, split = by_pixels(
         paths[1], without, source, sequence_of("pairs", source.path, files.names["ground_truth"])
     )
-    with_object, without = (reduced(each, source.longer_side_px) for each in (with_object, without))
+    with_object, without = (reduced(image, source.longer_side_px) for image in (with_object, without))
     return ImagePair(
         key=derive_key("pair", with_object, without),
         scene=scene,

@@ -78,8 +78,8 @@ def reduced_object(cut: CutObject, area_px: float) -> CutObject | None:
         return None
     height, width = (max(2 * _MARGIN_PX + 1, round(side * scale)) for side in cut.alpha.shape)
     light, alpha = (
-        np.asarray(cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-        for each in (cut.light, cut.alpha)
+        np.asarray(cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+        for layer in (cut.light, cut.alpha)
     )
     return CutObject(light, alpha)
 
@@ -99,8 +99,8 @@ def paste(ground: RgbImage, cut: CutObject, top: int, left: int) -> tuple[RgbIma
     height, width = cut.alpha.shape
     box = np.s_[top : top + height, left : left + width]
     light, alpha = (
-        cv2.GaussianBlur(each, (0, 0), _EDGE_SIGMA_PX, borderType=cv2.BORDER_CONSTANT)
-        for each in (cut.light, cut.alpha)
+        cv2.GaussianBlur(layer, (0, 0), _EDGE_SIGMA_PX, borderType=cv2.BORDER_CONSTANT)
+        for layer in (cut.light, cut.alpha)
     )
     image, mask = ground.copy(), np.zeros(ground.shape[:2], bool)
     mask[box] = alpha >= _MIN_ALPHA
@@ -122,19 +122,22 @@ class HighResolutionConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Path = Field(
-        description="The folder that holds images/, and objects/ with source/ and mask/: what is pasted."
+        description="The folder with images/ and objects/. The latter holds source/ and mask/ of the "
+        "objects to paste."
     )
     sizes_px: tuple[int, ...] = Field(
         default=(512, 1024),
         min_length=1,
         max_length=8,
-        description="Sides of the square samples; an image gets the largest it fills.",
+        description="Sides of the square samples, in pixels. Each image gets the largest side that it fills.",
     )
     object_area_min: float = Field(
-        default=0.02, gt=0, lt=1, description="An object's smallest share of the sample."
+        default=0.02, gt=0, lt=1, description="Minimum area of an object, as a fraction of the sample."
     )
-    object_area_max: float = Field(default=0.2, gt=0, lt=1, description="Its largest.")
-    seed: int = Field(default=0, ge=0, description="Another seed, other objects at other places.")
+    object_area_max: float = Field(
+        default=0.2, gt=0, lt=1, description="Maximum area of an object, as a fraction of the sample."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the objects and their places.")
     max_pixels: MaxPixels = LIMIT_PIXELS
     validation_fraction: ValidationFraction = 0.1
     test_fraction: TestFraction = 0.1
@@ -163,9 +166,9 @@ def high_resolution_triplets(
     """
     images = config.path / IMAGES
     if not images.is_dir():
-        raise InputError(config.path, f"it holds no folder {IMAGES}/")
+        raise InputError(config.path, f"holds no folder {IMAGES}/; name another folder, or make it")
     records = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
-    objects = [each for each in records if isinstance(each, StemFiles)]
+    objects = [record for record in records if isinstance(record, StemFiles)]
     for path in islice(images_in(images), start, None):
         try:
             yield _triplet(path, objects, config, scenes)
@@ -203,7 +206,7 @@ def _largest_size(path: Path, image: RgbImage, config: HighResolutionConfig) -> 
     height, width = image.shape[:2]
     fitting = [size for size in config.sizes_px if size <= min(height, width)]
     if not fitting:
-        detail = f"{width}×{height} where {min(config.sizes_px)} is wanted"
+        detail = f"{width}×{height}, and both sides must have {min(config.sizes_px)} px"
         raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
     return max(fitting)
 
@@ -229,13 +232,13 @@ def _object_that_fits(
     Raises:
         RejectedImage: NO_OBJECT if none fits.
     """
-    own = [each for each in objects if _split_of(each, config) == split]
+    own = [files for files in objects if _split_of(files, config) == split]
     for place in rng.permutation(len(own))[:_TRIES]:
         area_px = rng.uniform(config.object_area_min, config.object_area_max) * size_px**2
         cut = _read_object(own[place], area_px, config)
         if cut is not None and max(cut.alpha.shape) <= size_px:
             return own[place].stem, cut
-    detail = f"of {len(own)} for the {split} split, none is whole and large enough for {size_px} px"
+    detail = f"none of {len(own)} for the {split} split is whole and large enough for {size_px} px"
     raise RejectedImage(path, RejectReason.NO_OBJECT, detail)
 
 

@@ -32,11 +32,11 @@ _FRAME = re.compile(r"(?P<film>(?:.*[^a-z])?frames?)[ _.-]*\d+", re.IGNORECASE)
 """``frame_0012``, ``street-frame12``. But ``IMG_0012`` is just a camera's next photograph."""
 
 
-ValidationFraction = Annotated[float, Field(ge=0, le=0.5, description="Share of scenes for validation.")]
-TestFraction = Annotated[float, Field(ge=0, le=0.5, description="Share of scenes for testing.")]
+ValidationFraction = Annotated[float, Field(ge=0, le=0.5, description="Fraction of scenes for validation.")]
+TestFraction = Annotated[float, Field(ge=0, le=0.5, description="Fraction of scenes for testing.")]
 
 
-class SplitShares(Protocol):
+class SplitFractions(Protocol):
     """The fractions of scenes that are held out."""
 
     @property
@@ -54,14 +54,14 @@ class SceneChoice(Protocol):
     """Chooses the scene and the split of an image."""
 
     def __call__(
-        self, path: Path, image: RgbImage, shares: SplitShares, lineage: str | None
+        self, path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None
     ) -> tuple[str, Split]:
         """Choose scene and split.
 
         Args:
             path: For messages to people.
             image: H×W×3 uint8: the complete ground truth, or the pool's complete image.
-            shares: The fractions, for a new scene.
+            fractions: The fractions, for a new scene.
             lineage: The key of the scene or video that the source names. None if it names none.
 
         Raises:
@@ -70,10 +70,12 @@ class SceneChoice(Protocol):
         ...
 
 
-def by_pixels(path: Path, image: RgbImage, shares: SplitShares, lineage: str | None) -> tuple[str, Split]:
+def by_pixels(
+    path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None
+) -> tuple[str, Split]:
     """Without a ledger: the scene that the source names, or else one scene for each image."""
     scene = new_scene(image_hash(image), lineage)
-    return scene, split_of_new(scene, shares)
+    return scene, split_of_new(scene, fractions)
 
 
 def new_scene(image: str, lineage: str | None) -> str:
@@ -81,9 +83,9 @@ def new_scene(image: str, lineage: str | None) -> str:
     return lineage or derive_key("scene", image)
 
 
-def split_of_new(scene: str, shares: SplitShares) -> Split:
+def split_of_new(scene: str, fractions: SplitFractions) -> Split:
     """The split of an unknown scene."""
-    return split_of_scene(scene, validation=shares.validation_fraction, test=shares.test_fraction)
+    return split_of_scene(scene, validation=fractions.validation_fraction, test=fractions.test_fraction)
 
 
 def sequence_of(kind: str, root: Path, name: str) -> str | None:
@@ -161,32 +163,32 @@ class Scenes:
         self._new_lineages: dict[str, SceneImage] = {}
 
     def __call__(
-        self, path: Path, image: RgbImage, shares: SplitShares, lineage: str | None
+        self, path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None
     ) -> tuple[str, Split]:
         """See ``SceneChoice``."""
         key = image_hash(image)
-        known = self._new_images.get(key) or self._ledger.scene_image(key)
-        if known is None:
-            known = self._placed(path, key, image, shares, lineage)
-            self._new.append(known)
-            self._new_images[key] = known
-            self._new_hashes.add([known.hash])
+        entry = self._new_images.get(key) or self._ledger.scene_image(key)
+        if entry is None:
+            entry = self._placed(path, key, image, fractions, lineage)
+            self._new.append(entry)
+            self._new_images[key] = entry
+            self._new_hashes.add([entry.hash])
             if lineage is not None:
-                self._new_lineages.setdefault(lineage, known)
-        return known.scene, known.split
+                self._new_lineages.setdefault(lineage, entry)
+        return entry.scene, entry.split
 
     def record(self) -> None:
         """Write the new scenes to the ledger. To be called before the samples' shard is recorded."""
         self._ledger.record_scene_images(self._new)
 
     def _placed(
-        self, path: Path, key: str, image: RgbImage, shares: SplitShares, lineage: str | None
+        self, path: Path, key: str, image: RgbImage, fractions: SplitFractions, lineage: str | None
     ) -> SceneImage:
         look, mirrored = look_of(image), look_of(np.ascontiguousarray(image[:, ::-1]))
         near = [*self._of_lineage(lineage), *self._near(look), *self._near(mirrored)]
         scene = near[0].scene if near else new_scene(key, lineage)
-        split = near[0].split if near else split_of_new(scene, shares)
-        other = next((each for each in near if each.split != split), None)
+        split = near[0].split if near else split_of_new(scene, fractions)
+        other = next((image for image in near if image.split != split), None)
         if other is not None:
             detail = f"scene {scene} is {split}, scene {other.scene} is {other.split}"
             raise RejectedImage(path, RejectReason.TWO_SPLITS, detail)
@@ -196,21 +198,21 @@ class Scenes:
     def _of_lineage(self, lineage: str | None) -> list[SceneImage]:
         if lineage is None:
             return []
-        known = self._ledger.scene_of_lineage(lineage) or self._new_lineages.get(lineage)
-        return [] if known is None else [known]
+        entry = self._ledger.scene_of_lineage(lineage) or self._new_lineages.get(lineage)
+        return [] if entry is None else [entry]
 
     def _near(self, look: Look) -> list[SceneImage]:
         """The near images, those of the ledger first, nearest first."""
         numbers = [self._known.sequences[place] for place in self._known.hashes.near(look.hash)]
         rows = self._ledger.scene_images(numbers) if numbers else {}
-        found = [rows[number] for number in numbers]
-        found += [self._new[place] for place in self._new_hashes.near(look.hash)]
-        if not found:
+        candidates = [rows[number] for number in numbers]
+        candidates += [self._new[place] for place in self._new_hashes.near(look.hash)]
+        if not candidates:
             return []
-        shape = (len(found), _SIDE_PX, _SIDE_PX, 3)
-        thumbnails = np.frombuffer(b"".join(each.thumbnail for each in found), np.uint8).reshape(shape)
+        shape = (len(candidates), _SIDE_PX, _SIDE_PX, 3)
+        thumbnails = np.frombuffer(b"".join(image.thumbnail for image in candidates), np.uint8).reshape(shape)
         agree = thumbnails_agree(look.thumbnail, thumbnails)
-        return [each for each, yes in zip(found, agree, strict=True) if yes]
+        return [image for image, yes in zip(candidates, agree, strict=True) if yes]
 
 
 class _Hashes:

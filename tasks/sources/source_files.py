@@ -34,7 +34,7 @@ def files_digest(config: FileSourceConfig) -> str:
         InputError: If the folder or file does not exist.
     """
     if not config.path.exists():
-        raise InputError(config.path, "it does not exist")
+        raise InputError(config.path, "does not exist; name an existing one")
     root = config.path.parent if isinstance(config, MetaJsonConfig) else config.path
     facts = [fact for path in sorted(_files(config, root)) for fact in _facts(path, root)]
     return derive_key("files", root.name, *facts)
@@ -49,7 +49,7 @@ def images_digest(source: PairSource | BackgroundSource) -> str:
     if isinstance(source, ClipPairs | ClipBackground):
         path = source.clip.path
         if not path.is_file():
-            raise InputError(path, "it does not exist")
+            raise InputError(path, "does not exist; name an existing one")
         return derive_key("files", *_facts(path, path.parent))
     if not isinstance(source, FolderPairs | FolderBackgrounds):
         return ""

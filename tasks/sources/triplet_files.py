@@ -33,8 +33,10 @@ class SampleLimits(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square samples, in pixels.")
-    mask_area_min: float = Field(default=0.005, ge=0, le=1, description="Smallest masked share of a sample.")
-    mask_area_max: float = Field(default=0.6, ge=0, le=1, description="Largest masked share of a sample.")
+    mask_area_min: float = Field(
+        default=0.005, ge=0, le=1, description="Minimum masked fraction of a sample."
+    )
+    mask_area_max: float = Field(default=0.6, ge=0, le=1, description="Maximum masked fraction of a sample.")
     max_pixels: MaxPixels = LIMIT_PIXELS
     validation_fraction: ValidationFraction = 0.1
     test_fraction: TestFraction = 0.1
@@ -133,7 +135,7 @@ def sample_square(path: Path, image: RgbImage, mask: Mask, limits: SampleLimits)
     """
     height, width = image.shape[:2]
     if min(height, width) < limits.size_px:
-        detail = f"{width}×{height} where {limits.size_px} is wanted"
+        detail = f"{width}×{height}, and both sides must have {limits.size_px} px"
         raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
     return square_about(mask)
 
@@ -171,7 +173,7 @@ class StemFiles:
 class FolderConfig(SampleLimits):
     """How to read a folder of triplets."""
 
-    path: Path = Field(description="The folder that holds source/, mask/ and ground_truth/.")
+    path: Path = Field(description="The folder with source/, mask/ and ground_truth/.")
 
 
 def folder_triplets(
@@ -188,7 +190,7 @@ def folder_triplets(
         InputError: If the folder or one of its three parts is missing.
     """
     records = islice(files_of_stems(config.path, TRIPLET_PARTS), start, None)
-    files = (each if isinstance(each, Reject) else _as_triplet(each) for each in records)
+    files = (record if isinstance(record, Reject) else _as_triplet(record) for record in records)
     return read_triplets(
         files, root=config.path, kind="folder", limits=config, parts=TRIPLET_PARTS, scenes=scenes
     )
@@ -206,24 +208,24 @@ def files_of_stems(root: Path, parts: Sequence[str]) -> Iterable[StemFiles | Rej
     """
     for part in parts:
         if not (root / part).is_dir():
-            raise InputError(root, f"it holds no folder {part}/")
+            raise InputError(root, f"holds no folder {part}/; name another folder, or make it")
     return _records(root, parts)
 
 
 def _records(root: Path, parts: Sequence[str]) -> Iterator[StemFiles | Reject]:
-    found = {part: _files_by_stem(root / part) for part in parts}
-    for stem in sorted(set().union(*found.values())):
-        files = {part: found[part].get(stem, []) for part in parts}
+    stems = {part: _files_by_stem(root / part) for part in parts}
+    for stem in sorted(set().union(*stems.values())):
+        files = {part: stems[part].get(stem, []) for part in parts}
         missing = [part for part in parts if not files[part]]
         doubled = [part for part in parts if len(files[part]) > 1]
         if printable(stem) != stem:
             detail = "its name is not UTF-8 or holds control characters; rename it"
             yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
         elif missing:
-            detail = f"not in {', '.join(missing)}/"
+            detail = f"missing in {', '.join(missing)}/"
             yield Reject(source="folder", name=stem, reason=RejectReason.MISSING_FILE, detail=detail)
         elif doubled:
-            detail = f"more than one file of this stem in {', '.join(doubled)}/"
+            detail = f"several files with this stem in {', '.join(doubled)}/"
             yield Reject(source="folder", name=stem, reason=RejectReason.BAD_RECORD, detail=detail)
         else:
             yield StemFiles(stem, {part: f"{part}/{files[part][0]}" for part in parts})
@@ -249,7 +251,7 @@ META_PARTS = ("source", "mask", "GT")
 class MetaJsonConfig(SampleLimits):
     """How to read a dataset in RORem's layout."""
 
-    path: Path = Field(description="The meta.json; the images lie in its folder or below.")
+    path: Path = Field(description="The meta.json. The images lie in its folder or below.")
 
 
 class MetaRecord(BaseModel):
@@ -290,13 +292,15 @@ def load_records(path: Path) -> list[object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_int=_number)
     except OSError as error:
-        raise InputError(path, f"it cannot be read ({error.strerror})") from error
+        raise InputError(
+            path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise InputError(path, "it is not JSON in UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(path, f"it is not JSON: {error.msg} in line {error.lineno}") from error
     if not isinstance(content, list):
-        raise InputError(path, f"a list of records is wanted, and it holds a {type(content).__name__}")
+        raise InputError(path, f"holds a {type(content).__name__} in place of a list of records; give a list")
     return content
 
 

@@ -31,7 +31,9 @@ def capture_work(clip: ClipConfig, index: int) -> CaptureWork:
     try:
         digest = hashlib.sha256(Path(clip.path).read_bytes()).hexdigest()
     except OSError as error:
-        raise InputError(clip.path, f"cannot be read ({error.strerror})") from error
+        raise InputError(
+            clip.path, f"cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     return CaptureWork(round=0, index=index, clip=clip, clip_sha256=digest)
 
 
@@ -42,15 +44,17 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
         return present
     triplets: list[Triplet] = []
     rejects: list[Reject] = []
-    for found in clip_triplets(work.clip):
-        if isinstance(found, Reject):
-            rejects.append(found)
+    for triplet in clip_triplets(work.clip):
+        if isinstance(triplet, Reject):
+            rejects.append(triplet)
         else:
-            triplets.append(found)
+            triplets.append(triplet)
     if not triplets:
         workspace.ledger().record_rejects(rejects)
         why = f"{rejects[0].reason.value}: {rejects[0].detail}" if rejects else "it has no frame"
-        raise InputError(work.clip.path, f"no triplet can be cut from this clip ({why})")
+        raise InputError(
+            work.clip.path, f"this clip gives no triplet ({why}); choose another clip or other limits"
+        )
     return write_shard(
         workspace,
         stage="triplets",

@@ -172,5 +172,5 @@ def disk_full(place: Path, min_bytes: int = _FULL_BYTES) -> DiskFullError:
     """The error that says how much is free, and how much is needed at least."""
     free, minimum = (number / 1e6 for number in (free_bytes(place), min_bytes))
     return DiskFullError(
-        place, f"the disk is full, {free:.1f} MB are free and {minimum:.0f} MB are needed at least"
+        place, f"the disk is full: {free:.1f} MB are free, and at least {minimum:.0f} MB are needed"
     )

@@ -67,9 +67,9 @@ def read_password(home: Path) -> str | None:
     except FileNotFoundError:
         return None
     if mode & 0o077:
-        raise InputError(file, "others can read it; delete it and a new password is made")
+        raise InputError(file, "other users can read it; delete it, and a new password is made")
     if not password:
-        raise InputError(file, "is empty; delete it and a new password is made")
+        raise InputError(file, "is empty; delete it, and a new password is made")
     return password
 
 
@@ -92,8 +92,8 @@ def proves(api: str, password: str) -> bool:
     asked = f"{place.scheme}://{place.netloc}{PROOF_PATH}?nonce={nonce}"
     try:
         with urllib.request.urlopen(asked, timeout=_PATIENCE_SECONDS) as answer:
-            told = answer.read(100).decode(errors="replace").strip()
-        return hmac.compare_digest(told, proof(password, place.port or 0, nonce))
+            answer_text = answer.read(100).decode(errors="replace").strip()
+        return hmac.compare_digest(answer_text, proof(password, place.port or 0, nonce))
     except (OSError, ValueError, TypeError):
         return False
 

@@ -84,7 +84,7 @@ class Workspace:
             return _checked_url(*named)
         if stored_at(self.root) is not None:
             raise InputError(
-                self.address, f"its ledger lies elsewhere; set {LEDGER_VARIABLE} to {_ADDRESSES}"
+                self.address, f"its ledger is not in the store; set {LEDGER_VARIABLE} to {_ADDRESSES}"
             )
         return sa.URL.create("sqlite", database=str(self._own_ledger)).render_as_string()
 
@@ -124,7 +124,10 @@ class Workspace:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(workspace.root, f"cannot be used as a workspace ({error.strerror})") from error
+            raise InputError(
+                workspace.root,
+                f"cannot be used as a workspace ({error.strerror}); name another with --workspace",
+            ) from error
         for folder in folders:
             sweep_asides(folder)
         workspace._look_for_a_lost_ledger()
@@ -151,7 +154,7 @@ class Workspace:
             there = workspace._own_ledger.exists()
             if not there and workspace._has_shards():
                 raise LedgerError(
-                    f"{workspace._own_ledger}: there is no ledger, but shards lie beside it; {RESTORE}"
+                    f"{workspace._own_ledger}: the ledger is missing, but shards are there; {RESTORE}"
                 )
         if not there:
             raise InputError(
@@ -168,15 +171,15 @@ class Workspace:
         own = None if self._named_ledger() is not None or stored_at(self.root) else self._own_ledger
         if own is None:
             if is_new_ledger(self.ledger_url) and self._has_shards() and is_new_ledger(self.ledger_url):
-                _warn(f"the ledger of {self.address} is new and knows none of the shards there; {RESTORE}")
+                _warn(f"the ledger of {self.address} is new and lists none of the shards there; {RESTORE}")
         elif not own.exists():
             if self._has_shards():
-                _warn(f"{own} was not there and is begun anew; {RESTORE}")
+                _warn(f"{own} was missing, so a new ledger was made; {RESTORE}")
         elif not own.is_file():
-            raise LedgerError(f"{own}: it is no file; {RESTORE}")
+            raise LedgerError(f"{own}: is not a file; {RESTORE}")
         elif own.stat().st_size == 0 and self._has_shards() and own.stat().st_size == 0:
             # Checked twice: another process may have just created it and written the first shard.
-            raise LedgerError(f"{own}: it is empty, but shards lie beside it; {RESTORE}")
+            raise LedgerError(f"{own}: the ledger is empty, but shards are there; {RESTORE}")
 
     def _has_shards(self) -> bool:
         if stored_at(self.root) is not None:
@@ -207,6 +210,7 @@ def _checked_url(where: object, address: str) -> str:
     except ImportError as error:
         raise InputError(
             where,
-            f"its driver {error.name} is missing; pip install 'cleanplate[postgresql]', write {_ADDRESSES}",
+            f"its driver {error.name} is missing; run `pip install 'cleanplate[postgresql]'`, and "
+            f"write {_ADDRESSES}",
         ) from error
     return address

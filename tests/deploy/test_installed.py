@@ -153,7 +153,7 @@ def test_a_run_that_sees_takes_grounding_dino_and_says_so(home: Path) -> None:
     told = json.loads(well(done))
     assert told["stages"][0]["kept"] > 0
     said = " ".join(done.stderr.split())
-    assert f"objects are found by Grounding DINO: ultralytics is not installed; {INSTALL_YOLO}" in said
+    assert f"Grounding DINO finds the objects: ultralytics is not installed; {INSTALL_YOLO}" in said
     asked = {**settings, "perception": {"detector": {"kind": "yolo"}}}
     (home / "asked.json").write_text(json.dumps(asked))
     refused = run(home, "cleanplate", "composite", "--config", "asked.json", "--workspace", "refused")

@@ -68,7 +68,7 @@ class Serving:
         assert process.stdout is not None
         said = process.stdout.readline()
         assert REGISTERED in said
-        assert f"sign in with the words in {self.place / 'prefect' / 'password'}" in said
+        assert f"sign in with the password in {self.place / 'prefect' / 'password'}" in said
         return process
 
     def ask(self, what: str, **body: Any) -> Any:

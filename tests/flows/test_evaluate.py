@@ -120,7 +120,7 @@ def test_the_papers_tables_hold_published_rows_and_ours(config: EvaluateConfig) 
 
 
 def test_two_methods_of_one_name_are_refused() -> None:
-    with pytest.raises(ValidationError, match="two methods would both be called rorem"):
+    with pytest.raises(ValidationError, match="two methods have the name rorem"):
         EvaluateConfig(methods=("rorem", "/models/rorem"))
 
 

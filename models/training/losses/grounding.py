@@ -43,20 +43,20 @@ def grounding_loss(network: GroundingDinoForObjectDetection, batch: GroundedBatc
     Returns:
         Scalar.
     """
-    found = network(pixel_values=batch.images, **batch.prompts.named())
-    proposed = found.enc_outputs_class, found.enc_outputs_coord_logits.sigmoid()
+    output = network(pixel_values=batch.images, **batch.prompts.named())
+    proposed = output.enc_outputs_class, output.enc_outputs_coord_logits.sigmoid()
     total = stage_loss(*proposed, batch, network.config, _PROPOSED_BY)
-    for logits, boxes in decoder_stages(network, found, batch.prompts):
+    for logits, boxes in decoder_stages(network, output, batch.prompts):
         total = total + stage_loss(logits, boxes, batch, network.config)
     return total / len(batch.images)
 
 
 def decoder_stages(
-    network: GroundingDinoForObjectDetection, found: GroundingDinoObjectDetectionOutput, prompts: Prompts
+    network: GroundingDinoForObjectDetection, output: GroundingDinoObjectDetectionOutput, prompts: Prompts
 ) -> list[tuple[Tensor, Tensor]]:
     """Logits B×Q×L and boxes B×Q×4 after each decoder layer. The last are the network's output."""
-    hidden, later = found.intermediate_hidden_states, found.intermediate_reference_points
-    text, first = found.encoder_last_hidden_state_text, found.init_reference_points
+    hidden, later = output.intermediate_hidden_states, output.intermediate_reference_points
+    text, first = output.encoder_last_hidden_state_text, output.init_reference_points
     assert hidden is not None
     assert later is not None
     assert text is not None
@@ -82,7 +82,7 @@ def stage_loss(
     """
     logits = logits[..., : batch.prompts.tokens.shape[1]]
     wanted = torch.zeros_like(logits)
-    found, true = [boxes[0, :0]], [batch.boxes[:0]]
+    predicted_boxes, true = [boxes[0, :0]], [batch.boxes[:0]]
     for number in batch.image_of.unique().tolist():
         own = batch.image_of == number
         tokens = batch.prompts.phrases[number, batch.phrase_of[own]].to(logits.dtype).repeat(found_by, 1)
@@ -92,13 +92,13 @@ def stage_loss(
             logits[number][:, real], boxes[number], tokens[:, real], meant, config
         )
         wanted[number, places] = tokens[whose]
-        found.append(boxes[number, places])
+        predicted_boxes.append(boxes[number, places])
         true.append(meant[whose])
-    told, wished = torch.cat(found), torch.cat(true)
+    predicted, wished = torch.cat(predicted_boxes), torch.cat(true)
     real = batch.prompts.real.bool()[:, None].expand_as(logits)
     named = sigmoid_focal_loss(logits[real], wanted[real], alpha=config.focal_alpha, gamma=2, reduction="sum")
-    moved = (told - wished).abs().sum()
-    apart = generalized_box_iou_loss(_edges(told), _edges(wished), reduction="sum")
+    moved = (predicted - wished).abs().sum()
+    apart = generalized_box_iou_loss(_edges(predicted), _edges(wished), reduction="sum")
     return (
         _PHRASE_WEIGHT * named + config.bbox_loss_coefficient * moved + config.giou_loss_coefficient * apart
     )

@@ -34,16 +34,28 @@ class LcmLossConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     solver_steps: int = Field(
-        default=50, ge=2, le=1000, description="Points on the teacher's path, evenly spaced (the paper's 50)."
+        default=50,
+        ge=2,
+        le=1000,
+        description="Number of evenly spaced points on the teacher's path (RORem: 50).",
     )
     guidance_low: float = Field(
-        default=3.0, ge=0, le=30, description="The teacher's least guidance, drawn anew for each sample."
+        default=3.0,
+        ge=0,
+        le=30,
+        description="Minimum guidance of the teacher (RORem: 3). It is drawn for each sample.",
     )
     guidance_high: float = Field(
-        default=10.0, ge=0, le=30, description="Its greatest; 0 asks the teacher once, unguided."
+        default=10.0,
+        ge=0,
+        le=30,
+        description="Maximum guidance of the teacher (RORem: 10). 0 means one pass without guidance.",
     )
     change_weight: float = Field(
-        default=1.0, ge=1, le=50, description="Weight of latents inside the mask or changed by the removal."
+        default=1.0,
+        ge=1,
+        le=50,
+        description="Weight of latents inside the mask or changed by the removal. The others weigh 1.",
     )
 
     @model_validator(mode="after")
@@ -111,12 +123,12 @@ def consistency_loss(
 
     ours = jump(noisy, start)
     with torch.no_grad():
-        found = parts_of(schedule, predicted(teacher.unet, noisy, start, conditioning), noisy, start)
+        parts = parts_of(schedule, predicted(teacher.unet, noisy, start, conditioning), noisy, start)
         if config.guidance_high > 0:
             blank = predicted(teacher.unet, noisy, start, _blank(conditioning))
             guidance = config.guidance_low + (config.guidance_high - config.guidance_low) * chance
-            found = _guided(found, parts_of(schedule, blank, noisy, start), guidance.to(clean.device))
-        target = jump(_recomposed(schedule, *found, end), end)
+            parts = _guided(parts, parts_of(schedule, blank, noisy, start), guidance.to(clean.device))
+        target = jump(_recomposed(schedule, *parts, end), end)
     return weighted_mean((ours - target).pow(2).mean(1, keepdim=True), task.weight, share)
 
 
@@ -159,10 +171,12 @@ def _recomposed(schedule: Any, clean: Tensor, noise: Tensor, steps: Tensor) -> T
 
 
 def _guided(
-    found: tuple[Tensor, Tensor], blank: tuple[Tensor, Tensor], guidance: Tensor
+    conditioned: tuple[Tensor, Tensor], blank: tuple[Tensor, Tensor], guidance: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Move away from the teacher's prediction for a blank prompt. Guidance 0 returns ``found`` unchanged."""
-    clean, noise = (one + _column(guidance) * (one - other) for one, other in zip(found, blank, strict=True))
+    """Move away from the teacher's prediction for a blank prompt. Guidance 0 returns ``conditioned``."""
+    clean, noise = (
+        one + _column(guidance) * (one - other) for one, other in zip(conditioned, blank, strict=True)
+    )
     return clean, noise
 
 

@@ -27,7 +27,10 @@ class ObjectClearLossConfig(RemoverLossConfig):
     """How one batch is weighted. The defaults are the paper's form."""
 
     mask_loss_weight: float = Field(
-        default=0.01, ge=0, le=100, description="Weight of the mask loss beside the noise loss."
+        default=0.01,
+        ge=0,
+        le=100,
+        description="Weight of the mask loss beside the noise loss (ObjectClear: 0.01).",
     )
 
 

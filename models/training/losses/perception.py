@@ -40,8 +40,8 @@ def sam_loss(sam: Sam, batch: PromptedBatch) -> Tensor:
 
 @torch.no_grad()
 def _iou(logits: Tensor, masks: Tensor) -> Tensor:
-    found, true = logits > 0, masks > 0.5
-    return (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3)).clamp(min=1)
+    predicted, true = logits > 0, masks > 0.5
+    return (predicted & true).sum((1, 2, 3)) / (predicted | true).sum((1, 2, 3)).clamp(min=1)
 
 
 # Mask2Former: its own Hungarian matching, with one mask for each class in an image.

@@ -21,10 +21,17 @@ class RemoverLossConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     change_weight: float = Field(
-        default=1.0, ge=1, le=50, description="Weight of latents inside the mask or changed by the removal."
+        default=1.0,
+        ge=1,
+        le=50,
+        description="Weight of latents inside the mask or changed by the removal. The others weigh 1.",
     )
     noisy_fraction: float = Field(
-        default=0.0, ge=0, le=1, description="Share of timesteps drawn from the noisiest 40 % instead of all."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Fraction of timesteps that are drawn from the noisiest 40 %. The others are drawn "
+        "from all.",
     )
 
 

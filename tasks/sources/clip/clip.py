@@ -173,58 +173,68 @@ class ClipConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    path: Path = Field(default=SAMPLE_CLIP, description="The video file; the camera must stand still.")
+    path: Path = Field(default=SAMPLE_CLIP, description="The video file. Its camera must not move.")
     size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square samples, in pixels.")
     crop_min_px: int = Field(
-        default=64, ge=16, le=4096, description="Smallest side of a crop, in pixels of the clip."
+        default=64, ge=16, le=4096, description="Minimum side of a crop, in pixels of the clip."
     )
     crop_max_px: int = Field(
-        default=192, ge=16, le=4096, description="Largest side of a crop, in pixels of the clip."
+        default=192, ge=16, le=4096, description="Maximum side of a crop, in pixels of the clip."
     )
-    frame_step: int = Field(default=2, ge=1, le=1000, description="Use every n-th frame.")
+    frame_step: int = Field(
+        default=2, ge=1, le=1000, description="Step between frames. 2 uses every second frame."
+    )
     crops_per_frame: int = Field(
-        default=4, ge=1, le=100, description="At most this many crops from one frame."
+        default=4, ge=1, le=100, description="Maximum number of crops from one frame."
     )
     scene_seconds: float = Field(
         default=10,
         ge=1,
         le=3600,
-        description="Frames within a block of this length are one scene and share a split.",
+        description="Length of a block of frames, in seconds. The frames of a block are one scene and "
+        "share a split.",
     )
     gap_seconds: float = Field(
         default=3,
         ge=0,
         le=600,
-        description="Left out before the validation and the test block, at the clip's end.",
+        description="Time that is left out before the validation block and before the test block, in "
+        "seconds.",
     )
-    mask_area_min: float = Field(default=0.01, ge=0, le=1, description="Smallest masked share of a crop.")
-    mask_area_max: float = Field(default=0.4, ge=0, le=1, description="Largest masked share of a crop.")
+    mask_area_min: float = Field(default=0.01, ge=0, le=1, description="Minimum masked fraction of a crop.")
+    mask_area_max: float = Field(default=0.4, ge=0, le=1, description="Maximum masked fraction of a crop.")
     change_threshold: float = Field(
         default=0.2,
         gt=0,
         le=2,
-        description="Difference from the plate that counts as change; lower sees more.",
+        description="Minimum difference from the plate that counts as a change. Lower values find more.",
     )
     object_area_min: float = Field(
         default=0.0003,
         gt=0,
         le=1,
-        description="Smallest object, as a share of the frame; less is taken for noise.",
+        description="Minimum area of an object, as a fraction of the frame. Smaller changes are noise.",
     )
     plate_samples: int = Field(
-        default=61, ge=5, le=1001, description="Frames the plate is made from, all held in memory at once."
+        default=61,
+        ge=5,
+        le=1001,
+        description="Number of frames from which the plate is made. All are held in memory at once.",
     )
     camera_shift_max_px: float = Field(
         default=1.5,
         gt=0,
         le=100,
-        description="A frame further than this from the plate is refused: the camera moved.",
+        description="Maximum shift of a frame from the plate, in pixels. Frames with a larger shift are "
+        "refused.",
     )
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> "ClipConfig":
         if not self.size_px <= self.crop_min_px <= self.crop_max_px:
-            raise ValueError("size_px ≤ crop_min_px ≤ crop_max_px must hold, or samples would be enlarged")
+            raise ValueError(
+                "size_px ≤ crop_min_px ≤ crop_max_px must hold, because samples are never enlarged"
+            )
         if self.mask_area_min >= self.mask_area_max:
             raise ValueError("mask_area_min must be below mask_area_max")
         return self
@@ -242,7 +252,7 @@ def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Itera
     samples = _plate_samples(config, facts)
     steady = _steady_samples(samples, config.camera_shift_max_px)
     if not _stands_still(samples, steady):
-        detail = f"{len(samples) - len(steady)} of {len(samples)} frames lie elsewhere than the middle one"
+        detail = f"{len(samples) - len(steady)} of {len(samples)} frames are shifted against the middle one"
         yield Reject(source="clip", name=name, reason=RejectReason.CAMERA_MOVED, detail=detail)
         return
     plate = clean_plate(steady)
@@ -255,9 +265,9 @@ def clip_triplets(config: ClipConfig, progress: Progress | None = None) -> Itera
             progress(frame.index + 1, facts.frames)
         if blocks.in_gap(frame.seconds):
             continue
-        for found in _frame_triplets(frame, plate, config, blocks, scene_prefix):
+        for triplet in _frame_triplets(frame, plate, config, blocks, scene_prefix):
             moved_in.add(blocks.block_at(frame.seconds))
-            yield found
+            yield triplet
     if progress is not None:
         progress(facts.frames, facts.frames)
     yield from _closing_rejects(config, facts, blocks, moved_in, last)
@@ -346,9 +356,9 @@ def _closing_rejects(
         if block not in moved_in:
             start = block * blocks.block_seconds
             detail = (
-                f"no object of the wanted size between {start:.0f} s and {start + blocks.block_seconds:.0f} s"
+                f"no object of a suitable size between {start:.0f} s and {start + blocks.block_seconds:.0f} s"
             )
             yield Reject(source="clip", name=f"{name}#{block}", reason=RejectReason.NO_CHANGE, detail=detail)
     if last + 1 < facts.frames * 0.95 - config.frame_step:
-        detail = f"frame {last} is the last that can be read of {facts.frames}"
+        detail = f"only frames up to {last} of {facts.frames} can be read"
         yield Reject(source="clip", name=name, reason=RejectReason.TRUNCATED, detail=detail)

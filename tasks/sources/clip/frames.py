@@ -47,7 +47,7 @@ def video_facts(path: Path) -> VideoFacts:
         InputError: If the file is missing, is no video, or has no readable frame.
     """
     if not path.is_file():
-        raise InputError(path, "no such video file")
+        raise InputError(path, "this video file does not exist; name another")
     reader = cv2.VideoCapture(str(path))
     try:
         if not reader.isOpened() or not reader.grab():
@@ -57,7 +57,7 @@ def video_facts(path: Path) -> VideoFacts:
     finally:
         reader.release()
     if stated < 1:
-        raise InputError(path, "the container states no number of frames; write it anew as .mp4")
+        raise InputError(path, "the video file does not state its number of frames; convert it to .mp4")
     return VideoFacts(frames=stated, rate=rate if 0 < rate < 1000 else _RATE_IF_UNSTATED)
 
 
@@ -68,8 +68,8 @@ def read_frames(path: Path, *, step: int, rate: float) -> Iterator[Frame]:
     try:
         while reader.grab():
             if index % step == 0:
-                found, image = reader.retrieve()
-                if not found:
+                success, image = reader.retrieve()
+                if not success:
                     return
                 pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
                 yield Frame(index, index / rate, pixels)

@@ -114,9 +114,9 @@ def _to_box(solid: Solid, o: Rays, d: Rays) -> Distances:
 def _box_normal(solid: Solid, local: Rays) -> Rays:
     """The axis on which the point is farthest out, as a fraction of the box's half sides."""
     half = _column(solid.radius, solid.height / 2, solid.radius)
-    share = (_turned(local, solid.turn) - _column(0, solid.height / 2, 0)) / half
-    outmost = np.abs(share).argmax(0) == np.arange(3)[:, None]
-    return _turned(np.where(outmost, np.sign(share), 0).astype(np.float32), -solid.turn)
+    local_point = (_turned(local, solid.turn) - _column(0, solid.height / 2, 0)) / half
+    outmost = np.abs(local_point).argmax(0) == np.arange(3)[:, None]
+    return _turned(np.where(outmost, np.sign(local_point), 0).astype(np.float32), -solid.turn)
 
 
 def _turned(rays: Rays, angle: float) -> Rays:

@@ -49,10 +49,10 @@ def sun_fraction(
         blocked = np.stack([np.isfinite(distance(scene.solids[index], near, sun)) for sun in suns])
         hidden[:, rows] |= blocked
         touched[rows] |= blocked.any(axis=0).astype(np.uint8) << np.uint8(index)
-    share = np.ones(len(touched), np.float32)
+    fraction = np.ones(len(touched), np.float32)
     shaded = np.flatnonzero(touched)
-    share[shaded] = 1 - hidden[:, shaded].sum(axis=0, dtype=np.float32) / len(suns)
-    return share, touched
+    fraction[shaded] = 1 - hidden[:, shaded].sum(axis=0, dtype=np.float32) / len(suns)
+    return fraction, touched
 
 
 def _sun_samples(scene: Scene) -> list[Rays]:
@@ -229,8 +229,8 @@ def _lit(scene: Scene, paint: Rays, point: Rays, normals: Rays, casters: frozens
     facing = np.maximum(normals[0] * sun[0] + normals[1] * sun[1] + normals[2] * sun[2], 0)
     if scene.sun_strength == 0 or not facing.any():
         return Light(paint * np.broadcast_to(sky, point.shape), np.zeros(point.shape[1], np.uint8))
-    share, touched = sun_fraction(scene, point + normals * _LIFT, facing > 0, casters)
-    direct = scene.sun_strength / float(np.sin(scene.sun_elevation)) * facing * share
+    fraction, touched = sun_fraction(scene, point + normals * _LIFT, facing > 0, casters)
+    direct = scene.sun_strength / float(np.sin(scene.sun_elevation)) * facing * fraction
     return Light(paint * (sky + direct), touched)
 
 

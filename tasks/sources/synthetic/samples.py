@@ -45,13 +45,13 @@ class SyntheticConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    world: World = Field(default=World(), description="What the scenes are like.")
-    size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square images.")
-    seed: int = Field(default=0, ge=0, description="Another seed, other scenes; splits never share one.")
-    split: Split = Field(default="train", description="The split that all samples belong to.")
+    world: World = Field(default=World(), description="Settings of the scenes.")
+    size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square images, in pixels.")
+    seed: int = Field(default=0, ge=0, description="Seed of the scenes. Two splits never share a scene.")
+    split: Split = Field(default="train", description="The split of all samples.")
     copy_paste: bool = Field(
         default=False,
-        description="The removed object casts no shadow and has no reflection, as in pasted pairs (MULAN).",
+        description="Whether the removed object has no shadow and no reflection, as in pasted pairs (MULAN).",
     )
 
 
@@ -90,12 +90,12 @@ def make_sample(config: SyntheticConfig, index: int) -> SyntheticSample:
         target = _pick_target(sight, seed)
         if target is not None:
             return _render_sample(config, index, sight, target)
-    raise AssertionError("a hundred scenes in a row show no object large enough")
+    raise AssertionError("a hundred scenes in a row have no object that is large enough")
 
 
 def _pick_target(sight: Sight, seed: int) -> int | None:
-    shares = [float((sight.classes == FIRST_SOLID + i).mean()) for i in range(len(sight.scene.solids))]
-    large = [i for i, share in enumerate(shares) if share >= _MIN_FRACTION]
+    fractions = [float((sight.classes == FIRST_SOLID + i).mean()) for i in range(len(sight.scene.solids))]
+    large = [i for i, fraction in enumerate(fractions) if fraction >= _MIN_FRACTION]
     return large[seed % len(large)] if large else None
 
 

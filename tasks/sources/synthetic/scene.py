@@ -21,23 +21,29 @@ class World(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     grounds: Grounds = Field(
-        default="soft", description="soft: smooth colour fields; textured: grain, planks, tiles; mixed: both."
+        default="soft",
+        description="Grounds of the scenes. soft: smooth colour fields. textured: grain, planks or tiles. "
+        "mixed: both.",
     )
     shadow_fraction: float = Field(
         default=0.8,
         ge=0,
         le=1,
-        description="Share of scenes under a sun; the rest are overcast, without shadows.",
+        description="Fraction of scenes with a sun. The others are overcast and have no shadows.",
     )
     gloss_fraction: float = Field(
-        default=0.0, ge=0, le=1, description="Share of scenes with a glossy ground that mirrors the objects."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Fraction of scenes with a glossy ground that reflects the objects.",
     )
     max_objects: int = Field(
-        default=3, ge=1, le=6, description="Most objects in one scene; the least is one."
+        default=3, ge=1, le=6, description="Maximum number of objects in a scene. The minimum is one."
     )
     apart: bool = Field(
         default=True,
-        description="No object hides another from the camera: behind the removed one is ground or wall.",
+        description="Whether objects never hide one another. Only ground or wall is then behind the "
+        "removed object.",
     )
 
 

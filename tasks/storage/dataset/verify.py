@@ -26,24 +26,24 @@ def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) 
     tar_name, index_name = store.name(*tar_file(ref)), store.name(*index_file(ref))
     index: list[IndexRow] = []
     faults: list[Fault] = []
-    index_data = read_or_fault(workspace, index_name, "the ledger names it")
+    index_data = read_or_fault(workspace, index_name, "the ledger lists it")
     if isinstance(index_data, Fault):
         faults.append(index_data)
     elif hashlib.sha256(index_data).hexdigest() != ref.index_sha256:
-        faults.append(_fault("altered", index_name, "its sha256 is not the ledger's"))
+        faults.append(_fault("altered", index_name, "its sha256 differs from the ledger's"))
     else:
         index = [IndexRow(**row) for row in pq.read_table(pa.BufferReader(index_data)).to_pylist()]
         faults.extend(_compare_rows(index_name, ref, index, rows))
-    tar = read_or_fault(workspace, tar_name, "the ledger names it")
+    tar = read_or_fault(workspace, tar_name, "the ledger lists it")
     if isinstance(tar, Fault):
         return [*faults, tar], 0
     if hashlib.sha256(tar).hexdigest() != ref.sha256:
         faults.append(_fault("altered", tar_name, _what_is_altered(tar, ref, index)))
     elif damaged := _damaged_members(tar, index):
-        detail = f"the index's sha256 is not that of {damaged[0]}"
+        detail = f"its bytes of {damaged[0]} differ from the index"
         faults.append(_fault("altered", index_name, detail))
     elif index and _keys_by_webdataset(tar) != list(dict.fromkeys(row.key for row in index)):
-        faults.append(_fault("altered", tar_name, "webdataset reads other samples than the index names"))
+        faults.append(_fault("altered", tar_name, "webdataset reads other samples than the index lists"))
     return faults, len(tar)
 
 
@@ -58,7 +58,7 @@ def read_or_fault(workspace: Workspace, name: str, named: str) -> bytes | Fault:
     try:
         data = workspace.store.read(name)
     except IsADirectoryError:
-        return _fault("altered", name, "it is no file")
+        return _fault("altered", name, "is not a file")
     return _fault("missing", name, named) if data is None else data
 
 
@@ -70,11 +70,11 @@ def _compare_rows(
     in_ledger = [(row.key, row.scene, row.split) for row in rows]
     if in_index == in_ledger and len(in_ledger) == ref.samples:
         return []
-    lost = [key for key, *_ in in_index if key not in {known for known, *_ in in_ledger}]
+    lost = [key for key, *_ in in_index if key not in {key for key, *_ in in_ledger}]
     if lost:
-        detail = f"the ledger has lost {len(lost)} of its samples, {lost[0]} for one"
+        detail = f"the ledger lacks {len(lost)} of its samples, such as {lost[0]}"
         return [_fault("missing", name, detail)]
-    return [_fault("altered", name, "its samples are not those of the ledger")]
+    return [_fault("altered", name, "its samples differ from the ledger's")]
 
 
 def _keys_by_webdataset(tar: bytes) -> list[str]:
@@ -89,7 +89,7 @@ def _what_is_altered(tar: bytes, ref: ShardRef, index: Sequence[IndexRow]) -> st
     where += f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
     if len(tar) != ref.size_bytes:
         return f"it has {len(tar)} bytes, not {ref.size_bytes}{where}"
-    return f"its sha256 is not the ledger's{where}"
+    return f"its sha256 differs from the ledger's{where}"
 
 
 def _damaged_members(tar: bytes, index: Sequence[IndexRow]) -> list[str]:
@@ -124,17 +124,17 @@ def check_version(
     """
     faults: list[Fault] = []
     store, manifest = workspace.store, manifest_name(version.number)
-    data = read_or_fault(workspace, manifest, "the ledger names it")
+    data = read_or_fault(workspace, manifest, "the ledger lists it")
     if isinstance(data, Fault):
         faults.append(data)
     elif data != manifest_bytes(version):
-        faults.append(_version_fault("altered", manifest, "it is not what the ledger says"))
+        faults.append(_version_fault("altered", manifest, "it differs from the ledger"))
     parquet = store.name(*parquet_file(version))
-    data = read_or_fault(workspace, parquet, f"version {version.number} names it")
+    data = read_or_fault(workspace, parquet, f"it is part of version {version.number}")
     if isinstance(data, Fault):
         return [*faults, data]
     if hashlib.sha256(data).hexdigest() != version.sha256:
-        detail = f"its sha256 is not that of version {version.number}"
+        detail = f"its sha256 differs from that of version {version.number}"
         return [*faults, _version_fault("altered", parquet, detail)]
     return [*faults, *_check_samples(version, parse_samples(data), rows_of_shard, gone)]
 
@@ -158,14 +158,16 @@ def _check_samples(
     for shard, keys in keys_of_shard.items():
         if shard not in rows_of_shard:
             faults.append(
-                _version_fault("missing", shard, f"{here} needs this shard, and the ledger has no such row")
+                _version_fault("missing", shard, f"{here} needs this shard, and the ledger does not list it")
             )
             continue
         if shard in gone:
-            faults.append(_version_fault("missing", shard, f"{here} needs this shard, and its tar is gone"))
+            faults.append(
+                _version_fault("missing", shard, f"{here} needs this shard, and its tar is missing")
+            )
         held = {row.key for row in rows_of_shard[shard]}
         faults.extend(
-            _version_fault("missing", key, f"{here} lists it, and shard {shard} does not hold it")
+            _version_fault("missing", key, f"{here} lists it, and shard {shard} lacks it")
             for key in keys
             if key not in held
         )
@@ -208,8 +210,8 @@ def verify_dataset(workspace: Workspace, progress: Progress | None = None) -> Ve
     total = sum(ref.size_bytes for ref, _ in inventory.shards)
     bytes_read = 0
     for ref, rows in inventory.shards:
-        found, size_bytes = check_shard(workspace, ref, rows)
-        faults.extend(found)
+        shard_faults, size_bytes = check_shard(workspace, ref, rows)
+        faults.extend(shard_faults)
         bytes_read += size_bytes
         if progress is not None:
             progress(bytes_read, total)
@@ -245,7 +247,7 @@ def _orphans(workspace: Workspace, inventory: _Inventory) -> list[Fault]:
     for version in inventory.versions:
         named |= {manifest_name(version.number), named_by(*parquet_file(version))}
     return [
-        Fault(kind="orphaned", what=name, detail="no row of the ledger names it")
+        Fault(kind="orphaned", what=name, detail="the ledger does not list it")
         for name in sorted(inventory.names)
         if name not in named
     ]

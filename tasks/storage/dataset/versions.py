@@ -54,15 +54,15 @@ def manifests(workspace: Workspace) -> list[DatasetVersion]:
         StoreError: If the store does not answer.
     """
     store = workspace.store
-    found: list[DatasetVersion] = []
+    versions: list[DatasetVersion] = []
     for name in store.names("versions"):
         if not fnmatch(name, "versions/[0-9]*.json"):
             continue
         try:
-            found.append(DatasetVersion.model_validate_json(store.read(name) or b""))
+            versions.append(DatasetVersion.model_validate_json(store.read(name) or b""))
         except (ValueError, IsADirectoryError) as error:
             raise LedgerError(f"the manifest {name} is altered; run `cleanplate dataset verify`") from error
-    return found
+    return versions
 
 
 def samples_bytes(samples: Sequence[VersionSample]) -> bytes:
@@ -92,9 +92,15 @@ def read_samples(workspace: Workspace, version: DatasetVersion) -> list[VersionS
     except IsADirectoryError:
         data = b""
     if data is None:
-        raise LedgerError(f"dataset version {version.number} has lost its file {version.parquet}")
+        raise LedgerError(
+            f"the file {version.parquet} of dataset version {version.number} is missing; restore it "
+            "from a backup"
+        )
     if hashlib.sha256(data).hexdigest() != version.sha256:
-        raise LedgerError(f"the samples of dataset version {version.number} are altered ({version.parquet})")
+        raise LedgerError(
+            f"the file {version.parquet} of dataset version {version.number} is altered; restore it "
+            "from a backup"
+        )
     return parse_samples(data)
 
 
@@ -197,17 +203,17 @@ def _chosen(
     shards = {shard.name: ledger.shard(shard.name) for shard, _ in selection}
     for shard, keys in sorted(selection, key=lambda part: place_of(shards[part[0].name])):
         if shards[shard.name].sha256 != shard.sha256:
-            raise LedgerError(f"shard {shard.name} is not the one the ledger knows")
+            raise LedgerError(f"shard {shard.name} differs from the ledger; run `cleanplate dataset verify`")
         wanted = None if keys is None else set(keys)
         rows = [row for row in ledger.samples_of(shard.name) if wanted is None or row.key in wanted]
         if wanted is not None and len(rows) != len(wanted):
             absent = min(wanted - {row.key for row in rows})
-            raise LedgerError(f"shard {shard.name} holds no sample {absent}")
+            raise LedgerError(f"shard {shard.name} lacks sample {absent}; run `cleanplate dataset verify`")
         for row in rows:
             if row.key in chosen:
                 raise LedgerError(
-                    f"sample {row.key} would be twice in one version, "
-                    f"from {chosen[row.key].shard} and {shard.name}"
+                    f"shards {chosen[row.key].shard} and {shard.name} both hold sample {row.key}; give each "
+                    "sample once"
                 )
             chosen[row.key] = VersionSample(
                 row.key, row.scene, row.split, shard.stage, shard.name, shard.round
@@ -230,7 +236,7 @@ def _publish_manifest(
             if (version.parents, version.sha256) == (parents, sha256):
                 return version
         version = DatasetVersion(
-            number=1 + max((each.number for each in present), default=0),
+            number=1 + max((version.number for version in present), default=0),
             parents=parents,
             samples=len(samples),
             shards=len({sample.shard for sample in samples}),

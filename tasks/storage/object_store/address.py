@@ -37,7 +37,7 @@ def working_folder(place: Path | str) -> Path:
         return Path(place).expanduser().absolute()
     matched = _ADDRESS.fullmatch(str(place))
     if matched is None:
-        raise InputError(place, "is no store's address; write s3://bucket/prefix")
+        raise InputError(place, "is not the address of a store; write s3://bucket/prefix")
     address = f"s3://{matched[1]}{matched[2]}"
     readable = address.removeprefix("s3://").replace("/", "-")
     folder = _cache_folder() / f"{readable}-{derive_key('store', endpoint() or '', address)[:8]}"
@@ -89,5 +89,5 @@ def _limit_bytes() -> int:
     except ValueError:
         limit_gb = -1.0
     if not limit_gb > 0:
-        raise InputError(LIMIT_VARIABLE, f"'{named}' is no size; write GB as a number above 0, 50 for one")
+        raise InputError(LIMIT_VARIABLE, f"'{named}' is not a size; write a number of GB above 0, such as 50")
     return int(limit_gb * 1e9)

@@ -105,7 +105,7 @@ class Cache:
 
     def _entry(self, path: Path) -> _Entry:
         inside = path.rglob("*") if path.is_dir() else [path]
-        size_bytes = sum(each.stat().st_size for each in inside if each.is_file())
+        size_bytes = sum(file.stat().st_size for file in inside if file.is_file())
         return _Entry(path.relative_to(self._root).as_posix(), size_bytes, path.stat().st_mtime_ns)
 
     def _in_use(self) -> set[str]:
@@ -200,7 +200,7 @@ class RemoteStore:
         return self._bucket.names(folder)
 
     def keep_tree(self, aside: Path, path: str) -> bool:
-        files = {each.relative_to(aside).as_posix(): each for each in aside.rglob("*") if each.is_file()}
+        files = {file.relative_to(aside).as_posix(): file for file in aside.rglob("*") if file.is_file()}
         digests = {inside: file_sha256(file) for inside, file in files.items()}
         self._cache.make_room(sum(file.stat().st_size for file in files.values()))
         for inside, file in files.items():
@@ -263,12 +263,12 @@ class RemoteStore:
 
     def _download(self, path: str, sha256: str, to: Path) -> None:
         name = self.name(path, sha256)
-        found = self._bucket.download(name, to)
-        if found is None:
+        size_bytes = self._bucket.download(name, to)
+        if size_bytes is None:
             raise StoreError(
-                f"{self._bucket.address}: has lost {name}; `cleanplate dataset verify` lists all"
+                f"{self._bucket.address}: {name} is missing; `cleanplate dataset verify` lists all faults"
             )
-        if found != sha256:
+        if size_bytes != sha256:
             raise StoreError(
-                f"{self._bucket.address}: {name} is altered; `cleanplate dataset verify` lists all such"
+                f"{self._bucket.address}: {name} is altered; `cleanplate dataset verify` lists all faults"
             )

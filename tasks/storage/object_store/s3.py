@@ -90,7 +90,9 @@ class Bucket:
                 },
             )
         except (GenericError, ValueError) as error:
-            raise StoreError(f"{address}: is no store that can be used ({_reason(error)})") from error
+            raise StoreError(
+                f"{address}: cannot be used as a store ({_reason(error)}); check the AWS_* variables"
+            ) from error
 
     def put(self, name: str, file: Path) -> None:
         """Upload a file whose name contains its digest. If the object exists, nothing is sent."""
@@ -153,10 +155,10 @@ class Bucket:
     def names(self, folder: str) -> list[str]:
         """The names of all objects in a folder, sorted."""
         try:
-            found = self._patiently(lambda: obstore.list(self._store, f"{folder}/").collect())
+            entries = self._patiently(lambda: obstore.list(self._store, f"{folder}/").collect())
         except _NoBucketError:
             return []  # Some stores make a bucket with its first object.
-        return sorted(each["path"] for each in found)
+        return sorted(entry["path"] for entry in entries)
 
     def _put(self, name: str, data: Path | bytes, mode: Literal["create", "overwrite"]) -> None:
         """Send an object, a large file in parts.
@@ -177,7 +179,7 @@ class Bucket:
             )
         except FileNotFoundError as error:
             raise StoreError(
-                f"{self.address}: there is no such bucket; make it, or name another with --workspace"
+                f"{self.address}: the bucket does not exist; make it, or name another with --workspace"
             ) from error
 
     def _chunk(self, name: str, start: int, size_bytes: int) -> bytes:
@@ -189,29 +191,32 @@ class Bucket:
         Bucket._used_by = Bucket._used_by or os.getpid()
         if Bucket._used_by != os.getpid():
             # The request would wait forever.
-            raise StoreError(f"{self.address}: cannot be reached from a forked process; start a new one")
-        began, wait_s, told = time.monotonic(), 0.2, False
+            raise StoreError(f"{self.address}: cannot be used in a forked process; start a new process")
+        began, wait_s, warned = time.monotonic(), 0.2, False
         while True:
             try:
                 return request()
             except (PermissionDeniedError, UnauthenticatedError) as error:
                 raise StoreError(
-                    f"{self.address}: the store refuses these credentials; "
-                    f"look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({_reason(error)})"
+                    f"{self.address}: the store refuses these credentials ({_reason(error)}); check "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                 ) from error
             except GenericError as error:
                 if "NoSuchBucket" in str(error):
-                    raise _NoBucketError(f"{self.address}: there is no such bucket; make it first") from error
+                    raise _NoBucketError(
+                        f"{self.address}: the bucket does not exist; make it first"
+                    ) from error
                 silent_s = time.monotonic() - began
                 if silent_s + wait_s > self._patience_s:
                     raise StoreSilentError(
-                        f"{self.address}: the store has not answered for {self._patience_s:g} s; nothing is "
-                        f"lost: when it answers, start the same command again ({_reason(error)})"
+                        f"{self.address}: the store has not answered for {self._patience_s:g} s "
+                        f"({_reason(error)}); nothing is lost, so start the same command again when it "
+                        "answers"
                     ) from error
-                if silent_s > _TELL_AFTER_S and not told:
-                    told = True
+                if silent_s > _TELL_AFTER_S and not warned:
+                    warned = True
                     _log.warning(
-                        "%s: the store does not answer; trying on for %.0f s (%s)",
+                        "%s: the store does not answer; it is asked again for %.0f s (%s)",
                         self.address,
                         self._patience_s - silent_s,
                         _reason(error),

@@ -99,7 +99,7 @@ def open_plain(path: Path) -> int:
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
-    raise IsADirectoryError(errno.EISDIR, "it is no file", str(path))
+    raise IsADirectoryError(errno.EISDIR, "is not a file", str(path))
 
 
 def read_plain(path: Path) -> bytes:

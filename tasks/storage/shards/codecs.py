@@ -75,9 +75,9 @@ def decode_matte(data: bytes) -> Matte:
 def image_member(sample: EncodedSample, name: str) -> bytes:
     """An image's bytes, whatever its format. KeyError if the sample has no such image."""
     for suffix in SUFFIX.values():
-        found = sample.members.get(f"{name}.{suffix}")
-        if found is not None:
-            return found
+        data = sample.members.get(f"{name}.{suffix}")
+        if data is not None:
+            return data
     raise KeyError(f"{name} is not among {', '.join(sorted(sample.members))}")
 
 
@@ -128,20 +128,20 @@ def _encode(
         f"{name}.{SUFFIX[image_format]}": encode_image(getattr(record, name), image_format) for name in images
     }
     members["mask.png"] = encode_mask(record.mask)
-    known = {name: getattr(record, name) for name in ("key", "scene", "split", *texts)}
-    members["json"] = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    facts = {name: getattr(record, name) for name in ("key", "scene", "split", *texts)}
+    members["json"] = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     return EncodedSample(key=record.key, members=members, scene=record.scene, split=record.split)
 
 
 def _decode(sample: EncodedSample, images: tuple[str, ...]) -> dict[str, Any]:
     try:
-        known: dict[str, Any] = json.loads(sample.members["json"])
-        known["mask"] = decode_mask(sample.members["mask.png"])
+        fields: dict[str, Any] = json.loads(sample.members["json"])
+        fields["mask"] = decode_mask(sample.members["mask.png"])
         for name in images:
-            known[name] = decode_image(image_member(sample, name))
+            fields[name] = decode_image(image_member(sample, name))
     except (KeyError, ValueError, cv2.error) as error:
         raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
-    return known
+    return fields
 
 
 # Cut-outs, plates and composites.
@@ -194,7 +194,7 @@ def encode_composite(composite: Composite, image_format: ImageFormat) -> Encoded
     members["mask.png"] = encode_mask(composite.mask)
     members["foreground.png"] = encode_mask(composite.foreground)
     words = (*_LINEAGE, "scenes", "plate", "removed")
-    return _sample(composite, members, words, objects=[asdict(each) for each in composite.objects])
+    return _sample(composite, members, words, objects=[asdict(placed) for placed in composite.objects])
 
 
 def decode_cutout(sample: EncodedSample) -> Cutout:
@@ -246,7 +246,7 @@ def decode_composite(sample: EncodedSample) -> Composite:
     def read(words: dict[str, Any]) -> Composite:
         words["scenes"] = tuple(words["scenes"])
         words["objects"] = tuple(
-            PlacedObject(**{**each, "foot": tuple(each["foot"])}) for each in words["objects"]
+            PlacedObject(**{**facts, "foot": tuple(facts["foot"])}) for facts in words["objects"]
         )
         return Composite(
             **words,
@@ -262,8 +262,8 @@ def decode_composite(sample: EncodedSample) -> Composite:
 def _sample(
     record: Cutout | Plate | Composite, members: dict[str, bytes], words: tuple[str, ...], **more: object
 ) -> EncodedSample:
-    known = {name: getattr(record, name) for name in words} | more
-    text = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    facts = {name: getattr(record, name) for name in words} | more
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return EncodedSample(
         key=record.key, members=members | {"json": text.encode()}, scene=record.scene, split=record.split
     )
@@ -293,8 +293,8 @@ def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
     reject = refused.reject
     hashes = [image_hash(image) for image in refused.images.values()]
     members = {f"{name}.jpg": encode_image(image, "jpeg") for name, image in refused.images.items()}
-    known = {"scene": refused.scene, "split": refused.split, "reject": reject.model_dump(mode="json")}
-    members["json"] = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    facts = {"scene": refused.scene, "split": refused.split, "reject": reject.model_dump(mode="json")}
+    members["json"] = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     return EncodedSample(
         key=derive_key("refused", work, reject.model_dump_json(), *hashes),
         members=members,
@@ -306,11 +306,11 @@ def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
 def decode_refused(sample: EncodedSample) -> RefusedSample:
     """The reverse of `encode_refused`. Raises ShardError for members that do not fit."""
     try:
-        known = json.loads(sample.members["json"])
+        facts = json.loads(sample.members["json"])
         return RefusedSample(
-            scene=known["scene"],
-            split=known["split"],
-            reject=Reject.model_validate(known["reject"]),
+            scene=facts["scene"],
+            split=facts["split"],
+            reject=Reject.model_validate(facts["reject"]),
             images={
                 name.removesuffix(".jpg"): decode_image(data)
                 for name, data in sample.members.items()
@@ -318,4 +318,6 @@ def decode_refused(sample: EncodedSample) -> RefusedSample:
             },
         )
     except (KeyError, ValueError, cv2.error) as error:
-        raise ShardError(f"sample {sample.key} cannot be decoded: {first_fault(error)}") from error
+        raise ShardError(
+            f"sample {sample.key} cannot be decoded ({first_fault(error)}); run `cleanplate dataset verify`"
+        ) from error

@@ -92,7 +92,7 @@ class ShardReader:
             ShardError: If the tar is shorter than its index says, or altered and ``check`` is on.
         """
         if not -len(self) <= position < len(self):
-            raise IndexError(f"there are {len(self)} samples, none at {position}")
+            raise IndexError(f"there is no sample {position}; the shards hold {len(self)}")
         position %= len(self)
         scene, split = self._lineage[position]
         return EncodedSample(self.keys[position], self._members_at(position, None), scene, split)
@@ -111,10 +111,10 @@ class ShardReader:
         Raises:
             ShardError: If no shard holds the sample, or two do, or it has no such member.
         """
-        found = self._members_at(self._place_of(key), member)
-        if member not in found:
+        members = self._members_at(self._place_of(key), member)
+        if member not in members:
             raise ShardError(f"sample {key} has no {member}")
-        return found[member]
+        return members[member]
 
     def _place_of(self, key: str) -> int:
         position = self._position_of_key.get(key)
@@ -146,16 +146,19 @@ class ShardReader:
         length = int(self._lengths[row])
         data = os.pread(descriptor, length, int(self._offsets[row]))
         if len(data) != length:
-            raise ShardError(f"shard {self._refs[shard].name} is cut short")
+            raise ShardError(f"shard {self._refs[shard].name} is truncated; run `cleanplate dataset verify`")
         if self._check and hashlib.sha256(data).hexdigest() != self._digests[row]:
-            raise ShardError(f"shard {self._refs[shard].name} is altered in a {self._members[row]}")
+            raise ShardError(
+                f"shard {self._refs[shard].name} is altered in a {self._members[row]}; run `cleanplate "
+                "dataset verify`"
+            )
         return data
 
     def _descriptor(self, shard: int) -> tuple[int, bool]:
         """An open tar, and whether it stays open."""
-        known = self._descriptors.get(shard)
-        if known is not None:
-            return known, True
+        opened = self._descriptors.get(shard)
+        if opened is not None:
+            return opened, True
         with self._lock:
             if shard in self._descriptors:
                 return self._descriptors[shard], True
@@ -163,7 +166,9 @@ class ShardReader:
                 descriptor = open_plain(self._paths[shard])
             except OSError as error:
                 name = self._refs[shard].name
-                raise ShardError(f"shard {name} cannot be read ({error.strerror})") from error
+                raise ShardError(
+                    f"shard {name} cannot be read ({error.strerror}); check the file and its permissions"
+                ) from error
             if len(self._descriptors) >= _OPEN_FILES:
                 return descriptor, False
             self._descriptors[shard] = descriptor
@@ -202,7 +207,7 @@ class ShardReader:
 
 def _check_size(ref: ShardRef, size_bytes: int | None) -> None:
     if size_bytes is None:
-        raise ShardError(f"shard {ref.name} is missing")
+        raise ShardError(f"shard {ref.name} is missing; run `cleanplate dataset verify`")
     if size_bytes != ref.size_bytes:
         raise ShardError(
             f"shard {ref.name} has {size_bytes} bytes, not the {ref.size_bytes} it was written with"

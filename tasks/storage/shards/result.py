@@ -47,7 +47,7 @@ class ShardResult(BaseModel):
 
 
 def write_with_rejects(
-    workspace: Workspace, work: ShardWork, stage: Stage, found: Iterable[Kept | RefusedSample | Reject]
+    workspace: Workspace, work: ShardWork, stage: Stage, outcomes: Iterable[Kept | RefusedSample | Reject]
 ) -> ShardResult:
     """Write the shard of kept samples, the rejects, and some of their images. Nothing is done twice.
 
@@ -55,21 +55,21 @@ def write_with_rejects(
         workspace: The workspace to write to.
         work: Names the work. The same work gives the same result.
         stage: The stage of the kept samples.
-        found: In order. A generator; it runs only if the work is not finished.
+        outcomes: In order. A generator; it runs only if the work is not finished.
     """
     ledger = workspace.ledger()
-    known = ledger.result("shard", work.digest, ShardResult)
-    if known is not None and all(
-        ref is None or files_present(workspace, ref) for ref in (known.shard, known.refused)
+    recorded = ledger.result("shard", work.digest, ShardResult)
+    if recorded is not None and all(
+        ref is None or files_present(workspace, ref) for ref in (recorded.shard, recorded.refused)
     ):
-        return known
-    sorting = _Sorting(found)
+        return recorded
+    sorting = _Sorting(outcomes)
     shard = write_unless_empty(workspace, work, stage, sorting.kept(), sorting.rejects)
     refused = sorting.shown(work.digest)
     result = ShardResult(
         shard=shard,
         refused=_write_refused(workspace, work, refused) if refused else None,
-        rejects=dict(Counter(each.reason.value for each in sorting.rejects)),
+        rejects=dict(Counter(reject.reason.value for reject in sorting.rejects)),
         tallies={heading: dict(counts) for heading, counts in sorting.tallies.items()},
     )
     ledger.record_result("shard", work.digest, result)
@@ -110,32 +110,32 @@ def write_unless_empty(
 class _Sorting:
     """Passes kept samples on, and collects what is refused."""
 
-    def __init__(self, found: Iterable[Kept | RefusedSample | Reject]) -> None:
-        self._found = found
+    def __init__(self, outcomes: Iterable[Kept | RefusedSample | Reject]) -> None:
+        self._found = outcomes
         self._refused: list[RefusedSample] = []
         self.rejects: list[Reject] = []
         self.tallies: dict[str, Counter[str]] = {}
 
     def kept(self) -> Iterator[EncodedSample]:
-        for each in self._found:
-            if isinstance(each, Kept):
-                for heading, value in each.tally.items():
+        for outcome in self._found:
+            if isinstance(outcome, Kept):
+                for heading, value in outcome.tally.items():
                     self.tallies.setdefault(heading, Counter())[value] += 1
-                yield each.sample
-            elif isinstance(each, RefusedSample):
-                self.rejects.append(each.reject)
-                self._refused.append(each)
+                yield outcome.sample
+            elif isinstance(outcome, RefusedSample):
+                self.rejects.append(outcome.reject)
+                self._refused.append(outcome)
             else:
-                self.rejects.append(each)
+                self.rejects.append(outcome)
 
     def shown(self, work: str) -> list[EncodedSample]:
         """The first few samples of each reason, without duplicates."""
         seen: Counter[str] = Counter()
         chosen: dict[str, EncodedSample] = {}
-        for each in self._refused:
-            seen[each.reject.reason] += 1
-            if seen[each.reject.reason] <= _SHOWN_EACH:
-                sample = encode_refused(each, work)
+        for refusal in self._refused:
+            seen[refusal.reject.reason] += 1
+            if seen[refusal.reject.reason] <= _SHOWN_EACH:
+                sample = encode_refused(refusal, work)
                 chosen[sample.key] = sample
         return list(chosen.values())
 

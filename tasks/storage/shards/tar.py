@@ -60,7 +60,10 @@ def read_index(path: Path, ref: ShardRef) -> pa.Table:
     try:
         data = read_plain(path)
     except OSError as error:
-        raise ShardError(f"the index of shard {ref.name} cannot be read ({error.strerror})") from error
+        raise ShardError(
+            f"the index of shard {ref.name} cannot be read ({error.strerror}); check the file and its "
+            "permissions"
+        ) from error
     if hashlib.sha256(data).hexdigest() != ref.index_sha256:
         raise ShardError(f"the index of shard {ref.name} is altered; run `cleanplate dataset verify`")
     return pq.read_table(pa.BufferReader(data))
@@ -91,9 +94,9 @@ class TarWriter:
             ShardError: If a key comes twice, or webdataset would not return a name unchanged.
         """
         if not _KEY.fullmatch(sample.key):
-            raise ShardError(f"'{sample.key}' cannot be a sample's key: letters, digits, - and _, at most 80")
+            raise ShardError(f"'{sample.key}' is not a valid key; use at most 80 letters, digits, - and _")
         if sample.key in self._keys:
-            raise ShardError(f"sample {sample.key} is twice in one shard")
+            raise ShardError(f"sample {sample.key} appears twice in one shard; give each sample once")
         self._keys.add(sample.key)
         position = len(self.rows)
         self.rows.append(SampleRow(sample.key, sample.scene, sample.split, position, sample.item))
@@ -108,7 +111,7 @@ class TarWriter:
 
     def _add_member(self, sample: EncodedSample, member: str) -> None:
         if not _MEMBER.fullmatch(member):
-            raise ShardError(f"'{member}' cannot be a member of sample {sample.key}")
+            raise ShardError(f"'{member}' is not a valid member name of sample {sample.key}")
         data = sample.members[member]
         self._append(_header(f"{sample.key}.{member}", len(data)))
         digest = hashlib.sha256(data).hexdigest()

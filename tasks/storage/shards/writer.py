@@ -233,4 +233,7 @@ def _same_contents(present: ShardRef, ref: ShardRef) -> ShardRef:
 def _same_bytes(present: ShardRef, ref: ShardRef) -> None:
     """Refuse to repair a shard whose files are missing or truncated with anything but its own bytes."""
     if (present.name, present.sha256, present.index_sha256) != (ref.name, ref.sha256, ref.index_sha256):
-        raise ShardError(f"shard {present.name} has lost its files, and its work now gives other bytes")
+        raise ShardError(
+            f"the files of shard {present.name} are missing, and its work now gives other bytes; "
+            "restore them from a backup"
+        )

@@ -44,4 +44,4 @@ def test_a_folder_without_its_parts_exits_with_1(tmp_path: Path) -> None:
     words = ["composite", "--pairs", str(tmp_path), "--workspace", str(tmp_path / "workspace")]
     result = run(app, words)
     assert result.exit_code == 1
-    assert "it holds no folder source/" in result.output.replace("\n", " ")
+    assert "holds no folder source/" in result.output.replace("\n", " ")

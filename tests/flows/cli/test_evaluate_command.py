@@ -37,9 +37,9 @@ def test_a_folder_is_evaluated_for_machines_and_for_people(
     mean = told["methods"][0]["means"]["psnr_fg"]
     assert f"{mean['mean']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]" in people.stdout
     assert "Difference from telea, image by image" in people.stdout
-    assert "ReMOVE+ left out: no metrics' weights were named" in people.stdout.replace("\n", " ")
+    assert "ReMOVE+ is left out: no folder of metrics' weights is named" in people.stdout.replace("\n", " ")
     assert "refused: 1 × file is missing" in people.stdout
-    tables = people.stdout.partition("CLIP left out")[0]
+    tables = people.stdout.partition("CLIP is left out")[0]
     assert max(len(line.rstrip()) for line in tables.splitlines()) <= 80
 
 
@@ -47,12 +47,15 @@ def test_a_folder_is_evaluated_for_machines_and_for_people(
     ("words", "said"),
     [
         (["--workspace", "nowhere"], "there is no workspace here"),
-        (["--triplets", ".", "--model", "telea"], "it holds no folder source/"),
+        (["--triplets", ".", "--model", "telea"], "holds no folder source/"),
         (
             ["--triplets", "pairs", "--size-px", "32", "--metric-weights", "nowhere"],
-            "no such folder of metrics'",
+            "this folder of metrics'",
         ),
-        (["--triplets", "pairs", "--size-px", "32", "--model", "lama"], "neither object-clear, rorem, telea"),
+        (
+            ["--triplets", "pairs", "--size-px", "32", "--model", "lama"],
+            "is unknown; name object-clear, rorem, telea",
+        ),
     ],
 )
 @pytest.mark.usefixtures("prefect_server", "pairs")

@@ -129,10 +129,10 @@ def test_a_new_ledger_over_shards_is_told_and_verify_finds_them_orphaned(
 ) -> None:
     ledger.unlink()
     looked = CliRunner().invoke(app, ["dataset", "list"])
-    assert (looked.exit_code, "there is no ledger, but shards lie beside it" in looked.output) == (1, True)
+    assert (looked.exit_code, "the ledger is missing, but shards are there" in looked.output) == (1, True)
     assert not ledger.exists(), "to look is not to begin anew"
     workspace = Workspace.open(ledger.parent)
-    assert "was not there and is begun anew; restore it from a backup" in capfd.readouterr().err
+    assert "was missing, so a new ledger was made; restore it from a backup" in capfd.readouterr().err
     faults = verify_dataset(workspace).faults
     assert {fault.kind for fault in faults} == {"orphaned"}
     assert any(fault.what.endswith(".tar") for fault in faults)
@@ -151,6 +151,6 @@ def test_another_new_ledger_named_over_shards_is_told(
 ) -> None:
     monkeypatch.setenv("CLEANPLATE_LEDGER", f"sqlite:///{ledger.with_name('other.sqlite')}")
     Workspace.open(ledger.parent)
-    assert "is new and knows none of the shards there" in capfd.readouterr().err
+    assert "is new and lists none of the shards there" in capfd.readouterr().err
     Workspace.open(ledger.parent)
     assert capfd.readouterr().err == ""

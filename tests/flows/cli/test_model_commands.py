@@ -118,15 +118,15 @@ def test_rollback_and_promote(workspace: Workspace) -> None:
 def test_failures_are_one_sentence_and_wrong_use_is_2(workspace: Workspace) -> None:
     (workspace.models_dir / BASE / "model.safetensors").write_bytes(b"no weights")
     for words, fault in (
-        (["promote", BASE, "--reason", "?"], "its sha256 differs; restore the file"),
-        (["rollback", "--reason", "?"], "its sha256 differs; restore the file"),
+        (["promote", BASE, "--reason", "?"], "has changed since it was recorded; restore the file"),
+        (["rollback", "--reason", "?"], "has changed since it was recorded; restore the file"),
         (["show", "beef"], "the ledger knows no model beef; `cleanplate model list` shows"),
-        (["list", "--kind", "friend"], "--kind: there is no friend; choose one of remover"),
+        (["list", "--kind", "friend"], "--kind: unknown kind friend; choose one of remover"),
     ):
         failed = run(app, ["model", *words])
         assert failed.exit_code == 1
         (sentence,) = failed.stderr.strip().splitlines()
         assert fault in sentence
-    assert "its sha256 differs" in said("show", BASE).replace("\n", " ")
+    assert "has changed since it was recorded" in said("show", BASE).replace("\n", " ")
     assert run(app, ["model", "promote", BASE]).exit_code == 2
     assert run(app, ["model", "compare", BASE]).exit_code == 2

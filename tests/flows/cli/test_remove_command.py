@@ -79,7 +79,7 @@ def test_folders_write_what_can_be_done_list_the_rest_and_exit_with_1() -> None:
     assert told["removals"][1]["masks"] == ["masks/b.1.png", "masks/b.2.png"]
     assert {each["name"]: each["reason"] for each in told["rejects"]} == {
         "c": "masks/c.png: mask is empty",
-        "d": "file is missing (a mask without an image)",
+        "d": "file is missing (no image has the name of this mask)",
     }
     assert sorted(each.name for each in Path("out").iterdir()) == ["a.png", "b.png"]
     assert "refused c: masks/c.png: mask is empty\n" in result.stderr
@@ -95,9 +95,9 @@ def test_folders_write_what_can_be_done_list_the_rest_and_exit_with_1() -> None:
     ("words", "sentence"),
     [
         (["-o", "a.gif"], "a.gif: images are written as PNG or JPEG; end the name in .png or .jpg"),
-        (["-o", "photos/a.png"], "photos/a.png: the removal would overwrite what it is made from"),
+        (["-o", "photos/a.png"], "photos/a.png: the removal would overwrite its own image or mask"),
         (["-o", "o.png", "--model", "none"], "--model none: neither"),
-        (["-o", "o.png", "--model", "telea", "--steps", "3"], "--steps: Telea's fill has no steps"),
+        (["-o", "o.png", "--model", "telea", "--steps", "3"], "--steps: telea has no steps"),
         (
             ["-o", "o.png", "--model", "telea", "--save-attention"],
             "--save-attention: this remover",

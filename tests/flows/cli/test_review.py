@@ -81,15 +81,18 @@ def test_people_are_invited_and_excluded(run: Run, workspace: Workspace) -> None
     [
         (("serve", "--host", "0.0.0.0"), "could read tokens"),
         (("serve", "--batch", "none"), "no review batch none"),
-        (("open", "b1", "--round", "9"), "no candidates to review"),
+        (("open", "b1", "--round", "9"), "no training candidates to review"),
         (("open", "../b1", "--round", "1"), "a batch's name"),
         (("open", "b1", "--round", "1", "--lease-seconds", "1"), "--lease-seconds: Input should be"),
         (
             ("open", "b1", "--round", "1", "--gold-fraction", "7"),
             "--gold-fraction: Input should be less than or",
         ),
-        (("serve", "--public-url", "http://review.example"), "write it as https://NAME"),
-        (("serve", "--trusted-proxy", "10.0.0.1"), "goes with --public-url"),
+        (
+            ("serve", "--public-url", "http://review.example"),
+            "is not an https:// address; write https://NAME",
+        ),
+        (("serve", "--trusted-proxy", "10.0.0.1"), "needs --public-url"),
         (("quality", "none"), "no review batch none"),
         (("reviewers", "add", "../ana"), "a person's name"),
         (("reviewers", "disable", "bob", "--reason", "x"), "no person bob"),

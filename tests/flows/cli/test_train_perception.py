@@ -34,7 +34,7 @@ def test_weights_come_with_a_card_and_leave_nothing_behind(
 
 
 def test_an_unknown_model_is_named() -> None:
-    with pytest.raises(InputError, match="no trainer is called owl; there are sam, yolo"):
+    with pytest.raises(InputError, match="unknown model owl; choose from sam, yolo"):
         chosen(["owl"], print)
 
 

@@ -128,10 +128,10 @@ def test_doctor_of_the_full_size_lists_what_to_fetch_and_what_is_cut_short(
     vae.write_bytes(whole[:-3])
     damaged = checks()[sdxl.name]
     assert damaged["state"] == "missing"
-    assert "vae/diffusion_pytorch_model.safetensors is cut short" in damaged["found"]
+    assert "vae/diffusion_pytorch_model.safetensors is truncated" in damaged["found"]
 
     page = CliRunner().invoke(app, words).stdout
-    assert "Something needed is missing; see above." in page
+    assert "Something necessary is missing; see above." in page
     (command,) = [line for line in page.splitlines() if line.startswith("hf download openai/clip")]
     assert command == clip["fix"], "one line, to be copied whole"
     for wrong in (["--profile", "huge"], ["--profile", "full", "--gpu", "abacus"]):

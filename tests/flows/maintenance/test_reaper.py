@@ -79,7 +79,7 @@ def test_the_dead_are_buried_and_the_living_and_the_suspended_are_not_touched(
     ]  # fmt: skip
     message = client.read_flow_run(dead.id).state
     assert message is not None
-    assert message.message == "its process is dead: no heartbeat in 6 s"
+    assert message.message == "its process has died: no heartbeat for 6 s"
 
 
 def test_a_pending_run_without_a_worker_and_a_forgotten_crash_come_back(client: SyncPrefectClient) -> None:

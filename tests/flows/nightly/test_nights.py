@@ -145,7 +145,7 @@ def test_a_night_of_compositing_ends_with_a_page_of_what_it_made_and_refused_and
     assert isinstance(result, CompositingResult)
     refused = Counter(each.reason.value for each in ledger.rejects())
     [page] = pages_of(client, done)
-    assert f"- {result.composites} accepted, at no cost, because no hour has a price here yet." in page
+    assert f"- {result.composites} accepted, at no cost, because no price is set." in page
     assert f"| composites | {len(ledger.shards(stage='composites'))} | {result.composites} |" in page
     assert refused, "or nothing is seen of the refusals"
     assert [f"| {reason} | {count} |" in page for reason, count in refused.items()] == [True] * len(refused)
@@ -202,7 +202,7 @@ def test_without_a_discriminator_a_nights_candidates_wait_for_people(
     assert name == "candidates, night 2026-11-26"
     assert sorted(task.name for task in tasks) == [
         "choose 10 items for nightly candidates 2026-11-26",
-        *(f"propose night 2026-11-26 {4000 + number}" for number in range(3)),
+        *(f"propose night 2026-11-26 {number}" for number in range(3)),
     ]
     assert (result.items, result.candidates, result.accepted, result.discriminator) == (10, 20, 0, None)
     assert result.version == studio.version.number

@@ -164,5 +164,5 @@ def test_nothing_to_compose_is_one_sentence_with_the_reason(
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     config = small(tmp_path).model_copy(update={"backgrounds": (FolderBackgrounds(path=tmp_path / "none"),)})
-    with pytest.raises(InputError, match="it is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         objectclear_compositing(config)

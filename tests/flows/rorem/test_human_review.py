@@ -124,7 +124,9 @@ def test_extended_it_asks_about_unused_items_each_time_once(asked: SimpleNamespa
         asked.review(says(two))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            asked.review(lambda *where: says()(*where) if where[2] == 1 else pytest.fail("asked again"))
+            asked.review(
+                lambda *where: says()(*where) if where[2] == 1 else pytest.fail("get their items again")
+            )
     assert ledger.batch_counts(BATCH).items == 5
     assert len(unused_items(workspace)) == len(unused) - 2
     answers = {1: rest, 2: rest, 3: PeopleDecision(decision="abandon")}

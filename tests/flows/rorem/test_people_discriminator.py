@@ -174,6 +174,8 @@ def test_nobody_is_asked_about_fresh_candidates_whose_truth_is_known(
 def test_without_people_what_nobody_knows_is_said(partly_known: tuple[RoundConfig, str]) -> None:
     config, _ = partly_known
     alone = config.model_copy(update={"human_review": None})
-    with pytest.raises(FlowError, match=r"nobody knows the truth of \d+ pool items.* name `human_review`"):
+    with pytest.raises(
+        FlowError, match=r"the oracle cannot answer, because \d+ pool items.* set `human_review`"
+    ):
         rorem_round(alone)
     assert Workspace.existing(config.workspace).ledger().reviews() == []

@@ -80,7 +80,7 @@ def test_a_ledger_that_cannot_be_opened_on_a_full_disk_is_not_waited_for(
     address = f"sqlite:///{disk / 'ledger.sqlite'}"
     open_ledger(address).record_result("shard", "kept", Facts({"n": 1}))
     ballast = fill(disk)
-    with pytest.raises(DiskFullError, match=r"ledger\.sqlite: the disk is full, 0\.0 MB are free"):
+    with pytest.raises(DiskFullError, match=r"ledger\.sqlite: the disk is full: 0\.0 MB are free"):
         open_ledger(address).results("shard", Facts)
     ballast.unlink()
     assert open_ledger(address).results("shard", Facts) == [Facts({"n": 1})]
@@ -91,7 +91,7 @@ def test_no_server_is_started_on_a_disk_too_small_for_its_database(
 ) -> None:
     disk, _ = small_disk
     told = pytest.raises(
-        DiskFullError, match=r"prefect: the disk is full, 2\.1 MB are free and 16 MB are needed"
+        DiskFullError, match=r"prefect: the disk is full: 2\.1 MB are free, and at least 16 MB are needed"
     )
     # Not a variable: the tests' own server stands in the settings.
     nobody = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"})

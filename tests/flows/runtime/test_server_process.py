@@ -166,6 +166,15 @@ def test_the_password_opens_and_probes_need_none(server: Running) -> None:
         assert httpx.get(f"{server.api}/{probe}", timeout=60).status_code == 200
 
 
+def test_a_page_may_connect_to_its_own_server_only(temporary: Running) -> None:
+    policy = httpx.get(f"http://{temporary.place}/", timeout=60).headers["content-security-policy"]
+    directive, itself, *sources = policy.split()
+    assert (directive, itself) == ("connect-src", "'self'")
+    port = temporary.place.rpartition(":")[2]
+    names = (f"127.0.0.1:{port}", f"localhost:{port}")
+    assert set(sources) == {f"{scheme}://{name}" for scheme in ("http", "ws") for name in names}
+
+
 def test_the_pages_of_the_other_name_of_this_machine_may_ask(temporary: Running) -> None:
     """The page at localhost asks the API at 127.0.0.1."""
     page = f"http://{temporary.place}".replace("127.0.0.1", "localhost")
@@ -214,7 +223,8 @@ def test_the_owner_signs_in_and_sees_the_runs(temporary: Running) -> None:
         pytest.skip("no Chromium on PATH (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
-        page = browser.new_page()
+        page, elsewhere = browser.new_page(), list[str]()
+        page.on("request", lambda asked: elsewhere.append(asked.url))
         page.goto(f"http://{temporary.place}")
         words = page.locator("input[type=password]")
         words.fill("a guess")
@@ -224,4 +234,9 @@ def test_the_owner_signs_in_and_sees_the_runs(temporary: Running) -> None:
         words.press("Enter")
         page.get_by_role("link", name="Runs", exact=True).click(timeout=60_000)
         expect(page.get_by_text("seen-on-the-page").first).to_be_visible(timeout=60_000)
+        page.goto(f"http://{temporary.place}/v2")
+        page.wait_for_timeout(5_000)
         browser.close()
+    own = (f"http://{temporary.place}/", "data:", "blob:")
+    assert elsewhere
+    assert [url for url in elsewhere if not url.startswith(own)] == []

@@ -59,7 +59,7 @@ def test_a_damaged_folder_is_named(build_network, tmp_path: Path, part: str, dam
     build_network().save(folder)
     path = folder / part
     path.write_bytes(path.read_bytes()[:-100]) if damage == "cut" else path.unlink()
-    with pytest.raises(ModelError, match=f"^{folder}: not a usable inpainting network"):
+    with pytest.raises(ModelError, match=f"^{folder}: cannot be used as an inpainting network"):
         load_network(folder)
 
 

@@ -112,5 +112,5 @@ def test_saved_it_is_a_network_like_any_other(published: Path, tmp_path: Path) -
 
 def test_a_missing_part_is_named(published: Path, tmp_path: Path) -> None:
     (tmp_path / "text_encoder_2").mkdir()
-    with pytest.raises(ModelError, match=rf"^{tmp_path}: not a usable SDXL-inpainting"):
+    with pytest.raises(ModelError, match=rf"^{tmp_path}: cannot be used as SDXL-inpainting"):
         read_sdxl_inpainting(tmp_path)

@@ -82,7 +82,7 @@ def test_a_weight_that_is_missing_is_never_drawn_at_random(weights: Path, tmp_pa
 
 
 def test_another_kind_of_model_and_a_pickle_are_refused(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="a clip where a DINO is wanted"):
+    with pytest.raises(ModelError, match="holds a clip; put a DINO there"):
         dino_similarity(weights / "clip")
     shutil.copytree(weights / "dino", tmp_path / "dino")
     (tmp_path / "dino/model.safetensors").unlink()

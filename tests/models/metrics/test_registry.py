@@ -44,7 +44,7 @@ def test_a_missing_folder_leaves_its_metrics_out_and_a_broken_one_is_an_error(
 
 
 def test_a_mistyped_folder_is_an_error_not_a_shorter_table(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such folder"):
+    with pytest.raises(InputError, match="this folder of metrics' weights does not exist"):
         available_metrics(MetricConfig(weights=tmp_path / "wieghts"))
 
 

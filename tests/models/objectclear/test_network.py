@@ -95,7 +95,7 @@ def test_a_damaged_folder_is_named(build_object_clear, tmp_path: Path, part: str
     build_object_clear().save(folder)
     path = folder / part
     path.write_bytes(path.read_bytes()[:-100]) if damage == "cut" else path.unlink()
-    with pytest.raises(ModelError, match=f"^{folder}: not a usable ObjectClear network"):
+    with pytest.raises(ModelError, match=f"^{folder}: cannot be used as an ObjectClear network"):
         load_object_clear(folder)
 
 

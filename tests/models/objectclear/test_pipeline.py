@@ -261,13 +261,13 @@ def test_guidance_of_one_runs_one_pass_and_more_run_two(pipeline: ObjectClearPip
         ({"mask_image": np.zeros((64, 64), bool)}, "a mask is empty"),
         ({"mask_image": np.ones((64, 65), bool)}, r"a mask of \(64, 65\)"),
         ({"mask_image": [np.ones((64, 64), bool)] * 2}, "2 masks for 1 images"),
-        ({"image": np.zeros((64, 64), np.float32)}, "no image of 3 channels"),
-        ({"image": np.full((64, 64, 3), 9.0)}, "within 0..1"),
+        ({"image": np.zeros((64, 64), np.float32)}, "not an image of 3 channels"),
+        ({"image": np.full((64, 64, 3), 9.0)}, "to 0..1"),
         ({"image": Image.new("RGBA", (64, 64))}, "transparent"),
         ({"height": 64}, "give both"),
         ({"height": 64, "width": 50}, "multiples of 16"),
         ({"generator": [seeded(), seeded()]}, "2 generators for 1 images"),
-        ({"output_type": "latent"}, "are known"),
+        ({"output_type": "latent"}, "choose pil"),
     ],
 )
 def test_bad_input_is_one_sentence(pipeline: ObjectClearPipeline, change: dict[str, Any], fault: str) -> None:
@@ -305,7 +305,7 @@ def test_a_saved_pipeline_is_the_same_in_a_fresh_process(
     assert (loaded.config["num_inference_steps"], loaded.config["guidance_scale"]) == (2, 2.5)
     (tmp_path / "pipeline" / "model_index.json").unlink()
     assert ObjectClearPipeline.from_pretrained(tmp_path / "pipeline").config["num_inference_steps"] == 20
-    with pytest.raises(ModelError, match="not a usable ObjectClear network"):
+    with pytest.raises(ModelError, match="cannot be used as an ObjectClear network"):
         ObjectClearPipeline.from_pretrained(tmp_path)
 
 

@@ -166,7 +166,7 @@ def test_without_the_extra_the_default_is_grounding_dino_and_says_so() -> None:
     )
     stated, words = said.splitlines()
     assert PerceptionConfig.model_validate_json(stated).detector == GroundingDinoConfig()
-    assert words.startswith("objects are found by Grounding DINO: ")
+    assert words.startswith("Grounding DINO finds the objects: ")
     assert words.endswith("`pip install 'cleanplate[yolo]'` brings it (AGPL-3.0)")
 
 

@@ -126,7 +126,7 @@ def test_a_metric_checkpoint_tells_metres_and_a_relative_one_is_refused(tmp_path
     assert depth.shape == (50, 70)
     assert (depth > 0).all()
     assert (depth < 80).all()
-    with pytest.raises(ModelError, match="relative depth, which has no unit"):
+    with pytest.raises(ModelError, match="relative depth without a unit"):
         DepthAnythingEstimator(DepthAnythingConfig(weights=_published(tmp_path / "relative", "relative")))
 
 

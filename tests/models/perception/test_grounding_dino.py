@@ -103,8 +103,8 @@ def test_what_is_not_whole_is_refused(folder: Path, tmp_path: Path) -> None:
     refused("'whale' is not in the detector's vocabulary", words=("whale",))
     refused("no GroundingDinoForObjectDetection can be read from it", weights=tmp_path / "nowhere")
     for absent, why in (
-        ("tokenizer.json", "no usable tokenizer.json|does not number"),
-        ("preprocessor_config.json", "no usable preprocessor_config.json"),
+        ("tokenizer.json", "its tokenizer.json or vocab.txt cannot be used|does not give"),
+        ("preprocessor_config.json", "its preprocessor_config.json cannot be used"),
         ("model.safetensors", "no GroundingDinoForObjectDetection can be read from it"),
     ):
         copy = Path(shutil.copytree(folder, tmp_path / absent.split(".")[0]))

@@ -37,17 +37,19 @@ def test_unknown_words_and_long_prompts_are_refused() -> None:
     tokenizer = tiny_tokenizer(WORDS)
     with pytest.raises(ModelError, match=r"'red whale' is not in the detector's vocabulary"):
         prompts_of([["box", "red whale"]], tokenizer)
-    with pytest.raises(ModelError, match="the words make 12 tokens, the detector reads 11; ask for fewer"):
+    with pytest.raises(
+        ModelError, match="the words have 12 tokens, and the detector reads 11; give fewer words"
+    ):
         prompts_of([["box"] * 5], tokenizer, 11)
 
 
 def test_a_folder_without_a_bert_tokenizer_is_refused(tmp_path) -> None:
-    with pytest.raises(ModelError, match="no usable tokenizer.json"):
+    with pytest.raises(ModelError, match="its tokenizer.json or vocab.txt cannot be used"):
         load_tokenizer(tmp_path)
     from transformers import BertTokenizer
 
     BertTokenizer(vocab={"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}).save_pretrained(
         tmp_path
     )
-    with pytest.raises(ModelError, match=r"does not number \[UNK\] as 100"):
+    with pytest.raises(ModelError, match=r"does not give \[UNK\] the number 100"):
         load_tokenizer(tmp_path)

@@ -65,7 +65,7 @@ def test_wrong_weights_are_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="models.perception.convert sam"):
         SamSegmenter(SamConfig(weights=tmp_path))
     (tmp_path / FILE_NAME).write_bytes(weights_bytes(torch.nn.Linear(2, 2)))
-    with pytest.raises(ModelError, match="not this network's weights"):
+    with pytest.raises(ModelError, match="these are weights of another network"):
         SamSegmenter(SamConfig(weights=tmp_path))
     (tmp_path / FILE_NAME).write_bytes(b"half a file")
     with pytest.raises(ModelError, match="damaged"):

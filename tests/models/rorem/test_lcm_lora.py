@@ -167,10 +167,10 @@ def test_fresh_noise_between_steps_is_the_images_own(build_network, images, boxe
 
 def test_what_is_no_lora_of_this_network_is_refused(build_network, tmp_path: Path) -> None:
     network = build_network()
-    with pytest.raises(ModelError, match="there is no LoRA here; run `cleanplate train distilled`"):
+    with pytest.raises(ModelError, match="holds no LoRA; run `cleanplate train distilled`"):
         with_lcm_lora(network, tmp_path)
     (tmp_path / LORA_FILE).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00notjson!")
-    with pytest.raises(ModelError, match="not a LoRA of this network"):
+    with pytest.raises(ModelError, match="this LoRA is of another network"):
         with_lcm_lora(network, tmp_path)
     save_lora(trained_student(network), tmp_path)
     layers = load_file(tmp_path / LORA_FILE)
@@ -182,7 +182,7 @@ def test_what_is_no_lora_of_this_network_is_refused(build_network, tmp_path: Pat
     ]
     for other in others:
         save_file(other, tmp_path / LORA_FILE)
-        with pytest.raises(ModelError, match="not a LoRA of this network"):
+        with pytest.raises(ModelError, match="this LoRA is of another network"):
             with_lcm_lora(network, tmp_path)
 
 

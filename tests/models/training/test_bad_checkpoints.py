@@ -50,17 +50,20 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, run, fresh, c
     for damaged in (data[:-50], data[:20], b"", b"not a checkpoint at all"):
         checkpoint.write_bytes(damaged)
         with pytest.raises(
-            ModelError, match=rf"^{checkpoint}: damaged checkpoint .* delete it to start anew"
+            ModelError,
+            match=rf"^{checkpoint}: the checkpoint is damaged .* delete it to start from the beginning",
         ):
             run(fresh(), checkpoint=checkpoint)
     save_file({"weight/0.weight": torch.zeros(2)}, checkpoint)
-    with pytest.raises(ModelError, match="delete it to start anew"):
+    with pytest.raises(ModelError, match="delete it to start from the beginning"):
         run(fresh(), checkpoint=checkpoint)
 
 
 def test_a_changed_setting_is_named(tmp_path: Path, run, fresh, config) -> None:
     run(fresh(), checkpoint=tmp_path / "c")
-    with pytest.raises(ModelError, match=r"learning_rate was 0.01, is 0.001\); set them back, or delete it"):
+    with pytest.raises(
+        ModelError, match=r"learning_rate was 0.01 and is now 0.001\); restore them, or delete it"
+    ):
         run(fresh(), config.model_copy(update={"learning_rate": 1e-3}), tmp_path / "c")
 
 
@@ -95,7 +98,9 @@ def test_older_checkpoints_stay_and_the_damaged_newest_names_them(
     losses = kept()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "c.step00000008"]
     checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
-    with pytest.raises(ModelError, match=r"damaged checkpoint .*; rename c.step00000008 to c, or delete it"):
+    with pytest.raises(
+        ModelError, match=r"the checkpoint is damaged .*; rename c.step00000008 to c, or delete it"
+    ):
         kept()
     (tmp_path / "c.step00000008").rename(checkpoint)
     assert kept() == losses
@@ -110,7 +115,7 @@ def test_a_full_disk_is_said_and_leaves_the_last_checkpoint(tmp_path: Path, run,
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        with pytest.raises(ModelError, match="step 9 cannot be written .*make room and start again"):
+        with pytest.raises(ModelError, match="step 9 cannot be written .*free some space and start again"):
             save_checkpoint(tmp_path / "c", state, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -130,7 +135,9 @@ def test_a_poisoned_checkpoint_is_refused_and_the_one_before_is_named(
     (tmp_path / "c").unlink()
     save_file(tensors, tmp_path / "c", metadata=facts)
     module = fresh()
-    with pytest.raises(ModelError, match=f"{part} holds what is no number; rename c.step00000008 to c, or"):
+    with pytest.raises(
+        ModelError, match=f"{part} holds infinite or undefined numbers; rename c.step00000008 to c, or"
+    ):
         run(module, checkpoint=tmp_path / "c")
 
 
@@ -142,5 +149,7 @@ def test_a_partial_checkpoint_is_refused(tmp_path: Path, fresh, run, part: str) 
         tensors = {name: file.get_tensor(name) for name in list(file.keys()) if name != part}
         facts = file.metadata()
     save_file(tensors, tmp_path / "c", metadata=facts)
-    with pytest.raises(ModelError, match=f"damaged checkpoint .*{part}.*; delete it to start anew"):
+    with pytest.raises(
+        ModelError, match=f"the checkpoint is damaged .*{part}.*; delete it to start from the beginning"
+    ):
         run(fresh(), checkpoint=tmp_path / "c")

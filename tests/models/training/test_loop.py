@@ -105,7 +105,7 @@ def test_it_ends_ready_for_use(run, fresh) -> None:
 
 def test_a_batch_that_does_not_split_evenly_is_refused(fresh, batches, config) -> None:
     with pytest.raises(
-        ModelError, match="a batch of 16 does not split evenly over 1 processes with 3 samples"
+        ModelError, match="a batch of 16 cannot be divided evenly by 1 processes with 3 samples"
     ):
         train(
             fresh(),

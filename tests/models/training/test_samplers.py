@@ -34,7 +34,7 @@ def test_where_a_sample_falls_is_fair() -> None:
 
 
 def test_nothing_cannot_be_shuffled() -> None:
-    with pytest.raises(ValueError, match="nothing to shuffle"):
+    with pytest.raises(ValueError, match="no sample to shuffle"):
         ShuffledOrder(0, seed=0)
 
 

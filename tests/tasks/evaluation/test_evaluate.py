@@ -89,7 +89,7 @@ def test_only_the_split_and_origin_asked_for_are_read(studio, triplets: list[Tri
     assert len(triplets) == 8
     assert {t.split for t in triplets} == {"test"}
     assert len(read_triplets(studio.workspace, refs, "train", "studio:train")) == 12
-    with pytest.raises(FlowError, match="no test triplet has an origin starting with 'clip:'"):
+    with pytest.raises(FlowError, match="no test triplet has an origin that starts with 'clip:'"):
         read_triplets(studio.workspace, refs, "test", "clip:")
 
 

@@ -219,5 +219,5 @@ def test_parts_of_different_splits_or_lights_are_refused(plates: list[Plate], cu
     with pytest.raises(InputError, match="splits test and train"):
         compose(ComposeConfig(), 0, plates[0], [foreign])
     other = next(each for each in cutouts if each.shadow_class != cutouts[0].shadow_class)
-    with pytest.raises(InputError, match="cannot stand together"):
+    with pytest.raises(InputError, match="cannot be combined"):
         compose(ComposeConfig(), 0, plates[0], [cutouts[0], other])

@@ -112,7 +112,7 @@ def test_who_says_otherwise_of_the_mirror_image_does_not_know_the_image(
     if isinstance(made, Reject):
         assert (made.reason, made.detail) == (
             RejectReason.UNFAMILIAR,
-            "mirrored, 3.1% of it is taken for another surface",
+            "3.1% of it has another class in the mirrored image",
         )
 
 

@@ -70,7 +70,7 @@ def test_an_object_clear_folder_is_known_by_its_object_token(tmp_path: Path) -> 
     assert opened.remover.model_hash == ObjectClearRemover(pipeline).model_hash
     assert open_remover(str(tmp_path / "pipeline"), 3).remover.model_hash != opened.remover.model_hash
     (tmp_path / "pipeline" / "unet" / "config.json").unlink()
-    with pytest.raises(ModelError, match="not a usable ObjectClear network"):
+    with pytest.raises(ModelError, match="cannot be used as an ObjectClear network"):
         open_remover(str(tmp_path / "pipeline"), None)
 
 
@@ -102,10 +102,10 @@ def test_pickled_weights_are_refused_unread(tmp_path: Path, place: str) -> None:
 
 def test_a_file_and_an_empty_folder_are_no_network(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").touch()
-    with pytest.raises(ModelError, match="give the folder"):
+    with pytest.raises(ModelError, match="name the folder"):
         open_remover(str(tmp_path / "a.safetensors"), None)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match="not a usable inpainting network"):
+    with pytest.raises(ModelError, match="cannot be used as an inpainting network"):
         open_remover(str(tmp_path / "empty"), None)
 
 
@@ -151,7 +151,7 @@ def test_a_workspaces_model_by_its_hash_is_sampled_as_it_was_entered(tmp_path: P
     assert opened.remover.model_hash == open_remover("rorem", 2).remover.model_hash
     asked = open_recorded(workspace.root, "abc1", 3)
     assert asked.remover.model_hash == open_remover("rorem", 3).remover.model_hash
-    with pytest.raises(ModelError, match="def2 is a discriminator and removes nothing"):
+    with pytest.raises(ModelError, match="def2 is a discriminator; name a remover"):
         open_recorded(workspace.root, "def2", None)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model abc1 lacks unet/diffusion_pytorch_model\.safetensors"):

@@ -78,9 +78,9 @@ def test_what_lacks_its_other_half_is_a_reject() -> None:
 @pytest.mark.parametrize(
     ("source", "mask", "out", "fault"),
     [
-        ("p/none.png", "m", "o", "no such file"),
-        ("p", "none", "o", "no such file"),
-        ("p", "m/a.png", "o", "give a folder of masks"),
+        ("p/none.png", "m", "o", "does not exist"),
+        ("p", "none", "o", "does not exist"),
+        ("p", "m/a.png", "o", "name a folder of masks"),
         ("p", "p", "o", "different folders"),
         ("p", "m", "p/../p", "different folders"),
         ("p", "m", "p/note.txt", "is a file"),

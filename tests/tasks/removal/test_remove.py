@@ -104,5 +104,5 @@ def test_an_output_that_cannot_be_written_is_said_before_the_source_is_read(file
 def test_attention_is_not_to_be_had_of_every_remover() -> None:
     telea: RemovalModel = TeleaFill()
     check_extras(telea, NOTHING)
-    with pytest.raises(InputError, match="attends to nothing"):
+    with pytest.raises(InputError, match="has no attention map"):
         check_extras(telea, RemovalExtras(attention=True))

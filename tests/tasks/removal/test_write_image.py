@@ -67,6 +67,6 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     shown = subprocess.run(
         [sys.executable, "-c", script, path], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert shown.stdout.strip() == f"{path}: it cannot be written (File too large)"
+    assert shown.stdout.strip() == f"{path}: cannot be written (File too large); name another file"
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]

@@ -135,7 +135,7 @@ def test_without_or_with_a_wrong_token(app: Any, asked: SimpleNamespace) -> None
     refused(client.get("/api/state"), 401, "sign in")
     refused(client.post("/api/lease", json={"count": 1}, headers={CSRF: "x"}), 401, "sign in")
     refused(client.get(f"/images/{next(iter(asked.candidates))}/source.png"), 401, "sign in")
-    refused(client.post("/api/session", json={"token": "wrong"}, headers={CSRF: ""}), 401, "not known")
+    refused(client.post("/api/session", json={"token": "wrong"}, headers={CSRF: ""}), 401, "token is unknown")
     client.cookies.set("cleanplate_review", asked.ana)
     refused(client.get("/api/state"), 401, "sign in")
 
@@ -213,7 +213,7 @@ def test_a_form_on_another_site(ana: Page, app: Any, asked: SimpleNamespace) -> 
 
 
 def test_another_hosts_name(ana: Page) -> None:
-    refused(ana.client.get("/", headers={"Host": "evil.example"}), 400, "not known by that name")
+    refused(ana.client.get("/", headers={"Host": "evil.example"}), 400, "does not have that name")
     refused(ana.client.get("/api/state", headers={"Host": "127.0.0.1.evil.example:80"}), 400, "name")
     assert ana.client.get("/", headers={"Host": "localhost:8080"}).status_code == 200
 
@@ -304,7 +304,7 @@ def test_the_page_is_served_under_its_version(ana: Page) -> None:
     kept = ana.client.get(f"/static/{version}/index.html")
     assert kept.headers["cache-control"].endswith("immutable")
     assert ana.client.get("/static/index.html").headers["cache-control"] == "no-cache"
-    refused(ana.client.get("/static/000000000000/index.html"), 404, "no such file")
+    refused(ana.client.get("/static/000000000000/index.html"), 404, "no such image or file")
 
 
 def test_quality_as_json_and_as_a_page(ana: Page, ben: Page, asked: SimpleNamespace) -> None:
@@ -328,8 +328,8 @@ def test_there_is_nothing_to_review(tmp_path: Path) -> None:
     page = Page(create_app(workspace), invite(workspace.ledger(), "ana"))
     assert page.state()["batch"]["name"] == ""
     assert page.lease() == []
-    assert "no review batch yet" in page.client.get("/quality").text
-    refused(page.client.get("/api/quality"), 404, "no review batch yet")
+    assert "no review batch is open" in page.client.get("/quality").text
+    refused(page.client.get("/api/quality"), 404, "no review batch is open")
 
 
 def test_a_proxy_may_leave_the_prefix_or_take_it_out(asked: SimpleNamespace) -> None:

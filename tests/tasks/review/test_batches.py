@@ -21,7 +21,7 @@ def test_made_twice_it_is_one(asked: SimpleNamespace) -> None:
     assert len(asked.ledger.batch_items("b1")) == 12
     with pytest.raises(LedgerError, match="other settings"):
         make_batch(asked.workspace, "b1", [asked.ref], QueuePolicy(seed=5))
-    with pytest.raises(InputError, match="no candidates"):
+    with pytest.raises(InputError, match="no training candidates"):
         make_batch(asked.workspace, "b2", [], policy)
 
 

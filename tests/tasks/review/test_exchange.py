@@ -161,9 +161,7 @@ def test_what_is_refused_is_kept_with_its_reason(shown, tmp_path: Path) -> None:
     assert import_answers(shown.workspace, path) == report, "told again, refused again, kept once"
     kept = {(r.name, r.reason.value): r.detail for r in shown.workspace.ledger().rejects()}
     assert kept["../../etc/passwd", "no such candidate"] == "yes by label-studio:ada@example.org"
-    assert kept["export.json[14].annotations[1]", "record cannot be parsed"].startswith(
-        "there is no decision"
-    )
+    assert kept["export.json[14].annotations[1]", "record cannot be parsed"].startswith("it has no decision")
     assert decisions(shown.workspace) == {key: ("yes", "", "label-studio:ada@example.org")}
 
 
@@ -264,7 +262,7 @@ def test_a_date_before_all_dates_refuses_its_record_alone(shown, tmp_path: Path)
     kept = {each.name: each.detail for each in shown.workspace.ledger().rejects()}
     bad = "it has the control character {}; write one line of letters"
     assert kept == {
-        "export.json[0].annotations[1]": "created_at: there is no such date in UTC",
+        "export.json[0].annotations[1]": "created_at: it is not a valid date in UTC",
         "export.json[0].annotations[2]": bad.format(r"\x1b"),
         "export.json[0].annotations[3]": "choices.0: " + bad.format(r"\x00"),
     }
@@ -295,12 +293,12 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("a.json", b"{", "it is not JSON"),
-        ("a.json", b"{}", "a list of tasks is wanted, and it holds a dict"),
+        ("a.json", b"{", "is not JSON"),
+        ("a.json", b"{}", "holds a dict in place of a list of tasks"),
         ("a.csv", b"candidate,decision\r\n", "the column reviewer is missing"),
         ("a.csv", b"\xff\xfe\x00", "it is not CSV in UTF-8"),
         ("a.parquet", b"PAR1", "it is not Parquet"),
-        ("a.txt", b"", "is no .json of Label Studio"),
+        ("a.txt", b"", "has an unknown format"),
     ],
 )
 def test_a_file_of_another_kind_is_a_sentence(name, content, fault, studio, tmp_path: Path) -> None:
@@ -309,7 +307,7 @@ def test_a_file_of_another_kind_is_a_sentence(name, content, fault, studio, tmp_
         import_answers(studio.workspace, tmp_path / name)
     (tmp_path / name).unlink()
     if name != "a.txt":
-        with pytest.raises(InputError, match="it cannot be read"):
+        with pytest.raises(InputError, match="cannot be read"):
             import_answers(studio.workspace, tmp_path / name)
 
 

@@ -34,13 +34,13 @@ def test_loopback_needs_nothing(host: str) -> None:
 
 def test_tls_needs_both_files(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    with pytest.raises(InputError, match="go together"):
+    with pytest.raises(InputError, match="needs its key"):
         Address(tls_cert=cert).check()
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="does not exist"):
         Address(tls_cert=cert, tls_key=key).check()
     cert.touch()
     key.touch()
-    with pytest.raises(InputError, match="no certificate and its key in PEM"):
+    with pytest.raises(InputError, match="not a certificate and its key in PEM"):
         Address(tls_cert=cert, tls_key=key).check()
     words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
     subprocess.run(["openssl", "req", *words], check=True, capture_output=True)
@@ -60,7 +60,7 @@ def test_behind_a_proxy() -> None:
     assert address.names == {"127.0.0.1", "localhost", "[::1]", "review.example"}
     with pytest.raises(InputError, match="could read tokens"):
         Address(host="0.0.0.0", public_url=public).check()
-    with pytest.raises(InputError, match="goes with --public-url"):
+    with pytest.raises(InputError, match="needs --public-url"):
         Address(trusted_proxies=proxy_addresses("10.0.0.0/28")).check()
 
 

@@ -64,7 +64,7 @@ def test_distilled_once_and_kept_as_a_remover_with_its_lora(studio, tmp_path: Pa
     assert type(network_at(folder).scheduler).__name__ == "LCMScheduler"
     opened = open_remover(str(folder), None)
     assert opened.remover.remove([source], [mask], [3])[0].shape == (32, 32, 3)
-    with pytest.raises(ModelError, match="at most 50 steps, and is asked for 51"):
+    with pytest.raises(ModelError, match="at most 50 steps, not 51"):
         open_remover(str(folder), 51).remover.remove([source], [mask], [3])
     after = teacher.unet.state_dict()
     kept = network_at(folder).unet.state_dict()

@@ -95,5 +95,5 @@ def test_changed_photos_are_other_work_and_a_missing_folder_one_sentence(photos:
     before = images_digest(source)
     (photos / "wide.jpg").unlink()
     assert images_digest(source) != before
-    with pytest.raises(InputError, match="it is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         count_backgrounds(FolderBackgrounds(path=photos / "none"))

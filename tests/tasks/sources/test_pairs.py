@@ -140,7 +140,7 @@ def test_a_folder_without_a_part_is_one_sentence(folder: Path) -> None:
     for path in (folder / "ground_truth").iterdir():
         path.unlink()
     (folder / "ground_truth").rmdir()
-    with pytest.raises(InputError, match="it holds no folder ground_truth/"):
+    with pytest.raises(InputError, match="holds no folder ground_truth/"):
         count_pairs(FolderPairs(path=folder))
     with pytest.raises(InputError, match="does not exist"):
         images_digest(ClipPairs(clip=ClipConfig(path=folder / "none.mp4")))

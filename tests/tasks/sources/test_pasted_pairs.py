@@ -149,7 +149,7 @@ def test_small_images_and_unfit_objects_are_refused_by_name(tmp_path: Path) -> N
         "fine.png": RejectReason.NO_OBJECT,
         "broken.png": RejectReason.UNREADABLE,
     }
-    with pytest.raises(InputError, match="it holds no folder images/"):
+    with pytest.raises(InputError, match="holds no folder images/"):
         list(high_resolution_triplets(config(tmp_path / "objects")))
     with pytest.raises(ValidationError, match="sizes_px"):
         config(tmp_path, sizes_px=(8,))

@@ -77,15 +77,15 @@ def put_in_place(workspace: Workspace, kind: str, pattern: str) -> None:
 
 
 DAMAGE: list[tuple[str, str, str, Callable[[Workspace], object]]] = [
-    ("missing", "-00000-", "names it", lambda w: one(w, "shards/*-00000-*.tar").unlink()),
-    ("missing", "-00001-", "names it", lambda w: one(w, "shards/*-00001-*.parquet").unlink()),
-    ("missing", "versions/000001.json", "names it", lambda w: one(w, "versions/*.json").unlink()),
-    ("missing", "versions/samples-", "names it", lambda w: one(w, "versions/*.parquet").unlink()),
-    ("missing", "-00001-", "has lost 1", lambda w: run_sql(w, "DELETE FROM samples WHERE key = 'c'")),
+    ("missing", "-00000-", "lists it", lambda w: one(w, "shards/*-00000-*.tar").unlink()),
+    ("missing", "-00001-", "lists it", lambda w: one(w, "shards/*-00001-*.parquet").unlink()),
+    ("missing", "versions/000001.json", "part of version 1", lambda w: one(w, "versions/*.json").unlink()),
+    ("missing", "versions/samples-", "part of version 1", lambda w: one(w, "versions/*.parquet").unlink()),
+    ("missing", "-00001-", "lacks 1", lambda w: run_sql(w, "DELETE FROM samples WHERE key = 'c'")),
     (
         "missing",
         "-00001-",
-        "no such row",
+        "does not list it",
         lambda w: (
             run_sql(w, "DELETE FROM samples WHERE key = 'c'"),
             run_sql(w, 'DELETE FROM shards WHERE "index" = 1'),
@@ -102,16 +102,16 @@ DAMAGE: list[tuple[str, str, str, Callable[[Workspace], object]]] = [
         ),
     ),
     ("altered", "-00001-", "sha256", lambda w: flip(one(w, "shards/*-00001-*.parquet"), 40)),
-    ("altered", "versions/000001.json", "ledger says", lambda w: flip(one(w, "versions/*.json"), 30)),
+    ("altered", "versions/000001.json", "from the ledger", lambda w: flip(one(w, "versions/*.json"), 30)),
     ("altered", "versions/samples-", "version 1", lambda w: flip(one(w, "versions/*.parquet"), -20)),
     (
         "altered",
         "-00001-",
-        "not those",
+        "differ from",
         lambda w: run_sql(w, "UPDATE samples SET split='test' WHERE key='c'"),
     ),
     *(
-        ("altered", what, "it is no file", partial(put_in_place, kind=kind, pattern=pattern))
+        ("altered", what, "is not a file", partial(put_in_place, kind=kind, pattern=pattern))
         for kind in ("folder", "pipe", "device")
         for what, pattern in (
             ("-00000-", "shards/*-00000-*.tar"),
@@ -121,11 +121,11 @@ DAMAGE: list[tuple[str, str, str, Callable[[Workspace], object]]] = [
         )
     ),
     ("doubled", "b", "hold it", lambda w: write(w, 2, ["b", "d"])),
-    ("orphaned", "shards/notes.txt", "no row", lambda w: (w.shards_dir / "notes.txt").write_text("?")),
+    ("orphaned", "shards/notes.txt", "does not list", lambda w: (w.shards_dir / "notes.txt").write_text("?")),
     (
         "orphaned",
         "versions/000009.json",
-        "no row",
+        "does not list",
         lambda w: (w.versions_dir / "000009.json").write_text("{}"),
     ),
 ]
@@ -145,7 +145,7 @@ def test_each_kind_of_damage_is_found(
 def test_who_reads_a_shard_is_told_that_it_is_no_file(workspace: Workspace, pattern: str, kind: str) -> None:
     put_in_place(workspace, kind, pattern)
     ref = workspace.ledger().shards()[0]
-    with pytest.raises(ShardError, match=f"shard {ref.name} (is missing|cannot be read .it is no file.)"):
+    with pytest.raises(ShardError, match=f"shard {ref.name} (is missing|cannot be read .is not a file.)"):
         ShardReader(workspace, [ref])
     if kind == "folder":
         with pytest.raises(ShardError, match="a folder has the name of a shard's file; move it away"):

@@ -372,7 +372,7 @@ def test_a_killed_writers_work_is_taken_up_again(
 
 @pytest.mark.parametrize("place", ["s3://", "s3://UPPER/x", "s3://bucket/a b", "s3:bucket"])
 def test_an_address_that_names_no_bucket_is_refused(place: str) -> None:
-    with pytest.raises(InputError, match=r"is no store's address; write s3://bucket/prefix"):
+    with pytest.raises(InputError, match=r"is not the address of a store; write s3://bucket/prefix"):
         Workspace.open(place)
 
 
@@ -381,7 +381,7 @@ def test_a_workspace_in_a_bucket_wants_its_ledger_named(
 ) -> None:
     monkeypatch.setenv("CLEANPLATE_CACHE", str(tmp_path))
     monkeypatch.delenv("CLEANPLATE_LEDGER", raising=False)
-    with pytest.raises(InputError, match=f"{address}: its ledger lies elsewhere; set CLEANPLATE_LEDGER"):
+    with pytest.raises(InputError, match=f"{address}: its ledger is not in the store; set CLEANPLATE_LEDGER"):
         Workspace.open(address)
 
 

@@ -47,13 +47,17 @@ def test_cut_short_in_the_middle_it_is_named_and_the_training_goes_on_once_it_is
                 file.truncate(2000)
 
     distributed = DistributedConfig(loader_workers=workers)
-    with pytest.raises(ShardError, match=f"^shard {studio.pairs.name} is cut short$"):
+    with pytest.raises(
+        ShardError, match=f"^shard {studio.pairs.name} is truncated; run `cleanplate dataset verify`$"
+    ):
         train_remover(studio.workspace, work_on(studio), cut, distributed)
     before = checkpoint_in(studio).read_bytes()
     with pytest.raises(ShardError, match=f"^shard {studio.pairs.name} has 2000 bytes, not the"):
         train_remover(studio.workspace, work_on(studio))
     tar.unlink()
-    with pytest.raises(ShardError, match=f"^shard {studio.pairs.name} is missing$"):
+    with pytest.raises(
+        ShardError, match=f"^shard {studio.pairs.name} is missing; run `cleanplate dataset verify`$"
+    ):
         train_remover(studio.workspace, work_on(studio))
     assert checkpoint_in(studio).read_bytes() == before
     shutil.copy(kept, tar)
