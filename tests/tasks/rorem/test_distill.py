@@ -47,6 +47,8 @@ def test_distilled_once_and_kept_as_a_remover_with_its_lora(studio, tmp_path: Pa
         studio.remover.hash,
         studio.version.number,
     )
+    assert entry.distilled
+    assert not space.ledger().model(studio.remover.hash).distilled
     assert space.ledger().champion("remover").hash == studio.remover.hash, "recorded, not promoted"
     again = distil_remover(space, work_on(studio, name="another"), lambda *now: told.append(now[0]))
     assert (again, len(told)) == (trained, 4)
