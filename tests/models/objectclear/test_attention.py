@@ -155,7 +155,7 @@ def test_within_one_capture_batches_and_prompts_may_change(unet: UNet2DCondition
 def test_a_word_beyond_the_prompt_is_refused(unet: UNet2DConditionModel) -> None:
     for position in (7, -1):
         with (
-            pytest.raises(ModelError, match=f"number {position} the prompt has 7 tokens"),
+            pytest.raises(ModelError, match=f"the prompt has 7 tokens and no token {position}"),
             capture_object_attention(unet, position),
         ):
             passed(unet, torch.randn(1, 9, 16, 16))

@@ -178,7 +178,10 @@ def test_what_is_no_such_file_ends_in_a_sentence(kind: PickleKind, held: object)
     if not isinstance(held, bytes):
         torch.save(held, file)
     file.seek(0)
-    with pytest.raises(InputError, match=rf"other\.pt: cannot be read as weights of {kind} \(.+\)$"):
+    with pytest.raises(
+        InputError,
+        match=rf"other\.pt: cannot be read as weights of {kind} \(.+\); give the file as published$",
+    ):
         weights_in(kind, file)
 
 

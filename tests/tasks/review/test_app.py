@@ -328,7 +328,7 @@ def test_there_is_nothing_to_review(tmp_path: Path) -> None:
     page = Page(create_app(workspace), invite(workspace.ledger(), "ana"))
     assert page.state()["batch"]["name"] == ""
     assert page.lease() == []
-    assert "no review batch is open" in page.client.get("/quality").text
+    assert "no review batch yet" in page.client.get("/quality").text
     refused(page.client.get("/api/quality"), 404, "no review batch is open")
 
 

@@ -79,7 +79,7 @@ def put_in_place(workspace: Workspace, kind: str, pattern: str) -> None:
 DAMAGE: list[tuple[str, str, str, Callable[[Workspace], object]]] = [
     ("missing", "-00000-", "lists it", lambda w: one(w, "shards/*-00000-*.tar").unlink()),
     ("missing", "-00001-", "lists it", lambda w: one(w, "shards/*-00001-*.parquet").unlink()),
-    ("missing", "versions/000001.json", "part of version 1", lambda w: one(w, "versions/*.json").unlink()),
+    ("missing", "versions/000001.json", "lists it", lambda w: one(w, "versions/*.json").unlink()),
     ("missing", "versions/samples-", "part of version 1", lambda w: one(w, "versions/*.parquet").unlink()),
     ("missing", "-00001-", "lacks 1", lambda w: run_sql(w, "DELETE FROM samples WHERE key = 'c'")),
     (
