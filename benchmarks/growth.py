@@ -137,7 +137,9 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["discriminator", "none"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--demo", action="store_true", help="The demo's sizes. Takes hours for three seeds.")
-    parser.add_argument("--folder", type=Path, default=None, help="Keep the workspaces here, and go on there.")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="Keep the workspaces here, and go on there."
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     size = "demo" if given.demo else "small"

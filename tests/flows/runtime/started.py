@@ -114,3 +114,7 @@ class Started:
 
 def cleanplate(folder: Path, *words: str) -> Started:
     return Started(folder, "flows.cli.main", *words)
+
+
+def files(folder: Path, pattern: str, count: int) -> Callable[[], bool]:
+    return lambda: len(list(folder.glob(pattern))) >= count

@@ -1,4 +1,4 @@
-"""Each long command, told to end in the middle of its work: it ends in time, and the same command completes it.
+"""Each long command, told to end in the middle of its work, ends in time; the same command completes it.
 
 What it made then equals what a command makes that nobody disturbed.
 """
@@ -31,7 +31,7 @@ from tests.flows.runtime.started import START_SECONDS, Started, cleanplate, file
 
 SIGTERM_CODE = 128 + 15
 LAST_WORDS = "start the same command again"
-TRAINING = {"steps": 30, "batch_size": 4, "warmup_steps": 1, "checkpoint_every": 1}
+TRAINING = {"steps": 12, "batch_size": 4, "warmup_steps": 1, "checkpoint_every": 1}
 
 AtWork = Callable[[Path, Started], bool]
 
@@ -101,7 +101,9 @@ CASES = {
     "cycle": Case("cycle --workspace new --rounds 1", there("new/shards/*-candidates-*.tar"), _CYCLE),
     "round": Case("round 2 --workspace w", there("w/shards/002-candidates-*.tar", 2), _ROUND),
     "evaluate": Case(
-        "evaluate --triplets pairs --size-px 48 --out made --grid-rows 1", there("made/measured/*"), made="made/measured"
+        "evaluate --triplets pairs --size-px 48 --out made --grid-rows 1",
+        there("made/measured/*"),
+        made="made/measured",
     ),
     "remove": Case("remove pairs/source pairs/mask --out made", there("made/*.png"), made="made"),
     "dataset export": Case(
@@ -111,13 +113,11 @@ CASES = {
         "review export made --format csv --workspace w", there("made/images/*"), made="made"
     ),
 }
-FAST = {"train remover", "dataset export"}
+FAST = {"dataset export"}
 
 
 @pytest.fixture(scope="session")
-def stock(
-    filmed: SimpleNamespace, write_pair: PairWriter, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def stock(filmed: SimpleNamespace, write_pair: PairWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a workspace ``w`` and with 200 ``pairs``; made once, and copied for each run."""
     folder = tmp_path_factory.mktemp("stock")
     shutil.copytree(filmed.workspace.root, folder / "w")
@@ -134,7 +134,9 @@ def some_composites(space: Workspace) -> None:
     """300 of a few bytes: an export copies them and opens none."""
     names = ("source.png", "ground_truth.png", "mask.png", "foreground.png", "json")
     samples = [
-        EncodedSample(f"composite{number}", {name: b"%d" % number for name in names}, f"scene{number}", "train")
+        EncodedSample(
+            f"composite{number}", {name: b"%d" % number for name in names}, f"scene{number}", "train"
+        )
         for number in range(300)
     ]
     write_shard(space, stage="composites", round=0, index=0, input_digest="composites", samples=samples)
@@ -216,16 +218,20 @@ def test_a_verification_ends_in_time_and_is_done_again(large: Workspace, tmp_pat
 @pytest.mark.slow
 def test_the_review_server_ends_in_time_beside_an_open_browser(asked: SimpleNamespace) -> None:
     """Nobody's answer is half taken: the server comes up again over the same batch."""
-    folder = asked.workspace.root.parent
     for _ in range(2):
-        running = cleanplate(folder, "review", "serve", "--workspace", asked.workspace.root.name)
-        running.wait_until(lambda: "review page: " in running.output.read_text())
-        found = re.search(r"review page: http://([\d.]+):(\d+)/", running.output.read_text())
-        assert found is not None
-        with socket.create_connection((found[1], int(found[2]))) as browser:
-            browser.sendall(b"POST /api/session HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
-            with urllib.request.urlopen(f"http://{found[1]}:{found[2]}/", timeout=30) as page:
-                assert page.status == 200
-            assert running.ends_in_time(like_timeout) == SIGTERM_CODE
+        served_and_ended(asked.workspace.root)
         counts = asked.ledger.batch_counts("b1")
         assert (counts.items, counts.left) == (12, 12)
+
+
+def served_and_ended(workspace: Path) -> None:
+    """A server that is told to end while one browser waits and another has sent half a request."""
+    running = cleanplate(workspace.parent, "review", "serve", "--workspace", workspace.name)
+    running.wait_until(lambda: "review page: " in running.output.read_text())
+    found = re.search(r"review page: http://([\d.]+):(\d+)/", running.output.read_text())
+    assert found is not None
+    with socket.create_connection((found[1], int(found[2]))) as browser:
+        browser.sendall(b"POST /api/session HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
+        with urllib.request.urlopen(f"http://{found[1]}:{found[2]}/", timeout=30) as page:
+            assert page.status == 200
+        assert running.ends_in_time(like_timeout) == SIGTERM_CODE, running.output.read_text()

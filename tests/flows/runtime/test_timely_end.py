@@ -4,7 +4,6 @@ The same command goes on afterwards and makes what an unbroken one makes.
 """
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from tests.flows.runtime.started import (
     Sender,
     Started,
     cleanplate,
+    files,
     interrupt,
     like_timeout,
     once,
@@ -25,10 +25,6 @@ from tests.flows.runtime.started import (
 )
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
-
-
-def files(folder: Path, pattern: str, count: int) -> Callable[[], bool]:
-    return lambda: len(list(folder.glob(pattern))) >= count
 
 
 INGEST = ("ingest", "synthetic", "--count", "30", "--shard-samples", "1", "--size-px", "128")
