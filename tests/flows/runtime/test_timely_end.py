@@ -3,12 +3,16 @@
 The same command goes on afterwards and makes what an unbroken one makes.
 """
 
+import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks._contents import contents_of, differences, left_overs
+from benchmarks._small_compositing import small_compositing
+from flows.runtime.timely_end import GRACE_SECONDS
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.workspace import Workspace
 from tests.flows.runtime.started import (
@@ -57,6 +61,23 @@ def test_an_ingest_ends_in_time_and_goes_on(send: Sender, tmp_path: Path) -> Non
         assert cleanplate(tmp_path, *INGEST, "--workspace", "unbroken").process.wait(START_SECONDS) == 0
         before, after = contents_of(Workspace.existing(tmp_path / "unbroken")), contents_of(killed)
         assert differences(before, after) == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("send", [interrupt, like_timeout])
+def test_nobody_waits_for_the_shards_of_worker_processes(send: Sender, tmp_path: Path) -> None:
+    """Each takes many minutes here. A worker is killed in the middle of one, and no other worker takes it."""
+    small = small_compositing(tmp_path / "w").model_dump(mode="json", exclude={"workspace"})
+    small["pairs"][0]["count"], small["backgrounds"][0]["scenes"] = 20, 10
+    long = {"attempts": 200_000, "shard_attempts": 100_000, "shard_pairs": 10, "shard_backgrounds": 5}
+    workers = {"kind": "processes", "count": 2}
+    (tmp_path / "long.json").write_text(json.dumps({**small, **long, "workers": workers}))
+    running = cleanplate(tmp_path, "composite", "--workspace", "w", "--config", "long.json")
+    running.wait_until(files(tmp_path, "w/shards/*-composites-*.aside", 2))
+    began = time.monotonic()
+    assert running.ends_in_time(send) == (130 if send is interrupt else 143), running.output.read_text()
+    assert time.monotonic() - began < GRACE_SECONDS, "it ended by itself, not by force"
+    assert left_overs(Workspace.open(tmp_path / "w")) == []
 
 
 LONG = {
