@@ -118,14 +118,14 @@ FAST = {"dataset export"}
 
 @pytest.fixture(scope="session")
 def stock(filmed: SimpleNamespace, write_pair: PairWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a workspace ``w`` and with 200 ``pairs``; made once, and copied for each run."""
+    """A folder with a workspace ``w`` and with 60 ``pairs``; made once, and copied for each run."""
     folder = tmp_path_factory.mktemp("stock")
     shutil.copytree(filmed.workspace.root, folder / "w")
     space = Workspace.open(folder / "w")
     review_all(SimpleNamespace(**{**vars(filmed), "workspace": space}))
     pairs_to_compare_on(space)
     some_composites(space)
-    for number in range(200):
+    for number in range(60):
         write_pair(folder / "pairs", f"pair{number:03d}", number)
     return folder
 
