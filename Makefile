@@ -26,13 +26,14 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow test-core test-wheel docs format map reference clean
+.PHONY: help demo test check slow benchmarks test-core test-wheel docs format map reference clean
 
 help:
 	@echo "make demo        run the whole cycle on the sample clip and write report.html"
 	@echo "make test        check the code, then run every test but the slow ones"
 	@echo "make check       formatting, lint, types, order of imports, declared packages, prose"
 	@echo "make slow        the tests that take minutes"
+	@echo "make benchmarks  run each benchmark with its defaults; print its seconds and ratio"
 	@echo "make test-core   tests in an environment without extras"
 	@echo "make test-wheel  build the wheel and use it there, away from this folder"
 	@echo "make docs        build the pages into site/, strictly and offline"
@@ -62,6 +63,10 @@ check: $(STAMP)
 
 slow: $(STAMP)
 	$(THREADS) $(BIN)/python -m pytest -m slow
+
+# No thread limit: a benchmark sets its own. Nothing else should run beside.
+benchmarks: $(STAMP)
+	$(BIN)/python -m pytest -m slow -s tests/benchmarks/test_defaults.py
 
 test-core: $(CLEAN_STAMP)
 	rm -rf build

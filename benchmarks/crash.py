@@ -3,12 +3,13 @@
 `cleanplate serve` runs with Prefect and ledger in PostgreSQL. Nightly compositing runs of at least 30 shards
 start as runs of their deployment. SIGKILL hits one of the four parts at random. The benchmark restarts only
 PostgreSQL, as an init system would. Everything else must recover without help. Goal: the result of
-uninterrupted runs elsewhere, 0 lost, 0 doubled, the same bytes, verify clean.
+uninterrupted runs elsewhere, 0 lost, 0 doubled, the same bytes, verify clean. ``ratio`` is the wall time of
+the nights with kills, divided by that of the same nights without.
 
-Run: python -m benchmarks.crash [--kills 1] [--kills-a-night 10] [--seed 0] [--json]
+Run: python -m benchmarks.crash [--kills 1] [--kills-a-night 10] [--large] [--seed 0] [--json]
 
 One kill, the default, hits only the flow. Four kills hit each part once. Each kill takes minutes to recover
-from. `--kills 100` takes hours.
+from. `--kills 100 --large` takes hours; a large night has the same shards with four times the samples.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -38,6 +40,8 @@ from flows.runtime.prefect_server import local_prefect
 from tasks.storage.dataset import verify_dataset
 from tasks.storage.workspace import Workspace
 
+NightOf = Callable[[Path, date], NightlyCompositingConfig]
+"""A night's settings in a workspace."""
 _VICTIMS: tuple[Victim, ...] = ("flow", "worker", "server", "database")
 _FIRST_NIGHT = date(2026, 11, 26)
 _LONGEST_WAIT_SECONDS = 8.0
@@ -61,6 +65,7 @@ class Kill:
 class Outcome:
     """Results of the benchmark."""
 
+    ratio: float
     kills: int
     nights: int
     shards_a_night: float
@@ -87,11 +92,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1)
     parser.add_argument("--kills-a-night", type=int, default=10)
+    parser.add_argument("--large", action="store_true", help="Nights of many minutes.")
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".crash-") as folder:
-        outcome = crash(Path(folder), arguments.kills, arguments.kills_a_night, arguments.seed)
+        nights = night_config if arguments.large else small_night
+        outcome = crash(Path(folder), arguments.kills, arguments.kills_a_night, arguments.seed, nights)
     figures = asdict(outcome)
     if not arguments.as_json:
         figures["faults"] = figures["faults"][:_SHOWN]
@@ -100,25 +107,29 @@ def main() -> None:
     sys.exit(not outcome.equal)
 
 
-def crash(folder: Path, kills: int, kills_a_night: int, seed: int) -> Outcome:
+def crash(folder: Path, kills: int, kills_a_night: int, seed: int, config_of: NightOf) -> Outcome:
     """Run nights with kills and the same nights without, and list the differences."""
     programs = postgresql_programs()
     if programs is None:
         raise SystemExit("this benchmark kills PostgreSQL; install Debian's postgresql package")
-    began, draw = time.monotonic(), random.Random(seed)
+    draw = random.Random(seed)
     killed, done, starts, nights = folder / "killed", list[Kill](), 0, 0
     with Database(programs) as database, Served(killed, folder / "serve.log", database) as served:
+        began = time.monotonic()
         with temporary_settings(served.server.settings()), get_client(sync_client=True) as client:
             while sum(kill.there for kill in done) < kills:
                 night = _FIRST_NIGHT + timedelta(days=nights)
-                run = start_night(client, killed, night)
+                run = start_night(client, config_of(killed, night))
                 left = min(kills_a_night, kills - sum(kill.there for kill in done))
                 done += kill_night(served, client, run, night, left, draw, first=len(done))
                 starts += client.read_flow_run(run.id).run_count
                 nights += 1
+        seconds = time.monotonic() - began
         served.stop()
-        unbroken = run_unbroken(folder / "unbroken", nights)
-        return _compare(unbroken, served.workspace(), done, nights, starts, time.monotonic() - began)
+        began = time.monotonic()
+        unbroken = run_unbroken(folder / "unbroken", nights, config_of)
+        ratio = seconds / (time.monotonic() - began)
+        return _compare(unbroken, served.workspace(), done, nights, starts, seconds, ratio)
 
 
 def night_config(place: Path, night: date) -> NightlyCompositingConfig:
@@ -128,18 +139,29 @@ def night_config(place: Path, night: date) -> NightlyCompositingConfig:
     return NightlyCompositingConfig.model_validate({**small.model_dump(), **more})
 
 
-def run_unbroken(place: Path, nights: int) -> Workspace:
+def small_night(place: Path, night: date) -> NightlyCompositingConfig:
+    """As many shards as a night of ``night_config`` has, with a quarter of the samples."""
+    facts = night_config(place, night).model_dump()
+    facts["pairs"][0]["count"] //= 4
+    facts["backgrounds"][0]["scenes"] //= 4
+    for name in ("attempts", "shard_attempts", "shard_pairs", "shard_backgrounds"):
+        facts[name] //= 4
+    return NightlyCompositingConfig.model_validate(facts)
+
+
+def run_unbroken(place: Path, nights: int, config_of: NightOf) -> Workspace:
     """Run the same nights, one after the other, without kills."""
     with local_prefect(place / "prefect"):
         for number in range(nights):
-            nightly_compositing(night_config(place, _FIRST_NIGHT + timedelta(days=number)))
+            nightly_compositing(config_of(place, _FIRST_NIGHT + timedelta(days=number)))
     return Workspace.existing(place)
 
 
-def start_night(client: SyncPrefectClient, place: Path, night: date) -> FlowRun:
+def start_night(client: SyncPrefectClient, config: NightlyCompositingConfig) -> FlowRun:
     """Start a run of the deployment, as its schedule would."""
+    night = config.run_date
     deployment = client.read_deployment_by_name("nightly-compositing/nightly")
-    parameters = {"config": night_config(place, night).model_dump(mode="json")}
+    parameters = {"config": config.model_dump(mode="json")}
     return client.create_flow_run_from_deployment(
         deployment.id, parameters=parameters, idempotency_key=f"night {night}"
     )
@@ -178,7 +200,13 @@ def kill_night(
 
 
 def _compare(
-    unbroken: Workspace, killed: Workspace, kills: list[Kill], nights: int, starts: int, seconds: float
+    unbroken: Workspace,
+    killed: Workspace,
+    kills: list[Kill],
+    nights: int,
+    starts: int,
+    seconds: float,
+    ratio: float,
 ) -> Outcome:
     before, after = contents_of(unbroken), contents_of(killed)
     lost, doubled = differences(before, after)
@@ -189,6 +217,7 @@ def _compare(
     real = [kill for kill in kills if kill.there]
     back = {victim: [kill.back_seconds for kill in real if kill.victim == victim] for victim in _VICTIMS}
     return Outcome(
+        ratio=ratio,
         kills=len(real),
         nights=nights,
         shards_a_night=report.shards / max(1, nights),

@@ -1,4 +1,7 @@
-"""Time one pass of the full-size U-Net in bfloat16 on this CPU with random weights, and its peak memory."""
+"""Time one pass of the full-size U-Net in bfloat16 on this CPU with random weights, and its peak memory.
+
+``ratio`` is the peak memory divided by the size of the weights.
+"""
 
 import argparse
 import json
@@ -30,10 +33,13 @@ def main() -> None:
         began = time.perf_counter()
         found = unet(sample, 500, torch.randn(1, 77, 2048).bfloat16(), added_cond_kwargs=given).sample
         seconds = time.perf_counter() - began
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    weights_gb = sum(p.numel() * p.element_size() for p in unet.parameters()) / 1e9
     figures = {
+        "ratio": peak_gb / weights_gb,
         "seconds": seconds,
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
-        "weights_gb": sum(p.numel() * p.element_size() for p in unet.parameters()) / 1e9,
+        "peak_memory_gb": peak_gb,
+        "weights_gb": weights_gb,
         "shape": list(found.shape),
         "finite": bool(found.isfinite().all()),
         "machine": machine(),

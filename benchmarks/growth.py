@@ -7,9 +7,13 @@ All arms of a seed start from one initial remover and use the same number of tra
 - ``none_after_humans`` takes people's YES, then everything that the remover makes.
 - ``all`` accepts everything. Nobody chooses.
 
-The default is one seed of one round in two arms, which shows little. Three seeds of two rounds show more.
+``ratio`` is the mean success of ``discriminator`` after the last phase, divided by that of the best control.
 
-Run: python -m benchmarks.growth --seeds 0 1 2 --arms discriminator none none_after_humans
+The default is one seed of one round in two arms with a third of the demo's items and no composites. It takes
+minutes and shows little. `--demo` takes the demo's sizes. The results in docs/experiments/growth.md come from
+three seeds of two rounds, which take hours.
+
+Run: python -m benchmarks.growth --demo --seeds 0 1 2 --rounds 2 --arms discriminator none none_after_humans
 """
 
 import argparse
@@ -20,38 +24,52 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from benchmarks._killing import ROOT
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from data_specs.round import CycleResult
+from flows.rorem.cycle import CycleConfig, demo_config
+from flows.runtime.timely_end import descendants, kill
 
 ARMS = ("discriminator", "none", "none_after_humans", "all")
+_AT_ONCE = 2
+"""Cycles that run beside each other. Each trains on one thread."""
 _CYCLE = """
 import sys
-from flows.rorem.cycle import demo_config
-from flows.runtime.prefect_server import local_prefect
-from flows.rorem.cycle import rorem_cycle
 from pathlib import Path
-workspace, rounds, seed, acceptance = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-config = demo_config(workspace, rounds, seed).model_copy(update={"acceptance": acceptance})
-with local_prefect(workspace / "prefect"):
+from benchmarks.growth import cycle_config
+from flows.rorem.cycle import rorem_cycle
+from flows.runtime.prefect_server import local_prefect
+config = cycle_config(*sys.argv[1:])
+with local_prefect(config.workspace / "prefect"):
     print(rorem_cycle(config).model_dump_json())
 """
+_SMALL = {
+    "human_items": 200,
+    "automation_items": 150,
+    "calibration_items": 60,
+    "discriminator_test_items": 60,
+    "composites": None,
+}
 
 
-_CORES = threading.BoundedSemaphore(2)
-"""Cycles at once. Each trains on one thread."""
+def cycle_config(workspace: str, rounds: str, seed: str, arm: str, size: str) -> CycleConfig:
+    """The settings of one cycle. ``size`` is demo or small."""
+    config = demo_config(Path(workspace), int(rounds), int(seed))
+    changes = {} if size == "demo" else _SMALL
+    return config.model_copy(update={"acceptance": arm, **changes})
 
 
-def run_cycle(workspace: Path, rounds: int, seed: int, arm: str) -> CycleResult:
-    """Run one cycle in its own process, on one thread."""
-    command = [sys.executable, "-c", _CYCLE, str(workspace), str(rounds), str(seed), arm]
-    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
-    with _CORES, (workspace.parent / f"{workspace.name}.log").open("wb") as log:
+def run_cycle(workspace: Path, rounds: int, seed: int, arm: str, size: str) -> CycleResult:
+    """Run one cycle in its own process, on one thread. Run again, it goes on where it stood."""
+    command = [sys.executable, "-c", _CYCLE, str(workspace), str(rounds), str(seed), arm, size]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with (workspace.parent / f"{workspace.name}.log").open("wb") as log:
         done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, stderr=log, check=True)
     return CycleResult.model_validate_json(done.stdout.splitlines()[-1])
 
@@ -59,16 +77,37 @@ def run_cycle(workspace: Path, rounds: int, seed: int, arm: str) -> CycleResult:
 Job = tuple[int, str, "Future[CycleResult]"]
 
 
-def run_seed(folder: Path, seed: int, arms: list[str], rounds: int, pool: ThreadPoolExecutor) -> list[Job]:
-    """Make the initial remover once, then run every arm that is not done, in a copy of its workspace."""
+def run_seed(
+    folder: Path, seed: int, arms: list[str], rounds: int, size: str, pool: ThreadPoolExecutor
+) -> list[Job]:
+    """Make the initial remover once, then run every arm in a copy of its workspace."""
     start = folder / f"{seed}-initial"
-    run_cycle(start, 0, seed, "discriminator")
+    run_cycle(start, 0, seed, "discriminator", size)
     jobs: list[Job] = []
     for arm in arms:
         workspace = folder / f"{seed}-{arm}"
-        shutil.copytree(start, workspace)
-        jobs.append((seed, arm, pool.submit(run_cycle, workspace, rounds, seed, arm)))
+        if not workspace.exists():
+            copied = folder / f"{seed}-{arm}.copy"
+            shutil.rmtree(copied, ignore_errors=True)
+            shutil.copytree(start, copied)
+            copied.rename(workspace)
+        jobs.append((seed, arm, pool.submit(run_cycle, workspace, rounds, seed, arm, size)))
     return jobs
+
+
+def run_all(folder: Path, seeds: list[int], arms: list[str], rounds: int, size: str) -> list[dict[str, Any]]:
+    """The table's rows. A signal or an error ends the cycles that run, and no other begins."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            starts = [pool.submit(run_seed, folder, seed, arms, rounds, size, pool) for seed in seeds]
+            jobs = [job for start in starts for job in start.result()]
+            return [row_of(seed, arm, future.result()) for seed, arm, future in jobs]
+        except BaseException:
+            # Leaving the pool's block waits for its cycles.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for pid in descendants(os.getpid()):
+                kill(pid)
+            raise
 
 
 def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
@@ -90,22 +129,23 @@ def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
 
 @ends_in_time
 def main() -> None:
-    """Run the seeds two at a time, and print the table, or one object with ``--json``."""
+    """Run the cycles two at a time, and print the table, or one object with ``--json``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["discriminator", "none"])
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=None, help="Keep the workspaces here.")
+    parser.add_argument("--demo", action="store_true", help="The demo's sizes. Takes hours for three seeds.")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="Keep the workspaces here, and go on there."
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="growth-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(2) as starts, ThreadPoolExecutor(len(ARMS) * len(given.seeds)) as arms:
-        pending = [starts.submit(run_seed, folder, s, given.arms, given.rounds, arms) for s in given.seeds]
-        jobs = [job for start in pending for job in start.result()]
-        rows = [row_of(seed, arm, future.result()) for seed, arm, future in jobs]
+    size = "demo" if given.demo else "small"
+    with nullcontext(given.folder) if given.folder else tempfile.TemporaryDirectory() as folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        rows = run_all(Path(folder), given.seeds, given.arms, given.rounds, size)
     gains = {arm: statistics.mean([r["last"] for r in rows if r["arm"] == arm]) for arm in given.arms}
     others = [rate for arm, rate in gains.items() if arm != "discriminator"]
     ratio = gains["discriminator"] / max(others) if others and max(others) > 0 else None

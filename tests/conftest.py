@@ -10,7 +10,7 @@ import pytest
 PairWriter = Callable[..., None]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_pair() -> PairWriter:
     """Writes ``source/``, ``mask/`` and ``ground_truth/`` of a stem: 48×48, an object of 16×16 px."""
 

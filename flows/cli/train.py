@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 ProcessesOption = Annotated[int, typer.Option(min=1, max=64, help="On this machine, one a GPU.")]
 
 
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""Those that torch's launcher handles."""
+
+
 def in_processes(count: int, words: Sequence[str]) -> bool:
     """Run ``cleanplate WORDS`` in so many processes, unless this is one of them or one is enough.
 
@@ -52,6 +57,7 @@ def in_processes(count: int, words: Sequence[str]) -> bool:
     """
     if count == 1 or "LOCAL_RANK" in os.environ:
         return False
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -65,10 +71,15 @@ def in_processes(count: int, words: Sequence[str]) -> bool:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
+    ours = {number: signal.getsignal(number) for number in _ENDING_SIGNALS}
     try:
         elastic_launch(config, sys.executable)("-m", "flows.cli.main", *words)
     except ChildFailedError as error:
         raise typer.Exit(1) from error
+    except SignalException as told:
+        # The launcher has put its handlers in the place of ours, which say what comes next.
+        signal.signal(told.sigval, ours[told.sigval])
+        signal.raise_signal(told.sigval)
     return True
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from data_specs.errors import CleanplateError, FlowError
 from data_specs.tested_versions import require_tested
+from flows.runtime.timely_end import told_to_end
 from tasks.storage.atomic_files import disk_full, free_bytes, is_full
 from tasks.storage.prefect_password import (
     make_password,
@@ -270,9 +271,6 @@ def _flushed(home: Path | None) -> Iterator[None]:
     Args:
         home: Where our own server keeps them.
     """
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-
     seconds = _DRAIN_SECONDS
     try:
         yield
@@ -281,8 +279,24 @@ def _flushed(home: Path | None) -> Iterator[None]:
             seconds = _DRAIN_SECONDS_HURRIED
         raise
     finally:
-        EventsWorker.drain_all(timeout=seconds)
-        APILogWorker.drain_all(timeout=seconds)
+        _drain(_DRAIN_SECONDS_HURRIED if told_to_end() else seconds)
+
+
+def _drain(seconds: float) -> None:
+    """Wait until Prefect's queues are sent; what is not sent by then is given up.
+
+    When Python ends, Prefect waits for it without limit: where no server answers, ten tries for each event.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    deadline = time.monotonic() + seconds
+    for kind in (EventsWorker, APILogWorker):
+        queues = tuple(cast(Any, kind)._instances.values())
+        kind.drain_all(timeout=max(0, deadline - time.monotonic()))
+        for queue in queues:
+            if queue._done_event is not None and not queue._done_event.is_set():
+                queue._loop.call_soon_threadsafe(queue._done_event.set)
 
 
 def free_port() -> int:

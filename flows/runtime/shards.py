@@ -13,7 +13,9 @@ from rich.progress import track
 from rich.text import Text
 
 from data_specs.plain_text import visible
+from flows.runtime.timely_end import when_told
 from tasks.execution import INLINE, WorkersConfig
+from tasks.execution.local_executors import kill_workers
 from tasks.execution.shard_task import BY_WORK, lost_works
 from tasks.storage.workspace import Workspace
 
@@ -92,6 +94,7 @@ def _run_all(
 ) -> list[Result]:
     if workers.count == 1:
         return [task(workspace, work, workers) for work in tracked(works, what)]
+    when_told(kill_workers)
     with ThreadPoolTaskRunner(max_workers=workers.count) as runner:
         futures = [
             runner.submit(task, {"workspace": workspace, "work": work, "workers": workers}) for work in works

@@ -5,12 +5,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 GRACE_SECONDS = 25
 """From the first signal to the end of everything; who stops a service waits for 30 s as a rule."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_told = threading.Event()
+_when_told: list[Callable[[], object]] = []
 
 
 def end_in_time(last_words: str = "") -> None:
@@ -40,6 +43,20 @@ def end_in_time(last_words: str = "") -> None:
     os.register_at_fork(after_in_child=_forget)
 
 
+def told_to_end() -> bool:
+    """Whether SIGTERM or SIGINT has come to this program."""
+    return _told.is_set()
+
+
+def when_told(action: Callable[[], object]) -> None:
+    """Call this in a thread of its own as soon as the program is told to end. The same action is called once.
+
+    Leaving a block may wait for threads, and these for work that takes longer than the grace.
+    """
+    if action not in _when_told:
+        _when_told.append(action)
+
+
 def _forget() -> None:
     """A forked child's signals are its own."""
     signal.set_wakeup_fd(-1)
@@ -49,6 +66,9 @@ def _forget() -> None:
 def _watch(reading: int) -> NoReturn:
     while (number := os.read(reading, 1)[0]) not in _SIGNALS:
         pass
+    _told.set()
+    for action in list(_when_told):
+        threading.Thread(target=action, daemon=True).start()
     time.sleep(GRACE_SECONDS)
     for pid in descendants(os.getpid()):
         kill(pid)

@@ -84,7 +84,7 @@ class Workers(Protocol):
             arguments: Small and picklable.
 
         Raises:
-            WorkerError: If no worker is available, or every worker that tried has died.
+            WorkerError: If no worker is available, every worker that tried has died, or the program ends.
             Exception: Whatever the function raises.
         """
         ...
@@ -124,6 +124,7 @@ class Pool:
         self._free: LifoQueue[Slot] = LifoQueue()
         for slot in reversed(self._slots):
             self._free.put(slot)
+        self._ended = False
 
     def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Done:
         """See ``Workers.run``."""
@@ -131,6 +132,8 @@ class Pool:
         for _ in range(TRIES):
             slot = self._free.get()
             try:
+                if self._ended:
+                    raise WorkerError(f"{name}: the program was told to end; start it again, and it goes on")
                 return slot.call(function, arguments)
             except WorkerDied as died:
                 death = str(died)
@@ -140,6 +143,10 @@ class Pool:
             f"{name}: each of {TRIES} workers died of it, the last so: {death}; often memory runs out, so "
             "make its shards smaller, then start the flow again, which goes on from here"
         )
+
+    def start_no_more(self) -> None:
+        """From now on no work begins, also none that a worker died of."""
+        self._ended = True
 
     def close(self) -> None:
         """Stop all workers that belong to this process. Nothing may be running."""

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks._postgresql import postgresql_programs
-from benchmarks.crash import crash
+from benchmarks.crash import crash, night_config
 
 
 @pytest.mark.slow
 def test_a_night_with_one_kill_of_each_kind_equals_an_unbroken_one(tmp_path: Path) -> None:
     if postgresql_programs() is None:
         pytest.skip("PostgreSQL's initdb is neither in /usr/lib/postgresql/*/bin nor on PATH")
-    outcome = crash(tmp_path, kills=4, kills_a_night=4, seed=1)
+    outcome = crash(tmp_path, kills=4, kills_a_night=4, seed=1, config_of=night_config)
     assert outcome.kills == 4
     assert outcome.shards_a_night >= 30
     assert outcome.faults == []

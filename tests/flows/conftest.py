@@ -19,9 +19,9 @@ from data_specs.round import (
     ReliabilityBin,
 )
 from flows.report.sheets import SampleRow
-from tests.tasks.conftest import filmed, studio
+from tests.tasks.conftest import asked, filmed, studio
 
-__all__ = ["filmed", "studio"]
+__all__ = ["asked", "filmed", "studio"]
 
 
 def phase(name: str, kind: PhaseKind, tested: int, kept: int, total: int, rate: float, promoted: bool = True):

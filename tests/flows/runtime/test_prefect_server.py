@@ -131,3 +131,34 @@ def test_our_server_ends_even_when_its_starter_is_killed(tmp_path: Path) -> None
     while server_answers(f"{found[0]}/api"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+DEAD_SERVER = """
+import os, signal, sys
+from pathlib import Path
+from prefect.events import emit_event
+from flows.runtime.prefect_server import local_prefect
+from flows.runtime.timely_end import descendants
+
+with local_prefect(Path(sys.argv[1])):
+    emit_event("made", resource={"prefect.resource.id": "shard"})
+    for pid in descendants(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(9):
+        emit_event("made", resource={"prefect.resource.id": "shard"})
+    print("gone", flush=True)
+    raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.slow
+def test_nobody_waits_for_a_server_that_is_gone(tmp_path: Path) -> None:
+    """Without a limit, Prefect tries ten times for each of the nine events, for more than a minute."""
+    command = [sys.executable, "-c", DEAD_SERVER, str(tmp_path / "home")]
+    running = subprocess.Popen(command, env=bare_environment(), stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "gone\n"
+    began = time.monotonic()
+    assert running.wait(60) != 0
+    assert time.monotonic() - began < 20
+    running.stdout.close()
