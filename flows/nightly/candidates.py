@@ -35,28 +35,30 @@ WORK = "nightly candidates"
 class NightlyCandidatesConfig(NightSettings):
     """Which night, how many items are edited, what joins, and when a retraining is asked for."""
 
-    seed: int = Field(default=0, ge=0, description="Another seed, other items.")
+    seed: int = Field(default=0, ge=0, description="Seed of the drawn items. Another seed draws other items.")
     items: int = Field(
-        default=500, ge=1, le=1_000_000, description="Unused pool items to edit; fewer where there are fewer."
+        default=500, ge=1, le=1_000_000, description="Maximum number of unused pool items to edit."
     )
     variants: tuple[MaskVariant, ...] = Field(
         default=("tight", "dilated", "left", "right"),
         min_length=1,
-        description="Mask variants: one candidate each for every item.",
+        description="Mask variants. Each item gets one candidate for each variant.",
     )
     score_threshold: float = Field(
         default=0.9,
         ge=0,
         le=1,
-        description="Of each item the best candidate scored above this joins (RORem: 0.9).",
+        description="Minimum score of an accepted candidate (RORem: 0.9). The best candidate of an item "
+        "counts.",
     )
     sampling: SamplingConfig = Field(
-        default=PROFILES["tiny"].sampling, description="How removals are sampled."
+        default=PROFILES["tiny"].sampling, description="How the remover samples removals."
     )
     shard_items: ShardItems = 150
     workers: Workers = INLINE
     retrain: RetrainTrigger = Field(
-        default=RetrainTrigger(), description="When enough has joined to train the remover again."
+        default=RetrainTrigger(),
+        description="The number of accepted samples after which the remover is trained again.",
     )
 
 

@@ -57,21 +57,24 @@ class CycleLength(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    rounds: int = Field(default=2, ge=0, le=99, description="Rounds after the initialisation (RORem: 3).")
+    rounds: int = Field(
+        default=2, ge=0, le=99, description="Number of rounds after the initialisation (RORem: 3)."
+    )
 
 
 class CycleConfig(RoundSettings, CycleLength):
     """What the workspace is filled with, how many rounds follow, and how each goes."""
 
     preparation: PreparationSettings = Field(
-        default=PreparationSettings(), description="What the workspace is filled with before the first phase."
+        default=PreparationSettings(), description="The data that the workspace gets before the first phase."
     )
     initialisation: TrainingConfig = Field(
         default=PROFILES["tiny"].remover,
         description="Training of the initial remover from the base.",
     )
     composites: CycleComposites | None = Field(
-        default=None, description="A compositing run whose composites join the pool. None: there is none."
+        default=None,
+        description="Settings of a compositing run whose composites join the pool. None: no compositing run.",
     )
 
     def for_round(self, number: int) -> RoundConfig:
@@ -111,7 +114,7 @@ def _compose(config: CycleConfig) -> CompositingResult | None:
     """The compositing run that feeds the pool, where one is asked for and the pool is drawn from."""
     if config.composites is None or not config.rounds or config.acceptance == "none":
         return None
-    say("composing: cut-outs with their shadows on other grounds, for the pool")
+    say("compositing: cut-outs with their shadows on other grounds, for the pool")
     # As with the rounds: a cycle that waits for people must have all of its work in its own run.
     play = objectclear_compositing if config.human_review is None else objectclear_compositing.fn
     return play(compositing_config(config.workspace, config.composites, config.preparation, config.seed))

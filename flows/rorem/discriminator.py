@@ -154,11 +154,16 @@ class DiscriminatorTrainingConfig(TrainingRunConfig):
     """What a discriminator is trained from, and how."""
 
     backbone: Path | None = Field(
-        default=None, description="A network's folder to score with; None: the workspace's first remover."
+        default=None, description="Folder of the backbone network. None: the workspace's first remover."
     )
-    discriminator: DiscriminatorConfig | None = Field(default=None, description="The discriminator's shape.")
+    discriminator: DiscriminatorConfig | None = Field(
+        default=None, description="Architecture of the discriminator."
+    )
     held_out_fraction: float = Field(
-        default=0.2, gt=0, lt=1, description="Of the reviewed items: they calibrate and do not train."
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Fraction of the reviewed items for calibration. They are not used for training.",
     )
 
 
@@ -173,7 +178,7 @@ def train_on_reviews(config: DiscriminatorTrainingConfig) -> TrainedDiscriminato
     workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
     shards = reviewed_shards(workspace)
     if not shards:
-        raise FlowError(f"{config.workspace}: nothing is reviewed; run `cleanplate round 1`, or review first")
+        raise FlowError(f"{config.workspace}: has no reviews; run `cleanplate round 1`, or let people review")
     training = config.training or profile.discriminator
     work = DiscriminatorTraining(
         name="discriminator on all reviews",

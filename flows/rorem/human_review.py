@@ -31,10 +31,10 @@ class PeopleDecision(RunInput):
     """Prefect's form while a batch is under review; with a default, an empty form would decide."""
 
     decision: Literal["continue", "extend", "abandon"] = Field(
-        description="continue: go on with the answers there are. extend: ask about more items. "
-        "abandon: end this phase without growth."
+        description="What the run does next. continue: use the answers so far. extend: ask about more "
+        "items. abandon: end this phase without growth."
     )
-    items: int = Field(default=100, ge=1, le=100_000, description="How many more items, when extending.")
+    items: int = Field(default=100, ge=1, le=100_000, description="Number of further items for extend.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def suspended(workspace: Workspace, batch: str, extensions: int) -> PeopleDecisi
     if flow_run.deployment_id is None:
         counts = ledger.batch_counts(batch)
         raise FlowError(
-            f"{batch} waits for {counts.left} of {counts.wanted} answers; have people give them with "
+            f"{batch} waits for {counts.left} of {counts.wanted} answers; let people answer with "
             "`cleanplate review serve`, then run this again"
         )
     remember_waiting(workspace, batch, WaitingRun(flow_run=flow_run.id, api=api))

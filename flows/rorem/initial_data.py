@@ -36,14 +36,18 @@ class PreparationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    clip: ClipConfig = Field(default=ClipConfig(), description="The fixed-camera clip that pairs come from.")
-    world: World = Field(default=World(), description="What the synthetic images are like.")
-    size_px: int = Field(default=64, ge=16, le=2048, description="Side of all images.")
+    clip: ClipConfig = Field(default=ClipConfig(), description="The fixed-camera clip for the clip pairs.")
+    world: World = Field(default=World(), description="Settings of the synthetic scenes.")
+    size_px: int = Field(default=64, ge=16, le=2048, description="Side of all images, in pixels.")
     initial_pairs: int = Field(
-        default=500, ge=1, description="Synthetic pairs whose object is pasted, without shadow (MULAN-like)."
+        default=500,
+        ge=1,
+        description="Number of synthetic pairs with a pasted object without a shadow (as in MULAN).",
     )
-    validation_pairs: int = Field(default=200, ge=1, description="Pairs that choose between two removers.")
-    test_pairs: int = Field(default=300, ge=1, description="Pairs that no phase sees.")
+    validation_pairs: int = Field(
+        default=200, ge=1, description="Number of pairs on which two removers are compared for promotion."
+    )
+    test_pairs: int = Field(default=300, ge=1, description="Number of test pairs. No phase uses them.")
 
 
 class PoolSizes(NamedTuple):
@@ -74,7 +78,7 @@ def prepare(
         sampling: How the base samples.
         seed: Of the scenes.
     """
-    say("preparing: the clip's pairs, synthetic pairs, the pool")
+    say("preparing the clip's pairs, the synthetic pairs and the pool")
     clip = _capture(workspace, preparation.clip)
     pasted = _render(workspace, preparation, seed, "train", preparation.initial_pairs, copy_paste=True)
     _render(workspace, preparation, seed, "validation", preparation.validation_pairs, copy_paste=False)
@@ -93,7 +97,7 @@ def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
     try:
         return map_shards(capture_shard, workspace, [capture_work(clip, index=0)], None, "clip")
     except InputError as error:
-        say(f"going on without the clip: {error}")
+        say(f"the clip is left out: {error}")
         return []
 
 
@@ -186,10 +190,12 @@ class CycleComposites(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     pairs: int = Field(
-        default=160, ge=1, le=100_000, description="Synthetic pairs that objects are cut out of."
+        default=160, ge=1, le=100_000, description="Number of synthetic pairs for the cut-outs."
     )
-    backgrounds: int = Field(default=40, ge=1, le=100_000, description="Empty synthetic scenes to stand on.")
-    attempts: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
+    backgrounds: int = Field(
+        default=40, ge=1, le=100_000, description="Number of empty synthetic scenes for the plates."
+    )
+    attempts: int = Field(default=200, ge=1, le=100_000, description="Number of composites to attempt.")
 
 
 def compositing_config(

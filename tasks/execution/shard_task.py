@@ -107,8 +107,8 @@ def in_workspace(address: str, ledger: str, function: Callable[..., Result], *ar
     """
     if derive_key(Workspace(working_folder(address)).ledger_url) != ledger:
         raise WorkerError(
-            f"{socket.gethostname()}: this worker's ledger is not the flow's; start workers (ray start, too) "
-            f"with the same {LEDGER_VARIABLE}"
+            f"{socket.gethostname()}: this worker has another ledger than the flow; start workers and "
+            f"Ray with the same {LEDGER_VARIABLE}"
         )
     return function(Workspace.existing(address), *arguments)
 

@@ -40,7 +40,8 @@ def choose_items(workspace: Workspace, phase: str, purpose: Purpose, count: int,
     unused = unused_items(workspace)
     if len(unused) < count:
         raise FlowError(
-            f"the pool has {len(unused)} unused items and {words_of(phase)} needs {count}; ingest more images"
+            f"the pool has {len(unused)} unused items, and {words_of(phase)} needs {count}; ingest "
+            "more images"
         )
     return _draw(workspace, phase, purpose, unused, count, seed)
 
@@ -66,9 +67,8 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
     apart = ledger.undrawn_items(apart=True)
     if len(apart) < count:
         raise FlowError(
-            f"round {round} needs {count} fresh items to measure its discriminator on, "
-            f"and the pool has {len(apart)} "
-            "training items of images that no phase has used; ingest more images"
+            f"round {round} needs {count} fresh items to measure its discriminator, and the pool has "
+            f"{len(apart)} of images that no phase has used; ingest more images"
         )
     return _draw(workspace, phase, "fresh", apart, count, seed)
 

@@ -14,7 +14,7 @@ from data_specs.result import ResultKind
 from data_specs.version import VersionSample
 from models.diffusion.inpainting import InpaintingNetwork
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import DistributedConfig, Share, training_device
+from models.training.distributed import BatchSlice, DistributedConfig, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.execution import INLINE, run_shard
@@ -103,8 +103,8 @@ def train_remover(
     def fit(checkpoint: Path) -> tuple[InpaintingNetwork, list[float]]:
         network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
 
-        def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
-            return remover_loss(network, batch, work.loss, share)
+        def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
+            return remover_loss(network, batch, work.loss, batch_slice)
 
         with version_reader(workspace, work.version) as (reader, samples):
             batches = remover_batches(workspace, reader, samples, work.training, distributed, network.vae)

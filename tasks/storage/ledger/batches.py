@@ -166,7 +166,7 @@ def find_batch(connection: sa.Connection, name: str, hold: bool = False) -> Revi
     query = sa.select(*_BATCH).where(tables.review_batches.c.name == name)
     row = connection.execute(query.with_for_update() if hold else query).mappings().first()
     if row is None:
-        raise UnknownKeyError(f"there is no review batch {name}; `cleanplate review status` lists them")
+        raise UnknownKeyError(f"there is no review batch {name}; `cleanplate review status` lists all")
     return ReviewBatch(**row)
 
 
@@ -183,7 +183,7 @@ def _append(connection: sa.Connection, name: str, items: Sequence[ReviewItem]) -
     known = set(connection.scalars(sa.select(table.c.candidate).where(table.c.batch == name)))
     new = [item for item in items if item.candidate not in known]
     if len({item.candidate for item in new}) < len(new):
-        raise LedgerError(f"review batch {name} would hold a candidate twice; name each once")
+        raise LedgerError(f"review batch {name} would hold a candidate twice; give each candidate once")
     rows = [
         {**item.model_dump(), "batch": name, "position": position, "answers_left": item.answers_wanted}
         for position, item in enumerate(new, start=len(known))

@@ -121,15 +121,15 @@ def refusal(error: SQLAlchemyError, where: str, what: str) -> LedgerError | Disk
         return LedgerError(f"the ledger at {where} is damaged ({cause}); {RESTORE}")
     if _LOGIN_REFUSED.search(cause):
         return LedgerError(
-            f"the ledger at {where} refuses this login ({cause}); "
-            "look at the name, the password and the database in CLEANPLATE_LEDGER"
+            f"the ledger at {where} refuses this login ({cause}); check the name, the password and the "
+            "database in CLEANPLATE_LEDGER"
         )
     if _is_lost(error, cause):
         file = sa.make_url(where).database or ""
         if where.startswith("sqlite") and is_full(Path(file)):
             return disk_full(Path(file))  # SQLite calls it an I/O error, or a file that it cannot open.
         return StoreLostError(
-            f"the ledger at {where} cannot be reached ({cause}); what is done is kept, start again later"
+            f"the ledger at {where} cannot be reached ({cause}); finished work is kept, so start again later"
         )
     return LedgerError(f"the ledger at {where} {what}: {cause}")
 
@@ -271,4 +271,6 @@ def _upgrade(connection: sa.Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise LedgerError(f"the ledger cannot be brought to schema {HEAD}: {error}") from error
+        raise LedgerError(
+            f"the ledger cannot be migrated to schema {HEAD} ({error}); restore it from a backup"
+        ) from error

@@ -50,7 +50,7 @@ class ModelLedger(LedgerBase):
         exact = [each for each in found if each.hash == start]
         if len(exact or found) != 1:
             fault = f"{start} begins the hashes of {len(found)} models; write more of it"
-            raise LedgerError(fault if found else f"the ledger knows no model {start}; {_LIST}")
+            raise LedgerError(fault if found else f"the ledger has no model {start}; {_LIST}")
         return (exact or found)[0]
 
     def models(self, kind: ModelKind | None = None) -> list[ModelRecord]:
@@ -139,7 +139,7 @@ class ModelLedger(LedgerBase):
         }
         with self._writing() as connection:
             if _model(connection, hash).kind != kind:
-                raise LedgerError(f"model {hash} is no {kind}, so it cannot be promoted as one")
+                raise LedgerError(f"model {hash} is not a {kind}; name a model of this kind")
             insert_new(connection, tables.promotions, [values])
 
     def champion(self, kind: ModelKind) -> ModelRecord | None:
@@ -162,5 +162,5 @@ class ModelLedger(LedgerBase):
 def _model(connection: sa.Connection, hash: str) -> ModelRecord:
     row = connection.execute(sa.select(tables.models).where(tables.models.c.hash == hash)).mappings().first()
     if row is None:
-        raise LedgerError(f"the ledger knows no model {hash}; {_LIST}")
+        raise LedgerError(f"the ledger has no model {hash}; {_LIST}")
     return ModelRecord(**row)

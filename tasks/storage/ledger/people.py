@@ -24,7 +24,7 @@ class PeopleLedger(LedgerBase):
         row = {"name": name, "token_hash": token_hash, "excluded": False}
         with self._writing() as connection:
             if not insert_one(connection, tables.people, row):
-                raise LedgerError(f"there is a person {name} already; --new-token gives them another token")
+                raise LedgerError(f"person {name} exists already; --new-token makes a new token")
             _record(connection, name, "added", "", now)
 
     def replace_token(self, name: str, token_hash: str, now: datetime) -> None:
@@ -122,7 +122,7 @@ def _person(connection: sa.Connection, name: str) -> Person:
     query = sa.select(*_PERSON).where(tables.people.c.name == name).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise UnknownKeyError(f"there is no person {name}; `cleanplate review reviewers list` shows them")
+        raise UnknownKeyError(f"there is no person {name}; `cleanplate review reviewers list` shows all")
     return Person(**row)
 
 

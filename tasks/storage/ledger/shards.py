@@ -119,7 +119,7 @@ class ShardLedger(LedgerBase):
         """
         found = self.find_shard_named(name)
         if found is None:
-            raise LedgerError(f"the ledger knows no shard {name}")
+            raise LedgerError(f"the ledger has no shard {name}")
         return found
 
     def commit_shard(
@@ -361,5 +361,6 @@ def _refuse_taken(phase: str, owners: dict[str, str]) -> None:
     if taken:
         item, owner = next(iter(sorted(taken.items())))
         raise LedgerError(
-            f"{len(taken)} pool item(s) cannot be drawn by {phase}: {item}, for one, was drawn by {owner}"
+            f"{phase} cannot draw {len(taken)} pool item(s): {item}, for example, was drawn by "
+            f"{owner}; ingest more images"
         )

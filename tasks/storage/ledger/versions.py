@@ -24,7 +24,9 @@ class VersionLedger(LedgerBase):
             insert_new(connection, table, [{"number": version.number, "manifest": manifest}])
             present = connection.scalar(sa.select(table.c.manifest).where(table.c.number == version.number))
         if present != manifest:
-            raise LedgerError(f"dataset version {version.number} is already another one in the ledger")
+            raise LedgerError(
+                f"the ledger has another dataset version {version.number}; run `cleanplate dataset list`"
+            )
 
     def versions(self) -> list[DatasetVersion]:
         """All versions, by number."""
@@ -42,9 +44,7 @@ class VersionLedger(LedgerBase):
         with self._reading() as connection:
             manifest = connection.scalar(query)
         if manifest is None:
-            raise LedgerError(
-                f"there is no dataset version {number}; `cleanplate dataset list` shows those there are"
-            )
+            raise LedgerError(f"there is no dataset version {number}; `cleanplate dataset list` shows all")
         return DatasetVersion(**manifest)
 
     def set_current(self, number: int, reason: str, *, event: str | None = None) -> None:

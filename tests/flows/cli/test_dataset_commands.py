@@ -92,7 +92,7 @@ def test_failures_are_one_sentence_and_wrong_use_is_2(workspace: Workspace, tmp_
     failed = run(dataset_app, ["show", "9"])
     assert failed.exit_code == 1
     assert failed.stderr.strip().splitlines() == [
-        "cleanplate: there is no dataset version 9; `cleanplate dataset list` shows those there are"
+        "cleanplate: there is no dataset version 9; `cleanplate dataset list` shows all"
     ]
     nowhere = run(dataset_app, ["list", "--workspace", str(tmp_path / "nowhere")])
     assert (nowhere.exit_code, "no workspace here" in nowhere.stderr) == (1, True)

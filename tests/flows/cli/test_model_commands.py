@@ -120,7 +120,7 @@ def test_failures_are_one_sentence_and_wrong_use_is_2(workspace: Workspace) -> N
     for words, fault in (
         (["promote", BASE, "--reason", "?"], "has changed since it was recorded; restore the file"),
         (["rollback", "--reason", "?"], "has changed since it was recorded; restore the file"),
-        (["show", "beef"], "the ledger knows no model beef; `cleanplate model list` shows"),
+        (["show", "beef"], "the ledger has no model beef; `cleanplate model list` shows"),
         (["list", "--kind", "friend"], "--kind: unknown kind friend; choose one of remover"),
     ):
         failed = run(app, ["model", *words])

@@ -63,7 +63,7 @@ def test_who_is_held_out_follows_from_the_item_alone() -> None:
 
 def test_nothing_reviewed_is_said(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path / "empty")
-    with pytest.raises(FlowError, match="nothing is reviewed; run `cleanplate round 1`, or review first"):
+    with pytest.raises(FlowError, match="has no reviews; run `cleanplate round 1`, or let people review"):
         train_on_reviews.fn(DiscriminatorTrainingConfig(workspace=space.root))
 
 

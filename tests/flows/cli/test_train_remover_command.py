@@ -91,12 +91,10 @@ def test_killed_in_two_processes_it_goes_on_in_one(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path / "empty")
-    with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest`"):
+    with pytest.raises(FlowError, match="has no dataset version; run `cleanplate ingest`"):
         train_on_version.fn(RemoverTrainingConfig(workspace=space.root))
     space = workspace_at(tmp_path / "pairs")
-    with pytest.raises(
-        FlowError, match="no remover in charge; name a network's folder, or a model by its hash"
-    ):
+    with pytest.raises(FlowError, match="no champion; name a network's folder, or a model by its hash"):
         train_on_version.fn(RemoverTrainingConfig(workspace=space.root))
 
 
@@ -118,7 +116,7 @@ def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> N
         "unet/diffusion_pytorch_model.safetensors",
         "vae/diffusion_pytorch_model.safetensors",
     }
-    with pytest.raises(LedgerError, match="knows no model nowhere"):
+    with pytest.raises(LedgerError, match="has no model nowhere"):
         trained_from("nowhere")
     assert space.ledger().champion("remover") is None, "training promotes nothing"
     (space.root / second.path / "vae/diffusion_pytorch_model.safetensors").unlink()

@@ -98,7 +98,7 @@ def test_the_night_is_the_zones_date_on_which_the_run_was_due(
 
 
 def test_a_zone_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValidationError, match="'Berlin' is no time zone; write one such as Europe/Berlin"):
+    with pytest.raises(ValidationError, match="'Berlin' is not a time zone; write one such as Europe/Berlin"):
         NightSettings(timezone="Berlin")
 
 
@@ -241,11 +241,11 @@ def test_a_nights_workers_propose_and_discriminator(
     # The same ledger by another name, which the process does not know: whatever it is asked, it refuses.
     monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:////{workspace.root}/ledger.sqlite")
     asking = small_candidates(studio, TWO, workers=one)
-    with pytest.raises(WorkerError, match="ledger is not the flow's"):
+    with pytest.raises(WorkerError, match="has another ledger than the flow"):
         accept_by_score(
             workspace, Phase("x", "night two", "night", 0), refs, untrained_discriminator(studio), 0.9, one
         )
-    with pytest.raises(WorkerError, match="ledger is not the flow's"):
+    with pytest.raises(WorkerError, match="has another ledger than the flow"):
         nightly_candidates(asking)
     used = workers_of(one)
     assert isinstance(used, Pool)
@@ -281,7 +281,7 @@ def test_a_run_whose_name_nobody_can_tell_says_what_is_missing(
     client: SyncPrefectClient, tmp_path: Path
 ) -> None:
     ended = retrain(RetrainConfig(workspace=tmp_path / "empty"), return_state=True)
-    with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest` first"):
+    with pytest.raises(FlowError, match="has no dataset version; run `cleanplate ingest` first"):
         ended.result()
     run = ended.state_details.flow_run_id
     assert run is not None

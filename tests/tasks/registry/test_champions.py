@@ -140,7 +140,7 @@ def test_a_hash_may_be_cut_short_but_not_so_short_that_it_names_two(workspace: W
     with pytest.raises(LedgerError, match="abc begins the hashes of 2 models"):
         promote_now(workspace, "abc", "?")
     for nobody in ("zz", "%", "ab_"):
-        with pytest.raises(LedgerError, match="knows no model"):
+        with pytest.raises(LedgerError, match="has no model"):
             promote_now(workspace, nobody, "?")
 
 
@@ -174,5 +174,5 @@ def test_a_measurement_told_twice_is_one_and_all_stay(workspace: Workspace) -> N
         {"psnr": 30.0},
         {"psnr": 31.0},
     ]
-    with pytest.raises(LedgerError, match="knows no model zz"):
+    with pytest.raises(LedgerError, match="has no model zz"):
         ledger.record_measurement("zz", "test split, all", 1, {"psnr": 1.0})

@@ -181,7 +181,7 @@ def test_skips_do_not_count_and_too_few_answers_are_refused(reviewed) -> None:
 @pytest.mark.parametrize(("yes", "no"), [(19, 53), (53, 19)])
 def test_too_few_of_a_kind_are_refused(reviewed, yes: int, no: int) -> None:
     answer(reviewed, lambda place, _shown: "yes" if place < yes else "no")
-    sentence = f"the discriminator needs 20 YES and 20 NO, and has {yes} and {no}; review more items"
+    sentence = f"the discriminator needs 20 YES and 20 NO, but there are {yes} and {no}; review more items"
     with pytest.raises(FlowError, match=sentence):
         train_from_reviews(reviewed.workspace, training(reviewed))
 

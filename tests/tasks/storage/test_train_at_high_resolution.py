@@ -130,5 +130,5 @@ def test_a_mask_that_is_no_png_is_named(staged, monkeypatch) -> None:
         with pytest.raises(ShardError, match=f"sample {key} has no matte.png"):
             reader.member_by_key(key, "matte.png")
         monkeypatch.setattr(reader, "member_by_key", lambda *_: b"GIF89a")
-        with pytest.raises(ShardError, match=f"the mask of sample {key} is no PNG"):
+        with pytest.raises(ShardError, match=f"the mask of sample {key} is not a PNG"):
             size_buckets(reader, [key])

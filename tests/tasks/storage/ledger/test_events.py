@@ -116,7 +116,7 @@ def test_the_champion_is_the_one_promoted_last(ledger: Ledger) -> None:
 
 def test_a_promotion_that_makes_no_sense_is_refused(ledger: Ledger) -> None:
     ledger.record_model(model("judge", "discriminator"))
-    with pytest.raises(LedgerError, match="no remover"):
+    with pytest.raises(LedgerError, match="no champion"):
         ledger.promote("remover", "judge", "?")
     with pytest.raises(LedgerError, match="no model m9"):
         ledger.promote("remover", "m9", "?")

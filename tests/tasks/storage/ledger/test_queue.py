@@ -168,7 +168,7 @@ def test_an_excluded_person_cannot_answer(ledger: Ledger) -> None:
     batch(ledger, item(0))
     (held,) = ledger.lease_items("b1", "p0", 1, NOON)
     ledger.disable_person("p0", "", NOON)
-    with pytest.raises(NotYoursError, match="not taken"):
+    with pytest.raises(NotYoursError, match="not accepted"):
         ledger.answer(held.lease, "p0", YES, NOON)
 
 

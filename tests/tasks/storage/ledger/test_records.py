@@ -42,7 +42,7 @@ def test_nothing_drawn_once_is_drawn_again(ledger: Ledger) -> None:
     ledger.draw("human 1", "human", ["c", "a", "b"])
     ledger.draw("human 1", "human", ["b", "d"])
     assert ledger.drawn("human 1") == ["c", "a", "b", "d"]
-    with pytest.raises(LedgerError, match="a, for one, was drawn by human 1"):
+    with pytest.raises(LedgerError, match="a, for example, was drawn by human 1"):
         ledger.draw("automation 1", "automation", ["e", "a"])
     assert ledger.drawn("automation 1") == []
     assert ledger.undrawn(["e", "a", "f", "d"]) == ["e", "f"]
