@@ -143,8 +143,8 @@ def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
     """The newest discriminator when the night's candidates were first scored; the same one after a kill."""
     ledger = workspace.ledger()
     newest = NightDiscriminator(discriminator=newest_discriminator(workspace))
-    ledger.record_result("night_discriminator", phase, newest, run=WORK)
-    known = ledger.result("night_discriminator", phase, NightDiscriminator, run=WORK)
+    ledger.results.record("night_discriminator", phase, newest, run=WORK)
+    known = ledger.results.get("night_discriminator", phase, NightDiscriminator, run=WORK)
     assert known is not None, "it was just recorded"
     return known.discriminator
 
@@ -152,11 +152,11 @@ def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
 def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:
     """The version to grow: the current one, which a round may have grown since the night began."""
     ledger = workspace.ledger()
-    current = ledger.current_version()
+    current = ledger.versions.current()
     number = start.version if current is None else current.number
     assert number is not None, "the night started from a version"
-    ledger.record_result("night_parent", phase, NightParent(version=number), run=WORK)
-    known = ledger.result("night_parent", phase, NightParent, run=WORK)
+    ledger.results.record("night_parent", phase, NightParent(version=number), run=WORK)
+    known = ledger.results.get("night_parent", phase, NightParent, run=WORK)
     assert known is not None, "it was just recorded"
     return known.version
 

@@ -68,7 +68,7 @@ Result = TypeVar("Result", bound=BaseModel)
 
 def done_before(workspace: Workspace, work: str, night: date, result: type[Result]) -> Result | None:
     """What the night's work gave, where the ledger says that it is done."""
-    known = workspace.ledger().result("night", night.isoformat(), result, run=work)
+    known = workspace.ledger().results.get("night", night.isoformat(), result, run=work)
     if known is not None:
         say(f"{work}: the night of {night} is done already; nothing is left to do")
     return known
@@ -82,7 +82,7 @@ def close_night(
     A night killed in between shows its page once more; one that is recorded never does again.
     """
     publish_daily_report(workspace, look_back_now(workspace, settings.daily_report))
-    workspace.ledger().record_result("night", night.isoformat(), result, run=work)
+    workspace.ledger().results.record("night", night.isoformat(), result, run=work)
 
 
 def night_seed(seed: int, night: date) -> int:

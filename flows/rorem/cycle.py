@@ -184,7 +184,7 @@ def _publish(config: CycleConfig, workspace: Workspace, step: Step, outcome: Pha
 
 def clip_results(workspace: Workspace, removers: dict[str, RemoverRef]) -> list[ClipResult]:
     """Telea's fill and the removers on the clip's held-out time block; nothing where there is no clip."""
-    refs = workspace.ledger().shards(stage="triplets")
+    refs = workspace.ledger().shards.all(stage="triplets")
     try:
         triplets = read_triplets(workspace, refs, "test", "clip:")
     except FlowError:
@@ -210,14 +210,14 @@ def _report(
     """Gather everything, publish it in Prefect and write ``report.html``."""
     initial, final = outcomes[1].standing, outcomes[-1].standing
     assert final.version is not None, "a cycle has a dataset version"
-    version = workspace.ledger().version(final.version)
+    version = workspace.ledger().versions.numbered(final.version)
     measures = [discriminator.measured for discriminator in discriminators.values() if discriminator.measured]
     result = CycleResult(
         phases=[outcome.result for outcome in outcomes],
         discriminators=[measure.result for measure in measures],
         clip=clip_results(workspace, {"initialisation": initial.remover, "final": final.remover}),
         dataset=DatasetSummary(version=version.number, samples=version.samples, shards=version.shards),
-        rejects=workspace.ledger().reject_counts(),
+        rejects=workspace.ledger().rejects.counts(),
         composites=None if composed is None else pooled_composites(workspace, composed, final.version),
         seconds=time.monotonic() - began,
         peak_memory_gb=peak_memory_gb(),

@@ -86,7 +86,7 @@ def prepare(
     if pool.train:
         _render_pool(workspace, preparation, seed, "train", pool.train)
         _render_pool(workspace, preparation, seed, "validation", pool.validation)
-    if workspace.ledger().current_version() is None:
+    if workspace.ledger().versions.current() is None:
         selection = [(ref, None) for ref in (*clip, *pasted)]
         create_version(workspace, selection, None, "initial pairs: clip and pasted synthetic objects")
     _enter_base(workspace, sampling)
@@ -157,7 +157,7 @@ def _parts(count: int) -> list[tuple[int, int]]:
 
 def _enter_base(workspace: Workspace, sampling: SamplingConfig) -> None:
     """The shipped base, copied into the workspace, becomes the first champion where there is none."""
-    if workspace.ledger().champion("remover") is not None:
+    if workspace.ledger().models.champion("remover") is not None:
         return
     base = InpaintingRemover(network_at(BASE_FOLDER), sampling)
     folder = keep_model(workspace, f"base-{base.model_hash}", lambda aside: _copy(BASE_FOLDER, aside))
@@ -222,11 +222,13 @@ def compositing_config(
 def pooled_composites(workspace: Workspace, made: CompositingResult, version: int) -> PooledComposites:
     """What became of the pool's composites: how many phases have drawn, and how many a version holds."""
     ledger = workspace.ledger()
-    held = ledger.samples_in([ref.name for ref in ledger.shards(stage="composites")])
+    held = ledger.shards.samples_in([ref.name for ref in ledger.shards.all(stage="composites")])
     composed = {row.key: row.scene for rows in held.values() for row in rows}
-    pooled = [key for key in ledger.pool_items("train") if key in composed]
+    pooled = [key for key in ledger.draws.pool_items("train") if key in composed]
     scenes = {composed[key] for key in pooled}
     grown = [
         each for each in load_samples(workspace, version) if each.stage == "grown" and each.scene in scenes
     ]
-    return PooledComposites(made=made, drawn=len(pooled) - len(ledger.undrawn(pooled)), grown=len(grown))
+    return PooledComposites(
+        made=made, drawn=len(pooled) - len(ledger.draws.undrawn(pooled)), grown=len(grown)
+    )

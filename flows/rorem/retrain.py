@@ -52,7 +52,7 @@ def ask_for_retraining(workspace: Workspace, trigger: RetrainTrigger) -> UUID | 
     Returns:
         The run; None where there is too little, or no such deployment.
     """
-    version = workspace.ledger().current_version()
+    version = workspace.ledger().versions.current()
     if version is None:
         return None
     grown = grown_since_training(workspace, version)
@@ -69,7 +69,7 @@ def ask_for_retraining(workspace: Workspace, trigger: RetrainTrigger) -> UUID | 
 
 def grown_since_training(workspace: Workspace, version: DatasetVersion) -> int:
     """Grown training triplets of the version that the version trained on last did not have."""
-    last = workspace.ledger().last_trained_version()
+    last = workspace.ledger().models.last_trained_version()
     before = set() if last is None else {sample.key for sample in load_samples(workspace, last)}
     samples = load_samples(workspace, version.number)
     return sum(s.stage == "grown" and s.split == "train" and s.key not in before for s in samples)
@@ -158,7 +158,9 @@ def retrain(config: RetrainConfig) -> PhaseOutcome:
 
 def _version(config: RetrainConfig, workspace: Workspace) -> DatasetVersion:
     ledger = workspace.ledger()
-    version = ledger.current_version() if config.version is None else ledger.version(config.version)
+    version = (
+        ledger.versions.current() if config.version is None else ledger.versions.numbered(config.version)
+    )
     if version is None:
         raise FlowError(f"{config.workspace}: has no dataset version; run `cleanplate ingest` first")
     return version

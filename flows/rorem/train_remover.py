@@ -87,7 +87,7 @@ def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVers
         FlowError: If there is none.
     """
     ledger = workspace.ledger()
-    version = ledger.version(number) if number else ledger.current_version()
+    version = ledger.versions.numbered(number) if number else ledger.versions.current()
     if version is None:
         raise FlowError(f"{workspace.root}: has no dataset version; run `cleanplate ingest` first")
     return version
@@ -106,7 +106,7 @@ def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: Sa
         remover = InpaintingRemover(network_at(folder), sampling)
         return RemoverRef(hash=remover.model_hash, folder=str(folder), sampling=sampling)
     ledger = workspace.ledger()
-    model = ledger.champion("remover") if parent is None else ledger.model_named(parent)
+    model = ledger.models.champion("remover") if parent is None else ledger.models.named(parent)
     if model is None:
         raise FlowError("the workspace has no champion; name a network's folder, or a model by its hash")
     if model.kind != "remover":

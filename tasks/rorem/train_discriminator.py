@@ -100,7 +100,7 @@ def _discriminator_at(folder: Path, backbone: Path) -> LoraDiscriminator:
 
 def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
     """The newest discriminator whose weights still exist, copied here if needed. None before the first."""
-    trainings = reversed(workspace.ledger().results("discriminator_training", TrainedDiscriminator))
+    trainings = reversed(workspace.ledger().results.all("discriminator_training", TrainedDiscriminator))
     discriminators = (training.discriminator for training in trainings)
     return next((each for each in discriminators if workspace.fetched(each.folder).is_dir()), None)
 
@@ -165,7 +165,7 @@ def _answers(workspace: Workspace, refs: Sequence[ShardRef]) -> list[Answer]:
     """Every decided training candidate, in the shards' order, no skips."""
     items = candidate_items(workspace, refs)
     keys = items_of(workspace, refs, "train")
-    decisions = workspace.ledger().decisions(keys)
+    decisions = workspace.ledger().reviews.decisions(keys)
     decided = {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
     answers = [(key, items[key], decided[key]) for key in keys if key in decided]
     yes = sum(good for _, _, good in answers)

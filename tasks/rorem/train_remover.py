@@ -124,7 +124,7 @@ def version_reader(
 ) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
     """A dataset version's samples and their reader."""
     samples = load_samples(workspace, version)
-    refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
+    refs = [workspace.ledger().shards.named(name) for name in sorted({s.shard for s in samples})]
     with ShardReader(workspace, refs) as reader:
         yield reader, samples
 
@@ -153,7 +153,9 @@ def remover_batches(
     draws = (drawn_from, training.batch_size, training.seed, distributed.loader_workers)
     if not distributed.cache_latents:
         return triplet_batches(triplets, *draws)
-    digests = {name: workspace.ledger().shard(name).sha256 for name in {each.shard for each in samples}}
+    digests = {
+        name: workspace.ledger().shards.named(name).sha256 for name in {each.shard for each in samples}
+    }
     origins = {each.key: digests[each.shard] for each in samples}
     return latent_batches(
         cached_latents(workspace, triplets, [(origins[key], key) for key in keys], vae), *draws

@@ -75,7 +75,7 @@ def one(folder: Path, run: dict[str, Any]) -> None:
     training = TrainingConfig.model_validate(run["training"])
     distributed = DistributedConfig.model_validate(run.get("distributed", {}))
     checkpoint = folder / run["checkpoint"] if "checkpoint" in run else None
-    with ReadLog(workspace, workspace.ledger().shards(stage="triplets")[:1]) as reader:
+    with ReadLog(workspace, workspace.ledger().shards.all(stage="triplets")[:1]) as reader:
         reader.log = []
         module, loss_of, batches = KINDS[run["kind"]](
             workspace, run, training, TripletSamples(reader, reader.keys)

@@ -14,17 +14,17 @@ from data_specs.keys import derive_key
 from data_specs.review import Review
 from data_specs.review_batch import Answer, Lease
 from tasks.storage.ledger.batches import find_batch, last_event
-from tasks.storage.ledger.database import LedgerBase, insert_new, insert_one
+from tasks.storage.ledger.database import LedgerPart, insert_new, insert_one
 from tasks.storage.ledger.reviews import recount
 
 _leases, _items = tables.leases, tables.review_items
 _LEASE = [_leases.c[field] for field in Lease.model_fields]
 
 
-class LeaseLedger(LedgerBase):
+class LeaseLedger(LedgerPart):
     """The part of the ledger for the queue."""
 
-    def lease_items(self, batch: str, person: str, count: int, now: datetime) -> list[Lease]:
+    def lease(self, batch: str, person: str, count: int, now: datetime) -> list[Lease]:
         """Lease up to ``count`` items of a batch: those the person holds already, then the next in the queue.
 
         An item is leased to as many people at a time as it wants answers, and to nobody twice. An expired
@@ -33,7 +33,7 @@ class LeaseLedger(LedgerBase):
         Raises:
             UnknownKeyError: If there is no such batch.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             known = find_batch(connection, batch, hold=True)
             _expire(connection, batch, now)
             held = _held(connection, batch, person)[:count]
@@ -52,7 +52,7 @@ class LeaseLedger(LedgerBase):
             LeaseFinishedError: If it was answered differently, or its answer was undone.
             LeaseExpiredError: If it has expired.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             _refuse_excluded(connection, person)
             held, state = _find(connection, lease, person)
             if state in ("answered", "undone"):
@@ -84,7 +84,7 @@ class LeaseLedger(LedgerBase):
             NotYoursError: If it is another person's.
             LeaseFinishedError: If it was undone before and the item is no longer held.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             known = _review(connection, review, person)
             batch, candidate = str(known.batch), known.candidate
             policy = find_batch(connection, batch, hold=True).policy

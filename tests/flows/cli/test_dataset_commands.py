@@ -53,7 +53,7 @@ def test_list_and_show(workspace: Workspace) -> None:
 
 def test_a_note_is_shown_and_not_obeyed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    refs = workspace.ledger().shards(stage="triplets")
+    refs = workspace.ledger().shards.all(stage="triplets")
     create_version(workspace, [(each, None) for each in refs], 2, "[/x] [red]no[/red] \x1b[2J")
     for word in ("list", "show"):
         printed = run(dataset_app, [word])

@@ -53,8 +53,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
             metrics={"loss": loss},
             settings={"training": {"steps": 10 * number}},
         )
-        workspace.ledger().promote("remover", hash, f"reason {number} [1/2] \x07")
-    workspace.ledger().record_measurement(LATER, "test split, all", 2, {"success_rate": 0.625})
+        workspace.ledger().models.promote("remover", hash, f"reason {number} [1/2] \x07")
+    workspace.ledger().models.record_measurement(LATER, "test split, all", 2, {"success_rate": 0.625})
     return workspace
 
 

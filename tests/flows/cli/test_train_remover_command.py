@@ -72,7 +72,7 @@ def test_two_processes_end_as_one(tmp_path: Path) -> None:
     with closing(sqlite3.connect(space.root / "prefect/prefect.db")) as kept:
         runs = kept.execute("select name, state_name from flow_run").fetchall()
     assert runs == [("train a remover, tiny", "Completed")], "one run for both processes"
-    entry = space.ledger().model(told["remover"]["hash"])
+    entry = space.ledger().models.of_hash(told["remover"]["hash"])
     assert (space.root / entry.path / "unet").is_dir()
     assert list(space.models_dir.glob("*checkpoint*")) == []
 
@@ -107,7 +107,7 @@ def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> N
         return train_on_version.fn(config).remover.hash
 
     first = trained_from(str(BASE_FOLDER))
-    second = space.ledger().model(trained_from(first[:8]))
+    second = space.ledger().models.of_hash(trained_from(first[:8]))
     assert (second.parent, second.dataset_version) == (first, 1)
     assert second.settings["training"]["steps"] == 2
     check_weights(space.root / second.path, second)
@@ -118,7 +118,7 @@ def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> N
     }
     with pytest.raises(LedgerError, match="has no model nowhere"):
         trained_from("nowhere")
-    assert space.ledger().champion("remover") is None, "training promotes nothing"
+    assert space.ledger().models.champion("remover") is None, "training promotes nothing"
     (space.root / second.path / "vae/diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"vae/diffusion_pytorch_model\.safetensors is missing"):
         trained_from(second.hash)

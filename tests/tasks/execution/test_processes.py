@@ -123,7 +123,7 @@ def test_shards_of_two_processes_are_those_of_one_and_a_dead_process_loses_none(
     config = ProcessesConfig(count=2)
 
     def kill_one() -> None:
-        wait_until(lambda: len(workspace.ledger().shards(stage="candidates")) >= 8)
+        wait_until(lambda: len(workspace.ledger().shards.all(stage="candidates")) >= 8)
         os.kill(loads(workspace)[0], signal.SIGKILL)
 
     refs = made_by(workspace, works, config, kill_one)
@@ -145,10 +145,10 @@ def _copy_inputs(workspace: Workspace, to: Workspace) -> None:
 
     shutil.copytree(workspace.models_dir, to.models_dir, dirs_exist_ok=True)
     ledger, other = workspace.ledger(), to.ledger()
-    for ref in ledger.shards(stage="pool"):
+    for ref in ledger.shards.all(stage="pool"):
         for path in workspace.shards_dir.glob(f"{ref.name}*"):
             shutil.copy(path, to.shards_dir)
-        other.commit_shard(ref, ledger.samples_of(ref.name))
+        other.shards.commit(ref, ledger.shards.samples_of(ref.name))
 
 
 def _alive(pid: int) -> bool:

@@ -83,7 +83,7 @@ def test_two_hundred_shards_and_a_killed_actor(many, config: RayConfig) -> None:
     workspace = many.workspace
 
     def kill_one() -> None:
-        wait_until(lambda: len(workspace.ledger().shards(stage="candidates")) >= 100)
+        wait_until(lambda: len(workspace.ledger().shards.all(stage="candidates")) >= 100)
         os.kill(loads(workspace)[0], signal.SIGKILL)
 
     assert len(many.works) == 208
