@@ -42,17 +42,6 @@ LABEL_STUDIO = re.compile("label_?studio", re.IGNORECASE)
 
 NO_NOUNS = ("each", "found", "known", "told")
 """Names that a variable may not have: a noun says what it holds. A record's field may be named so."""
-NOT_RENAMED = (
-    "flows/nightly/",
-    "flows/objectclear/train_model.py",
-    "flows/rorem/",
-    "tasks/execution/",
-    "tasks/rorem/",
-    "tasks/storage/ledger/",
-    "tasks/training/",
-)
-"""Files whose variables and descriptions are still the old ones. What is clean must leave this list."""
-
 FRAGMENTS = re.compile(r"(?:Of|Its|Whose|So many|How (?:long|many|it)|Another seed)\b|.*\bshares? of\b")
 """What a description may not begin with or say: it says what the setting is, and 'fraction'."""
 
@@ -186,7 +175,7 @@ def test_the_text_of_a_setting_is_no_fragment() -> None:
     texts = [
         (f"{name}:{line}", text)
         for name in files_of("data_specs", "models", "tasks", "flows")
-        if name.endswith(".py") and not name.startswith(NOT_RENAMED)
+        if name.endswith(".py")
         for line, text in texts_of_settings(ROOT / name)
     ]
     assert len(texts) > 300
@@ -198,16 +187,10 @@ def test_a_variable_is_named_with_a_noun(package: str) -> None:
     faults = [
         f"{name}:{fault}"
         for name in files_of(package)
-        if name.endswith(".py") and not name.startswith((MIGRATIONS, *NOT_RENAMED))
+        if name.endswith(".py") and not name.startswith(MIGRATIONS)
         for fault in variables_without_a_noun(ROOT / name)
     ]
     assert faults == []
-
-
-@pytest.mark.parametrize("place", NOT_RENAMED)
-def test_only_files_with_such_variables_wait_to_be_renamed(place: str) -> None:
-    files = [name for name in files_of(place) if name.endswith(".py")]
-    assert any(variables_without_a_noun(ROOT / name) for name in files), "take it from NOT_RENAMED"
 
 
 def test_a_variable_without_a_noun_is_found_and_a_field_is_not(tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
     ledger = workspace.ledger()
     newest = NightDiscriminator(discriminator=newest_discriminator(workspace))
     ledger.results.record("night_discriminator", phase, newest, run=WORK)
-    known = ledger.results.get("night_discriminator", phase, NightDiscriminator, run=WORK)
-    assert known is not None, "it was just recorded"
-    return known.discriminator
+    chosen = ledger.results.get("night_discriminator", phase, NightDiscriminator, run=WORK)
+    assert chosen is not None, "it was just recorded"
+    return chosen.discriminator
 
 
 def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:
@@ -156,9 +156,9 @@ def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:
     number = start.version if current is None else current.number
     assert number is not None, "the night started from a version"
     ledger.results.record("night_parent", phase, NightParent(version=number), run=WORK)
-    known = ledger.results.get("night_parent", phase, NightParent, run=WORK)
-    assert known is not None, "it was just recorded"
-    return known.version
+    parent = ledger.results.get("night_parent", phase, NightParent, run=WORK)
+    assert parent is not None, "it was just recorded"
+    return parent.version
 
 
 def _publish(result: CandidatesResult) -> None:

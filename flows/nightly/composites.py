@@ -37,9 +37,9 @@ def nightly_compositing(config: NightlyCompositingConfig) -> CompositingResult:
         FlowError: When not one composite could be made.
     """
     workspace, night = Workspace.open(config.workspace), night_of(config)
-    known = done_before(workspace, WORK, night, CompositingResult)
-    if known is not None:
-        return known
+    done = done_before(workspace, WORK, night, CompositingResult)
+    if done is not None:
+        return done
     compositing = config.compositing.model_copy(update={"seed": night_seed(config.compositing.seed, night)})
     # As a function: a subflow's run of its own would stay "Running" when both are killed.
     result = objectclear_compositing.fn(config.model_copy(update={"compositing": compositing}))

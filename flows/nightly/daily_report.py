@@ -47,9 +47,9 @@ class DailyReportConfig(DailyReportSettings):
 def daily_report(config: DailyReportConfig) -> DailyReport:
     """Look back, show it as one page, and raise an alarm where a round has drifted."""
     workspace = Workspace.existing(config.workspace)
-    found = look_back_now(workspace, config)
-    publish_daily_report(workspace, found)
-    return found
+    report = look_back_now(workspace, config)
+    publish_daily_report(workspace, report)
+    return report
 
 
 def look_back_now(workspace: Workspace, settings: DailyReportSettings) -> DailyReport:
@@ -59,12 +59,12 @@ def look_back_now(workspace: Workspace, settings: DailyReportSettings) -> DailyR
     return look_back(workspace, since, until, settings.prices, settings.limits)
 
 
-def publish_daily_report(workspace: Workspace, found: DailyReport) -> None:
+def publish_daily_report(workspace: Workspace, report: DailyReport) -> None:
     """The page as an artifact of the flow run this is called in, and an event for each alarm."""
     create_markdown_artifact(
-        daily_page(found), key="daily-report", description=" ".join(sentences(found)).replace("**", "")
+        daily_page(report), key="daily-report", description=" ".join(sentences(report)).replace("**", "")
     )
-    for drift in found.drifts:
+    for drift in report.drifts:
         if drift.alarm:
             say(f"alarm: {drift_sentence(drift)}")
             _raise_alarm(workspace, drift)

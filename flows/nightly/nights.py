@@ -68,10 +68,10 @@ Result = TypeVar("Result", bound=BaseModel)
 
 def done_before(workspace: Workspace, work: str, night: date, result: type[Result]) -> Result | None:
     """What the night's work gave, where the ledger says that it is done."""
-    known = workspace.ledger().results.get("night", night.isoformat(), result, run=work)
-    if known is not None:
+    done = workspace.ledger().results.get("night", night.isoformat(), result, run=work)
+    if done is not None:
         say(f"{work}: the night of {night} is done already; nothing is left to do")
-    return known
+    return done
 
 
 def close_night(

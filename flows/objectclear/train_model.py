@@ -145,7 +145,7 @@ def make_object_clear(config: ObjectClearTrainingConfig) -> ObjectClearCard | No
 
 def _measured(config: ObjectClearConfig, network: ObjectClearNetwork, naming: NamingScore) -> ObjectClearCard:
     unseen, remover = unseen_pairs(config.tested), PlainObjectClear(network)
-    found = evaluate(remover, unseen, QualityConfig())
+    evaluation = evaluate(remover, unseen, QualityConfig())
     untrained = _untrained(config, network.image_encoder)
     return ObjectClearCard(
         config=ObjectClearConfig.model_validate(config.model_dump(exclude={"out"})),
@@ -155,9 +155,9 @@ def _measured(config: ObjectClearConfig, network: ObjectClearNetwork, naming: Na
         color_by_chance=naming.color_by_chance,
         attention_iou_before=attention_iou(PlainObjectClear(untrained), unseen),
         attention_iou_after=attention_iou(remover, unseen),
-        success_rate=found.success_rate,
-        psnr_effect=found.psnr_effect,
-        psnr_background=found.psnr_background,
+        success_rate=evaluation.success_rate,
+        psnr_effect=evaluation.psnr_effect,
+        psnr_background=evaluation.psnr_background,
         sampling_steps=remover.steps,
     )
 

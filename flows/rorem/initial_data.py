@@ -227,7 +227,9 @@ def pooled_composites(workspace: Workspace, made: CompositingResult, version: in
     pooled = [key for key in ledger.draws.pool_items("train") if key in composed]
     scenes = {composed[key] for key in pooled}
     grown = [
-        each for each in load_samples(workspace, version) if each.stage == "grown" and each.scene in scenes
+        sample
+        for sample in load_samples(workspace, version)
+        if sample.stage == "grown" and sample.scene in scenes
     ]
     return PooledComposites(
         made=made, drawn=len(pooled) - len(ledger.draws.undrawn(pooled)), grown=len(grown)

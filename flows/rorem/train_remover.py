@@ -29,15 +29,23 @@ class TrainingRunConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     workspace: Path = Field(description="The folder with the ledger, the shards and the models.")
-    profile: ProfileName = Field(default="tiny", description="Whose settings stand where none are given.")
-    training: TrainingConfig | None = Field(default=None, description="How long, how fast.")
-    distributed: DistributedConfig | None = Field(default=None, description="How it runs on these machines.")
+    profile: ProfileName = Field(
+        default="tiny", description="The size whose settings apply where you give none."
+    )
+    training: TrainingConfig | None = Field(
+        default=None, description="Number of steps, batch size and learning rate."
+    )
+    distributed: DistributedConfig | None = Field(
+        default=None, description="Processes, precision and memory of the training."
+    )
 
 
 class VersionTrainingConfig(TrainingRunConfig):
     """A training of a remover on a dataset version."""
 
-    version: int | None = Field(default=None, ge=1, description="Of the dataset; None: the current one.")
+    version: int | None = Field(
+        default=None, ge=1, description="The dataset version to train on. None: the current one."
+    )
     sampling: SamplingConfig | None = Field(
         default=None, description="How removals of the trained remover are sampled."
     )

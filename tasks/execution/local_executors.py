@@ -142,7 +142,7 @@ def visible_gpus() -> list[str]:
     import torch  # Not above: a worker imports this package and may need no network.
 
     count = torch.cuda.device_count()
-    named = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return named[:count] if named else [str(number) for number in range(count)]
 
 

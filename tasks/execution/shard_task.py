@@ -46,8 +46,8 @@ def lost_works(workspace: Workspace, done: Mapping[str, BaseModel]) -> set[str]:
 
 def _refs_in(result: BaseModel) -> list[ShardRef]:
     """The shards in a task run's result. Some results are a shard themselves."""
-    found = [result, *(getattr(result, name) for name in type(result).model_fields)]
-    return [each for each in found if isinstance(each, ShardRef)]
+    values = [result, *(getattr(result, name) for name in type(result).model_fields)]
+    return [value for value in values if isinstance(value, ShardRef)]
 
 
 def _cache_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:

@@ -30,8 +30,8 @@ def accepted_by_review(items: Mapping[str, Sequence[str]], yes: set[str]) -> lis
         items: Candidate keys of each item.
         yes: Candidates whose answer was YES.
     """
-    found = (min((key for key in keys if key in yes), default=None) for keys in items.values())
-    return [key for key in found if key is not None]
+    accepted = (min((key for key in keys if key in yes), default=None) for keys in items.values())
+    return [key for key in accepted if key is not None]
 
 
 def accepted_by_score(

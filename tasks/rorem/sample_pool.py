@@ -61,9 +61,9 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
     drawn = ledger.draws.drawn(phase)
     if drawn:
         return drawn
-    known = ledger.draws.pool_items("validation", truth_known=True)[(round - 1) * count : round * count]
-    if len(known) == count:
-        return known
+    items = ledger.draws.pool_items("validation", truth_known=True)[(round - 1) * count : round * count]
+    if len(items) == count:
+        return items
     apart = ledger.draws.undrawn_items(apart=True)
     if len(apart) < count:
         raise FlowError(

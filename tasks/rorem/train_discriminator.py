@@ -102,7 +102,7 @@ def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
     """The newest discriminator whose weights still exist, copied here if needed. None before the first."""
     trainings = reversed(workspace.ledger().results.all("discriminator_training", TrainedDiscriminator))
     discriminators = (training.discriminator for training in trainings)
-    return next((each for each in discriminators if workspace.fetched(each.folder).is_dir()), None)
+    return next((ref for ref in discriminators if workspace.fetched(ref.folder).is_dir()), None)
 
 
 Answer = tuple[str, str, bool]

@@ -154,9 +154,9 @@ def remover_batches(
     if not distributed.cache_latents:
         return triplet_batches(triplets, *draws)
     digests = {
-        name: workspace.ledger().shards.named(name).sha256 for name in {each.shard for each in samples}
+        name: workspace.ledger().shards.named(name).sha256 for name in {sample.shard for sample in samples}
     }
-    origins = {each.key: digests[each.shard] for each in samples}
+    origins = {sample.key: digests[sample.shard] for sample in samples}
     return latent_batches(
         cached_latents(workspace, triplets, [(origins[key], key) for key in keys], vae), *draws
     )

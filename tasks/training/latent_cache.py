@@ -105,7 +105,7 @@ def latent_batches(
 
 def _joined(samples: list[LatentBatch]) -> LatentBatch:
     named = [_named(sample) for sample in samples]
-    return LatentBatch(**{name: torch.cat([each[name] for each in named]) for name in named[0]})
+    return LatentBatch(**{name: torch.cat([arrays[name] for arrays in named]) for name in named[0]})
 
 
 def _named(batch: LatentBatch) -> dict[str, Tensor]:

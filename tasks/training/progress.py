@@ -45,11 +45,11 @@ def training_progress(what: str) -> Iterator[StepProgress]:
     console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0", soft_wrap=True, markup=False)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task(what, total=None, pace="")
-        began = said = told = time.monotonic()
+        began = said = updated = time.monotonic()
         first = 0
 
         def step(done: int, total: int, loss: float) -> None:
-            nonlocal began, first, said, told
+            nonlocal began, first, said, updated
             now = time.monotonic()
             if not first:  # a resumed training's pace is that of its own steps
                 began, first = now, done
@@ -58,8 +58,8 @@ def training_progress(what: str) -> Iterator[StepProgress]:
             if not console.is_terminal and (done == total or now - said > _SECONDS_BETWEEN_LINES):
                 said = now
                 console.print(f"  {what}: step {done:,} of {total:,}: {pace}", highlight=False)
-            if artifact and (done == total or now - told > _SECONDS_BETWEEN_UPDATES):
-                told = now
+            if artifact and (done == total or now - updated > _SECONDS_BETWEEN_UPDATES):
+                updated = now
                 with suppress(httpx.TransportError):  # a lost server must not end a training of days
                     update_progress_artifact(artifact, 100.0 * done / total)
 

@@ -85,14 +85,14 @@ def run_training(
         train: Called with the path of the checkpoint.
         keep: Saves what ``train`` returned, and returns the result. Called in one process.
     """
-    known = _known(workspace, digest, kind)
-    if known is not None:
-        return known
+    recorded = _known(workspace, digest, kind)
+    if recorded is not None:
+        return recorded
     network = train(_checkpoint_of(workspace, digest))
     with first_process_first():
-        known = _known(workspace, digest, kind)
-        if known is not None:
-            return known
+        recorded = _known(workspace, digest, kind)
+        if recorded is not None:
+            return recorded
         result = keep(network)
         workspace.ledger().results.record(kind.KIND, digest, result)
         drop_checkpoint(_checkpoint_of(workspace, digest))

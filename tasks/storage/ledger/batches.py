@@ -31,8 +31,8 @@ class BatchLedger(LedgerPart):
         """
         with self._database.writing() as connection:
             if not insert_one(connection, tables.review_batches, batch.model_dump(mode="python")):
-                known = find_batch(connection, batch.name)
-                if (known.round, known.policy) != (batch.round, batch.policy):
+                present = find_batch(connection, batch.name)
+                if (present.round, present.policy) != (batch.round, batch.policy):
                     raise LedgerError(
                         f"review batch {batch.name} was opened with other settings; give another name"
                     )
@@ -180,13 +180,13 @@ def last_event(connection: sa.Connection, name: str) -> BatchEventKind:
 def _append(connection: sa.Connection, name: str, items: Sequence[ReviewItem]) -> bool:
     """Add the items that are missing. Returns whether there were any."""
     table = tables.review_items
-    known = set(connection.scalars(sa.select(table.c.candidate).where(table.c.batch == name)))
-    new = [item for item in items if item.candidate not in known]
+    present = set(connection.scalars(sa.select(table.c.candidate).where(table.c.batch == name)))
+    new = [item for item in items if item.candidate not in present]
     if len({item.candidate for item in new}) < len(new):
         raise LedgerError(f"review batch {name} would hold a candidate twice; give each candidate once")
     rows = [
         {**item.model_dump(), "batch": name, "position": position, "answers_left": item.answers_wanted}
-        for position, item in enumerate(new, start=len(known))
+        for position, item in enumerate(new, start=len(present))
     ]
     for chunk in chunked(rows):
         insert_new(connection, table, chunk)

@@ -34,14 +34,14 @@ class LeaseLedger(LedgerPart):
             UnknownKeyError: If there is no such batch.
         """
         with self._database.writing() as connection:
-            known = find_batch(connection, batch, hold=True)
+            opened = find_batch(connection, batch, hold=True)
             _expire(connection, batch, now)
             held = _held(connection, batch, person)[:count]
             if last_event(connection, batch) in ("continued", "abandoned"):
                 return held
-            expires_at = now + timedelta(seconds=known.policy.lease_seconds)
+            expires_at = now + timedelta(seconds=opened.policy.lease_seconds)
             waiting = _waiting(connection, batch, person, count - len(held))
-            return held + [_lease(connection, batch, each, person, expires_at) for each in waiting]
+            return held + [_lease(connection, batch, candidate, person, expires_at) for candidate in waiting]
 
     def answer(self, lease: str, person: str, answer: Answer, now: datetime) -> Review:
         """Record the answer to a lease. The same answer again is the same review.
@@ -85,8 +85,8 @@ class LeaseLedger(LedgerPart):
             LeaseFinishedError: If it was undone before and the item is no longer held.
         """
         with self._database.writing() as connection:
-            known = _review(connection, review, person)
-            batch, candidate = str(known.batch), known.candidate
+            answered = _review(connection, review, person)
+            batch, candidate = str(answered.batch), answered.candidate
             policy = find_batch(connection, batch, hold=True).policy
             row = {
                 "event": derive_key("undo", review),
@@ -95,7 +95,7 @@ class LeaseLedger(LedgerPart):
                 "undone_at": now,
             }
             if not insert_one(connection, tables.review_undos, row):
-                again = [each for each in _held(connection, batch, person) if each.candidate == candidate]
+                again = [lease for lease in _held(connection, batch, person) if lease.candidate == candidate]
                 if not again or again[0].expires_at <= now:
                     raise LeaseFinishedError("this answer was undone already; take the item from the queue")
                 return again[0]

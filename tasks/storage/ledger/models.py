@@ -46,12 +46,12 @@ class ModelLedger(LedgerPart):
         table = tables.models
         query = sa.select(table).where(table.c.hash.startswith(start, autoescape=True))
         with self._database.reading() as connection:
-            found = [ModelRecord(**row) for row in connection.execute(query).mappings()]
-        exact = [each for each in found if each.hash == start]
-        if len(exact or found) != 1:
-            fault = f"{start} begins the hashes of {len(found)} models; write more of it"
-            raise LedgerError(fault if found else f"the ledger has no model {start}; {_LIST}")
-        return (exact or found)[0]
+            models = [ModelRecord(**row) for row in connection.execute(query).mappings()]
+        exact = [model for model in models if model.hash == start]
+        if len(exact or models) != 1:
+            fault = f"{start} begins the hashes of {len(models)} models; write more of it"
+            raise LedgerError(fault if models else f"the ledger has no model {start}; {_LIST}")
+        return (exact or models)[0]
 
     def all(self, kind: ModelKind | None = None) -> list[ModelRecord]:
         """All models, or those of a kind, oldest first."""

@@ -87,11 +87,11 @@ class CostLedger(LedgerPart):
 
     def finished_works(self, works: Sequence[str]) -> set[str]:
         """The works whose seconds are recorded: that is the last thing a work does."""
-        column, found = tables.costs.c.work, set[str]()
+        column, finished = tables.costs.c.work, set[str]()
         with self._database.reading() as connection:
             for chunk in chunked(works):
-                found.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
-        return found
+                finished.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
+        return finished
 
     def by_kind(
         self, since: datetime | None = None, until: datetime | None = None

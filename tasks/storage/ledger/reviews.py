@@ -58,12 +58,12 @@ class ReviewLedger(LedgerPart):
     def record(self, reviews: Sequence[Review]) -> None:
         """Add reviews. An existing event stays as it was."""
         asked: dict[str, list[str]] = defaultdict(list)
-        for each in reviews:
-            if each.batch is not None:
-                asked[each.batch].append(each.candidate)
+        for review in reviews:
+            if review.batch is not None:
+                asked[review.batch].append(review.candidate)
         with self._database.writing() as connection:
             for chunk in chunked(reviews):
-                insert_new(connection, tables.reviews, [each.model_dump() for each in chunk])
+                insert_new(connection, tables.reviews, [review.model_dump() for review in chunk])
             for batch, candidates in asked.items():
                 for chunk in chunked(candidates):
                     recount(connection, batch, chunk)
@@ -152,15 +152,15 @@ class ScoreLedger(LedgerPart):
         """A discriminator's scores of these candidates (None = all), by key. Unscored ones are left out."""
         table = tables.scores
         query = sa.select(table.c.candidate, table.c.score).where(table.c.discriminator == discriminator_hash)
-        found: dict[str, float] = {}
+        scores: dict[str, float] = {}
         with self._database.reading() as connection:
             if candidates is None:
-                found.update({key: score for key, score in connection.execute(query)})
+                scores.update({key: score for key, score in connection.execute(query)})
             else:
                 for chunk in chunked(candidates):
                     rows = connection.execute(query.where(table.c.candidate.in_(chunk)))
-                    found.update({key: score for key, score in rows})
-        return dict(sorted(found.items()))
+                    scores.update({key: score for key, score in rows})
+        return dict(sorted(scores.items()))
 
     def newest(self, candidates: Sequence[str]) -> dict[str, float]:
         """Each candidate's score by the newest discriminator that scored it, without unscored candidates."""
@@ -170,9 +170,9 @@ class ScoreLedger(LedgerPart):
             .join(models, models.c.hash == table.c.discriminator)
             .order_by(models.c.created_at, models.c.hash)
         )
-        found: dict[str, float] = {}
+        scores: dict[str, float] = {}
         with self._database.reading() as connection:
             for chunk in chunked(candidates):
                 rows = connection.execute(query.where(table.c.candidate.in_(chunk)))
-                found.update({key: score for key, score in rows})
-        return found
+                scores.update({key: score for key, score in rows})
+        return scores

@@ -27,12 +27,12 @@ class SceneLedger(LedgerPart):
 
     def images(self, sequences: Sequence[int]) -> dict[int, SceneImage]:
         """Images by their numbers."""
-        query, found = sa.select(_table.c.sequence, *_COLUMNS), dict[int, SceneImage]()
+        query, images = sa.select(_table.c.sequence, *_COLUMNS), dict[int, SceneImage]()
         with self._database.reading() as connection:
             for chunk in chunked(sequences):
                 for sequence, *values in connection.execute(query.where(_table.c.sequence.in_(chunk))):
-                    found[sequence] = SceneImage(*values)
-        return found
+                    images[sequence] = SceneImage(*values)
+        return images
 
     def hashes(self, after: int = 0) -> Iterator[list[tuple[int, int]]]:
         """(number, hash) of all images with a number above ``after``, in order, in several lists."""
@@ -46,7 +46,7 @@ class SceneLedger(LedgerPart):
         """Add images, all or none. An existing one stays as it was."""
         with self._database.writing() as connection:
             for chunk in chunked(images):
-                insert_new(connection, _table, [asdict(each) for each in chunk])
+                insert_new(connection, _table, [asdict(image) for image in chunk])
 
     def _first_scene_image(self, where: sa.ColumnElement[bool]) -> SceneImage | None:
         query = sa.select(*_COLUMNS).where(where).order_by(_table.c.sequence).limit(1)

@@ -54,14 +54,14 @@ def insert_rejects(connection: sa.Connection, rejects: Sequence[Reject]) -> None
     moment = now()
     rows = [
         {
-            "id": derive_key("reject", each.source, each.name, each.reason.value, each.detail),
-            "source": each.source,
-            "name": each.name,
-            "reason": each.reason.value,
-            "detail": each.detail,
+            "id": derive_key("reject", reject.source, reject.name, reject.reason.value, reject.detail),
+            "source": reject.source,
+            "name": reject.name,
+            "reason": reject.reason.value,
+            "detail": reject.detail,
             "recorded_at": moment,
         }
-        for each in rejects
+        for reject in rejects
     ]
     insert_new(connection, tables.rejects, rows)
 
@@ -117,10 +117,10 @@ class ShardLedger(LedgerPart):
         Raises:
             LedgerError: If there is none.
         """
-        found = self.find_named(name)
-        if found is None:
+        ref = self.find_named(name)
+        if ref is None:
             raise LedgerError(f"the ledger has no shard {name}")
-        return found
+        return ref
 
     def commit(self, ref: ShardRef, rows: Sequence[SampleRow], rejects: Sequence[Reject] = ()) -> ShardRef:
         """Record a shard, its samples and its rejects in one transaction.
@@ -180,21 +180,21 @@ class ShardLedger(LedgerPart):
         query = sa.select(table.c.shard, *columns).order_by(table.c.shard, table.c.position)
         if split is not None:
             query = query.where(table.c.split == split)
-        found: dict[str, list[SampleRow]] = {name: [] for name in shards}
+        samples: dict[str, list[SampleRow]] = {name: [] for name in shards}
         with self._database.reading() as connection:
-            for chunk in chunked(list(found)):
+            for chunk in chunked(list(samples)):
                 for shard, *values in connection.execute(query.where(table.c.shard.in_(chunk))):
-                    found[shard].append(SampleRow(*values))
-        return found
+                    samples[shard].append(SampleRow(*values))
+        return samples
 
     def keys_of_split(self, keys: Sequence[str], split: Split) -> set[str]:
         """Those of ``keys`` whose sample is in a split."""
-        table, found = tables.samples, set[str]()
+        table, in_split = tables.samples, set[str]()
         query = sa.select(table.c.key).where(table.c.split == split)
         with self._database.reading() as connection:
             for chunk in chunked(keys):
-                found.update(connection.scalars(query.where(table.c.key.in_(chunk))))
-        return found
+                in_split.update(connection.scalars(query.where(table.c.key.in_(chunk))))
+        return in_split
 
     def holders_of(self, keys: Sequence[str], stage: Stage) -> dict[str, ShardRef]:
         """The shard of a stage that holds each sample. Keys that no shard holds are left out."""
@@ -205,13 +205,13 @@ class ShardLedger(LedgerPart):
             .where(shards.c.stage == stage)
             .order_by(*_in_order())
         )
-        found: dict[str, ShardRef] = {}
+        holders: dict[str, ShardRef] = {}
         with self._database.reading() as connection:
             for chunk in chunked(keys):
                 for row in connection.execute(query.where(samples.c.key.in_(chunk))).mappings():
                     facts = dict(row)
-                    found[facts.pop("key")] = ShardRef(**facts)
-        return found
+                    holders[facts.pop("key")] = ShardRef(**facts)
+        return holders
 
     def holder_of(self, key: str, stage: Stage, besides: str) -> str | None:
         """The name of a shard of this stage that holds the sample and is not of the work ``besides``."""
@@ -297,10 +297,10 @@ class DrawLedger(LedgerPart):
         query = _pool_items(split)
         if truth_known:
             truth, held = _shards.alias("truth"), _samples.alias("held")
-            known = sa.exists().where(
+            has_truth = sa.exists().where(
                 held.c.key == _samples.c.key, truth.c.name == held.c.shard, truth.c.stage == "truth"
             )
-            query = query.where(known)
+            query = query.where(has_truth)
         return self._keys(query)
 
     def undrawn_items(self, apart: bool = False) -> list[str]:

@@ -30,22 +30,26 @@ class BoxScore(NamedTuple):
 
 def box_score(detector: Detector, images: Iterable[SeenImage]) -> BoxScore:
     """Measure on some images with at least one object in total."""
-    objects = found = named = told = 0
+    objects = matches = named = answers = 0
     for image in images:
         detections = detector.detect(image.source)
         pairs = matched(detections, image.objects)
-        objects, told, found = objects + len(image.objects), told + len(detections), found + len(pairs)
+        objects, answers, matches = (
+            objects + len(image.objects),
+            answers + len(detections),
+            matches + len(pairs),
+        )
         named += sum(one.class_name == other.class_name for one, other in pairs)
-    return BoxScore(objects, found / objects, named / objects, found / max(1, told))
+    return BoxScore(objects, matches / objects, named / objects, matches / max(1, answers))
 
 
 def blind_recall(images: Sequence[SeenImage]) -> float:
     """Recall at IoU 0.5 of boxes that ignore the image: a grid of four by four of the images' mean box."""
-    seen = [(each.box, len(image.source)) for image in images for each in image.objects]
+    seen = [(seen_object.box, len(image.source)) for image in images for seen_object in image.objects]
     width = float(np.mean([(box.right - box.left) / side for box, side in seen]))
     height = float(np.mean([(box.bottom - box.top) / side for box, side in seen]))
     middles = [(column + 0.5) / _BLIND_BOXES for column in range(_BLIND_BOXES)]
-    found = 0
+    matches = 0
     for image in images:
         side = len(image.source)
         laid = [
@@ -58,8 +62,8 @@ def blind_recall(images: Sequence[SeenImage]) -> float:
             for x in middles
             for y in middles
         ]
-        found += len(matched([Detection(box, "", 0.0) for box in laid], image.objects))
-    return found / len(seen)
+        matches += len(matched([Detection(box, "", 0.0) for box in laid], image.objects))
+    return matches / len(seen)
 
 
 def matched(
@@ -68,7 +72,7 @@ def matched(
     """Pairs at IoU 0.5 or more: each detection, most certain first, takes the free object it covers best."""
     free, pairs = list(objects), []
     for detection in detections:
-        best = max(free, key=lambda each: box_iou(detection.box, each.box), default=None)
+        best = max(free, key=lambda candidate: box_iou(detection.box, candidate.box), default=None)
         if best is not None and box_iou(detection.box, best.box) >= _FOUND_IOU:
             pairs.append((detection, best))
             free.remove(best)
@@ -80,7 +84,7 @@ def box_iou(one: Box, other: Box) -> float:
     across = min(one.right, other.right) - max(one.left, other.left)
     down = min(one.bottom, other.bottom) - max(one.top, other.top)
     shared = max(0.0, across) * max(0.0, down)
-    areas = ((each.right - each.left) * (each.bottom - each.top) for each in (one, other))
+    areas = ((box.right - box.left) * (box.bottom - box.top) for box in (one, other))
     return shared / (sum(areas) - shared)
 
 
@@ -102,11 +106,11 @@ def placed(
     square[top : top + scaled, left : left + scaled] = np.clip(shown * gain, 0, 255)
     scale, width = scaled / len(source), len(source)
     boxes: list[tuple[SeenObject, Box]] = []
-    for each in image.objects:
-        box = each.box
+    for seen_object in image.objects:
+        box = seen_object.box
         start, stop = (width - box.right, width - box.left) if flip else (box.left, box.right)
         moved = Box(
             left + start * scale, top + box.top * scale, left + stop * scale, top + box.bottom * scale
         )
-        boxes.append((each, moved))
+        boxes.append((seen_object, moved))
     return square, boxes

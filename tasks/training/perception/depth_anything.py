@@ -42,9 +42,9 @@ def train_depth_anything(
     )
 
     def collated(images: list[SeenSurfaces]) -> DepthBatch:
-        shown = preparation(images=[each.image for each in images], return_tensors="pt")
+        shown = preparation(images=[image.image for image in images], return_tensors="pt")
         return DepthBatch(
-            shown["pixel_values"], torch.from_numpy(1 / np.stack([each.depth for each in images]))
+            shown["pixel_values"], torch.from_numpy(1 / np.stack([image.depth for image in images]))
         )
 
     def loss_of(batch: DepthBatch, _: BatchSlice) -> torch.Tensor:
@@ -66,20 +66,20 @@ def measure_depth_anything(folder: Path, scenes: int) -> dict[str, float]:
     """
     estimator = DepthAnythingEstimator(DepthAnythingConfig(weights=folder))
     seen = [synthetic_surfaces(index, "measure", TINY_PX) for index in range(scenes)]
-    found = [estimator.estimate(each.image) for each in seen]
+    depths = [estimator.estimate(scene.image) for scene in seen]
     rows = np.broadcast_to(-np.arange(TINY_PX, dtype=np.float32)[:, None], (TINY_PX, TINY_PX))
-    near = [each.depth[np.isfinite(each.depth)] for each in seen]
+    near = [scene.depth[np.isfinite(scene.depth)] for scene in seen]
     middle = np.median(np.concatenate(near))
     return {
         "rank correlation": _median(
-            rank_correlation(depth, each.depth) for depth, each in zip(found, seen, strict=True)
+            rank_correlation(depth, scene.depth) for depth, scene in zip(depths, seen, strict=True)
         ),
-        "rank correlation of the row": _median(rank_correlation(rows, each.depth) for each in seen),
+        "rank correlation of the row": _median(rank_correlation(rows, scene.depth) for scene in seen),
         "relative error": _median(
-            relative_error(depth, each.depth) for depth, each in zip(found, seen, strict=True)
+            relative_error(depth, scene.depth) for depth, scene in zip(depths, seen, strict=True)
         ),
         "relative error of one depth": _median(
-            relative_error(np.full_like(each.depth, middle), each.depth) for each in seen
+            relative_error(np.full_like(scene.depth, middle), scene.depth) for scene in seen
         ),
     }
 
@@ -89,10 +89,10 @@ def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> fl
     return float(np.corrcoef(_ranks(one.ravel()), _ranks(other.ravel()))[0, 1])
 
 
-def relative_error(found: NDArray[np.float32], true: NDArray[np.float32]) -> float:
-    """Mean of |found − true| / true over pixels of finite true depth. Found sky counts as 100 m."""
-    known = np.isfinite(true)
-    return float((np.abs(np.minimum(found[known], 100) - true[known]) / true[known]).mean())
+def relative_error(estimate: NDArray[np.float32], true: NDArray[np.float32]) -> float:
+    """Mean of |estimate − true| / true over pixels of finite true depth. Estimated sky counts as 100 m."""
+    finite = np.isfinite(true)
+    return float((np.abs(np.minimum(estimate[finite], 100) - true[finite]) / true[finite]).mean())
 
 
 def _ranks(values: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -72,14 +72,14 @@ def asked_of(seen: Sequence[SeenObject], rng: np.random.Generator) -> tuple[list
     asked: set[Name]
     if kind < _BY_SHAPE:
         asked = {(None, shape) for shape in CLASSES}
-        names = [(None, each.class_name) for each in seen]
+        names = [(None, thing.class_name) for thing in seen]
     elif kind < _BY_COLOR:
         asked = {
             (str(color), None) for color in rng.choice(HUES, int(rng.integers(1, len(HUES))), replace=False)
         }
-        names = [(each.color, None) for each in seen]
+        names = [(thing.color, None) for thing in seen]
     else:
-        names = [(each.color, each.class_name) for each in seen]
+        names = [(thing.color, thing.class_name) for thing in seen]
         asked = _some_of(names, rng)
     order = sorted(asked, key=str)
     rng.shuffle(order)
@@ -146,7 +146,7 @@ def open_score(folder: Path, images: Sequence[SeenImage]) -> dict[str, float]:
         detector = GroundingDinoDetector(GroundingDinoConfig(weights=folder, words=(f"{color} {shape}",)))
         tally = tallies["withheld" if (color, shape) in WITHHELD else "phrase"]
         for number, image in enumerate(images):
-            meant = sum((each.color, each.class_name) == (color, shape) for each in image.objects)
+            meant = sum((thing.color, thing.class_name) == (color, shape) for thing in image.objects)
             if 0 < meant < len(image.objects):
                 _ask(detector, image, (color, shape), tally)
             elif meant == 0 and number % len(names) == place:
@@ -156,13 +156,13 @@ def open_score(folder: Path, images: Sequence[SeenImage]) -> dict[str, float]:
 
 
 def _ask(detector: Detector, image: SeenImage, name: tuple[str, str], tally: _Tally) -> None:
-    found = detector.detect(image.source)
-    meant = [each for each in image.objects if (each.color, each.class_name) == name]
+    answers = detector.detect(image.source)
+    meant = [thing for thing in image.objects if (thing.color, thing.class_name) == name]
     tally.asked += 1
-    tally.surest_right += len(matched(found[:1], meant))
+    tally.surest_right += len(matched(answers[:1], meant))
     tally.by_chance += len(meant) / len(image.objects)
-    tally.answers += len(found)
-    tally.right += len(matched(found, meant))
+    tally.answers += len(answers)
+    tally.right += len(matched(answers, meant))
     tally.meant += len(meant)
 
 
@@ -202,7 +202,7 @@ def train_grounding_dino(
         squares, asked, image_of, phrase_of, boxes = [], [], [], [], []
         for number, (image, flip) in enumerate(draws):
             square, seen = placed(image, TINY_PX, flip, _FILL, rng)
-            phrases, answers = asked_of([each for each, _ in seen], rng)
+            phrases, answers = asked_of([thing for thing, _ in seen], rng)
             squares.append(square)
             asked.append(phrases)
             for (_, box), phrase in zip(seen, answers, strict=True):
@@ -243,10 +243,10 @@ def see_as_mask2former(network: GroundingDinoForObjectDetection, weights: Path) 
         ModelError: If the folder holds no complete Mask2Former.
     """
     teacher = load_backbone(Mask2FormerForUniversalSegmentation, weights)
-    known = teacher.model.pixel_level_module.encoder.state_dict()
+    trained = teacher.model.pixel_level_module.encoder.state_dict()
     eyes = network.model.backbone.conv_encoder.model
     own = eyes.state_dict()
-    eyes.load_state_dict({name: own[name] if name.startswith(_UNUSED) else known[name] for name in own})
+    eyes.load_state_dict({name: own[name] if name.startswith(_UNUSED) else trained[name] for name in own})
     for name, parameter in eyes.named_parameters():
         if name.startswith((*_FIRST_STAGE, _UNUSED)):
             parameter.requires_grad_(False)
@@ -258,6 +258,6 @@ def measure_grounding_dino(folder: Path, scenes: int) -> dict[str, float]:
     synthetic = [synthetic_image(index, "measure") for index in range(scenes)]
     figures: dict[str, float] = {}
     for of, images in {"studio": synthetic, "person": list(clip_images("measure"))}.items():
-        found = {**box_score(detector, images)._asdict(), "blind_recall": blind_recall(images)}
-        figures |= {f"{of} {figure}": value for figure, value in found.items()}
+        score = {**box_score(detector, images)._asdict(), "blind_recall": blind_recall(images)}
+        figures |= {f"{of} {figure}": value for figure, value in score.items()}
     return figures | open_score(folder, synthetic)

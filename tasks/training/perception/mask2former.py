@@ -34,8 +34,8 @@ def train_mask2former(
     )
 
     def collated(images: list[SeenSurfaces]) -> SurfaceBatch:
-        shown = preparation(images=[each.image for each in images], return_tensors="pt")
-        classes = np.stack([each.classes for each in images]).astype(np.int64)
+        shown = preparation(images=[image.image for image in images], return_tensors="pt")
+        classes = np.stack([image.classes for image in images]).astype(np.int64)
         return SurfaceBatch(shown["pixel_values"], torch.from_numpy(classes))
 
     def loss_of(batch: SurfaceBatch, batch_slice: BatchSlice) -> torch.Tensor:
@@ -67,9 +67,9 @@ def measure_mask2former(folder: Path, scenes: int) -> dict[str, float]:
     }
 
 
-def confusion_of(found: ClassMap, true: ClassMap) -> NDArray[np.int64]:
+def confusion_of(predicted: ClassMap, true: ClassMap) -> NDArray[np.int64]:
     """4×4 counts of pixels: rows are true classes, columns are found ones."""
-    pairs = true.astype(np.int64).ravel() * len(SurfaceClass) + found.ravel()
+    pairs = true.astype(np.int64).ravel() * len(SurfaceClass) + predicted.ravel()
     return np.bincount(pairs, minlength=len(SurfaceClass) ** 2).reshape(len(SurfaceClass), -1)
 
 

@@ -43,7 +43,7 @@ _MAX_POINTS = 2
 _SIZES = SIZES["tiny"]
 _ZOOM = _SIZES.zoom or 1.0
 
-ReviewRequest = tuple[SeenImage, SeenObject]
+PromptedObject = tuple[SeenImage, SeenObject]
 
 
 class MaskScore(NamedTuple):
@@ -95,15 +95,15 @@ def measure_sam(folder: Path, scenes: int) -> dict[str, float]:
 
 def mask_score(segmenter: Segmenter, images: Iterable[SeenImage]) -> MaskScore:
     """Measure every object of some images, at least one."""
-    found: list[list[float]] = []
+    rows: list[list[float]] = []
     for image in images:
-        boxes = [each.box for each in image.objects]
+        boxes = [seen_object.box for seen_object in image.objects]
         masks = segmenter.segment(image.source, boxes)
-        for each, mask in zip(image.objects, masks, strict=True):
-            ellipse = filled_ellipse(each.box, mask.shape)
-            drawn = (mask, filled_box(each.box, mask.shape), ellipse)
-            found.append([mask_iou(one, each.mask) for one in drawn])
-    return MaskScore(len(found), *(float(mean) for mean in np.mean(found, axis=0)))
+        for seen_object, mask in zip(image.objects, masks, strict=True):
+            ellipse = filled_ellipse(seen_object.box, mask.shape)
+            drawn = (mask, filled_box(seen_object.box, mask.shape), ellipse)
+            rows.append([mask_iou(one, seen_object.mask) for one in drawn])
+    return MaskScore(len(rows), *(float(mean) for mean in np.mean(rows, axis=0)))
 
 
 def filled_box(box: Box, shape: tuple[int, ...]) -> Mask:
@@ -121,8 +121,8 @@ def filled_ellipse(box: Box, shape: tuple[int, ...]) -> Mask:
     return across**2 + down**2 <= 1
 
 
-def _asked(images: Iterable[SeenImage]) -> list[ReviewRequest]:
-    return [(image, each) for image in images for each in image.objects]
+def _asked(images: Iterable[SeenImage]) -> list[PromptedObject]:
+    return [(image, seen_object) for image in images for seen_object in image.objects]
 
 
 def _collated(draws: Sequence[tuple[SeenImage, SeenObject, bool]], rng: np.random.Generator) -> PromptedBatch:

@@ -90,9 +90,9 @@ def clip_images(part: Part, config: ClipConfig = CLIP_SQUARES) -> Iterator[SeenI
     The masks are the change against the clean plate, not hand-drawn, and people who touch are one person
     here. This is good enough for training and rough for measuring. ``measure`` is the clip's test block.
     """
-    for found in clip_triplets(config):
-        if isinstance(found, Triplet) and found.split == _SPLITS[part]:
-            yield SeenImage(found.source, tuple(_persons(found.mask)))
+    for sample in clip_triplets(config):
+        if isinstance(sample, Triplet) and sample.split == _SPLITS[part]:
+            yield SeenImage(sample.source, tuple(_persons(sample.mask)))
 
 
 def box_about(mask: Mask) -> Box:

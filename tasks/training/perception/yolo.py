@@ -72,8 +72,8 @@ def measure_yolo(folder: Path, scenes: int) -> dict[str, float]:
         "person": list(clip_images("measure")),
     }
     for of, images in unseen.items():
-        found = {**box_score(detector, images)._asdict(), "blind_recall": blind_recall(images)}
-        figures |= {f"{of} {figure}": value for figure, value in found.items()}
+        score = {**box_score(detector, images)._asdict(), "blind_recall": blind_recall(images)}
+        figures |= {f"{of} {figure}": value for figure, value in score.items()}
     return figures
 
 
@@ -83,9 +83,9 @@ def _collated(draws: list[tuple[SeenImage, bool]], rng: np.random.Generator) -> 
     for number, (image, flip) in enumerate(draws):
         square, seen = placed(image, side_px, flip, FILL, rng)
         squares.append(square)
-        for each, box in seen:
+        for thing, box in seen:
             square_of.append(number)
-            classes.append(CLASSES.index(each.class_name))
+            classes.append(CLASSES.index(thing.class_name))
             middle = ((box.left + box.right) / 2, (box.top + box.bottom) / 2)
             boxes.append([*middle, box.right - box.left, box.bottom - box.top])
     return BoxBatch(
