@@ -191,7 +191,7 @@ class Served:
     def _rows(self) -> int:
         try:
             ledger = Workspace(self._place).ledger()
-            return len(ledger.shards())
+            return len(ledger.shards.all())
         except CleanplateError:
             return -1
 

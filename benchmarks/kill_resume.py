@@ -154,7 +154,7 @@ class FinishedShards:
         if not (self._folder / "ledger.sqlite").exists():
             return
         workspace = Workspace(self._folder)
-        for ref in workspace.ledger().shards():
+        for ref in workspace.ledger().shards.all():
             for suffix in (".tar", ".parquet"):
                 found = (workspace.shards_dir / f"{ref.name}{suffix}").stat()
                 mark = (found.st_ino, found.st_mtime_ns)

@@ -164,7 +164,7 @@ def main() -> None:
         workspace = Workspace.open(asked.workspace or folder)
         shards = render_pairs(workspace, asked.pairs)
         selection = [(ref, None) for ref in shards]
-        version = workspace.ledger().current_version() or create_version(workspace, selection, None, "pairs")
+        version = workspace.ledger().versions.current() or create_version(workspace, selection, None, "pairs")
         unseen = unseen_pairs(asked.tested)
         for predicts in asked.predicts:
             teacher = teacher_of(workspace, version, predicts, training)

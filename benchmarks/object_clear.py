@@ -35,7 +35,7 @@ from flows.objectclear.train_model import (
 from models.objectclear.network import build_tiny_object_clear
 from models.protocols import RemovalModel
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.evaluation.evaluate import evaluate
@@ -94,8 +94,8 @@ def object_mask_only(
         change_weight=config.loss.change_weight, noisy_fraction=config.loss.noisy_fraction
     )
 
-    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
-        return remover_loss(network, batch, loss, share)
+    def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
+        return remover_loss(network, batch, loss, batch_slice)
 
     with ShardReader(workspace, shards) as reader:
         samples = TripletSamples(reader, reader.keys)

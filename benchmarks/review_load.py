@@ -166,9 +166,9 @@ def _count(
     workspace: Workspace, told: Told, arguments: argparse.Namespace, kills: int, seconds: float
 ) -> Outcome:
     ledger = workspace.ledger()
-    reviews, counts = ledger.reviews(), ledger.batch_counts(_BATCH)
+    reviews, counts = ledger.reviews.all(), ledger.batches.counts(_BATCH)
     kept = {each.event: (each.candidate, each.reviewer, each.decision) for each in reviews}
-    wanted = {item.candidate: item.answers_wanted for item in ledger.batch_items(_BATCH)}
+    wanted = {item.candidate: item.answers_wanted for item in ledger.batches.items(_BATCH)}
     given = Counter(each.candidate for each in reviews)
     by_person = Counter((each.candidate, each.reviewer) for each in reviews)
     p99 = statistics.quantiles(told.milliseconds, n=100)[98]

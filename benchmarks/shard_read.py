@@ -60,7 +60,7 @@ def _write(workspace: Workspace, encoded: list[EncodedSample]) -> None:
 
 
 def _measure(workspace: Workspace, encoded: list[EncodedSample], runs: int) -> dict[str, list[float]]:
-    refs = workspace.ledger().shards()
+    refs = workspace.ledger().shards.all()
     reader = ShardReader(workspace, refs)
     in_order = list(range(len(reader)))
     shuffled = random.Random(0).sample(in_order, len(in_order))

@@ -55,7 +55,7 @@ def main() -> None:
             )
 
         seconds = alternate({"encode only": encode_only, "write_shard": encode_and_write}, arguments.runs)
-        size_bytes = workspace.ledger().shards()[0].size_bytes
+        size_bytes = workspace.ledger().shards.all()[0].size_bytes
     figures = {**ratio_of(seconds, "write_shard", "encode only"), "goal": GOAL, "shard_mb": size_bytes / 1e6}
     report("writing shards", seconds, arguments.samples, figures, arguments.as_json)
 

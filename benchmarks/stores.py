@@ -150,7 +150,7 @@ def _run(arguments: Sequence[str], variables: dict[str, str], log: Path) -> floa
 def _failing_commands(workspace: Workspace, folder: Path) -> list[str]:
     """The commands that fail, each run with an empty cache, and their messages."""
     failing: list[str] = []
-    champion = workspace.ledger().champion("remover")
+    champion = workspace.ledger().models.champion("remover")
     assert champion is not None, "a cycle has one"
     for number, command in enumerate((*_COMMANDS, f"model show {champion.hash}")):
         words = [*command.split(), "--workspace", workspace.address, "--json"]
@@ -188,9 +188,9 @@ def _count_runs(address: str) -> int:
 def _bring_all(workspace: Workspace) -> int:
     """Download the whole bucket into this machine's folder. Returns the number of models."""
     ledger, store = workspace.ledger(), workspace.store
-    with ShardReader(workspace, ledger.shards()):
+    with ShardReader(workspace, ledger.shards.all()):
         pass
-    for version in ledger.versions():
+    for version in ledger.versions.all():
         path = f"versions/{version.parquet}"
         (workspace.root / path).write_bytes(store.read(store.name(path, version.sha256)) or b"")
     lists = [name for name in store.names("models") if name.count("/") == 1 and name.endswith(".json")]

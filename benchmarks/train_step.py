@@ -9,7 +9,7 @@ import torch
 from benchmarks._alternate import alternate, ratio_of, report
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.registry.store import BASE_FOLDER, network_at
@@ -38,7 +38,9 @@ def main() -> None:
 
     def ours() -> None:
         network = copy.deepcopy(begin)
-        train(network.unet, lambda b, share: remover_loss(network, b, LOSS, share), batches, config)
+        train(
+            network.unet, lambda b, batch_slice: remover_loss(network, b, LOSS, batch_slice), batches, config
+        )
 
     def bare() -> None:
         network = copy.deepcopy(begin)
@@ -47,7 +49,7 @@ def main() -> None:
         averages = [p.detach().clone() for p in parameters]
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
         for step in range(config.steps):
-            loss = remover_loss(network, batch, LOSS, Share(torch.Generator().manual_seed(step)))
+            loss = remover_loss(network, batch, LOSS, BatchSlice(torch.Generator().manual_seed(step)))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
             optimizer.step()

@@ -243,7 +243,7 @@ def _remember(methods: Sequence[str], images: VersionSet | FolderSource, compari
             means = {name: interval.mean for name, interval in result.means.items()}
             where = f"{images.split} split, {images.origin or 'all'}"
             ledger = Workspace(images.workspace).ledger()
-            ledger.record_measurement(model.hash, where, images.version, means)
+            ledger.models.record_measurement(model.hash, where, images.version, means)
 
 
 def results_folder(config: EvaluateConfig) -> Path:

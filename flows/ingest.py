@@ -170,7 +170,7 @@ def ingest(config: IngestConfig) -> IngestResult:
     with ingest_progress(config.source.kind) as progress:
         gathered = _gather(config, workspace, progress)
     ledger = workspace.ledger()
-    rows = [row for ref in gathered.shards for row in ledger.samples_of(ref.name)]
+    rows = [row for ref in gathered.shards for row in ledger.shards.samples_of(ref.name)]
     added, version = _new_version(config, workspace, gathered.shards)
     result = IngestResult(
         shards=len(gathered.shards),
@@ -256,7 +256,7 @@ def _clip_run(
     name = source.path.name
     of_clip = (
         reject.reason.value
-        for reject in workspace.ledger().rejects()
+        for reject in workspace.ledger().rejects.all()
         if reject.source == "clip"
         and (reject.name == name or reject.name.startswith((f"{name}@", f"{name}#")))
     )
@@ -302,13 +302,13 @@ def _new_version(
 ) -> tuple[int, int | None]:
     """How many triplets are new to the current version, and the version made with them."""
     ledger = workspace.ledger()
-    current = ledger.current_version()
+    current = ledger.versions.current()
     number = None if current is None else current.number
     present = set() if number is None else {sample.key for sample in load_samples(workspace, number)}
     selection = [] if number is None else selection_of(workspace, number)
     before = len(present)
     for shard in shards:
-        keys = [row.key for row in ledger.samples_of(shard.name) if row.key not in present]
+        keys = [row.key for row in ledger.shards.samples_of(shard.name) if row.key not in present]
         if shard.stage == "triplets" and keys:
             selection.append(Selection(shard, keys))
             present.update(keys)
@@ -316,11 +316,11 @@ def _new_version(
     if not added:
         return 0, None
     version = create_version(workspace, selection, number, f"ingested {added} triplets: {config.source.kind}")
-    now = ledger.current_version()
+    now = ledger.versions.current()
     if now is None or now.number != version.number:
         # The same version was made before and rolled back since: the old event would not count again.
-        event = derive_key("ingested again", version.number, ledger.latest_version_event())
-        ledger.set_current(version.number, "ingested again after a rollback", event=event)
+        event = derive_key("ingested again", version.number, ledger.versions.latest_event())
+        ledger.versions.set_current(version.number, "ingested again after a rollback", event=event)
     return added, version.number
 
 

@@ -17,7 +17,7 @@ from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import build_full_object_clear
 from models.profiles import Profile
 from models.rorem.discriminator import DiscriminatorNetwork
-from models.training.distributed import DistributedConfig, Share, checkpoint_gradients
+from models.training.distributed import BatchSlice, DistributedConfig, checkpoint_gradients
 from models.training.loop import TrainingConfig
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from models.training.losses.object_clear import ForegroundBatch, object_clear_loss
@@ -255,7 +255,7 @@ def _remover(profile: Profile, distributed: DistributedConfig) -> StepNeeds:
     source, truth, mask = _batch(distributed)
 
     def loss() -> Tensor:
-        return remover_loss(network, TripletBatch(source, mask, truth), profile.remover_loss, _share())
+        return remover_loss(network, TripletBatch(source, mask, truth), profile.remover_loss, _batch_slice())
 
     accumulated = _accumulated(profile.remover, distributed)
     return step_needs(network.unet, loss, distributed, _bytes(network.vae), accumulated)
@@ -269,7 +269,7 @@ def _discriminator(profile: Profile, distributed: DistributedConfig) -> StepNeed
 
     def loss() -> Tensor:
         label = torch.zeros(len(source), device="meta")
-        return discriminator_loss(module, ReviewBatch(source, mask, removal, label), _share())
+        return discriminator_loss(module, ReviewBatch(source, mask, removal, label), _batch_slice())
 
     accumulated = _accumulated(profile.discriminator, distributed)
     return step_needs(module, loss, distributed, _bytes(network.vae, network.unet), accumulated)
@@ -281,7 +281,7 @@ def _object_clear(profile: Profile, distributed: DistributedConfig) -> StepNeeds
 
     def loss() -> Tensor:
         batch = ForegroundBatch(source, mask, truth, mask)
-        return object_clear_loss(network, batch, profile.object_clear_loss, _share(), maps)
+        return object_clear_loss(network, batch, profile.object_clear_loss, _batch_slice(), maps)
 
     module = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
     with capture_object_attention(network.unet, network.prompt.object_position) as maps:
@@ -313,8 +313,8 @@ def _accumulated(training: TrainingConfig, distributed: DistributedConfig) -> bo
     return distributed.micro_batch_size is not None and distributed.micro_batch_size < training.batch_size
 
 
-def _share() -> Share:
-    return Share(torch.Generator())
+def _batch_slice() -> BatchSlice:
+    return BatchSlice(torch.Generator())
 
 
 def _bytes(*parts: nn.Module) -> int:

@@ -90,13 +90,13 @@ def base_model() -> RemoverRef:
 def drawn(workspace: Workspace, purpose: Purpose, count: int) -> list[str]:
     """Pool items that no phase has used; now this one has."""
     items = unused_items(workspace)[:count]
-    workspace.ledger().draw(f"{purpose} 1", purpose, items)
+    workspace.ledger().draws.draw(f"{purpose} 1", purpose, items)
     return items
 
 
 def proposed(workspace: Workspace, purpose: Purpose, items: list[str], remover: RemoverRef) -> ShardRef:
     """Two candidates of each item, by two mask variants."""
-    pool = tuple(workspace.ledger().shards(stage="pool"))
+    pool = tuple(workspace.ledger().shards.all(stage="pool"))
     return propose(
         workspace,
         ProposeWork(
@@ -116,14 +116,14 @@ def answered(workspace: Workspace, candidates: ShardRef) -> set[str]:
     """The candidates with a YES. The oracle answers in place of people."""
     shown = read_candidates(workspace, candidates)
     reviews = oracle_for(workspace, OracleConfig(), shown).answer(shown)
-    workspace.ledger().record_reviews(reviews)
+    workspace.ledger().reviews.record(reviews)
     return {review.candidate for review in reviews if review.decision == "yes"}
 
 
 def scored(workspace: Workspace, candidates: ShardRef, discriminator: DiscriminatorRef) -> dict[str, float]:
     """The discriminator's score of each candidate."""
     score(workspace, ScoreWork(ref=candidates, discriminator=discriminator))
-    return workspace.ledger().scores(discriminator.hash)
+    return workspace.ledger().scores.of(discriminator.hash)
 
 
 def grown(
@@ -147,7 +147,7 @@ def trained(workspace: Workspace, phase: str, parent: RemoverRef, version: int) 
         name=phase,
         parent=parent,
         version=version,
-        version_sha256=workspace.ledger().version(version).sha256,
+        version_sha256=workspace.ledger().versions.numbered(version).sha256,
         training=TINY.retraining.model_copy(update={"steps": STEPS}),
         loss=TINY.retraining_loss,
         sampling=TINY.sampling,

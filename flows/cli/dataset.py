@@ -43,7 +43,7 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     Example: cleanplate dataset list --workspace ./workspace
     """
     ledger = existing_workspace(workspace).ledger()
-    versions, current = ledger.versions(), ledger.current_version()
+    versions, current = ledger.versions.all(), ledger.versions.current()
     number = None if current is None else current.number
     if as_json:
         print_json({"current": number, "versions": [version.model_dump(mode="json") for version in versions]})
@@ -79,8 +79,8 @@ def show_command(
     Example: cleanplate dataset show 3
     """
     ledger = existing_workspace(workspace).ledger()
-    current = ledger.current_version()
-    version = current if number is None else ledger.version(number)
+    current = ledger.versions.current()
+    version = current if number is None else ledger.versions.numbered(number)
     if version is None:
         raise LedgerError(f"{workspace} has no dataset version yet; `cleanplate demo` makes some")
     is_current = current is not None and current.number == version.number
@@ -157,7 +157,7 @@ def rollback_command(
     from tasks.storage.dataset import rollback
 
     place = existing_workspace(workspace)
-    before = place.ledger().current_version()
+    before = place.ledger().versions.current()
     version = rollback(place, number, reason)
     previous = None if before is None else before.number
     if as_json:

@@ -43,8 +43,8 @@ def list_command(
     """
     ledger = existing_workspace(workspace).ledger()
     wanted = None if kind is None else _kind(kind)
-    models = ledger.models(wanted)
-    champions = {record.kind: record.hash for kind in _KINDS if (record := ledger.champion(kind))}
+    models = ledger.models.all(wanted)
+    champions = {record.kind: record.hash for kind in _KINDS if (record := ledger.models.champion(kind))}
     if as_json:
         print_json({"champions": champions, "models": [record.model_dump(mode="json") for record in models]})
         return
@@ -116,8 +116,8 @@ def promote_command(
     from tasks.registry.champions import promote_now
 
     place = existing_workspace(workspace)
-    kind = place.ledger().model_named(model).kind
-    before = place.ledger().champion(kind)
+    kind = place.ledger().models.named(model).kind
+    before = place.ledger().models.champion(kind)
     _tell_change(promote_now(place, model, reason), before, as_json)
 
 
@@ -139,7 +139,7 @@ def rollback_command(
     from tasks.registry.champions import rollback
 
     place = existing_workspace(workspace)
-    before = place.ledger().champion(_kind(kind))
+    before = place.ledger().models.champion(_kind(kind))
     _tell_change(rollback(place, _kind(kind), reason, model), before, as_json)
 
 

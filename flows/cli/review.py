@@ -105,8 +105,8 @@ def list_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
     Example: cleanplate review reviewers list
     """
     ledger = existing_workspace(workspace).ledger()
-    people = ledger.people()
-    last = {person.name: ledger.person_events(person.name)[-1] for person in people}
+    people = ledger.people.all()
+    last = {person.name: ledger.people.events(person.name)[-1] for person in people}
     if as_json:
         rows = [
             {**person.model_dump(), "last": last[person.name].model_dump(mode="json")} for person in people
@@ -131,7 +131,7 @@ def disable_command(
 
     Example: cleanplate review reviewers disable ana --reason "answers without looking"
     """
-    existing_workspace(workspace).ledger().disable_person(name, reason, datetime.now(UTC))
+    existing_workspace(workspace).ledger().people.disable(name, reason, datetime.now(UTC))
     Console().print(shown(f"{name}'s answers no longer count; other people get their items again"))
 
 
@@ -144,7 +144,7 @@ def enable_command(
 
     Example: cleanplate review reviewers enable ana --reason "a misunderstanding"
     """
-    existing_workspace(workspace).ledger().enable_person(name, reason, datetime.now(UTC))
+    existing_workspace(workspace).ledger().people.enable(name, reason, datetime.now(UTC))
     Console().print(shown(f"{name}'s answers count again"))
 
 
@@ -178,9 +178,11 @@ def export_command(
     place = existing_workspace(workspace)
     ledger = place.ledger()
     keys = (
-        None if batch is None else {item.candidate for item in ledger.batch_items(ledger.batch(batch).name)}
+        None
+        if batch is None
+        else {item.candidate for item in ledger.batches.items(ledger.batches.named(batch).name)}
     )
-    report = export_candidates(place, ledger.shards(stage="candidates"), keys, kind, out)
+    report = export_candidates(place, ledger.shards.all(stage="candidates"), keys, kind, out)
     if as_json:
         print_json(report.model_dump())
         return
@@ -285,8 +287,8 @@ def open_command(
             "seed": seed,
         }
     )
-    make_batch(place, name, place.ledger().shards(stage="candidates", round=round), policy)
-    counts = place.ledger().batch_counts(name)
+    make_batch(place, name, place.ledger().shards.all(stage="candidates", round=round), policy)
+    counts = place.ledger().batches.counts(name)
     if as_json:
         print_json({"batch": name, **counts.model_dump()})
         return
@@ -359,7 +361,7 @@ def serve_command(
     address.check()
     place = existing_workspace(workspace)
     if batch is not None:
-        place.ledger().batch(batch)
+        place.ledger().batches.named(batch)
     with Resumer(place) as resumer:
         app = create_app(
             place,
@@ -380,8 +382,8 @@ def status_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: Json
     Example: cleanplate review status --json
     """
     ledger = existing_workspace(workspace).ledger()
-    counts = {batch.name: ledger.batch_counts(batch.name) for batch in ledger.batches()}
-    state = {name: ledger.batch_events(name)[-1].kind for name in counts}
+    counts = {batch.name: ledger.batches.counts(batch.name) for batch in ledger.batches.all()}
+    state = {name: ledger.batches.events(name)[-1].kind for name in counts}
     if as_json:
         rows = [
             {"batch": name, "state": state[name], **progress.model_dump()}

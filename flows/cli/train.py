@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 # A command in several processes of this machine, which train together.
 
-ProcessesOption = Annotated[int, typer.Option(min=1, max=64, help="On this machine, one a GPU.")]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, max=64, help="Number of processes on this machine. Use one for each GPU.")
+]
 
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -144,22 +146,23 @@ def train_remover_command(
     parent: Annotated[
         str | None,
         typer.Option(
-            help="What to begin from: a network's folder, or the hash of a model; else the remover in charge."
+            help="The network where training starts: a folder, or the hash of a model. Default: the champion."
         ),
     ] = None,
     processes: ProcessesOption = 1,
     sharding: Annotated[
         Literal["none", "fsdp"] | None,
         typer.Option(
-            help="The network whole in every process, or in pieces; else as --config or the profile."
+            help="Whether each process holds the whole network (none) or a part (fsdp). Default: --config "
+            "or the profile."
         ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a remover on a dataset version; killed and started again, it goes on from its checkpoint.
+    """Train a remover on a dataset version. Started again after a kill, it continues from its checkpoint.
 
-    Any number of processes learns the same, and may take up what another number left.
+    The result does not depend on the number of processes. It may change when a training is resumed.
 
     Example: cleanplate train remover --profile full --parent sdxl-inpainting --processes 8
     """
@@ -185,15 +188,17 @@ def train_discriminator_command(
     profile: ProfileOption = "tiny",
     backbone: Annotated[
         Path | None,
-        typer.Option(help="A network's folder to score with; else the workspace's first.", exists=True),
+        typer.Option(
+            help="Folder of the backbone network. Default: the workspace's first remover.", exists=True
+        ),
     ] = None,
     processes: ProcessesOption = 1,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a discriminator on all reviews and calibrate it on items held out.
+    """Train a discriminator on all reviews, and calibrate it on held-out items.
 
-    Killed, it goes on when started again.
+    After a kill, start it again and it continues.
 
     Example: cleanplate train discriminator --profile full --backbone sdxl-inpainting --processes 8
     """
@@ -215,16 +220,16 @@ def train_distilled_command(
     version: VersionOption = None,
     teacher: Annotated[
         str | None,
-        typer.Option(help="A network's folder, or a model's hash, to distil; else the remover in charge."),
+        typer.Option(help="The teacher: a network's folder, or a model's hash. Default: the champion."),
     ] = None,
     processes: ProcessesOption = 1,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Distil a remover of many steps to four: an LCM-LoRA, and a remover that has it worked in.
+    """Distil a remover of many steps to four. It writes an LCM-LoRA and a remover with the LoRA merged in.
 
-    Killed and started again, it goes on from its checkpoint. `cleanplate remove --model FOLDER` uses
-    what it made; diffusers loads FOLDER/lora upon the teacher.
+    After a kill, start it again and it continues from its checkpoint. `cleanplate remove --model FOLDER` uses
+    the result. With diffusers, load FOLDER/lora into the teacher.
 
     Example: cleanplate train distilled --profile full --teacher 3fa9 --processes 8
     """
@@ -292,23 +297,31 @@ def train_object_clear_command(
 def train_perception_command(
     out: Annotated[
         Path,
-        typer.Option(help="A folder of folders, one a model; cleanplate reads models/weights/perception."),
+        typer.Option(
+            help="The folder that gets one subfolder for each model. cleanplate reads "
+            "models/weights/perception."
+        ),
     ],
     only: Annotated[
-        list[str] | None, typer.Option(help="A model to make; may be repeated. Without it: all of them.")
+        list[str] | None,
+        typer.Option(help="A model to train. Repeat it for more models. Default: all models."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST, help="Training steps; without it, each model's own.")
+        int | None,
+        typer.Option(min=1, max=LARGEST, help="Number of training steps. Default: each model's own."),
     ] = None,
     scenes: Annotated[
-        int, typer.Option(min=1, max=LARGEST, help="Unseen synthetic scenes to measure on.")
+        int, typer.Option(min=1, max=LARGEST, help="Number of unseen synthetic scenes to measure on.")
     ] = 300,
-    measure: Annotated[bool, typer.Option("--measure", help="Train nothing; measure what is there.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Only measure the models that are there.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train perception's tiny models on synthetic scenes and the sample clip, and measure them.
+    """Train the tiny perception models on synthetic scenes and the sample clip, and measure them.
 
-    Takes some minutes a model; killed and started again, it goes on from its checkpoint in OUT.work.
+    Each model takes some minutes. After a kill, start it again and it continues from its checkpoint in
+    OUT.work.
 
     Example: cleanplate train perception --out models/weights/perception --only sam
     """

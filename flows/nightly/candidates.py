@@ -35,28 +35,30 @@ WORK = "nightly candidates"
 class NightlyCandidatesConfig(NightSettings):
     """Which night, how many items are edited, what joins, and when a retraining is asked for."""
 
-    seed: int = Field(default=0, ge=0, description="Another seed, other items.")
+    seed: int = Field(default=0, ge=0, description="Seed of the drawn items. Another seed draws other items.")
     items: int = Field(
-        default=500, ge=1, le=1_000_000, description="Unused pool items to edit; fewer where there are fewer."
+        default=500, ge=1, le=1_000_000, description="Maximum number of unused pool items to edit."
     )
     variants: tuple[MaskVariant, ...] = Field(
         default=("tight", "dilated", "left", "right"),
         min_length=1,
-        description="Mask variants: one candidate each for every item.",
+        description="Mask variants. Each item gets one candidate for each variant.",
     )
     score_threshold: float = Field(
         default=0.9,
         ge=0,
         le=1,
-        description="Of each item the best candidate scored above this joins (RORem: 0.9).",
+        description="Minimum score of an accepted candidate (RORem: 0.9). The best candidate of an item "
+        "counts.",
     )
     sampling: SamplingConfig = Field(
-        default=PROFILES["tiny"].sampling, description="How removals are sampled."
+        default=PROFILES["tiny"].sampling, description="How the remover samples removals."
     )
     shard_items: ShardItems = 150
     workers: Workers = INLINE
     retrain: RetrainTrigger = Field(
-        default=RetrainTrigger(), description="When enough has joined to train the remover again."
+        default=RetrainTrigger(),
+        description="The number of accepted samples after which the remover is trained again.",
     )
 
 
@@ -141,8 +143,8 @@ def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
     """The newest discriminator when the night's candidates were first scored; the same one after a kill."""
     ledger = workspace.ledger()
     newest = NightDiscriminator(discriminator=newest_discriminator(workspace))
-    ledger.record_result("night_discriminator", phase, newest, run=WORK)
-    known = ledger.result("night_discriminator", phase, NightDiscriminator, run=WORK)
+    ledger.results.record("night_discriminator", phase, newest, run=WORK)
+    known = ledger.results.get("night_discriminator", phase, NightDiscriminator, run=WORK)
     assert known is not None, "it was just recorded"
     return known.discriminator
 
@@ -150,11 +152,11 @@ def _discriminator(workspace: Workspace, phase: str) -> DiscriminatorRef | None:
 def _parent(workspace: Workspace, phase: str, start: PhaseStart) -> int:
     """The version to grow: the current one, which a round may have grown since the night began."""
     ledger = workspace.ledger()
-    current = ledger.current_version()
+    current = ledger.versions.current()
     number = start.version if current is None else current.number
     assert number is not None, "the night started from a version"
-    ledger.record_result("night_parent", phase, NightParent(version=number), run=WORK)
-    known = ledger.result("night_parent", phase, NightParent, run=WORK)
+    ledger.results.record("night_parent", phase, NightParent(version=number), run=WORK)
+    known = ledger.results.get("night_parent", phase, NightParent, run=WORK)
     assert known is not None, "it was just recorded"
     return known.version
 

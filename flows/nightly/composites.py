@@ -17,7 +17,8 @@ class NightlyCompositingConfig(CompositingConfig, NightSettings):
 
     add_to_pool: bool = Field(
         default=True,
-        description="Composites become pool items, for nights and rounds to draw; their truth is kept apart.",
+        description="Whether composites become pool items. Nightly runs and rounds draw them. Their "
+        "ground truth is stored apart.",
     )
 
 

@@ -26,10 +26,13 @@ class DailyReportSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    hours: float = Field(default=24, gt=0, le=24 * 366, description="How far to look back.")
-    prices: Prices = Field(default=Prices(), description="What an hour of a CPU core and of a GPU costs.")
+    hours: float = Field(
+        default=24, gt=0, le=24 * 366, description="Hours that the report covers, up to now."
+    )
+    prices: Prices = Field(default=Prices(), description="Prices of an hour of a CPU core and of a GPU.")
     limits: DriftLimits = Field(
-        default=DriftLimits(), description="How far an automated phase may be from others."
+        default=DriftLimits(),
+        description="Maximum differences between automated phases and the phases they are compared with.",
     )
 
 

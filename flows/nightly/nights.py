@@ -26,14 +26,16 @@ class NightSettings(BaseModel):
     )
     timezone: str = Field(
         default="UTC",
-        description="Time zone whose date names the night, the schedule's own: Europe/Berlin, UTC …",
+        description="Time zone of the schedule, such as Europe/Berlin. Its date names the night.",
     )
     run_date: date | None = Field(
         default=None,
-        description="The night to do; None: the date on which the run was due. A night is done once.",
+        description="The date of the night. None: the date for which the run was scheduled. Each date "
+        "runs once.",
     )
     daily_report: DailyReportSettings = Field(
-        default=DailyReportSettings(), description="The page that the night ends with: hours, prices, limits."
+        default=DailyReportSettings(),
+        description="Settings of the report at the end of the night: hours, prices and limits.",
     )
 
     @field_validator("timezone")
@@ -42,7 +44,7 @@ class NightSettings(BaseModel):
         try:
             ZoneInfo(timezone)
         except (KeyError, OSError, ValueError) as error:
-            raise ValueError(f"{timezone!r} is no time zone; write one such as Europe/Berlin") from error
+            raise ValueError(f"{timezone!r} is not a time zone; write one such as Europe/Berlin") from error
         return timezone
 
 
@@ -66,9 +68,9 @@ Result = TypeVar("Result", bound=BaseModel)
 
 def done_before(workspace: Workspace, work: str, night: date, result: type[Result]) -> Result | None:
     """What the night's work gave, where the ledger says that it is done."""
-    known = workspace.ledger().result("night", night.isoformat(), result, run=work)
+    known = workspace.ledger().results.get("night", night.isoformat(), result, run=work)
     if known is not None:
-        say(f"{work}: the night of {night} is done already, so nothing is done")
+        say(f"{work}: the night of {night} is done already; nothing is left to do")
     return known
 
 
@@ -80,7 +82,7 @@ def close_night(
     A night killed in between shows its page once more; one that is recorded never does again.
     """
     publish_daily_report(workspace, look_back_now(workspace, settings.daily_report))
-    workspace.ledger().record_result("night", night.isoformat(), result, run=work)
+    workspace.ledger().results.record("night", night.isoformat(), result, run=work)
 
 
 def night_seed(seed: int, night: date) -> int:

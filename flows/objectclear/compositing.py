@@ -213,7 +213,7 @@ def compose_works(
 def by_split(workspace: Workspace, refs: Sequence[ShardRef]) -> Counter[str]:
     """Samples of some shards by split."""
     ledger = workspace.ledger()
-    return Counter(row.split for ref in refs for row in ledger.samples_of(ref.name))
+    return Counter(row.split for ref in refs for row in ledger.shards.samples_of(ref.name))
 
 
 def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[ShardRef]) -> list[ShardRef]:

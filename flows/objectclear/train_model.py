@@ -55,26 +55,32 @@ class ObjectClearConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    encoder_objects: int = Field(default=3000, ge=1, description="Synthetic objects the image encoder names.")
+    encoder_objects: int = Field(
+        default=3000, ge=1, description="Number of synthetic objects on which the image encoder is trained."
+    )
     encoder_training: TrainingConfig = Field(
         default=TrainingConfig(
             steps=1200, batch_size=32, learning_rate=2e-3, warmup_steps=50, checkpoint_every=200
         ),
-        description="Of the image encoder, before it is frozen.",
+        description="Training of the image encoder. It is frozen afterwards.",
     )
-    pairs: int = Field(default=1500, ge=1, description="Synthetic pairs the network learns from.")
+    pairs: int = Field(
+        default=1500, ge=1, description="Number of synthetic pairs on which the network is trained."
+    )
     training: TrainingConfig = Field(
         default=PROFILES["tiny"].object_clear,
-        description="Of U-Net and object token.",
+        description="Training of the U-Net and the object token.",
     )
     loss: ObjectClearLossConfig = Field(
         default=PROFILES["tiny"].object_clear_loss,
-        description="How one batch is weighed. The paper's mask loss weighs 0.01, over 100,000 steps.",
+        description="Weights of the losses. The paper's mask loss has a weight of 0.01 over 100,000 steps.",
     )
     distributed: DistributedConfig = Field(
-        default=DistributedConfig(), description="How the network's training runs on these machines."
+        default=DistributedConfig(), description="How the training runs on the processes and GPUs."
     )
-    tested: int = Field(default=96, ge=1, description="Unseen synthetic pairs for the card.")
+    tested: int = Field(
+        default=96, ge=1, description="Number of unseen synthetic pairs that are measured for the model card."
+    )
 
 
 class ObjectClearTrainingConfig(ObjectClearConfig):
@@ -118,12 +124,12 @@ def make_object_clear(config: ObjectClearTrainingConfig) -> ObjectClearCard | No
     """
     with first_process_first():
         workspace = Workspace.open(work_folder(config.out))
-    say("the image encoder: naming synthetic objects")
+    say("training the image encoder on synthetic objects")
     encoder, naming = made_image_encoder(config, workspace)
     say(f"rendering {config.pairs} pairs")
     with first_process_first():
         shards = render_pairs(workspace, config.pairs)
-    say("the network: noise loss and mask loss")
+    say("training the network with noise loss and mask loss")
     network = made_network(config, workspace, shards, encoder)
     every_process_done()  # The first one removes the workspace, which the others read until here.
     if not is_first_process():

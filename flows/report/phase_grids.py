@@ -29,9 +29,9 @@ class Published(BaseModel):
 def publish_once(workspace: Workspace, run: str, name: str, publish: Callable[[], None]) -> None:
     """Publish what a finished step made, unless an earlier start of the run did so."""
     ledger = workspace.ledger()
-    if ledger.result("published", name, Published, run=run) is None:
+    if ledger.results.get("published", name, Published, run=run) is None:
         publish()
-        ledger.record_result("published", name, Published(), run=run)
+        ledger.results.record("published", name, Published(), run=run)
 
 
 def publish_phase_once(
@@ -77,7 +77,7 @@ def publish_removals(workspace: Workspace, name: str, remover: RemoverRef, origi
         remover: Edits the images.
         origin: The test triplets' origin starts so.
     """
-    refs = workspace.ledger().shards(stage="triplets")
+    refs = workspace.ledger().shards.all(stage="triplets")
     rows = [
         *_removal_rows(workspace, refs, origin, remover, _ROWS - 2),
         *_removal_rows(workspace, refs, "clip:", remover, 2),
@@ -144,7 +144,7 @@ def _candidate_rows(
     scores: dict[str, float] = {}
     if discriminator is not None:
         scorer = discriminator.trained.discriminator.hash
-        scores = workspace.ledger().scores(scorer, [c.key for c in shown])
+        scores = workspace.ledger().scores.of(scorer, [c.key for c in shown])
     return [_candidate_row(c, truths, scores, c.key in kept) for c in shown]
 
 

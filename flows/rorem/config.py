@@ -84,65 +84,73 @@ class RoundSettings(BaseModel):
     workspace: Path = Field(
         default=Path("workspace"), description="The folder with the ledger, the shards and the models."
     )
-    seed: int = Field(default=0, ge=0, description="Another seed, other items, noise and training order.")
+    seed: int = Field(default=0, ge=0, description="Seed of items, noise and training order.")
     human_items: int = Field(
-        default=600, ge=1, description="Pool items a human phase reviews (RORem: 10,000)."
+        default=600, ge=1, description="Number of pool items that a human phase reviews (RORem: 10,000)."
     )
     automation_items: int = Field(
-        default=500, ge=1, description="Pool items an automated phase scores (RORem: 30,000 to 95,204)."
+        default=500,
+        ge=1,
+        description="Number of pool items that an automated phase scores (RORem: 30,000 to 95,204).",
     )
     variants: tuple[MaskVariant, ...] = Field(
         default=("tight", "dilated", "left", "right"),
         min_length=1,
-        description="Mask variants: one candidate each for every item.",
+        description="Mask variants. Each item gets one candidate for each variant.",
     )
     score_threshold: float = Field(
         default=0.9,
         ge=0,
         le=1,
-        description="The automated phase keeps results scored above this (RORem: 0.9).",
+        description="Minimum score of a candidate that the automated phase keeps (RORem: 0.9).",
     )
     acceptance: Acceptance = Field(
         default="discriminator",
-        description="discriminator: as RORem does. Controls: none_after_humans (people's YES, then one "
-        "candidate of each item), all (one candidate of each item in both phases), none (no growth, the same "
-        "training steps).",
+        description="Which candidates join the dataset. discriminator: RORem's rule. The others are "
+        "controls. none_after_humans: people's YES, then one candidate of each item. all: one "
+        "candidate of each item in both phases. none: no growth, with the same training "
+        "steps.",
     )
     oracle: OracleConfig = Field(
         default=OracleConfig(),
-        description="The oracle, who answers where people do not; its quality says what success is.",
+        description="Settings of the oracle, which answers in place of people. Its quality defines a "
+        "success.",
     )
     human_review: QueuePolicy | None = Field(
         default=None,
-        description="People answer, from a queue that works so: a phase opens a batch and waits until it is "
-        "answered. None: the oracle answers.",
+        description="Settings of the review queue. A phase opens a batch and waits for people's answers. "
+        "None: the oracle answers.",
     )
-    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How removals are sampled.")
+    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How the remover samples removals.")
     retraining: TrainingConfig = Field(
-        default=_TINY.retraining, description="Of the remover, after each phase."
+        default=_TINY.retraining, description="Training of the remover after each phase."
     )
-    loss: RemoverLossConfig = Field(default=_TINY.retraining_loss, description="Of the remover's training.")
+    loss: RemoverLossConfig = Field(
+        default=_TINY.retraining_loss, description="Loss of the remover's training."
+    )
     discriminator: DiscriminatorConfig = Field(
-        default=_TINY.discriminator_shape, description="The discriminator's shape."
+        default=_TINY.discriminator_shape, description="Architecture of the discriminator."
     )
     discriminator_training: TrainingConfig = Field(
         default=_TINY.discriminator,
-        description="Of the discriminator, after each human phase.",
+        description="Training of the discriminator after each human phase.",
     )
     calibration_items: int = Field(
         default=300,
         ge=20,
-        description="Unused items reviewed after a human phase's retraining, one candidate each: they "
-        "calibrate the discriminator on the remover it will score, and join nothing.",
+        description="Number of unused items that are reviewed after a human phase's retraining. They "
+        "calibrate the discriminator and join no dataset.",
     )
     discriminator_test_items: int = Field(
         default=500,
         ge=1,
-        description="Fresh items on which each discriminator is measured; they train nothing.",
+        description="Number of fresh items on which each discriminator is measured. It is not trained on "
+        "them.",
     )
     evaluation_source: str = Field(
         default="studio:",
-        description="Success is measured on test triplets whose origin starts so; empty = on all.",
+        description="Success is measured on test triplets whose origin starts with this text, such as "
+        "clip:. Empty: all test triplets.",
     )
     shard_items: ShardItems = 150
     workers: Workers = INLINE
@@ -173,7 +181,7 @@ class RoundNumber(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    round: int = Field(default=1, ge=1, le=999, description="Number of the round, from 1.")
+    round: int = Field(default=1, ge=1, le=999, description="Number of the round. The first is 1.")
 
 
 class RoundConfig(RoundSettings, RoundNumber):

@@ -57,21 +57,24 @@ class CycleLength(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    rounds: int = Field(default=2, ge=0, le=99, description="Rounds after the initialisation (RORem: 3).")
+    rounds: int = Field(
+        default=2, ge=0, le=99, description="Number of rounds after the initialisation (RORem: 3)."
+    )
 
 
 class CycleConfig(RoundSettings, CycleLength):
     """What the workspace is filled with, how many rounds follow, and how each goes."""
 
     preparation: PreparationSettings = Field(
-        default=PreparationSettings(), description="What the workspace is filled with before the first phase."
+        default=PreparationSettings(), description="The data that the workspace gets before the first phase."
     )
     initialisation: TrainingConfig = Field(
         default=PROFILES["tiny"].remover,
         description="Training of the initial remover from the base.",
     )
     composites: CycleComposites | None = Field(
-        default=None, description="A compositing run whose composites join the pool. None: there is none."
+        default=None,
+        description="Settings of a compositing run whose composites join the pool. None: no compositing run.",
     )
 
     def for_round(self, number: int) -> RoundConfig:
@@ -111,7 +114,7 @@ def _compose(config: CycleConfig) -> CompositingResult | None:
     """The compositing run that feeds the pool, where one is asked for and the pool is drawn from."""
     if config.composites is None or not config.rounds or config.acceptance == "none":
         return None
-    say("composing: cut-outs with their shadows on other grounds, for the pool")
+    say("compositing: cut-outs with their shadows on other grounds, for the pool")
     # As with the rounds: a cycle that waits for people must have all of its work in its own run.
     play = objectclear_compositing if config.human_review is None else objectclear_compositing.fn
     return play(compositing_config(config.workspace, config.composites, config.preparation, config.seed))
@@ -181,7 +184,7 @@ def _publish(config: CycleConfig, workspace: Workspace, step: Step, outcome: Pha
 
 def clip_results(workspace: Workspace, removers: dict[str, RemoverRef]) -> list[ClipResult]:
     """Telea's fill and the removers on the clip's held-out time block; nothing where there is no clip."""
-    refs = workspace.ledger().shards(stage="triplets")
+    refs = workspace.ledger().shards.all(stage="triplets")
     try:
         triplets = read_triplets(workspace, refs, "test", "clip:")
     except FlowError:
@@ -207,14 +210,14 @@ def _report(
     """Gather everything, publish it in Prefect and write ``report.html``."""
     initial, final = outcomes[1].standing, outcomes[-1].standing
     assert final.version is not None, "a cycle has a dataset version"
-    version = workspace.ledger().version(final.version)
+    version = workspace.ledger().versions.numbered(final.version)
     measures = [discriminator.measured for discriminator in discriminators.values() if discriminator.measured]
     result = CycleResult(
         phases=[outcome.result for outcome in outcomes],
         discriminators=[measure.result for measure in measures],
         clip=clip_results(workspace, {"initialisation": initial.remover, "final": final.remover}),
         dataset=DatasetSummary(version=version.number, samples=version.samples, shards=version.shards),
-        rejects=workspace.ledger().reject_counts(),
+        rejects=workspace.ledger().rejects.counts(),
         composites=None if composed is None else pooled_composites(workspace, composed, final.version),
         seconds=time.monotonic() - began,
         peak_memory_gb=peak_memory_gb(),

@@ -59,7 +59,7 @@ def discriminator_phase(run: RoundRun, standing: PhaseStart) -> DiscriminatorOut
     config, workspace, name = run.config, run.workspace, f"discriminator {run.config.round}"
     if config.acceptance != "discriminator":
         return None
-    outcome = workspace.ledger().result("discriminator", name, DiscriminatorOutcome, run=run.key)
+    outcome = workspace.ledger().results.get("discriminator", name, DiscriminatorOutcome, run=run.key)
     if outcome is not None:
         return outcome
     fresh = _propose_fresh(run, standing)
@@ -69,7 +69,7 @@ def discriminator_phase(run: RoundRun, standing: PhaseStart) -> DiscriminatorOut
         return None
     trained = _train(run, name, request)
     outcome = DiscriminatorOutcome(trained=trained, measured=_measure(run, trained, fresh, unknown))
-    workspace.ledger().record_result("discriminator", name, outcome, run=run.key)
+    workspace.ledger().results.record("discriminator", name, outcome, run=run.key)
     return outcome
 
 
@@ -91,7 +91,7 @@ def _review_calibration(run: RoundRun, standing: PhaseStart, beside: list[ShardR
 
 def _train(run: RoundRun, name: str, calibration: ReviewRequest) -> TrainedDiscriminator:
     config, ledger = run.config, run.workspace.ledger()
-    base = ledger.model(ledger.promotions("remover")[0].hash)
+    base = ledger.models.of_hash(ledger.models.promotions("remover")[0].hash)
     work = DiscriminatorTraining(
         name=name,
         backbone=as_remover(base, config.sampling),
@@ -128,7 +128,7 @@ def _measure(
 
 def _good_by_people(workspace: Workspace, fresh: list[ShardRef]) -> dict[str, bool]:
     """What people decided on the fresh candidates; skips are left out."""
-    decisions = workspace.ledger().decisions(items_of(workspace, fresh))
+    decisions = workspace.ledger().reviews.decisions(items_of(workspace, fresh))
     return {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
 
 
@@ -140,10 +140,13 @@ def reviewed_shards(workspace: Workspace, round: int | None = None) -> list[Shar
         round: The last that counts; None: all.
     """
     ledger = workspace.ledger()
-    shards = [ref for ref in ledger.shards(stage="candidates") if round is None or ref.round <= round]
-    rows, measuring = ledger.samples_in([ref.name for ref in shards], "train"), ledger.measuring_scenes()
+    shards = [ref for ref in ledger.shards.all(stage="candidates") if round is None or ref.round <= round]
+    rows, measuring = (
+        ledger.shards.samples_in([ref.name for ref in shards], "train"),
+        ledger.draws.measuring_scenes(),
+    )
     keys = {name: [row.key for row in held if row.scene not in measuring] for name, held in rows.items()}
-    decided = ledger.decisions([key for held in keys.values() for key in held])
+    decided = ledger.reviews.decisions([key for held in keys.values() for key in held])
     return [ref for ref in shards if not decided.keys().isdisjoint(keys[ref.name])]
 
 
@@ -154,11 +157,16 @@ class DiscriminatorTrainingConfig(TrainingRunConfig):
     """What a discriminator is trained from, and how."""
 
     backbone: Path | None = Field(
-        default=None, description="A network's folder to score with; None: the workspace's first remover."
+        default=None, description="Folder of the backbone network. None: the workspace's first remover."
     )
-    discriminator: DiscriminatorConfig | None = Field(default=None, description="The discriminator's shape.")
+    discriminator: DiscriminatorConfig | None = Field(
+        default=None, description="Architecture of the discriminator."
+    )
     held_out_fraction: float = Field(
-        default=0.2, gt=0, lt=1, description="Of the reviewed items: they calibrate and do not train."
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Fraction of the reviewed items for calibration. They are not used for training.",
     )
 
 
@@ -173,7 +181,7 @@ def train_on_reviews(config: DiscriminatorTrainingConfig) -> TrainedDiscriminato
     workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
     shards = reviewed_shards(workspace)
     if not shards:
-        raise FlowError(f"{config.workspace}: nothing is reviewed; run `cleanplate round 1`, or review first")
+        raise FlowError(f"{config.workspace}: has no reviews; run `cleanplate round 1`, or let people review")
     training = config.training or profile.discriminator
     work = DiscriminatorTraining(
         name="discriminator on all reviews",
@@ -205,7 +213,7 @@ def _backbone(workspace: Workspace, config: DiscriminatorTrainingConfig) -> Remo
             folder=str(folder),
             sampling=sampling,
         )
-    promoted = workspace.ledger().promotions("remover")
+    promoted = workspace.ledger().models.promotions("remover")
     if not promoted:
         raise FlowError("the workspace has no remover; name a network's folder with --backbone")
-    return as_remover(workspace.ledger().model(promoted[0].hash), sampling)
+    return as_remover(workspace.ledger().models.of_hash(promoted[0].hash), sampling)

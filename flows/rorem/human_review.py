@@ -31,10 +31,10 @@ class PeopleDecision(RunInput):
     """Prefect's form while a batch is under review; with a default, an empty form would decide."""
 
     decision: Literal["continue", "extend", "abandon"] = Field(
-        description="continue: go on with the answers there are. extend: ask about more items. "
-        "abandon: end this phase without growth."
+        description="What the run does next. continue: use the answers so far. extend: ask about more "
+        "items. abandon: end this phase without growth."
     )
-    items: int = Field(default=100, ge=1, le=100_000, description="How many more items, when extending.")
+    items: int = Field(default=100, ge=1, le=100_000, description="Number of further items for extend.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ def suspended(workspace: Workspace, batch: str, extensions: int) -> PeopleDecisi
     flow_run, api = _this_run()
     ledger = workspace.ledger()
     if flow_run.deployment_id is None:
-        counts = ledger.batch_counts(batch)
+        counts = ledger.batches.counts(batch)
         raise FlowError(
-            f"{batch} waits for {counts.left} of {counts.wanted} answers; have people give them with "
+            f"{batch} waits for {counts.left} of {counts.wanted} answers; let people answer with "
             "`cleanplate review serve`, then run this again"
         )
     remember_waiting(workspace, batch, WaitingRun(flow_run=flow_run.id, api=api))
     # Whoever completes the batch from here on finds this run; whoever did so before is seen by this count.
-    counts = ledger.batch_counts(batch)
+    counts = ledger.batches.counts(batch)
     if counts.left == 0:
         return PeopleDecision(decision="continue")
     form = PeopleDecision.with_initial_data(
@@ -130,7 +130,7 @@ def review(
     extensions = 0
     while True:
         draw = f"{phase.draw} more {extensions}"
-        more = workspace.ledger().drawn(draw)
+        more = workspace.ledger().draws.drawn(draw)
         if not more:
             decision = ended(workspace, phase.batch) or decide(workspace, phase.batch, extensions)
             if decision.decision != "extend":
@@ -149,5 +149,5 @@ def ended(workspace: Workspace, batch: str) -> PeopleDecision | None:
     ending = batch_ending(workspace, batch)
     if ending is not None:
         return PeopleDecision(decision=ending)
-    complete = workspace.ledger().batch_counts(batch).left == 0
+    complete = workspace.ledger().batches.counts(batch).left == 0
     return PeopleDecision(decision="continue") if complete else None

@@ -36,14 +36,18 @@ class PreparationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    clip: ClipConfig = Field(default=ClipConfig(), description="The fixed-camera clip that pairs come from.")
-    world: World = Field(default=World(), description="What the synthetic images are like.")
-    size_px: int = Field(default=64, ge=16, le=2048, description="Side of all images.")
+    clip: ClipConfig = Field(default=ClipConfig(), description="The fixed-camera clip for the clip pairs.")
+    world: World = Field(default=World(), description="Settings of the synthetic scenes.")
+    size_px: int = Field(default=64, ge=16, le=2048, description="Side of all images, in pixels.")
     initial_pairs: int = Field(
-        default=500, ge=1, description="Synthetic pairs whose object is pasted, without shadow (MULAN-like)."
+        default=500,
+        ge=1,
+        description="Number of synthetic pairs with a pasted object without a shadow (as in MULAN).",
     )
-    validation_pairs: int = Field(default=200, ge=1, description="Pairs that choose between two removers.")
-    test_pairs: int = Field(default=300, ge=1, description="Pairs that no phase sees.")
+    validation_pairs: int = Field(
+        default=200, ge=1, description="Number of pairs on which two removers are compared for promotion."
+    )
+    test_pairs: int = Field(default=300, ge=1, description="Number of test pairs. No phase uses them.")
 
 
 class PoolSizes(NamedTuple):
@@ -74,7 +78,7 @@ def prepare(
         sampling: How the base samples.
         seed: Of the scenes.
     """
-    say("preparing: the clip's pairs, synthetic pairs, the pool")
+    say("preparing the clip's pairs, the synthetic pairs and the pool")
     clip = _capture(workspace, preparation.clip)
     pasted = _render(workspace, preparation, seed, "train", preparation.initial_pairs, copy_paste=True)
     _render(workspace, preparation, seed, "validation", preparation.validation_pairs, copy_paste=False)
@@ -82,7 +86,7 @@ def prepare(
     if pool.train:
         _render_pool(workspace, preparation, seed, "train", pool.train)
         _render_pool(workspace, preparation, seed, "validation", pool.validation)
-    if workspace.ledger().current_version() is None:
+    if workspace.ledger().versions.current() is None:
         selection = [(ref, None) for ref in (*clip, *pasted)]
         create_version(workspace, selection, None, "initial pairs: clip and pasted synthetic objects")
     _enter_base(workspace, sampling)
@@ -93,7 +97,7 @@ def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
     try:
         return map_shards(capture_shard, workspace, [capture_work(clip, index=0)], None, "clip")
     except InputError as error:
-        say(f"going on without the clip: {error}")
+        say(f"the clip is left out: {error}")
         return []
 
 
@@ -153,7 +157,7 @@ def _parts(count: int) -> list[tuple[int, int]]:
 
 def _enter_base(workspace: Workspace, sampling: SamplingConfig) -> None:
     """The shipped base, copied into the workspace, becomes the first champion where there is none."""
-    if workspace.ledger().champion("remover") is not None:
+    if workspace.ledger().models.champion("remover") is not None:
         return
     base = InpaintingRemover(network_at(BASE_FOLDER), sampling)
     folder = keep_model(workspace, f"base-{base.model_hash}", lambda aside: _copy(BASE_FOLDER, aside))
@@ -186,10 +190,12 @@ class CycleComposites(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     pairs: int = Field(
-        default=160, ge=1, le=100_000, description="Synthetic pairs that objects are cut out of."
+        default=160, ge=1, le=100_000, description="Number of synthetic pairs for the cut-outs."
     )
-    backgrounds: int = Field(default=40, ge=1, le=100_000, description="Empty synthetic scenes to stand on.")
-    attempts: int = Field(default=200, ge=1, le=100_000, description="Images to try to compose.")
+    backgrounds: int = Field(
+        default=40, ge=1, le=100_000, description="Number of empty synthetic scenes for the plates."
+    )
+    attempts: int = Field(default=200, ge=1, le=100_000, description="Number of composites to attempt.")
 
 
 def compositing_config(
@@ -216,11 +222,13 @@ def compositing_config(
 def pooled_composites(workspace: Workspace, made: CompositingResult, version: int) -> PooledComposites:
     """What became of the pool's composites: how many phases have drawn, and how many a version holds."""
     ledger = workspace.ledger()
-    held = ledger.samples_in([ref.name for ref in ledger.shards(stage="composites")])
+    held = ledger.shards.samples_in([ref.name for ref in ledger.shards.all(stage="composites")])
     composed = {row.key: row.scene for rows in held.values() for row in rows}
-    pooled = [key for key in ledger.pool_items("train") if key in composed]
+    pooled = [key for key in ledger.draws.pool_items("train") if key in composed]
     scenes = {composed[key] for key in pooled}
     grown = [
         each for each in load_samples(workspace, version) if each.stage == "grown" and each.scene in scenes
     ]
-    return PooledComposites(made=made, drawn=len(pooled) - len(ledger.undrawn(pooled)), grown=len(grown))
+    return PooledComposites(
+        made=made, drawn=len(pooled) - len(ledger.draws.undrawn(pooled)), grown=len(grown)
+    )

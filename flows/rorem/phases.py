@@ -152,20 +152,20 @@ def begin(workspace: Workspace, step: Step, sampling: SamplingConfig) -> PhaseSt
         FlowError: If the workspace has no remover yet.
     """
     ledger = workspace.ledger()
-    champion = ledger.champion("remover")
+    champion = ledger.models.champion("remover")
     if champion is None:
         raise FlowError("this workspace has no remover yet; run `cleanplate cycle` first")
-    current = ledger.current_version()
+    current = ledger.versions.current()
     now = PhaseStart(remover=as_remover(champion, sampling), version=current.number if current else None)
-    ledger.record_result("phase_start", step.name, now, run=step.run)
-    start = ledger.result("phase_start", step.name, PhaseStart, run=step.run)
+    ledger.results.record("phase_start", step.name, now, run=step.run)
+    start = ledger.results.get("phase_start", step.name, PhaseStart, run=step.run)
     assert start is not None, "it was just recorded"
     return start
 
 
 def finished(workspace: Workspace, step: Step, kind: ResultKind = "phase") -> PhaseOutcome | None:
     """The step's outcome if an earlier start completed it."""
-    return workspace.ledger().result(kind, step.name, PhaseOutcome, run=step.run)
+    return workspace.ledger().results.get(kind, step.name, PhaseOutcome, run=step.run)
 
 
 def finish(
@@ -214,7 +214,7 @@ def finish(
         candidates=growth.candidates[0] if growth.candidates else None,
         grown=growth.shard,
     )
-    workspace.ledger().record_result(recorded_as, step.name, outcome, run=step.run)
+    workspace.ledger().results.record(recorded_as, step.name, outcome, run=step.run)
     verdict = "promoted" if result.promoted else "not promoted"
     say(
         f"{result.name}: {result.kept} kept of {result.tested}, {result.total} in the training set; "
@@ -278,7 +278,7 @@ def _propose(
     after: int,
 ) -> list[ShardRef]:
     """A shard of candidates for each part that has items."""
-    holders = workspace.ledger().holders_of([key for items, _ in parts for key in items], "pool")
+    holders = workspace.ledger().shards.holders_of([key for items, _ in parts for key in items], "pool")
     works = [
         ProposeWork(
             round=phase.round,
@@ -316,7 +316,7 @@ def accept_by_score(
     """
     works = [ScoreWork(ref=ref, discriminator=discriminator) for ref in refs]
     map_shards(score_shard, workspace, works, workers, f"scores of {phase.name}")
-    scores = workspace.ledger().scores(discriminator.hash)
+    scores = workspace.ledger().scores.of(discriminator.hash)
     return accepted_by_score(candidates_by_item(workspace, refs), scores, threshold)
 
 
@@ -353,7 +353,7 @@ def train_and_compare(
     success: SuccessMeasure,
 ) -> Retrained:
     """Retrain on the version; the challenger replaces the champion only if it is better on validation."""
-    manifest = workspace.ledger().version(version)
+    manifest = workspace.ledger().versions.numbered(version)
     trained = retrain(
         workspace,
         RemoverTraining(
@@ -396,7 +396,7 @@ def measure_on(
     Raises:
         FlowError: If the workspace has no triplets.
     """
-    refs = tuple(workspace.ledger().shards(stage="triplets"))
+    refs = tuple(workspace.ledger().shards.all(stage="triplets"))
     if not refs:
         raise FlowError("the workspace has no triplets to evaluate on; run `cleanplate ingest` first")
     measured = evaluate_remover(workspace, name, remover, refs, split, success.quality, success.origin)
@@ -404,7 +404,7 @@ def measure_on(
     figures |= {"psnr_effect": measured.psnr_effect, "psnr_background": measured.psnr_background}
     if measured.psnr is not None:
         figures["psnr"] = measured.psnr
-    workspace.ledger().record_measurement(remover.hash, success.images(split), None, figures)
+    workspace.ledger().models.record_measurement(remover.hash, success.images(split), None, figures)
     return measured
 
 
@@ -430,5 +430,5 @@ def ended_phases(images: EvaluationSet) -> list[PhaseResult]:
     """
     if not isinstance(images, VersionSet):
         return []
-    phases = Workspace(images.workspace).ledger().results("phase", EndedPhase)
+    phases = Workspace(images.workspace).ledger().results.all("phase", EndedPhase)
     return list({phase.result.name: phase.result for phase in phases}.values())

@@ -34,7 +34,10 @@ class RetrainTrigger(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     after: int = Field(
-        default=500, ge=1, le=100_000_000, description="Grown training triplets since the last training."
+        default=500,
+        ge=1,
+        le=100_000_000,
+        description="Number of grown training triplets since the last training that starts the next one.",
     )
     deployment: str = Field(
         default="retrain/retrain",
@@ -49,24 +52,24 @@ def ask_for_retraining(workspace: Workspace, trigger: RetrainTrigger) -> UUID | 
     Returns:
         The run; None where there is too little, or no such deployment.
     """
-    version = workspace.ledger().current_version()
+    version = workspace.ledger().versions.current()
     if version is None:
         return None
     grown = grown_since_training(workspace, version)
     if grown < trigger.after:
-        say(f"{grown} triplets have grown since the last training; {trigger.after} ask for the next")
+        say(f"{grown} triplets have grown since the last training; the next one starts at {trigger.after}")
         return None
     changes = {"workspace": workspace.address, "version": version.number}
     run = start_once(trigger.deployment, changes, retrain_key(version))
     if run is not None:
-        say(f"{grown} triplets have grown since the last training: version {version.number} is retrained")
+        say(f"{grown} triplets have grown since the last training; version {version.number} is trained on")
         _tell(version, grown)
     return run
 
 
 def grown_since_training(workspace: Workspace, version: DatasetVersion) -> int:
     """Grown training triplets of the version that the version trained on last did not have."""
-    last = workspace.ledger().last_trained_version()
+    last = workspace.ledger().models.last_trained_version()
     before = set() if last is None else {sample.key for sample in load_samples(workspace, last)}
     samples = load_samples(workspace, version.number)
     return sum(s.stage == "grown" and s.split == "train" and s.key not in before for s in samples)
@@ -101,17 +104,23 @@ class RetrainConfig(BaseModel):
         default=Path("workspace"), description="The folder with the ledger, the shards and the models."
     )
     version: int | None = Field(
-        default=None, ge=1, description="The dataset version; None: the current one. Each is trained on once."
+        default=None,
+        ge=1,
+        description="The dataset version. None: the current one. Each version is trained on once.",
     )
-    seed: int = Field(default=0, ge=0, description="Another seed, other noise and training order.")
-    training: TrainingConfig = Field(default=_TINY.retraining, description="How long, how fast.")
-    loss: RemoverLossConfig = Field(default=_TINY.retraining_loss, description="How one batch is weighed.")
-    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How removals are sampled.")
-    quality: QualityConfig = Field(default=QualityConfig(), description="What counts as a success.")
+    seed: int = Field(default=0, ge=0, description="Seed of noise and training order.")
+    training: TrainingConfig = Field(
+        default=_TINY.retraining, description="Steps, batch size and learning rate."
+    )
+    loss: RemoverLossConfig = Field(
+        default=_TINY.retraining_loss, description="Loss of the remover's training."
+    )
+    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How the remover samples removals.")
+    quality: QualityConfig = Field(default=QualityConfig(), description="The definition of a success.")
     evaluation_source: str = Field(
         default="",
-        description="Success is measured on triplets whose origin starts with this, such as `clip:`. "
-        "Empty: all.",
+        description="Success is measured on triplets whose origin starts with this text, such as `clip:`. "
+        "Empty: all triplets.",
     )
 
 
@@ -149,9 +158,11 @@ def retrain(config: RetrainConfig) -> PhaseOutcome:
 
 def _version(config: RetrainConfig, workspace: Workspace) -> DatasetVersion:
     ledger = workspace.ledger()
-    version = ledger.current_version() if config.version is None else ledger.version(config.version)
+    version = (
+        ledger.versions.current() if config.version is None else ledger.versions.numbered(config.version)
+    )
     if version is None:
-        raise FlowError(f"{config.workspace}: there is no dataset version; run `cleanplate ingest` first")
+        raise FlowError(f"{config.workspace}: has no dataset version; run `cleanplate ingest` first")
     return version
 
 

@@ -93,7 +93,7 @@ def _accept_by_review(run: RoundRun, phase: Phase, start: PhaseStart) -> Accepte
     if request.abandoned:
         return Accepted(request.items, request.refs, [], "its review was abandoned, so nothing grew")
     candidates = candidates_by_item(workspace, request.refs)
-    decisions = workspace.ledger().decisions([key for keys in candidates.values() for key in keys])
+    decisions = workspace.ledger().reviews.decisions([key for keys in candidates.values() for key in keys])
     yes = {key for key, decision in decisions.items() if decision == "yes"}
     return Accepted(request.items, request.refs, accepted_by_review(candidates, yes))
 

@@ -48,10 +48,10 @@ class RemoverTrainingConfig(VersionTrainingConfig):
 
     parent: str | None = Field(
         default=None,
-        description="What to begin from: a network's folder, or the hash of a model of the workspace; None: "
-        "the remover in charge.",
+        description="The network where training starts: a folder, or the hash of a workspace's model. "
+        "None: the champion.",
     )
-    loss: RemoverLossConfig | None = Field(default=None, description="How one batch is weighed.")
+    loss: RemoverLossConfig | None = Field(default=None, description="Loss of the remover's training.")
 
 
 @flow(name="train-remover", flow_run_name="train a remover, {config.profile}")
@@ -87,9 +87,9 @@ def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVers
         FlowError: If there is none.
     """
     ledger = workspace.ledger()
-    version = ledger.version(number) if number else ledger.current_version()
+    version = ledger.versions.numbered(number) if number else ledger.versions.current()
     if version is None:
-        raise FlowError(f"{workspace.root}: there is no dataset version; run `cleanplate ingest` first")
+        raise FlowError(f"{workspace.root}: has no dataset version; run `cleanplate ingest` first")
     return version
 
 
@@ -106,13 +106,11 @@ def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: Sa
         remover = InpaintingRemover(network_at(folder), sampling)
         return RemoverRef(hash=remover.model_hash, folder=str(folder), sampling=sampling)
     ledger = workspace.ledger()
-    model = ledger.champion("remover") if parent is None else ledger.model_named(parent)
+    model = ledger.models.champion("remover") if parent is None else ledger.models.named(parent)
     if model is None:
-        raise FlowError(
-            "the workspace has no remover in charge; name a network's folder, or a model by its hash"
-        )
+        raise FlowError("the workspace has no champion; name a network's folder, or a model by its hash")
     if model.kind != "remover":
-        raise FlowError(f"model {model.hash} is a {model.kind}; name a remover to begin from")
+        raise FlowError(f"model {model.hash} is a {model.kind}; name a remover")
     check_weights(workspace.fetched(model.path), model)
     return RemoverRef(hash=model.hash, folder=model.path, sampling=sampling)
 
@@ -125,11 +123,11 @@ class DistillationConfig(VersionTrainingConfig):
 
     teacher: str | None = Field(
         default=None,
-        description="What to distil: a network's folder, or the hash of a model of the workspace; None: the "
-        "remover in charge.",
+        description="The teacher: a network's folder, or the hash of a workspace's model. None: the "
+        "champion.",
     )
-    loss: LcmLossConfig | None = Field(default=None, description="The teacher's path and guidance.")
-    lora: LcmLoraConfig | None = Field(default=None, description="What is trained.")
+    loss: LcmLossConfig | None = Field(default=None, description="Path and guidance of the teacher.")
+    lora: LcmLoraConfig | None = Field(default=None, description="The LoRA that is trained.")
 
 
 @flow(name="train-distilled", flow_run_name="distil a remover, {config.profile}")

@@ -329,7 +329,7 @@ def _alone(value: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class BatchSlice:
     """Every ``of``-th sample of a step's batch, from ``number`` on.
 
     Random numbers are drawn for the whole batch and then divided. Any number of processes therefore uses the

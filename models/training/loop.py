@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from models.training.distributed import (
+    BatchSlice,
     DistributedConfig,
-    Share,
     accelerator_for,
     build_optimizer,
     checkpoint_gradients,
@@ -26,7 +26,7 @@ from models.training.distributed import (
 
 Progress = Callable[[int, int, float], None]
 """Called with (finished steps, total steps, loss)."""
-LossOf = Callable[[Any, Share], Tensor]
+LossOf = Callable[[Any, BatchSlice], Tensor]
 """The loss of one slice of a batch. All randomness comes from the slice."""
 BatchesFrom = Callable[[int, int, Sequence[slice]], Iterable[Any]]
 """Gives batches ``start`` to ``stop`` − 1. Of each batch it gives the given slices, one after the other."""
@@ -81,8 +81,8 @@ class _Step(nn.Module):
         self.trained = trained
         self._loss_of = loss_of
 
-    def forward(self, batch: Any, share: Share) -> Tensor:
-        return self._loss_of(batch, share)
+    def forward(self, batch: Any, batch_slice: BatchSlice) -> Tensor:
+        return self._loss_of(batch, batch_slice)
 
 
 def train(
@@ -141,8 +141,10 @@ def train(
     batches = iter(batches_from(state.step, config.steps, places))
     while state.step < config.steps:
         _set_rate(optimizer, config, state.step)
-        shares = [_share(accelerator, config.seed * 1_000_003 + state.step, n, parts) for n in numbers]
-        loss = _step(accelerator, model, prepared, batches, shares, state, config)
+        batch_slices = [
+            _batch_slice(accelerator, config.seed * 1_000_003 + state.step, n, parts) for n in numbers
+        ]
+        loss = _step(accelerator, model, prepared, batches, batch_slices, state, config)
         _record(state, loss, config)
         due = state.step == config.steps or state.step % config.checkpoint_every == 0
         if checkpoint is not None and due:
@@ -159,11 +161,11 @@ def train(
     return state.losses
 
 
-def _share(accelerator: Accelerator, seed: int, number: int, of: int) -> Share:
+def _batch_slice(accelerator: Accelerator, seed: int, number: int, of: int) -> BatchSlice:
     def process_mean(value: Tensor) -> Tensor:
         return accelerator.reduce(value, "mean")  # pyright: ignore[reportReturnType] - a tensor in, one out
 
-    return Share(torch.Generator().manual_seed(seed), number, of, process_mean)
+    return BatchSlice(torch.Generator().manual_seed(seed), number, of, process_mean)
 
 
 def _step(
@@ -171,22 +173,22 @@ def _step(
     model: nn.Module,
     optimizer: Any,
     batches: Iterator[Any],
-    shares: Sequence[Share],
+    batch_slices: Sequence[BatchSlice],
     state: TrainingState,
     config: TrainingConfig,
 ) -> float:
     """One optimizer step over all slices and processes. Refuses a loss or gradient that is not finite."""
     losses: list[Tensor] = []
     mean_loss = 0.0
-    for share in shares:
+    for batch_slice in batch_slices:
         with accelerator.accumulate(model):
             with accelerator.autocast():
-                loss = model(to_device(next(batches), accelerator.device), share)
+                loss = model(to_device(next(batches), accelerator.device), batch_slice)
             accelerator.backward(loss)
             losses.append(loss.detach())
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(list(state.parameters.values()), config.gradient_clip)
-                mean_loss = float(share.process_mean(torch.stack(losses).mean()))
+                mean_loss = float(batch_slice.process_mean(torch.stack(losses).mean()))
                 for what, value in (("loss", mean_loss), ("gradient's norm", float(norm or 0))):
                     if not math.isfinite(value):
                         raise ModelError(

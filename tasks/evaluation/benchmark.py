@@ -122,8 +122,8 @@ def recorded_model(method: str, images: EvaluationSet) -> ModelRecord | None:
         return None
     ledger = Workspace(images.workspace).ledger()
     if method == CHAMPION:
-        return ledger.champion("remover")
-    return None if is_remover_folder_or_name(method) else ledger.model_named(method)
+        return ledger.models.champion("remover")
+    return None if is_remover_folder_or_name(method) else ledger.models.named(method)
 
 
 @lru_cache(maxsize=1)

@@ -119,12 +119,12 @@ def evaluate_remover(
     digests = " ".join(ref.sha256 for ref in triplets)
     key = derive_key(split, origin, quality.model_dump_json(), digests)
     ledger = workspace.ledger()
-    recorded = ledger.result("evaluation", key, Evaluation, run=remover.hash)
+    recorded = ledger.results.get("evaluation", key, Evaluation, run=remover.hash)
     if recorded is not None:
         return recorded
     shown = read_triplets(workspace, triplets, split, origin)
     result, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
     # Recorded before the result: once the result is recorded, this code is not reached again.
-    ledger.record_cost(derive_key("evaluation", remover.hash, key), "evaluate", seconds)
-    ledger.record_result("evaluation", key, result, run=remover.hash)
+    ledger.costs.record(derive_key("evaluation", remover.hash, key), "evaluate", seconds)
+    ledger.results.record("evaluation", key, result, run=remover.hash)
     return result

@@ -52,7 +52,9 @@ def pinned(chosen: VersionSet | FolderSource) -> VersionSet | FolderSource:
         return chosen.model_copy(update={"path": chosen.path.expanduser().resolve()})
     workspace = Workspace.existing(chosen.workspace)
     ledger = workspace.ledger()
-    version = ledger.current_version() if chosen.version is None else ledger.version(chosen.version)
+    version = (
+        ledger.versions.current() if chosen.version is None else ledger.versions.numbered(chosen.version)
+    )
     if version is None:
         raise FlowError(f"{chosen.workspace} has no dataset version yet; run `cleanplate ingest` first")
     return chosen.model_copy(update={"workspace": workspace.root, "version": version.number})
@@ -67,7 +69,7 @@ def set_digest(chosen: VersionSet | FolderSource) -> str:
     if isinstance(chosen, FolderSource):
         return derive_key("folder set", files_digest(chosen), chosen.model_dump_json(exclude={"path"}))
     workspace, number = _place_of(chosen)
-    samples = workspace.ledger().version(number).sha256
+    samples = workspace.ledger().versions.numbered(number).sha256
     return derive_key("version set", samples, chosen.split, chosen.origin)
 
 

@@ -38,7 +38,10 @@ class ProcessesConfig(BaseModel):
 
     kind: Literal["processes"] = "processes"
     count: int = Field(
-        default=2, ge=1, le=256, description="Processes; as many as GPUs, or as cores where there is none."
+        default=2,
+        ge=1,
+        le=256,
+        description="Number of processes. Use one for each GPU, or one for each core without a GPU.",
     )
 
 
@@ -51,11 +54,17 @@ class RayConfig(BaseModel):
     address: str = Field(
         default="auto",
         min_length=1,
-        description="Of the cluster's head, such as 127.0.0.1:6379; auto finds the one on this machine.",
+        description="Address of the cluster's head, such as 127.0.0.1:6379. auto: the cluster of this "
+        "machine.",
     )
-    count: int = Field(default=2, ge=1, le=1024, description="Actors; as many as the cluster has GPUs.")
+    count: int = Field(
+        default=2, ge=1, le=1024, description="Number of actors. Use one for each GPU of the cluster."
+    )
     gpus_per_worker: float = Field(
-        default=0, ge=0, le=64, description="GPUs that Ray sets aside for each actor: 1 where there are any."
+        default=0,
+        ge=0,
+        le=64,
+        description="Number of GPUs that Ray reserves for each actor. Use 1 on machines with GPUs.",
     )
 
 
@@ -140,8 +149,8 @@ class Pool:
             finally:
                 self._free.put(slot)
         raise WorkerError(
-            f"{name}: each of {TRIES} workers died of it, the last so: {death}; often memory runs out, so "
-            "make its shards smaller, then start the flow again, which goes on from here"
+            f"{name}: {TRIES} workers ended while they did it, the last with {death}; often memory "
+            "runs out, so make the shards smaller and start the flow again"
         )
 
     def start_no_more(self) -> None:

@@ -54,7 +54,7 @@ class ShardWorker:
     def __init__(self, code: str) -> None:
         if code != code_digest():
             raise WorkerError(
-                f"{socket.gethostname()} has another version of cleanplate; install the same one"
+                f"{socket.gethostname()} has another version of cleanplate; install the same version there"
             )
 
     @ray.method(concurrency_group="door")
@@ -103,9 +103,9 @@ class RaySlot:
                 return actor
             except GetTimeoutError as late:
                 raise WorkerError(
-                    f"Ray at {self._config.address} has had no room for worker {self._number} (1 CPU, "
-                    f"{self._config.gpus_per_worker:g} GPU) for {_ROOM_SECONDS} s; "
-                    "ask for fewer, or add machines"
+                    f"Ray at {self._config.address} has had no resources for worker {self._number} (1 CPU, "
+                    f"{self._config.gpus_per_worker:g} GPU) for {_ROOM_SECONDS} s; use fewer workers, or add "
+                    "machines"
                 ) from late
             except RayActorError as dead:
                 # A dead actor keeps its name for a moment: try again. A failed start is an error.
@@ -126,8 +126,9 @@ def _connect(address: str) -> None:
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             raise WorkerError(
-                f"no Ray cluster answers at {address}; start one: ray start --head --include-dashboard=false "
-                "--disable-usage-stats, with RAY_AUTH_MODE=token, and the same token here"
+                f"no Ray cluster answers at {address}; start one with `ray start --head "
+                "--include-dashboard=false --disable-usage-stats`, with RAY_AUTH_MODE=token and the same "
+                "token"
             ) from error
 
 

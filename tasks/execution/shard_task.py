@@ -38,10 +38,10 @@ def lost_works(workspace: Workspace, done: Mapping[str, BaseModel]) -> set[str]:
     """
     ledger = workspace.ledger()
     of_work = {name: digest for digest in done for name in (digest, *(beside(digest, of) for of in _BESIDE))}
-    refs = [(of_work[ref.input_digest], ref) for ref in ledger.shards_of_works(list(of_work))]
+    refs = [(of_work[ref.input_digest], ref) for ref in ledger.shards.of_works(list(of_work))]
     refs += [(digest, ref) for digest, result in done.items() for ref in _refs_in(result)]
     gone = {digest for digest, ref in dict.fromkeys(refs) if not files_present(workspace, ref)}
-    return gone | (done.keys() - ledger.finished_works(list(done)))
+    return gone | (done.keys() - ledger.costs.finished_works(list(done)))
 
 
 def _refs_in(result: BaseModel) -> list[ShardRef]:
@@ -107,8 +107,8 @@ def in_workspace(address: str, ledger: str, function: Callable[..., Result], *ar
     """
     if derive_key(Workspace(working_folder(address)).ledger_url) != ledger:
         raise WorkerError(
-            f"{socket.gethostname()}: this worker's ledger is not the flow's; start workers (ray start, too) "
-            f"with the same {LEDGER_VARIABLE}"
+            f"{socket.gethostname()}: this worker has another ledger than the flow; start workers and "
+            f"Ray with the same {LEDGER_VARIABLE}"
         )
     return function(Workspace.existing(address), *arguments)
 
@@ -140,7 +140,7 @@ def run_shard(
     else:
         ledger = derive_key(workspace.ledger_url)
         done = pool.run(name, in_workspace, workspace.address, ledger, function, *arguments)
-    workspace.ledger().record_cost(digest, what, done.seconds)
+    workspace.ledger().costs.record(digest, what, done.seconds)
     return done.result
 
 

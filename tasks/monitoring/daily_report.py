@@ -50,7 +50,7 @@ def drifts(ledger: Ledger, phases: Sequence[PhaseResult], limits: DriftLimits) -
         phases: The phases to compare.
         limits: A drift beyond them is an alarm.
     """
-    ended = [phase.result for phase in ledger.results("phase", EndedPhase)]
+    ended = [phase.result for phase in ledger.results.all("phase", EndedPhase)]
     by_round = {(phase.kind, phase.round): phase for phase in ended if phase.tested}
     automated = {phase.round: phase for phase in phases if phase.kind == "automation" and phase.tested}
     comparisons: list[Drift] = []
@@ -84,9 +84,9 @@ def _score_drift(
     ledger: Ledger, round: int, phase: PhaseResult, people: PhaseResult, limit: float
 ) -> list[Drift]:
     """A list with one drift, or an empty list if nobody answered or no discriminator scored."""
-    answers = ledger.answer_counts(round, "human")
+    answers = ledger.counts.answers(round, "human")
     answered = answers["yes"] + answers["no"]
-    scores = ledger.newest_score_count(round, "automation")
+    scores = ledger.counts.newest_scores(round, "automation")
     if not answered or scores is None:
         return []
     yes = answers["yes"] / answered
@@ -113,9 +113,9 @@ def look_back(
 ) -> DailyReport:
     """What happened from ``since`` to before ``until``. Both times have a time zone."""
     ledger = workspace.ledger()
-    phases = [phase.result for phase in ledger.results("phase", EndedPhase, since=since, until=until)]
-    shards = ledger.shard_counts(since, until)
-    reviews = ledger.review_counts(since, until)
+    phases = [phase.result for phase in ledger.results.all("phase", EndedPhase, since=since, until=until)]
+    shards = ledger.counts.shards(since, until)
+    reviews = ledger.counts.reviews(since, until)
     return DailyReport(
         since=since,
         until=until,
@@ -125,9 +125,9 @@ def look_back(
             NewShards(stage=stage, shards=count.shards, samples=count.samples)
             for stage, count in shards.items()
         ],
-        rejects=ledger.reject_counts(since, until),
+        rejects=ledger.rejects.counts(since, until),
         reviews={f"{kind} {decision}": count for (kind, decision), count in reviews.items()},
-        versions=new_versions(ledger.versions(), since, until),
+        versions=new_versions(ledger.versions.all(), since, until),
         drifts=drifts(ledger, phases, limits),
         accepted=sum(shards[stage].samples for stage in _ACCEPTED if stage in shards),
         currency=prices.currency,
@@ -152,5 +152,5 @@ def new_versions(versions: Sequence[DatasetVersion], since: datetime, until: dat
 def _work(ledger: Ledger, since: datetime, until: datetime, prices: Prices) -> list[WorkDone]:
     return [
         WorkDone(what=what, pieces=pieces, seconds=seconds, cost=prices.cost(seconds))
-        for what, (pieces, seconds) in ledger.costs(since, until).items()
+        for what, (pieces, seconds) in ledger.costs.by_kind(since, until).items()
     ]

@@ -52,7 +52,7 @@ def _shards(ledger: Ledger) -> Iterator[Metric]:
     shards = _counter("shards", "Shards in the ledger.", "stage")
     samples = _counter("samples", "Samples in the shards.", "stage")
     size = _counter("shard_bytes", "Bytes of the shards' tars.", "stage", unit="bytes")
-    for stage, count in ledger.shard_counts().items():
+    for stage, count in ledger.counts.shards().items():
         shards.add_metric([stage], count.shards)
         samples.add_metric([stage], count.samples)
         size.add_metric([stage], count.size_bytes)
@@ -61,18 +61,18 @@ def _shards(ledger: Ledger) -> Iterator[Metric]:
 
 def _rejects(ledger: Ledger) -> Iterator[Metric]:
     rejects = _counter("rejects", "Samples refused.", "reason")
-    for reason, count in ledger.reject_counts().items():
+    for reason, count in ledger.rejects.counts().items():
         rejects.add_metric([reason], count)
     yield rejects
 
 
 def _judgement(ledger: Ledger) -> Iterator[Metric]:
     reviews = _gauge("reviews", "Answers that stand.", "reviewer", "decision")
-    for (kind, decision), count in ledger.review_counts().items():
+    for (kind, decision), count in ledger.counts.reviews().items():
         reviews.add_metric([kind, decision], count)
     scores = _counter("scores", "Candidates scored.", "discriminator")
     mean = _gauge("score_mean", "Mean of a discriminator's scores, 0 to 1.", "discriminator")
-    for discriminator, count in ledger.score_counts().items():
+    for discriminator, count in ledger.counts.scores().items():
         scores.add_metric([discriminator], count.count)
         mean.add_metric([discriminator], count.mean)
     yield from (reviews, scores, mean)
@@ -90,7 +90,7 @@ def _phases(ledger: Ledger) -> Iterator[Metric]:
         ),
         "phase_duration_seconds": ("Seconds of the phase.", lambda phase: phase.seconds),
     }
-    results = {phase.result.name: phase.result for phase in ledger.results("phase", EndedPhase)}
+    results = {phase.result.name: phase.result for phase in ledger.results.all("phase", EndedPhase)}
     for name, (help_line, fact) in facts.items():
         gauge = _gauge(name, help_line, "phase", "kind")
         for phase in results.values():
@@ -106,10 +106,10 @@ def _keep_ratio(phase: PhaseResult) -> float | None:
 
 def _dataset(ledger: Ledger) -> Iterator[Metric]:
     versions = _counter("dataset_versions", "Versions ever made.")
-    versions.add_metric([], len(ledger.versions()))
+    versions.add_metric([], len(ledger.versions.all()))
     number = _gauge("dataset_current_version", "Number of the current version.")
     samples = _gauge("dataset_samples", "Samples of the current version.", "split")
-    current = ledger.current_version()
+    current = ledger.versions.current()
     if current is not None:
         number.add_metric([], current.number)
         for split, count in current.by_split.items():
@@ -119,11 +119,11 @@ def _dataset(ledger: Ledger) -> Iterator[Metric]:
 
 def _models(ledger: Ledger) -> Iterator[Metric]:
     models = _counter("models", "Models trained.", "kind")
-    for kind, count in ledger.model_counts().items():
+    for kind, count in ledger.counts.models().items():
         models.add_metric([kind], count)
     champion = InfoMetricFamily("cleanplate_champion", "The champion.", labels=["kind"])
     for kind in _CHAMPIONS:
-        record = ledger.champion(kind)
+        record = ledger.models.champion(kind)
         if record is not None:
             champion.add_metric([kind], {"hash": record.hash})
     yield from (models, champion)
@@ -132,7 +132,7 @@ def _models(ledger: Ledger) -> Iterator[Metric]:
 def _seconds(ledger: Ledger) -> Iterator[Metric]:
     pieces = _counter("work", "Pieces of work done, such as a shard or a training.", "what")
     seconds = _counter("work_seconds", "Seconds they took.", "what", "clock", unit="seconds")
-    for what, (count, total) in ledger.costs().items():
+    for what, (count, total) in ledger.costs.by_kind().items():
         pieces.add_metric([what], count)
         for clock, value in total.model_dump().items():
             seconds.add_metric([what, clock], value)

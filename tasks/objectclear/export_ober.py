@@ -47,7 +47,7 @@ def export_ober(workspace: Workspace, folder: Path, rows_per_file: int = 2000) -
     Raises:
         InputError: If the workspace has no composite, or the folder holds files of another export.
     """
-    shards = workspace.ledger().shards(stage="composites")
+    shards = workspace.ledger().shards.all(stage="composites")
     places = _places(workspace, shards)
     if not places:
         raise InputError(workspace.root, "holds no composites; run `cleanplate composite` first")
@@ -73,7 +73,7 @@ def ober_schema() -> pa.Schema:
 
 def _places(workspace: Workspace, shards: Sequence[ShardRef]) -> dict[Split, list[int]]:
     """Positions of each split's samples in the shards, read one after the other."""
-    rows = [row for shard in shards for row in workspace.ledger().samples_of(shard.name)]
+    rows = [row for shard in shards for row in workspace.ledger().shards.samples_of(shard.name)]
     numbers: dict[Split, list[int]] = {}
     for place, row in enumerate(rows):
         numbers.setdefault(row.split, []).append(place)

@@ -21,8 +21,8 @@ from models.objectclear.network import ObjectClearNetwork, build_tiny_image_enco
 from models.objectclear.pipeline import denoise
 from models.training.augmentation import ForegroundPair, augmented
 from models.training.distributed import (
+    BatchSlice,
     DistributedConfig,
-    Share,
     refuse_cached_latents,
     to_device,
     training_device,
@@ -79,9 +79,9 @@ def train_object_clear(
     network.to(device)
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
-    def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
-        batch = to_device(foreground_batch(triplets, share), device)
-        return object_clear_loss(network, batch, loss, share, maps)
+    def loss_of(triplets: Sequence[Triplet], batch_slice: BatchSlice) -> torch.Tensor:
+        batch = to_device(foreground_batch(triplets, batch_slice), device)
+        return object_clear_loss(network, batch, loss, batch_slice, maps)
 
     with (
         ShardReader(workspace, refs) as reader,
@@ -96,9 +96,9 @@ def train_object_clear(
     return losses
 
 
-def foreground_batch(triplets: Sequence[Triplet], share: Share) -> ForegroundBatch:
+def foreground_batch(triplets: Sequence[Triplet], batch_slice: BatchSlice) -> ForegroundBatch:
     """The triplets as tensors, each augmented with its own random numbers from the step's seed."""
-    seeds = share.draw(len(triplets), lambda n, g: torch.randint(2**62, (n,), generator=g)).tolist()
+    seeds = batch_slice.draw(len(triplets), lambda n, g: torch.randint(2**62, (n,), generator=g)).tolist()
     pairs = [
         augmented(foreground_pair(triplet), min(triplet.mask.shape), np.random.default_rng(seed))
         for triplet, seed in zip(triplets, seeds, strict=True)
@@ -184,7 +184,7 @@ def train_image_encoder(
         for draws in order:
             yield _collated([(objects[place], flip) for place, flip in draws])
 
-    def loss_of(batch: NamedBatch, _: Share) -> torch.Tensor:
+    def loss_of(batch: NamedBatch, _: BatchSlice) -> torch.Tensor:
         return naming_loss(namer, batch)
 
     train(namer, loss_of, batches, config, checkpoint, progress)

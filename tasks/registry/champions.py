@@ -29,14 +29,14 @@ def standing_of(workspace: Workspace, start: str) -> ModelStanding:
         LedgerError: If there is no such model, or more than one.
     """
     ledger = workspace.ledger()
-    record = ledger.model_named(start)
-    champion = ledger.champion(record.kind)
+    record = ledger.models.named(start)
+    champion = ledger.models.champion(record.kind)
     return ModelStanding(
         record=record,
         champion=champion is not None and champion.hash == record.hash,
-        measurements=ledger.measurements(record.hash),
+        measurements=ledger.models.measurements(record.hash),
         promotions=[
-            promotion for promotion in ledger.promotions(record.kind) if promotion.hash == record.hash
+            promotion for promotion in ledger.models.promotions(record.kind) if promotion.hash == record.hash
         ],
         fault=weights_fault(workspace.fetched(record.path), record),
     )
@@ -50,9 +50,9 @@ def promote(workspace: Workspace, kind: ModelKind, hash: str, reason: str) -> No
         ModelError: If its weights are missing or differ from the recorded ones.
     """
     ledger = workspace.ledger()
-    record = ledger.model(hash)
+    record = ledger.models.of_hash(hash)
     check_weights(workspace.fetched(record.path), record)
-    ledger.promote(kind, hash, reason)
+    ledger.models.promote(kind, hash, reason)
 
 
 def promote_now(workspace: Workspace, start: str, reason: str) -> ModelRecord:
@@ -66,13 +66,13 @@ def promote_now(workspace: Workspace, start: str, reason: str) -> ModelRecord:
         ModelError: If its weights are missing or differ from the recorded ones.
     """
     ledger = workspace.ledger()
-    record = ledger.model_named(start)
+    record = ledger.models.named(start)
     check_weights(workspace.fetched(record.path), record)
-    events = ledger.promotions(record.kind)
+    events = ledger.models.promotions(record.kind)
     if not events or events[-1].hash != record.hash:
         after = events[-1].event if events else ""
         event = derive_key("promotion by hand", record.kind, record.hash, reason, after)
-        ledger.promote(record.kind, record.hash, reason, event=event)
+        ledger.models.promote(record.kind, record.hash, reason, event=event)
     return record
 
 
@@ -89,25 +89,25 @@ def rollback(workspace: Workspace, kind: ModelKind, reason: str, start: str | No
         ModelError: If its weights are missing or differ from the recorded ones.
     """
     ledger = workspace.ledger()
-    events = ledger.promotions(kind)
+    events = ledger.models.promotions(kind)
     line = line_of_champions(events)
     if not line:
         raise LedgerError(
             f"no model of kind {kind} is champion, so there is nothing to roll back; promote one with "
             "`cleanplate model promote`"
         )
-    wanted = None if start is None else ledger.model_named(start).hash
+    wanted = None if start is None else ledger.models.named(start).hash
     again = events[-1].action == "rolled back" and events[-1].reason == reason
     if wanted == line[-1] or (wanted is None and again):
-        return ledger.model(line[-1])
+        return ledger.models.of_hash(line[-1])
     if wanted is None and len(line) == 1:
         raise LedgerError(f"there was no champion before model {line[0]}; promote another model by its hash")
     if wanted is not None and wanted not in line:
         raise LedgerError(f"model {wanted} was never champion; `cleanplate model promote` makes it champion")
-    record = ledger.model(wanted or line[-2])
+    record = ledger.models.of_hash(wanted or line[-2])
     check_weights(workspace.fetched(record.path), record)
     event = derive_key("rollback", kind, record.hash, reason, events[-1].event)
-    ledger.promote(kind, record.hash, reason, event=event, action="rolled back")
+    ledger.models.promote(kind, record.hash, reason, event=event, action="rolled back")
     return record
 
 
@@ -134,7 +134,7 @@ def compare(workspace: Workspace, first: str, second: str) -> ModelComparison:
         LedgerError: If either model is unknown, or a dataset version's file is missing or altered.
     """
     ledger = workspace.ledger()
-    one, other = ledger.model_named(first), ledger.model_named(second)
+    one, other = ledger.models.named(first), ledger.models.named(second)
     added = removed = None
     if one.dataset_version is not None and other.dataset_version is not None:
         difference = diff_versions(workspace, one.dataset_version, other.dataset_version)
@@ -143,7 +143,8 @@ def compare(workspace: Workspace, first: str, second: str) -> ModelComparison:
         first=one,
         second=other,
         values=compared_values(
-            numbers_of(one, ledger.measurements(one.hash)), numbers_of(other, ledger.measurements(other.hash))
+            numbers_of(one, ledger.models.measurements(one.hash)),
+            numbers_of(other, ledger.models.measurements(other.hash)),
         ),
         settings=different_settings(one.settings, other.settings),
         samples_added=added,

@@ -98,7 +98,7 @@ def open_champion(workspace: Path, steps: int | None) -> OpenedRemover:
         ModelError: If its folder holds no usable network.
     """
     place = Workspace.existing(workspace)
-    champion = place.ledger().champion("remover")
+    champion = place.ledger().models.champion("remover")
     if champion is None:
         raise InputError(workspace, "this workspace has no remover yet; run `cleanplate cycle` first")
     return _recorded(place, champion, steps, f"RORem's remover, champion {champion.hash} of {workspace}")
@@ -118,7 +118,7 @@ def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemov
         ModelError: If the model is no remover, or its folder holds no usable network.
     """
     place = Workspace.existing(workspace)
-    record = place.ledger().model_named(start)
+    record = place.ledger().models.named(start)
     if record.kind != "remover":
         raise ModelError(f"model {record.hash} is a {record.kind}; name a remover")
     return _recorded(place, record, steps, f"RORem's remover {record.hash} of {workspace}")

@@ -185,8 +185,8 @@ def record(
         The record. An existing one stays as it was.
     """
     ledger = workspace.ledger()
-    if ledger.has_model(model_hash):
-        entry = ledger.model(model_hash)
+    if ledger.models.has(model_hash):
+        entry = ledger.models.of_hash(model_hash)
     else:
         entry = ModelRecord(
             hash=model_hash,
@@ -203,7 +203,7 @@ def record(
         )
     write_card(folder, entry)
     workspace.store.share(f"{entry.path}/{CARD_FILE}")
-    ledger.record_model(entry)
+    ledger.models.record(entry)
     return entry
 
 

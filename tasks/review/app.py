@@ -90,7 +90,7 @@ _TEMPLATES = Environment(
 def quality_page(ledger: Ledger, batch: str | None, version: str) -> str:
     """The page as HTML. ``version`` is that of the page's files. ``batch`` is None if there is none yet."""
     quality = None if batch is None else batch_quality(ledger, batch)
-    counts = None if batch is None else ledger.batch_counts(batch)
+    counts = None if batch is None else ledger.batches.counts(batch)
     return (
         _TEMPLATES.get_template("quality_page.html")
         .render(name=batch, quality=quality, counts=counts, version=version)

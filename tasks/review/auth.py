@@ -114,10 +114,10 @@ class Sessions:
             raise Refusal(403, f"the request lacks the header {CSRF_HEADER}; use the review page itself")
         token_hash = hash_secret(token)
         person = _admitted(
-            self._ledger.person_of_token(token_hash), "this token is unknown; check it for typing errors"
+            self._ledger.people.of_token(token_hash), "this token is unknown; check it for typing errors"
         )
         session, now = new_secret(), datetime.now(UTC)
-        self._ledger.open_session(hash_secret(session), token_hash, now, now + LASTS)
+        self._ledger.people.open_session(hash_secret(session), token_hash, now, now + LASTS)
         response.set_cookie(
             self.cookie,
             session,
@@ -131,7 +131,7 @@ class Sessions:
 
     def sign_out(self, request: Request, response: Response) -> None:
         """End the session, in the ledger and in the browser."""
-        self._ledger.close_session(hash_secret(request.cookies.get(self.cookie, "")))
+        self._ledger.people.close_session(hash_secret(request.cookies.get(self.cookie, "")))
         response.delete_cookie(
             self.cookie, path=self._path, httponly=True, samesite="strict", secure=self._secure
         )
@@ -144,7 +144,7 @@ class Sessions:
         """
         session = request.cookies.get(self.cookie, "")
         session_person = (
-            self._ledger.person_of_session(hash_secret(session), datetime.now(UTC)) if session else None
+            self._ledger.people.of_session(hash_secret(session), datetime.now(UTC)) if session else None
         )
         person = _admitted(session_person, "sign in with your token first")
         if request.method not in ("GET", "HEAD"):
@@ -191,6 +191,6 @@ def invite(ledger: Ledger, name: str, *, replace: bool = False) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(name, "a person's name has at most 80 letters, digits and . _ @ -")
     token = new_secret()
-    enter = ledger.replace_token if replace else ledger.add_person
+    enter = ledger.people.replace_token if replace else ledger.people.add
     enter(name, hash_secret(token), datetime.now(UTC))
     return token

@@ -101,11 +101,11 @@ def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy
     except ValidationError as error:
         raise InputError(name, "a batch's name has at most 80 letters, digits and . _ -") from error
     ledger = workspace.ledger()
-    if name not in {batch.name for batch in ledger.batches()}:
-        ledger.open_batch(batch, _plan(workspace, refs, policy))
+    if name not in {batch.name for batch in ledger.batches.all()}:
+        ledger.batches.open(batch, _plan(workspace, refs, policy))
     else:
-        ledger.open_batch(batch, [])
-    return ledger.batch(name)
+        ledger.batches.open(batch, [])
+    return ledger.batches.named(name)
 
 
 def known_answers(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, KnownAnswer]:
@@ -117,13 +117,13 @@ def known_answers(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, K
     """
     unanimous = _unanimous(workspace, set(items_of(workspace, refs)))
     # Batches of earlier versions also asked about validation candidates.
-    training = workspace.ledger().keys_of_split(list(unanimous), "train")
+    training = workspace.ledger().shards.keys_of_split(list(unanimous), "train")
     return {key: unanimous[key] for key in unanimous if key in training} or _from_truth(workspace, refs)
 
 
 def _plan(workspace: Workspace, refs: Sequence[ShardRef], policy: QueuePolicy) -> list[ReviewItem]:
     ledger, candidates = workspace.ledger(), items_of(workspace, refs, "train")
-    scores = {} if policy.order == "random" else ledger.newest_scores(candidates)
+    scores = {} if policy.order == "random" else ledger.scores.newest(candidates)
     gold = known_answers(workspace, refs) if policy.gold_fraction > 0 else {}
     return plan_items(candidates, policy, scores, gold)
 
@@ -131,9 +131,9 @@ def _plan(workspace: Workspace, refs: Sequence[ShardRef], policy: QueuePolicy) -
 def _unanimous(workspace: Workspace, besides: set[str]) -> dict[str, KnownAnswer]:
     ledger = workspace.ledger()
     votes: dict[str, dict[str, KnownAnswer]] = defaultdict(dict)
-    for batch in ledger.batches():
-        gold = {item.candidate for item in ledger.batch_items(batch.name) if item.gold}
-        for review in ledger.valid_reviews(batch.name):
+    for batch in ledger.batches.all():
+        gold = {item.candidate for item in ledger.batches.items(batch.name) if item.gold}
+        for review in ledger.reviews.valid(batch.name):
             if review.candidate not in gold | besides and review.decision != "skip":
                 votes[review.candidate][review.reviewer] = review.decision
     return {
@@ -163,5 +163,5 @@ def open_batch(workspace: Workspace, batch: str, refs: tuple[ShardRef, ...], pol
 def extend_batch(workspace: Workspace, batch: str, refs: tuple[ShardRef, ...]) -> None:
     """Ask people about more candidates in the same batch. A second call changes nothing."""
     ledger = workspace.ledger()
-    items = _plan(workspace, refs, ledger.batch(batch).policy)
-    ledger.extend_batch(batch, items)
+    items = _plan(workspace, refs, ledger.batches.named(batch).policy)
+    ledger.batches.extend(batch, items)

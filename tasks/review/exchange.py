@@ -58,7 +58,7 @@ def export_candidates(
         InputError: If nothing can be written there.
     """
     reviews: dict[str, list[Review]] = defaultdict(list)
-    for review in workspace.ledger().reviews():
+    for review in workspace.ledger().reviews.all():
         reviews[review.candidate].append(review)
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
@@ -89,17 +89,19 @@ def import_answers(workspace: Workspace, path: Path) -> ImportReport:
     kind = _kind(path)
     outcomes = list(read_annotations(path) if kind == "label-studio" else read_answer_table(path))
     answers = [outcome for outcome in outcomes if isinstance(outcome, Review)]
-    before = {review.event: review for review in ledger.reviews([answer.candidate for answer in answers])}
-    candidates = set(items_of(workspace, ledger.shards(stage="candidates")))
+    before = {review.event: review for review in ledger.reviews.all([answer.candidate for answer in answers])}
+    candidates = set(items_of(workspace, ledger.shards.all(stage="candidates")))
     added, rejects = _sorted_out(kind, answers, candidates, before)
     rejects += [outcome for outcome in outcomes if isinstance(outcome, Reject)]
     asked = {
-        item.candidate: batch.name for batch in ledger.batches() for item in ledger.batch_items(batch.name)
+        item.candidate: batch.name
+        for batch in ledger.batches.all()
+        for item in ledger.batches.items(batch.name)
     }
-    ledger.record_reviews(
+    ledger.reviews.record(
         [review.model_copy(update={"batch": asked.get(review.candidate)}) for review in added]
     )
-    ledger.record_rejects(rejects)
+    ledger.rejects.record(rejects)
     unanswered = sum(outcome is None for outcome in outcomes)
     return ImportReport(
         added=len(added),

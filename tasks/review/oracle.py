@@ -79,7 +79,7 @@ def read_candidates(workspace: Workspace, ref: ShardRef) -> list[Candidate]:
 
 def read_truths(workspace: Workspace, items: Collection[str]) -> dict[str, Triplet]:
     """The truth of those pool items whose truth is known, by key. Only the shards that hold it are opened."""
-    holders = workspace.ledger().holders_of(sorted(items), "truth")
+    holders = workspace.ledger().shards.holders_of(sorted(items), "truth")
     refs = {ref.name: ref for ref in holders.values()}
     with ShardReader(workspace, [refs[name] for name in sorted(refs)]) as reader:
         return {key: decode_triplet(reader.by_key(key)) for key in holders}
@@ -110,6 +110,6 @@ def oracle_reviews(workspace: Workspace, ref: ShardRef, config: OracleConfig) ->
     """
     candidates = read_candidates(workspace, ref)
     reviews = oracle_for(workspace, config, candidates).answer(candidates)
-    workspace.ledger().record_reviews(reviews)
+    workspace.ledger().reviews.record(reviews)
     decisions = np.array([review.decision == "yes" for review in reviews])
     return {"yes": int(decisions.sum()), "no": int((~decisions).sum())}

@@ -30,12 +30,12 @@ def batch_quality(ledger: Ledger, batch: str) -> ReviewQuality:
     Raises:
         UnknownKeyError: If there is no such batch.
     """
-    name = ledger.batch(batch).name
+    name = ledger.batches.named(batch).name
     gold: dict[str, KnownAnswer] = {
-        item.candidate: item.gold for item in ledger.batch_items(name) if item.gold is not None
+        item.candidate: item.gold for item in ledger.batches.items(name) if item.gold is not None
     }
-    excluded = {person.name for person in ledger.people() if person.excluded}
-    return quality_of(name, ledger.batch_reviews(name), gold, excluded)
+    excluded = {person.name for person in ledger.people.all() if person.excluded}
+    return quality_of(name, ledger.reviews.in_batch(name), gold, excluded)
 
 
 def quality_of(

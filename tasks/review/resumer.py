@@ -29,7 +29,7 @@ class Resumer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        for batch in self._workspace.ledger().batches():
+        for batch in self._workspace.ledger().batches.all():
             self.notice(batch.name)
         return self
 
@@ -77,7 +77,7 @@ def wake_if_complete(workspace: Workspace, batch: str) -> bool:
         LedgerError: If the ledger cannot be read.
     """
     ledger = workspace.ledger()
-    counts = ledger.batch_counts(batch)
+    counts = ledger.batches.counts(batch)
     if counts.left > 0 or batch_ending(workspace, batch) is not None:
         return True
     tell_complete(workspace, batch, counts.model_dump())

@@ -80,7 +80,7 @@ class ReviewImages:
         return Description(decoded.class_name, columns, rows, (x, y, x + width, y + height))
 
     def _sample(self, candidate: str) -> EncodedSample:
-        ref = self._ledger.shard_under_review(candidate)
+        ref = self._ledger.batches.shard_under_review(candidate)
         if ref is None:
             raise UnknownKeyError(f"no review batch asks about a candidate {candidate[:40]}")
         with self._lock:
@@ -145,7 +145,7 @@ class ReviewService:
             "mine": {"answers": 0, "per_minute": 0.0},
         }
         if name is not None:
-            counts = self._ledger.batch_counts(name)
+            counts = self._ledger.batches.counts(name)
             state["batch"] |= {"left": counts.left, "answers": counts.answers, "wanted": counts.wanted}
             state["mine"] = self._mine(name, person)[0]
         return state
@@ -154,7 +154,7 @@ class ReviewService:
         """Items for the person, those already leased first, from the oldest batch that has any."""
         for name in self._batches():
             with self._writing:
-                leases = self._ledger.lease_items(name, person.name, body.count, datetime.now(UTC))
+                leases = self._ledger.leases.lease(name, person.name, body.count, datetime.now(UTC))
             if leases:
                 return {"items": [self._item(lease) for lease in leases]}
         return {"items": []}
@@ -165,7 +165,7 @@ class ReviewService:
             raise Refusal(400, f"the reason must be one of: {', '.join(REASONS)}")
         answer = Answer(**body.model_dump(exclude={"lease"}))
         with self._writing:
-            review = self._ledger.answer(body.lease, person.name, answer, datetime.now(UTC))
+            review = self._ledger.leases.answer(body.lease, person.name, answer, datetime.now(UTC))
         batch = str(review.batch)
         mine, left = self._mine(batch, person)
         if left == 0:
@@ -175,20 +175,20 @@ class ReviewService:
     def undo(self, person: Person, body: UndoBody) -> dict[str, Any]:
         """Take an answer back."""
         with self._writing:
-            lease = self._ledger.undo(body.event, person.name, datetime.now(UTC))
+            lease = self._ledger.leases.undo(body.event, person.name, datetime.now(UTC))
         return {"item": self._item(lease)}
 
     def batch_to_show(self) -> str | None:
         """The batch whose quality is shown: the one asked about, or the newest."""
-        newest = [batch.name for batch in self._ledger.batches()][-1:]
+        newest = [batch.name for batch in self._ledger.batches.all()][-1:]
         return next(iter([*self._batches(), *newest]), None)
 
     def _batches(self) -> list[str]:
         """The batches to ask about now."""
-        return self._ledger.wanting_batches() if self._batch is None else [self._batch]
+        return self._ledger.batches.wanting() if self._batch is None else [self._batch]
 
     def _mine(self, batch: str, person: Person) -> tuple[dict[str, float], int]:
-        progress = self._ledger.progress(batch, person.name, datetime.now(UTC))
+        progress = self._ledger.batches.progress(batch, person.name, datetime.now(UTC))
         return {"answers": progress.answers, "per_minute": round(progress.per_minute, 1)}, progress.left
 
     def _item(self, lease: Lease) -> dict[str, Any]:

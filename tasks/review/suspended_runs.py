@@ -63,12 +63,12 @@ class Wake(BaseModel):
 
 def remember_waiting(workspace: Workspace, batch: str, run: WaitingRun) -> None:
     """Called before the run suspends. The completed batch then knows which run to resume."""
-    workspace.ledger().record_result("suspended_run", str(run.flow_run), run, run=batch)
+    workspace.ledger().results.record("suspended_run", str(run.flow_run), run, run=batch)
 
 
 def waiting_runs(workspace: Workspace, batch: str) -> list[WaitingRun]:
     """All runs that ever waited for the batch, in order."""
-    return workspace.ledger().results("suspended_run", WaitingRun, run=batch)
+    return workspace.ledger().results.all("suspended_run", WaitingRun, run=batch)
 
 
 def pause_key(batch: str, extensions: int) -> str:
@@ -95,7 +95,7 @@ def tell_complete(workspace: Workspace, batch: str, counts: dict[str, Any]) -> N
     """
     ledger = workspace.ledger()
     for api in sorted({run.api for run in waiting_runs(workspace, batch)}):
-        if ledger.result("event", api, SentEvent, run=batch) is None:
+        if ledger.results.get("event", api, SentEvent, run=batch) is None:
             event = Event(
                 event=COMPLETE_EVENT,
                 resource=Resource({"prefect.resource.id": f"cleanplate.review-batch.{batch}"}),
@@ -104,7 +104,7 @@ def tell_complete(workspace: Workspace, batch: str, counts: dict[str, Any]) -> N
             )
             with _client(workspace, api) as client:
                 client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
-            ledger.record_result("event", api, SentEvent(event=COMPLETE_EVENT, payload=counts), run=batch)
+            ledger.results.record("event", api, SentEvent(event=COMPLETE_EVENT, payload=counts), run=batch)
 
 
 def _wake(workspace: Workspace, run: WaitingRun, batch: str, form: dict[str, Any]) -> Wake:
@@ -152,12 +152,12 @@ def settle(workspace: Workspace, batch: str, ending: Ending, reason: str = "") -
         UnknownKeyError: If there is no such batch.
     """
     if batch_ending(workspace, batch) is None:
-        workspace.ledger().close_batch(batch, _EVENTS[ending], reason)
+        workspace.ledger().batches.close(batch, _EVENTS[ending], reason)
 
 
 def batch_ending(workspace: Workspace, batch: str) -> Ending | None:
     """How a batch ended. None while it is open."""
-    last = workspace.ledger().batch_events(batch)[-1].kind
+    last = workspace.ledger().batches.events(batch)[-1].kind
     return next((ending for ending, kind in _EVENTS.items() if kind == last), None)
 
 
@@ -177,7 +177,7 @@ def resume(workspace: Workspace, batch: str, decision: Ending | None) -> list[Wa
         FlowError: If answers are missing and nothing is decided.
         UnknownKeyError: If there is no such batch.
     """
-    counts = workspace.ledger().batch_counts(batch)
+    counts = workspace.ledger().batches.counts(batch)
     if decision is not None:
         settle(workspace, batch, decision, "by `cleanplate review resume`")
     ending = batch_ending(workspace, batch) or ("continue" if counts.left == 0 else None)

@@ -9,7 +9,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from models.diffusion.inpainting import InpaintingNetwork
 from models.rorem.lcm_lora import LcmLoraConfig, save_lora, student_of, with_lcm_lora
 from models.rorem.remover import SamplingConfig
-from models.training.distributed import DistributedConfig, Share, training_device
+from models.training.distributed import BatchSlice, DistributedConfig, training_device
 from models.training.loop import Progress, train
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
 from models.training.losses.remover import LatentBatch, TripletBatch
@@ -57,8 +57,8 @@ def distil_remover(
         teacher = network_at(workspace.fetched(work.parent.folder)).to(training_device())
         student = student_of(teacher.unet, work.lora, work.training.seed)
 
-        def loss_of(batch: TripletBatch | LatentBatch, share: Share) -> torch.Tensor:
-            return lcm_loss(teacher, student, batch, work.loss, share)
+        def loss_of(batch: TripletBatch | LatentBatch, batch_slice: BatchSlice) -> torch.Tensor:
+            return lcm_loss(teacher, student, batch, work.loss, batch_slice)
 
         with version_reader(workspace, work.version) as (reader, samples):
             batches = remover_batches(workspace, reader, samples, work.training, distributed, teacher.vae)

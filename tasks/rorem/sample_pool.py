@@ -34,13 +34,14 @@ def choose_items(workspace: Workspace, phase: str, purpose: Purpose, count: int,
         FlowError: If the pool has too few unused items.
     """
     ledger = workspace.ledger()
-    drawn = ledger.drawn(phase)
+    drawn = ledger.draws.drawn(phase)
     if drawn:
         return drawn
     unused = unused_items(workspace)
     if len(unused) < count:
         raise FlowError(
-            f"the pool has {len(unused)} unused items and {words_of(phase)} needs {count}; ingest more images"
+            f"the pool has {len(unused)} unused items, and {words_of(phase)} needs {count}; ingest "
+            "more images"
         )
     return _draw(workspace, phase, purpose, unused, count, seed)
 
@@ -57,18 +58,17 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
     """
     phase = f"{run} fresh {round}"
     ledger = workspace.ledger()
-    drawn = ledger.drawn(phase)
+    drawn = ledger.draws.drawn(phase)
     if drawn:
         return drawn
-    known = ledger.pool_items("validation", truth_known=True)[(round - 1) * count : round * count]
+    known = ledger.draws.pool_items("validation", truth_known=True)[(round - 1) * count : round * count]
     if len(known) == count:
         return known
-    apart = ledger.undrawn_items(apart=True)
+    apart = ledger.draws.undrawn_items(apart=True)
     if len(apart) < count:
         raise FlowError(
-            f"round {round} needs {count} fresh items to measure its discriminator on, "
-            f"and the pool has {len(apart)} "
-            "training items of images that no phase has used; ingest more images"
+            f"round {round} needs {count} fresh items to measure its discriminator, and the pool has "
+            f"{len(apart)} of images that no phase has used; ingest more images"
         )
     return _draw(workspace, phase, "fresh", apart, count, seed)
 
@@ -77,10 +77,10 @@ def _draw(
     workspace: Workspace, phase: str, purpose: Purpose, items: Sequence[str], count: int, seed: int
 ) -> list[str]:
     chosen = sorted(items, key=lambda key: derive_key("choice", seed, key))[:count]
-    workspace.ledger().draw(phase, purpose, chosen)
+    workspace.ledger().draws.draw(phase, purpose, chosen)
     return chosen
 
 
 def unused_items(workspace: Workspace) -> list[str]:
     """Keys of the pool's training items that no phase has drawn, in the shards' order."""
-    return workspace.ledger().undrawn_items()
+    return workspace.ledger().draws.undrawn_items()

@@ -57,7 +57,7 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
     """
     candidates = read_candidates(workspace, work.ref)
     scores = score_all(open_discriminator(workspace, work.discriminator), candidates)
-    workspace.ledger().record_scores(
+    workspace.ledger().scores.record(
         work.discriminator.hash, dict(zip([c.key for c in candidates], scores, strict=True))
     )
     return len(scores)
@@ -105,7 +105,7 @@ def measure(
 def without_ground_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> list[ShardRef]:
     """The shards with a candidate of an item whose truth is unknown, such as a photograph."""
     items = {ref.name: list(candidate_items(workspace, [ref]).values()) for ref in refs}
-    held = workspace.ledger().holders_of([key for keys in items.values() for key in keys], "truth")
+    held = workspace.ledger().shards.holders_of([key for keys in items.values() for key in keys], "truth")
     return [ref for ref in refs if any(key not in held for key in items[ref.name])]
 
 

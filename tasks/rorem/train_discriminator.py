@@ -22,8 +22,8 @@ from models.rorem.discriminator import (
     load_discriminator,
 )
 from models.training.distributed import (
+    BatchSlice,
     DistributedConfig,
-    Share,
     refuse_cached_latents,
     training_device,
 )
@@ -100,7 +100,7 @@ def _discriminator_at(folder: Path, backbone: Path) -> LoraDiscriminator:
 
 def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
     """The newest discriminator whose weights still exist, copied here if needed. None before the first."""
-    trainings = reversed(workspace.ledger().results("discriminator_training", TrainedDiscriminator))
+    trainings = reversed(workspace.ledger().results.all("discriminator_training", TrainedDiscriminator))
     discriminators = (training.discriminator for training in trainings)
     return next((each for each in discriminators if workspace.fetched(each.folder).is_dir()), None)
 
@@ -141,7 +141,7 @@ def train_from_reviews(
         def fit(checkpoint: Path) -> tuple[InpaintingNetwork, DiscriminatorNetwork, list[float]]:
             if len({answers[i][2] for i in fitting}) < 2 or not held:
                 raise FlowError(
-                    "too few items are answered to train the discriminator and to calibrate it; review more "
+                    "too few items have an answer to train and to calibrate the discriminator; review more "
                     "items"
                 )
             return _fit(
@@ -165,14 +165,14 @@ def _answers(workspace: Workspace, refs: Sequence[ShardRef]) -> list[Answer]:
     """Every decided training candidate, in the shards' order, no skips."""
     items = candidate_items(workspace, refs)
     keys = items_of(workspace, refs, "train")
-    decisions = workspace.ledger().decisions(keys)
+    decisions = workspace.ledger().reviews.decisions(keys)
     decided = {key: decision == "yes" for key, decision in decisions.items() if decision != "skip"}
     answers = [(key, items[key], decided[key]) for key in keys if key in decided]
     yes = sum(good for _, _, good in answers)
     if min(yes, len(answers) - yes) < _MIN_OF_EACH:
         raise FlowError(
-            f"the discriminator needs {_MIN_OF_EACH} YES and {_MIN_OF_EACH} NO, and has {yes} and "
-            f"{len(answers) - yes}; review more items"
+            f"the discriminator needs {_MIN_OF_EACH} YES and {_MIN_OF_EACH} NO, but there are {yes} "
+            f"and {len(answers) - yes}; review more items"
         )
     return answers
 
@@ -196,8 +196,8 @@ def _fit(
         samples, groups, work.training.batch_size, work.training.seed, distributed.loader_workers
     )
 
-    def loss_of(batch: ReviewBatch, share: Share) -> torch.Tensor:
-        return discriminator_loss(module, batch, share)
+    def loss_of(batch: ReviewBatch, batch_slice: BatchSlice) -> torch.Tensor:
+        return discriminator_loss(module, batch, batch_slice)
 
     losses = train(module, loss_of, batches, work.training, checkpoint, progress, distributed)
     return network, module, losses

@@ -14,7 +14,7 @@ from data_specs.result import ResultKind
 from data_specs.version import VersionSample
 from models.diffusion.inpainting import InpaintingNetwork
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import DistributedConfig, Share, training_device
+from models.training.distributed import BatchSlice, DistributedConfig, training_device
 from models.training.loop import BatchesFrom, Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.execution import INLINE, run_shard
@@ -103,8 +103,8 @@ def train_remover(
     def fit(checkpoint: Path) -> tuple[InpaintingNetwork, list[float]]:
         network = network_at(workspace.fetched(work.parent.folder)).to(training_device())
 
-        def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
-            return remover_loss(network, batch, work.loss, share)
+        def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
+            return remover_loss(network, batch, work.loss, batch_slice)
 
         with version_reader(workspace, work.version) as (reader, samples):
             batches = remover_batches(workspace, reader, samples, work.training, distributed, network.vae)
@@ -124,7 +124,7 @@ def version_reader(
 ) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
     """A dataset version's samples and their reader."""
     samples = load_samples(workspace, version)
-    refs = [workspace.ledger().shard(name) for name in sorted({s.shard for s in samples})]
+    refs = [workspace.ledger().shards.named(name) for name in sorted({s.shard for s in samples})]
     with ShardReader(workspace, refs) as reader:
         yield reader, samples
 
@@ -153,7 +153,9 @@ def remover_batches(
     draws = (drawn_from, training.batch_size, training.seed, distributed.loader_workers)
     if not distributed.cache_latents:
         return triplet_batches(triplets, *draws)
-    digests = {name: workspace.ledger().shard(name).sha256 for name in {each.shard for each in samples}}
+    digests = {
+        name: workspace.ledger().shards.named(name).sha256 for name in {each.shard for each in samples}
+    }
     origins = {each.key: digests[each.shard] for each in samples}
     return latent_batches(
         cached_latents(workspace, triplets, [(origins[key], key) for key in keys], vae), *draws

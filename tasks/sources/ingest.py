@@ -130,7 +130,7 @@ def ingest_files(workspace: Workspace, work: IngestWork) -> Intake:
         InputError: If the source cannot be read at all.
     """
     ledger = workspace.ledger()
-    recorded = ledger.result("ingest", work.digest, Intake)
+    recorded = ledger.results.get("ingest", work.digest, Intake)
     if recorded is not None and (recorded.shard is None or files_present(workspace, recorded.shard)):
         return recorded
     with scenes_alone(workspace):
@@ -138,7 +138,7 @@ def ingest_files(workspace: Workspace, work: IngestWork) -> Intake:
         intake = reading.intake(
             write_unless_empty(workspace, work, reading.stage, reading.samples(), reading.rejects)
         )
-    ledger.record_result("ingest", work.digest, intake)
+    ledger.results.record("ingest", work.digest, intake)
     return intake
 
 
@@ -187,7 +187,7 @@ class _Reading:
         )
 
     def _holder(self, key: str) -> str | None:
-        return self._ledger.holder_of(key, self.stage, besides=self._work.digest)
+        return self._ledger.shards.holder_of(key, self.stage, besides=self._work.digest)
 
 
 def _read(source: FileSource, start: Cursor, scenes: SceneChoice) -> Iterable[Triplet | PoolItem | Reject]:

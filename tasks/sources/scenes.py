@@ -167,7 +167,7 @@ class Scenes:
     ) -> tuple[str, Split]:
         """See ``SceneChoice``."""
         key = image_hash(image)
-        entry = self._new_images.get(key) or self._ledger.scene_image(key)
+        entry = self._new_images.get(key) or self._ledger.scenes.image(key)
         if entry is None:
             entry = self._placed(path, key, image, fractions, lineage)
             self._new.append(entry)
@@ -179,7 +179,7 @@ class Scenes:
 
     def record(self) -> None:
         """Write the new scenes to the ledger. To be called before the samples' shard is recorded."""
-        self._ledger.record_scene_images(self._new)
+        self._ledger.scenes.record(self._new)
 
     def _placed(
         self, path: Path, key: str, image: RgbImage, fractions: SplitFractions, lineage: str | None
@@ -198,13 +198,13 @@ class Scenes:
     def _of_lineage(self, lineage: str | None) -> list[SceneImage]:
         if lineage is None:
             return []
-        entry = self._ledger.scene_of_lineage(lineage) or self._new_lineages.get(lineage)
+        entry = self._ledger.scenes.of_lineage(lineage) or self._new_lineages.get(lineage)
         return [] if entry is None else [entry]
 
     def _near(self, look: Look) -> list[SceneImage]:
         """The near images, those of the ledger first, nearest first."""
         numbers = [self._known.sequences[place] for place in self._known.hashes.near(look.hash)]
-        rows = self._ledger.scene_images(numbers) if numbers else {}
+        rows = self._ledger.scenes.images(numbers) if numbers else {}
         candidates = [rows[number] for number in numbers]
         candidates += [self._new[place] for place in self._new_hashes.near(look.hash)]
         if not candidates:
@@ -248,15 +248,15 @@ class _Known:
 
     def read(self, ledger: Ledger) -> None:
         last = self.sequences[-1] if self.sequences else 0
-        if last and ledger.scene_images([last]).get(last) != self._last:
+        if last and ledger.scenes.images([last]).get(last) != self._last:
             # The ledger at this path is another one now.
             self.forget()
             last = 0
-        for part in ledger.scene_hashes(after=last):
+        for part in ledger.scenes.hashes(after=last):
             self.sequences += [sequence for sequence, _ in part]
             self.hashes.add(hash for _, hash in part)
         if self.sequences:
-            self._last = ledger.scene_images(self.sequences[-1:])[self.sequences[-1]]
+            self._last = ledger.scenes.images(self.sequences[-1:])[self.sequences[-1]]
 
 
 @lru_cache(maxsize=2)

@@ -50,7 +50,7 @@ def capture(workspace: Workspace, work: CaptureWork) -> ShardRef:
         else:
             triplets.append(triplet)
     if not triplets:
-        workspace.ledger().record_rejects(rejects)
+        workspace.ledger().rejects.record(rejects)
         why = f"{rejects[0].reason.value}: {rejects[0].detail}" if rejects else "it has no frame"
         raise InputError(
             work.clip.path, f"this clip gives no triplet ({why}); choose another clip or other limits"

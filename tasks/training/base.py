@@ -13,7 +13,7 @@ from data_specs.triplet import Triplet
 from models.diffusion.inpainting import InpaintingNetwork, build_tiny_network
 from models.diffusion.tiny_vae import PatchCodec
 from models.images.tensors import images_to_tensor, masks_to_tensor
-from models.training.distributed import Share, training_device
+from models.training.distributed import BatchSlice, training_device
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 
@@ -120,8 +120,8 @@ def train_base(
                 source=images, mask=masks_to_tensor([m for _, m in pairs]), ground_truth=images
             )
 
-    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
-        return remover_loss(network, batch, BASE_LOSS, share)
+    def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
+        return remover_loss(network, batch, BASE_LOSS, batch_slice)
 
     network.to(training_device())
     train(network.unet, loss_of, batches, config, checkpoint, progress)

@@ -162,6 +162,6 @@ def size_buckets(reader: ShardReader, keys: Sequence[str]) -> list[list[int]]:
 def _png_size(key: str, data: bytes) -> tuple[int, int]:
     """(height, width) in pixels, from the first chunk of every PNG."""
     if not data.startswith(_PNG) or len(data) < 24:
-        raise ShardError(f"the mask of sample {key} is no PNG; run `cleanplate dataset verify`")
+        raise ShardError(f"the mask of sample {key} is not a PNG; run `cleanplate dataset verify`")
     width, height = struct.unpack(">II", data[16:24])
     return height, width

@@ -52,7 +52,9 @@ class LatentSamples(Dataset[LatentBatch]):
         try:
             return LatentBatch(**load_file(path))
         except (OSError, SafetensorError, TypeError) as error:
-            raise ModelError(f"{path}: damaged latents ({error}); delete the file and start again") from error
+            raise ModelError(
+                f"{path}: the latents are damaged ({error}); delete the file and start again"
+            ) from error
 
 
 def cached_latents(
@@ -83,7 +85,8 @@ def cached_latents(
             every_process_done()
     except OSError as error:
         raise ModelError(
-            f"{folder}: the latents cannot be written ({error.strerror}); make room, or leave cache_latents"
+            f"{folder}: the latents cannot be written ({error.strerror}); free some space, or set "
+            "cache_latents to false"
         ) from error
     return latents
 

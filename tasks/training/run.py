@@ -94,7 +94,7 @@ def run_training(
         if known is not None:
             return known
         result = keep(network)
-        workspace.ledger().record_result(kind.KIND, digest, result)
+        workspace.ledger().results.record(kind.KIND, digest, result)
         drop_checkpoint(_checkpoint_of(workspace, digest))
         return result
 
@@ -105,7 +105,7 @@ def _checkpoint_of(workspace: Workspace, digest: str) -> Path:
 
 def _known(workspace: Workspace, digest: str, kind: type[Trained]) -> Trained | None:
     """The training as the ledger records it, if its weights still exist. Else None."""
-    result = workspace.ledger().result(kind.KIND, digest, kind)
+    result = workspace.ledger().results.get(kind.KIND, digest, kind)
     if result is None or not workspace.fetched(result.weights_folder).is_dir():
         return None
     drop_checkpoint(_checkpoint_of(workspace, digest))

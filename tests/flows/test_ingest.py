@@ -56,22 +56,27 @@ def test_a_folder_end_to_end_and_a_second_time(tmp_path: Path, pairs: Path) -> N
     assert sum(result.by_split.values()) == 4
     workspace = Workspace.existing(place)
     ledger = workspace.ledger()
-    assert {each.name.rpartition("/")[2] for each in ledger.rejects()} == {"cut", "empty", "lonely", "twice"}
-    with ShardReader(workspace, ledger.shards(), check=True) as reader:
+    assert {each.name.rpartition("/")[2] for each in ledger.rejects.all()} == {
+        "cut",
+        "empty",
+        "lonely",
+        "twice",
+    }
+    with ShardReader(workspace, ledger.shards.all(), check=True) as reader:
         triplets = [decode_triplet(reader[position]) for position in range(len(reader))]
     found = {each.origin.rpartition("/")[2]: each for each in triplets}
     assert sorted(found) == ["good0", "good1", "good2", "good3"]
     inside = found["good2"].source[13:19, 13:19].reshape(-1, 3)
     assert np.abs(inside.astype(int) - (60, 30, 200)).max() <= 1  # Written as BGR, read as RGB.
-    assert ledger.reject_counts() == REJECTS
+    assert ledger.rejects.counts() == REJECTS
     assert len(load_samples(workspace, 1)) == 4
 
-    shards = ledger.shards()
+    shards = ledger.shards.all()
     again = ingest(config)
     assert (again.added, again.version, again.rejects) == (0, None, REJECTS)
-    assert ledger.shards() == shards
-    assert ledger.reject_counts() == REJECTS
-    assert len(ledger.versions()) == 1
+    assert ledger.shards.all() == shards
+    assert ledger.rejects.counts() == REJECTS
+    assert len(ledger.versions.all()) == 1
     assert verify_dataset(workspace).clean
 
 
@@ -83,12 +88,12 @@ def test_a_second_source_grows_the_version_and_a_rollback_is_not_forever(tmp_pat
     second = ingest(config)
     assert (first.version, second.version, second.added, second.shards) == (1, 2, 3, 2)
     workspace = Workspace.existing(place)
-    version = workspace.ledger().version(2)
+    version = workspace.ledger().versions.numbered(2)
     assert (version.parents, version.samples) == ((1,), 7)
     assert second.by_split == {"test": 3}
     rollback(workspace, 1, "to see")
     again = ingest(config)
-    current = workspace.ledger().current_version()
+    current = workspace.ledger().versions.current()
     assert current is not None
     assert again.version == current.number == 2
 
@@ -97,7 +102,7 @@ def test_a_pool_makes_no_version(tmp_path: Path) -> None:
     studio = SyntheticSource(renderer=SyntheticConfig(size_px=32), count=2, stage="pool")
     result = ingest(IngestConfig(workspace=tmp_path, source=studio))
     assert (result.samples, result.added, result.version) == (2, 0, None)
-    assert {ref.stage for ref in Workspace.existing(tmp_path).ledger().shards()} == {"pool", "truth"}
+    assert {ref.stage for ref in Workspace.existing(tmp_path).ledger().shards.all()} == {"pool", "truth"}
 
 
 def test_the_table_of_counts_is_in_prefect(tmp_path: Path, pairs: Path) -> None:

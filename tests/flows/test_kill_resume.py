@@ -48,9 +48,9 @@ def test_equal_workspaces_are_equal_and_one_byte_is_seen(tmp_path: Path) -> None
 def test_a_doubled_row_and_a_lost_one_are_counted(tmp_path: Path) -> None:
     one = workspace_with_a_shard(tmp_path / "one", b"a")
     two = workspace_with_a_shard(tmp_path / "two", b"a")
-    one.ledger().draw("human 1", "human", ["x", "y"])
-    two.ledger().draw("human 1", "human", ["x"])
-    two.ledger().record_scores("judge", {"x": 0.5})
+    one.ledger().draws.draw("human 1", "human", ["x", "y"])
+    two.ledger().draws.draw("human 1", "human", ["x"])
+    two.ledger().scores.record("judge", {"x": 0.5})
     lost, more = differences(contents_of(one), contents_of(two))
     assert (len(lost), len(more)) == (1, 1)
     assert '"y"' in lost[0]

@@ -41,7 +41,7 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         "pairs": render(workspace, render_work("triplets", 0, "train", 0, 12)),
         "tests": render(workspace, render_work("triplets", 1, "test", 0, 8)),
     }
-    truths = workspace.ledger().shards(stage="truth")
+    truths = workspace.ledger().shards.all(stage="truth")
     version = create_version(workspace, [(refs["pairs"], None)], None, "initial pairs")
     with ShardReader(workspace, [refs["pairs"]]) as reader:
         sources = [decode_triplet(reader[i]).source for i in range(len(reader))]
@@ -57,7 +57,7 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         dataset_version=None,
         metrics={},
     )
-    workspace.ledger().promote("remover", entry.hash, "the base")
+    workspace.ledger().models.promote("remover", entry.hash, "the base")
     remover = RemoverRef(hash=entry.hash, folder=entry.path, sampling=base.config)
     return SimpleNamespace(
         workspace=workspace, truths=tuple(truths), version=version, remover=remover, **refs

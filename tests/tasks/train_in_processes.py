@@ -24,7 +24,7 @@ from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.rorem.discriminator import DiscriminatorConfig, DiscriminatorNetwork
 from models.rorem.lcm_lora import LcmLoraConfig, student_of
-from models.training.distributed import DistributedConfig, Share
+from models.training.distributed import BatchSlice, DistributedConfig
 from models.training.loop import TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
@@ -75,7 +75,7 @@ def one(folder: Path, run: dict[str, Any]) -> None:
     training = TrainingConfig.model_validate(run["training"])
     distributed = DistributedConfig.model_validate(run.get("distributed", {}))
     checkpoint = folder / run["checkpoint"] if "checkpoint" in run else None
-    with ReadLog(workspace, workspace.ledger().shards(stage="triplets")[:1]) as reader:
+    with ReadLog(workspace, workspace.ledger().shards.all(stage="triplets")[:1]) as reader:
         reader.log = []
         module, loss_of, batches = KINDS[run["kind"]](
             workspace, run, training, TripletSamples(reader, reader.keys)
@@ -99,8 +99,8 @@ def remover(workspace: Workspace, run: dict[str, Any], training: TrainingConfig,
     network = network_at(Path(run["network"]))
     config = RemoverLossConfig.model_validate(LOSS)
 
-    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
-        return remover_loss(network, batch, config, share)
+    def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
+        return remover_loss(network, batch, config, batch_slice)
 
     groups = [range(len(samples))]
     return network.unet, loss_of, triplet_batches(samples, groups, training.batch_size, training.seed)
@@ -113,8 +113,8 @@ def object_clear(
     module = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
     config = ObjectClearLossConfig.model_validate({**LOSS, "mask_loss_weight": 0.5})
 
-    def loss_of(triplets: Sequence[Triplet], share: Share) -> torch.Tensor:
-        return object_clear_loss(network, foreground_batch(triplets, share), config, share, maps)
+    def loss_of(triplets: Sequence[Triplet], batch_slice: BatchSlice) -> torch.Tensor:
+        return object_clear_loss(network, foreground_batch(triplets, batch_slice), config, batch_slice, maps)
 
     maps = OPEN.enter_context(capture_object_attention(network.unet, network.prompt.object_position))
     groups = [range(len(samples))]
@@ -128,10 +128,10 @@ def discriminator(
     config = DiscriminatorConfig(head="pooled", head_width=16)
     module = DiscriminatorNetwork(network_at(Path(run["network"])), config, seed=0)
 
-    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
+    def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
         yes = (batch.source.mean((1, 2, 3)) > 0).float()
         removal = torch.where(yes[:, None, None, None] > 0, batch.ground_truth, batch.source)
-        return discriminator_loss(module, ReviewBatch(batch.source, batch.mask, removal, yes), share)
+        return discriminator_loss(module, ReviewBatch(batch.source, batch.mask, removal, yes), batch_slice)
 
     groups = [range(len(samples))]
     return module, loss_of, triplet_batches(samples, groups, training.batch_size, training.seed)
@@ -143,8 +143,8 @@ def lcm(workspace: Workspace, run: dict[str, Any], training: TrainingConfig, sam
     student = student_of(teacher.unet, LcmLoraConfig(rank=4), seed=0)
     config = LcmLossConfig(guidance_low=2, guidance_high=5)
 
-    def loss_of(batch: TripletBatch, share: Share) -> torch.Tensor:
-        return lcm_loss(teacher, student, batch, config, share)
+    def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
+        return lcm_loss(teacher, student, batch, config, batch_slice)
 
     groups = [range(len(samples))]
     return student, loss_of, triplet_batches(samples, groups, training.batch_size, training.seed)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.rorem.discriminator import DiscriminatorNetwork
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ReviewBatch:
     """B float, 1 = YES."""
 
 
-def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch, share: Share) -> Tensor:
+def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch, batch_slice: BatchSlice) -> Tensor:
     """Binary cross-entropy on the logit. It is a proper score: its optimum is the probability of a YES.
 
     The released script regresses an unbounded softplus to {0, 1} instead (papers.md, fact 5). Colours of
@@ -32,17 +32,19 @@ def discriminator_loss(network: DiscriminatorNetwork, batch: ReviewBatch, share:
     Returns:
         Scalar.
     """
-    source, removal = _jittered(batch.source, batch.removal, share)
+    source, removal = _jittered(batch.source, batch.removal, batch_slice)
     logits = network(source, batch.mask, removal)
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.label)
 
 
-def _jittered(source: Tensor, removal: Tensor, share: Share) -> tuple[Tensor, Tensor]:
+def _jittered(source: Tensor, removal: Tensor, batch_slice: BatchSlice) -> tuple[Tensor, Tensor]:
     """Both images with their channels in one random order, each channel scaled by 0.75 to 1.25."""
     count = len(source)
-    order = share.draw(count, _channel_orders).to(source.device)
+    order = batch_slice.draw(count, _channel_orders).to(source.device)
     order = order[:, :, None, None].expand(-1, -1, *source.shape[2:])
-    gain = 0.75 + 0.5 * share.draw(count, lambda n, g: torch.rand(n, 3, 1, 1, generator=g)).to(source.device)
+    gain = 0.75 + 0.5 * batch_slice.draw(count, lambda n, g: torch.rand(n, 3, 1, 1, generator=g)).to(
+        source.device
+    )
     return ((source.gather(1, order) + 1) * gain - 1), ((removal.gather(1, order) + 1) * gain - 1)
 
 

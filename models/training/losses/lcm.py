@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import IntTensor, Tensor
 
 from models.diffusion.inpainting import InpaintingNetwork
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.losses.remover import (
     Conditioning,
     Denoiser,
@@ -70,7 +70,7 @@ def lcm_loss(
     student: UNet2DConditionModel,
     batch: TripletBatch | LatentBatch,
     config: LcmLossConfig,
-    share: Share,
+    batch_slice: BatchSlice,
 ) -> Tensor:
     """Mean squared difference of the student's jumps from two neighbouring points of the teacher's path.
 
@@ -78,7 +78,7 @@ def lcm_loss(
         Scalar.
     """
     task, conditioning = restoration(teacher, batch, config.change_weight)
-    return consistency_loss(teacher, student, task, conditioning, config, share)
+    return consistency_loss(teacher, student, task, conditioning, config, batch_slice)
 
 
 def consistency_loss(
@@ -87,7 +87,7 @@ def consistency_loss(
     task: Denoising,
     conditioning: Conditioning,
     config: LcmLossConfig,
-    share: Share,
+    batch_slice: BatchSlice,
 ) -> Tensor:
     """Noise ``task.clean``, jump from there. Let the teacher take one step, jump from there. Compare.
 
@@ -97,7 +97,7 @@ def consistency_loss(
         task: What to restore.
         conditioning: The student's conditioning, and the teacher's if it has no guidance.
         config: The points of the path, and the teacher's guidance.
-        share: Draws points, noise and guidance. The weights are normalised over all processes.
+        batch_slice: Draws points, noise and guidance. The weights are normalised over all processes.
 
     Returns:
         Scalar.
@@ -105,9 +105,11 @@ def consistency_loss(
     clean, schedule = task.clean, teacher.scheduler
     small_mask = torch.nn.functional.interpolate(task.mask, clean.shape[-2:], mode="nearest")
     spacing = schedule.config["num_train_timesteps"] // config.solver_steps
-    points = share.draw(len(clean), lambda n, g: torch.randint(1, config.solver_steps + 1, (n,), generator=g))
-    noise = share.draw(len(clean), lambda n, g: torch.randn((n, *clean.shape[1:]), generator=g))
-    chance = share.draw(len(clean), lambda n, g: torch.rand(n, generator=g))
+    points = batch_slice.draw(
+        len(clean), lambda n, g: torch.randint(1, config.solver_steps + 1, (n,), generator=g)
+    )
+    noise = batch_slice.draw(len(clean), lambda n, g: torch.randn((n, *clean.shape[1:]), generator=g))
+    chance = batch_slice.draw(len(clean), lambda n, g: torch.rand(n, generator=g))
     start = (points * spacing - 1).to(clean.device)
     end = (start - spacing).clamp(min=0)
     noisy = schedule.add_noise(clean, noise.to(clean.device), cast(IntTensor, start))
@@ -129,7 +131,7 @@ def consistency_loss(
             guidance = config.guidance_low + (config.guidance_high - config.guidance_low) * chance
             parts = _guided(parts, parts_of(schedule, blank, noisy, start), guidance.to(clean.device))
         target = jump(_recomposed(schedule, *parts, end), end)
-    return weighted_mean((ours - target).pow(2).mean(1, keepdim=True), task.weight, share)
+    return weighted_mean((ours - target).pow(2).mean(1, keepdim=True), task.weight, batch_slice)
 
 
 def boundary_scalings(steps: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from models.diffusion.inpainting import encoded
 from models.objectclear.network import ObjectClearNetwork, object_view
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.losses.remover import (
     Denoising,
     RemoverLossConfig,
@@ -46,7 +46,7 @@ def object_clear_loss(
     network: ObjectClearNetwork,
     batch: ForegroundBatch,
     config: ObjectClearLossConfig,
-    share: Share,
+    batch_slice: BatchSlice,
     maps: Mapping[str, Tensor],
 ) -> Tensor:
     """The noise (or clean-latent) loss, and the mask loss on every cross-attention.
@@ -57,7 +57,7 @@ def object_clear_loss(
         network: U-Net and object token are trained.
         batch: This slice's triplets.
         config: The weights of the terms.
-        share: Draws timesteps and noise.
+        batch_slice: Draws timesteps and noise.
         maps: From ``capture_object_attention``. Keep its context open until the backward pass is over,
             because gradient checkpointing runs the forward pass again.
 
@@ -69,7 +69,7 @@ def object_clear_loss(
         clean, source, batch.mask, change_weight(batch.mask, source, clean, config.change_weight)
     )
     conditioning = network.condition(batch.source, batch.mask)
-    restored = denoising_loss(network, task, conditioning, config, share)
+    restored = denoising_loss(network, task, conditioning, config, batch_slice)
     return restored + config.mask_loss_weight * mask_loss(maps.values(), batch.foreground)
 
 

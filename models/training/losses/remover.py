@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import IntTensor, Tensor
 
 from models.diffusion.inpainting import InpaintingNetwork, Schedule, encoded
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 
 Conditioning = tuple[Tensor, dict[str, Tensor]]
 """Tokens, and SDXL's additions to the timestep embedding."""
@@ -89,7 +89,10 @@ class Denoising:
 
 
 def remover_loss(
-    network: InpaintingNetwork, batch: TripletBatch | LatentBatch, config: RemoverLossConfig, share: Share
+    network: InpaintingNetwork,
+    batch: TripletBatch | LatentBatch,
+    config: RemoverLossConfig,
+    batch_slice: BatchSlice,
 ) -> Tensor:
     """Mean squared error of the U-Net's prediction (noise or clean latent, by the schedule).
 
@@ -97,7 +100,7 @@ def remover_loss(
         Scalar.
     """
     task, conditioning = restoration(network, batch, config.change_weight)
-    return denoising_loss(network, task, conditioning, config, share)
+    return denoising_loss(network, task, conditioning, config, batch_slice)
 
 
 def restoration(
@@ -132,7 +135,7 @@ def denoising_loss(
     task: Denoising,
     conditioning: Conditioning,
     config: RemoverLossConfig,
-    share: Share,
+    batch_slice: BatchSlice,
 ) -> Tensor:
     """Noise ``task.clean``, restore it, weight the squared error.
 
@@ -141,15 +144,15 @@ def denoising_loss(
         task: What to restore.
         conditioning: Tokens, and SDXL's additions to the timestep embedding.
         config: How timesteps are drawn.
-        share: Draws timesteps and noise. The weights are normalised over all processes.
+        batch_slice: Draws timesteps and noise. The weights are normalised over all processes.
 
     Returns:
         Scalar.
     """
     clean = task.clean
     small_mask = torch.nn.functional.interpolate(task.mask, clean.shape[-2:], mode="nearest")
-    steps = _draw_timesteps(len(clean), network.scheduler.config["num_train_timesteps"], config, share)
-    noise = share.draw(len(clean), lambda n, g: torch.randn((n, *clean.shape[1:]), generator=g))
+    steps = _draw_timesteps(len(clean), network.scheduler.config["num_train_timesteps"], config, batch_slice)
+    noise = batch_slice.draw(len(clean), lambda n, g: torch.randn((n, *clean.shape[1:]), generator=g))
     steps, noise = steps.to(clean.device), noise.to(clean.device)
     noisy = network.scheduler.add_noise(clean, noise, cast(IntTensor, steps))
     hidden, added = conditioning
@@ -157,22 +160,22 @@ def denoising_loss(
     predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample
     target = clean if network.scheduler.config["prediction_type"] == "sample" else noise
     error = (predicted.float() - target).pow(2).mean(1, keepdim=True)
-    return weighted_mean(error, task.weight, share)
+    return weighted_mean(error, task.weight, batch_slice)
 
 
-def weighted_mean(error: Tensor, weight: Tensor, share: Share) -> Tensor:
+def weighted_mean(error: Tensor, weight: Tensor, batch_slice: BatchSlice) -> Tensor:
     """Mean of B×1×h×w errors. The weights are normalised over all processes.
 
     Returns:
         Scalar.
     """
-    return (error * weight).sum() / share.process_mean(weight.sum())
+    return (error * weight).sum() / batch_slice.process_mean(weight.sum())
 
 
-def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, share: Share) -> Tensor:
-    steps = share.draw(count, lambda n, g: torch.randint(0, total, (n,), generator=g))
-    noisy = share.draw(count, lambda n, g: torch.randint(int(0.6 * total), total, (n,), generator=g))
-    choose = share.draw(count, lambda n, g: torch.rand(n, generator=g)) < config.noisy_fraction
+def _draw_timesteps(count: int, total: int, config: RemoverLossConfig, batch_slice: BatchSlice) -> Tensor:
+    steps = batch_slice.draw(count, lambda n, g: torch.randint(0, total, (n,), generator=g))
+    noisy = batch_slice.draw(count, lambda n, g: torch.randint(int(0.6 * total), total, (n,), generator=g))
+    choose = batch_slice.draw(count, lambda n, g: torch.rand(n, generator=g)) < config.noisy_fraction
     return torch.where(choose, noisy, steps)
 
 

@@ -233,9 +233,9 @@ def _take_inventory(workspace: Workspace) -> _Inventory:
     ledger = workspace.ledger()
     with publishing_alone(workspace):
         names = [*workspace.store.names("shards"), *workspace.store.names("versions")]
-        shards = ledger.shards()
-        versions = ledger.versions()
-    return _Inventory([(ref, ledger.samples_of(ref.name)) for ref in shards], versions, names)
+        shards = ledger.shards.all()
+        versions = ledger.versions.all()
+    return _Inventory([(ref, ledger.shards.samples_of(ref.name)) for ref in shards], versions, names)
 
 
 def _orphans(workspace: Workspace, inventory: _Inventory) -> list[Fault]:

@@ -127,7 +127,7 @@ def create_version(
         StoreError: If the store does not accept it.
     """
     ledger = workspace.ledger()
-    parents = () if parent is None else (ledger.version(parent).number,)
+    parents = () if parent is None else (ledger.versions.numbered(parent).number,)
     samples = _chosen(ledger, selection)
     data = samples_bytes(samples)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -138,8 +138,8 @@ def create_version(
             workspace.store.keep(aside, f"versions/{parquet}", sha256)
             publish(aside, path)
         version = _publish_manifest(workspace, samples, parents, parquet, sha256, note)
-        ledger.record_version(version)
-    ledger.set_current(version.number, f"created: {version.note}")
+        ledger.versions.record(version)
+    ledger.versions.set_current(version.number, f"created: {version.note}")
     return version
 
 
@@ -149,7 +149,7 @@ def selection_of(workspace: Workspace, number: int) -> list[Selection]:
     for sample in load_samples(workspace, number):
         keys_of_shard.setdefault(sample.shard, []).append(sample.key)
     ledger = workspace.ledger()
-    return [Selection(ledger.shard(name), keys) for name, keys in keys_of_shard.items()]
+    return [Selection(ledger.shards.named(name), keys) for name, keys in keys_of_shard.items()]
 
 
 def load_samples(workspace: Workspace, number: int) -> list[VersionSample]:
@@ -158,7 +158,7 @@ def load_samples(workspace: Workspace, number: int) -> list[VersionSample]:
     Raises:
         LedgerError: If the version is unknown, or its file is missing or altered.
     """
-    return read_samples(workspace, workspace.ledger().version(number))
+    return read_samples(workspace, workspace.ledger().versions.numbered(number))
 
 
 def diff_versions(workspace: Workspace, before: int, after: int) -> VersionDiff:
@@ -186,12 +186,12 @@ def rollback(workspace: Workspace, number: int, reason: str) -> DatasetVersion:
         LedgerError: If the version is unknown, or its file is missing or altered.
     """
     ledger = workspace.ledger()
-    version = ledger.version(number)
+    version = ledger.versions.numbered(number)
     read_samples(workspace, version)
-    current = ledger.current_version()
+    current = ledger.versions.current()
     if current is None or current.number != number:
-        event = derive_key("rollback", number, reason, ledger.latest_version_event())
-        ledger.set_current(number, reason, event=event)
+        event = derive_key("rollback", number, reason, ledger.versions.latest_event())
+        ledger.versions.set_current(number, reason, event=event)
     return version
 
 
@@ -200,12 +200,12 @@ def _chosen(
 ) -> list[VersionSample]:
     """The samples, in the shards' order and by position in the shard."""
     chosen: dict[str, VersionSample] = {}
-    shards = {shard.name: ledger.shard(shard.name) for shard, _ in selection}
+    shards = {shard.name: ledger.shards.named(shard.name) for shard, _ in selection}
     for shard, keys in sorted(selection, key=lambda part: place_of(shards[part[0].name])):
         if shards[shard.name].sha256 != shard.sha256:
             raise LedgerError(f"shard {shard.name} differs from the ledger; run `cleanplate dataset verify`")
         wanted = None if keys is None else set(keys)
-        rows = [row for row in ledger.samples_of(shard.name) if wanted is None or row.key in wanted]
+        rows = [row for row in ledger.shards.samples_of(shard.name) if wanted is None or row.key in wanted]
         if wanted is not None and len(rows) != len(wanted):
             absent = min(wanted - {row.key for row in rows})
             raise LedgerError(f"shard {shard.name} lacks sample {absent}; run `cleanplate dataset verify`")

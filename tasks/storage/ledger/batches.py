@@ -10,7 +10,7 @@ from data_specs.errors import LedgerError, UnknownKeyError
 from data_specs.keys import derive_key
 from data_specs.review_batch import BatchCounts, BatchEvent, BatchEventKind, Progress, ReviewBatch, ReviewItem
 from data_specs.shard import ShardRef
-from tasks.storage.ledger.database import LedgerBase, chunked, insert_new, insert_one, now
+from tasks.storage.ledger.database import LedgerPart, chunked, insert_new, insert_one, now
 from tasks.storage.ledger.reviews import stands
 
 _BATCH = [tables.review_batches.c[field] for field in ReviewBatch.model_fields]
@@ -20,16 +20,16 @@ _ITEM = [tables.review_items.c[field] for field in ReviewItem.model_fields]
 _PACE = timedelta(minutes=5)
 
 
-class BatchLedger(LedgerBase):
+class BatchLedger(LedgerPart):
     """The part of the ledger for review batches."""
 
-    def open_batch(self, batch: ReviewBatch, items: Sequence[ReviewItem]) -> None:
+    def open(self, batch: ReviewBatch, items: Sequence[ReviewItem]) -> None:
         """Open a batch whose items come in this order. Opening the same batch twice is harmless.
 
         Raises:
             LedgerError: If a batch of this name has another round or policy.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if not insert_one(connection, tables.review_batches, batch.model_dump(mode="python")):
                 known = find_batch(connection, batch.name)
                 if (known.round, known.policy) != (batch.round, batch.policy):
@@ -40,18 +40,18 @@ class BatchLedger(LedgerBase):
             _record(connection, batch.name, "opened", "")
             _append(connection, batch.name, items)
 
-    def extend_batch(self, name: str, items: Sequence[ReviewItem], reason: str = "") -> None:
+    def extend(self, name: str, items: Sequence[ReviewItem], reason: str = "") -> None:
         """Add items at the end of a batch. Existing items stay as they are.
 
         Raises:
             UnknownKeyError: If there is no such batch.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             find_batch(connection, name, hold=True)
             if _append(connection, name, items):
                 _record(connection, name, "extended", reason)
 
-    def close_batch(self, name: str, kind: BatchEventKind, reason: str = "") -> None:
+    def close(self, name: str, kind: BatchEventKind, reason: str = "") -> None:
         """Record once that a batch was ``continued`` with its answers so far, or ``abandoned``.
 
         Nobody gets more of its items, unless it is extended.
@@ -59,52 +59,52 @@ class BatchLedger(LedgerBase):
         Raises:
             UnknownKeyError: If there is no such batch.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             find_batch(connection, name, hold=True)
             if last_event(connection, name) != kind:
                 _record(connection, name, kind, reason)
 
-    def batch(self, name: str) -> ReviewBatch:
+    def named(self, name: str) -> ReviewBatch:
         """The batch of this name.
 
         Raises:
             UnknownKeyError: If there is none.
         """
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return find_batch(connection, name)
 
-    def batches(self) -> list[ReviewBatch]:
+    def all(self) -> list[ReviewBatch]:
         """All batches, in the order of opening."""
         query = sa.select(*_BATCH).order_by(tables.review_batches.c.sequence)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [ReviewBatch(**row) for row in connection.execute(query).mappings()]
 
-    def batch_events(self, name: str) -> list[BatchEvent]:
+    def events(self, name: str) -> list[BatchEvent]:
         """The events of a batch, first to last."""
         table = tables.batch_events
         columns = [table.c[field] for field in BatchEvent.model_fields]
         query = sa.select(*columns).where(table.c.batch == name).order_by(table.c.sequence)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [BatchEvent(**row) for row in connection.execute(query).mappings()]
 
-    def batch_items(self, name: str) -> list[ReviewItem]:
+    def items(self, name: str) -> list[ReviewItem]:
         """The items of a batch, in the order of its queue."""
         table = tables.review_items
         query = sa.select(*_ITEM).where(table.c.batch == name).order_by(table.c.position)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [ReviewItem(**row) for row in connection.execute(query).mappings()]
 
-    def batch_counts(self, name: str) -> BatchCounts:
+    def counts(self, name: str) -> BatchCounts:
         """The progress of a batch.
 
         Raises:
             UnknownKeyError: If there is no such batch.
         """
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             find_batch(connection, name)
             return BatchCounts(**_item_counts(connection, name), **_answer_counts(connection, name))
 
-    def wanting_batches(self) -> list[str]:
+    def wanting(self) -> list[str]:
         """Batches that want answers and were neither continued nor abandoned, oldest first."""
         batches, items, events = tables.review_batches, tables.review_items, tables.batch_events
         wanting = sa.exists().where(items.c.batch == batches.c.name, items.c.answers_left > 0)
@@ -121,7 +121,7 @@ class BatchLedger(LedgerBase):
             .where(wanting, last.not_in(["continued", "abandoned"]))
             .order_by(batches.c.sequence)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return list(connection.scalars(query))
 
     def progress(self, batch: str, person: str, now: datetime) -> Progress:
@@ -129,7 +129,7 @@ class BatchLedger(LedgerBase):
         items, reviews = tables.review_items, tables.reviews
         mine = sa.and_(reviews.c.batch == batch, reviews.c.reviewer == person, stands())
         recent = sa.and_(mine, reviews.c.answered_at > now - _PACE)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             left = connection.scalar(
                 sa.select(sa.func.sum(items.c.answers_left)).where(
                     items.c.batch == batch, items.c.answers_left > 0
@@ -156,7 +156,7 @@ class BatchLedger(LedgerBase):
             .order_by(shards.c.name)
             .limit(1)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query).mappings().first()
             return None if row is None else ShardRef(**row)
 
@@ -166,7 +166,7 @@ def find_batch(connection: sa.Connection, name: str, hold: bool = False) -> Revi
     query = sa.select(*_BATCH).where(tables.review_batches.c.name == name)
     row = connection.execute(query.with_for_update() if hold else query).mappings().first()
     if row is None:
-        raise UnknownKeyError(f"there is no review batch {name}; `cleanplate review status` lists them")
+        raise UnknownKeyError(f"there is no review batch {name}; `cleanplate review status` lists all")
     return ReviewBatch(**row)
 
 
@@ -183,7 +183,7 @@ def _append(connection: sa.Connection, name: str, items: Sequence[ReviewItem]) -
     known = set(connection.scalars(sa.select(table.c.candidate).where(table.c.batch == name)))
     new = [item for item in items if item.candidate not in known]
     if len({item.candidate for item in new}) < len(new):
-        raise LedgerError(f"review batch {name} would hold a candidate twice; name each once")
+        raise LedgerError(f"review batch {name} would hold a candidate twice; give each candidate once")
     rows = [
         {**item.model_dump(), "batch": name, "position": position, "answers_left": item.answers_wanted}
         for position, item in enumerate(new, start=len(known))

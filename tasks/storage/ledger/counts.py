@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_specs import ledger as tables
 from data_specs.shard import Purpose
-from tasks.storage.ledger.database import LedgerBase, between
+from tasks.storage.ledger.database import LedgerPart, between
 from tasks.storage.ledger.reviews import stands
 
 
@@ -34,12 +34,10 @@ class ScoreCount(BaseModel):
     """Standard deviation."""
 
 
-class CountLedger(LedgerBase):
+class CountLedger(LedgerPart):
     """The part of the ledger that counts. It writes nothing."""
 
-    def shard_counts(
-        self, since: datetime | None = None, until: datetime | None = None
-    ) -> dict[str, ShardCount]:
+    def shards(self, since: datetime | None = None, until: datetime | None = None) -> dict[str, ShardCount]:
         """By stage: the shards made from ``since`` to before ``until`` (None = no limit)."""
         table = tables.shards
         sums = (sa.func.count(), sa.func.sum(table.c.samples), sa.func.sum(table.c.size_bytes))
@@ -49,13 +47,13 @@ class CountLedger(LedgerBase):
             .group_by(table.c.stage)
             .order_by(table.c.stage)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return {
                 stage: ShardCount(shards=shards, samples=int(samples), size_bytes=int(size))
                 for stage, shards, samples, size in connection.execute(query)
             }
 
-    def review_counts(
+    def reviews(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> dict[tuple[str, str], int]:
         """By who answered (``person``, ``oracle``) and by decision: the number of valid answers."""
@@ -66,10 +64,10 @@ class CountLedger(LedgerBase):
             .group_by(table.c.kind, table.c.decision)
             .order_by(table.c.kind, table.c.decision)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return {(kind, decision): count for kind, decision, count in connection.execute(query)}
 
-    def score_counts(self) -> dict[str, ScoreCount]:
+    def scores(self) -> dict[str, ScoreCount]:
         """The scores by the discriminator's hash."""
         table = tables.scores
         squares = sa.func.avg(table.c.score * table.c.score)
@@ -78,17 +76,17 @@ class CountLedger(LedgerBase):
             .group_by(table.c.discriminator)
             .order_by(table.c.discriminator)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return {discriminator: _score_count(*row) for discriminator, *row in connection.execute(query)}
 
-    def model_counts(self) -> dict[str, int]:
+    def models(self) -> dict[str, int]:
         """The number of models by kind."""
         table = tables.models
         query = sa.select(table.c.kind, sa.func.count()).group_by(table.c.kind).order_by(table.c.kind)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return {kind: count for kind, count in connection.execute(query)}
 
-    def answer_counts(self, round: int, purpose: Purpose) -> Counter[str]:
+    def answers(self, round: int, purpose: Purpose) -> Counter[str]:
         """Valid decisions on a round's candidates of this purpose."""
         reviews = tables.reviews
         query = (
@@ -96,10 +94,10 @@ class CountLedger(LedgerBase):
             .where(stands(), reviews.c.candidate.in_(_candidates(round, purpose)))
             .group_by(reviews.c.decision)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return Counter({decision: count for decision, count in connection.execute(query)})
 
-    def newest_score_count(self, round: int, purpose: Purpose) -> ScoreCount | None:
+    def newest_scores(self, round: int, purpose: Purpose) -> ScoreCount | None:
         """Scores of a round's candidates of this purpose, by the newest discriminator that scored any."""
         table, models = tables.scores, tables.models
         squares = sa.func.avg(table.c.score * table.c.score)
@@ -111,7 +109,7 @@ class CountLedger(LedgerBase):
             .order_by(models.c.created_at.desc(), models.c.hash)
             .limit(1)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query).first()
         return None if row is None else _score_count(*row)
 

@@ -121,15 +121,15 @@ def refusal(error: SQLAlchemyError, where: str, what: str) -> LedgerError | Disk
         return LedgerError(f"the ledger at {where} is damaged ({cause}); {RESTORE}")
     if _LOGIN_REFUSED.search(cause):
         return LedgerError(
-            f"the ledger at {where} refuses this login ({cause}); "
-            "look at the name, the password and the database in CLEANPLATE_LEDGER"
+            f"the ledger at {where} refuses this login ({cause}); check the name, the password and the "
+            "database in CLEANPLATE_LEDGER"
         )
     if _is_lost(error, cause):
         file = sa.make_url(where).database or ""
         if where.startswith("sqlite") and is_full(Path(file)):
             return disk_full(Path(file))  # SQLite calls it an I/O error, or a file that it cannot open.
         return StoreLostError(
-            f"the ledger at {where} cannot be reached ({cause}); what is done is kept, start again later"
+            f"the ledger at {where} cannot be reached ({cause}); finished work is kept, so start again later"
         )
     return LedgerError(f"the ledger at {where} {what}: {cause}")
 
@@ -155,36 +155,52 @@ CHUNK = 5_000
 Item = TypeVar("Item")
 
 
-class LedgerBase:
-    """Holds the engine. It may be pickled, forked and shared between threads."""
+class Database:
+    """The engine behind a ledger. It may be pickled, forked and shared between threads."""
 
     def __init__(self, url: str, keep_connections: bool = False) -> None:
         self.url = url
-        self._engine = create_engine(url, keep_connections)
-        self._reader = self._engine.execution_options(reading=True)
+        self.engine = create_engine(url, keep_connections)
+        self._reader = self.engine.execution_options(reading=True)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return type(self), (self.url,)
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """One transaction that may write. Everything is kept, or nothing."""
-        with self._refusals(), self._engine.begin() as connection:
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction that may write. Everything is kept, or nothing.
+
+        Raises:
+            LedgerError: If the database refuses or cannot be reached.
+        """
+        with self.refusals(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        """One consistent view."""
-        with self._refusals(), self._reader.begin() as connection:
+    def reading(self) -> Iterator[sa.Connection]:
+        """One consistent view.
+
+        Raises:
+            LedgerError: If the database refuses or cannot be reached.
+        """
+        with self.refusals(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
-    def _refusals(self, what: str = "refused") -> Iterator[None]:
+    def refusals(self, what: str = "refused") -> Iterator[None]:
+        """Turns the database's errors into sentences."""
         try:
             yield
         except SQLAlchemyError as error:
-            where = self._engine.url.render_as_string(hide_password=True)
+            where = self.engine.url.render_as_string(hide_password=True)
             raise refusal(error, where, what) from error
+
+
+class LedgerPart:
+    """One subject of the ledger: its queries and its events. All parts share one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -271,4 +287,6 @@ def _upgrade(connection: sa.Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise LedgerError(f"the ledger cannot be brought to schema {HEAD}: {error}") from error
+        raise LedgerError(
+            f"the ledger cannot be migrated to schema {HEAD} ({error}); restore it from a backup"
+        ) from error

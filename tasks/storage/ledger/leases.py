@@ -14,17 +14,17 @@ from data_specs.keys import derive_key
 from data_specs.review import Review
 from data_specs.review_batch import Answer, Lease
 from tasks.storage.ledger.batches import find_batch, last_event
-from tasks.storage.ledger.database import LedgerBase, insert_new, insert_one
+from tasks.storage.ledger.database import LedgerPart, insert_new, insert_one
 from tasks.storage.ledger.reviews import recount
 
 _leases, _items = tables.leases, tables.review_items
 _LEASE = [_leases.c[field] for field in Lease.model_fields]
 
 
-class LeaseLedger(LedgerBase):
+class LeaseLedger(LedgerPart):
     """The part of the ledger for the queue."""
 
-    def lease_items(self, batch: str, person: str, count: int, now: datetime) -> list[Lease]:
+    def lease(self, batch: str, person: str, count: int, now: datetime) -> list[Lease]:
         """Lease up to ``count`` items of a batch: those the person holds already, then the next in the queue.
 
         An item is leased to as many people at a time as it wants answers, and to nobody twice. An expired
@@ -33,7 +33,7 @@ class LeaseLedger(LedgerBase):
         Raises:
             UnknownKeyError: If there is no such batch.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             known = find_batch(connection, batch, hold=True)
             _expire(connection, batch, now)
             held = _held(connection, batch, person)[:count]
@@ -52,15 +52,13 @@ class LeaseLedger(LedgerBase):
             LeaseFinishedError: If it was answered differently, or its answer was undone.
             LeaseExpiredError: If it has expired.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             _refuse_excluded(connection, person)
             held, state = _find(connection, lease, person)
             if state in ("answered", "undone"):
                 return _repeated(connection, held, state, answer)
             if state == "expired" or held.expires_at <= now:
-                raise LeaseExpiredError(
-                    "this item was kept for you too long ago; take it again from the queue"
-                )
+                raise LeaseExpiredError("your time for this item is over; take it again from the queue")
             review = Review(
                 event=event_of(lease),
                 candidate=held.candidate,
@@ -86,7 +84,7 @@ class LeaseLedger(LedgerBase):
             NotYoursError: If it is another person's.
             LeaseFinishedError: If it was undone before and the item is no longer held.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             known = _review(connection, review, person)
             batch, candidate = str(known.batch), known.candidate
             policy = find_batch(connection, batch, hold=True).policy
@@ -99,7 +97,7 @@ class LeaseLedger(LedgerBase):
             if not insert_one(connection, tables.review_undos, row):
                 again = [each for each in _held(connection, batch, person) if each.candidate == candidate]
                 if not again or again[0].expires_at <= now:
-                    raise LeaseFinishedError("this answer was undone before; take the item from the queue")
+                    raise LeaseFinishedError("this answer was undone already; take the item from the queue")
                 return again[0]
             connection.execute(
                 sa.update(_leases)
@@ -120,7 +118,9 @@ def _refuse_excluded(connection: sa.Connection, person: str) -> None:
     """Refuse a disabled person. The row is locked: disabling somebody waits until this answer counts."""
     query = sa.select(tables.people.c.excluded).where(tables.people.c.name == person)
     if connection.scalar(query.with_for_update(read=True)) is not False:
-        raise NotYoursError("your answers are not taken at present; ask whoever gave you your token")
+        raise NotYoursError(
+            "your answers are not accepted at present; ask the person who gave you your token"
+        )
 
 
 def _expire(connection: sa.Connection, batch: str, now: datetime) -> None:
@@ -177,9 +177,9 @@ def _find(connection: sa.Connection, lease: str, person: str) -> tuple[Lease, st
     query = sa.select(*_LEASE, _leases.c.state).where(_leases.c.lease == lease).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise UnknownKeyError("there is no such lease; take an item from the queue")
+        raise UnknownKeyError("this lease does not exist; take an item from the queue")
     if row["person"] != person:
-        raise NotYoursError("this item is kept for another person; take one from the queue")
+        raise NotYoursError("this item is reserved for another person; take one from the queue")
     return Lease(**{field: row[field] for field in Lease.model_fields}), row["state"]
 
 
@@ -189,7 +189,7 @@ def _repeated(connection: sa.Connection, held: Lease, state: str, answer: Answer
     row = connection.execute(sa.select(table).where(table.c.event == event_of(held.lease))).mappings().one()
     review = Review(**row)
     if state == "undone" or review.decision != answer.decision:
-        raise LeaseFinishedError("this item is answered already; undo that answer to give another")
+        raise LeaseFinishedError("this item has an answer already; undo that answer first")
     return review
 
 
@@ -201,7 +201,7 @@ def _review(connection: sa.Connection, event: str, person: str) -> Review:
     table = tables.reviews
     row = connection.execute(sa.select(table).where(table.c.event == event)).mappings().first()
     if row is None or row["batch"] is None:
-        raise UnknownKeyError("there is no such answer; only answers given on the review page can be undone")
+        raise UnknownKeyError("this answer does not exist; only answers of the review page can be undone")
     if row["reviewer"] != person or row["kind"] != "person":
-        raise NotYoursError("this answer is another person's; only your own can be undone")
+        raise NotYoursError("this is another person's answer; only your own can be undone")
     return Review(**row)

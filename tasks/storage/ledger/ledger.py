@@ -2,7 +2,7 @@
 
 from tasks.storage.ledger.batches import BatchLedger
 from tasks.storage.ledger.counts import CountLedger
-from tasks.storage.ledger.database import migrate, revision
+from tasks.storage.ledger.database import Database, migrate, revision
 from tasks.storage.ledger.leases import LeaseLedger
 from tasks.storage.ledger.models import ModelLedger
 from tasks.storage.ledger.people import PeopleLedger
@@ -13,23 +13,34 @@ from tasks.storage.ledger.shards import DrawLedger, RejectLedger, ShardLedger
 from tasks.storage.ledger.versions import VersionLedger
 
 
-class Ledger(
-    ShardLedger,
-    SceneLedger,
-    RejectLedger,
-    DrawLedger,
-    ReviewLedger,
-    PeopleLedger,
-    BatchLedger,
-    LeaseLedger,
-    ScoreLedger,
-    ModelLedger,
-    ResultLedger,
-    CostLedger,
-    CountLedger,
-    VersionLedger,
-):
-    """Everything that is known. Repeating any method is harmless."""
+class Ledger:
+    """Everything that is known, by subject. Repeating any event is harmless."""
+
+    def __init__(self, url: str, keep_connections: bool = False) -> None:
+        database = Database(url, keep_connections)
+        self._database = database
+        self.shards = ShardLedger(database)
+        self.rejects = RejectLedger(database)
+        self.draws = DrawLedger(database)
+        self.scenes = SceneLedger(database)
+        self.reviews = ReviewLedger(database)
+        self.scores = ScoreLedger(database)
+        self.people = PeopleLedger(database)
+        self.batches = BatchLedger(database)
+        self.leases = LeaseLedger(database)
+        self.models = ModelLedger(database)
+        self.versions = VersionLedger(database)
+        self.results = ResultLedger(database)
+        self.costs = CostLedger(database)
+        self.counts = CountLedger(database)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.url,)
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy's address of the database."""
+        return self._database.url
 
     def migrate(self) -> None:
         """Upgrade the schema to the newest one.
@@ -37,14 +48,14 @@ class Ledger(
         Raises:
             LedgerError: If the database cannot be reached or is newer than this cleanplate.
         """
-        with self._refusals("cannot be opened"):
-            migrate(self._engine)
+        with self._database.refusals("cannot be opened"):
+            migrate(self._database.engine)
 
     @property
     def is_new(self) -> bool:
         """Whether the database does not even have a schema."""
-        with self._refusals("cannot be opened"):
-            return revision(self._engine) is None
+        with self._database.refusals("cannot be opened"):
+            return revision(self._database.engine) is None
 
 
 def open_ledger(url: str, keep_connections: bool = False) -> Ledger:

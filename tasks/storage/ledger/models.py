@@ -9,35 +9,35 @@ from data_specs import ledger as tables
 from data_specs.errors import LedgerError
 from data_specs.keys import derive_key
 from data_specs.model_record import ModelKind, ModelMeasurement, ModelRecord, Promotion, PromotionAction
-from tasks.storage.ledger.database import LedgerBase, insert_new, now
+from tasks.storage.ledger.database import LedgerPart, insert_new, now
 
 _LIST = "`cleanplate model list` shows those there are"
 
 
-class ModelLedger(LedgerBase):
+class ModelLedger(LedgerPart):
     """The part of the ledger for models."""
 
-    def record_model(self, record: ModelRecord) -> None:
+    def record(self, record: ModelRecord) -> None:
         """Add a model. An existing one stays as it was."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             insert_new(connection, tables.models, [record.model_dump()])
 
-    def model(self, hash: str) -> ModelRecord:
+    def of_hash(self, hash: str) -> ModelRecord:
         """The model of this hash.
 
         Raises:
             LedgerError: If there is none.
         """
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _model(connection, hash)
 
-    def has_model(self, hash: str) -> bool:
+    def has(self, hash: str) -> bool:
         """Whether a model of this hash is recorded."""
         query = sa.select(sa.literal(1)).where(tables.models.c.hash == hash)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return connection.scalar(query) is not None
 
-    def model_named(self, start: str) -> ModelRecord:
+    def named(self, start: str) -> ModelRecord:
         """The only model whose hash starts with ``start``.
 
         Raises:
@@ -45,19 +45,19 @@ class ModelLedger(LedgerBase):
         """
         table = tables.models
         query = sa.select(table).where(table.c.hash.startswith(start, autoescape=True))
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             found = [ModelRecord(**row) for row in connection.execute(query).mappings()]
         exact = [each for each in found if each.hash == start]
         if len(exact or found) != 1:
             fault = f"{start} begins the hashes of {len(found)} models; write more of it"
-            raise LedgerError(fault if found else f"the ledger knows no model {start}; {_LIST}")
+            raise LedgerError(fault if found else f"the ledger has no model {start}; {_LIST}")
         return (exact or found)[0]
 
-    def models(self, kind: ModelKind | None = None) -> list[ModelRecord]:
+    def all(self, kind: ModelKind | None = None) -> list[ModelRecord]:
         """All models, or those of a kind, oldest first."""
         table = tables.models
         query = sa.select(table).order_by(table.c.created_at, table.c.hash)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query if kind is None else query.where(table.c.kind == kind))
             return [ModelRecord(**row) for row in rows.mappings()]
 
@@ -75,7 +75,7 @@ class ModelLedger(LedgerBase):
             .order_by(table.c.created_at.desc(), table.c.hash.desc())
             .limit(1)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return connection.scalar(query)
 
     def record_measurement(
@@ -95,7 +95,7 @@ class ModelLedger(LedgerBase):
             "values": dict(values),
             "measured_at": now(),
         }
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             _model(connection, hash)
             insert_new(connection, tables.model_measurements, [row])
 
@@ -104,7 +104,7 @@ class ModelLedger(LedgerBase):
         table = tables.model_measurements
         columns = [table.c[field] for field in ModelMeasurement.model_fields]
         query = sa.select(*columns).where(table.c.hash == hash).order_by(table.c.sequence)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [ModelMeasurement(**row) for row in connection.execute(query).mappings()]
 
     def promote(
@@ -137,16 +137,16 @@ class ModelLedger(LedgerBase):
             "promoted_at": now(),
             "action": action,
         }
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if _model(connection, hash).kind != kind:
-                raise LedgerError(f"model {hash} is no {kind}, so it cannot be promoted as one")
+                raise LedgerError(f"model {hash} is not a {kind}; name a model of this kind")
             insert_new(connection, tables.promotions, [values])
 
     def champion(self, kind: ModelKind) -> ModelRecord | None:
         """The model of this kind that was promoted last."""
         table = tables.promotions
         query = sa.select(table.c.hash).where(table.c.kind == kind).order_by(table.c.sequence.desc()).limit(1)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             hash = connection.scalar(query)
             return None if hash is None else _model(connection, hash)
 
@@ -155,12 +155,12 @@ class ModelLedger(LedgerBase):
         table = tables.promotions
         columns = [table.c[field] for field in Promotion.model_fields]
         query = sa.select(*columns).where(table.c.kind == kind).order_by(table.c.sequence)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [Promotion(**row) for row in connection.execute(query).mappings()]
 
 
 def _model(connection: sa.Connection, hash: str) -> ModelRecord:
     row = connection.execute(sa.select(tables.models).where(tables.models.c.hash == hash)).mappings().first()
     if row is None:
-        raise LedgerError(f"the ledger knows no model {hash}; {_LIST}")
+        raise LedgerError(f"the ledger has no model {hash}; {_LIST}")
     return ModelRecord(**row)

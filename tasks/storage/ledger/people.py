@@ -8,23 +8,23 @@ from data_specs import ledger as tables
 from data_specs.errors import LedgerError, UnknownKeyError
 from data_specs.keys import derive_key
 from data_specs.review import Person, PersonEvent, PersonEventKind
-from tasks.storage.ledger.database import LedgerBase, insert_new, insert_one
+from tasks.storage.ledger.database import LedgerPart, insert_new, insert_one
 from tasks.storage.ledger.reviews import recount_person
 
 
-class PeopleLedger(LedgerBase):
+class PeopleLedger(LedgerPart):
     """The part of the ledger for people. It holds only hashes of tokens and sessions."""
 
-    def add_person(self, name: str, token_hash: str, now: datetime) -> None:
+    def add(self, name: str, token_hash: str, now: datetime) -> None:
         """Add a person.
 
         Raises:
             LedgerError: If there is one of this name.
         """
         row = {"name": name, "token_hash": token_hash, "excluded": False}
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if not insert_one(connection, tables.people, row):
-                raise LedgerError(f"there is a person {name} already; --new-token gives them another token")
+                raise LedgerError(f"person {name} exists already; --new-token makes a new token")
             _record(connection, name, "added", "", now)
 
     def replace_token(self, name: str, token_hash: str, now: datetime) -> None:
@@ -33,12 +33,12 @@ class PeopleLedger(LedgerBase):
         Raises:
             UnknownKeyError: If there is no such person.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             _person(connection, name)
             connection.execute(_of(name).values(token_hash=token_hash))
             _record(connection, name, "token replaced", "", now)
 
-    def disable_person(self, name: str, reason: str, now: datetime) -> None:
+    def disable(self, name: str, reason: str, now: datetime) -> None:
         """Disable a person: their answers count in no decision, and their items return to the queue.
 
         Raises:
@@ -46,7 +46,7 @@ class PeopleLedger(LedgerBase):
         """
         self._set_excluded(name, True, reason, now)
 
-    def enable_person(self, name: str, reason: str, now: datetime) -> None:
+    def enable(self, name: str, reason: str, now: datetime) -> None:
         """Enable a person again: their answers count again.
 
         Raises:
@@ -54,42 +54,42 @@ class PeopleLedger(LedgerBase):
         """
         self._set_excluded(name, False, reason, now)
 
-    def people(self) -> list[Person]:
+    def all(self) -> list[Person]:
         """All people, by name."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(*_PERSON).order_by(tables.people.c.name)).mappings()
             return [Person(**row) for row in rows]
 
-    def person_of_token(self, token_hash: str) -> Person | None:
+    def of_token(self, token_hash: str) -> Person | None:
         """The owner of a token. None if there is none."""
         query = sa.select(*_PERSON).where(tables.people.c.token_hash == token_hash)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query).mappings().first()
             return None if row is None else Person(**row)
 
-    def person_events(self, name: str) -> list[PersonEvent]:
+    def events(self, name: str) -> list[PersonEvent]:
         """The decisions about a person, first to last."""
         table = tables.person_events
         columns = [table.c[field] for field in PersonEvent.model_fields]
         query = sa.select(*columns).where(table.c.person == name).order_by(table.c.sequence)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [PersonEvent(**row) for row in connection.execute(query).mappings()]
 
     def open_session(self, session_hash: str, token_hash: str, now: datetime, expires_at: datetime) -> None:
         """Record a session opened with a token, and delete expired sessions."""
         table = tables.review_sessions
         row = {"session_hash": session_hash, "token_hash": token_hash, "expires_at": expires_at}
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.delete(table).where(table.c.expires_at <= now))
             insert_new(connection, table, [row])
 
     def close_session(self, session_hash: str) -> None:
         """Delete a session."""
         table = tables.review_sessions
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.delete(table).where(table.c.session_hash == session_hash))
 
-    def person_of_session(self, session_hash: str, now: datetime) -> Person | None:
+    def of_session(self, session_hash: str, now: datetime) -> Person | None:
         """The owner of a session. None if it has expired or its token was replaced."""
         sessions = tables.review_sessions
         query = (
@@ -97,12 +97,12 @@ class PeopleLedger(LedgerBase):
             .join(sessions, sessions.c.token_hash == tables.people.c.token_hash)
             .where(sessions.c.session_hash == session_hash, sessions.c.expires_at > now)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query).mappings().first()
             return None if row is None else Person(**row)
 
     def _set_excluded(self, name: str, excluded: bool, reason: str, now: datetime) -> None:
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if _person(connection, name).excluded is excluded:
                 return
             connection.execute(_of(name).values(excluded=excluded))
@@ -122,7 +122,7 @@ def _person(connection: sa.Connection, name: str) -> Person:
     query = sa.select(*_PERSON).where(tables.people.c.name == name).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise UnknownKeyError(f"there is no person {name}; `cleanplate review reviewers list` shows them")
+        raise UnknownKeyError(f"there is no person {name}; `cleanplate review reviewers list` shows all")
     return Person(**row)
 
 

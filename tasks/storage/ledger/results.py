@@ -10,15 +10,15 @@ from pydantic import BaseModel
 from data_specs import ledger as tables
 from data_specs.result import ResultKind
 from data_specs.seconds import Seconds
-from tasks.storage.ledger.database import LedgerBase, between, chunked, insert_new, now
+from tasks.storage.ledger.database import LedgerPart, between, chunked, insert_new, now
 
 Record = TypeVar("Record", bound=BaseModel)
 
 
-class ResultLedger(LedgerBase):
+class ResultLedger(LedgerPart):
     """The part of the ledger for results. Each kind has its own record."""
 
-    def record_result(self, kind: ResultKind, name: str, record: BaseModel, run: str = "") -> None:
+    def record(self, kind: ResultKind, name: str, record: BaseModel, run: str = "") -> None:
         """Add a result. An existing one stays as it was.
 
         Args:
@@ -34,20 +34,20 @@ class ResultLedger(LedgerBase):
             "payload": record.model_dump(mode="json"),
             "recorded_at": now(),
         }
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             insert_new(connection, tables.results, [values])
 
-    def result(self, kind: ResultKind, name: str, record: type[Record], run: str = "") -> Record | None:
+    def get(self, kind: ResultKind, name: str, record: type[Record], run: str = "") -> Record | None:
         """The result of this kind, run and name, as ``record``. None if there is none."""
         table = tables.results
         query = sa.select(table.c.payload).where(
             table.c.kind == kind, table.c.run == run, table.c.name == name
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             payload = connection.scalar(query)
         return None if payload is None else record.model_validate(payload)
 
-    def results(
+    def all(
         self,
         kind: ResultKind,
         record: type[Record],
@@ -72,28 +72,28 @@ class ResultLedger(LedgerBase):
         )
         if run is not None:
             query = query.where(table.c.run == run)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [record.model_validate(payload) for payload in connection.scalars(query)]
 
 
-class CostLedger(LedgerBase):
+class CostLedger(LedgerPart):
     """The part of the ledger for the seconds that each piece of work took."""
 
-    def record_cost(self, work: str, what: str, seconds: Seconds) -> None:
+    def record(self, work: str, what: str, seconds: Seconds) -> None:
         """Record what a piece of work took. An existing record stays as it was."""
         values = {"work": work, "what": what, **seconds.model_dump(), "recorded_at": now()}
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             insert_new(connection, tables.costs, [values])
 
     def finished_works(self, works: Sequence[str]) -> set[str]:
         """The works whose seconds are recorded: that is the last thing a work does."""
         column, found = tables.costs.c.work, set[str]()
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for chunk in chunked(works):
                 found.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
         return found
 
-    def costs(
+    def by_kind(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> dict[str, tuple[int, Seconds]]:
         """By kind of work: the number of works recorded in a period, and their total seconds.
@@ -110,7 +110,7 @@ class CostLedger(LedgerBase):
             .group_by(table.c.what)
             .order_by(table.c.what)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return {
                 what: (count, Seconds(**dict(zip(Seconds.model_fields, seconds, strict=True))))
                 for what, count, *seconds in connection.execute(query)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from data_specs import ledger as tables
 from data_specs.review import Decision, Review
-from tasks.storage.ledger.database import LedgerBase, chunked, insert_new
+from tasks.storage.ledger.database import LedgerPart, chunked, insert_new
 
 # Valid answers: all but undone ones and those of disabled people. They decide what is left to ask.
 
@@ -52,39 +52,39 @@ def _recount(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     connection.execute(sa.update(items).where(which).values(answers_left=sa.case((left > 0, left), else_=0)))
 
 
-class ReviewLedger(LedgerBase):
+class ReviewLedger(LedgerPart):
     """The part of the ledger for reviews."""
 
-    def record_reviews(self, reviews: Sequence[Review]) -> None:
+    def record(self, reviews: Sequence[Review]) -> None:
         """Add reviews. An existing event stays as it was."""
         asked: dict[str, list[str]] = defaultdict(list)
         for each in reviews:
             if each.batch is not None:
                 asked[each.batch].append(each.candidate)
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             for chunk in chunked(reviews):
                 insert_new(connection, tables.reviews, [each.model_dump() for each in chunk])
             for batch, candidates in asked.items():
                 for chunk in chunked(candidates):
                     recount(connection, batch, chunk)
 
-    def reviews(self, candidates: Sequence[str] | None = None) -> list[Review]:
+    def all(self, candidates: Sequence[str] | None = None) -> list[Review]:
         """The reviews of these candidates (None = all), by the time of the answer, including undone ones."""
         query = sa.select(tables.reviews)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _sorted(_chosen(connection, query, candidates))
 
-    def valid_reviews(self, batch: str) -> list[Review]:
+    def valid(self, batch: str) -> list[Review]:
         """A batch's valid answers, by time: neither undone nor from a disabled person."""
         query = sa.select(tables.reviews).where(tables.reviews.c.batch == batch, stands())
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _sorted(_chosen(connection, query, None))
 
-    def batch_reviews(self, batch: str) -> list[Review]:
+    def in_batch(self, batch: str) -> list[Review]:
         """A batch's answers that were not undone, by time, including those of disabled people."""
         undone = sa.exists().where(tables.review_undos.c.review == tables.reviews.c.event)
         query = sa.select(tables.reviews).where(tables.reviews.c.batch == batch, sa.not_(undone))
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _sorted(_chosen(connection, query, None))
 
     def decisions(self, candidates: Sequence[str]) -> dict[str, Decision]:
@@ -102,7 +102,7 @@ class ReviewLedger(LedgerBase):
         )
         query = sa.select(tables.reviews).where(stands(), sa.not_(gold))
         votes: dict[str, dict[str, Decision]] = defaultdict(dict)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for review in _sorted(_chosen(connection, query, candidates)):
                 votes[review.candidate][f"{review.kind} {review.reviewer}"] = review.decision
         return {candidate: consensus(list(given.values())) for candidate, given in votes.items()}
@@ -135,25 +135,25 @@ def _sorted(reviews: Iterator[Review]) -> list[Review]:
 # Scores: the score that each discriminator gives to each candidate.
 
 
-class ScoreLedger(LedgerBase):
+class ScoreLedger(LedgerPart):
     """The part of the ledger for scores."""
 
-    def record_scores(self, discriminator_hash: str, scores: Mapping[str, float]) -> None:
+    def record(self, discriminator_hash: str, scores: Mapping[str, float]) -> None:
         """Add a discriminator's scores, 0..1 by candidate. An existing one stays as it was."""
         rows = [
             {"discriminator": discriminator_hash, "candidate": candidate, "score": float(score)}
             for candidate, score in scores.items()
         ]
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             for chunk in chunked(rows):
                 insert_new(connection, tables.scores, chunk)
 
-    def scores(self, discriminator_hash: str, candidates: Sequence[str] | None = None) -> dict[str, float]:
+    def of(self, discriminator_hash: str, candidates: Sequence[str] | None = None) -> dict[str, float]:
         """A discriminator's scores of these candidates (None = all), by key. Unscored ones are left out."""
         table = tables.scores
         query = sa.select(table.c.candidate, table.c.score).where(table.c.discriminator == discriminator_hash)
         found: dict[str, float] = {}
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             if candidates is None:
                 found.update({key: score for key, score in connection.execute(query)})
             else:
@@ -162,7 +162,7 @@ class ScoreLedger(LedgerBase):
                     found.update({key: score for key, score in rows})
         return dict(sorted(found.items()))
 
-    def newest_scores(self, candidates: Sequence[str]) -> dict[str, float]:
+    def newest(self, candidates: Sequence[str]) -> dict[str, float]:
         """Each candidate's score by the newest discriminator that scored it, without unscored candidates."""
         table, models = tables.scores, tables.models
         query = (
@@ -171,7 +171,7 @@ class ScoreLedger(LedgerBase):
             .order_by(models.c.created_at, models.c.hash)
         )
         found: dict[str, float] = {}
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for chunk in chunked(candidates):
                 rows = connection.execute(query.where(table.c.candidate.in_(chunk)))
                 found.update({key: score for key, score in rows})

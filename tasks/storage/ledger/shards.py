@@ -11,31 +11,31 @@ from data_specs.errors import LedgerError
 from data_specs.keys import Split, derive_key
 from data_specs.reject import Reject, RejectReason
 from data_specs.shard import Purpose, SampleRow, ShardRef, Stage
-from tasks.storage.ledger.database import LedgerBase, between, chunked, insert_new, insert_one, now
+from tasks.storage.ledger.database import LedgerPart, between, chunked, insert_new, insert_one, now
 
 # Rejects: what was refused, and why.
 
 
-class RejectLedger(LedgerBase):
+class RejectLedger(LedgerPart):
     """The part of the ledger for rejects."""
 
-    def record_rejects(self, rejects: Sequence[Reject]) -> None:
+    def record(self, rejects: Sequence[Reject]) -> None:
         """Add rejects. The same reject twice is one."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             insert_rejects(connection, rejects)
 
-    def rejects(self) -> list[Reject]:
+    def all(self) -> list[Reject]:
         """All rejects, by source, name and reason."""
         table = tables.rejects
         order = (table.c.source, table.c.name, table.c.reason, table.c.id)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(table).order_by(*order))
             return [
                 Reject(source=row.source, name=row.name, reason=RejectReason(row.reason), detail=row.detail)
                 for row in rows
             ]
 
-    def reject_counts(self, since: datetime | None = None, until: datetime | None = None) -> dict[str, int]:
+    def counts(self, since: datetime | None = None, until: datetime | None = None) -> dict[str, int]:
         """The number for each reason, most first, of rejects recorded from ``since`` to before ``until``."""
         table = tables.rejects
         count = sa.func.count()
@@ -45,7 +45,7 @@ class RejectLedger(LedgerBase):
             .group_by(table.c.reason)
             .order_by(count.desc(), table.c.reason)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return {reason: number for reason, number in connection.execute(query)}
 
 
@@ -83,20 +83,20 @@ def place_of(ref: ShardRef) -> tuple[int, str, int, int, str]:
     return ref.round, ref.stage, purpose, ref.index, ref.name
 
 
-class ShardLedger(LedgerBase):
+class ShardLedger(LedgerPart):
     """The part of the ledger for shards."""
 
-    def find_shard(self, input_digest: str) -> ShardRef | None:
+    def find(self, input_digest: str) -> ShardRef | None:
         """The shard that this work already made. None if there is none."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _find(connection, tables.shards.c.input_digest == input_digest)
 
-    def find_shard_named(self, name: str) -> ShardRef | None:
+    def find_named(self, name: str) -> ShardRef | None:
         """The shard of this name. None if there is none."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _find(connection, tables.shards.c.name == name)
 
-    def find_equal_shard(self, ref: ShardRef, first_key: str) -> ShardRef | None:
+    def find_equal(self, ref: ShardRef, first_key: str) -> ShardRef | None:
         """The shard with the stage, round and bytes of ``ref``, whatever its index. None if there is none.
 
         Args:
@@ -108,23 +108,21 @@ class ShardLedger(LedgerBase):
         equal = [
             shards.c[name] == getattr(ref, name) for name in ("stage", "round", "sha256", "index_sha256")
         ]
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _find(connection, sa.and_(shards.c.name.in_(holders), *equal))
 
-    def shard(self, name: str) -> ShardRef:
+    def named(self, name: str) -> ShardRef:
         """The shard of this name.
 
         Raises:
             LedgerError: If there is none.
         """
-        found = self.find_shard_named(name)
+        found = self.find_named(name)
         if found is None:
-            raise LedgerError(f"the ledger knows no shard {name}")
+            raise LedgerError(f"the ledger has no shard {name}")
         return found
 
-    def commit_shard(
-        self, ref: ShardRef, rows: Sequence[SampleRow], rejects: Sequence[Reject] = ()
-    ) -> ShardRef:
+    def commit(self, ref: ShardRef, rows: Sequence[SampleRow], rejects: Sequence[Reject] = ()) -> ShardRef:
         """Record a shard, its samples and its rejects in one transaction.
 
         Returns:
@@ -133,7 +131,7 @@ class ShardLedger(LedgerBase):
         Raises:
             LedgerError: If another work has this name with other bytes.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             insert_rejects(connection, rejects)
             values = {**ref.model_dump(), "created_at": now()}
             if insert_one(connection, tables.shards, values):
@@ -141,7 +139,7 @@ class ShardLedger(LedgerBase):
                 return ref
             return _present(connection, ref)
 
-    def shards(self, stage: Stage | None = None, round: int | None = None) -> list[ShardRef]:
+    def all(self, stage: Stage | None = None, round: int | None = None) -> list[ShardRef]:
         """The shards of a stage and round (None = any), by round, stage, purpose and index."""
         table = tables.shards
         query = sa.select(*_REF_COLUMNS).order_by(*_in_order())
@@ -149,14 +147,14 @@ class ShardLedger(LedgerBase):
             query = query.where(table.c.stage == stage)
         if round is not None:
             query = query.where(table.c.round == round)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [ShardRef(**row) for row in connection.execute(query).mappings()]
 
-    def shards_of_works(self, input_digests: Sequence[str]) -> list[ShardRef]:
+    def of_works(self, input_digests: Sequence[str]) -> list[ShardRef]:
         """The shards that these works made, as far as they exist."""
         query = sa.select(*_REF_COLUMNS)
         column = tables.shards.c.input_digest
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [
                 ShardRef(**row)
                 for chunk in chunked(input_digests)
@@ -168,7 +166,7 @@ class ShardLedger(LedgerBase):
         table = tables.samples
         columns = [table.c[field] for field in SampleRow.__dataclass_fields__]
         query = sa.select(*columns).where(table.c.shard == shard).order_by(table.c.position)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [SampleRow(**row) for row in connection.execute(query).mappings()]
 
     def samples_in(self, shards: Sequence[str], split: Split | None = None) -> dict[str, list[SampleRow]]:
@@ -183,7 +181,7 @@ class ShardLedger(LedgerBase):
         if split is not None:
             query = query.where(table.c.split == split)
         found: dict[str, list[SampleRow]] = {name: [] for name in shards}
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for chunk in chunked(list(found)):
                 for shard, *values in connection.execute(query.where(table.c.shard.in_(chunk))):
                     found[shard].append(SampleRow(*values))
@@ -193,7 +191,7 @@ class ShardLedger(LedgerBase):
         """Those of ``keys`` whose sample is in a split."""
         table, found = tables.samples, set[str]()
         query = sa.select(table.c.key).where(table.c.split == split)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for chunk in chunked(keys):
                 found.update(connection.scalars(query.where(table.c.key.in_(chunk))))
         return found
@@ -208,7 +206,7 @@ class ShardLedger(LedgerBase):
             .order_by(*_in_order())
         )
         found: dict[str, ShardRef] = {}
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for chunk in chunked(keys):
                 for row in connection.execute(query.where(samples.c.key.in_(chunk))).mappings():
                     facts = dict(row)
@@ -225,7 +223,7 @@ class ShardLedger(LedgerBase):
             .order_by(samples.c.shard)
             .limit(1)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return connection.scalar(query)
 
 
@@ -264,7 +262,7 @@ def _sample_values(shard: str, row: SampleRow) -> dict[str, object]:
 _draws, _samples, _shards = tables.pool_draws, tables.samples, tables.shards
 
 
-class DrawLedger(LedgerBase):
+class DrawLedger(LedgerPart):
     """The part of the ledger for draws."""
 
     def draw(self, phase: str, purpose: Purpose, keys: Sequence[str]) -> None:
@@ -274,7 +272,7 @@ class DrawLedger(LedgerBase):
             LedgerError: If another phase has drawn one of them.
         """
         table, moment = tables.pool_draws, now()
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             for chunk in chunked(keys):
                 # Checked first and inserted afterwards, so that a repeated draw uses up no sequence numbers.
                 owners = _owners(connection, chunk)
@@ -286,7 +284,7 @@ class DrawLedger(LedgerBase):
     def drawn(self, phase: str) -> list[str]:
         """The items that a phase has drawn, in the order of drawing."""
         query = sa.select(_draws.c.item).where(_draws.c.phase == phase).order_by(_draws.c.sequence)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return list(connection.scalars(query))
 
     def pool_items(self, split: Split, truth_known: bool = False) -> list[str]:
@@ -323,19 +321,19 @@ class DrawLedger(LedgerBase):
     def measuring_scenes(self) -> set[str]:
         """The scenes of all items that were drawn to measure a discriminator."""
         query = sa.select(_samples.c.scene).join(_draws, _draws.c.item == _samples.c.key)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return set(connection.scalars(query.where(_draws.c.purpose == "fresh")))
 
     def undrawn(self, keys: Sequence[str]) -> list[str]:
         """Those of ``keys`` that no phase has drawn, in the given order."""
         taken: set[str] = set()
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for chunk in chunked(keys):
                 taken.update(_owners(connection, chunk))
         return [key for key in keys if key not in taken]
 
     def _keys(self, query: sa.Select[tuple[str]]) -> list[str]:
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return list(dict.fromkeys(connection.scalars(query)))
 
 
@@ -361,5 +359,6 @@ def _refuse_taken(phase: str, owners: dict[str, str]) -> None:
     if taken:
         item, owner = next(iter(sorted(taken.items())))
         raise LedgerError(
-            f"{len(taken)} pool item(s) cannot be drawn by {phase}: {item}, for one, was drawn by {owner}"
+            f"{phase} cannot draw {len(taken)} pool item(s): {item}, for example, was drawn by "
+            f"{owner}; ingest more images"
         )

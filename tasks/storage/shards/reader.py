@@ -225,7 +225,7 @@ def candidate_items(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str,
     Raises:
         ShardError: If a shard of an earlier version, whose items the ledger does not know, cannot be read.
     """
-    held = workspace.ledger().samples_in([ref.name for ref in refs])
+    held = workspace.ledger().shards.samples_in([ref.name for ref in refs])
     rows = [row for ref in refs for row in held[ref.name]]
     older = [ref for ref in refs if any(row.item is None for row in held[ref.name])]
     read: dict[str, str] = {}

@@ -58,7 +58,7 @@ def write_with_rejects(
         outcomes: In order. A generator; it runs only if the work is not finished.
     """
     ledger = workspace.ledger()
-    recorded = ledger.result("shard", work.digest, ShardResult)
+    recorded = ledger.results.get("shard", work.digest, ShardResult)
     if recorded is not None and all(
         ref is None or files_present(workspace, ref) for ref in (recorded.shard, recorded.refused)
     ):
@@ -72,7 +72,7 @@ def write_with_rejects(
         rejects=dict(Counter(reject.reason.value for reject in sorting.rejects)),
         tallies={heading: dict(counts) for heading, counts in sorting.tallies.items()},
     )
-    ledger.record_result("shard", work.digest, result)
+    ledger.results.record("shard", work.digest, result)
     return result
 
 
@@ -90,7 +90,7 @@ def write_unless_empty(
     first = next(samples, None)
     if first is None:
         # Empty shards of different works would have the same name. Rejects need no shard.
-        workspace.ledger().record_rejects(rejects)
+        workspace.ledger().rejects.record(rejects)
         return None
     ref = write_shard(
         workspace,

@@ -139,7 +139,7 @@ def write_shard(
 
 def finished_shard(workspace: Workspace, input_digest: str) -> ShardRef | None:
     """The shard of this work. None unless the ledger has it and its files exist."""
-    present = workspace.ledger().find_shard(input_digest)
+    present = workspace.ledger().shards.find(input_digest)
     return present if present is not None and files_present(workspace, present) else None
 
 
@@ -178,7 +178,7 @@ def _numbered_otherwise(ledger: Ledger, ref: ShardRef, rows: Sequence[SampleRow]
 
     Without it, a phase that an older version began would hold its candidates twice.
     """
-    return ledger.find_equal_shard(ref, rows[0].key) if rows else None
+    return ledger.shards.find_equal(ref, rows[0].key) if rows else None
 
 
 def _publish(
@@ -192,17 +192,17 @@ def _publish(
 ) -> ShardRef:
     """Give the files their names and the ledger its row, unless another process was faster."""
     with publishing_alone(workspace):
-        present = ledger.find_shard(ref.input_digest) or ledger.find_shard_named(ref.name)
+        present = ledger.shards.find(ref.input_digest) or ledger.shards.find_named(ref.name)
         if present is not None and files_present(workspace, present):
             return _same_contents(present, ref)
         if present is not None:
             _same_bytes(present, ref)
         if stored_at(workspace.root) is None:
             _name(workspace, ref, aside, index_aside)
-            return present or ledger.commit_shard(ref, rows, rejects)
+            return present or ledger.shards.commit(ref, rows, rejects)
         # In a cache the row comes first. If another machine was faster, its bytes count, and a file renamed
         # here by a process that was then killed would hide them.
-        committed = present or ledger.commit_shard(ref, rows, rejects)
+        committed = present or ledger.shards.commit(ref, rows, rejects)
         if committed.sha256 == ref.sha256:
             _name(workspace, ref, aside, index_aside)
         return committed

@@ -15,7 +15,7 @@ from models.perception.depth_anything import (
     tiny_depth_anything,
 )
 from models.perception.weights import pretrained_files
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import DepthBatch, inverse_depth_loss
 from tasks.storage.atomic_files import write_durably
@@ -47,7 +47,7 @@ def train_depth_anything(
             shown["pixel_values"], torch.from_numpy(1 / np.stack([each.depth for each in images]))
         )
 
-    def loss_of(batch: DepthBatch, _: Share) -> torch.Tensor:
+    def loss_of(batch: DepthBatch, _: BatchSlice) -> torch.Tensor:
         return inverse_depth_loss(network, batch)
 
     images = [synthetic_surfaces(index, "train", TINY_PX) for index in range(_IMAGES)]

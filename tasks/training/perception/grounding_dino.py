@@ -24,7 +24,7 @@ from models.perception.grounding_dino import (
 )
 from models.perception.weights import SHIPPED, pretrained_files
 from models.protocols import Detector
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.grounding import GroundedBatch, grounding_loss
 from models.training.samplers import MixedBatches
@@ -226,7 +226,7 @@ def train_grounding_dino(
             rng = np.random.default_rng([training.seed, number])
             yield collated([(images[place], flip) for place, flip in draws], rng)
 
-    def loss_of(batch: GroundedBatch, _: Share) -> torch.Tensor:
+    def loss_of(batch: GroundedBatch, _: BatchSlice) -> torch.Tensor:
         return grounding_loss(network, batch)
 
     train(network, loss_of, batches, training, checkpoint, progress)

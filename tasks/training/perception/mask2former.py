@@ -10,7 +10,7 @@ from transformers import Mask2FormerImageProcessorPil
 from data_specs.detection import ClassMap, SurfaceClass
 from models.perception.mask2former import TINY_PX, Mask2FormerConfig, Mask2FormerSegmenter, tiny_mask2former
 from models.perception.weights import pretrained_files
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import SurfaceBatch, surface_loss
 from tasks.storage.atomic_files import write_durably
@@ -38,8 +38,8 @@ def train_mask2former(
         classes = np.stack([each.classes for each in images]).astype(np.int64)
         return SurfaceBatch(shown["pixel_values"], torch.from_numpy(classes))
 
-    def loss_of(batch: SurfaceBatch, share: Share) -> torch.Tensor:
-        return surface_loss(network, batch, share.generator)
+    def loss_of(batch: SurfaceBatch, batch_slice: BatchSlice) -> torch.Tensor:
+        return surface_loss(network, batch, batch_slice.generator)
 
     images = [synthetic_surfaces(index, "train", TINY_PX) for index in range(_IMAGES)]
     batches = varied_batches(images, training.batch_size, training.seed, collated)

@@ -23,7 +23,7 @@ from models.perception.sam import (
 )
 from models.perception.weights import FILE_NAME, weights_bytes
 from models.protocols import Segmenter
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import PromptedBatch, sam_loss
 from models.training.samplers import MixedBatches
@@ -75,7 +75,7 @@ def train_sam(
             rng = np.random.default_rng([training.seed, number])
             yield _collated([(*objects[place], flip) for place, flip in draws], rng)
 
-    def loss_of(batch: PromptedBatch, _: Share) -> torch.Tensor:
+    def loss_of(batch: PromptedBatch, _: BatchSlice) -> torch.Tensor:
         return sam_loss(sam, batch)
 
     train(sam, loss_of, batches, training, checkpoint, progress)

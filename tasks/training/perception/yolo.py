@@ -15,7 +15,7 @@ from models.perception.yolo import (
     build_yolo,
     class_notes,
 )
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import Progress, TrainingConfig, train
 from models.training.losses.perception import BoxBatch, settle_normalisation, yolo_loss
 from models.training.samplers import MixedBatches
@@ -55,7 +55,7 @@ def train_yolo(
             rng = np.random.default_rng([training.seed, number])
             yield _collated([(images[place], flip) for place, flip in draws], rng)
 
-    def loss_of(batch: BoxBatch, _: Share) -> torch.Tensor:
+    def loss_of(batch: BoxBatch, _: BatchSlice) -> torch.Tensor:
         return yolo_loss(network, batch)
 
     train(network, loss_of, batches, training, checkpoint, progress)

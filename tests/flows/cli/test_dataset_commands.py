@@ -53,7 +53,7 @@ def test_list_and_show(workspace: Workspace) -> None:
 
 def test_a_note_is_shown_and_not_obeyed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    refs = workspace.ledger().shards(stage="triplets")
+    refs = workspace.ledger().shards.all(stage="triplets")
     create_version(workspace, [(each, None) for each in refs], 2, "[/x] [red]no[/red] \x1b[2J")
     for word in ("list", "show"):
         printed = run(dataset_app, [word])
@@ -92,7 +92,7 @@ def test_failures_are_one_sentence_and_wrong_use_is_2(workspace: Workspace, tmp_
     failed = run(dataset_app, ["show", "9"])
     assert failed.exit_code == 1
     assert failed.stderr.strip().splitlines() == [
-        "cleanplate: there is no dataset version 9; `cleanplate dataset list` shows those there are"
+        "cleanplate: there is no dataset version 9; `cleanplate dataset list` shows all"
     ]
     nowhere = run(dataset_app, ["list", "--workspace", str(tmp_path / "nowhere")])
     assert (nowhere.exit_code, "no workspace here" in nowhere.stderr) == (1, True)

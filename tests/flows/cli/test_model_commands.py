@@ -53,8 +53,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
             metrics={"loss": loss},
             settings={"training": {"steps": 10 * number}},
         )
-        workspace.ledger().promote("remover", hash, f"reason {number} [1/2] \x07")
-    workspace.ledger().record_measurement(LATER, "test split, all", 2, {"success_rate": 0.625})
+        workspace.ledger().models.promote("remover", hash, f"reason {number} [1/2] \x07")
+    workspace.ledger().models.record_measurement(LATER, "test split, all", 2, {"success_rate": 0.625})
     return workspace
 
 
@@ -120,7 +120,7 @@ def test_failures_are_one_sentence_and_wrong_use_is_2(workspace: Workspace) -> N
     for words, fault in (
         (["promote", BASE, "--reason", "?"], "has changed since it was recorded; restore the file"),
         (["rollback", "--reason", "?"], "has changed since it was recorded; restore the file"),
-        (["show", "beef"], "the ledger knows no model beef; `cleanplate model list` shows"),
+        (["show", "beef"], "the ledger has no model beef; `cleanplate model list` shows"),
         (["list", "--kind", "friend"], "--kind: unknown kind friend; choose one of remover"),
     ):
         failed = run(app, ["model", *words])

@@ -97,13 +97,13 @@ def outcome(config: RoundConfig) -> RoundOutcome:
 def answer_all(workspace: Workspace) -> None:
     """Ada says YES to candidates whose key ends in an even digit."""
     ledger, now = workspace.ledger(), datetime.now(UTC)
-    if not ledger.people():
-        ledger.add_person("ada", "hash", now)
-    for batch in ledger.wanting_batches():
-        while leases := ledger.lease_items(batch, "ada", 20, now):
+    if not ledger.people.all():
+        ledger.people.add("ada", "hash", now)
+    for batch in ledger.batches.wanting():
+        while leases := ledger.leases.lease(batch, "ada", 20, now):
             for lease in leases:
                 said = "no" if int(lease.candidate[-1], 16) % 2 else "yes"
-                ledger.answer(lease.lease, "ada", Answer(decision=said, seconds=1), now)
+                ledger.leases.answer(lease.lease, "ada", Answer(decision=said, seconds=1), now)
 
 
 def split_by_hand(workspace: Workspace, stage: str) -> dict[str, str]:
@@ -166,7 +166,7 @@ def row_count(path: Path) -> int:
 def test_nothing_of_validation_or_test_reaches_training(config: RoundConfig, outcome: RoundOutcome) -> None:
     workspace = Workspace.existing(config.workspace)
     split, item = split_by_hand(workspace, "pool"), items_by_hand(workspace)
-    version = workspace.ledger().current_version()
+    version = workspace.ledger().versions.current()
     assert version is not None
     grown = {each.scene for each in load_samples(workspace, version.number) if each.stage == "grown"}
     held = {
@@ -200,6 +200,6 @@ def test_a_batch_of_all_the_rounds_candidates_asks_about_training_ones(
 ) -> None:
     workspace = Workspace.existing(config.workspace)
     split, item = split_by_hand(workspace, "pool"), items_by_hand(workspace)
-    make_batch(workspace, "all", workspace.ledger().shards(stage="candidates", round=1), QueuePolicy())
+    make_batch(workspace, "all", workspace.ledger().shards.all(stage="candidates", round=1), QueuePolicy())
     asked = column(workspace, "SELECT candidate FROM review_items WHERE batch = 'all'")
     assert {split[item[key]] for key in asked} == {"train"}

@@ -60,19 +60,19 @@ def test_a_batch_from_opening_to_quality(run: Run, workspace: Workspace) -> None
 
 def test_people_are_invited_and_excluded(run: Run, workspace: Workspace) -> None:
     token = json.loads(run("reviewers", "add", "ana", "--json")[1])["token"]
-    person = workspace.ledger().person_of_token(hash_secret(token))
+    person = workspace.ledger().people.of_token(hash_secret(token))
     assert person is not None
     assert person.name == "ana"
     code, told = run("reviewers", "add", "ana")
     assert (code, "--new-token" in told) == (1, True)
     assert run("reviewers", "add", "ana", "--new-token")[0] == 0
-    assert workspace.ledger().person_of_token(hash_secret(token)) is None
+    assert workspace.ledger().people.of_token(hash_secret(token)) is None
     assert run("reviewers", "disable", "ana", "--reason", "guesses")[0] == 0
     (row,) = json.loads(run("reviewers", "list", "--json")[1])["reviewers"]
     assert (row["excluded"], row["last"]["reason"]) == (True, "guesses")
     assert "guesses" in run("reviewers", "list")[1]
     assert run("reviewers", "enable", "ana", "--reason", "a misunderstanding")[0] == 0
-    kinds = [each.kind for each in workspace.ledger().person_events("ana")]
+    kinds = [each.kind for each in workspace.ledger().people.events("ana")]
     assert kinds == ["added", "token replaced", "excluded", "readmitted"]
 
 
@@ -117,9 +117,9 @@ def test_words_that_are_in_a_ledger_already_are_shown_and_not_obeyed(
     assert run("open", "b1", "--round", "1")[0] == 0
     assert run("reviewers", "add", "eve")[0] == 0
     now = datetime.now(UTC)
-    workspace.ledger().disable_person("eve", MALICE, now)
+    workspace.ledger().people.disable("eve", MALICE, now)
     told: dict[str, Any] = {"candidate": "c0", "decision": "yes", "kind": "person", "answered_at": now}
-    workspace.ledger().record_reviews(
+    workspace.ledger().reviews.record(
         [Review(event=name, reviewer=name, batch="b1", **told) for name in (MALICE, "eve")]
     )
     for words in (("reviewers", "list"), ("quality", "b1"), ("status",)):
@@ -135,4 +135,4 @@ def test_a_control_character_is_no_reason(run: Run, workspace: Workspace, reason
     for word in ("disable", "enable"):
         code, told = run("reviewers", word, "eve", "--reason", reason)
         assert (code, "control character" in " ".join(told.split())) == (2, True), told
-    assert [each.kind for each in workspace.ledger().person_events("eve")] == ["added"]
+    assert [each.kind for each in workspace.ledger().people.events("eve")] == ["added"]

@@ -50,7 +50,7 @@ def review_all(studio: SimpleNamespace) -> None:
             )
             for place, key in enumerate(reader.keys)
         ]
-    space.ledger().record_reviews(reviews)
+    space.ledger().reviews.record(reviews)
 
 
 def test_who_is_held_out_follows_from_the_item_alone() -> None:
@@ -63,7 +63,7 @@ def test_who_is_held_out_follows_from_the_item_alone() -> None:
 
 def test_nothing_reviewed_is_said(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path / "empty")
-    with pytest.raises(FlowError, match="nothing is reviewed; run `cleanplate round 1`, or review first"):
+    with pytest.raises(FlowError, match="has no reviews; run `cleanplate round 1`, or let people review"):
         train_on_reviews.fn(DiscriminatorTrainingConfig(workspace=space.root))
 
 
@@ -84,7 +84,7 @@ def test_two_processes_end_as_one(studio: SimpleNamespace, tmp_path: Path) -> No
     assert run.returncode == 0, run.stderr[-3000:]
     told = json.loads(run.stdout)
     assert told["reviewed"] == 72
-    entry = studio.workspace.ledger().model(told["discriminator"]["hash"])
+    entry = studio.workspace.ledger().models.of_hash(told["discriminator"]["hash"])
     assert entry.kind == "discriminator"
     assert (studio.workspace.root / entry.path / "judge.safetensors").is_file()
     alone = train_on_reviews.fn(DiscriminatorTrainingConfig(workspace=tmp_path / "alone", training=TRAINING))

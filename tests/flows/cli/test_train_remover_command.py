@@ -72,7 +72,7 @@ def test_two_processes_end_as_one(tmp_path: Path) -> None:
     with closing(sqlite3.connect(space.root / "prefect/prefect.db")) as kept:
         runs = kept.execute("select name, state_name from flow_run").fetchall()
     assert runs == [("train a remover, tiny", "Completed")], "one run for both processes"
-    entry = space.ledger().model(told["remover"]["hash"])
+    entry = space.ledger().models.of_hash(told["remover"]["hash"])
     assert (space.root / entry.path / "unet").is_dir()
     assert list(space.models_dir.glob("*checkpoint*")) == []
 
@@ -91,12 +91,10 @@ def test_killed_in_two_processes_it_goes_on_in_one(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path / "empty")
-    with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest`"):
+    with pytest.raises(FlowError, match="has no dataset version; run `cleanplate ingest`"):
         train_on_version.fn(RemoverTrainingConfig(workspace=space.root))
     space = workspace_at(tmp_path / "pairs")
-    with pytest.raises(
-        FlowError, match="no remover in charge; name a network's folder, or a model by its hash"
-    ):
+    with pytest.raises(FlowError, match="no champion; name a network's folder, or a model by its hash"):
         train_on_version.fn(RemoverTrainingConfig(workspace=space.root))
 
 
@@ -109,7 +107,7 @@ def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> N
         return train_on_version.fn(config).remover.hash
 
     first = trained_from(str(BASE_FOLDER))
-    second = space.ledger().model(trained_from(first[:8]))
+    second = space.ledger().models.of_hash(trained_from(first[:8]))
     assert (second.parent, second.dataset_version) == (first, 1)
     assert second.settings["training"]["steps"] == 2
     check_weights(space.root / second.path, second)
@@ -118,9 +116,9 @@ def test_a_model_of_the_workspace_is_trained_on_by_its_hash(tmp_path: Path) -> N
         "unet/diffusion_pytorch_model.safetensors",
         "vae/diffusion_pytorch_model.safetensors",
     }
-    with pytest.raises(LedgerError, match="knows no model nowhere"):
+    with pytest.raises(LedgerError, match="has no model nowhere"):
         trained_from("nowhere")
-    assert space.ledger().champion("remover") is None, "training promotes nothing"
+    assert space.ledger().models.champion("remover") is None, "training promotes nothing"
     (space.root / second.path / "vae/diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"vae/diffusion_pytorch_model\.safetensors is missing"):
         trained_from(second.hash)

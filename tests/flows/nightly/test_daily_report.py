@@ -51,7 +51,7 @@ def add_shard(
         sha256=name, index_sha256="b", input_digest=name,
     )  # fmt: skip
     rows = [SampleRow(key, "scene", "train", place) for place, key in enumerate(keys)]
-    space.ledger().commit_shard(ref, rows)
+    space.ledger().shards.commit(ref, rows)
     return keys
 
 
@@ -66,7 +66,7 @@ def night(tmp_path: Path) -> Workspace:
     add_shard(space, "grown", 60, purpose="human")
     add_shard(space, "composites", 20, round=0)
     add_shard(space, "pool", 500, round=0)
-    ledger.record_reviews(
+    ledger.reviews.record(
         [
             Review(
                 event=f"e{key}",
@@ -81,7 +81,7 @@ def night(tmp_path: Path) -> Workspace:
     )
     for age, discriminator, scores in ((2, "old", [1, 1, 1, 1]), (1, "new", [0.1, 0.2, 0.3, 0.6])):
         made = NOW - timedelta(hours=age)
-        ledger.record_model(
+        ledger.models.record(
             ModelRecord(
                 hash=discriminator,
                 kind="discriminator",
@@ -92,11 +92,11 @@ def night(tmp_path: Path) -> Workspace:
                 created_at=made,
             )  # fmt: skip
         )
-        ledger.record_scores(discriminator, dict(zip(judged, scores, strict=True)))
+        ledger.scores.record(discriminator, dict(zip(judged, scores, strict=True)))
     refused = [Reject(source="clip", name=f"{n}", reason=RejectReason.NO_CHANGE) for n in range(7)]
-    ledger.record_rejects(refused)
+    ledger.rejects.record(refused)
     for number, parents, samples in ((1, (), 100), (2, (1,), 160)):
-        ledger.record_version(
+        ledger.versions.record(
             DatasetVersion(
                 number=number,
                 parents=parents,
@@ -112,11 +112,11 @@ def night(tmp_path: Path) -> Workspace:
         )
     people, discriminator = phase("human 2", "human", 100, 50), phase("automation 2", "automation", 200, 10)
     for result in (phase("automation 1", "automation", 200, 22), people, discriminator):
-        ledger.record_result("phase_start", result.name, Facts({}), run="run")
-        ledger.record_result("phase", result.name, EndedPhase(result=result), run="run")
-    ledger.record_cost("w1", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
-    ledger.record_cost("w2", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
-    ledger.record_cost("t", "train remover", Seconds(wall=7200, cpu=1800, gpu=7200))
+        ledger.results.record("phase_start", result.name, Facts({}), run="run")
+        ledger.results.record("phase", result.name, EndedPhase(result=result), run="run")
+    ledger.costs.record("w1", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
+    ledger.costs.record("w2", "compose", Seconds(wall=1000, cpu=3600, gpu=0))
+    ledger.costs.record("t", "train remover", Seconds(wall=7200, cpu=1800, gpu=7200))
     return space
 
 

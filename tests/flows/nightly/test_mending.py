@@ -28,7 +28,7 @@ def test_an_altered_shard_of_a_night_is_deleted_and_made_again_from_the_nights_s
     )  # fmt: skip
     nightly_compositing(night)
     workspace = Workspace.existing(night.workspace)
-    [ref] = workspace.ledger().shards(stage="composites")
+    [ref] = workspace.ledger().shards.all(stage="composites")
     tar = tar_path(workspace, ref.name)
     before = tar.read_bytes()
     tar.write_bytes(before[:-2000] + b"!" + before[-1999:])

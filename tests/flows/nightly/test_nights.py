@@ -98,7 +98,7 @@ def test_the_night_is_the_zones_date_on_which_the_run_was_due(
 
 
 def test_a_zone_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValidationError, match="'Berlin' is no time zone; write one such as Europe/Berlin"):
+    with pytest.raises(ValidationError, match="'Berlin' is not a time zone; write one such as Europe/Berlin"):
         NightSettings(timezone="Berlin")
 
 
@@ -123,16 +123,18 @@ def test_a_night_of_compositing_is_done_once_and_the_next_makes_other_images(
     place = tmp_path / "workspace"
     first, name, tasks = run_and_tasks(client, nightly_compositing, small_compositing(place, ONE))
     ledger = Workspace.existing(place).ledger()
-    made = ledger.shards()
+    made = ledger.shards.all()
     assert name == "compositing, night 2026-11-26"
     assert len(tasks) == 2 + 1 + 2 + 2, "pairs, backgrounds, draws and pool, a task run a shard"
     again, _, tasks = run_and_tasks(client, nightly_compositing, small_compositing(place, ONE))
-    assert (again, tasks, ledger.shards()) == (first, [], made)
+    assert (again, tasks, ledger.shards.all()) == (first, [], made)
     later, _, _ = run_and_tasks(client, nightly_compositing, small_compositing(place, TWO))
-    new = [ref for ref in ledger.shards() if ref not in made]
+    new = [ref for ref in ledger.shards.all() if ref not in made]
     assert {ref.stage for ref in new} <= {"composites", "pool", "truth", "refused"}
     assert sum(ref.samples for ref in new if ref.stage == "composites") == later.composites > 0
-    keys = [row.key for ref in ledger.shards(stage="composites") for row in ledger.samples_of(ref.name)]
+    keys = [
+        row.key for ref in ledger.shards.all(stage="composites") for row in ledger.shards.samples_of(ref.name)
+    ]
     assert len(keys) == len(set(keys)) == first.composites + later.composites
 
 
@@ -143,10 +145,10 @@ def test_a_night_of_compositing_ends_with_a_page_of_what_it_made_and_refused_and
     done, again = (nightly_compositing(config, return_state=True) for _ in range(2))
     ledger, result = Workspace.existing(config.workspace).ledger(), done.result()
     assert isinstance(result, CompositingResult)
-    refused = Counter(each.reason.value for each in ledger.rejects())
+    refused = Counter(each.reason.value for each in ledger.rejects.all())
     [page] = pages_of(client, done)
     assert f"- {result.composites} accepted, at no cost, because no price is set." in page
-    assert f"| composites | {len(ledger.shards(stage='composites'))} | {result.composites} |" in page
+    assert f"| composites | {len(ledger.shards.all(stage='composites'))} | {result.composites} |" in page
     assert refused, "or nothing is seen of the refusals"
     assert [f"| {reason} | {count} |" in page for reason, count in refused.items()] == [True] * len(refused)
     assert pages_of(client, again) == []
@@ -182,7 +184,7 @@ def untrained_discriminator(studio: SimpleNamespace) -> DiscriminatorRef:
     )  # fmt: skip
     ref = DiscriminatorRef(hash=entry.hash, folder=entry.path, backbone=studio.remover)
     trained = TrainedDiscriminator(discriminator=ref, reviewed=0, losses=[1.0])
-    workspace.ledger().record_result("discriminator_training", "work", trained)
+    workspace.ledger().results.record("discriminator_training", "work", trained)
     return ref
 
 
@@ -223,7 +225,7 @@ def test_with_a_discriminator_the_dataset_grows_and_no_item_is_drawn_twice(
     assert {each.discriminator for each in results} == {discriminator.hash}
     samples = load_samples(workspace, results[-1].version)
     assert len({sample.key for sample in samples}) == len(samples) == studio.version.samples + 24
-    current = workspace.ledger().current_version()
+    current = workspace.ledger().versions.current()
     assert current is not None
     assert current.number == results[-1].version
     assert grown_since_training(workspace, current) == 24
@@ -236,16 +238,16 @@ def test_a_nights_workers_propose_and_discriminator(
 ) -> None:
     one, workspace = ProcessesConfig(count=1), studio.workspace
     run_and_tasks(client, nightly_candidates, small_candidates(studio, ONE))
-    refs = workspace.ledger().shards(stage="candidates")
+    refs = workspace.ledger().shards.all(stage="candidates")
     run_shard(one, workspace, "x", "to start it", own_pid)
     # The same ledger by another name, which the process does not know: whatever it is asked, it refuses.
     monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:////{workspace.root}/ledger.sqlite")
     asking = small_candidates(studio, TWO, workers=one)
-    with pytest.raises(WorkerError, match="ledger is not the flow's"):
+    with pytest.raises(WorkerError, match="has another ledger than the flow"):
         accept_by_score(
             workspace, Phase("x", "night two", "night", 0), refs, untrained_discriminator(studio), 0.9, one
         )
-    with pytest.raises(WorkerError, match="ledger is not the flow's"):
+    with pytest.raises(WorkerError, match="has another ledger than the flow"):
         nightly_candidates(asking)
     used = workers_of(one)
     assert isinstance(used, Pool)
@@ -268,8 +270,8 @@ def test_a_version_is_trained_on_once_and_grows_count_from_there(
     assert [task.name for task in tasks if task.name.startswith("train ")] == [
         f"train remover: version {grown.version}"
     ]
-    assert outcome.standing.version == grown.version == workspace.ledger().last_trained_version()
-    current = ledger.current_version()
+    assert outcome.standing.version == grown.version == workspace.ledger().models.last_trained_version()
+    current = ledger.versions.current()
     assert current is not None
     assert grown_since_training(workspace, current) == 0
     assert run_and_tasks(client, retrain, config)[::2] == (outcome, [])
@@ -281,7 +283,7 @@ def test_a_run_whose_name_nobody_can_tell_says_what_is_missing(
     client: SyncPrefectClient, tmp_path: Path
 ) -> None:
     ended = retrain(RetrainConfig(workspace=tmp_path / "empty"), return_state=True)
-    with pytest.raises(FlowError, match="there is no dataset version; run `cleanplate ingest` first"):
+    with pytest.raises(FlowError, match="has no dataset version; run `cleanplate ingest` first"):
         ended.result()
     run = ended.state_details.flow_run_id
     assert run is not None

@@ -65,18 +65,18 @@ def test_pairs_and_backgrounds_become_composites_of_both_splits(result, place: P
     assert cutouts.kept + sum(cutouts.rejects.values()) == 30
     assert plates.kept + sum(plates.rejects.values()) == 12
     assert set(composites.by_split) == {"train", "validation"}
-    assert composites.kept == sum(ref.samples for ref in workspace.ledger().shards(stage="composites"))
+    assert composites.kept == sum(ref.samples for ref in workspace.ledger().shards.all(stage="composites"))
     assert sum(composites.tallies["objects"].values()) == composites.kept
     assert sum(cutouts.tallies["shadow class"].values()) == cutouts.kept
     assert verify_dataset(workspace).clean
     refused = {name: n for stage in result.stages for name, n in stage.rejects.items()}
-    assert workspace.ledger().reject_counts() == refused
+    assert workspace.ledger().rejects.counts() == refused
 
 
 def test_no_composite_mixes_splits(result, place: Path) -> None:
     workspace = Workspace.existing(place)
     scenes: dict[str, set[str]] = {}
-    with ShardReader(workspace, workspace.ledger().shards(stage="composites")) as reader:
+    with ShardReader(workspace, workspace.ledger().shards.all(stage="composites")) as reader:
         for at in range(len(reader)):
             composite = decode_composite(reader[at])
             scenes.setdefault(composite.split, set()).update(composite.scenes)
@@ -85,7 +85,7 @@ def test_no_composite_mixes_splits(result, place: Path) -> None:
 
 def test_the_pool_holds_them_for_rounds_to_draw(result, place: Path) -> None:
     workspace = Workspace.existing(place)
-    trained = len(workspace.ledger().pool_items("train"))
+    trained = len(workspace.ledger().draws.pool_items("train"))
     assert result.pool_items == result.composites
     assert trained == result.stages[-1].by_split["train"]
 
@@ -138,13 +138,13 @@ def test_the_run_shows_counts_sheets_and_charts(
 def test_more_draws_keep_the_full_shards_there_are(result, place: Path) -> None:
     workspace = Workspace.existing(place)
     ledger = workspace.ledger()
-    parts = [ledger.shards(stage=stage) for stage in ("cutouts", "plates")]
+    parts = [ledger.shards.all(stage=stage) for stage in ("cutouts", "plates")]
     config = small(place)
     before = {work.digest for work in compose_works(config, workspace, *parts)}
     more = config.model_copy(update={"attempts": 48})
     after = {work.digest for work in compose_works(more, workspace, *parts)}
     assert len(before & after) >= 1
-    assert all(ledger.find_shard(digest) for digest in before)
+    assert all(ledger.shards.find(digest) for digest in before)
 
 
 def test_nothing_to_compose_is_one_sentence_with_the_reason(
@@ -157,7 +157,7 @@ def test_nothing_to_compose_is_one_sentence_with_the_reason(
     )
     with pytest.raises(FlowError, match=r"made no cut-outs \(1× unreadable image\)"):
         objectclear_compositing(config)
-    assert Workspace.existing(tmp_path / "w").ledger().reject_counts() == {"unreadable image": 1}
+    assert Workspace.existing(tmp_path / "w").ledger().rejects.counts() == {"unreadable image": 1}
     said = " ".join(capsys.readouterr().err.split())
     assert detector_words(config.perception.detector) in said, "a run that sees says with which detector"
 

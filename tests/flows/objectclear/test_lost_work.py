@@ -79,7 +79,7 @@ def held(place: Path) -> list[str]:
 
 
 def current_version(workspace: Workspace) -> int:
-    version = workspace.ledger().current_version()
+    version = workspace.ledger().versions.current()
     assert version is not None
     return version.number
 
@@ -109,7 +109,7 @@ def test_a_folders_samples_are_there_again(tmp_path: Path, write_pair, lose: Los
     assert (again.samples, again.rejects) == (5, {"file is missing": 1})
     assert wanted <= set(held(place))
     workspace = Workspace.existing(place)
-    assert workspace.ledger().reject_counts() == {"file is missing": 1}
+    assert workspace.ledger().rejects.counts() == {"file is missing": 1}
     assert wanted <= {sample.key for sample in load_samples(workspace, current_version(workspace))}
 
 
@@ -156,7 +156,7 @@ def test_composites_cutouts_plates_and_pool_items_are_there_again(tmp_path: Path
         backgrounds=(SyntheticBackgrounds(renderer=studio, scenes=4),), attempts=4, shard_attempts=4,
     )  # fmt: skip
     before, keys = objectclear_compositing(config), held(place)
-    stages = {ref.stage for ref in Workspace.existing(place).ledger().shards()}
+    stages = {ref.stage for ref in Workspace.existing(place).ledger().shards.all()}
     assert stages >= {"cutouts", "plates", "composites", "pool", "truth", "refused"}
     for lose in (*LOSSES, delete_all_tars):
         lose(place, backup)
@@ -193,7 +193,7 @@ def test_a_shard_that_another_work_wrote_first_counts_too(tmp_path: Path) -> Non
     workspace, studio = Workspace.open(tmp_path), SyntheticConfig(size_px=32)
     first = RenderWork(round=0, index=0, stage="triplets", renderer=studio, first=0, count=2)
     ref = render(workspace, first)
-    workspace.ledger().record_cost("second", "render", Seconds(wall=1, cpu=1, gpu=0))
+    workspace.ledger().costs.record("second", "render", Seconds(wall=1, cpu=1, gpu=0))
     assert lost_works(workspace, {"second": ref}) == set()
     tar_path(workspace, ref.name).unlink()
     assert lost_works(workspace, {"second": ref}) == {"second"}
@@ -209,7 +209,7 @@ def test_the_ledger_is_asked_once_for_all_shards(tmp_path: Path) -> None:
         ),
     )
     for number in range(300):
-        ledger.record_cost(f"work {number}", "render", Seconds(wall=1, cpu=1, gpu=0))
+        ledger.costs.record(f"work {number}", "render", Seconds(wall=1, cpu=1, gpu=0))
 
     def asked(works: int) -> int:
         del statements[:]

@@ -82,7 +82,7 @@ def workspace(result: CycleResult, config: CycleConfig) -> Workspace:
 
 def grown(workspace: Workspace, purpose: Purpose) -> list[str]:
     """Candidates that the grown shard of this purpose was made from."""
-    (ref,) = (r for r in workspace.ledger().shards(stage="grown") if r.purpose == purpose)
+    (ref,) = (r for r in workspace.ledger().shards.all(stage="grown") if r.purpose == purpose)
     with ShardReader(workspace, [ref]) as reader:
         return [decode_triplet(reader[i]).origin.removeprefix("candidate:") for i in range(len(reader))]
 
@@ -114,12 +114,12 @@ def test_the_discriminator_was_measured_on_fresh_items(
     (discriminator,) = result.discriminators
     assert (discriminator.round, discriminator.tested) == (1, config.discriminator_test_items)
     asked = config.human_items * len(config.variants) + config.calibration_items
-    assert discriminator.reviewed == asked == len(workspace.ledger().reviews())
-    fresh = [r for r in workspace.ledger().shards(stage="candidates") if r.purpose == "fresh"]
+    assert discriminator.reviewed == asked == len(workspace.ledger().reviews.all())
+    fresh = [r for r in workspace.ledger().shards.all(stage="candidates") if r.purpose == "fresh"]
     shown = [c for ref in fresh for c in read_candidates(workspace, ref)]
     assert {c.split for c in shown} == {"validation"}
     assert len({c.item for c in shown}) == len(shown) == config.discriminator_test_items
-    reviewed = {r.candidate for r in workspace.ledger().reviews()}
+    reviewed = {r.candidate for r in workspace.ledger().reviews.all()}
     assert reviewed.isdisjoint({c.key for c in shown})
 
 
@@ -127,13 +127,13 @@ def test_people_accept_by_yes_and_the_discriminator_by_score(
     result: CycleResult, config: CycleConfig, workspace: Workspace
 ) -> None:
     ledger = workspace.ledger()
-    yes = {r.candidate for r in ledger.reviews() if r.decision == "yes"}
+    yes = {r.candidate for r in ledger.reviews.all() if r.decision == "yes"}
     assert set(grown(workspace, "human")) <= yes
     assert len(grown(workspace, "human")) == result.phases[2].kept
-    refs = [r for r in ledger.shards(stage="candidates") if r.purpose == "automation"]
+    refs = [r for r in ledger.shards.all(stage="candidates") if r.purpose == "automation"]
     shown = [c for ref in refs for c in read_candidates(workspace, ref)]
-    (discriminator,) = {m for m in all_models(workspace) if ledger.scores(m)}
-    scores = ledger.scores(discriminator)
+    (discriminator,) = {m for m in all_models(workspace) if ledger.scores.of(m)}
+    scores = ledger.scores.of(discriminator)
     best: dict[str, float] = {}
     for candidate in shown:
         best[candidate.item] = max(best.get(candidate.item, 0), scores[candidate.key])
@@ -151,15 +151,15 @@ def all_models(workspace: Workspace) -> list[str]:
 def test_nothing_of_validation_or_test_is_trained_on(workspace: Workspace) -> None:
     """Neither by scene nor by item, whatever grew into the version."""
     ledger = workspace.ledger()
-    current = ledger.current_version()
+    current = ledger.versions.current()
     assert current is not None
     samples = load_samples(workspace, current.number)
     trained = {s.scene for s in samples if s.split == "train"}
     rows = [
         row
         for stage in ("triplets", "pool")
-        for r in ledger.shards(stage=stage)
-        for row in ledger.samples_of(r.name)
+        for r in ledger.shards.all(stage=stage)
+        for row in ledger.shards.samples_of(r.name)
     ]
     apart = {row.scene for row in rows if row.split != "train"}
     assert trained
@@ -172,7 +172,7 @@ def test_the_dataset_and_the_report_are_there(
     result: CycleResult, config: CycleConfig, workspace: Workspace
 ) -> None:
     assert verify_dataset(workspace).clean
-    current = workspace.ledger().current_version()
+    current = workspace.ledger().versions.current()
     assert current is not None
     assert (result.dataset.version, result.dataset.samples) == (current.number, current.samples)
     assert current.by_split["train"] == result.phases[-1].total
@@ -209,7 +209,7 @@ def round_of(config: CycleConfig, workspace: Workspace, **changes) -> RoundConfi
 
 
 def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace) -> None:
-    before, version = counts(copied), copied.ledger().current_version()
+    before, version = counts(copied), copied.ledger().versions.current()
     assert version is not None
     outcome = rorem_round(round_of(config, copied, acceptance="none"))
     assert outcome.discriminator is None
@@ -221,7 +221,7 @@ def test_without_growth_the_version_stays(config: CycleConfig, copied: Workspace
     assert [after[name] for name in ("reviews", "scores", "shards", "pool_draws")] == [
         before[name] for name in ("reviews", "scores", "shards", "pool_draws")
     ]
-    assert copied.ledger().current_version() == version
+    assert copied.ledger().versions.current() == version
 
 
 def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied: Workspace) -> None:
@@ -234,7 +234,9 @@ def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied:
     assert outcome.discriminator is None
     after = counts(copied)
     assert (after["reviews"], after["scores"]) == (before["reviews"], before["scores"]), "nobody was asked"
-    drawn = [copied.ledger().drawn(f"{again.identity.key} {phase} 1") for phase in ("human", "automation")]
+    drawn = [
+        copied.ledger().draws.drawn(f"{again.identity.key} {phase} 1") for phase in ("human", "automation")
+    ]
     assert [len(set(keys)) for keys in drawn] == [4, 3]
     assert set(drawn[0]).isdisjoint(drawn[1])
 
@@ -276,9 +278,9 @@ def test_no_remover_is_a_sentence(prefect_server: None, config: CycleConfig, tmp
 def test_a_phase_begun_keeps_its_start(config: CycleConfig, copied: Workspace) -> None:
     ledger = copied.ledger()
     first = begin(copied, Step("a run", "human 1"), config.sampling)
-    base = ledger.promotions("remover")[0].hash
+    base = ledger.models.promotions("remover")[0].hash
     assert first.remover.hash != base, "a later remover is in charge"
-    ledger.promote("remover", base, "somebody went back")
+    ledger.models.promote("remover", base, "somebody went back")
     assert begin(copied, Step("a run", "human 1"), config.sampling) == first
     assert begin(copied, Step("a run", "human 2"), config.sampling).remover.hash == base
     assert finished(copied, Step("a run", "human 1")) is None

@@ -45,7 +45,7 @@ def workspace(result: CycleResult, config: CycleConfig) -> Workspace:
 
 @pytest.fixture(scope="module")
 def composites(workspace: Workspace) -> dict[str, Composite]:
-    with ShardReader(workspace, workspace.ledger().shards(stage="composites")) as reader:
+    with ShardReader(workspace, workspace.ledger().shards.all(stage="composites")) as reader:
         made = [decode_composite(reader[place]) for place in range(len(reader))]
     return {each.key: each for each in made}
 
@@ -54,8 +54,8 @@ def test_phases_draw_composites_beside_the_studios_items(
     result: CycleResult, workspace: Workspace, composites: dict[str, Composite]
 ) -> None:
     ledger = workspace.ledger()
-    pool = ledger.pool_items("train")
-    drawn = set(pool) - set(ledger.undrawn(pool))
+    pool = ledger.draws.pool_items("train")
+    drawn = set(pool) - set(ledger.draws.undrawn(pool))
     assert composites.keys() <= set(pool)
     assert len(drawn) == 24 + 10
     assert result.composites is not None
@@ -66,12 +66,12 @@ def test_phases_draw_composites_beside_the_studios_items(
 def test_the_reviewer_answers_by_the_composites_own_truth_which_the_pool_does_not_hold(
     config: CycleConfig, workspace: Workspace, composites: dict[str, Composite]
 ) -> None:
-    with ShardReader(workspace, workspace.ledger().shards(stage="pool")) as reader:
+    with ShardReader(workspace, workspace.ledger().shards.all(stage="pool")) as reader:
         members = {name for place in range(len(reader)) for name in reader[place].members}
     assert not [name for name in members if "truth" in name or "foreground" in name]
-    shards = [ref for ref in workspace.ledger().shards(stage="candidates") if ref.purpose == "human"]
+    shards = [ref for ref in workspace.ledger().shards.all(stage="candidates") if ref.purpose == "human"]
     shown = [each for ref in shards for each in read_candidates(workspace, ref) if each.item in composites]
-    decisions = workspace.ledger().decisions([each.key for each in shown])
+    decisions = workspace.ledger().reviews.decisions([each.key for each in shown])
     assert len(decisions) == len(shown) > 0
     for candidate in shown:
         truth = composites[candidate.item].ground_truth
@@ -83,7 +83,7 @@ def test_the_reviewer_answers_by_the_composites_own_truth_which_the_pool_does_no
 def test_what_grew_from_composites_is_counted(
     result: CycleResult, workspace: Workspace, composites: dict[str, Composite]
 ) -> None:
-    grown = workspace.ledger().shards(stage="grown")
+    grown = workspace.ledger().shards.all(stage="grown")
     with ShardReader(workspace, grown) as reader:
         sources = [decode_triplet(reader[place]).source.tobytes() for place in range(len(reader))]
     shown = {each.source.tobytes() for each in composites.values()}
@@ -95,7 +95,9 @@ def test_no_composite_shows_a_scene_of_the_tests_or_of_the_initial_pairs(
     workspace: Workspace, composites: dict[str, Composite]
 ) -> None:
     ledger = workspace.ledger()
-    others = {row.scene for ref in ledger.shards(stage="triplets") for row in ledger.samples_of(ref.name)}
+    others = {
+        row.scene for ref in ledger.shards.all(stage="triplets") for row in ledger.shards.samples_of(ref.name)
+    }
     assert others.isdisjoint({scene for each in composites.values() for scene in each.scenes})
 
 

@@ -50,12 +50,12 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 def answer(workspace: Workspace, batch: str, count: int = 20) -> int:
     """So many items are answered, every other YES; gives how many there were."""
     ledger, now = workspace.ledger(), datetime.now(UTC)
-    if not ledger.people():
-        ledger.add_person("ada", "hash", now)
-    leases = ledger.lease_items(batch, "ada", count, now)
+    if not ledger.people.all():
+        ledger.people.add("ada", "hash", now)
+    leases = ledger.leases.lease(batch, "ada", count, now)
     for number, lease in enumerate(leases):
         said = Answer(decision="no" if number % 2 else "yes", seconds=1, page_version="test")
-        ledger.answer(lease.lease, "ada", said, now)
+        ledger.leases.answer(lease.lease, "ada", said, now)
     return len(leases)
 
 
@@ -99,11 +99,11 @@ def test_with_every_answer_nobody_decides(asked: SimpleNamespace) -> None:
     ledger = asked.workspace.ledger()
     with pytest.raises(KeyboardInterrupt):
         asked.review(says())
-    assert ledger.batch_counts(BATCH).items == 3
+    assert ledger.batches.counts(BATCH).items == 3
     assert answer(asked.workspace, BATCH) == 3
     for _ in range(2):
         assert asked.review(says()) == asked.first
-    assert [each.kind for each in ledger.batch_events(BATCH)] == ["opened", "continued"]
+    assert [each.kind for each in ledger.batches.events(BATCH)] == ["opened", "continued"]
 
 
 def test_continue_takes_the_answers_there_are(asked: SimpleNamespace) -> None:
@@ -112,7 +112,7 @@ def test_continue_takes_the_answers_there_are(asked: SimpleNamespace) -> None:
         asked.review(says())
     answer(asked.workspace, BATCH, 1)
     assert not asked.review(says(PeopleDecision(decision="continue"))).abandoned
-    assert ledger.batch_counts(BATCH).left == 2
+    assert ledger.batches.counts(BATCH).left == 2
     assert answer(asked.workspace, BATCH) == 0, "nobody is asked any more"
 
 
@@ -127,16 +127,18 @@ def test_extended_it_asks_about_unused_items_each_time_once(asked: SimpleNamespa
             asked.review(
                 lambda *where: says()(*where) if where[2] == 1 else pytest.fail("get their items again")
             )
-    assert ledger.batch_counts(BATCH).items == 5
+    assert ledger.batches.counts(BATCH).items == 5
     assert len(unused_items(workspace)) == len(unused) - 2
     answers = {1: rest, 2: rest, 3: PeopleDecision(decision="abandon")}
     outcome = asked.review(lambda _workspace, _batch, extensions: answers[extensions])
     assert outcome.abandoned
     assert sorted(outcome.items) == sorted([*asked.first.items, *unused])
     assert unused_items(workspace) == []
-    assert ledger.batch_counts(BATCH).items == len(outcome.items) == sum(ref.samples for ref in outcome.refs)
+    assert (
+        ledger.batches.counts(BATCH).items == len(outcome.items) == sum(ref.samples for ref in outcome.refs)
+    )
     assert asked.review(says()) == outcome, "known from the ledger"
-    assert [each.kind for each in ledger.batch_events(BATCH)] == [
+    assert [each.kind for each in ledger.batches.events(BATCH)] == [
         "opened",
         "extended",
         "extended",
@@ -148,7 +150,7 @@ def test_the_form_counts(asked: SimpleNamespace) -> None:
     with pytest.raises(KeyboardInterrupt):
         asked.review(says())
     answer(asked.workspace, BATCH, 2)
-    text = form_text(BATCH, asked.workspace.ledger().batch_counts(BATCH), 17)
+    text = form_text(BATCH, asked.workspace.ledger().batches.counts(BATCH), 17)
     assert "**2 of 3** candidates have all their answers; 1 of 3 answers are missing" in text
     assert "| 1 | 1 | 0 | 17 |" in text
     with pytest.raises(ValueError, match="decision"):
@@ -267,4 +269,4 @@ def test_without_a_deployment_the_round_says_what_it_waits_for(studio: SimpleNam
     answer(studio.workspace, batch, 1)
     with pytest.raises(FlowError, match="waits for 1 of 2 answers"):
         rorem_round(config)
-    assert studio.workspace.ledger().current_version() == studio.version
+    assert studio.workspace.ledger().versions.current() == studio.version

@@ -71,11 +71,11 @@ def config_of(studio: SimpleNamespace, known: str) -> RoundConfig:
 def answer_all(workspace: Workspace, batch: str) -> None:
     """Ada says YES to candidates whose key ends in an even digit."""
     ledger, now = workspace.ledger(), datetime.now(UTC)
-    if not ledger.people():
-        ledger.add_person("ada", "hash", now)
-    while leases := ledger.lease_items(batch, "ada", 20, now):
+    if not ledger.people.all():
+        ledger.people.add("ada", "hash", now)
+    while leases := ledger.leases.lease(batch, "ada", 20, now):
         for lease in leases:
-            ledger.answer(lease.lease, "ada", Answer(decision=said(lease.candidate), seconds=1), now)
+            ledger.leases.answer(lease.lease, "ada", Answer(decision=said(lease.candidate), seconds=1), now)
 
 
 def said(candidate: str):
@@ -95,15 +95,17 @@ def test_the_discriminator_stands_on_peoples_answers(config: RoundConfig) -> Non
     ledger = workspace.ledger()
     answer_all(workspace, waits_for(config, "human"))
     batch = waits_for(config, "calibration")
-    assert ledger.batch_counts(batch).items == CALIBRATION + FRESH
+    assert ledger.batches.counts(batch).items == CALIBRATION + FRESH
     answer_all(workspace, batch)
     outcome: RoundOutcome = rorem_round(config)
 
-    (of_humans,) = [r for r in ledger.shards(stage="candidates") if r.purpose == "human"]
+    (of_humans,) = [r for r in ledger.shards.all(stage="candidates") if r.purpose == "human"]
     human = read_candidates(workspace, of_humans)
     accepted = {min(c.key for c in human if c.item == item and said(c.key) == "yes")
                 for item in {c.item for c in human if said(c.key) == "yes"}}  # fmt: skip
-    with ShardReader(workspace, [r for r in ledger.shards(stage="grown") if r.purpose == "human"]) as reader:
+    with ShardReader(
+        workspace, [r for r in ledger.shards.all(stage="grown") if r.purpose == "human"]
+    ) as reader:
         grown = {decode_triplet(reader[i]).origin.removeprefix("candidate:") for i in range(len(reader))}
     assert grown == accepted, "exactly the YES items"
     assert (outcome.human.result.tested, outcome.human.result.kept) == (ITEMS, len(accepted))
@@ -113,7 +115,7 @@ def test_the_discriminator_stands_on_peoples_answers(config: RoundConfig) -> Non
     assert discriminator.trained.reviewed == 4 * ITEMS + CALIBRATION, "fresh answers train nothing"
     fresh = [
         c
-        for r in ledger.shards(stage="candidates")
+        for r in ledger.shards.all(stage="candidates")
         if r.purpose == "fresh"
         for c in read_candidates(workspace, r)
     ]
@@ -155,18 +157,18 @@ def test_nobody_is_asked_about_fresh_candidates_whose_truth_is_known(
     answer_all(workspace, waits_for(config, "human"))
     batch = waits_for(config, "calibration")
     # Validation items with known truth measure the discriminator; else training items set apart do.
-    assert ledger.batch_counts(batch).items == CALIBRATION, "their truth is known, so nobody is asked"
+    assert ledger.batches.counts(batch).items == CALIBRATION, "their truth is known, so nobody is asked"
     answer_all(workspace, batch)
     outcome: RoundOutcome = rorem_round(config)
     assert outcome.discriminator is not None
     assert outcome.discriminator.measured is not None
     assert outcome.discriminator.measured.result.tested == FRESH
-    fresh = [row.key for ref in ledger.shards(stage="candidates") if ref.purpose == "fresh"
-             for row in ledger.samples_of(ref.name)]  # fmt: skip
+    fresh = [row.key for ref in ledger.shards.all(stage="candidates") if ref.purpose == "fresh"
+             for row in ledger.shards.samples_of(ref.name)]  # fmt: skip
     assert len(fresh) == FRESH
-    assert ledger.decisions(fresh) == {}
-    splits = {row.split for ref in ledger.shards(stage="candidates") if ref.purpose == "fresh"
-              for row in ledger.samples_of(ref.name)}  # fmt: skip
+    assert ledger.reviews.decisions(fresh) == {}
+    splits = {row.split for ref in ledger.shards.all(stage="candidates") if ref.purpose == "fresh"
+              for row in ledger.shards.samples_of(ref.name)}  # fmt: skip
     assert splits == {known}
 
 
@@ -178,4 +180,4 @@ def test_without_people_what_nobody_knows_is_said(partly_known: tuple[RoundConfi
         FlowError, match=r"the oracle cannot answer, because \d+ pool items.* set `human_review`"
     ):
         rorem_round(alone)
-    assert Workspace.existing(config.workspace).ledger().reviews() == []
+    assert Workspace.existing(config.workspace).ledger().reviews.all() == []

@@ -160,10 +160,10 @@ def answer_over_http(server: ReviewServer, token: str, yes: set[str]) -> None:
 
 def grown_from(workspace: Workspace) -> set[str]:
     """The candidates that became triplets of the current version."""
-    current = workspace.ledger().current_version()
+    current = workspace.ledger().versions.current()
     assert current is not None
     refs = [
-        workspace.ledger().shard(s.shard)
+        workspace.ledger().shards.named(s.shard)
         for s in load_samples(workspace, current.number)
         if s.stage == "grown"
     ]
@@ -182,8 +182,8 @@ def test_it_waits_and_goes_on_whatever_is_killed(
     worker, run = prefect.start_worker(), start_round(client, config)
     until(lambda: state_of(client, run) == "Suspended")
     worker.kill()
-    assert ledger.batch_counts(batch).left == ledger.batch_counts(batch).items == 3 * 2
-    assert ledger.current_version() == studio.version
+    assert ledger.batches.counts(batch).left == ledger.batches.counts(batch).items == 3 * 2
+    assert ledger.versions.current() == studio.version
 
     for form in (
         {},
@@ -195,12 +195,12 @@ def test_it_waits_and_goes_on_whatever_is_killed(
         assert state_of(client, run) == "Suspended"
 
     prefect.server.kill()
-    refs = [ref for ref in ledger.shards(stage="candidates") if ref.round == 1]
+    refs = [ref for ref in ledger.shards.all(stage="candidates") if ref.round == 1]
     (a, b), (c, _), _ = candidates_by_item(workspace, refs).values()
     server = ReviewServer(workspace.root, batch, tmp_path / "review.log")
     try:
         answer_over_http(server, invite(ledger, "ada"), yes={a, b, c})
-        assert ledger.batch_counts(batch).left == 0
+        assert ledger.batches.counts(batch).left == 0
         server.kill()
         prefect.server.start()
         until(lambda: is_ours(prefect.called))
@@ -216,15 +216,15 @@ def test_it_waits_and_goes_on_whatever_is_killed(
     assert state_of(client, run) == "Completed"
     automated = {
         s.key
-        for r in ledger.shards(stage="candidates")
+        for r in ledger.shards.all(stage="candidates")
         if r.purpose == "automation"
-        for s in ledger.samples_of(r.name)
+        for s in ledger.shards.samples_of(r.name)
     }
     assert grown_from(workspace) - automated == {min(a, b), c}, "one YES of each item, and no other"
-    current = ledger.current_version()
+    current = ledger.versions.current()
     assert current is not None
     assert current.samples == studio.version.samples + 2 + config.automation_items
-    assert [each.kind for each in ledger.batch_events(batch)] == ["opened", "continued"]
+    assert [each.kind for each in ledger.batches.events(batch)] == ["opened", "continued"]
     named = {"filter": {"event": {"name": [COMPLETE_EVENT]}}}
     told = client.request("POST", "/events/filter", json=named).json()
     assert told["total"] == 1

@@ -29,9 +29,9 @@ def test_the_newest_of_each_name_in_order(tmp_path: Path) -> None:
         ("new", outcome("human 1", 0.2, 23)),
         ("new", outcome("automation 1", 0.4, None)),
     ):
-        ledger.record_result("phase_start", each.result.name, each.standing, run=run)
-        ledger.record_result("phase", each.result.name, each, run=run)
-    ledger.record_result("retraining", "version 3", outcome("version 3", 0.5, 24), run="retrain")
+        ledger.results.record("phase_start", each.result.name, each.standing, run=run)
+        ledger.results.record("phase", each.result.name, each, run=run)
+    ledger.results.record("retraining", "version 3", outcome("version 3", 0.5, 24), run="retrain")
     found = ended_phases(VersionSet(workspace=workspace.root, version=1))
     assert [(each.name, each.success_rate, each.psnr) for each in found] == [
         ("base model", 0.1, 21),

@@ -57,7 +57,7 @@ def grow(studio: SimpleNamespace, count: int) -> int:
     ref: ShardRef = write_shard(
         workspace, stage="grown", round=0, index=count, input_digest=f"grown {count}", samples=samples
     )
-    current = workspace.ledger().current_version()
+    current = workspace.ledger().versions.current()
     assert current is not None
     selection = [*selection_of(workspace, current.number), (ref, None)]
     return create_version(workspace, selection, current.number, f"{count} more").number
@@ -110,18 +110,18 @@ def test_without_the_deployment_nothing_is_started_and_nothing_fails(
 def test_growth_counts_from_the_version_trained_on_last(studio: SimpleNamespace) -> None:
     workspace = studio.workspace
     grow(studio, 4)
-    version = workspace.ledger().current_version()
+    version = workspace.ledger().versions.current()
     assert version is not None
     assert grown_since_training(workspace, version) == 4
-    entry = workspace.ledger().champion("remover")
+    entry = workspace.ledger().models.champion("remover")
     assert entry is not None
     distilled = {"hash": "distilled", "dataset_version": version.number, "distilled": True}
-    workspace.ledger().record_model(entry.model_copy(update=distilled))
+    workspace.ledger().models.record(entry.model_copy(update=distilled))
     assert grown_since_training(workspace, version) == 4, "a distilled remover learns from its teacher"
     trained = entry.model_copy(update={"hash": "another", "dataset_version": version.number})
-    workspace.ledger().record_model(trained)
+    workspace.ledger().models.record(trained)
     assert grown_since_training(workspace, version) == 0
     grow(studio, 2)
-    newer = workspace.ledger().current_version()
+    newer = workspace.ledger().versions.current()
     assert newer is not None
     assert grown_since_training(workspace, newer) == 2

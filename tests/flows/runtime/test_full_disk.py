@@ -55,7 +55,7 @@ def test_a_full_disk_stops_a_night_and_more_space_lets_it_go_on(
         with pytest.raises(DiskFullError, match="free some space and start again"):
             nightly_compositing(night_config(place, NIGHT))
         assert left_overs(Workspace(place)) == [], "what was being written is gone"
-        shards.append(len(Workspace(place).ledger().shards()))
+        shards.append(len(Workspace(place).ledger().shards.all()))
     assert 0 < shards[0] < shards[1] < shards[2], "each time it went on where it stood"
     resize("256m")
     nightly_compositing(night_config(place, NIGHT))
@@ -78,12 +78,12 @@ def test_a_ledger_that_cannot_be_opened_on_a_full_disk_is_not_waited_for(
 ) -> None:
     disk, _ = small_disk
     address = f"sqlite:///{disk / 'ledger.sqlite'}"
-    open_ledger(address).record_result("shard", "kept", Facts({"n": 1}))
+    open_ledger(address).results.record("shard", "kept", Facts({"n": 1}))
     ballast = fill(disk)
     with pytest.raises(DiskFullError, match=r"ledger\.sqlite: the disk is full: 0\.0 MB are free"):
-        open_ledger(address).results("shard", Facts)
+        open_ledger(address).results.all("shard", Facts)
     ballast.unlink()
-    assert open_ledger(address).results("shard", Facts) == [Facts({"n": 1})]
+    assert open_ledger(address).results.all("shard", Facts) == [Facts({"n": 1})]
 
 
 def test_no_server_is_started_on_a_disk_too_small_for_its_database(
@@ -127,5 +127,5 @@ def test_an_ingest_beside_its_own_server_ends_soon_and_goes_on_with_more_space(
     ballast.unlink()
     subprocess.run(command, env=environment, check=True, timeout=300, stdout=subprocess.DEVNULL)
     workspace = Workspace.existing(disk / "w")
-    assert sum(ref.samples for ref in workspace.ledger().shards()) == 400
+    assert sum(ref.samples for ref in workspace.ledger().shards.all()) == 400
     assert verify_dataset(workspace).clean

@@ -220,7 +220,7 @@ def test_the_review_server_ends_in_time_beside_an_open_browser(asked: SimpleName
     """Nobody's answer is half taken: the server comes up again over the same batch."""
     for _ in range(2):
         served_and_ended(asked.workspace.root)
-        counts = asked.ledger.batch_counts("b1")
+        counts = asked.ledger.batches.counts("b1")
         assert (counts.items, counts.left) == (12, 12)
 
 

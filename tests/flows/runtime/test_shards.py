@@ -42,7 +42,7 @@ def test_processes_make_the_same_shards_in_the_same_order(studio, tmp_path: Path
     here = proposing(studio.workspace, works, INLINE)
     assert [ref.index for ref in here] == [0, 1, 2, 3, 4]
     assert proposing(other, works, TWO) == here
-    counts = {what: count for what, (count, _) in other.ledger().costs().items()}
+    counts = {what: count for what, (count, _) in other.ledger().costs.by_kind().items()}
     assert counts == {"propose": 5}
     pool = workers_of(TWO)
     assert isinstance(pool, Pool)

@@ -52,11 +52,11 @@ def test_an_ingest_ends_in_time_and_goes_on(send: Sender, tmp_path: Path) -> Non
     if send is not interrupt:
         assert "start the same command again" in running.output.read_text()
     killed = Workspace.existing(tmp_path / "killed")
-    assert 0 < len(killed.ledger().shards()) < 30
+    assert 0 < len(killed.ledger().shards.all()) < 30
     assert left_overs(killed) == []
     assert cleanplate(tmp_path, *command).process.wait(START_SECONDS) == 0
     assert verify_dataset(killed).clean
-    assert sum(ref.samples for ref in killed.ledger().shards()) == 30
+    assert sum(ref.samples for ref in killed.ledger().shards.all()) == 30
     if send is once:
         assert cleanplate(tmp_path, *INGEST, "--workspace", "unbroken").process.wait(START_SECONDS) == 0
         before, after = contents_of(Workspace.existing(tmp_path / "unbroken")), contents_of(killed)

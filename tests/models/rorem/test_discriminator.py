@@ -21,7 +21,7 @@ from models.rorem.discriminator import (
     PooledHead,
     load_discriminator,
 )
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
 
@@ -275,8 +275,8 @@ def test_the_loss_sees_both_images_in_the_same_other_colours(build_network, toy)
     discriminator, batch = DiscriminatorNetwork(build_network(8), CONFIG, seed=0), toy(16, 4)
     seen: list[tuple[torch.Tensor, ...]] = []
     discriminator.register_forward_pre_hook(lambda _module, given: seen.append(given))
-    loss = discriminator_loss(discriminator, batch, Share(torch.Generator().manual_seed(1)))
-    assert discriminator_loss(discriminator, batch, Share(torch.Generator().manual_seed(1))) == loss
+    loss = discriminator_loss(discriminator, batch, BatchSlice(torch.Generator().manual_seed(1)))
+    assert discriminator_loss(discriminator, batch, BatchSlice(torch.Generator().manual_seed(1))) == loss
     (source, mask, removal), _ = seen
     assert torch.equal(mask, batch.mask)
     orders = set()

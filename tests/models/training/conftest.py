@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig, train
 
 CONFIG = TrainingConfig(
@@ -47,8 +47,8 @@ def _run(
     """Train to predict a sum from noisy inputs; the noise is the generator's."""
     done = 0
 
-    def loss_of(batch: Tensor, share: Share) -> Tensor:
-        noisy = batch + 0.1 * share.draw(len(batch), lambda n, g: torch.randn(n, 5, generator=g))
+    def loss_of(batch: Tensor, batch_slice: BatchSlice) -> Tensor:
+        noisy = batch + 0.1 * batch_slice.draw(len(batch), lambda n, g: torch.randn(n, 5, generator=g))
         return (module(noisy) - batch.sum(1, keepdim=True)).pow(2).mean()
 
     def progress(step: int, total: int, loss: float) -> None:

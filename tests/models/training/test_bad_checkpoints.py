@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError
 from models.training.checkpoint import TrainingState, save_checkpoint
-from models.training.distributed import DistributedConfig, Share
+from models.training.distributed import BatchSlice, DistributedConfig
 from models.training.loop import train
 
 
@@ -26,7 +26,7 @@ def test_a_loss_that_is_no_number_is_an_error_that_keeps_the_checkpoint(
     def run_with(factor: float) -> list[float]:
         module = fresh()
 
-        def loss_of(batch: Tensor, _share: Share) -> Tensor:
+        def loss_of(batch: Tensor, _batch_slice: BatchSlice) -> Tensor:
             return module(batch).pow(2).mean() * (factor if len(seen) == 5 else 1)
 
         return train(module, loss_of, batches, config, checkpoint, lambda step, *_: seen.append(step))
@@ -71,7 +71,7 @@ def test_a_poisoned_gradient_reaches_no_checkpoint(tmp_path: Path, fresh, batche
     """The loss is a number, its gradient is not: √0 has an infinite slope."""
     module, checkpoint = fresh(), tmp_path / "c"
 
-    def loss_of(batch: Tensor, share: Share) -> Tensor:
+    def loss_of(batch: Tensor, batch_slice: BatchSlice) -> Tensor:
         return (module(batch).pow(2).mean() * 0).sqrt()
 
     with pytest.raises(ModelError, match="the gradient's norm became nan at step 0"):
@@ -88,7 +88,7 @@ def test_older_checkpoints_stay_and_the_damaged_newest_names_them(
     def kept() -> list[float]:
         module = fresh()
 
-        def loss_of(batch: Tensor, _share: Share) -> Tensor:
+        def loss_of(batch: Tensor, _batch_slice: BatchSlice) -> Tensor:
             return module(batch).pow(2).mean()
 
         return train(

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from models.training.distributed import DistributedConfig, Share
+from models.training.distributed import BatchSlice, DistributedConfig
 from models.training.loop import TrainingConfig, train
 
 
@@ -82,7 +82,7 @@ def test_8_bit_adamw_goes_on_where_it_stood(tmp_path: Path, killed) -> None:
         module = nn.Sequential(nn.Linear(5, 1024), nn.Tanh(), nn.Linear(1024, 8), nn.Linear(8, 1))
         seen: set[torch.dtype] = set()
 
-        def loss_of(batch: Tensor, share: Share) -> Tensor:
+        def loss_of(batch: Tensor, batch_slice: BatchSlice) -> Tensor:
             return (module(batch) - batch.sum(1, keepdim=True)).pow(2).mean()
 
         def batches(start: int, stop: int, _parts: object) -> Iterator[Tensor]:

@@ -139,7 +139,7 @@ def test_a_models_hash_is_a_method_of_its_workspace(studio, tmp_path: Path) -> N
         assert model.hash == hash
     assert recorded_model("telea", chosen) is None
     assert recorded_model(hash, FolderSource(path=tmp_path)) is None
-    with pytest.raises(LedgerError, match="knows no model beef"):
+    with pytest.raises(LedgerError, match="has no model beef"):
         method_remover("beef", chosen)
     with pytest.raises(InputError, match="neither object-clear"):
         method_remover("beef", FolderSource(path=tmp_path))

@@ -100,9 +100,9 @@ def test_what_was_measured_once_is_remembered(studio) -> None:
     assert first.tested == 8
     shutil.rmtree(space.root / studio.remover.folder)
     assert evaluate_remover.fn(*given) == first, "nothing is loaded for it"
-    count = len(space.ledger().results("evaluation", Evaluation, run=studio.remover.hash))
+    count = len(space.ledger().results.all("evaluation", Evaluation, run=studio.remover.hash))
     stricter = QualityConfig(residual_levels=1)
     # The remover is still in this process's memory: loaded once.
     other = evaluate_remover.fn(*given[:5], stricter, "studio:")
     assert other.successes <= first.successes
-    assert len(space.ledger().results("evaluation", Evaluation, run=studio.remover.hash)) == count + 1
+    assert len(space.ledger().results.all("evaluation", Evaluation, run=studio.remover.hash)) == count + 1

@@ -29,7 +29,7 @@ def test_a_split_of_a_version(whole, studio) -> None:
     assert isinstance(chosen, VersionSet)
     assert chosen.version == number
     found = list(read_set(chosen))
-    keys = [row.key for row in studio.workspace.ledger().samples_of(studio.tests.name)]
+    keys = [row.key for row in studio.workspace.ledger().shards.samples_of(studio.tests.name)]
     assert [each.key for each in found if isinstance(each, Triplet)] == keys
     assert len(found) == len(keys) == 8
     train = pinned(VersionSet(workspace=root, split="train"))

@@ -74,10 +74,10 @@ def assert_each_once(workspace: Workspace, works: Sequence[ProposeWork], refs: S
     """One shard a work, in order, one row a candidate, one note of seconds, every byte as it was entered."""
     assert [ref.input_digest for ref in refs] == [work.digest for work in works]
     ledger = workspace.ledger()
-    assert {ref.name for ref in ledger.shards(stage="candidates")} == {ref.name for ref in refs}
-    keys = [row.key for ref in refs for row in ledger.samples_of(ref.name)]
+    assert {ref.name for ref in ledger.shards.all(stage="candidates")} == {ref.name for ref in refs}
+    keys = [row.key for ref in refs for row in ledger.shards.samples_of(ref.name)]
     assert len(keys) == len(set(keys)) == len(works)
-    ((count, _),) = ledger.costs().values()
+    ((count, _),) = ledger.costs.by_kind().values()
     assert count == len(works)
     # Opening sweeps what dead workers left aside, and that only.
     assert verify_dataset(Workspace.open(workspace.root)).faults == []

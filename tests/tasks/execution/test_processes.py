@@ -52,7 +52,7 @@ def test_a_refusal_comes_back_as_it_was_raised_and_kills_nobody(pair: Pool) -> N
 
 def test_work_that_kills_whoever_takes_it_ends_in_one_sentence(pair: Pool, tmp_path: Path) -> None:
     deaths = tmp_path / "deaths"
-    with pytest.raises(WorkerError, match=r"^propose abc: each of 3 workers died of it"):
+    with pytest.raises(WorkerError, match=r"^propose abc: 3 workers ended while they did it"):
         pair.run("propose abc", jobs.die, None, deaths)
     assert len(set(deaths.read_text().split())) == TRIES == 3
     assert pair.run("x", jobs.own_pid, None).result != os.getpid(), "the next one is served"
@@ -69,7 +69,9 @@ def test_a_worker_with_another_ledger_refuses(tmp_path: Path, monkeypatch: pytes
     one, workspace = ProcessesConfig(count=1), Workspace.open(tmp_path / "workspace")
     assert run_shard(one, workspace, "x", "1", jobs.own_pid) != os.getpid()
     monkeypatch.setenv(LEDGER_VARIABLE, f"sqlite:///{tmp_path / 'other.sqlite'}")
-    with pytest.raises(WorkerError, match=r"ledger is not the flow's; .* with the same CLEANPLATE_LEDGER"):
+    with pytest.raises(
+        WorkerError, match=r"has another ledger than the flow; .* with the same CLEANPLATE_LEDGER"
+    ):
         run_shard(one, workspace, "x", "2", jobs.own_pid)
     used = workers_of(one)
     assert isinstance(used, Pool)
@@ -121,7 +123,7 @@ def test_shards_of_two_processes_are_those_of_one_and_a_dead_process_loses_none(
     config = ProcessesConfig(count=2)
 
     def kill_one() -> None:
-        wait_until(lambda: len(workspace.ledger().shards(stage="candidates")) >= 8)
+        wait_until(lambda: len(workspace.ledger().shards.all(stage="candidates")) >= 8)
         os.kill(loads(workspace)[0], signal.SIGKILL)
 
     refs = made_by(workspace, works, config, kill_one)
@@ -143,10 +145,10 @@ def _copy_inputs(workspace: Workspace, to: Workspace) -> None:
 
     shutil.copytree(workspace.models_dir, to.models_dir, dirs_exist_ok=True)
     ledger, other = workspace.ledger(), to.ledger()
-    for ref in ledger.shards(stage="pool"):
+    for ref in ledger.shards.all(stage="pool"):
         for path in workspace.shards_dir.glob(f"{ref.name}*"):
             shutil.copy(path, to.shards_dir)
-        other.commit_shard(ref, ledger.samples_of(ref.name))
+        other.shards.commit(ref, ledger.shards.samples_of(ref.name))
 
 
 def _alive(pid: int) -> bool:

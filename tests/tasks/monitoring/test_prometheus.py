@@ -44,39 +44,39 @@ def workspace(tmp_path: Path) -> Workspace:
     ledger = space.ledger()
     for index, count in enumerate((3, 4)):
         rows = [SampleRow(f"c{index}{place}", "scene", "train", place) for place in range(count)]
-        ledger.commit_shard(shard("candidates", index, count), rows)
-    ledger.commit_shard(shard("grown", 0, 2), [SampleRow(f"g{p}", "scene", "train", p) for p in range(2)])
+        ledger.shards.commit(shard("candidates", index, count), rows)
+    ledger.shards.commit(shard("grown", 0, 2), [SampleRow(f"g{p}", "scene", "train", p) for p in range(2)])
     refused = [Reject(source="clip", name=f"frame {n}", reason=RejectReason.NO_CHANGE) for n in range(5)]
-    ledger.record_rejects([*refused, Reject(source="folder", name='a"b\\c', reason=RejectReason.TRUNCATED)])
+    ledger.rejects.record([*refused, Reject(source="folder", name='a"b\\c', reason=RejectReason.TRUNCATED)])
     answers: list[tuple[str, Decision]] = [("c00", "yes"), ("c01", "no"), ("c02", "no"), ("c10", "skip")]
-    ledger.record_reviews(
+    ledger.reviews.record(
         [
             Review(event=f"e{c}", candidate=c, decision=d, reviewer="ana", kind="person", answered_at=NOW)
             for c, d in answers
         ]
     )
-    ledger.record_scores("judge1", {"c00": 0.95, "c01": 0.25, "c02": 0.3})
+    ledger.scores.record("judge1", {"c00": 0.95, "c01": 0.25, "c02": 0.3})
     trained: list[tuple[ModelKind, str]] = [("remover", "r1"), ("remover", "r2"), ("discriminator", "judge1")]
     for kind, hash in trained:
-        ledger.record_model(
+        ledger.models.record(
             ModelRecord(
                 hash=hash, kind=kind, path=hash, parent=None, dataset_version=None, metrics={}, created_at=NOW
             )
         )
-    ledger.promote("remover", "r2", "better")
+    ledger.models.promote("remover", "r2", "better")
     version = DatasetVersion(
         number=1, parents=(), samples=9, shards=3, by_split={"train": 7, "test": 2}, by_stage={"grown": 9},
         parquet="a.parquet", sha256="a", note="first", created_at=NOW,
     )  # fmt: skip
-    ledger.record_version(version)
-    ledger.set_current(1, "first")
-    ledger.record_result("phase_start", "human 1", Facts({"version": 1}), run="run")
-    ledger.record_result("phase", "human 1", phase("human 1", "human", 8, 2), run="run")
-    ledger.record_result("phase", "base model", phase("base model", "base", 0, 0), run="run")
-    ledger.record_result("discriminator", "judge 1", Facts({"trained": {}}), run="run")
-    ledger.record_cost("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
-    ledger.record_cost("w1", "propose", Seconds(wall=50, cpu=50, gpu=50))
-    ledger.record_cost("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
+    ledger.versions.record(version)
+    ledger.versions.set_current(1, "first")
+    ledger.results.record("phase_start", "human 1", Facts({"version": 1}), run="run")
+    ledger.results.record("phase", "human 1", phase("human 1", "human", 8, 2), run="run")
+    ledger.results.record("phase", "base model", phase("base model", "base", 0, 0), run="run")
+    ledger.results.record("discriminator", "judge 1", Facts({"trained": {}}), run="run")
+    ledger.costs.record("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
+    ledger.costs.record("w1", "propose", Seconds(wall=50, cpu=50, gpu=50))
+    ledger.costs.record("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
     return space
 
 

@@ -111,7 +111,7 @@ def test_one_cut_out_alone_has_no_partner_and_the_run_goes_on(
     made = compose_draws(workspace, compose_work(stocked(workspace, cutouts[:1], plates), count=40))
     alone = made.rejects["no other cut-out has this light"]
     assert 10 <= alone <= 30
-    assert workspace.ledger().reject_counts()["no other cut-out has this light"] == alone
+    assert workspace.ledger().rejects.counts()["no other cut-out has this light"] == alone
 
 
 def test_two_parts_of_the_draws_are_the_whole(
@@ -138,7 +138,7 @@ def test_composites_enter_the_pool_with_their_truth_apart(
     composed = compose_draws(workspace, compose_work(stocked(workspace, cutouts, plates))).shard
     assert composed is not None
     ref = pool_composites(workspace, PoolCompositesWork(round=0, index=0, composites=composed))
-    (truth,) = workspace.ledger().shards(stage="truth")
+    (truth,) = workspace.ledger().shards.all(stage="truth")
     with ShardReader(workspace, [composed]) as made, ShardReader(workspace, [ref]) as pool:
         composites = [decode_composite(made[place]) for place in range(len(made))]
         items = [decode_pool_item(pool[place]) for place in range(len(pool))]

@@ -45,7 +45,7 @@ def test_every_row_is_a_composite_and_the_bytes_are_the_shards(composed: Workspa
     assert file.name == "train-00000-of-00001.parquet"
     table = pq.read_table(file).to_pylist()
     assert rows == {"train": len(table)}
-    shards = composed.ledger().shards(stage="composites")
+    shards = composed.ledger().shards.all(stage="composites")
     with ShardReader(composed, shards) as reader:
         assert len(reader) == len(table)
         for place, row in enumerate(table):
@@ -84,7 +84,7 @@ def test_datasets_loads_it_by_split_with_images_as_images(
     table = loaded["train"]
     assert table.column_names == [*IMAGES, "subset", "split"]
     assert {name for name, each in table.features.items() if isinstance(each, ImageFeature)} == set(IMAGES)
-    with ShardReader(composed, composed.ledger().shards(stage="composites")) as reader:
+    with ShardReader(composed, composed.ledger().shards.all(stage="composites")) as reader:
         assert len(table) == len(reader) == rows["train"] > 5
         composites = [decode_composite(reader[place]) for place in range(len(reader))]
     assert set(table["subset"]) == {"simulated"}

@@ -8,7 +8,7 @@ import torch
 
 from flows.objectclear.train_model import render_pairs
 from models.objectclear.network import ObjectClearNetwork, build_tiny_image_encoder, build_tiny_object_clear
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
 from tasks.objectclear.train_model import (
@@ -70,7 +70,7 @@ def test_the_foreground_is_the_object_and_its_effect() -> None:
 def test_augmentation_follows_from_the_steps_draws() -> None:
     triplets = list(synthetic_triplets(SyntheticConfig(seed=5), range(3)))
     first, again, other = (
-        foreground_batch(triplets, Share(torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
+        foreground_batch(triplets, BatchSlice(torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
     )
     assert first.source.shape == (3, 3, 64, 64)
     assert torch.equal(first.source, again.source)

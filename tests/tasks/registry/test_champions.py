@@ -40,7 +40,7 @@ def three(workspace: Workspace) -> Workspace:
 
 
 def leader(workspace: Workspace) -> str | None:
-    champion = workspace.ledger().champion("remover")
+    champion = workspace.ledger().models.champion("remover")
     return None if champion is None else champion.hash
 
 
@@ -50,7 +50,7 @@ def test_two_rollbacks_go_back_two_steps_and_not_there_and_back(three: Workspace
     assert leader(three) == "aa"
     with pytest.raises(LedgerError, match="no champion before model aa"):
         rollback(three, "remover", "a does too")
-    actions = [(each.action, each.hash) for each in three.ledger().promotions("remover")]
+    actions = [(each.action, each.hash) for each in three.ledger().models.promotions("remover")]
     assert actions == [
         *(("promoted", hash) for hash in ("aa", "bb", "cc")),
         ("rolled back", "bb"),
@@ -63,7 +63,7 @@ def test_a_rollback_told_twice_goes_back_once(three: Workspace) -> None:
         assert rollback(three, "remover", "c leaves shadows").hash == "bb"
     for _ in range(2):
         assert rollback(three, "remover", "b too", "aa").hash == "aa"
-    assert len(three.ledger().promotions("remover")) == 5
+    assert len(three.ledger().models.promotions("remover")) == 5
 
 
 def test_what_was_promoted_after_a_rollback_goes_back_to_where_the_rollback_went(three: Workspace) -> None:
@@ -82,7 +82,7 @@ def test_a_flow_that_runs_again_moves_nothing_and_people_always_move_it(three: W
     for _ in range(2):
         assert promote_now(three, "cc", "round cc").hash == "cc"
     assert leader(three) == "cc"
-    assert len(three.ledger().promotions("remover")) == 5
+    assert len(three.ledger().models.promotions("remover")) == 5
 
 
 def test_nothing_to_roll_back(workspace: Workspace) -> None:
@@ -91,7 +91,7 @@ def test_nothing_to_roll_back(workspace: Workspace) -> None:
 
 
 def weights_of(workspace: Workspace, hash: str) -> Path:
-    return workspace.root / workspace.ledger().model(hash).path / "unet" / "model.safetensors"
+    return workspace.root / workspace.ledger().models.of_hash(hash).path / "unet" / "model.safetensors"
 
 
 def test_altered_or_missing_weights_are_never_made_champion(three: Workspace) -> None:
@@ -140,7 +140,7 @@ def test_a_hash_may_be_cut_short_but_not_so_short_that_it_names_two(workspace: W
     with pytest.raises(LedgerError, match="abc begins the hashes of 2 models"):
         promote_now(workspace, "abc", "?")
     for nobody in ("zz", "%", "ab_"):
-        with pytest.raises(LedgerError, match="knows no model"):
+        with pytest.raises(LedgerError, match="has no model"):
             promote_now(workspace, nobody, "?")
 
 
@@ -150,9 +150,9 @@ def test_two_models_side_by_side(workspace: Workspace) -> None:
     entered(workspace, "aa", metrics={"loss": 0.5}, settings=settings)
     entered(workspace, "bb", parent="aa", metrics={"loss": 0.25, "reviewed": 9.0}, settings=longer)
     ledger = workspace.ledger()
-    ledger.record_measurement("aa", "test split, all", 3, {"psnr": 30.0})
-    ledger.record_measurement("bb", "test split, all", 3, {"psnr": 20.0})
-    ledger.record_measurement("bb", "test split, all", 4, {"psnr": 31.5})
+    ledger.models.record_measurement("aa", "test split, all", 3, {"psnr": 30.0})
+    ledger.models.record_measurement("bb", "test split, all", 3, {"psnr": 20.0})
+    ledger.models.record_measurement("bb", "test split, all", 4, {"psnr": 31.5})
     found = compare(workspace, "aa", "bb")
     numbers = {(each.measured_on, each.name): (each.first, each.second) for each in found.values}
     assert numbers == {
@@ -169,10 +169,10 @@ def test_a_measurement_told_twice_is_one_and_all_stay(workspace: Workspace) -> N
     entered(workspace, "aa")
     ledger = workspace.ledger()
     for psnr in (30.0, 30.0, 31.0):
-        ledger.record_measurement("aa", "test split, all", 1, {"psnr": psnr})
+        ledger.models.record_measurement("aa", "test split, all", 1, {"psnr": psnr})
     assert [each.values for each in standing_of(workspace, "aa").measurements] == [
         {"psnr": 30.0},
         {"psnr": 31.0},
     ]
-    with pytest.raises(LedgerError, match="knows no model zz"):
-        ledger.record_measurement("zz", "test split, all", 1, {"psnr": 1.0})
+    with pytest.raises(LedgerError, match="has no model zz"):
+        ledger.models.record_measurement("zz", "test split, all", 1, {"psnr": 1.0})

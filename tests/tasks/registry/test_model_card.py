@@ -48,7 +48,7 @@ def test_the_card_says_what_the_ledger_knows(workspace: Workspace) -> None:
         "weights": entry.weights,
         "git_revision": code_revision(),
     }
-    assert workspace.ledger().model("hash") == entry
+    assert workspace.ledger().models.of_hash("hash") == entry
 
 
 def test_entered_again_by_other_code_it_stays_as_it_was(

@@ -126,7 +126,7 @@ def test_a_workspaces_champion(tmp_path: Path) -> None:
         dataset_version=None,
         metrics={},
     )
-    workspace.ledger().promote("remover", "abc", "the only one")
+    workspace.ledger().models.promote("remover", "abc", "the only one")
     opened = open_champion(workspace.root, None)
     assert "champion abc" in opened.title
     assert opened.remover.model_hash == open_remover("rorem", None).remover.model_hash

@@ -78,7 +78,9 @@ def test_recorded_once(workspace: Workspace) -> None:
             dataset_version=None,
             metrics={"loss": 0.5},
         )
-    assert workspace.ledger().model("hash").path == "models/digest", "relative: a workspace can be moved"
+    assert workspace.ledger().models.of_hash("hash").path == "models/digest", (
+        "relative: a workspace can be moved"
+    )
 
 
 def test_no_model_is_named_with_what_to_do(workspace: Workspace) -> None:

@@ -114,7 +114,7 @@ class PageServer:
 
     def answers(self, person: str) -> dict[str, tuple[str, str]]:
         """Decision and reason of a person's answers that stand, by candidate."""
-        reviews = self.workspace.ledger().valid_reviews(self.batch)
+        reviews = self.workspace.ledger().reviews.valid(self.batch)
         mine = [review for review in reviews if review.reviewer == person]
         assert len({review.candidate for review in mine}) == len(mine), "nothing is counted twice"
         return {review.candidate: (review.decision, review.reason) for review in mine}

@@ -82,7 +82,7 @@ def test_a_day_at_the_desk(ana: Page, asked: SimpleNamespace) -> None:
     assert again["candidate"] == second["candidate"]
     assert again["lease"] != second["lease"]
     assert ana.answer(again["lease"], "skip").json()["left"] == 10
-    decided = asked.ledger.decisions([first["candidate"], second["candidate"]])
+    decided = asked.ledger.reviews.decisions([first["candidate"], second["candidate"]])
     assert decided == {first["candidate"]: "yes", second["candidate"]: "skip"}
     assert ana.client.delete("/api/session", headers=ana.headers).status_code == 200
     refused(ana.client.get("/api/state"), 401, "sign in")
@@ -160,8 +160,8 @@ def test_a_replaced_token_and_an_exclusion_end_the_session(
 ) -> None:
     invite(asked.ledger, "ana", replace=True)
     refused(ana.client.get("/api/state"), 401, "sign in")
-    asked.ledger.disable_person("ben", "", datetime.now(UTC))
-    refused(ben.client.get("/api/state"), 403, "not taken")
+    asked.ledger.people.disable("ben", "", datetime.now(UTC))
+    refused(ben.client.get("/api/state"), 403, "not accepted")
 
 
 def test_another_persons_lease_and_answer(ana: Page, ben: Page) -> None:
@@ -174,18 +174,18 @@ def test_another_persons_lease_and_answer(ana: Page, ben: Page) -> None:
 def test_a_finished_lease(ana: Page, asked: SimpleNamespace) -> None:
     (item,) = ana.lease(1)
     event = ana.answer(item["lease"]).json()["event"]
-    refused(ana.answer(item["lease"], "no"), 409, "answered already")
+    refused(ana.answer(item["lease"], "no"), 409, "has an answer already")
     ana.post("undo", event=event)
-    refused(ana.answer(item["lease"]), 409, "answered already")
-    assert asked.ledger.decisions([item["candidate"]]) == {}
+    refused(ana.answer(item["lease"]), 409, "has an answer already")
+    assert asked.ledger.reviews.decisions([item["candidate"]]) == {}
 
 
 def test_an_expired_lease(ana: Page, asked: SimpleNamespace) -> None:
     (item,) = ana.lease(1)
     # The lease's clock is the server's: a lease taken an hour ago, as the ledger would hold it.
-    (old,) = asked.ledger.lease_items("b1", "ben", 1, datetime.now(UTC) - timedelta(hours=1))
+    (old,) = asked.ledger.leases.lease("b1", "ben", 1, datetime.now(UTC) - timedelta(hours=1))
     ben = Page(create_app(asked.workspace), asked.ben)
-    refused(ben.answer(old.lease), 410, "too long ago")
+    refused(ben.answer(old.lease), 410, "your time for this item is over")
     assert ana.answer(item["lease"]).status_code == 200
 
 
@@ -197,7 +197,7 @@ def test_a_forged_form(ana: Page, asked: SimpleNamespace, proof: str | None) -> 
     for path in ("answer", "lease", "undo"):
         assert ana.client.post(f"/api/{path}", json=body, headers=headers).status_code == 403
     assert ana.client.delete("/api/session", headers=headers).status_code == 403
-    assert asked.ledger.reviews() == []
+    assert asked.ledger.reviews.all() == []
 
 
 def test_a_form_on_another_site(ana: Page, app: Any, asked: SimpleNamespace) -> None:
@@ -280,8 +280,8 @@ def test_a_malformed_request(ana: Page) -> None:
     for body in (b"", b"{", b"[]"):
         assert ana.client.post("/api/answer", content=body, headers=ana.headers).status_code == 400
     refused(ana.post("lease", count=21), 400, "count")
-    refused(ana.post("answer", lease="0" * 20, decision="yes", seconds=1), 404, "no such lease")
-    refused(ana.post("undo", event="0" * 20), 404, "no such answer")
+    refused(ana.post("answer", lease="0" * 20, decision="yes", seconds=1), 404, "this lease does not exist")
+    refused(ana.post("undo", event="0" * 20), 404, "this answer does not exist")
     refused(ana.client.get("/api/answer"), 405, "Method")
 
 

@@ -18,7 +18,7 @@ NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 def test_made_twice_it_is_one(asked: SimpleNamespace) -> None:
     policy = QueuePolicy(overlap_fraction=0)
     make_batch(asked.workspace, "b1", [asked.ref], policy)
-    assert len(asked.ledger.batch_items("b1")) == 12
+    assert len(asked.ledger.batches.items("b1")) == 12
     with pytest.raises(LedgerError, match="other settings"):
         make_batch(asked.workspace, "b1", [asked.ref], QueuePolicy(seed=5))
     with pytest.raises(InputError, match="no training candidates"):
@@ -33,9 +33,9 @@ def test_gold_is_what_two_people_agreed_on(asked: SimpleNamespace) -> None:
         "ben": ["yes", "no", "no", "yes"],
     }
     for person, decisions in answers.items():
-        leases = asked.ledger.lease_items("b2", person, 4, NOON)
+        leases = asked.ledger.leases.lease("b2", person, 4, NOON)
         for lease, decision in zip(leases, decisions, strict=True):
-            asked.ledger.answer(lease.lease, person, Answer(decision=decision, seconds=1), NOON)
+            asked.ledger.leases.answer(lease.lease, person, Answer(decision=decision, seconds=1), NOON)
             said.setdefault(lease.candidate, []).append(decision)
     agreed = {key: given[0] for key, given in said.items() if given in (["yes", "yes"], ["no", "no"])}
     assert len(agreed) == 2
@@ -45,7 +45,7 @@ def test_gold_is_what_two_people_agreed_on(asked: SimpleNamespace) -> None:
 
 
 def test_gold_from_the_pools_truth(studio: SimpleNamespace) -> None:
-    keys = tuple(row.key for row in studio.workspace.ledger().samples_of(studio.pool.name))[:6]
+    keys = tuple(row.key for row in studio.workspace.ledger().shards.samples_of(studio.pool.name))[:6]
     work = ProposeWork(
         round=1,
         index=0,
@@ -62,6 +62,6 @@ def test_gold_from_the_pools_truth(studio: SimpleNamespace) -> None:
     known = known_answers(studio.workspace, [ref])
     assert known == {each.key: "yes" if oracle.is_success(each) else "no" for each in candidates}
     make_batch(studio.workspace, "b1", [ref], QueuePolicy(gold_fraction=0.5, overlap_fraction=0))
-    items = studio.workspace.ledger().batch_items("b1")
+    items = studio.workspace.ledger().batches.items("b1")
     assert len(items) == 6
     assert sum(item.gold is not None for item in items) == 3

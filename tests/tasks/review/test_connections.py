@@ -155,7 +155,7 @@ def test_half_an_answer_is_none(impatient: int, asked: SimpleNamespace) -> None:
             time.sleep(0.3)
         time.sleep(1)  # It has hung up; what the server would still do, it has done.
         assert client.get("/api/state").json()["mine"]["answers"] == 0
-        assert asked.ledger.reviews() == []
+        assert asked.ledger.reviews.all() == []
         with half_sent(impatient, begun.encode() + body + b" " * 10) as whole:
             assert whole.recv(65_536).startswith(b"HTTP/1.1 200")
-        assert len(asked.ledger.reviews()) == 1
+        assert len(asked.ledger.reviews.all()) == 1

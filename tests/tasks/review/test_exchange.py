@@ -27,7 +27,7 @@ from tasks.rorem.propose import ProposeWork, propose
 @pytest.fixture
 def shown(studio):
     """A workspace of one's own with twelve candidates of six items."""
-    items = tuple(row.key for row in studio.workspace.ledger().samples_of(studio.pool.name)[:6])
+    items = tuple(row.key for row in studio.workspace.ledger().shards.samples_of(studio.pool.name)[:6])
     studio.candidates = propose(
         studio.workspace,
         ProposeWork(
@@ -70,7 +70,7 @@ def answered(folder: Path, answers: dict[str, list[dict[str, Any]]]) -> Path:
 
 
 def decisions(workspace) -> dict[str, tuple[str, str, str]]:
-    return {r.candidate: (r.decision, r.reason, r.reviewer) for r in workspace.ledger().reviews()}
+    return {r.candidate: (r.decision, r.reason, r.reviewer) for r in workspace.ledger().reviews.all()}
 
 
 def test_label_studio_gets_every_image_as_it_is(shown, tmp_path: Path) -> None:
@@ -108,14 +108,14 @@ def test_done_again_the_export_is_the_same(shown, tmp_path: Path) -> None:
         written.append({path.name: path.read_bytes() for path in files})
     assert written[0] == written[1]
     assert len(written[0]) == 3 * 12 + 1
-    one = next(row.key for row in shown.workspace.ledger().samples_of(shown.candidates.name))
+    one = next(row.key for row in shown.workspace.ledger().shards.samples_of(shown.candidates.name))
     report = export_candidates(shown.workspace, [shown.candidates], {one}, "parquet", tmp_path / "one")
     assert report.candidates == len(pq.read_table(tmp_path / "one" / "answers.parquet")) == 1
 
 
 def test_annotations_come_in_once(shown, tmp_path: Path) -> None:
     export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path)
-    keys = [row.key for row in shown.workspace.ledger().samples_of(shown.candidates.name)]
+    keys = [row.key for row in shown.workspace.ledger().shards.samples_of(shown.candidates.name)]
     path = answered(
         tmp_path,
         {
@@ -127,19 +127,19 @@ def test_annotations_come_in_once(shown, tmp_path: Path) -> None:
     report = import_answers(shown.workspace, path)
     assert (report.added, report.known, report.refused) == (4, 0, {})
     ada = "label-studio:ada@example.org"
-    found = {(r.candidate, r.decision, r.reason, r.reviewer) for r in shown.workspace.ledger().reviews()}
+    found = {(r.candidate, r.decision, r.reason, r.reviewer) for r in shown.workspace.ledger().reviews.all()}
     assert found == {
         (keys[0], "yes", "", ada), (keys[1], "no", "seam", ada),
         (keys[1], "yes", "", "label-studio:7"), (keys[2], "skip", "", ada),
     }  # fmt: skip
     again = import_answers(shown.workspace, path)
     assert (again.added, again.known, again.refused) == (0, 4, {})
-    assert len(shown.workspace.ledger().reviews()) == 4
+    assert len(shown.workspace.ledger().reviews.all()) == 4
 
 
 def test_what_is_refused_is_kept_with_its_reason(shown, tmp_path: Path) -> None:
     export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path)
-    key = shown.workspace.ledger().samples_of(shown.candidates.name)[0].key
+    key = shown.workspace.ledger().shards.samples_of(shown.candidates.name)[0].key
     path = answered(tmp_path, {key: [annotation(1, "yes")]})
     import_answers(shown.workspace, path)
     tasks = json.loads(path.read_text())
@@ -159,7 +159,7 @@ def test_what_is_refused_is_kept_with_its_reason(shown, tmp_path: Path) -> None:
         "record cannot be parsed": 5, "no such candidate": 1, "answered otherwise before": 1
     }  # fmt: skip
     assert import_answers(shown.workspace, path) == report, "told again, refused again, kept once"
-    kept = {(r.name, r.reason.value): r.detail for r in shown.workspace.ledger().rejects()}
+    kept = {(r.name, r.reason.value): r.detail for r in shown.workspace.ledger().rejects.all()}
     assert kept["../../etc/passwd", "no such candidate"] == "yes by label-studio:ada@example.org"
     assert kept["export.json[14].annotations[1]", "record cannot be parsed"].startswith("it has no decision")
     assert decisions(shown.workspace) == {key: ("yes", "", "label-studio:ada@example.org")}
@@ -194,24 +194,24 @@ def test_a_table_is_filled_in_and_read(kind, shown, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_ones_own_answers_come_back_as_known(kind, shown, tmp_path: Path) -> None:
     oracle_reviews.fn(shown.workspace, shown.candidates, OracleConfig())
-    before = shown.workspace.ledger().reviews()
+    before = shown.workspace.ledger().reviews.all()
     export_candidates(shown.workspace, [shown.candidates], None, kind, tmp_path)
     report = import_answers(shown.workspace, tmp_path / f"answers.{kind}")
     assert (report.added, report.known, report.unanswered, report.refused) == (0, 12, 0, {})
-    assert shown.workspace.ledger().reviews() == before
+    assert shown.workspace.ledger().reviews.all() == before
     other = tmp_path / f"again.{kind}"
     write_rows(other, [{**row, "event": ""} for row in read_rows(tmp_path / f"answers.{kind}")])
     assert import_answers(shown.workspace, other).added == 12
-    assert {(r.candidate, r.decision, r.kind, r.answered_at) for r in shown.workspace.ledger().reviews()} == {
-        (r.candidate, r.decision, "oracle", r.answered_at) for r in before
-    }
+    assert {
+        (r.candidate, r.decision, r.kind, r.answered_at) for r in shown.workspace.ledger().reviews.all()
+    } == {(r.candidate, r.decision, "oracle", r.answered_at) for r in before}
 
 
 FORMULAS = ("=HYPERLINK(1)", "+1", "-1", "@A1", "'=1", "''+1", "'s Gravenhage", "a=b", "2", "'")
 
 
 def test_a_spreadsheet_finds_no_formula_and_the_words_come_back(shown, tmp_path: Path) -> None:
-    keys = [row.key for row in shown.workspace.ledger().samples_of(shown.candidates.name)]
+    keys = [row.key for row in shown.workspace.ledger().shards.samples_of(shown.candidates.name)]
     told = [
         Review(
             event=f"-{number}", candidate=keys[number], decision="no", reviewer=words, reason=words,
@@ -220,7 +220,7 @@ def test_a_spreadsheet_finds_no_formula_and_the_words_come_back(shown, tmp_path:
         for number, words in enumerate(FORMULAS)
     ]  # fmt: skip
     told[0] = told[0].model_copy(update={"event": "\t=1"})
-    shown.workspace.ledger().record_reviews(told)
+    shown.workspace.ledger().reviews.record(told)
     export_candidates(shown.workspace, [shown.candidates], None, "csv", tmp_path)
     path = tmp_path / "answers.csv"
     cells = {cell for row in read_rows(path) for cell in row.values()}
@@ -243,7 +243,7 @@ def test_a_control_character_in_a_table_refuses_its_row_alone(kind, column, show
     write_rows(path, rows)
     report = import_answers(shown.workspace, path)
     assert (report.added, report.refused) == (8, {"record cannot be parsed": 4})
-    kept = {each.name: each.detail for each in shown.workspace.ledger().rejects()}
+    kept = {each.name: each.detail for each in shown.workspace.ledger().rejects.all()}
     assert kept[f"answers.{kind}[0]"].startswith(rf"{column}: it has the control character \x1b")
 
 
@@ -253,13 +253,13 @@ FIRST_YEAR = "0001-01-01T00:00:00+14:00"
 
 def test_a_date_before_all_dates_refuses_its_record_alone(shown, tmp_path: Path) -> None:
     export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path)
-    keys = [row.key for row in shown.workspace.ledger().samples_of(shown.candidates.name)]
+    keys = [row.key for row in shown.workspace.ledger().shards.samples_of(shown.candidates.name)]
     told = [annotation(1, "yes"), annotation(2, "yes", created_at=FIRST_YEAR)]
     told.append(annotation(3, "yes", completed_by="a\x1bb"))
     told.append(annotation(4, "no", "bl\x00ur"))
     report = import_answers(shown.workspace, answered(tmp_path, {keys[0]: told}))
     assert (report.added, report.refused) == (1, {"record cannot be parsed": 3})
-    kept = {each.name: each.detail for each in shown.workspace.ledger().rejects()}
+    kept = {each.name: each.detail for each in shown.workspace.ledger().rejects.all()}
     bad = "it has the control character {}; write one line of letters"
     assert kept == {
         "export.json[0].annotations[1]": "created_at: it is not a valid date in UTC",
@@ -319,7 +319,7 @@ def test_answers_count_for_the_batch_that_asks(shown, tmp_path: Path) -> None:
     write_rows(tmp_path / "answers.csv", answers)
     for _ in range(2):
         import_answers(shown.workspace, tmp_path / "answers.csv")
-        counts = shown.workspace.ledger().batch_counts("b1")
+        counts = shown.workspace.ledger().batches.counts("b1")
         assert (counts.left, counts.yes, counts.items) == (12 - 5, 5, 12)
-    decided = shown.workspace.ledger().decisions([row["candidate"] for row in rows])
+    decided = shown.workspace.ledger().reviews.decisions([row["candidate"] for row in rows])
     assert decided == {row["candidate"]: "yes" for row in rows[:5]}

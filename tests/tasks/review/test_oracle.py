@@ -18,7 +18,7 @@ VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated")
 
 @pytest.fixture(scope="module")
 def truths(filmed) -> dict[str, Triplet]:
-    keys = {row.key for row in filmed.workspace.ledger().samples_of(filmed.pool.name)}
+    keys = {row.key for row in filmed.workspace.ledger().shards.samples_of(filmed.pool.name)}
     return read_truths(filmed.workspace, keys)
 
 
@@ -80,7 +80,7 @@ def test_it_errs_at_its_rate_both_ways_and_the_same_way_again(
 
 
 def test_a_shard_is_answered_into_the_ledger_once(studio) -> None:
-    items = tuple(row.key for row in studio.workspace.ledger().samples_of(studio.pool.name))[:6]
+    items = tuple(row.key for row in studio.workspace.ledger().shards.samples_of(studio.pool.name))[:6]
     work = ProposeWork(
         round=1,
         index=0,
@@ -97,7 +97,7 @@ def test_a_shard_is_answered_into_the_ledger_once(studio) -> None:
     shown = read_candidates(studio.workspace, ref)
     oracle = oracle_for(studio.workspace, config, shown)
     good = {c.key for c in shown if oracle.is_success(c)}
-    stored = studio.workspace.ledger().reviews()
+    stored = studio.workspace.ledger().reviews.all()
     assert {r.candidate for r in stored if r.decision == "yes"} == good
     assert len(stored) == len(shown) == 12
     assert counts == {"yes": len(good), "no": 12 - len(good)}

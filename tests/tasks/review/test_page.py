@@ -150,11 +150,11 @@ def test_gold_items_look_like_any_other(page_server, open_desk) -> None:
 
     desk.sign_in(page_server.token("golden"))
     ledger = page_server.workspace.ledger()
-    gold = {item.candidate for item in ledger.batch_items(page_server.batch) if item.gold}
-    before = ledger.batch_counts(page_server.batch).gold_answers
+    gold = {item.candidate for item in ledger.batches.items(page_server.batch) if item.gold}
+    before = ledger.batches.counts(page_server.batch).gold_answers
     while not gold & set(page_server.answers("golden")):
         desk.press("y")
         desk.settled()
-    assert ledger.batch_counts(page_server.batch).gold_answers == before + 1
+    assert ledger.batches.counts(page_server.batch).gold_answers == before + 1
     assert len({frozenset(keys) for keys in given.values()}) == 1
     assert desk.figure("answers") == len(page_server.answers("golden"))

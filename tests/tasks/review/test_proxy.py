@@ -191,12 +191,12 @@ def test_sign_in_answer_and_undo(site: Site, open_desk, tmp_path: Path) -> None:
     first = desk.press("y")
     second = desk.press("4")
     desk.settled()
-    assert site.asked.ledger.decisions([first, second]) == {first: "yes", second: "no"}
+    assert site.asked.ledger.reviews.decisions([first, second]) == {first: "yes", second: "no"}
     desk.page.keyboard.press("u")
     desk.said("Undone")
     desk.ready()
     assert desk.candidate == second
-    assert site.asked.ledger.decisions([first, second]) == {first: "yes"}
+    assert site.asked.ledger.reviews.decisions([first, second]) == {first: "yes"}
     desk.page.reload()
     desk.ready()
     assert desk.candidate == second, "the session outlives a reload"

@@ -117,14 +117,14 @@ def test_flags_tell_who_may_not_be_looking() -> None:
 def test_an_excluded_person_has_a_row_and_no_part_in_the_agreement(asked: SimpleNamespace) -> None:
     items = [ReviewItem(candidate=f"c{number}", answers_wanted=2) for number in range(4)]
     batch = ReviewBatch(name="b2", round=1, policy=QueuePolicy(), opened_at=NOON)
-    asked.ledger.open_batch(batch, items)
+    asked.ledger.batches.open(batch, items)
     given: dict[str, Decision] = {"ana": "yes", "ben": "no"}
     for person, decision in given.items():
-        for lease in asked.ledger.lease_items("b2", person, 4, NOON):
-            asked.ledger.answer(lease.lease, person, Answer(decision=decision, seconds=1), NOON)
+        for lease in asked.ledger.leases.lease("b2", person, 4, NOON):
+            asked.ledger.leases.answer(lease.lease, person, Answer(decision=decision, seconds=1), NOON)
     whole = batch_quality(asked.ledger, "b2")
     assert (whole.shared, whole.pairs[0].agreed, whole.alpha) == (4, 0, pytest.approx(1 - 7 * 4 / 16))
-    asked.ledger.disable_person("ben", "guesses", NOON)
+    asked.ledger.people.disable("ben", "guesses", NOON)
     without = batch_quality(asked.ledger, "b2")
     assert [(each.person, each.excluded) for each in without.people] == [("ana", False), ("ben", True)]
     assert (without.shared, without.pairs, without.alpha) == (0, (), None)

@@ -41,15 +41,15 @@ def test_distilled_once_and_kept_as_a_remover_with_its_lora(studio, tmp_path: Pa
     space, told = studio.workspace, []
     trained = distil_remover(space, work_on(studio), lambda *now: told.append(now[0]))
     assert told == [1, 2, 3, 4]
-    entry = space.ledger().model(trained.remover.hash)
+    entry = space.ledger().models.of_hash(trained.remover.hash)
     assert (entry.kind, entry.parent, entry.dataset_version) == (
         "remover",
         studio.remover.hash,
         studio.version.number,
     )
     assert entry.distilled
-    assert not space.ledger().model(studio.remover.hash).distilled
-    assert space.ledger().champion("remover").hash == studio.remover.hash, "recorded, not promoted"
+    assert not space.ledger().models.of_hash(studio.remover.hash).distilled
+    assert space.ledger().models.champion("remover").hash == studio.remover.hash, "recorded, not promoted"
     again = distil_remover(space, work_on(studio, name="another"), lambda *now: told.append(now[0]))
     assert (again, len(told)) == (trained, 4)
 
@@ -108,5 +108,5 @@ def test_the_remover_in_charge_is_the_teacher_if_none_is_named(studio) -> None:
         workspace=studio.workspace.root, training=CONFIG.model_copy(update={"steps": 1})
     )
     trained = distil_on_version.fn(config)
-    assert studio.workspace.ledger().model(trained.remover.hash).parent == studio.remover.hash
+    assert studio.workspace.ledger().models.of_hash(trained.remover.hash).parent == studio.remover.hash
     assert trained.remover.sampling.steps == 4

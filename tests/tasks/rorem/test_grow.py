@@ -66,7 +66,7 @@ def test_accepted_candidates_become_triplets_with_their_tight_mask(studio) -> No
         ),
     )
     assert (grown.stage, grown.samples) == ("grown", 3)
-    truths = {row.key for t in studio.truths for row in space.ledger().samples_of(t.name)}
+    truths = {row.key for t in studio.truths for row in space.ledger().shards.samples_of(t.name)}
     with ShardReader(space, [grown]) as reader:
         triplets = [decode_triplet(reader[i]) for i in range(3)]
     with ShardReader(space, list(studio.truths)) as reader:
@@ -116,4 +116,4 @@ def test_an_accepted_key_that_is_no_candidate_is_refused(studio) -> None:
     )
     with pytest.raises(CleanplateError):
         grow(studio.workspace, work)
-    assert studio.workspace.ledger().shards(stage="grown") == []
+    assert studio.workspace.ledger().shards.all(stage="grown") == []

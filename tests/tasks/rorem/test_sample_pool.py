@@ -68,7 +68,7 @@ def scene_of(key: str) -> str:
 def test_of_shards_that_mix_splits_the_training_items_are_offered(mixed) -> None:
     training = [key for key, split in mixed.split_of.items() if split == "train"]
     assert unused_items(mixed.workspace) == training
-    assert mixed.workspace.ledger().pool_items("test") == [
+    assert mixed.workspace.ledger().draws.pool_items("test") == [
         key for key, split in mixed.split_of.items() if split == "test"
     ]
     assert set(choose(mixed.workspace, "human 1", "human", len(training), 0)) == set(training)

@@ -65,7 +65,7 @@ def answer(studio, decision_of) -> None:
                 answered_at=datetime.now(UTC),
             )
         )
-    studio.workspace.ledger().record_reviews(reviews)
+    studio.workspace.ledger().reviews.record(reviews)
 
 
 def training(studio, **changes) -> DiscriminatorTraining:
@@ -114,7 +114,7 @@ def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed) 
     slope, offset = fit_platt(logits, [c.variant == "left" for c in kept])
     assert (discriminator.slope, discriminator.offset) == pytest.approx((slope, offset), rel=1e-3, abs=1e-3)
     assert discriminator.model_hash == trained.discriminator.hash
-    entry = space.ledger().model(trained.discriminator.hash)
+    entry = space.ledger().models.of_hash(trained.discriminator.hash)
     assert (entry.kind, entry.parent) == ("discriminator", reviewed.remover.hash)
     assert train_from_reviews(space, training(reviewed), lambda *now: told.append(now[0])) == trained
     assert len(told) == 4, "nothing was trained again"
@@ -122,7 +122,7 @@ def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed) 
     assert (
         score_shard.fn(space, ScoreWork(ref=reviewed.candidates, discriminator=trained.discriminator)) == 72
     )
-    stored = space.ledger().scores(trained.discriminator.hash)
+    stored = space.ledger().scores.of(trained.discriminator.hash)
     expected = score_all(discriminator, shown)
     assert [stored[c.key] for c in shown] == pytest.approx(expected)
 
@@ -181,7 +181,7 @@ def test_skips_do_not_count_and_too_few_answers_are_refused(reviewed) -> None:
 @pytest.mark.parametrize(("yes", "no"), [(19, 53), (53, 19)])
 def test_too_few_of_a_kind_are_refused(reviewed, yes: int, no: int) -> None:
     answer(reviewed, lambda place, _shown: "yes" if place < yes else "no")
-    sentence = f"the discriminator needs 20 YES and 20 NO, and has {yes} and {no}; review more items"
+    sentence = f"the discriminator needs 20 YES and 20 NO, but there are {yes} and {no}; review more items"
     with pytest.raises(FlowError, match=sentence):
         train_from_reviews(reviewed.workspace, training(reviewed))
 

@@ -57,9 +57,9 @@ def test_trained_once(studio) -> None:
     assert trained.remover.hash != studio.remover.hash
     after = network_at(space.root / trained.remover.folder).unet.state_dict()
     assert any(not torch.equal(after[name], before[name]) for name in before)
-    entry = space.ledger().model(trained.remover.hash)
+    entry = space.ledger().models.of_hash(trained.remover.hash)
     assert (entry.parent, entry.dataset_version) == (studio.remover.hash, studio.version.number)
-    assert space.ledger().champion("remover").hash == studio.remover.hash, "recorded, not promoted"
+    assert space.ledger().models.champion("remover").hash == studio.remover.hash, "recorded, not promoted"
     assert list(space.models_dir.glob("*checkpoint*")) == []
     again = train_remover(space, work_on(studio, name="another name"), lambda *now: told.append(now[0]))
     assert again == trained
@@ -91,7 +91,7 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(studio, kill_at:
     space, told = studio.workspace, []
     with pytest.raises(Killed):
         train_remover(space, work_on(studio), kill)
-    assert space.ledger().result("remover_training", work_on(studio).digest, TrainedRemover) is None
+    assert space.ledger().results.get("remover_training", work_on(studio).digest, TrainedRemover) is None
     resumed = train_remover(space, work_on(studio), lambda *now: told.append(now[0]))
     assert told == list(range(kill_at // 2 * 2 + 1, 7)), "it went on from the last checkpoint"
     elsewhere = work_on(studio, training=CONFIG.model_copy(update={"checkpoint_every": 100}))

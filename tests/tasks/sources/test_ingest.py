@@ -48,7 +48,7 @@ def shards_of(intakes: list[Intake]) -> list[ShardRef]:
 
 
 def reasons(workspace: Workspace) -> dict[str, RejectReason]:
-    return {each.name: each.reason for each in workspace.ledger().rejects()}
+    return {each.name: each.reason for each in workspace.ledger().rejects.all()}
 
 
 def test_shards_hold_what_the_source_yields_in_its_order(workspace, tmp_path, write_pair) -> None:
@@ -78,8 +78,8 @@ def test_the_same_folder_elsewhere_is_the_same_work(workspace, tmp_path, write_p
     first = take_in(workspace, FolderSource(path=tmp_path / "a/pairs", size_px=32))
     again = take_in(workspace, FolderSource(path=tmp_path / "b/pairs", size_px=32))
     assert again == first
-    assert len(workspace.ledger().shards()) == 2
-    assert workspace.ledger().rejects() == []
+    assert len(workspace.ledger().shards.all()) == 2
+    assert workspace.ledger().rejects.all() == []
 
 
 def test_a_changed_folder_adds_only_what_is_new(workspace, tmp_path, write_pair) -> None:
@@ -93,7 +93,11 @@ def test_a_changed_folder_adds_only_what_is_new(workspace, tmp_path, write_pair)
     assert [ref.samples for ref in shards_of(second)] == [1]
     named = {name.rpartition("/")[2]: reason for name, reason in reasons(workspace).items()}
     assert named == dict.fromkeys(("a copy", "p0", "p1", "p2"), RejectReason.DUPLICATE)
-    keys = [row.key for ref in workspace.ledger().shards() for row in workspace.ledger().samples_of(ref.name)]
+    keys = [
+        row.key
+        for ref in workspace.ledger().shards.all()
+        for row in workspace.ledger().shards.samples_of(ref.name)
+    ]
     assert len(keys) == len(set(keys)) == 4
 
 
@@ -112,7 +116,7 @@ def test_rejects_alone_are_kept_and_make_no_shard(workspace, tmp_path, write_pai
         (intake,) = take_in(workspace, FolderSource(path=tmp_path / name, size_px=32))
         assert intake.shard is None
     assert reasons(workspace) == dict.fromkeys(("one", "two"), RejectReason.UNREADABLE)
-    assert workspace.ledger().shards() == []
+    assert workspace.ledger().shards.all() == []
 
 
 def test_lost_files_are_written_again_with_the_same_bytes(workspace, tmp_path, write_pair) -> None:
@@ -138,7 +142,7 @@ def test_a_shard_written_just_before_a_kill_leads_on_to_the_same_rest(tmp_path, 
     with sqlite3.connect(broken.root / "ledger.sqlite") as database:
         database.execute("DELETE FROM results")
     assert take_in(broken, source) == unbroken
-    assert len(broken.ledger().shards()) == 3
+    assert len(broken.ledger().shards.all()) == 3
 
 
 def test_a_pools_cap_holds_across_its_shards(workspace, tmp_path) -> None:
@@ -161,5 +165,5 @@ def test_a_pools_cap_holds_across_its_shards(workspace, tmp_path) -> None:
     assert intakes[-1].end.classes == {"Dog": 3, "Car": 3}
     at_once = pool_items(PoolConfig(path=root, size_px=32, class_cap=3))
     wanted = [each.key for each in at_once if isinstance(each, PoolItem)]
-    found = [row.key for ref in shards_of(intakes) for row in workspace.ledger().samples_of(ref.name)]
+    found = [row.key for ref in shards_of(intakes) for row in workspace.ledger().shards.samples_of(ref.name)]
     assert found == wanted

@@ -211,7 +211,7 @@ def test_48_frames_of_one_clip_are_one_scene_in_several_shards_and_after_a_kill(
     rows = rows_of(workspace)
     assert len(rows) == 48
     assert len({(scene, split) for _, scene, split in rows}) == 1
-    shards = workspace.ledger().shards()
+    shards = workspace.ledger().shards.all()
     assert len(shards) == 3
     # Killed when the images of the last two shards were recorded and their rows were not.
     with sqlite3.connect(workspace.root / "ledger.sqlite") as database:
@@ -221,7 +221,7 @@ def test_48_frames_of_one_clip_are_one_scene_in_several_shards_and_after_a_kill(
         database.execute("DELETE FROM results")
     take_in(workspace, source)
     assert rows_of(workspace) == rows
-    assert workspace.ledger().shards() == shards
+    assert workspace.ledger().shards.all() == shards
 
 
 def test_frames_that_come_in_two_ingests_are_one_scene(
@@ -230,7 +230,7 @@ def test_frames_that_come_in_two_ingests_are_one_scene(
     take_in(workspace, write_triplets(tmp_path / "one", frames[::2], odd_names(24)))
     take_in(workspace, write_triplets(tmp_path / "other", frames[1::2], odd_names(24)))
     assert len({(scene, split) for _, scene, split in rows_of(workspace)}) == 1
-    assert workspace.ledger().rejects() == []
+    assert workspace.ledger().rejects.all() == []
 
 
 def test_frames_that_two_processes_ingest_at_once_are_one_scene(

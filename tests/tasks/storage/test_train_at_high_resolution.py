@@ -119,7 +119,7 @@ def test_killed_in_mid_epoch_it_ends_as_unbroken_with_its_own_version_in_the_led
     unbroken = train_remover(staged.workspace, work_on(staged, training=whole))
     assert resumed.losses == unbroken.losses
     assert resumed.remover.hash == unbroken.remover.hash
-    entry = staged.workspace.ledger().model(resumed.remover.hash)
+    entry = staged.workspace.ledger().models.of_hash(resumed.remover.hash)
     assert (entry.dataset_version, entry.parent) == (staged.stage.number, staged.remover.hash)
     assert staged.stage.by_split["train"] == 24
 
@@ -130,5 +130,5 @@ def test_a_mask_that_is_no_png_is_named(staged, monkeypatch) -> None:
         with pytest.raises(ShardError, match=f"sample {key} has no matte.png"):
             reader.member_by_key(key, "matte.png")
         monkeypatch.setattr(reader, "member_by_key", lambda *_: b"GIF89a")
-        with pytest.raises(ShardError, match=f"the mask of sample {key} is no PNG"):
+        with pytest.raises(ShardError, match=f"the mask of sample {key} is not a PNG"):
             size_buckets(reader, [key])

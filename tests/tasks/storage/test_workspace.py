@@ -12,10 +12,10 @@ from tests.facts import Facts
 
 def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "new" / "work space")
-    workspace.ledger().record_result("shard", "base", Facts({"kept": 1}))
+    workspace.ledger().results.record("shard", "base", Facts({"kept": 1}))
     again = Workspace.open(workspace.root)
     assert again == workspace == pickle.loads(pickle.dumps(workspace))
-    assert again.ledger().results("shard", Facts) == [Facts({"kept": 1})]
+    assert again.ledger().results.all("shard", Facts) == [Facts({"kept": 1})]
     assert {path.name for path in workspace.root.iterdir()} >= {"shards", "versions", "models", "reports"}
 
 
@@ -42,12 +42,12 @@ def test_a_ledger_elsewhere_is_named_by_a_file_or_the_environment(
     with pytest.raises(InputError, match="no workspace here"):
         Workspace.existing(root)
     workspace = Workspace.open(root)
-    workspace.ledger().record_result("shard", "base", Facts({"kept": 1}))
+    workspace.ledger().results.record("shard", "base", Facts({"kept": 1}))
     assert not (root / "ledger.sqlite").exists()
     assert (tmp_path / "by file.sqlite").is_file()
-    assert Workspace.existing(root).ledger().results("shard", Facts) == [Facts({"kept": 1})]
+    assert Workspace.existing(root).ledger().results.all("shard", Facts) == [Facts({"kept": 1})]
     monkeypatch.setenv("CLEANPLATE_LEDGER", f"sqlite:///{tmp_path / 'by environment.sqlite'}")
-    assert Workspace.existing(root).ledger().results("shard", Facts) == []
+    assert Workspace.existing(root).ledger().results.all("shard", Facts) == []
     assert (tmp_path / "by environment.sqlite").is_file()
 
 

@@ -13,7 +13,7 @@ WHOLE = (slice(None),)
 
 @pytest.fixture
 def samples(filmed):
-    keys = [row.key for row in filmed.workspace.ledger().samples_of(filmed.pairs.name)]
+    keys = [row.key for row in filmed.workspace.ledger().shards.samples_of(filmed.pairs.name)]
     with ShardReader(filmed.workspace, [filmed.pairs]) as reader:
         yield TripletSamples(reader, keys)
 

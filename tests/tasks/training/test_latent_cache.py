@@ -121,7 +121,9 @@ def test_a_damaged_one_is_named(studio: SimpleNamespace) -> None:
     latents = latents_in(studio, codec_of(studio))
     file = latents.path((2, True))
     file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(ModelError, match=rf"^{file}: damaged latents .*delete the file and start again"):
+    with pytest.raises(
+        ModelError, match=rf"^{file}: the latents are damaged .*delete the file and start again"
+    ):
         latents[2, True]
     assert latents[2, False].clean.shape == (1, 8, 8, 8)
 
@@ -132,7 +134,9 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(studio: SimpleNamespace) ->
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        with pytest.raises(ModelError, match="latents cannot be written .*make room, or leave cache_latents"):
+        with pytest.raises(
+            ModelError, match="latents cannot be written .*free some space, or set cache_latents to false"
+        ):
             latents_in(studio, codec)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from models.diffusion.inpainting import InpaintingNetwork
 from models.images.tensors import images_to_tensor, masks_to_tensor
 from models.rorem.lcm_lora import LcmLoraConfig, lcm_schedule, student_of
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig, train
 from models.training.losses.lcm import (
     LcmLossConfig,
@@ -73,8 +73,8 @@ def gaussian_loss(
     task = Denoising(clean, torch.zeros(256, 3, 4, 4), torch.zeros(256, 1, 16, 16), torch.ones(256, 1, 4, 4))
     guide = SimpleNamespace(unet=teacher or unet(posterior_mean, schedule), scheduler=schedule)
     condition = (torch.zeros(256, 1, 1), {"text_embeds": torch.zeros(256, 1)})
-    share = Share(torch.Generator().manual_seed(seed))
-    return consistency_loss(guide, student, task, condition, config, share).item()  # pyright: ignore[reportArgumentType]
+    batch_slice = BatchSlice(torch.Generator().manual_seed(seed))
+    return consistency_loss(guide, student, task, condition, config, batch_slice).item()  # pyright: ignore[reportArgumentType]
 
 
 def test_a_jump_from_timestep_nought_is_where_it_stands() -> None:
@@ -149,8 +149,8 @@ def test_guidance_moves_away_from_the_blank_prompt(schedule: LCMScheduler) -> No
         task = Denoising(clean, torch.zeros(64, 3, 4, 4), torch.zeros(64, 1, 16, 16), torch.ones(64, 1, 4, 4))
         guide = SimpleNamespace(unet=aware, scheduler=schedule)
         condition = (torch.ones(64, 1, 1), {"text_embeds": torch.ones(64, 1)})
-        share = Share(torch.Generator().manual_seed(1))
-        return consistency_loss(guide, student, task, condition, config, share).item()  # pyright: ignore[reportArgumentType]
+        batch_slice = BatchSlice(torch.Generator().manual_seed(1))
+        return consistency_loss(guide, student, task, condition, config, batch_slice).item()  # pyright: ignore[reportArgumentType]
 
     assert loss(0) < loss(1) < loss(3)
     with pytest.raises(ValueError, match="guidance_low"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.objectclear.attention import capture_object_attention
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig, train
 from models.training.losses.object_clear import (
     ForegroundBatch,
@@ -80,8 +80,8 @@ def test_the_losses_add_with_their_weight(build_object_clear) -> None:
     def loss(weight: float) -> float:
         config = ObjectClearLossConfig(mask_loss_weight=weight)
         with capture_object_attention(network.unet, network.prompt.object_position) as maps:
-            share = Share(torch.Generator().manual_seed(1))
-            return object_clear_loss(network, batch(), config, share, maps).item()
+            batch_slice = BatchSlice(torch.Generator().manual_seed(1))
+            return object_clear_loss(network, batch(), config, batch_slice, maps).item()
 
     alone, with_mask = loss(0), loss(0.01)
     assert 0.01 * 0.5 < with_mask - alone < 0.01 * 1.5
@@ -95,8 +95,8 @@ def test_training_moves_attention_onto_the_foreground(build_object_clear) -> Non
     before = {name: p.clone() for name, p in module.state_dict().items()}
     config = ObjectClearLossConfig(mask_loss_weight=1)
 
-    def loss_of(each: ForegroundBatch, share: Share) -> torch.Tensor:
-        return object_clear_loss(network, each, config, share, maps)
+    def loss_of(each: ForegroundBatch, batch_slice: BatchSlice) -> torch.Tensor:
+        return object_clear_loss(network, each, config, batch_slice, maps)
 
     settings = TrainingConfig(steps=12, learning_rate=2e-3, warmup_steps=0, ema_decay=0)
     with capture_object_attention(network.unet, network.prompt.object_position) as maps:
@@ -116,8 +116,8 @@ def test_gradient_checkpointing_changes_no_gradient(build_object_clear) -> None:
         if again:
             network.unet.enable_gradient_checkpointing()
         with capture_object_attention(network.unet, network.prompt.object_position) as maps:
-            share = Share(torch.Generator().manual_seed(1))
-            object_clear_loss(network, batch(), config, share, maps).backward()
+            batch_slice = BatchSlice(torch.Generator().manual_seed(1))
+            object_clear_loss(network, batch(), config, batch_slice, maps).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in network.unet.parameters()]))
     assert gradients[0].norm() > 0
     torch.testing.assert_close(gradients[1], gradients[0])

@@ -8,7 +8,7 @@ import torch
 
 from models.diffusion.inpainting import InpaintingNetwork
 from models.images.tensors import images_to_tensor, masks_to_tensor
-from models.training.distributed import Share
+from models.training.distributed import BatchSlice
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 
 SIDE, PATCH = 32, 4
@@ -55,8 +55,8 @@ def unet_input(network: InpaintingNetwork, run: Callable[[], object]) -> tuple[t
 def loss(
     network: InpaintingNetwork, batch: TripletBatch, config: RemoverLossConfig | None = None, seed: int = 5
 ) -> torch.Tensor:
-    share = Share(torch.Generator().manual_seed(seed))
-    return remover_loss(network, batch, config or RemoverLossConfig(), share)
+    batch_slice = BatchSlice(torch.Generator().manual_seed(seed))
+    return remover_loss(network, batch, config or RemoverLossConfig(), batch_slice)
 
 
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon"])
@@ -120,12 +120,12 @@ def test_the_noisy_share_draws_the_noisiest_timesteps(build_network, batch: Trip
         *(getattr(batch, name).repeat(40, 1, 1, 1) for name in ("source", "mask", "ground_truth"))
     )
 
-    def steps(share: float) -> torch.Tensor:
-        config = RemoverLossConfig(noisy_fraction=share)
+    def steps(batch_slice: float) -> torch.Tensor:
+        config = RemoverLossConfig(noisy_fraction=batch_slice)
         with torch.no_grad():
             return unet_input(network, lambda: loss(network, repeated, config))[1]
 
-    uniform, half, noisy = (steps(share) for share in (0.0, 0.5, 1.0))
+    uniform, half, noisy = (steps(batch_slice) for batch_slice in (0.0, 0.5, 1.0))
     assert noisy.min() >= 600
     # 120 draws: the share at 600 or above is 0.4, 0.7 and 1, each within 4 standard errors.
     assert abs((uniform >= 600).float().mean() - 0.4) < 0.18

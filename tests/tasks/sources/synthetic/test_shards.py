@@ -26,8 +26,8 @@ def test_the_pools_truth_lies_apart(filmed) -> None:
     assert {name for name in in_pool if "truth" in name} == set()
     assert {name for name in members(space, truth.name) if "truth" in name} == {"ground_truth.png"}
     assert "source.png" in in_pool
-    keys = [row.key for row in space.ledger().samples_of(filmed.pool.name)]
-    assert keys == [row.key for row in space.ledger().samples_of(truth.name)]
+    keys = [row.key for row in space.ledger().shards.samples_of(filmed.pool.name)]
+    assert keys == [row.key for row in space.ledger().shards.samples_of(truth.name)]
 
 
 def test_a_shard_holds_the_studios_shots(filmed) -> None:
@@ -51,5 +51,5 @@ def test_the_same_work_is_the_same_shard(studio, tmp_path) -> None:
     elsewhere = render(Workspace.open(tmp_path / "elsewhere"), work)
     assert elsewhere == studio.fresh, "to the byte, in another workspace"
     later = render(studio.workspace, work.model_copy(update={"first": 3, "count": 3, "index": 7}))
-    keys = [row.key for row in studio.workspace.ledger().samples_of(studio.fresh.name)]
-    assert [row.key for row in studio.workspace.ledger().samples_of(later.name)] == keys[3:]
+    keys = [row.key for row in studio.workspace.ledger().shards.samples_of(studio.fresh.name)]
+    assert [row.key for row in studio.workspace.ledger().shards.samples_of(later.name)] == keys[3:]

@@ -144,7 +144,7 @@ def test_each_kind_of_damage_is_found(
 @pytest.mark.parametrize("pattern", ["shards/*.tar", "shards/*.parquet"])
 def test_who_reads_a_shard_is_told_that_it_is_no_file(workspace: Workspace, pattern: str, kind: str) -> None:
     put_in_place(workspace, kind, pattern)
-    ref = workspace.ledger().shards()[0]
+    ref = workspace.ledger().shards.all()[0]
     with pytest.raises(ShardError, match=f"shard {ref.name} (is missing|cannot be read .is not a file.)"):
         ShardReader(workspace, [ref])
     if kind == "folder":
@@ -171,7 +171,7 @@ def test_no_byte_can_change_unseen(workspace: Workspace, pattern: str) -> None:
 
 def test_a_key_in_two_shards_of_one_version_is_doubled(workspace: Workspace) -> None:
     ledger = workspace.ledger()
-    version = ledger.versions()[0]
+    version = ledger.versions.all()[0]
     samples = parse_samples((workspace.versions_dir / version.parquet).read_bytes())
     data = samples_bytes([*samples, samples[0]])
     forged = version.model_copy(
@@ -179,7 +179,7 @@ def test_a_key_in_two_shards_of_one_version_is_doubled(workspace: Workspace) -> 
     )
     (workspace.versions_dir / forged.parquet).write_bytes(data)
     (workspace.versions_dir / "000002.json").write_bytes(manifest_bytes(forged))
-    ledger.record_version(forged)
+    ledger.versions.record(forged)
     faults = verify_dataset(workspace).faults
     assert [(each.kind, each.what) for each in faults] == [("doubled", "a")]
 
@@ -203,7 +203,7 @@ def rename_member(tar: Path, old: str, new: str) -> None:
 
 def test_a_sample_that_webdataset_reads_under_another_key_is_a_fault(workspace: Workspace) -> None:
     tar = one(workspace, "shards/*-00000-*.tar")
-    members = [member for member in ShardReader(workspace, workspace.ledger().shards())[1].members]
+    members = [member for member in ShardReader(workspace, workspace.ledger().shards.all())[1].members]
     for member in members:
         rename_member(tar, f"b.{member}", f"z.{member}")
     sha256 = hashlib.sha256(tar.read_bytes()).hexdigest()

@@ -56,7 +56,7 @@ def test_a_version_lists_its_samples(workspace: Workspace) -> None:
         "round": 1,
     }
     assert [sample.key for sample in load_samples(workspace, 1)] == ["a", "b", "c", "e"]
-    assert workspace.ledger().current_version() == version
+    assert workspace.ledger().versions.current() == version
 
 
 def test_the_same_samples_give_the_same_version(workspace: Workspace, tmp_path: Path) -> None:
@@ -91,8 +91,10 @@ def test_growth_diff_and_rollback(workspace: Workspace) -> None:
     ledger = workspace.ledger()
     for _ in range(2):
         assert rollback(workspace, 1, "seams") == first
-        assert ledger.current_version() == first
-        ledger.set_current(2, "better after all", event=f"forward {ledger.latest_version_event()}"[:20])
+        assert ledger.versions.current() == first
+        ledger.versions.set_current(
+            2, "better after all", event=f"forward {ledger.versions.latest_event()}"[:20]
+        )
         rollback(workspace, 2, "better after all")
     assert {path.name: path.read_bytes() for path in workspace.versions_dir.iterdir()} == before
 
@@ -107,7 +109,7 @@ def test_what_cannot_be_a_version_is_refused(workspace: Workspace) -> None:
         create_version(workspace, [(refs[0], None)], 7, "")
     with pytest.raises(LedgerError, match="no dataset version 1"):
         rollback(workspace, 1, "")
-    assert workspace.ledger().versions() == []
+    assert workspace.ledger().versions.all() == []
 
 
 RACE = """
@@ -116,7 +118,7 @@ from pathlib import Path
 from tasks.storage.dataset import create_version
 from tasks.storage.workspace import Workspace
 workspace = Workspace.open(Path(sys.argv[1]))
-shards = workspace.ledger().shards()
+shards = workspace.ledger().shards.all()
 children = []
 for number in range(4):
     child = os.fork()
@@ -140,7 +142,7 @@ def test_racing_writers_number_each_version_once(workspace: Workspace) -> None:
     command = [sys.executable, "-c", RACE, str(workspace.root)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    versions = workspace.ledger().versions()
+    versions = workspace.ledger().versions.all()
     assert [version.number for version in versions] == [1, 2, 3, 4]
     assert len({version.sha256 for version in versions}) == 4
     assert verify_dataset(workspace).clean

@@ -19,7 +19,7 @@ def add_shard(ledger: Ledger, purpose: Purpose, keys: list[str]) -> None:
         name=name, stage="candidates", round=1, index=0, purpose=purpose, samples=len(keys),
         size_bytes=3_000_000_000, sha256=name, index_sha256="b", input_digest=name,
     )  # fmt: skip
-    ledger.commit_shard(ref, [SampleRow(key, "scene", "train", n) for n, key in enumerate(keys)])
+    ledger.shards.commit(ref, [SampleRow(key, "scene", "train", n) for n, key in enumerate(keys)])
 
 
 def phase(name: str) -> EndedPhase:
@@ -33,11 +33,11 @@ def phase(name: str) -> EndedPhase:
 def test_shards_and_scores_are_summed(ledger: Ledger) -> None:
     add_shard(ledger, "human", ["a", "b"])
     add_shard(ledger, "automation", ["c", "d", "e"])
-    count = ledger.shard_counts()["candidates"]
+    count = ledger.counts.shards()["candidates"]
     assert (count.shards, count.samples, count.size_bytes) == (2, 5, 6_000_000_000)
-    assert ledger.shard_counts(until=NOW - timedelta(hours=1)) == {}
+    assert ledger.counts.shards(until=NOW - timedelta(hours=1)) == {}
     for discriminator, hours, scores in (("new", 1, {"c": 0.2, "d": 0.6}), ("old", 2, {"c": 0.9, "a": 0.9})):
-        ledger.record_model(
+        ledger.models.record(
             ModelRecord(
                 hash=discriminator,
                 kind="discriminator",
@@ -48,27 +48,27 @@ def test_shards_and_scores_are_summed(ledger: Ledger) -> None:
                 created_at=NOW - timedelta(hours=hours),
             )  # fmt: skip
         )
-        ledger.record_scores(discriminator, scores)
-    newest = ledger.newest_score_count(1, "automation")
+        ledger.scores.record(discriminator, scores)
+    newest = ledger.counts.newest_scores(1, "automation")
     assert newest is not None
     assert (newest.count, newest.mean, newest.deviation) == pytest.approx((2, 0.4, 0.2))
-    assert ledger.newest_score_count(1, "calibration") is None
-    assert ledger.newest_score_count(2, "automation") is None
-    assert ledger.score_counts()["old"].count == 2
+    assert ledger.counts.newest_scores(1, "calibration") is None
+    assert ledger.counts.newest_scores(2, "automation") is None
+    assert ledger.counts.scores()["old"].count == 2
 
 
 def test_results_of_a_period(ledger: Ledger) -> None:
     for name in ("human 1", "automation 12", "base model"):
-        ledger.record_result("phase", name, phase(name), run="run")
-    ended = [each.result.name for each in ledger.results("phase", EndedPhase, since=NOW)]
+        ledger.results.record("phase", name, phase(name), run="run")
+    ended = [each.result.name for each in ledger.results.all("phase", EndedPhase, since=NOW)]
     assert ended == ["human 1", "automation 12", "base model"]
-    assert ledger.results("phase", EndedPhase, until=NOW) == []
-    assert ledger.results("phase", EndedPhase, since=NOW + timedelta(hours=1)) == []
+    assert ledger.results.all("phase", EndedPhase, until=NOW) == []
+    assert ledger.results.all("phase", EndedPhase, since=NOW + timedelta(hours=1)) == []
 
 
 def test_seconds_told_twice_count_once(ledger: Ledger) -> None:
-    ledger.record_cost("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
-    ledger.record_cost("w1", "propose", Seconds(wall=9, cpu=9, gpu=9))
-    ledger.record_cost("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
-    assert ledger.costs() == {"propose": (2, Seconds(wall=6, cpu=4, gpu=4))}
-    assert ledger.costs(until=NOW - timedelta(hours=1)) == {}
+    ledger.costs.record("w1", "propose", Seconds(wall=2, cpu=3, gpu=0))
+    ledger.costs.record("w1", "propose", Seconds(wall=9, cpu=9, gpu=9))
+    ledger.costs.record("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
+    assert ledger.costs.by_kind() == {"propose": (2, Seconds(wall=6, cpu=4, gpu=4))}
+    assert ledger.costs.by_kind(until=NOW - timedelta(hours=1)) == {}

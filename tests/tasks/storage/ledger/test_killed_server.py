@@ -76,8 +76,8 @@ def test_every_acknowledged_answer_is_there_once(
     many = [ReviewItem(candidate=key, answers_wanted=2) for key in asked.candidates]
     batches = [f"b{number}" for number in range(2, 7)]
     for name in batches:
-        known = asked.ledger.batch("b1")
-        asked.ledger.open_batch(
+        known = asked.ledger.batches.named("b1")
+        asked.ledger.batches.open(
             ReviewBatch(name=name, round=1, policy=QueuePolicy(), opened_at=known.opened_at), many
         )
     told: dict[str, list[tuple[str, str]]] = {"ana": [], "ben": []}
@@ -102,7 +102,7 @@ def test_every_acknowledged_answer_is_there_once(
         server.kill()
     events = Counter(event for given in told.values() for event, _ in given)
     assert set(events.values()) == {1}
-    reviews = asked.ledger.reviews()
+    reviews = asked.ledger.reviews.all()
     assert {review.event for review in reviews} == set(events), "all that is acknowledged, and nothing else"
     assert len(reviews) == 12 + 5 * 24
     counts = Counter((review.batch, review.candidate) for review in reviews)
@@ -110,4 +110,4 @@ def test_every_acknowledged_answer_is_there_once(
         **{("b1", key): 1 for key in asked.candidates},
         **{(name, key): 2 for name in batches for key in asked.candidates},
     }
-    assert all(asked.ledger.batch_counts(name).left == 0 for name in ["b1", *batches])
+    assert all(asked.ledger.batches.counts(name).left == 0 for name in ["b1", *batches])

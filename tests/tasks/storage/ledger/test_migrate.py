@@ -59,14 +59,16 @@ def test_what_an_older_ledger_holds_is_read_in_the_words_of_today(ledger_url: st
     engine.dispose()
 
     ledger = open_ledger(ledger_url)
-    assert [(model.hash, model.kind) for model in ledger.models("discriminator")] == [("h", "discriminator")]
-    assert [each.hash for each in ledger.promotions("discriminator")] == ["h"]
-    training = ledger.result("discriminator_training", "judge 1", Facts)
+    assert [(model.hash, model.kind) for model in ledger.models.all("discriminator")] == [
+        ("h", "discriminator")
+    ]
+    assert [each.hash for each in ledger.models.promotions("discriminator")] == ["h"]
+    training = ledger.results.get("discriminator_training", "judge 1", Facts)
     assert training is not None
     assert training.root == {"discriminator": {"hash": "h"}, "losses": []}
-    policy = ledger.batch("b").policy
+    policy = ledger.batches.named("b").policy
     assert (policy.overlap_fraction, policy.gold_fraction, policy.mixed_fraction) == (0.25, 0.125, 0.75)
-    with ledger._reading() as connection:
+    with ledger._database.reading() as connection:
         assert connection.exec_driver_sql("SELECT image, scene FROM scene_images").all() == [("p", "s")]
         assert connection.exec_driver_sql("SELECT reason FROM rejects").scalar() == RejectReason.DAMAGED
     assert RejectReason("damaged picture") is RejectReason.DAMAGED, "so older shards name it"
@@ -74,7 +76,7 @@ def test_what_an_older_ledger_holds_is_read_in_the_words_of_today(ledger_url: st
 
 def test_sqlite_is_durable(tmp_path) -> None:
     ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    with ledger._reading() as connection:
+    with ledger._database.reading() as connection:
         settings = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -85,7 +87,7 @@ def test_sqlite_is_durable(tmp_path) -> None:
 def test_many_processes_may_open_a_new_ledger_at_once(ledger_url: str) -> None:
     with multiprocessing.get_context("fork").Pool(4) as pool:
         ledgers = pool.map(open_ledger, [ledger_url] * 8)
-    assert [each.versions() for each in ledgers] == [[]] * 8
+    assert [each.versions.all() for each in ledgers] == [[]] * 8
 
 
 def test_a_newer_ledger_is_refused(ledger: Ledger) -> None:

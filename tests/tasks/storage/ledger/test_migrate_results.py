@@ -216,50 +216,54 @@ def old_url(ledger_url: str) -> str:
 
 
 def rows_of(ledger: Ledger, query: str) -> list[tuple[Any, ...]]:
-    with ledger._reading() as connection:
+    with ledger._database.reading() as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
 def answers(ledger: Ledger) -> None:
     """Asserts that every accessor answers from the old rows."""
     for kind, run, expected in WANTED:
-        assert [each.root for each in ledger.results(kind, Facts, run=run)] == [
+        assert [each.root for each in ledger.results.all(kind, Facts, run=run)] == [
             facts for _, facts in expected
         ]
         for name, facts in expected:
-            found = ledger.result(kind, name, Facts, run=run)
+            found = ledger.results.get(kind, name, Facts, run=run)
             assert found is not None, (kind, run, name)
             assert found.root == facts
-    phases = [each.result for each in ledger.results("phase", EndedPhase)]
+    phases = [each.result for each in ledger.results.all("phase", EndedPhase)]
     assert [(each.name, each.round, each.psnr, each.measured_on) for each in phases] == [
         ("initialisation", None, 21.0, "test split, clip:"),
         ("human 1", 1, 23.0, "test split, clip:"),
         ("automation 12", 12, None, ""),
     ]
-    assert [each.result.name for each in ledger.results("retraining", EndedPhase)] == ["version 4"]
+    assert [each.result.name for each in ledger.results.all("retraining", EndedPhase)] == ["version 4"]
     last = START + timedelta(hours=9)
-    assert [each.result.name for each in ledger.results("phase", EndedPhase, since=last)] == ["automation 12"]
-    assert ledger.costs() == {
+    assert [each.result.name for each in ledger.results.all("phase", EndedPhase, since=last)] == [
+        "automation 12"
+    ]
+    assert ledger.costs.by_kind() == {
         "cut out": (2, Seconds(wall=3.5, cpu=7, gpu=0)),
         "train remover": (1, Seconds(wall=8, cpu=16, gpu=0)),
     }
-    assert ledger.costs(until=START + timedelta(hours=4)) == {"cut out": (1, Seconds(wall=1.5, cpu=3, gpu=0))}
-    assert ledger.finished_works(["shard work", "training", "files"]) == {"shard work", "training"}
-    assert [(ref.stage, ref.purpose, ref.index) for ref in ledger.shards("candidates")] == [
+    assert ledger.costs.by_kind(until=START + timedelta(hours=4)) == {
+        "cut out": (1, Seconds(wall=1.5, cpu=3, gpu=0))
+    }
+    assert ledger.costs.finished_works(["shard work", "training", "files"]) == {"shard work", "training"}
+    assert [(ref.stage, ref.purpose, ref.index) for ref in ledger.shards.all("candidates")] == [
         (stage, purpose, index) for stage, _, purpose, index in OLD_SHARDS if stage == "candidates"
     ]
     others = {
         ref.name: (ref.purpose, ref.index)
         for stage in ("grown", "triplets", "pool")
-        for ref in ledger.shards(stage)
+        for ref in ledger.shards.all(stage)
     }
     assert others == {"grown 1000": ("automation", 0), "triplets 201": (None, 201), "pool 500": (None, 500)}
     draws = rows_of(ledger, "SELECT phase, purpose FROM pool_draws ORDER BY sequence")
     assert draws == OLD_DRAWS
-    assert ledger.measuring_scenes() == {"s5"}
-    assert ledger.undrawn_items() == [f"item {len(OLD_DRAWS)}"]
-    assert [each.hash for each in ledger.models() if each.distilled] == ["r3"]
-    assert ledger.last_trained_version() == 2
+    assert ledger.draws.measuring_scenes() == {"s5"}
+    assert ledger.draws.undrawn_items() == [f"item {len(OLD_DRAWS)}"]
+    assert [each.hash for each in ledger.models.all() if each.distilled] == ["r3"]
+    assert ledger.models.last_trained_version() == 2
 
 
 def test_every_accessor_answers_from_the_rows_of_before(old_url: str) -> None:
@@ -271,13 +275,13 @@ def test_every_accessor_answers_from_the_rows_of_before(old_url: str) -> None:
 
 
 def has_table_named(ledger: Ledger, name: str) -> bool:
-    with ledger._reading() as connection:
+    with ledger._database.reading() as connection:
         return has_table(connection, name)
 
 
 def test_draws_cannot_be_without_a_purpose(old_url: str) -> None:
     ledger = open_ledger(old_url)
-    with pytest.raises(IntegrityError), ledger._engine.begin() as connection:
+    with pytest.raises(IntegrityError), ledger._database.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO pool_draws (item, phase, drawn_at) VALUES ('x', 'p', '2026-11-01')"
         )

@@ -25,7 +25,7 @@ from tasks.registry.removers import RemoverRef
 from tasks.registry.store import keep_model
 from tasks.rorem.train_discriminator import DiscriminatorRef, TrainedDiscriminator, newest_discriminator
 from tasks.storage.dataset import create_version, load_samples, verify_dataset
-from tasks.storage.ledger import Ledger
+from tasks.storage.ledger.shards import ShardLedger
 from tasks.storage.object_store import address as addresses
 from tasks.storage.object_store.s3 import Bucket
 from tasks.storage.shards import ShardReader, write_shard
@@ -81,7 +81,7 @@ def test_another_machine_finds_the_newest_discriminator(machine: Machine) -> Non
     keep_model(one, kept.hash, save)
     for discriminator in (kept, lost):
         trained = TrainedDiscriminator(discriminator=discriminator, reviewed=0, losses=[1.0])
-        one.ledger().record_result("discriminator_training", discriminator.hash, trained)
+        one.ledger().results.record("discriminator_training", discriminator.hash, trained)
     assert newest_discriminator(other) == newest_discriminator(one) == kept
 
 
@@ -120,14 +120,14 @@ def test_a_row_committed_at_the_last_moment_counts_too(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = machine("one"), machine("other")
-    commit = Ledger.commit_shard
+    commit = ShardLedger.commit
 
-    def overtaken(ledger: Ledger, *row: Any) -> ShardRef:
-        monkeypatch.setattr(Ledger, "commit_shard", commit)
+    def overtaken(ledger: ShardLedger, *row: Any) -> ShardRef:
+        monkeypatch.setattr(ShardLedger, "commit", commit)
         shard(one, 0)
         return commit(ledger, *row)
 
-    monkeypatch.setattr(Ledger, "commit_shard", overtaken)
+    monkeypatch.setattr(ShardLedger, "commit", overtaken)
     ref = shard(other, 0, seed=1)
     assert contents(other, [ref]) == contents(one, [ref]) == list(samples(0))
 
@@ -137,11 +137,11 @@ def test_who_is_killed_before_the_row_hides_no_other_machines_bytes(
 ) -> None:
     one, other = machine("one"), machine("other")
 
-    def killed(_ledger: Ledger, *_row: Any) -> ShardRef:
+    def killed(_ledger: ShardLedger, *_row: Any) -> ShardRef:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as here:
-        here.setattr(Ledger, "commit_shard", killed)
+        here.setattr(ShardLedger, "commit", killed)
         with pytest.raises(KeyboardInterrupt):
             shard(other, 0, seed=1)
     ref = shard(one, 0)
@@ -161,7 +161,7 @@ def test_racing_machines_number_each_version_once(machine: Machine) -> None:
     with ThreadPoolExecutor(4) as threads:
         numbers = list(threads.map(grow, range(4)))
     assert [sorted(each) for each in numbers] == [[1, 2, 3, 4]] * 4
-    versions = machines[0].ledger().versions()
+    versions = machines[0].ledger().versions.all()
     assert [version.number for version in versions] == [1, 2, 3, 4]
     assert len({version.sha256 for version in versions}) == 4
     assert verify_dataset(machines[3]).faults == []
@@ -203,7 +203,7 @@ def test_the_newest_discriminator_is_known_where_its_weights_never_were(machine:
             hash=f"hash {number}", folder=f"models/judge-{number}", backbone=backbone
         )
         trained = TrainedDiscriminator(discriminator=discriminator, reviewed=40, losses=[])
-        one.ledger().record_result("discriminator_training", f"work {number}", trained)
+        one.ledger().results.record("discriminator_training", f"work {number}", trained)
     found = newest_discriminator(other)
     assert found is not None
     assert found.hash == "hash 1"
@@ -308,7 +308,7 @@ def lose_the_store(
     work = partial(write_shard, one, stage="triplets", round=0, index=2, input_digest="work 2")
     with pytest.raises(StoreError, match=f"{address}: the store has not answered .* nothing is lost"):
         work(samples=cut_off())
-    assert [ref.name for ref in one.ledger().shards()] == [ref.name for ref in done]
+    assert [ref.name for ref in one.ledger().shards.all()] == [ref.name for ref in done]
     assert list(one.shards_dir.glob("*.aside")) == []
     with pytest.raises(StoreError, match="the store has not answered"):
         machine("other")
@@ -362,7 +362,7 @@ def test_a_killed_writers_work_is_taken_up_again(
             break
     assert landed >= 3
     other = machine("other")
-    refs = other.ledger().shards()
+    refs = other.ledger().shards.all()
     assert contents(other, refs) == [sample for index in range(SHARDS) for sample in samples(index)]
     assert verify_dataset(other).faults == []
     monkeypatch.delenv("CLEANPLATE_LEDGER")

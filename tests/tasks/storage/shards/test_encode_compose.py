@@ -159,4 +159,4 @@ def test_the_stages_pass_through_shards(tmp_path: Path) -> None:
         ref = write_shard(workspace, stage=stage, round=0, index=0, input_digest=stage, samples=[sample])
         with ShardReader(workspace, [ref], check=True) as reader:
             assert reader[0] == sample
-        assert workspace.ledger().shards(stage=stage) == [ref]
+        assert workspace.ledger().shards.all(stage=stage) == [ref]

@@ -31,7 +31,7 @@ def test_the_bytes_are_those_of_an_unbroken_run(tmp_path: Path, deed: str, folde
     assert files(tmp_path / folder) == files(tmp_path / "unbroken")
     assert len(files(tmp_path / "unbroken")) == 10 * 2 + 1  # tars, indexes, the lock
     tried, unbroken = (Workspace.open(tmp_path / name) for name in (folder, "unbroken"))
-    assert tried.ledger().shards() == unbroken.ledger().shards()
+    assert tried.ledger().shards.all() == unbroken.ledger().shards.all()
     report = verify_dataset(tried)
     assert report.clean, report.faults
     assert (report.shards, report.samples) == (10, 80)

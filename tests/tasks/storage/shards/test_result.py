@@ -55,7 +55,7 @@ def test_kept_refused_and_counted(workspace: Workspace) -> None:
     assert made.shard.samples == 3
     assert made.rejects == {"no flat ground": 6, "smaller than the sample size": 1}
     assert made.tallies == {"colour": {"red": 2, "blue": 1}}
-    assert workspace.ledger().reject_counts() == made.rejects
+    assert workspace.ledger().rejects.counts() == made.rejects
     assert verify_dataset(workspace).clean
 
 
@@ -79,7 +79,7 @@ def test_nothing_kept_is_no_shard_and_its_rejects_are(workspace: Workspace) -> N
     made = write_with_rejects(workspace, WORK, "composites", [refused("b", NO_GROUND)])
     assert made.shard is None
     assert made.refused is not None
-    assert workspace.ledger().reject_counts() == {"no flat ground": 1}
+    assert workspace.ledger().rejects.counts() == {"no flat ground": 1}
     assert write_with_rejects(workspace, WORK, "composites", no_more()) == made
     empty = write_with_rejects(workspace, ShardWork(round=0, index=4), "composites", [])
     assert empty == ShardResult(shard=None, refused=None, rejects={}, tallies={})
@@ -94,7 +94,7 @@ def test_killed_between_shard_and_harvest_it_ends_the_same(
         patch.setattr("tasks.storage.shards.result._write_refused", _die)
         with pytest.raises(KeyboardInterrupt):
             write_with_rejects(workspace, WORK, "composites", found())
-    assert [ref.stage for ref in workspace.ledger().shards()] == ["composites"]
+    assert [ref.stage for ref in workspace.ledger().shards.all()] == ["composites"]
     assert write_with_rejects(workspace, WORK, "composites", found()) == whole
     assert verify_dataset(workspace).clean
 
@@ -108,7 +108,7 @@ def test_the_same_refusal_of_two_works_is_two_samples(workspace: Workspace) -> N
         work = ShardWork(round=0, index=index)
         write_with_rejects(workspace, work, "composites", [refused("b", NO_GROUND)])
     assert verify_dataset(workspace).clean
-    assert workspace.ledger().reject_counts() == {"no flat ground": 1}
+    assert workspace.ledger().rejects.counts() == {"no flat ground": 1}
 
 
 def test_lost_files_are_written_again(workspace: Workspace) -> None:

@@ -178,7 +178,7 @@ def test_keys_that_webdataset_would_not_give_back(workspace: Workspace, key: str
 def test_a_key_twice_is_refused(workspace: Workspace) -> None:
     with pytest.raises(ShardError, match="twice"):
         write(workspace, samples(2) + samples(1))
-    assert workspace.ledger().shards() == []
+    assert workspace.ledger().shards.all() == []
 
 
 def test_a_tar_cut_at_a_member_boundary_is_noticed(workspace: Workspace) -> None:

@@ -38,7 +38,7 @@ def write_all(root: Path, begun: Path) -> None:
     workspace = Workspace.open(root)
     for index in range(SHARDS):
         with begun.open("a") as log:
-            work = workspace.ledger().find_shard(f"work {index}")
+            work = workspace.ledger().shards.find(f"work {index}")
             log.write(f"{index}\n" if work is None else "")
         write_shard(
             workspace,
@@ -78,7 +78,7 @@ def kill_and_start_again(folder: Path, kills: int) -> None:
         if again:
             raise SystemExit(f"shards {again} were done twice")
         if (root / "ledger.sqlite").exists():
-            finished = {ref.index for ref in Workspace.open(root).ledger().shards()}
+            finished = {ref.index for ref in Workspace.open(root).ledger().shards.all()}
         if len(finished) == SHARDS:
             raise SystemExit(f"only {landed} kills landed before the work was done")
     write_all(root, begun)
