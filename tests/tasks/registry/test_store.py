@@ -84,7 +84,7 @@ def test_recorded_once(workspace: Workspace) -> None:
 
 
 def test_no_model_is_named_with_what_to_do(workspace: Workspace) -> None:
-    with pytest.raises(ModelError, match="nowhere: there is no model here; run"):
+    with pytest.raises(ModelError, match="nowhere: holds no model; run"):
         network_at(workspace.models_dir / "nowhere")
 
 

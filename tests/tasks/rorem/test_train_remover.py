@@ -111,5 +111,5 @@ def test_lost_weights_are_trained_again(studio) -> None:
 
 def test_a_parent_that_is_gone_is_named(studio) -> None:
     lost = studio.remover.model_copy(update={"folder": "models/nowhere"})
-    with pytest.raises(ModelError, match="models/nowhere: there is no model here"):
+    with pytest.raises(ModelError, match="models/nowhere: holds no model"):
         train_remover(studio.workspace, work_on(studio, parent=lost))
