@@ -134,7 +134,7 @@ def measure(url: str, token: str, answers: int) -> tuple[list[float], int]:
         page.goto(url)
         page.fill("#token", token)
         page.keyboard.press("Enter")
-        page.wait_for_selector("#desk[data-state=ready]")
+        page.wait_for_selector("#candidate[data-state=ready]")
         milliseconds = _answer(page, answers)
         browser.close()
     return milliseconds, sum(sizes.values())

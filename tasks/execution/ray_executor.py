@@ -38,7 +38,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Set before Ray sends us
 
 
 NAMESPACE = "cleanplate"
-_ROOM_SECONDS = 300
+_WAIT_SECONDS = 300
 """How long a cluster may take to find a node for an actor, or to start a machine for it."""
 _KNOCK_SECONDS = 10
 _connecting = Lock()
@@ -95,7 +95,7 @@ class RaySlot:
         _connect(self._config.address)
         own = f"shard-worker-{self._number}-{code_digest()}"
         _end_others(f"shard-worker-{self._number}-", own)
-        deadline = time.monotonic() + _ROOM_SECONDS
+        deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             actor = _start(own, self._config.gpus_per_worker)
             try:
@@ -104,7 +104,7 @@ class RaySlot:
             except GetTimeoutError as late:
                 raise WorkerError(
                     f"Ray at {self._config.address} has had no resources for worker {self._number} (1 CPU, "
-                    f"{self._config.gpus_per_worker:g} GPU) for {_ROOM_SECONDS} s; use fewer workers, or add "
+                    f"{self._config.gpus_per_worker:g} GPU) for {_WAIT_SECONDS} s; use fewer workers, or add "
                     "machines"
                 ) from late
             except RayActorError as dead:

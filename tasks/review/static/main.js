@@ -2,7 +2,7 @@
 
 import { Api } from "./api.js";
 import { Decisions } from "./decisions.js";
-import { ReviewService } from "./desk.js";
+import { ReviewService } from "./review.js";
 import { byId } from "./dom.js";
 import { Figures } from "./figures.js";
 import { guideInDialog, guideOnPage, isGuideOpen, toggleGuide } from "./guide.js";
@@ -21,7 +21,7 @@ const figures = new Figures();
 const outbox = new Outbox(api, {
   sent(receipt) {
     figures.show(receipt.mine, receipt.left);
-    desk.acknowledged(receipt);
+    review.acknowledged(receipt);
   },
   refused(answer, fault) {
     say(fault.status === 410 ? LATE : fault.message);
@@ -31,12 +31,12 @@ const outbox = new Outbox(api, {
   signedOut: askForToken,
 });
 const queue = new Queue(api, outbox, {
-  onChange: () => desk.refresh(),
+  onChange: () => review.refresh(),
   onLease: (fault) => (fault?.isOut ? askForToken(fault) : showUnsent(outbox.unsent, fault)),
 });
 const viewer = new Viewer(byId("stage"), () => showTools(viewer));
-const desk = new ReviewService(api, queue, outbox, viewer);
-const decisions = new Decisions((decision, reason) => desk.decide(decision, reason));
+const review = new ReviewService(api, queue, outbox, viewer);
+const decisions = new Decisions((decision, reason) => review.decide(decision, reason));
 
 async function enter() {
   let state;
@@ -52,7 +52,7 @@ async function enter() {
   guideInDialog();
   figures.open(state);
   decisions.open(state.reasons);
-  desk.open(state);
+  review.open(state);
   await outbox.open(state.person);
   await queue.fill();
 }
@@ -62,7 +62,7 @@ function askForToken(fault) {
   trouble(fault?.status === 403 ? fault.message : "");
   queue.clear();
   viewer.show(null);
-  desk.refresh();
+  review.refresh();
   document.body.dataset.screen = "sign-in";
   guideOnPage();
   byId("token").focus();
@@ -93,7 +93,7 @@ async function signOut() {
 
 byId("sign-in-form").addEventListener("submit", signIn);
 byId("sign-out").addEventListener("click", signOut);
-byId("undo").addEventListener("click", () => desk.undo());
+byId("undo").addEventListener("click", () => review.undo());
 for (const id of ["open-guide", "close-guide"]) byId(id).addEventListener("click", toggleGuide);
 joinTools(viewer);
 listen(
@@ -101,7 +101,7 @@ listen(
     y: () => decisions.yes(),
     n: () => decisions.askWhy(),
     s: () => decisions.skip(),
-    u: () => desk.undo(),
+    u: () => review.undo(),
     escape: () => decisions.close(),
     ...Object.fromEntries("123456789".split("").map((digit) => [digit, () => decisions.because(Number(digit))])),
     left: () => viewer.lookAt("source"),

@@ -45,11 +45,11 @@ class ReviewService:
 
     @classmethod
     def open(cls, context: BrowserContext, url: str) -> "ReviewService":
-        desk = cls(context.new_page())
-        desk.page.on("pageerror", lambda error: desk.complaints.append(str(error)))
-        desk.page.on("console", lambda message: desk._heard(message.type, message.text))
-        desk.page.goto(url)
-        return desk
+        review_page = cls(context.new_page())
+        review_page.page.on("pageerror", lambda error: review_page.complaints.append(str(error)))
+        review_page.page.on("console", lambda message: review_page._heard(message.type, message.text))
+        review_page.page.goto(url)
+        return review_page
 
     def _heard(self, kind: str, text: str) -> None:
         if kind == "error" and "401" not in text and "ERR_INTERNET_DISCONNECTED" not in text:
@@ -61,7 +61,7 @@ class ReviewService:
         return self.ready()
 
     def ready(self) -> "ReviewService":
-        self.page.wait_for_selector("#desk[data-state=ready]")
+        self.page.wait_for_selector("#candidate[data-state=ready]")
         return self
 
     @property
@@ -176,15 +176,15 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_desk(chromium: Browser) -> Iterator[Callable[..., ReviewService]]:
+def open_page(chromium: Browser) -> Iterator[Callable[..., ReviewService]]:
     """Opens a tab in a context of its own, and signs in where a token is given."""
     contexts: list[BrowserContext] = []
 
     def open_one(url: str, token: str = "", **options: Any) -> ReviewService:
         contexts.append(chromium.new_context(**options))
         contexts[-1].set_default_timeout(10_000)
-        desk = ReviewService.open(contexts[-1], url)
-        return desk.sign_in(token) if token else desk
+        review_page = ReviewService.open(contexts[-1], url)
+        return review_page.sign_in(token) if token else review_page
 
     yield open_one
     for context in contexts:

@@ -67,7 +67,7 @@ def ben(app: Any, asked: SimpleNamespace) -> Page:
     return Page(app, asked.ben)
 
 
-def test_a_day_at_the_desk(ana: Page, asked: SimpleNamespace) -> None:
+def test_a_day_on_the_review_page(ana: Page, asked: SimpleNamespace) -> None:
     state = ana.state()
     assert state["person"] == "ana"
     assert state["batch"] == {"name": "b1", "left": 12, "answers": 0, "wanted": 12}

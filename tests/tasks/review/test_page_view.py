@@ -26,30 +26,30 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.fixture
-def desk(page_server, open_desk, request):
-    return open_desk(page_server.url, page_server.token(request.node.name))
+def review_page(page_server, open_page, request):
+    return open_page(page_server.url, page_server.token(request.node.name))
 
 
-def test_the_canvases_show_the_candidates_pixels(desk, page_server) -> None:
-    desk.page.keyboard.press("o")
-    candidate = page_server.candidates[desk.candidate]
+def test_the_canvases_show_the_candidates_pixels(review_page, page_server) -> None:
+    review_page.page.keyboard.press("o")
+    candidate = page_server.candidates[review_page.candidate]
     for which, image in (("source", candidate.source), ("removal", candidate.removal)):
-        shown = desk.pixels(which).astype(np.float32)
+        shown = review_page.pixels(which).astype(np.float32)
         size = (shown.shape[1], shown.shape[0])
         enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
         assert np.abs(shown - enlarged).mean() < 3, "cv2's cubic and the browser's differ a little"
 
 
-def test_zoom_shows_the_masks_surroundings(desk, page_server) -> None:
-    desk.page.keyboard.press("o")
-    desk.page.keyboard.press("ArrowUp")
-    candidate = page_server.candidates[desk.candidate]
+def test_zoom_shows_the_masks_surroundings(review_page, page_server) -> None:
+    review_page.page.keyboard.press("o")
+    review_page.page.keyboard.press("ArrowUp")
+    candidate = page_server.candidates[review_page.candidate]
     side = candidate.mask.shape[0]
     rows, columns = np.nonzero(candidate.mask)
     box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], float)
     share = min(1.0, max(0.4, 2.4 * max(box[2] - box[0], box[3] - box[1]) / side))
     corner = np.clip((box[:2] + box[2:] - share * side) / 2, 0, side - share * side)
-    shown = desk.pixels("source").astype(np.float32)
+    shown = review_page.pixels("source").astype(np.float32)
     scale = shown.shape[1] / (share * side)
     move = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]], np.float32)
     move[:, 2] += scale / 2 - 0.5
@@ -58,16 +58,16 @@ def test_zoom_shows_the_masks_surroundings(desk, page_server) -> None:
         candidate.source, move, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     assert np.abs(shown - expected.astype(np.float32)).mean() < 3
-    stated = float(re.findall(r"shown at ([\d.]+)×", desk.page.inner_text("#scale"))[0])
+    stated = float(re.findall(r"shown at ([\d.]+)×", review_page.page.inner_text("#scale"))[0])
     assert stated == pytest.approx(scale, abs=0.06)
 
 
-def test_the_outline_runs_along_the_masks_border(desk, page_server) -> None:
-    outlined = desk.pixels("source").astype(np.int16)
-    desk.page.keyboard.press("o")
-    plain = desk.pixels("source").astype(np.int16)
+def test_the_outline_runs_along_the_masks_border(review_page, page_server) -> None:
+    outlined = review_page.pixels("source").astype(np.int16)
+    review_page.page.keyboard.press("o")
+    plain = review_page.pixels("source").astype(np.int16)
     drawn = np.abs(outlined - plain).max(axis=2) > 30
-    mask = page_server.candidates[desk.candidate].mask
+    mask = page_server.candidates[review_page.candidate].mask
     side = drawn.shape[0]
     enlarged = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR) >= 0.5
     pixel = side / mask.shape[0]
@@ -80,45 +80,47 @@ def test_the_outline_runs_along_the_masks_border(desk, page_server) -> None:
     assert off_drawn[border].max() < 0.25 * pixel + 2
 
 
-def test_arrows_space_and_v_change_the_view(desk) -> None:
-    stage = desk.page.locator("#stage")
+def test_arrows_space_and_v_change_the_view(review_page) -> None:
+    stage = review_page.page.locator("#stage")
     assert stage.get_attribute("data-view") == "pair"
-    desk.page.keyboard.press("ArrowLeft")
+    review_page.page.keyboard.press("ArrowLeft")
     assert (stage.get_attribute("data-view"), stage.get_attribute("data-showing")) == ("flicker", "source")
-    assert not desk.page.is_visible(".removal canvas")
-    desk.page.keyboard.press("ArrowRight")
-    assert desk.page.is_visible(".removal canvas")
-    assert not desk.page.is_visible(".source canvas")
-    desk.page.keyboard.press("Space")
-    desk.page.wait_for_selector("#stage[data-showing=source]")
-    desk.page.wait_for_selector("#stage[data-showing=removal]")
-    desk.page.keyboard.press("v")
-    desk.page.keyboard.press("v")
+    assert not review_page.page.is_visible(".removal canvas")
+    review_page.page.keyboard.press("ArrowRight")
+    assert review_page.page.is_visible(".removal canvas")
+    assert not review_page.page.is_visible(".source canvas")
+    review_page.page.keyboard.press("Space")
+    review_page.page.wait_for_selector("#stage[data-showing=source]")
+    review_page.page.wait_for_selector("#stage[data-showing=removal]")
+    review_page.page.keyboard.press("v")
+    review_page.page.keyboard.press("v")
     assert stage.get_attribute("data-view") == "slider"
-    desk.page.keyboard.press("ArrowLeft")
-    assert desk.page.evaluate("document.querySelector('.slider input').valueAsNumber") == pytest.approx(60)
-    desk.page.keyboard.press("?")
-    assert desk.page.is_visible("#guide-dialog")
-    before = desk.candidate
-    desk.page.keyboard.press("y")
-    assert desk.candidate == before, "keys rest while the guide is open"
-    desk.page.keyboard.press("Escape")
-    assert desk.page.is_hidden("#guide-dialog")
-    assert desk.complaints == []
+    review_page.page.keyboard.press("ArrowLeft")
+    assert review_page.page.evaluate(
+        "document.querySelector('.slider input').valueAsNumber"
+    ) == pytest.approx(60)
+    review_page.page.keyboard.press("?")
+    assert review_page.page.is_visible("#guide-dialog")
+    before = review_page.candidate
+    review_page.page.keyboard.press("y")
+    assert review_page.candidate == before, "keys rest while the guide is open"
+    review_page.page.keyboard.press("Escape")
+    assert review_page.page.is_hidden("#guide-dialog")
+    assert review_page.complaints == []
 
 
-def test_nothing_flickers_where_motion_is_unwelcome(page_server, open_desk) -> None:
-    desk = open_desk(page_server.url, page_server.token("still"), reduced_motion="reduce")
-    desk.page.click("button[value=flicker]")
-    desk.page.wait_for_timeout(750)
-    assert desk.page.get_attribute("#stage", "data-showing") == "removal"
-    desk.page.keyboard.press("v")
-    desk.page.keyboard.press("v")
+def test_nothing_flickers_where_motion_is_unwelcome(page_server, open_page) -> None:
+    review_page = open_page(page_server.url, page_server.token("still"), reduced_motion="reduce")
+    review_page.page.click("button[value=flicker]")
+    review_page.page.wait_for_timeout(750)
+    assert review_page.page.get_attribute("#stage", "data-showing") == "removal"
+    review_page.page.keyboard.press("v")
+    review_page.page.keyboard.press("v")
 
 
-def test_a_phone_reviews_by_touch(page_server, open_desk) -> None:
-    desk = open_desk(page_server.url, page_server.token("thumb"), **PHONE)
-    page = desk.page
+def test_a_phone_reviews_by_touch(page_server, open_page) -> None:
+    review_page = open_page(page_server.url, page_server.token("thumb"), **PHONE)
+    page = review_page.page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.get_attribute("#stage", "data-view") == "slider"
     canvas = page.locator(".removal canvas").bounding_box()
@@ -133,15 +135,15 @@ def test_a_phone_reviews_by_touch(page_server, open_desk) -> None:
         assert box["height"] >= 36, name
         assert 0 <= box["x"] <= 390 - box["width"], name
         assert box["y"] + box["height"] <= 844, name
-    first = desk.candidate
+    first = review_page.candidate
     page.tap("#no")
     page.tap("#reasons button:nth-child(5)")
     page.wait_for_function("one => document.querySelector('#stage').dataset.candidate !== one", arg=first)
-    second = desk.ready().candidate
+    second = review_page.ready().candidate
     page.tap("#yes")
-    desk.settled()
+    review_page.settled()
     assert page_server.answers("thumb") == {first: ("no", "effect left"), second: ("yes", "")}
-    assert desk.complaints == []
+    assert review_page.complaints == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -160,8 +162,8 @@ def test_words_stand_out_in_both_themes(theme: str) -> None:
         assert contrast(color[words], color[ground]) >= 4.5, (words, ground)
 
 
-def test_every_control_has_a_name_and_the_examples_a_description(desk) -> None:
-    nameless = desk.page.evaluate(
+def test_every_control_has_a_name_and_the_examples_a_description(review_page) -> None:
+    nameless = review_page.page.evaluate(
         """[...document.querySelectorAll('button, a, input, canvas, img')].filter(one =>
             !(one.innerText || one.textContent || one.ariaLabel || one.alt || one.labels?.length)
         ).map(one => one.outerHTML)"""
@@ -169,8 +171,8 @@ def test_every_control_has_a_name_and_the_examples_a_description(desk) -> None:
     assert nameless == []
 
 
-def test_the_page_is_light_and_asks_no_other_place(page_server, open_desk) -> None:
-    desk = open_desk(page_server.url)
+def test_the_page_is_light_and_asks_no_other_place(page_server, open_page) -> None:
+    review_page = open_page(page_server.url)
     sizes: dict[str, int] = {}
     places: set[str] = set()
 
@@ -179,9 +181,9 @@ def test_the_page_is_light_and_asks_no_other_place(page_server, open_desk) -> No
         if "/images/" not in response.url and "/examples/" not in response.url:
             sizes[response.url] = len(response.body())
 
-    desk.page.on("response", note)
-    desk.page.reload()
-    desk.sign_in(page_server.token("thrifty"))
+    review_page.page.on("response", note)
+    review_page.page.reload()
+    review_page.sign_in(page_server.token("thrifty"))
     assert places == {page_server.url.split("/")[2]}
     assert len(sizes) > 10
     assert sum(sizes.values()) <= 150_000

@@ -186,34 +186,34 @@ def answers(port: int, running: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(f"the proxy does not start: {log.read_text()[-2000:]}")
 
 
-def test_sign_in_answer_and_undo(site: Site, open_desk, tmp_path: Path) -> None:
-    desk = open_desk(site.url, site.asked.ana, ignore_https_errors=True, extra_http_headers=FORGED)
-    first = desk.press("y")
-    second = desk.press("4")
-    desk.settled()
+def test_sign_in_answer_and_undo(site: Site, open_page, tmp_path: Path) -> None:
+    review_page = open_page(site.url, site.asked.ana, ignore_https_errors=True, extra_http_headers=FORGED)
+    first = review_page.press("y")
+    second = review_page.press("4")
+    review_page.settled()
     assert site.asked.ledger.reviews.decisions([first, second]) == {first: "yes", second: "no"}
-    desk.page.keyboard.press("u")
-    desk.said("Undone")
-    desk.ready()
-    assert desk.candidate == second
+    review_page.page.keyboard.press("u")
+    review_page.said("Undone")
+    review_page.ready()
+    assert review_page.candidate == second
     assert site.asked.ledger.reviews.decisions([first, second]) == {first: "yes"}
-    desk.page.reload()
-    desk.ready()
-    assert desk.candidate == second, "the session outlives a reload"
-    (cookie,) = desk.page.context.cookies()
+    review_page.page.reload()
+    review_page.ready()
+    assert review_page.candidate == second, "the session outlives a reload"
+    (cookie,) = review_page.page.context.cookies()
     assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Strict")
     prefix = "/review" if site.url.endswith("/review/") else "/"
     named = "__Host-cleanplate_review" if prefix == "/" else "__Secure-cleanplate_review"
     assert (cookie["name"], cookie["path"], cookie["domain"]) == (named, prefix, "review.example")
-    desk.page.screenshot(path=tmp_path / "page.png")
-    desk.page.click("text=Quality")
-    desk.page.wait_for_selector("text=items have all their answers")
-    desk.page.click("text=cleanplate review")
-    desk.ready()
-    desk.page.click("#sign-out")
-    desk.page.wait_for_selector("#token:visible")
-    assert desk.page.context.cookies() == []
-    assert desk.complaints == []
+    review_page.page.screenshot(path=tmp_path / "page.png")
+    review_page.page.click("text=Quality")
+    review_page.page.wait_for_selector("text=items have all their answers")
+    review_page.page.click("text=cleanplate review")
+    review_page.ready()
+    review_page.page.click("#sign-out")
+    review_page.page.wait_for_selector("#token:visible")
+    assert review_page.page.context.cookies() == []
+    assert review_page.complaints == []
 
 
 def test_one_who_guesses_tokens_locks_nobody_else_out(site: Site) -> None:

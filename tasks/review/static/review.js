@@ -1,4 +1,4 @@
-// The desk: one candidate at a time is shown, answered, and taken back if need be.
+// The review page: one candidate at a time is shown, answered, and taken back if need be.
 
 import { byId } from "./dom.js";
 import { say, trouble } from "./notices.js";
@@ -28,14 +28,14 @@ export class ReviewService {
   refresh() {
     const item = this.#queue.first;
     const state = this.#stateOf(item);
-    byId("desk").dataset.state = state;
+    byId("candidate").dataset.state = state;
     if (state !== "ready") this.#shown = null;
     if (state === "ready" && item !== this.#shown) this.#show(item);
   }
 
   /** Answers the candidate on screen; ignored while none is there to be judged. */
   decide(decision, reason) {
-    const isBroken = byId("desk").dataset.state === "broken";
+    const isBroken = byId("candidate").dataset.state === "broken";
     if (!this.#shown && !(isBroken && decision === "skip")) return;
     const { lease, candidate } = this.#queue.take();
     const seconds = this.#stopwatch.seconds;
