@@ -137,11 +137,13 @@ DEAD_SERVER = """
 import os, signal, sys
 from pathlib import Path
 from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
 from flows.runtime.prefect_server import local_prefect
 from flows.runtime.timely_end import descendants
 
 with local_prefect(Path(sys.argv[1])):
     emit_event("made", resource={"prefect.resource.id": "shard"})
+    EventsWorker.instance().wait_until_empty()
     for pid in descendants(os.getpid()):
         os.kill(pid, signal.SIGKILL)
     for _ in range(9):
