@@ -134,16 +134,19 @@ def test_our_server_ends_even_when_its_starter_is_killed(tmp_path: Path) -> None
 
 
 DEAD_SERVER = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
 from flows.runtime.prefect_server import local_prefect
 from flows.runtime.timely_end import descendants
 
 with local_prefect(Path(sys.argv[1])):
     emit_event("made", resource={"prefect.resource.id": "shard"})
+    EventsWorker.instance().wait_until_empty()
     for pid in descendants(os.getpid()):
         os.kill(pid, signal.SIGKILL)
+    time.sleep(2)  # Until the client sees that its connection is closed.
     for _ in range(9):
         emit_event("made", resource={"prefect.resource.id": "shard"})
     print("gone", flush=True)

@@ -108,3 +108,13 @@ def test_every_benchmark_ends_in_time(name: str, tmp_path: Path) -> None:
     running = Started(tmp_path, f"benchmarks.{name}")
     if running.works_or_ends():
         assert running.ends_in_time(like_timeout) != 0
+
+
+@pytest.mark.slow
+def test_growth_ends_its_cycles(tmp_path: Path) -> None:
+    """The signal does not reach them, and its pool would wait for them until all is ended by force."""
+    running = Started(tmp_path, "benchmarks.growth", "--folder", "g")
+    running.wait_until(files(tmp_path, "g/0-initial/shards/*.tar", 1))
+    began = time.monotonic()
+    assert running.ends_in_time(once) == 143, running.output.read_text()
+    assert time.monotonic() - began < GRACE_SECONDS
