@@ -1,4 +1,4 @@
-"""Compute a cut-out's layers: soft matte, object colours, darkening and brightening (papers.md, fact 12)."""
+"""Compute a cut-out's layers: matte, colours, and equation 1 in `effect_layer` (papers.md, fact 12)."""
 
 import cv2
 import numpy as np
