@@ -138,6 +138,73 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
     assert missing == []
 
 
+_PACKAGES = "tests|benchmarks|data_specs|models|tasks|flows|deploy"
+_PATH = re.compile(rf"(?<![\w./-])((?:{_PACKAGES})/[\w./-]*\w)")
+_MODULE = re.compile(rf"(?<!\w)(?:-m ((?:{_PACKAGES})[\w.]*\w)|(benchmarks\.\w+))")
+
+
+def missing_names(text: str) -> list[str]:
+    """Paths, modules of ``python -m`` and ``benchmarks.X`` that are not there, in prose and in blocks."""
+    modules = [first or second for first, second in _MODULE.findall(text)]
+    paths = [name for name in _PATH.findall(text) if "NAME" not in name]
+    found = {
+        **{name: (ROOT / name,) for name in paths},
+        **{name: (ROOT / f"{name.replace('.', '/')}.py", ROOT / name.replace(".", "/")) for name in modules},
+    }
+    return sorted(name for name, places in found.items() if not any(place.exists() for place in places))
+
+
+@pytest.mark.parametrize("page", [page for page in own_pages() if page != "CHANGELOG.md"])
+def test_every_path_and_module_that_a_page_names_is_there(page: str) -> None:
+    """Experiments too: their commands are in today's names. The changelog has the names of its day."""
+    assert missing_names(read(page)) == []
+
+
+def test_a_path_and_a_module_that_are_not_there_are_found() -> None:
+    text = (
+        "`tests/flows/test_nights.py`, tasks/rorem/grow.py. `pytest tests/tasks/workers/`\n"
+        "```sh\npython -m benchmarks.judge_scoring\npython -m flows.cli.main\n```\n"
+        "`python -m deploy.registry`, `models/metrics/NAME.py`, plates/models/3fa9, benchmarks.growth"
+    )
+    assert missing_names(text) == [
+        "benchmarks.judge_scoring",
+        "deploy.registry",
+        "tests/flows/test_nights.py",
+        "tests/tasks/workers",
+    ]
+
+
+def defined_in(path: str) -> set[str]:
+    """The functions, classes and values at the top of a file."""
+    names: set[str] = set()
+    for node in ast.parse(read(path)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return names
+
+
+def test_each_fact_of_the_papers_has_a_function_that_is_in_its_file() -> None:
+    page = read("docs/papers.md")
+    table = page.split("## Where each fact lives")[1].split("## Deviations")[0]
+    rows = re.findall(r"^\| (\d[^|]*?) +\| (.+?) +\|", table, re.MULTILINE)
+    facts = set(re.findall(r"^### Fact (\d+):", page, re.MULTILINE))
+    assert {fact.split(",")[0] for fact, _ in rows} == facts
+    for fact, cell in rows:
+        for part in [] if cell == "–" else cell.split("; "):
+            path, *functions = re.findall(r"`([^`]+)`", part)
+            assert functions, (fact, path)
+            assert set(functions) <= defined_in(path), (fact, path)
+
+
+def test_each_function_of_the_readme_is_in_its_file() -> None:
+    named = re.findall(r"`(\w+)` in \[`[\w.]+`\]\(([\w/.]+)\)", read("README.md"))
+    assert len(named) > 10
+    assert [(name, path) for name, path in named if name not in defined_in(path)] == []
+    assert ("effect_layer", "tasks/objectclear/layers.py") in named
+
+
 MADE = {"meta.json", "model-card.json", "card.json", "tasks.json", "paper-tables.md"}
 """Names of what runs make, or of other people's files."""
 

@@ -1,5 +1,7 @@
 """docs/guides: what they say to type is read by its programs, and what they list is what there is."""
 
+import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -8,7 +10,10 @@ import pytest
 
 from data_specs.reject import RejectReason
 from data_specs.review_batch import QueuePolicy
+from flows.nightly.candidates import NightlyCandidatesConfig
 from flows.rorem.config import RoundSettings
+from flows.rorem.train_remover import RemoverTrainingConfig
+from models.diffusion.checkpoints import CHECKPOINTS
 from models.profiles import PROFILES
 from tasks.objectclear.export_ober import ober_schema
 from tasks.review import quality
@@ -127,6 +132,71 @@ def test_the_full_profile_is_as_the_guide_states() -> None:
         ]
         for name, each in trainings.items()
     }
+
+
+def test_an_object_of_a_config_file_replaces_the_profiles_as_a_whole() -> None:
+    [part] = re.findall(r'`(\{"distributed".+\})` would', PAGES["training"])
+    config = RemoverTrainingConfig.model_validate({"workspace": "x", "profile": "full", **json.loads(part)})
+    assert config.distributed is not None
+    assert (config.distributed.precision, config.distributed.gradient_checkpointing) == ("float32", False)
+    assert PROFILES["full"].distributed.precision == "bfloat16"
+
+
+def test_the_weights_are_fetched_as_the_doctor_says() -> None:
+    [line] = [each for each in blocks(PAGES["training"]) if each.startswith("hf ")]
+    assert line == CHECKPOINTS[0].fetch_command(Path("weights"))
+
+
+def test_the_hours_at_full_size_follow_from_the_measured_rows() -> None:
+    full = PROFILES["full"]
+    measured = {
+        name: float(steps) * (16 if "4 passes" in name else 8)
+        for name, steps, *_ in rows("training", "Training and samples at once")
+        if name in ("remover, 4 passes of 4 accumulated", "remover, 8, gradient checkpointing")
+    }
+    samples = full.remover.steps * full.remover.batch_size
+    of_four, of_eight = (
+        samples / 8 / rate / 3600 for _, rate in sorted(measured.items(), key=lambda each: each[1])
+    )
+    assert f"**50,000 steps take {of_four:.0f} hours**" in PAGES["training"]
+    assert f"would take {of_eight:.0f} hours" in PAGES["training"]
+    assert full.distributed.micro_batch_size == 4
+
+
+def test_candidates_are_started_now_with_settings_of_the_form() -> None:
+    [line] = [each for each in blocks(PAGES["training"]) if "--param" in each]
+    name, _, value = shlex.split(line)[-1].partition("=")
+    config = NightlyCandidatesConfig.model_validate_json(value)
+    assert name == "config"
+    assert config.sampling == PROFILES["full"].sampling
+    assert config.run_date is not None
+
+
+def test_the_uncertainty_of_kappa_is_that_of_its_example() -> None:
+    agreed, by_chance = 0.90, 0.68
+    for items, stated in ((100, "±0.18"), (20, "±0.41")):
+        error = 1.96 * math.sqrt(agreed * (1 - agreed) / items) / (1 - by_chance)
+        assert f"±{error:.2f}" == stated
+        assert stated in PAGES["human-review"]
+
+
+def test_the_sample_output_of_quality_holds_together() -> None:
+    """The 40 items that all three answered: made up here, and computed by the code."""
+    ada = [True] * 28 + [False] * 12
+    cleo = [False] * 2 + [True] * 26 + [False] * 11 + [True]
+    ben = [True] * 35 + [False] + [True] * 4
+    for pair, (first, second) in {"ada and ben": (ada, ben), "ada and cleo": (ada, cleo),
+                                  "ben and cleo": (ben, cleo)}.items():  # fmt: skip
+        agreed = sum(one == other for one, other in zip(first, second, strict=True))
+        kappa = quality.cohen_kappa(first, second)
+        assert f"{pair} agree on {agreed} of 40, Cohen's kappa {kappa:.2f}\n" in PAGES["human-review"]
+    words = {True: "yes", False: "no"}
+    votes = {
+        name: {str(place): words[each] for place, each in enumerate(said)}
+        for name, said in (("ada", ada), ("ben", ben), ("cleo", cleo))
+    }
+    alpha = quality.krippendorff_alpha(votes)
+    assert f"Krippendorff's alpha {alpha:.2f} over 40 shared items\n" in PAGES["human-review"]
 
 
 def test_the_exported_columns_are_those_of_the_guide() -> None:

@@ -54,7 +54,7 @@ def demo(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a whole small cycle on a real clip: two rounds, then a report. It takes about ten minutes.
+    """Run a whole small cycle on a real clip: two rounds, then a report. It takes minutes.
 
     After a kill, start it again and it continues.
 

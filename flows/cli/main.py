@@ -65,7 +65,7 @@ def lazy_group(commands: Sequence[LazyCommand]) -> type[TyperGroup]:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = (
-    LazyCommand("demo", "flows.cli.cycle:demo_app", "Run a whole small cycle, in about ten minutes."),
+    LazyCommand("demo", "flows.cli.cycle:demo_app", "Run a whole small cycle, in minutes."),
     LazyCommand("cycle", "flows.cli.cycle:cycle_app", "Run RORem's cycle with your own settings."),
     LazyCommand("round", "flows.cli.cycle:round_app", "Run one round in a workspace."),
     LazyCommand(

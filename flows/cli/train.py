@@ -164,7 +164,7 @@ def train_remover_command(
 
     The result does not depend on the number of processes. It may change when a training is resumed.
 
-    Example: cleanplate train remover --profile full --parent sdxl-inpainting --processes 8
+    Example: cleanplate train remover --profile full --parent weights/sdxl-inpainting --processes 8
     """
     if in_processes(processes, sys.argv[1:]):
         return
@@ -200,7 +200,7 @@ def train_discriminator_command(
 
     After a kill, start it again and it continues.
 
-    Example: cleanplate train discriminator --profile full --backbone sdxl-inpainting --processes 8
+    Example: cleanplate train discriminator --profile full --backbone weights/sdxl-inpainting --processes 8
     """
     if in_processes(processes, sys.argv[1:]):
         return

@@ -262,5 +262,5 @@ def peak_memory_gb() -> float:
 
 
 def demo_config(workspace: Path, rounds: int, seed: int) -> CycleConfig:
-    """Sizes that two cores finish in ten minutes; all else is the tiny profile's default."""
+    """Sizes that one core finishes in minutes; all else is the tiny profile's default."""
     return CycleConfig(workspace=workspace, rounds=rounds, seed=seed, composites=CycleComposites())

@@ -28,7 +28,7 @@ def defined() -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "extending"}
     for language, block in BLOCKS:
         assert language == "python", "a block that no test runs"
-        exec(compile(block, "extending.md", "exec", dont_inherit=True), names)  # noqa: S102
+        exec(compile(block, "extending.md", "exec", dont_inherit=True), names)
     return names
 
 
