@@ -126,9 +126,9 @@ def test_the_index_of_experiments_leads_to_each_page() -> None:
     ],
 )
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
-    """Paths in code spans; a name alone, ``layers.py``, is in the folder of the path before it."""
+    """Paths in code spans, not in links; a name alone, ``layers.py``, is in the folder before it."""
     missing, folder = [], ROOT
-    for name in re.findall(r"`([\w./-]+\.(?:py|json|md|toml|yaml))`", read(page)):
+    for name in re.findall(r"`([\w./-]+\.(?:py|json|md|toml|yaml))`(?!\]\()", read(page)):
         if "NAME" in name or name in MADE:
             continue
         path = ROOT / name if "/" in name else folder / name
