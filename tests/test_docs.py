@@ -198,6 +198,15 @@ def test_each_fact_of_the_papers_has_a_function_that_is_in_its_file() -> None:
             assert set(functions) <= defined_in(path), (fact, path)
 
 
+def test_each_abstraction_of_the_architecture_is_in_its_file() -> None:
+    section = read("docs/development/architecture.md").split("## Abstractions")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) +\| `([\w/]+\.py)` ", section, re.MULTILINE)
+    assert len(rows) > 10
+    assert [
+        (names, path) for names, path in rows if not set(re.findall(r"\w+", names)) <= defined_in(path)
+    ] == []
+
+
 def test_each_function_of_the_readme_is_in_its_file() -> None:
     named = re.findall(r"`(\w+)` in \[`[\w.]+`\]\(([\w/.]+)\)", read("README.md"))
     assert len(named) > 10

@@ -33,8 +33,8 @@ says where each member lies. Any tar program reads the first; webdataset reads i
 `tasks/storage/shards/` writes and reads both.
 """
 NAMES = """
-A shard's name is `ROUND-STAGE-INDEX-DIGEST`, for example `001-candidates-00002-3f9a…`. The digest names
-the ordered keys of the samples. The files are `NAME.tar` and `NAME.parquet`.
+A shard's name is `ROUND-STAGE-INDEX-DIGEST`, for example `001-candidates-00002-3f9a…`. It ends with
+the key digest, of the ordered keys of the samples. The files are `NAME.tar` and `NAME.parquet`.
 """
 TAR = """
 The tar is plain ustar. Every member has mode 0644, and time, owner and group 0. Members of a sample lie
