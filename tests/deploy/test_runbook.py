@@ -34,7 +34,8 @@ IN_TEXT = [
 def named_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings that the pages speak of, where the command line looks whether they are there."""
     monkeypatch.chdir(tmp_path)
-    for name in set(re.findall(r"\b[a-z]+\.json", ALL)):
+    (tmp_path / "docs/examples").mkdir(parents=True)
+    for name in set(re.findall(r"(?:docs/examples/)?\b[a-z]+\.json", ALL)):
         (tmp_path / name).write_text("{}")
 
 
