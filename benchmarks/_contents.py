@@ -14,7 +14,7 @@ from tasks.storage.workspace import Workspace
 Contents = dict[str, Counter[str]]
 """Rows of each table of the ledger as text, and the files with their sha256, each with its count."""
 
-_TIMES = {"seconds", "created_at"}
+_TIMES = {"seconds", "created_at", "wall", "cpu", "gpu"}
 """Fields that may differ between two equal runs, anywhere in a row's JSON."""
 
 

@@ -32,6 +32,17 @@ def written() -> PrefectYamlModel:
     return PrefectYamlModel.model_validate(safe_load(PREFECT_FILE.read_text()))
 
 
+STARTED_BY_HAND = {
+    "flows.objectclear.train_model.make_object_clear",
+    "flows.rorem.discriminator.train_on_reviews",
+    "flows.rorem.train_remover.distil_on_version",
+    "flows.rorem.train_remover.train_on_version",
+    "flows.shipped_models.make_base",
+    "flows.shipped_models.make_perception",
+}
+"""`cleanplate train` runs these, in one process or in several; a round and `retrain` train by themselves."""
+
+
 def test_every_flow_has_a_deployment() -> None:
     flows = set()
     for path in (ROOT / "flows").rglob("*.py"):
@@ -42,7 +53,8 @@ def test_every_flow_has_a_deployment() -> None:
                 module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
                 flows.add(f"{module}.{node.name}")
     assert len(flows) >= 10
-    assert {deployment.entrypoint for deployment in written().deployments} == flows
+    assert flows >= STARTED_BY_HAND
+    assert {deployment.entrypoint for deployment in written().deployments} == flows - STARTED_BY_HAND
 
 
 def test_every_deployment_says_what_it_is_and_where_and_how_many_at_once() -> None:

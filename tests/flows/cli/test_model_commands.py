@@ -112,7 +112,7 @@ def test_rollback_and_promote(workspace: Workspace) -> None:
     assert as_json("rollback", *reason) == {"champion": BASE, "before": BASE, "kind": "remover"}
     assert as_json("list")["champions"] == {"remover": BASE}
     assert as_json("promote", LATER[:6], *reason)["champion"] == LATER
-    assert f"it was {LATER}" in said("rollback", "--reason", "it does, in truth").replace("\n", " ")
+    assert f"it was {LATER}" in " ".join(said("rollback", "--reason", "it does, in truth").split())
 
 
 def test_failures_are_one_sentence_and_wrong_use_is_2(workspace: Workspace) -> None:

@@ -265,7 +265,7 @@ def test_what_was_published_is_not_published_again_and_what_was_not_is(
 
 
 def test_a_pool_used_up_is_a_sentence(config: CycleConfig, copied: Workspace) -> None:
-    with pytest.raises(FlowError, match="the pool has 0 unused items and .* needs 30; ingest more images"):
+    with pytest.raises(FlowError, match="the pool has 0 unused items, and .* needs 30; ingest more images"):
         rorem_round(round_of(config, copied, round=2))
 
 

@@ -40,5 +40,5 @@ def test_another_file_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "r.parquet"
     for damage in (b"", b"PAR1 and no more", results_bytes([MEASUREMENT], ROWS)[:-9]):
         path.write_bytes(damage)
-        with pytest.raises(InputError, match=r"r\.parquet: not a results file"):
+        with pytest.raises(InputError, match=r"r\.parquet: is not a results file"):
             read_results(path)

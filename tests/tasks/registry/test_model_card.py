@@ -41,6 +41,7 @@ def test_the_card_says_what_the_ledger_knows(workspace: Workspace) -> None:
     assert json.loads((folder / "model-card.json").read_text()) == {
         "hash": "hash",
         "kind": "remover",
+        "distilled": False,
         "parent": "base",
         "dataset_version": 3,
         "metrics": {"loss": 0.5},

@@ -50,8 +50,8 @@ def test_the_base_removes_from_an_image_of_another_size() -> None:
     ("name", "steps", "fault"),
     [
         ("telea", 4, "no steps"),
-        ("lama", None, "neither object-clear, rorem"),
-        ("/no/such/folder", None, "neither"),
+        ("lama", None, "is unknown; name object-clear, rorem"),
+        ("/no/such/folder", None, "is unknown"),
     ],
 )
 def test_unknown_names_and_steps_of_telea_are_refused(name: str, steps: int | None, fault: str) -> None:

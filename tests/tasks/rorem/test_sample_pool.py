@@ -24,7 +24,7 @@ def test_nothing_is_drawn_twice_and_a_phase_is_drawn_once(studio) -> None:
     assert set(first + second) < set(pool)
     assert choose(space, "human 1", "human", 10, 0) == first
     assert choose(space, "human 1", "human", 99, 7) == first, "a phase that has begun keeps its items"
-    with pytest.raises(FlowError, match="the pool has 4 unused items and human 2 needs 5"):
+    with pytest.raises(FlowError, match="the pool has 4 unused items, and human 2 needs 5"):
         choose(space, f"{RUN} human 2", "human", 5, 0)
     assert set(choose(space, "human 2", "human", 4, 0)) == set(pool) - set(first) - set(second)
 

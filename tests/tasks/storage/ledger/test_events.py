@@ -116,7 +116,7 @@ def test_the_champion_is_the_one_promoted_last(ledger: Ledger) -> None:
 
 def test_a_promotion_that_makes_no_sense_is_refused(ledger: Ledger) -> None:
     ledger.models.record(model("judge", "discriminator"))
-    with pytest.raises(LedgerError, match="no champion"):
+    with pytest.raises(LedgerError, match="is not a remover"):
         ledger.models.promote("remover", "judge", "?")
     with pytest.raises(LedgerError, match="no model m9"):
         ledger.models.promote("remover", "m9", "?")

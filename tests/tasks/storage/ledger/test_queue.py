@@ -215,7 +215,7 @@ def test_a_replaced_token_ends_its_sessions(ledger: Ledger) -> None:
     assert ledger.people.of_token("hash0") is None
     ledger.people.close_session("s1")
     assert ledger.people.of_session("s1", NOON) is None
-    with pytest.raises(LedgerError, match="a person p0 already"):
+    with pytest.raises(LedgerError, match="person p0 exists already"):
         ledger.people.add("p0", "hash7", NOON)
 
 
