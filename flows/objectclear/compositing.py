@@ -186,7 +186,7 @@ def plate_works(config: CompositingConfig) -> Iterator[PlateWork]:
 def compose_works(
     config: CompositingConfig, workspace: Workspace, cutouts: Sequence[ShardRef], plates: Sequence[ShardRef]
 ) -> Iterator[ComposeWork]:
-    """The attempts in parts; a split gets as large a share of them as of the cut-outs, if it has a plate."""
+    """The attempts in parts. A split that has a plate gets the same fraction of them as of the cut-outs."""
     objects, grounds = by_split(workspace, cutouts), by_split(workspace, plates)
     usable: dict[Split, int] = {
         split: objects[split] for split in _SPLITS if objects[split] and grounds[split]

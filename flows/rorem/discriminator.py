@@ -195,9 +195,9 @@ def train_on_reviews(config: DiscriminatorTrainingConfig) -> TrainedDiscriminato
         return train_from_reviews(workspace, work, progress, config.distributed or profile.distributed)
 
 
-def held_out(items: list[str], share: float, seed: int) -> tuple[str, ...]:
+def held_out(items: list[str], fraction: float, seed: int) -> tuple[str, ...]:
     """The items, in order, that calibrate: each by a draw of its own, whatever the others are."""
-    return tuple(item for item in items if int(derive_key("held out", seed, item)[:8], 16) < share * 16**8)
+    return tuple(item for item in items if int(derive_key("held out", seed, item)[:8], 16) < fraction * 16**8)
 
 
 def _items(workspace: Workspace, shards: list[ShardRef]) -> list[str]:
