@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_specs.reject import RejectReason
+from data_specs.review import Decision
 from data_specs.review_batch import QueuePolicy
 from flows.nightly.candidates import NightlyCandidatesConfig
 from flows.rorem.config import RoundSettings
@@ -190,8 +191,8 @@ def test_the_sample_output_of_quality_holds_together() -> None:
         agreed = sum(one == other for one, other in zip(first, second, strict=True))
         kappa = quality.cohen_kappa(first, second)
         assert f"{pair} agree on {agreed} of 40, Cohen's kappa {kappa:.2f}\n" in PAGES["human-review"]
-    words = {True: "yes", False: "no"}
-    votes = {
+    words: dict[bool, Decision] = {True: "yes", False: "no"}
+    votes: dict[str, dict[str, Decision]] = {
         name: {str(place): words[each] for place, each in enumerate(said)}
         for name, said in (("ada", ada), ("ben", ben), ("cleo", cleo))
     }
