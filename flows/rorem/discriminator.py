@@ -62,9 +62,15 @@ def discriminator_phase(run: RoundRun, standing: PhaseStart) -> DiscriminatorOut
     outcome = workspace.ledger().results.get("discriminator", name, DiscriminatorOutcome, run=run.key)
     if outcome is not None:
         return outcome
+    phase = run.phase("calibration")
+    # Drawn before the fresh items, which take whole scenes that no phase has used.
+    items = choose_items(workspace, phase.draw, "calibration", config.calibration_items, config.seed)
     fresh = _propose_fresh(run, standing)
     unknown = without_ground_truth(workspace, fresh)
-    request = _review_calibration(run, standing, unknown)
+    propose = partial(propose_in_turn, workspace, phase, config.proposal, standing.remover)
+    request = review(
+        workspace, phase, config.reviewers, ReviewRequest(items, propose(items)), propose, unknown
+    )
     if request.abandoned:
         return None
     trained = _train(run, name, request)
@@ -78,15 +84,6 @@ def _propose_fresh(run: RoundRun, standing: PhaseStart) -> list[ShardRef]:
     config, phase = run.config, run.phase("fresh")
     items = fresh_items(run.workspace, run.key, config.round, config.discriminator_test_items, config.seed)
     return propose_in_turn(run.workspace, phase, config.proposal, standing.remover, items)
-
-
-def _review_calibration(run: RoundRun, standing: PhaseStart, beside: list[ShardRef]) -> ReviewRequest:
-    """Reviews of unused items; ``beside`` are fresh candidates that only people can judge."""
-    config, phase = run.config, run.phase("calibration")
-    items = choose_items(run.workspace, phase.draw, "calibration", config.calibration_items, config.seed)
-    propose = partial(propose_in_turn, run.workspace, phase, config.proposal, standing.remover)
-    request = ReviewRequest(items, propose(items))
-    return review(run.workspace, phase, config.reviewers, request, propose, beside)
 
 
 def _train(run: RoundRun, name: str, calibration: ReviewRequest) -> TrainedDiscriminator:

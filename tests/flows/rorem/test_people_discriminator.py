@@ -82,6 +82,15 @@ def said(candidate: str):
     return "no" if int(candidate[-1], 16) % 2 else "yes"
 
 
+def purposes_in_order(workspace: Workspace) -> list[str]:
+    """What pool items were drawn for, first to last. Fresh items take whole scenes, so they come last."""
+    engine = sa.create_engine(workspace.ledger_url)
+    with engine.connect() as connection:
+        drawn = connection.scalars(sa.text("SELECT purpose FROM pool_draws ORDER BY sequence")).all()
+    engine.dispose()
+    return list(dict.fromkeys(drawn))
+
+
 def waits_for(config: RoundConfig, kind) -> str:
     """The batch that the round stops at."""
     batch = Phase(config.identity.key, f"{kind} 1", kind, 1).batch
@@ -96,6 +105,7 @@ def test_the_discriminator_stands_on_peoples_answers(config: RoundConfig) -> Non
     answer_all(workspace, waits_for(config, "human"))
     batch = waits_for(config, "calibration")
     assert ledger.batches.counts(batch).items == CALIBRATION + FRESH
+    assert purposes_in_order(workspace) == ["human", "calibration", "fresh"]
     answer_all(workspace, batch)
     outcome: RoundOutcome = rorem_round(config)
 
