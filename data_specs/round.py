@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.composite import PooledComposites
 
-PhaseKind = Literal["base", "initialisation", "human", "automation"]
+PhaseKind = Literal["base", "initialisation", "human", "automation", "final", "distillation"]
 
 
 class PhaseResult(BaseModel):

@@ -1,9 +1,26 @@
-"""Read the settings of the two profiles, `tiny` and `full`. No other file knows what they mean."""
+"""Read the settings of the two profiles, `tiny` and `full`. No other file knows what they mean.
 
-from typing import Literal
+A flow's config that derives from ``Profiled`` takes from its profile whatever its user did not set.
+"""
 
-from pydantic import BaseModel, ConfigDict
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
 
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from data_specs.errors import first_fault
 from models.rorem.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import SamplingConfig
@@ -19,8 +36,14 @@ ProfileName = Literal["tiny", "full"]
 class Profile(BaseModel):
     """How networks of one size are trained and sampled."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
+    base: str | None
+    """Folder of the network where a cycle starts. None: the shipped one."""
+    data: Literal["synthetic", "workspace"]
+    """What a cycle starts from: scenes that it makes, or what was ingested."""
+    evaluation_source: str
+    """Success is measured on test triplets whose origin starts so."""
     remover: TrainingConfig
     remover_loss: RemoverLossConfig
     object_clear: TrainingConfig
@@ -50,6 +73,9 @@ _FULL_REMOVER = TrainingConfig(
 
 PROFILES: dict[ProfileName, Profile] = {
     "tiny": Profile(
+        base=None,
+        data="synthetic",
+        evaluation_source="studio:",
         remover=TrainingConfig(steps=150, batch_size=8, learning_rate=6e-4),
         remover_loss=RemoverLossConfig(change_weight=3, noisy_fraction=0.5),
         object_clear=TrainingConfig(steps=5500, learning_rate=1e-3, checkpoint_every=50),
@@ -72,6 +98,9 @@ PROFILES: dict[ProfileName, Profile] = {
     # Papers.md, facts 5, 6, 8 and 18. Batches are those of the papers' 8 GPUs together. The papers train in
     # fp16. Here it is bfloat16, whose range needs no loss scaling. EMA is NOT PUBLISHED.
     "full": Profile(
+        base="weights/sdxl-inpainting",
+        data="workspace",
+        evaluation_source="",
         remover=_FULL_REMOVER,
         remover_loss=RemoverLossConfig(),
         object_clear=TrainingConfig(
@@ -119,3 +148,141 @@ PROFILES: dict[ProfileName, Profile] = {
         ),
     ),
 }
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def profile_of(name: str) -> Profile:
+    """A profile by its name, or from a JSON file that says ``{"extends": "full", "remover": {"steps": 9}}``.
+
+    Raises:
+        ValueError: If there is no such profile or file, or a setting in the file is unknown or out of bounds.
+    """
+    if name in PROFILES:
+        return PROFILES[cast(ProfileName, name)]
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"{name!r} is no profile; write tiny, full or the path of a JSON file")
+    try:
+        changes = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is not JSON ({error}); correct the file") from error
+    extends = changes.pop("extends", None) if isinstance(changes, dict) else None
+    if extends not in PROFILES:
+        raise ValueError(f'{path}: must be a JSON object with "extends": "tiny" or "extends": "full"')
+    return merged(PROFILES[extends], changes, str(path))
+
+
+def merged(own: Settings, changes: object, where: str) -> Settings:
+    """Settings with a user's changes, field by field. A change that is None leaves the field as it is.
+
+    Args:
+        own: The settings where the user says nothing.
+        changes: A dict, which may itself hold dicts for settings inside; None; or complete settings.
+        where: Names the settings in an error.
+
+    Raises:
+        ValueError: If a field is unknown or out of bounds, or fields do not go together.
+    """
+    if changes is None:
+        return own
+    if isinstance(changes, type(own)):
+        return changes
+    if not isinstance(changes, dict):
+        raise ValueError(f"{where}: write the settings as {{name: value}}")
+    unknown = sorted(set(changes) - set(type(own).model_fields))
+    if unknown:
+        raise ValueError(f"{where} has no setting {unknown[0]!r}; remove it or correct its name")
+    values = {name: getattr(own, name) for name in type(own).model_fields}
+    for name, change in changes.items():
+        if isinstance(values[name], BaseModel):
+            values[name] = merged(values[name], change, f"{where}.{name}")
+        elif change is not None:
+            values[name] = change
+    try:
+        return type(own).model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {first_fault(error)}") from error
+
+
+@dataclass(frozen=True)
+class FromProfile:
+    """Marks a field of a ``Profiled`` config, in ``Annotated``: what the user leaves out is the profile's."""
+
+    name: str
+    """The profile's setting."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """A form in which every field may stay empty. With other defaults a form would send those."""
+        schema = dict(handler.resolve_ref_schema(handler(core_schema)))
+        schema.pop("default", None)
+        if "properties" in schema:
+            schema["properties"] = {
+                name: _may_be_empty(field) for name, field in schema["properties"].items()
+            }
+            schema["additionalProperties"] = False
+        return {"anyOf": _or_null(schema)}
+
+
+def _may_be_empty(field: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a field, whose default is null."""
+    about = {name: field[name] for name in ("title", "description") if name in field}
+    value = {name: part for name, part in field.items() if name not in (*about, "default")}
+    return {**about, "anyOf": _or_null(value), "default": None}
+
+
+def _or_null(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """The choices of a JSON schema, and null."""
+    choices = value["anyOf"] if set(value) == {"anyOf"} else [value]
+    return choices if {"type": "null"} in choices else [*choices, {"type": "null"}]
+
+
+def from_profile(description: str) -> Any:
+    """The field of a ``Profiled`` config that its user may leave empty.
+
+    Args:
+        description: What it sets.
+    """
+    return Field(default=None, description=description)
+
+
+class ProfileChoice(BaseModel):
+    """Which profile; a last base's fields stand first in Prefect's form."""
+
+    model_config = ConfigDict(frozen=True)
+
+    profile: str = Field(
+        default="tiny",
+        description="The profile that gives every setting that you leave empty: tiny, full, or the path of a "
+        "JSON file.",
+    )
+
+    @field_validator("profile")
+    @classmethod
+    def _profile_exists(cls, profile: str) -> str:
+        profile_of(profile)
+        return profile
+
+
+class Profiled(ProfileChoice):
+    """A config whose fields with ``FromProfile`` are filled from the profile, and merged field by field."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_profile(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        profile = profile_of(given.get("profile") or "tiny")
+        filled = dict(given)
+        for name, field in cls.model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, FromProfile):
+                    own = getattr(profile, mark.name)
+                    is_settings = isinstance(own, BaseModel)
+                    changes = given.get(name)
+                    plain = own if changes is None else changes
+                    filled[name] = merged(own, changes, name) if is_settings else plain
+        return filled

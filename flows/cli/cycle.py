@@ -14,9 +14,12 @@ from flows.cli.options import (
     LARGEST,
     ConfigOption,
     JsonOption,
+    ProcessesOption,
+    ProfileOption,
     WorkspaceOption,
     clear_errors,
     configured,
+    distributed_settings,
     shown,
 )
 from flows.cli.train import (
@@ -40,7 +43,11 @@ train_app = typer.Typer(
     name="train", no_args_is_help=True, help="Train a remover, a discriminator or one of the shipped models."
 )
 
-SeedOption = Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of scenes, items and noise.")]
+_SEED_HELP = "Seed of scenes, items and noise."
+SeedOption = Annotated[int, typer.Option(min=0, max=LARGEST, help=_SEED_HELP)]
+ConfiguredSeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=LARGEST, help=f"{_SEED_HELP} Default: --config, or 0.")
+]
 
 
 @demo_app.command()
@@ -72,20 +79,30 @@ def demo(
 @clear_errors
 def cycle(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    profile: ProfileOption = None,
     rounds: Annotated[
-        int, typer.Option(min=0, max=99, help="Number of rounds after the initialisation (RORem: 3).")
-    ] = 3,
-    seed: SeedOption = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=99,
+            help="Number of rounds after the initialisation (RORem: 3). Default: --config, or 2.",
+        ),
+    ] = None,
+    seed: ConfiguredSeedOption = None,
+    processes: ProcessesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run RORem's cycle with your own settings: the initialisation, then the rounds.
+    """Run RORem's cycle with your own settings: the initialisation, the rounds, and what follows them.
 
     Example: cleanplate cycle --rounds 3 --config sizes.json
+
+    Example: cleanplate cycle --profile full --config cycle.json --processes 8
     """
     from flows.rorem.cycle import CycleConfig
 
-    named = {"workspace": workspace, "rounds": rounds, "seed": seed}
+    named = {"workspace": workspace, "profile": profile, "rounds": rounds, "seed": seed}
+    named |= distributed_settings(processes=processes)
     _run_cycle(configured(CycleConfig, config, named), as_json)
 
 
@@ -94,7 +111,9 @@ def cycle(
 def round_(
     number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="Number of the round. The first is 1.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
+    profile: ProfileOption = None,
+    seed: ConfiguredSeedOption = None,
+    processes: ProcessesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -110,7 +129,8 @@ def round_(
     from flows.runtime.prefect_server import local_prefect
     from tasks.storage.workspace import Workspace
 
-    settings = configured(RoundConfig, config, {"workspace": workspace, "round": number, "seed": seed})
+    named = {"workspace": workspace, "profile": profile, "round": number, "seed": seed}
+    settings = configured(RoundConfig, config, named | distributed_settings(processes=processes))
     Workspace.open(settings.workspace)  # What is wrong with it is said before a server starts.
     with local_prefect(workspace / "prefect") as hint:
         outcome = rorem_round(settings)

@@ -65,7 +65,30 @@ DEFAULT_WORKSPACE = Path("workspace")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
 
-ProfileOption = Annotated[str, typer.Option(help="The profile that gives all other settings: tiny or full.")]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The profile that gives all settings that you leave out: tiny, full, or a JSON file. "
+        "Default: --config, or tiny."
+    ),
+]
+
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=64,
+        help="Number of processes on this machine that train together. Use one for each GPU. Default: "
+        "--config, or 1.",
+    ),
+]
+
+
+def distributed_settings(**given: object) -> dict[str, object]:
+    """The command line's part of the settings of how trainings run. Empty if nothing of it is given."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    return {"distributed": changes} if changes else {}
+
 
 VersionOption = Annotated[
     int | None, typer.Option(min=1, max=LARGEST, help="Version of the dataset. Default: the current one.")
@@ -212,6 +235,11 @@ ConfigOption = Annotated[
 def configured(kind: type[Settings], path: Path | None, named: dict[str, object]) -> Settings:
     """Settings from a JSON file, with what the command line names on top.
 
+    Args:
+        kind: The settings' class.
+        path: The JSON file.
+        named: The command line's settings. None leaves a setting as it is. A dict changes a part of one.
+
     Raises:
         InputError: If the file cannot be read or is no JSON, or a setting is unknown or out of bounds.
     """
@@ -219,8 +247,14 @@ def configured(kind: type[Settings], path: Path | None, named: dict[str, object]
     unknown = sorted(set(given) - set(kind.model_fields))
     if unknown:
         raise InputError(path, f"unknown settings: {', '.join(unknown)}; remove them")
+    for name, value in named.items():
+        inside = given.get(name)
+        if isinstance(value, dict) and isinstance(inside, dict):
+            given[name] = {**inside, **value}
+        elif value is not None:
+            given[name] = value
     try:
-        return kind.model_validate({**given, **named})
+        return kind.model_validate(given)
     except ValidationError as error:
         raise InputError(path or "settings", first_fault(error).removeprefix("record: ")) from error
 

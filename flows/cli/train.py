@@ -20,11 +20,13 @@ from flows.cli.options import (
     LARGEST,
     ConfigOption,
     JsonOption,
+    ProcessesOption,
     ProfileOption,
     VersionOption,
     WorkspaceOption,
     clear_errors,
     configured,
+    distributed_settings,
     print_json,
 )
 
@@ -35,11 +37,6 @@ if TYPE_CHECKING:
 
 
 # A command in several processes of this machine, which train together.
-
-ProcessesOption = Annotated[
-    int, typer.Option(min=1, max=64, help="Number of processes on this machine. Use one for each GPU.")
-]
-
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Those that torch's launcher handles."""
@@ -141,7 +138,7 @@ def _tell(result: BaseModel, sentence: str, hint: str, as_json: bool) -> None:
 @clear_errors
 def train_remover_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    profile: ProfileOption = "tiny",
+    profile: ProfileOption = None,
     version: VersionOption = None,
     parent: Annotated[
         str | None,
@@ -149,7 +146,7 @@ def train_remover_command(
             help="The network where training starts: a folder, or the hash of a model. Default: the champion."
         ),
     ] = None,
-    processes: ProcessesOption = 1,
+    processes: ProcessesOption = None,
     sharding: Annotated[
         Literal["none", "fsdp"] | None,
         typer.Option(
@@ -166,17 +163,11 @@ def train_remover_command(
 
     Example: cleanplate train remover --profile full --parent weights/sdxl-inpainting --processes 8
     """
-    if in_processes(processes, sys.argv[1:]):
-        return
     from flows.rorem.train_remover import RemoverTrainingConfig, train_on_version
-    from models.profiles import PROFILES
 
     named = {"workspace": workspace, "profile": profile, "version": version, "parent": parent}
+    named |= distributed_settings(processes=processes, sharding=sharding)
     settings = configured(RemoverTrainingConfig, config, named)
-    if sharding is not None:
-        distributed = settings.distributed or PROFILES[settings.profile].distributed
-        distributed = distributed.model_copy(update={"sharding": sharding})
-        settings = settings.model_copy(update={"distributed": distributed})
     trained, hint = _run_once(train_on_version, settings, workspace)
     ref = trained.remover
     _tell(trained, f"trained {ref.hash}; it lies in {workspace / ref.folder}", hint, as_json)
@@ -185,14 +176,14 @@ def train_remover_command(
 @clear_errors
 def train_discriminator_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    profile: ProfileOption = "tiny",
+    profile: ProfileOption = None,
     backbone: Annotated[
         Path | None,
         typer.Option(
             help="Folder of the backbone network. Default: the workspace's first remover.", exists=True
         ),
     ] = None,
-    processes: ProcessesOption = 1,
+    processes: ProcessesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -202,11 +193,10 @@ def train_discriminator_command(
 
     Example: cleanplate train discriminator --profile full --backbone weights/sdxl-inpainting --processes 8
     """
-    if in_processes(processes, sys.argv[1:]):
-        return
     from flows.rorem.discriminator import DiscriminatorTrainingConfig, train_on_reviews
 
     named = {"workspace": workspace, "profile": profile, "backbone": backbone}
+    named |= distributed_settings(processes=processes)
     settings = configured(DiscriminatorTrainingConfig, config, named)
     trained, hint = _run_once(train_on_reviews, settings, workspace)
     ref, place = trained.discriminator, workspace / trained.discriminator.folder
@@ -216,13 +206,13 @@ def train_discriminator_command(
 @clear_errors
 def train_distilled_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    profile: ProfileOption = "tiny",
+    profile: ProfileOption = None,
     version: VersionOption = None,
     teacher: Annotated[
         str | None,
         typer.Option(help="The teacher: a network's folder, or a model's hash. Default: the champion."),
     ] = None,
-    processes: ProcessesOption = 1,
+    processes: ProcessesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -233,11 +223,10 @@ def train_distilled_command(
 
     Example: cleanplate train distilled --profile full --teacher 3fa9 --processes 8
     """
-    if in_processes(processes, sys.argv[1:]):
-        return
     from flows.rorem.train_remover import DistillationConfig, distil_on_version
 
     named = {"workspace": workspace, "profile": profile, "version": version, "teacher": teacher}
+    named |= distributed_settings(processes=processes)
     settings = configured(DistillationConfig, config, named)
     trained, hint = _run_once(distil_on_version, settings, workspace)
     ref = trained.remover
@@ -274,7 +263,7 @@ def train_object_clear_command(
     out: Annotated[
         Path, typer.Option(help="The folder to write. Removals read models/weights/object_clear.")
     ],
-    processes: ProcessesOption = 1,
+    processes: ProcessesOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Train ObjectClear's tiny image encoder and network on synthetic scenes, and measure the network.
@@ -284,7 +273,7 @@ def train_object_clear_command(
 
     Example: cleanplate train object-clear --out models/weights/object_clear
     """
-    if in_processes(processes, sys.argv[1:]):
+    if in_processes(processes or 1, sys.argv[1:]):
         return
     from flows.objectclear.train_model import ObjectClearTrainingConfig, make_object_clear
 

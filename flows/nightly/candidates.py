@@ -1,6 +1,7 @@
 """Nightly candidates: the champion edits unused pool items, the newest discriminator keeps the good ones."""
 
 from datetime import date
+from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
@@ -22,7 +23,7 @@ from flows.rorem.retrain import RetrainTrigger, ask_for_retraining
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
 from models.images.mask_variants import MaskVariant
-from models.profiles import PROFILES
+from models.profiles import FromProfile, Profiled, from_profile
 from models.rorem.remover import SamplingConfig
 from tasks.execution import INLINE
 from tasks.rorem.sample_pool import choose_items, unused_items
@@ -32,7 +33,7 @@ from tasks.storage.workspace import Workspace
 WORK = "nightly candidates"
 
 
-class NightlyCandidatesConfig(NightSettings):
+class NightlyCandidatesConfig(NightSettings, Profiled):
     """Which night, how many items are edited, what joins, and when a retraining is asked for."""
 
     seed: int = Field(default=0, ge=0, description="Seed of the drawn items. Another seed draws other items.")
@@ -51,8 +52,8 @@ class NightlyCandidatesConfig(NightSettings):
         description="Minimum score of an accepted candidate (RORem: 0.9). The best candidate of an item "
         "counts.",
     )
-    sampling: SamplingConfig = Field(
-        default=PROFILES["tiny"].sampling, description="How the remover samples removals."
+    sampling: Annotated[SamplingConfig, FromProfile("sampling")] = from_profile(
+        "How the remover samples removals."
     )
     shard_items: ShardItems = 150
     workers: Workers = INLINE

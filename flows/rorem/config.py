@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_specs.assessment import QualityConfig
 from data_specs.keys import Split, derive_key
 from data_specs.review_batch import QueuePolicy
 from models.images.mask_variants import MaskVariant
-from models.profiles import PROFILES
+from models.profiles import FromProfile, Profiled, from_profile
 from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import SamplingConfig
+from models.training.distributed import DistributedConfig, check_division
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.execution import INLINE, WorkersConfig
@@ -28,8 +29,6 @@ Workers = Annotated[
         "actors. What comes out is the same."
     ),
 ]
-
-_TINY = PROFILES["tiny"]
 
 Acceptance = Literal["discriminator", "none_after_humans", "all", "none"]
 """Which candidates join the dataset: RORem's way, or one of three controls."""
@@ -52,6 +51,7 @@ class Retraining(NamedTuple):
     training: TrainingConfig
     loss: RemoverLossConfig
     sampling: SamplingConfig
+    distributed: DistributedConfig
 
 
 class Reviewers(NamedTuple):
@@ -76,10 +76,8 @@ class SuccessMeasure(NamedTuple):
         return f"{split} split, {self.origin or 'all'}"
 
 
-class RoundSettings(BaseModel):
-    """How a round goes; the defaults are the tiny profile's."""
-
-    model_config = ConfigDict(frozen=True)
+class RoundSettings(Profiled):
+    """How a round goes. Where nothing is set, the profile decides."""
 
     workspace: Path = Field(
         default=Path("workspace"), description="The folder with the ledger, the shards and the models."
@@ -121,19 +119,23 @@ class RoundSettings(BaseModel):
         description="Settings of the review queue. A phase opens a batch and waits for people's answers. "
         "None: the oracle answers.",
     )
-    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How the remover samples removals.")
-    retraining: TrainingConfig = Field(
-        default=_TINY.retraining, description="Training of the remover after each phase."
+    sampling: Annotated[SamplingConfig, FromProfile("sampling")] = from_profile(
+        "How the remover samples removals."
     )
-    loss: RemoverLossConfig = Field(
-        default=_TINY.retraining_loss, description="Loss of the remover's training."
+    retraining: Annotated[TrainingConfig, FromProfile("retraining")] = from_profile(
+        "Training of the remover after each phase."
     )
-    discriminator: DiscriminatorConfig = Field(
-        default=_TINY.discriminator_shape, description="Architecture of the discriminator."
+    loss: Annotated[RemoverLossConfig, FromProfile("retraining_loss")] = from_profile(
+        "Loss of the remover's training."
     )
-    discriminator_training: TrainingConfig = Field(
-        default=_TINY.discriminator,
-        description="Training of the discriminator after each human phase.",
+    discriminator: Annotated[DiscriminatorConfig, FromProfile("discriminator_shape")] = from_profile(
+        "Architecture of the discriminator."
+    )
+    discriminator_training: Annotated[TrainingConfig, FromProfile("discriminator")] = from_profile(
+        "Training of the discriminator after each human phase."
+    )
+    distributed: Annotated[DistributedConfig, FromProfile("distributed")] = from_profile(
+        "Processes, precision and memory of all trainings."
     )
     calibration_items: int = Field(
         default=300,
@@ -147,10 +149,9 @@ class RoundSettings(BaseModel):
         description="Number of fresh items on which each discriminator is measured. It is not trained on "
         "them.",
     )
-    evaluation_source: str = Field(
-        default="studio:",
-        description="Success is measured on test triplets whose origin starts with this text, such as "
-        "clip:. Empty: all test triplets.",
+    evaluation_source: Annotated[str, FromProfile("evaluation_source")] = from_profile(
+        "Success is measured on test triplets whose origin starts with this text, such as clip:. An empty "
+        "text means all test triplets."
     )
     shard_items: ShardItems = 150
     workers: Workers = INLINE
@@ -163,7 +164,18 @@ class RoundSettings(BaseModel):
     @property
     def remover_training(self) -> Retraining:
         """How the round retrains."""
-        return Retraining(self.seed, self.retraining, self.loss, self.sampling)
+        return Retraining(self.seed, self.retraining, self.loss, self.sampling, self.distributed)
+
+    @property
+    def numerics(self) -> tuple[str, str]:
+        """What of the trainings' running decides the weights: precision and optimizer."""
+        return self.distributed.precision, self.distributed.optimizer
+
+    @model_validator(mode="after")
+    def _batches_can_be_divided(self) -> Self:
+        for training in (self.retraining, self.discriminator_training):
+            check_division(training.batch_size, self.distributed)
+        return self
 
     @property
     def reviewers(self) -> Reviewers:
@@ -219,6 +231,7 @@ class RunIdentity(BaseModel):
     discriminator_test_items: int
     evaluation_source: str
     shard_items: int
+    numerics: tuple[str, str] = ("float32", "adamw")
 
     @classmethod
     def of(cls, settings: RoundSettings) -> Self:
@@ -228,10 +241,12 @@ class RunIdentity(BaseModel):
     @property
     def key(self) -> str:
         """Names the run in the ledger: 20 hexadecimal digits."""
-        return derive_key("rorem", self.model_dump_json(exclude=self._as_before()))
+        return derive_key("rorem", self.model_dump_json(exclude=as_before(self)))
 
-    def _as_before(self) -> set[str]:
-        fields = type(self).model_fields.items()
-        return {
-            name for name, field in fields if not field.is_required() and getattr(self, name) == field.default
-        }
+
+def as_before(identity: BaseModel) -> set[str]:
+    """The fields that were added later and have their default: a digest without them is the one of before."""
+    fields = type(identity).model_fields.items()
+    return {
+        name for name, field in fields if not field.is_required() and getattr(identity, name) == field.default
+    }

@@ -6,24 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.composite import CompositingResult
 from data_specs.errors import FlowError
-from data_specs.keys import derive_key
 from data_specs.round import ClipResult, CycleResult, DatasetSummary, LossCurve
 from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
 from flows.report.compositing_artifacts import read_sheets
 from flows.report.pages import write_report
 from flows.report.phase_grids import publish_once, publish_removals, read_grids
-from flows.rorem.config import RoundConfig, RoundSettings
+from flows.rorem.cycle_config import CycleConfig, StartIdentity
 from flows.rorem.discriminator import DiscriminatorOutcome
+from flows.rorem.final_stage import distillation_phase, final_phase
 from flows.rorem.initial_data import (
     CycleComposites,
-    PoolSizes,
-    PreparationSettings,
+    check_ingested,
     compositing_config,
+    enter_base,
     pooled_composites,
     prepare,
 )
@@ -42,62 +41,27 @@ from flows.rorem.round import RoundOutcome, rorem_round
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
 from models.baselines.telea import TeleaFill
-from models.profiles import PROFILES
-from models.rorem.remover import SamplingConfig
-from models.training.loop import TrainingConfig
-from models.training.losses.remover import RemoverLossConfig
 from tasks.evaluation.evaluate import mask_psnr, read_triplets
 from tasks.registry.removers import RemoverRef, load_remover
-from tasks.review.oracle import OracleConfig
 from tasks.storage.workspace import Workspace
-
-
-class CycleLength(BaseModel):
-    """How many rounds; a last base's fields stand first in Prefect's form."""
-
-    model_config = ConfigDict(frozen=True)
-
-    rounds: int = Field(
-        default=2, ge=0, le=99, description="Number of rounds after the initialisation (RORem: 3)."
-    )
-
-
-class CycleConfig(RoundSettings, CycleLength):
-    """What the workspace is filled with, how many rounds follow, and how each goes."""
-
-    preparation: PreparationSettings = Field(
-        default=PreparationSettings(), description="The data that the workspace gets before the first phase."
-    )
-    initialisation: TrainingConfig = Field(
-        default=PROFILES["tiny"].remover,
-        description="Training of the initial remover from the base.",
-    )
-    composites: CycleComposites | None = Field(
-        default=None,
-        description="Settings of a compositing run whose composites join the pool. None: no compositing run.",
-    )
-
-    def for_round(self, number: int) -> RoundConfig:
-        """The settings of one of the cycle's rounds."""
-        settings = {name: getattr(self, name) for name in RoundSettings.model_fields}
-        return RoundConfig(**settings, round=number)
-
-    @property
-    def pool_sizes(self) -> PoolSizes:
-        """Items that all rounds draw; none where nothing grows."""
-        if self.acceptance == "none":
-            return PoolSizes(train=0, validation=0)
-        a_round = self.human_items + self.calibration_items + self.automation_items
-        return PoolSizes(self.rounds * a_round, self.rounds * self.discriminator_test_items)
 
 
 @flow(name="rorem-cycle", flow_run_name="cycle to round {config.rounds}")
 @fail_cleanly
 def rorem_cycle(config: CycleConfig) -> CycleResult:
-    """Prepare, compose, initialise, run the rounds, report; after a kill it goes on where it stood."""
+    """Prepare, compose, initialise, run the rounds, report; after a kill it goes on where it stood.
+
+    Raises:
+        FlowError: If the workspace lacks data that the cycle needs.
+        ModelError: If the base cannot be used.
+    """
     began = time.monotonic()
     workspace = Workspace.open(config.workspace)
-    prepare(workspace, config.preparation, config.pool_sizes, config.sampling, config.seed)
+    if config.data == "synthetic":
+        prepare(workspace, config.preparation, config.pool_sizes, config.seed)
+    else:
+        check_ingested(workspace, config.pool_sizes, config.evaluation_source)
+    enter_base(workspace, config.base, config.sampling)
     composed = _compose(config)
     outcomes = [base_phase(config, workspace), initial_phase(config, workspace)]
     discriminators: dict[int, DiscriminatorOutcome] = {}
@@ -107,6 +71,10 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
         outcome: RoundOutcome = play(config.for_round(number))
         outcomes += [outcome.human, outcome.automation]
         discriminators |= {number: outcome.discriminator} if outcome.discriminator else {}
+    if config.high_resolution is not None:
+        outcomes.append(final_phase(config, workspace, config.high_resolution))
+    if config.distil:
+        outcomes.append(distillation_phase(config, workspace))
     return _report(config, workspace, outcomes, discriminators, composed, began)
 
 
@@ -118,24 +86,6 @@ def _compose(config: CycleConfig) -> CompositingResult | None:
     # As with the rounds: a cycle that waits for people must have all of its work in its own run.
     play = objectclear_compositing if config.human_review is None else objectclear_compositing.fn
     return play(compositing_config(config.workspace, config.composites, config.preparation, config.seed))
-
-
-class StartIdentity(BaseModel):
-    """The settings that decide the phases before the first round: cycles that differ in growth share them."""
-
-    model_config = ConfigDict(frozen=True, from_attributes=True)
-
-    seed: int
-    oracle: OracleConfig
-    sampling: SamplingConfig
-    loss: RemoverLossConfig
-    evaluation_source: str
-    preparation: PreparationSettings
-    initialisation: TrainingConfig
-
-    def step(self, name: str) -> Step:
-        """One of these phases."""
-        return Step(derive_key("rorem start", self.model_dump_json()), name)
 
 
 def base_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
@@ -208,7 +158,8 @@ def _report(
     began: float,
 ) -> CycleResult:
     """Gather everything, publish it in Prefect and write ``report.html``."""
-    initial, final = outcomes[1].standing, outcomes[-1].standing
+    initial = outcomes[1].standing
+    final = [outcome.standing for outcome in outcomes if outcome.result.kind != "distillation"][-1]
     assert final.version is not None, "a cycle has a dataset version"
     version = workspace.ledger().versions.numbered(final.version)
     measures = [discriminator.measured for discriminator in discriminators.values() if discriminator.measured]

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,9 +15,10 @@ from flows.rorem.phases import PhaseStart, RoundRun, as_remover, propose_in_turn
 from flows.rorem.train_remover import TrainingRunConfig
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
-from models.profiles import PROFILES
+from models.profiles import FromProfile, from_profile
 from models.rorem.discriminator import DiscriminatorConfig
-from models.rorem.remover import InpaintingRemover
+from models.rorem.remover import InpaintingRemover, SamplingConfig
+from models.training.loop import TrainingConfig
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import network_at
 from tasks.rorem.sample_pool import choose_items, fresh_items
@@ -98,7 +100,7 @@ def _train(run: RoundRun, name: str, calibration: ReviewRequest) -> TrainedDiscr
         training=seeded(config.discriminator_training, config.seed, f"judge {config.round}"),
         held_out_items=tuple(calibration.items),
     )
-    return train_discriminator(run.workspace, work)
+    return train_discriminator(run.workspace, work, config.distributed)
 
 
 def _measure(
@@ -156,8 +158,14 @@ class DiscriminatorTrainingConfig(TrainingRunConfig):
     backbone: Path | None = Field(
         default=None, description="Folder of the backbone network. None: the workspace's first remover."
     )
-    discriminator: DiscriminatorConfig | None = Field(
-        default=None, description="Architecture of the discriminator."
+    discriminator: Annotated[DiscriminatorConfig, FromProfile("discriminator_shape")] = from_profile(
+        "Architecture of the discriminator."
+    )
+    training: Annotated[TrainingConfig, FromProfile("discriminator")] = from_profile(
+        "Number of steps, batch size and learning rate."
+    )
+    sampling: Annotated[SamplingConfig, FromProfile("sampling")] = from_profile(
+        "How the backbone samples. It names the backbone, and does not change the training."
     )
     held_out_fraction: float = Field(
         default=0.2,
@@ -175,21 +183,20 @@ def train_on_reviews(config: DiscriminatorTrainingConfig) -> TrainedDiscriminato
     Raises:
         FlowError: If too little is reviewed, or there is no network to score with.
     """
-    workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
+    workspace = Workspace.open(config.workspace)
     shards = reviewed_shards(workspace)
     if not shards:
         raise FlowError(f"{config.workspace}: has no reviews; run `cleanplate round 1`, or let people review")
-    training = config.training or profile.discriminator
     work = DiscriminatorTraining(
         name="discriminator on all reviews",
         backbone=_backbone(workspace, config),
         candidates=tuple(shards),
-        discriminator=config.discriminator or profile.discriminator_shape,
-        training=training,
-        held_out_items=held_out(_items(workspace, shards), config.held_out_fraction, training.seed),
+        discriminator=config.discriminator,
+        training=config.training,
+        held_out_items=held_out(_items(workspace, shards), config.held_out_fraction, config.training.seed),
     )
     with training_progress(f"training {work.name}") as progress:
-        return train_from_reviews(workspace, work, progress, config.distributed or profile.distributed)
+        return train_from_reviews(workspace, work, progress, config.distributed)
 
 
 def held_out(items: list[str], fraction: float, seed: int) -> tuple[str, ...]:
@@ -202,7 +209,7 @@ def _items(workspace: Workspace, shards: list[ShardRef]) -> list[str]:
 
 
 def _backbone(workspace: Workspace, config: DiscriminatorTrainingConfig) -> RemoverRef:
-    sampling = PROFILES[config.profile].sampling
+    sampling = config.sampling
     if config.backbone is not None:
         folder = config.backbone.absolute()
         return RemoverRef(

@@ -1,17 +1,19 @@
 """Fill a workspace for a cycle: captured and pasted pairs, a pool with its hidden truth, and the base."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.composite import CompositingResult, PooledComposites
-from data_specs.errors import InputError
+from data_specs.errors import FlowError, InputError
 from data_specs.keys import Split, derive_key
-from data_specs.shard import ShardRef
+from data_specs.shard import SampleRow, ShardRef
 from flows.objectclear.compositing import CompositingConfig
 from flows.runtime.shards import map_shards, say
+from models.diffusion.sdxl import is_published_layout
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.objectclear.composite import ComposeConfig
 from tasks.objectclear.plate import PlateConfig
@@ -59,14 +61,8 @@ class PoolSizes(NamedTuple):
     """Discriminators are measured on them."""
 
 
-def prepare(
-    workspace: Workspace,
-    preparation: PreparationSettings,
-    pool: PoolSizes,
-    sampling: SamplingConfig,
-    seed: int,
-) -> None:
-    """Write every shard of the preparation, the first dataset version, and the base as first champion.
+def prepare(workspace: Workspace, preparation: PreparationSettings, pool: PoolSizes, seed: int) -> None:
+    """Write every shard of the preparation, and the first dataset version.
 
     Each step is harmless when repeated. Initial pairs: the clip's, and synthetic pairs without shadows. The
     pool's images have shadows: what growth can teach is that they go too.
@@ -75,7 +71,6 @@ def prepare(
         workspace: Where.
         preparation: What the images are like, and how many pairs.
         pool: How many unlabelled items; none are rendered if ``train`` is 0.
-        sampling: How the base samples.
         seed: Of the scenes.
     """
     say("preparing the clip's pairs, the synthetic pairs and the pool")
@@ -89,7 +84,43 @@ def prepare(
     if workspace.ledger().versions.current() is None:
         selection = [(ref, None) for ref in (*clip, *pasted)]
         create_version(workspace, selection, None, "initial pairs: clip and pasted synthetic objects")
-    _enter_base(workspace, sampling)
+
+
+def check_ingested(workspace: Workspace, pool: PoolSizes, origin: str) -> None:
+    """Check that a workspace has what a cycle needs, before its first training and not days later.
+
+    Args:
+        workspace: Filled by ``cleanplate ingest``.
+        pool: How many unlabelled items all rounds need.
+        origin: Success is measured on triplets whose origin starts so.
+
+    Raises:
+        FlowError: If there is no dataset version, a split has no triplet, or the pool is too small.
+    """
+    ledger = workspace.ledger()
+    version = ledger.versions.current()
+    if version is None or not version.by_split.get("train"):
+        raise FlowError(f"{workspace.root}: has no training pairs; run `cleanplate ingest` with some first")
+    present = {row.split for rows in _triplets(workspace).values() for row in rows}
+    for split in ("validation", "test"):
+        if split not in present:
+            raise FlowError(
+                f"{workspace.root}: has no {split} pairs of origin {origin or 'any'}; removers are compared "
+                f"on them, so ingest more images, or raise --{split}-fraction"
+            )
+    apart = 0 if len(ledger.draws.pool_items("validation", truth_known=True)) >= pool.validation else 1
+    needed, items = pool.train + apart * pool.validation, len(ledger.draws.pool_items("train"))
+    if items < needed:
+        raise FlowError(
+            f"the pool has {items} training items, and the rounds need {needed}; run `cleanplate ingest "
+            "pool`, or set fewer rounds or items"
+        )
+
+
+def _triplets(workspace: Workspace) -> dict[str, list[SampleRow]]:
+    """The rows of all captured pairs, by shard."""
+    ledger = workspace.ledger()
+    return ledger.shards.samples_in([ref.name for ref in ledger.shards.all(stage="triplets")])
 
 
 def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
@@ -155,12 +186,27 @@ def _parts(count: int) -> list[tuple[int, int]]:
     return [(first, min(_SAMPLES_A_SHARD, count - first)) for first in starts]
 
 
-def _enter_base(workspace: Workspace, sampling: SamplingConfig) -> None:
-    """The shipped base, copied into the workspace, becomes the first champion where there is none."""
-    if workspace.ledger().models.champion("remover") is not None:
+def enter_base(workspace: Workspace, base_folder: str | None, sampling: SamplingConfig) -> None:
+    """The base, written into the workspace, becomes the first champion where there is none.
+
+    Args:
+        workspace: Where.
+        base_folder: The base's folder, in the published layout or in ours. None: the shipped one.
+        sampling: How the base samples.
+
+    Raises:
+        ModelError: If the folder holds no inpainting network.
+    """
+    champion = workspace.ledger().models.champion("remover")
+    if champion is not None:
+        say(f"the workspace has a champion, {champion.hash}; the cycle goes on from there")
         return
-    base = InpaintingRemover(network_at(BASE_FOLDER), sampling)
-    folder = keep_model(workspace, f"base-{base.model_hash}", lambda aside: _copy(BASE_FOLDER, aside))
+    path = BASE_FOLDER if base_folder is None else Path(base_folder).expanduser()
+    network = network_at(path)
+    base = InpaintingRemover(network, sampling)
+    # Of a published pipeline we need no text encoder: the prompt is embedded once.
+    save = network.save if is_published_layout(path) else partial(_copy, path)
+    folder = keep_model(workspace, f"base-{base.model_hash}", save)
     record(
         workspace,
         kind="remover",

@@ -365,6 +365,7 @@ def train_and_compare(
             loss=retraining.loss,
             sampling=retraining.sampling,
         ),
+        retraining.distributed,
     )
     challenger = measure_on(workspace, name, trained.remover, "validation", success)
     champion = measure_on(workspace, f"before {name}", start.remover, "validation", success)

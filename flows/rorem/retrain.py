@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
 from prefect import flow
@@ -16,8 +17,9 @@ from flows.rorem.config import Retraining, SuccessMeasure
 from flows.rorem.phases import Growth, PhaseOutcome, Step, begin, finish, finished, train_and_compare
 from flows.runtime.runs import fail_cleanly, run_name, start_once
 from flows.runtime.shards import say
-from models.profiles import PROFILES
+from models.profiles import FromProfile, Profiled, from_profile
 from models.rorem.remover import SamplingConfig
+from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.storage.dataset import load_samples
@@ -92,13 +94,10 @@ def _tell(version: DatasetVersion, grown: int) -> None:
 
 WORK = "retrain"
 EVALUATION = "evaluate/evaluate"
-_TINY = PROFILES["tiny"]
 
 
-class RetrainConfig(BaseModel):
+class RetrainConfig(Profiled):
     """Which dataset version the remover in charge is trained on, and how."""
-
-    model_config = ConfigDict(frozen=True)
 
     workspace: Path = Field(
         default=Path("workspace"), description="The folder with the ledger, the shards and the models."
@@ -109,13 +108,18 @@ class RetrainConfig(BaseModel):
         description="The dataset version. None: the current one. Each version is trained on once.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of noise and training order.")
-    training: TrainingConfig = Field(
-        default=_TINY.retraining, description="Steps, batch size and learning rate."
+    training: Annotated[TrainingConfig, FromProfile("retraining")] = from_profile(
+        "Steps, batch size and learning rate."
     )
-    loss: RemoverLossConfig = Field(
-        default=_TINY.retraining_loss, description="Loss of the remover's training."
+    loss: Annotated[RemoverLossConfig, FromProfile("retraining_loss")] = from_profile(
+        "Loss of the remover's training."
     )
-    sampling: SamplingConfig = Field(default=_TINY.sampling, description="How the remover samples removals.")
+    sampling: Annotated[SamplingConfig, FromProfile("sampling")] = from_profile(
+        "How the remover samples removals."
+    )
+    distributed: Annotated[DistributedConfig, FromProfile("distributed")] = from_profile(
+        "Processes, precision and memory of the training."
+    )
     quality: QualityConfig = Field(default=QualityConfig(), description="The definition of a success.")
     evaluation_source: str = Field(
         default="",
@@ -144,7 +148,7 @@ def retrain(config: RetrainConfig) -> PhaseOutcome:
     outcome = finished(workspace, step, "retraining")
     if outcome is None:
         start = begin(workspace, step, config.sampling)
-        training = Retraining(config.seed, config.training, config.loss, config.sampling)
+        training = Retraining(config.seed, config.training, config.loss, config.sampling, config.distributed)
         success = SuccessMeasure(config.quality, config.evaluation_source)
         trained = train_and_compare(workspace, step.name, start, version.number, training, success)
         pairs = trained.trained_on

@@ -1,14 +1,15 @@
 """Train a remover on a dataset version, in as many processes as there are: RORem's training, at any size."""
 
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data_specs.errors import FlowError
 from data_specs.version import DatasetVersion
 from flows.runtime.runs import fail_cleanly
-from models.profiles import PROFILES, ProfileName
+from models.profiles import FromProfile, Profiled, from_profile
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.distributed import DistributedConfig
@@ -23,20 +24,12 @@ from tasks.storage.workspace import Workspace
 from tasks.training.progress import training_progress
 
 
-class TrainingRunConfig(BaseModel):
+class TrainingRunConfig(Profiled):
     """Where a training reads and writes, and how it runs. A setting that is not given is the profile's."""
 
-    model_config = ConfigDict(frozen=True)
-
     workspace: Path = Field(description="The folder with the ledger, the shards and the models.")
-    profile: ProfileName = Field(
-        default="tiny", description="The size whose settings apply where you give none."
-    )
-    training: TrainingConfig | None = Field(
-        default=None, description="Number of steps, batch size and learning rate."
-    )
-    distributed: DistributedConfig | None = Field(
-        default=None, description="Processes, precision and memory of the training."
+    distributed: Annotated[DistributedConfig, FromProfile("distributed")] = from_profile(
+        "Processes, precision and memory of the training."
     )
 
 
@@ -45,9 +38,6 @@ class VersionTrainingConfig(TrainingRunConfig):
 
     version: int | None = Field(
         default=None, ge=1, description="The dataset version to train on. None: the current one."
-    )
-    sampling: SamplingConfig | None = Field(
-        default=None, description="How removals of the trained remover are sampled."
     )
 
 
@@ -59,7 +49,15 @@ class RemoverTrainingConfig(VersionTrainingConfig):
         description="The network where training starts: a folder, or the hash of a workspace's model. "
         "None: the champion.",
     )
-    loss: RemoverLossConfig | None = Field(default=None, description="Loss of the remover's training.")
+    training: Annotated[TrainingConfig, FromProfile("remover")] = from_profile(
+        "Number of steps, batch size and learning rate."
+    )
+    loss: Annotated[RemoverLossConfig, FromProfile("remover_loss")] = from_profile(
+        "Loss of the remover's training."
+    )
+    sampling: Annotated[SamplingConfig, FromProfile("sampling")] = from_profile(
+        "How removals of the trained remover are sampled."
+    )
 
 
 @flow(name="train-remover", flow_run_name="train a remover, {config.profile}")
@@ -72,20 +70,19 @@ def train_on_version(config: RemoverTrainingConfig) -> TrainedRemover:
         LedgerError: If the parent is neither a folder nor a model of the workspace.
         ModelError: If the parent's weights are missing or others than were entered.
     """
-    workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
+    workspace = Workspace.open(config.workspace)
     version = version_to_train_on(workspace, config.version)
-    sampling = config.sampling or profile.sampling
     work = RemoverTraining(
         name=f"remover on version {version.number}",
-        parent=remover_to_begin_from(workspace, config.parent, sampling),
+        parent=remover_to_begin_from(workspace, config.parent, config.sampling),
         version=version.number,
         version_sha256=version.sha256,
-        training=config.training or profile.remover,
-        loss=config.loss or profile.remover_loss,
-        sampling=sampling,
+        training=config.training,
+        loss=config.loss,
+        sampling=config.sampling,
     )
     with training_progress(f"training {work.name}") as progress:
-        return train_remover(workspace, work, progress, config.distributed or profile.distributed)
+        return train_remover(workspace, work, progress, config.distributed)
 
 
 def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVersion:
@@ -134,8 +131,19 @@ class DistillationConfig(VersionTrainingConfig):
         description="The teacher: a network's folder, or the hash of a workspace's model. None: the "
         "champion.",
     )
-    loss: LcmLossConfig | None = Field(default=None, description="Path and guidance of the teacher.")
-    lora: LcmLoraConfig | None = Field(default=None, description="The LoRA that is trained.")
+    training: Annotated[TrainingConfig, FromProfile("distillation")] = from_profile(
+        "Number of steps, batch size and learning rate."
+    )
+    loss: Annotated[LcmLossConfig, FromProfile("distillation_loss")] = from_profile(
+        "Path and guidance of the teacher."
+    )
+    lora: Annotated[LcmLoraConfig, FromProfile("lora")] = from_profile("The LoRA that is trained.")
+    teacher_sampling: Annotated[SamplingConfig, FromProfile("sampling")] = from_profile(
+        "How the teacher samples. It names the teacher, and does not change the training."
+    )
+    sampling: Annotated[SamplingConfig, FromProfile("distilled_sampling")] = from_profile(
+        "How removals of the distilled remover are sampled."
+    )
 
 
 @flow(name="train-distilled", flow_run_name="distil a remover, {config.profile}")
@@ -146,17 +154,17 @@ def distil_on_version(config: DistillationConfig) -> TrainedRemover:
     Raises:
         FlowError: If there is no dataset version, or no remover to distil.
     """
-    workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
+    workspace = Workspace.open(config.workspace)
     version = version_to_train_on(workspace, config.version)
     work = Distillation(
         name=f"distilled on version {version.number}",
-        parent=remover_to_begin_from(workspace, config.teacher, profile.sampling),
+        parent=remover_to_begin_from(workspace, config.teacher, config.teacher_sampling),
         version=version.number,
         version_sha256=version.sha256,
-        training=config.training or profile.distillation,
-        loss=config.loss or profile.distillation_loss,
-        lora=config.lora or profile.lora,
-        sampling=config.sampling or profile.distilled_sampling,
+        training=config.training,
+        loss=config.loss,
+        lora=config.lora,
+        sampling=config.sampling,
     )
     with training_progress(f"training {work.name}") as progress:
-        return distil_remover(workspace, work, progress, config.distributed or profile.distributed)
+        return distil_remover(workspace, work, progress, config.distributed)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -18,7 +18,7 @@ from accelerate.utils import (
     FullyShardedDataParallelPlugin,
     parse_flag_from_env,
 )
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -114,6 +114,9 @@ def _way_back(part: nn.Module) -> Callable[[], None]:
 Item = TypeVar("Item")
 
 
+EIGHT_BITS_SHARDED = "adamw_8bit cannot be sharded; choose adamw, or set sharding to none"
+
+
 class DistributedConfig(BaseModel):
     """How a training runs.
 
@@ -122,6 +125,12 @@ class DistributedConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Number of processes on this machine that train together. Use one for each GPU.",
+    )
     micro_batch_size: int | None = Field(
         default=None,
         ge=1,
@@ -166,6 +175,12 @@ class DistributedConfig(BaseModel):
     keep_checkpoints: int = Field(
         default=1, ge=1, le=100, description="Number of newest checkpoints to keep."
     )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.sharding == "fsdp" and self.optimizer == "adamw_8bit":
+            raise ValueError(EIGHT_BITS_SHARDED)
+        return self
 
 
 def training_device() -> torch.device:
@@ -239,7 +254,7 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
     AcceleratorState._reset_state()  # remove the state of a previous training in this process
     sharded = distributed.sharding == "fsdp" and _processes().num_processes > 1
     if sharded and distributed.optimizer == "adamw_8bit":
-        raise ModelError("adamw_8bit cannot be sharded; choose adamw, or set sharding to none")
+        raise ModelError(EIGHT_BITS_SHARDED)
     plugin = sharding_plugin(module) if sharded else None
     accelerator = Accelerator(
         mixed_precision={"float32": "no", "bfloat16": "bf16"}[distributed.precision],
@@ -265,15 +280,32 @@ def share_numbers(
         ModelError: If the batch cannot be divided evenly.
     """
     processes, rank = accelerator.num_processes, accelerator.process_index
-    own, left = divmod(batch_size, processes)
-    at_once = own if distributed.micro_batch_size is None else min(own, distributed.micro_batch_size)
-    if left or own % at_once:
-        raise ModelError(
-            f"a batch of {batch_size} cannot be divided evenly by {processes} processes with "
-            f"{distributed.micro_batch_size or own} samples at once; change one of these numbers"
-        )
-    passes = own // at_once
+    try:
+        passes = _passes(batch_size, processes, distributed.micro_batch_size)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
     return [number * processes + rank for number in range(passes)], passes * processes
+
+
+def check_division(batch_size: int, distributed: DistributedConfig) -> None:
+    """Check, before anything starts, that the processes can share a batch.
+
+    Raises:
+        ValueError: If the batch cannot be divided evenly.
+    """
+    _passes(batch_size, distributed.processes, distributed.micro_batch_size)
+
+
+def _passes(batch_size: int, processes: int, micro_batch_size: int | None) -> int:
+    """How many passes of each process make a step."""
+    own, left = divmod(batch_size, processes)
+    at_once = max(1, own if micro_batch_size is None else min(own, micro_batch_size))
+    if left or own % at_once:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be divided evenly by {processes} processes with "
+            f"{micro_batch_size or own} samples at once; change one of these numbers"
+        )
+    return own // at_once
 
 
 def build_optimizer(

@@ -1,10 +1,12 @@
 """Distill a remover of many steps into one of four steps (papers.md, fact 7)."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from prefect import task
 
 from models.diffusion.inpainting import InpaintingNetwork
 from models.rorem.lcm_lora import LcmLoraConfig, save_lora, student_of, with_lcm_lora
@@ -13,6 +15,7 @@ from models.training.distributed import BatchSlice, DistributedConfig, training_
 from models.training.loop import Progress, train
 from models.training.losses.lcm import LcmLossConfig, lcm_loss
 from models.training.losses.remover import LatentBatch, TripletBatch
+from tasks.execution import INLINE, run_shard
 from tasks.registry.store import network_at
 from tasks.rorem.train_remover import (
     RemoverWork,
@@ -22,7 +25,8 @@ from tasks.rorem.train_remover import (
     version_reader,
 )
 from tasks.storage.workspace import Workspace
-from tasks.training.run import run_training
+from tasks.training.progress import training_progress
+from tasks.training.run import Processes, run_training
 
 LORA_FOLDER = "lora"
 """The folder, inside the distilled remover's folder, that diffusers loads on top of the teacher."""
@@ -76,4 +80,14 @@ def distil_remover(
 
         return keep_remover(workspace, work, work.sampling, save, losses, distilled=True)
 
-    return run_training(workspace, work.digest, TrainedRemover, fit, keep)
+    again = partial(distil_remover, workspace, work, distributed=distributed)
+    processes = Processes(distributed.processes, again, progress)
+    return run_training(workspace, work.digest, TrainedRemover, fit, keep, processes)
+
+
+@task(task_run_name="distil: {work.name}")
+def distil(workspace: Workspace, work: Distillation, distributed: DistributedConfig) -> TrainedRemover:
+    """Distil a remover, with a progress bar in the terminal and in Prefect."""
+    with training_progress(f"training {work.name}") as progress:
+        arguments = (work, progress, distributed)
+        return run_shard(INLINE, workspace, "distil remover", work.digest, distil_remover, *arguments)

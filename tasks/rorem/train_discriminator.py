@@ -1,7 +1,7 @@
 """Train the discriminator on reviews, and calibrate it on other reviews (papers.md, fact 5)."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,7 +36,7 @@ from tasks.storage.shards import ShardReader, candidate_items, decode_candidate
 from tasks.storage.workspace import Workspace, items_of
 from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches, size_buckets
 from tasks.training.progress import training_progress
-from tasks.training.run import TrainedModel, TrainingWork, run_training
+from tasks.training.run import Processes, TrainedModel, TrainingWork, run_training
 
 _MIN_OF_EACH = 20
 """The fewest YES and the fewest NO. With fewer, neither training nor calibration works."""
@@ -158,7 +158,9 @@ def train_from_reviews(
                 part.to("cpu")
             return _keep(workspace, work, digest, discriminator, len(answers), losses)
 
-        return run_training(workspace, digest, TrainedDiscriminator, fit, keep)
+        again = partial(train_from_reviews, workspace, work, distributed=distributed)
+        processes = Processes(distributed.processes, again, progress)
+        return run_training(workspace, digest, TrainedDiscriminator, fit, keep, processes)
 
 
 def _answers(workspace: Workspace, refs: Sequence[ShardRef]) -> list[Answer]:
@@ -247,9 +249,12 @@ def _keep(
 
 
 @task(task_run_name="train {work.name}")
-def train_discriminator(workspace: Workspace, work: DiscriminatorTraining) -> TrainedDiscriminator:
+def train_discriminator(
+    workspace: Workspace, work: DiscriminatorTraining, distributed: DistributedConfig
+) -> TrainedDiscriminator:
     """Train and calibrate a discriminator, with a progress bar in the terminal and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
+        arguments = (work, progress, distributed)
         return run_shard(
-            INLINE, workspace, "train discriminator", work.digest, train_from_reviews, work, progress
+            INLINE, workspace, "train discriminator", work.digest, train_from_reviews, *arguments
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from tasks.storage.workspace import Workspace
 from tasks.training.data import SizeBuckets, TripletSamples, size_buckets, triplet_batches
 from tasks.training.latent_cache import cached_latents, latent_batches
 from tasks.training.progress import training_progress
-from tasks.training.run import TrainedModel, TrainingWork, run_training
+from tasks.training.run import Processes, TrainedModel, TrainingWork, run_training
 
 
 class RemoverWork(TrainingWork):
@@ -115,7 +116,9 @@ def train_remover(
         network, losses = fitted
         return keep_remover(workspace, work, work.sampling, network.save, losses)
 
-    return run_training(workspace, work.digest, TrainedRemover, fit, keep)
+    again = partial(train_remover, workspace, work, distributed=distributed)
+    processes = Processes(distributed.processes, again, progress)
+    return run_training(workspace, work.digest, TrainedRemover, fit, keep, processes)
 
 
 @contextmanager
@@ -198,7 +201,8 @@ def keep_remover(
 
 
 @task(task_run_name="train remover: {work.name}")
-def retrain(workspace: Workspace, work: RemoverTraining) -> TrainedRemover:
+def retrain(workspace: Workspace, work: RemoverTraining, distributed: DistributedConfig) -> TrainedRemover:
     """Fine-tune a remover, with a progress bar in the terminal and in Prefect."""
     with training_progress(f"training {work.name}") as progress:
-        return run_shard(INLINE, workspace, "train remover", work.digest, train_remover, work, progress)
+        arguments = (work, progress, distributed)
+        return run_shard(INLINE, workspace, "train remover", work.digest, train_remover, *arguments)

@@ -3,14 +3,16 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from data_specs.result import ResultKind
 from models.training.distributed import first_process_first
+from models.training.loop import Progress
 from tasks.registry.store import drop_checkpoint, keep_model
 from tasks.storage.workspace import Workspace
+from tasks.training.processes import launch, launches
 
 Network = TypeVar("Network")
 """What a training holds in memory at its end."""
@@ -45,6 +47,15 @@ class TrainedModel(BaseModel):
         """The folder of the weights, relative to the workspace."""
 
 
+class Processes(NamedTuple):
+    """Processes that a training needs. None is started where a launcher has started them already."""
+
+    number: int
+    train: Callable[[Progress], object]
+    """The same training, for ``launch``."""
+    progress: Progress | None
+
+
 class TrainedWeights(TrainedModel):
     """Weights that are no model of the workspace, such as those that ship with the package."""
 
@@ -72,6 +83,7 @@ def run_training(
     kind: type[Trained],
     train: Callable[[Path], Network],
     keep: Callable[[Network], Trained],
+    others: Processes | None = None,
 ) -> Trained:
     """Train, unless the ledger has the result and its weights still exist.
 
@@ -84,8 +96,13 @@ def run_training(
         kind: The type of the result.
         train: Called with the path of the checkpoint.
         keep: Saves what ``train`` returned, and returns the result. Called in one process.
+        others: The processes that shall train in place of this one. None: this one trains.
     """
     recorded = _known(workspace, digest, kind)
+    if recorded is None and others is not None and launches(others.number):
+        launch(others.number, others.train, others.progress)
+        recorded = _known(workspace, digest, kind)
+        assert recorded is not None, "the first process recorded it"
     if recorded is not None:
         return recorded
     network = train(_checkpoint_of(workspace, digest))
