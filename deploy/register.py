@@ -127,24 +127,25 @@ def _repair(client: SyncPrefectClient, pool: WorkPool) -> None:
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
 
-def register(server: Server, workspace: Workspace) -> None:
+def register(server: Server, workspace: Workspace, profile: str) -> None:
     """Register pools and queues, then deployments with their schedules and triggers, then the automations.
 
     Args:
         server: The Prefect server.
         workspace: The workspace of the deployments. They get its address. The address of a store is valid on
             every machine.
+        profile: The profile of those that train or remove: tiny, full, or a JSON file's path.
 
     Raises:
         FlowError: If Prefect refuses the deployments, or a pool lets its callers choose the command.
     """
     with temporary_settings(server.settings()), get_client(sync_client=True) as client:
         make_pools(client)
-        _deploy(server, workspace)
+        _deploy(server, workspace, profile)
         make_automations(client)
 
 
-def _deploy(server: Server, workspace: Workspace) -> None:
+def _deploy(server: Server, workspace: Workspace, profile: str) -> None:
     """Register the file with Prefect's own command, so that it means what Prefect's documentation says."""
     done = subprocess.run(
         [
@@ -157,7 +158,12 @@ def _deploy(server: Server, workspace: Workspace) -> None:
             "--prefect-file",
             str(PREFECT_FILE),
         ],
-        env={**os.environ, **server.environment(), "CLEANPLATE_WORKSPACE": workspace.address},
+        env={
+            **os.environ,
+            **server.environment(),
+            "CLEANPLATE_WORKSPACE": workspace.address,
+            "CLEANPLATE_PROFILE": profile,
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -178,7 +184,7 @@ def main() -> None:
                 server.reason
                 or f"no Prefect server answers at {server.api}; start one with `cleanplate serve`"
             )
-        register(server, workspace)
+        register(server, workspace, os.environ.get("CLEANPLATE_PROFILE", "tiny"))
     except CleanplateError as error:
         sys.exit(f"cleanplate: {error}")
     print(f"{workspace.address} is registered at {server.api}")

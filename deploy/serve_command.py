@@ -3,14 +3,25 @@
 import typer
 from rich.console import Console
 
-from flows.cli.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, clear_errors, print_json
+from flows.cli.options import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    ServedProfileOption,
+    WorkspaceOption,
+    clear_errors,
+    print_json,
+)
 
 serve_app = typer.Typer(name="serve")
 
 
 @serve_app.command()
 @clear_errors
-def serve_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+def serve_command(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    profile: ServedProfileOption = "tiny",
+    as_json: JsonOption = False,
+) -> None:
     """Serve the flows: a Prefect server if none answers, deployments with their schedules, and workers.
 
     A process that dies is started again. Ctrl-C stops everything. A second start changes nothing that exists.
@@ -19,7 +30,7 @@ def serve_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonO
     you can read. Our own commands find it. For `prefect` itself, set PREFECT_API_AUTH_STRING to it. If you
     set that variable before you serve, its value is the password.
 
-    Example: cleanplate serve --workspace plates
+    Example: cleanplate serve --workspace plates --profile full
     """
     from deploy.serving import serve
     from tasks.storage.workspace import Workspace
@@ -36,4 +47,4 @@ def serve_command(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonO
             else "Another `cleanplate serve` keeps the workers of this workspace, so this one ends."
         )
 
-    serve(Workspace.open(workspace), ready)
+    serve(Workspace.open(workspace), profile, ready)

@@ -47,13 +47,14 @@ _SERVER_SETTINGS = {
 }
 
 
-def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None:
+def serve(workspace: Workspace, profile: str, ready: Callable[[str, str, bool], None]) -> None:
     """Serve until SIGINT or SIGTERM. Then the workers end first, so that they can still report to the server.
 
     If another process serves this workspace, everything is registered again and nothing is started.
 
     Args:
         workspace: The workspace of the deployments.
+        profile: The profile of the deployments that train or remove.
         ready: Called when all runs, with the server's address, how to sign in there (a text to append), and
             whether this process keeps the workers.
 
@@ -91,7 +92,7 @@ def serve(workspace: Workspace, ready: Callable[[str, str, bool], None]) -> None
                 kept.start()
                 _wait_for(server, kept, stop)
             if not stop.is_set():
-                register(server, workspace)
+                register(server, workspace, profile)
                 ready(server.api.removesuffix("/api"), server.sign_in, alone)
             while alone and not stop.wait(_LOOK_SECONDS):
                 for process in [*([kept] if kept else []), *workers]:

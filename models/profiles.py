@@ -275,8 +275,8 @@ class Profiled(ProfileChoice):
     def _fill_from_profile(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        profile = profile_of(given.get("profile") or "tiny")
-        filled = dict(given)
+        name = given.get("profile") or "tiny"
+        profile, filled = profile_of(name), {**given, "profile": name}
         for name, field in cls.model_fields.items():
             for mark in field.metadata:
                 if isinstance(mark, FromProfile):

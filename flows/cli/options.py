@@ -73,6 +73,28 @@ ProfileOption = Annotated[
     ),
 ]
 
+
+def _profile_that_exists(name: str) -> str:
+    if name in ("tiny", "full"):
+        return name
+    from models.profiles import profile_of
+
+    try:
+        profile_of(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
+
+
+ServedProfileOption = Annotated[
+    str,
+    typer.Option(
+        envvar="CLEANPLATE_PROFILE",
+        callback=_profile_that_exists,
+        help="The profile of nights, retrainings, rounds and cycles: tiny, full, or a JSON file.",
+    ),
+]
+
 ProcessesOption = Annotated[
     int | None,
     typer.Option(

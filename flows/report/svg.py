@@ -26,7 +26,8 @@ svg.chart .small { font-size:11.5px; }
 svg.chart line, svg.chart path { stroke:var(--line); stroke-width:1; fill:none; }
 svg.chart .whisker { stroke:var(--ink); stroke-width:1.5; opacity:.75; }
 svg.chart .threshold { stroke:var(--ink); stroke-width:1.5; stroke-dasharray:4 4; }
-svg.chart .base { --c:var(--base); } svg.chart .initialisation { --c:var(--first); }
+svg.chart .base { --c:var(--base); }
+svg.chart .initialisation, svg.chart .final, svg.chart .distillation { --c:var(--first); }
 svg.chart .human { --c:var(--human); } svg.chart .automation { --c:var(--scored); }
 svg.chart .good { --c:var(--good); } svg.chart .bad { --c:var(--bad); }
 svg.chart rect.mark, svg.chart circle.mark { fill:var(--c); stroke:var(--c); stroke-width:1.5; }
