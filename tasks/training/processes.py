@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from typing import Any
@@ -43,7 +44,8 @@ def launch(processes: int, train: Callable[[Progress], object], progress: Progre
         CleanplateError: The error that a process ended with. The other processes are ended.
         RuntimeError: If a process ended with another error, or was killed.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # The error that is raised says it all.
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -90,7 +92,8 @@ def _forwarded(progress: Progress | None) -> Iterator["SimpleQueue[Any]"]:
             if progress is not None:
                 progress(*report)
 
-    thread = threading.Thread(target=forward, daemon=True)
+    # With Prefect's context: its server and its run are not another thread's by themselves.
+    thread = threading.Thread(target=copy_context().run, args=(forward,), daemon=True)
     thread.start()
     try:
         yield reports
@@ -99,8 +102,9 @@ def _forwarded(progress: Progress | None) -> Iterator["SimpleQueue[Any]"]:
         thread.join()
 
 
-def _as_raised(message: str) -> Exception:
-    """The error of a process, from torch's ``TypeName: sentence``."""
+def _as_raised(reported: Any) -> Exception:
+    """The error of a process, from torch's ``TypeName: sentence``, which may be a part of a dict."""
+    message = str(reported["message"] if isinstance(reported, dict) else reported)
     name, _, sentence = message.partition(": ")
     kind = getattr(errors, name, None)
     if not (isinstance(kind, type) and issubclass(kind, CleanplateError)):

@@ -130,8 +130,8 @@ def registered(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
     api = PREFECT_API_URL.value()
     assert api is not None
     workspace = Workspace.open(tmp_path_factory.mktemp("served"))
-    register(Server(api, None), workspace)
-    register(Server(api, None), workspace)
+    register(Server(api, None), workspace, "full")
+    register(Server(api, None), workspace, "full")
     with get_client(sync_client=True) as client:
         yield client
 
@@ -211,7 +211,7 @@ def test_a_workspace_in_a_bucket_is_named_by_its_address(
     (tmp_path / STORE_FILE).write_text("s3://plates/main\n")
     api = PREFECT_API_URL.value()
     assert api is not None
-    register(Server(api, None), Workspace(tmp_path))
+    register(Server(api, None), Workspace(tmp_path), "tiny")
     config = deployments(registered)["nightly-candidates/nightly"].parameters["config"]
     assert config["workspace"] == "s3://plates/main"
     settings = NightlyCandidatesConfig.model_validate(config)

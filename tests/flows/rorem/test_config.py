@@ -20,12 +20,20 @@ def test_runs_of_the_version_before_keep_their_key() -> None:
 
 def test_each_setting_of_the_form_decides_or_does_not(tmp_path: Path) -> None:
     outside = RoundConfig.model_fields.keys() - RunIdentity.model_fields.keys()
-    assert outside == {"workspace", "round", "workers"}
-    assert RunIdentity.model_fields.keys() < RoundConfig.model_fields.keys()
+    assert outside == {"workspace", "round", "workers", "profile", "distributed"}
+    assert RunIdentity.model_fields.keys() - RoundConfig.model_fields.keys() == {"numerics"}
     assert RoundConfig(workspace=tmp_path, round=3).identity == RoundConfig().identity
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"score_threshold": 0.8}, {"human_review": QueuePolicy()}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"score_threshold": 0.8},
+        {"human_review": QueuePolicy()},
+        {"distributed": {"precision": "bfloat16"}},
+    ],
+)
 def test_what_decides_changes_the_key(changes: dict[str, object]) -> None:
     assert RoundConfig.model_validate(changes).identity.key != RoundConfig().identity.key
 
