@@ -259,7 +259,7 @@ def compositing_config(
         attempts=sizes.attempts,
         image_format="png",
         add_to_pool=True,
-        # What is exactly known needs no least size to be seen well.
+        # The cycle's own size is large enough for its own plates.
         plates=PlateConfig(min_side_px=preparation.size_px),
         compositing=ComposeConfig(seed=seed),
     )
