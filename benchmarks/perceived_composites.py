@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -227,12 +228,17 @@ def _drawn(
     composite: Composite, plate: Plate, by_key: dict[str, tuple[Cutout, Cutout]], way: int
 ) -> tuple[Any, Any]:
     """Source and ground truth without a change of tone: way 0 with perceived cut-outs, 1 with true ones."""
+    # The true cut-out may be larger and leave the plate: the blend needs a wider one.
+    edge = len(plate.image) // 2
+    wide = np.asarray(cv2.copyMakeBorder(plate.image, *[edge] * 4, cv2.BORDER_REFLECT), np.uint8)
+    inside = np.s_[edge:-edge, edge:-edge]
     drawn = [
-        scaled_layer(by_key[placed.cutout][way], placed.scale, placed.foot) for placed in composite.objects
+        scaled_layer(by_key[placed.cutout][way], placed.scale, (placed.foot[0] + edge, placed.foot[1] + edge))
+        for placed in composite.objects
     ]
     layers = [layer for layer in drawn if layer is not None]
     others = [layer for number, layer in enumerate(drawn) if layer and number != composite.removed]
-    return blend(plate.image, layers), blend(plate.image, others)
+    return blend(wide, layers)[inside], blend(wide, others)[inside]
 
 
 if __name__ == "__main__":

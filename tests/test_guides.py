@@ -165,6 +165,22 @@ def test_the_walkthrough_fetches_what_the_doctor_looks_for() -> None:
     assert fetched == [checkpoint.fetch_command(Path("weights")) for checkpoint in CHECKPOINTS]
 
 
+def test_the_walkthroughs_hours_follow_from_the_rates_of_the_training_guide() -> None:
+    full = PROFILES["full"]
+    trainings = {
+        "One training of the remover": (full.remover, "remover, 4 passes of 4 accumulated"),
+        "The discriminator": (full.discriminator, "discriminator, 4, gradient checkpointing"),
+        "ObjectClear": (full.object_clear, "ObjectClear, 4, gradient checkpointing"),
+    }
+    rates = {name: float(rate) for name, _, rate, *_ in rows("training", "Training and samples at once")}
+    stated = {step: float(hours) for step, _, _, hours in rows("full-size", "Step") if hours.isdigit()}
+    for step, (training, measured) in trainings.items():
+        hours = training.steps * training.batch_size / 8 / rates[measured] / 3600
+        assert abs(stated[step] - hours) < 1, step
+    [cycle] = [float(hours) for step, _, _, hours in rows("full-size", "Step") if "A cycle" in step]
+    assert cycle == 3 * stated["One training of the remover"] + stated["The discriminator"]
+
+
 def test_the_walkthroughs_files_are_configs_of_the_full_profile() -> None:
     cycle, composite = map(json.loads, re.findall(r"^```json\n(.*?)^```", PAGES["full-size"], re.M | re.S))
     config = CycleConfig.model_validate({"profile": "full", **cycle})
