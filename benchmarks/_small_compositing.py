@@ -20,8 +20,8 @@ def small_compositing(folder: Path) -> CompositingConfig:
     """Every stage has several shards, and every stage refuses something."""
     return CompositingConfig(
         workspace=folder,
-        pairs=(SyntheticPairs(renderer=_SYNTHETIC, count=240),),
-        backgrounds=(SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=120),),
+        pairs=(SyntheticPairs(renderer=_SYNTHETIC, count=240, use_rendered_truth=True),),
+        backgrounds=(SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=120, use_rendered_truth=True),),
         attempts=900,
         shard_pairs=40,
         shard_backgrounds=20,

@@ -18,8 +18,8 @@ _SYNTHETIC = SyntheticConfig(size_px=128, seed=6)
 def small_seeing(folder: Path) -> CompositingConfig:
     """Like ``small_compositing`` with less of everything. Perception finds everything; no truth is given."""
     sources = {
-        "pairs": (SyntheticPairs(renderer=_SYNTHETIC, count=60, use_rendered_truth=False),),
-        "backgrounds": (SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=30, use_rendered_truth=False),),
+        "pairs": (SyntheticPairs(renderer=_SYNTHETIC, count=60),),
+        "backgrounds": (SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=30),),
     }
     parts = {"attempts": 120, "shard_pairs": 10, "shard_backgrounds": 10, "shard_attempts": 30}
     return small_compositing(folder).model_copy(update={**sources, **parts})

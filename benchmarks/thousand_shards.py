@@ -91,8 +91,8 @@ def tiny(place: Path, shards: int) -> CompositingConfig:
     """Few cut-outs and plates of one split, then shards of four attempts each."""
     return CompositingConfig(
         workspace=place,
-        pairs=(SyntheticPairs(renderer=_SYNTHETIC, count=40),),
-        backgrounds=(SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=20),),
+        pairs=(SyntheticPairs(renderer=_SYNTHETIC, count=40, use_rendered_truth=True),),
+        backgrounds=(SyntheticBackgrounds(renderer=_SYNTHETIC, scenes=20, use_rendered_truth=True),),
         attempts=4 * shards,
         shard_attempts=4,
     )

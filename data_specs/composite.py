@@ -104,3 +104,5 @@ class PooledComposites(BaseModel):
     """Number of the pool's composites that a phase has drawn."""
     grown: int
     """Number of samples of the last dataset version that grew from a composite."""
+    joined: int = 0
+    """Number of composites that are themselves training samples of the last dataset version."""

@@ -12,9 +12,12 @@ from data_specs.reject import RejectReason
 from data_specs.review import Decision
 from data_specs.review_batch import QueuePolicy
 from flows.nightly.candidates import NightlyCandidatesConfig
+from flows.objectclear.compositing import CompositingConfig
 from flows.rorem.config import RoundSettings
+from flows.rorem.cycle_config import CycleConfig
 from flows.rorem.train_remover import RemoverTrainingConfig
 from models.diffusion.checkpoints import CHECKPOINTS
+from models.perception.weights import SHIPPED
 from models.profiles import PROFILES
 from tasks.objectclear.export_ober import ober_schema
 from tasks.review import quality
@@ -46,7 +49,16 @@ def named_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_is_a_guide_for_each_subject() -> None:
-    subjects = ("evaluation", "human-review", "ingest", "objectclear", "removal", "rorem", "training")
+    subjects = (
+        "evaluation",
+        "full-size",
+        "human-review",
+        "ingest",
+        "objectclear",
+        "removal",
+        "rorem",
+        "training",
+    )
     assert tuple(sorted(PAGES)) == subjects
 
 
@@ -146,6 +158,41 @@ def test_an_object_of_a_config_file_replaces_the_profiles_as_a_whole() -> None:
 def test_the_weights_are_fetched_as_the_doctor_says() -> None:
     [line] = [each for each in blocks(PAGES["training"]) if each.startswith("hf ")]
     assert line == CHECKPOINTS[0].fetch_command(Path("weights"))
+
+
+def test_the_walkthrough_fetches_what_the_doctor_looks_for() -> None:
+    fetched = re.findall(r"^hf download .*--revision.*$", PAGES["full-size"], re.MULTILINE)
+    assert fetched == [checkpoint.fetch_command(Path("weights")) for checkpoint in CHECKPOINTS]
+
+
+def test_the_walkthroughs_hours_follow_from_the_rates_of_the_training_guide() -> None:
+    full = PROFILES["full"]
+    trainings = {
+        "One training of the remover": (full.remover, "remover, 4 passes of 4 accumulated"),
+        "The discriminator": (full.discriminator, "discriminator, 4, gradient checkpointing"),
+        "ObjectClear": (full.object_clear, "ObjectClear, 4, gradient checkpointing"),
+    }
+    rates = {name: float(rate) for name, _, rate, *_ in rows("training", "Training and samples at once")}
+    stated = {step: float(hours) for step, _, _, hours in rows("full-size", "Step") if hours.isdigit()}
+    for step, (training, measured) in trainings.items():
+        hours = training.steps * training.batch_size / 8 / rates[measured] / 3600
+        assert abs(stated[step] - hours) < 1, step
+    [cycle] = [float(hours) for step, _, _, hours in rows("full-size", "Step") if "A cycle" in step]
+    assert cycle == 3 * stated["One training of the remover"] + stated["The discriminator"]
+
+
+def test_the_walkthroughs_files_are_configs_of_the_full_profile() -> None:
+    cycle, composite = map(json.loads, re.findall(r"^```json\n(.*?)^```", PAGES["full-size"], re.M | re.S))
+    config = CycleConfig.model_validate({"profile": "full", **cycle})
+    assert (config.base, config.data) == ("weights/sdxl-inpainting", "workspace")
+    assert config.retraining.batch_size == 128
+    assert config.human_review is not None
+    seeing = CompositingConfig.model_validate(composite).perception
+    models = (seeing.detector, seeing.segmenter, seeing.ground, seeing.depth)
+    folders = [model.weights for model in models]
+    assert SHIPPED not in [folder.parent for folder in folders]
+    fetched = re.findall(r"(?:--local-dir |convert sam weights/sam_vit_h.pth )(\S+)", PAGES["full-size"])
+    assert {str(folder) for folder in folders} < set(fetched)
 
 
 def test_the_hours_at_full_size_follow_from_the_measured_rows() -> None:

@@ -69,7 +69,7 @@ def write_report(
         ],
         grids=[(heading, grids.data_uri(png)) for heading, png in sample_grids.items()],
         composites_sentence=wording.pooled_sentence(result.composites) if result.composites else "",
-        composites=tables.compositing_rows(result.composites.made) if result.composites else [],
+        composites=tables.pooled_rows(result.composites) if result.composites else [],
         sheets=[(heading, grids.data_uri(png)) for heading, png in sheets.items()],
         clip=tables.clip_rows(result.clip),
         clip_sentence=wording.clip_sentence(result.clip),

@@ -13,7 +13,7 @@ from data_specs.comparison import (
     PaperRow,
     PaperTable,
 )
-from data_specs.composite import CompositingResult
+from data_specs.composite import CompositingResult, PooledComposites
 from data_specs.metric import MetricSpec
 from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult
 from models.metrics.registry import all_specs
@@ -101,6 +101,19 @@ def compositing_rows(result: CompositingResult) -> list[Row]:
             {"stage": stage.stage, "what": what, "count": f"{count:,}"} for what, count in counts.items()
         ]
     return rows
+
+
+def pooled_rows(pooled: PooledComposites) -> list[Row]:
+    """The rows of the compositing run, and one for each use that a cycle made of its composites."""
+    uses = {
+        "joined the dataset's training set": pooled.joined,
+        "drawn from the pool by phases": pooled.drawn,
+        "samples that grew from one": pooled.grown,
+    }
+    used: list[Row] = [
+        {"stage": "in the cycle", "what": what, "count": f"{count:,}"} for what, count in uses.items()
+    ]
+    return compositing_rows(pooled.made) + used
 
 
 def reject_rows(rejects: Mapping[str, int]) -> list[Row]:

@@ -259,24 +259,23 @@ def compositing_config(
         attempts=sizes.attempts,
         image_format="png",
         add_to_pool=True,
-        # What is exactly known needs no least size to be seen well.
+        # The cycle's own size is large enough for its own plates.
         plates=PlateConfig(min_side_px=preparation.size_px),
         compositing=ComposeConfig(seed=seed),
     )
 
 
 def pooled_composites(workspace: Workspace, made: CompositingResult, version: int) -> PooledComposites:
-    """What became of the pool's composites: how many phases have drawn, and how many a version holds."""
+    """What became of the composites: how many phases have drawn, and what a version holds of them."""
     ledger = workspace.ledger()
     held = ledger.shards.samples_in([ref.name for ref in ledger.shards.all(stage="composites")])
     composed = {row.key: row.scene for rows in held.values() for row in rows}
     pooled = [key for key in ledger.draws.pool_items("train") if key in composed]
     scenes = {composed[key] for key in pooled}
-    grown = [
-        sample
-        for sample in load_samples(workspace, version)
-        if sample.stage == "grown" and sample.scene in scenes
-    ]
+    samples = load_samples(workspace, version)
     return PooledComposites(
-        made=made, drawn=len(pooled) - len(ledger.draws.undrawn(pooled)), grown=len(grown)
+        made=made,
+        drawn=len(pooled) - len(ledger.draws.undrawn(pooled)),
+        grown=sum(sample.stage == "grown" and sample.scene in scenes for sample in samples),
+        joined=sum(sample.split == "train" and sample.key in composed for sample in samples),
     )

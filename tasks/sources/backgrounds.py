@@ -47,7 +47,7 @@ class ClipBackground(BaseModel):
 
 
 class SyntheticBackgrounds(BaseModel):
-    """Synthetic scenes with nothing on their ground, with their exact truth or as plain images."""
+    """Synthetic scenes with nothing on their ground, as plain images or with their exact truth."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,9 +57,9 @@ class SyntheticBackgrounds(BaseModel):
     )
     scenes: int = Field(default=50, ge=1, le=10_000_000, description="Number of scenes.")
     use_rendered_truth: bool = Field(
-        default=True,
+        default=False,
         description="Whether to use the exact ground and depth of the renderer. Otherwise perception "
-        "estimates them.",
+        "estimates them. For tests and measurements.",
     )
 
 

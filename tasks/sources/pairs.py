@@ -82,7 +82,7 @@ class ClipPairs(BaseModel):
 
 
 class SyntheticPairs(BaseModel):
-    """Synthetic samples, with their exact truth or as plain images."""
+    """Synthetic samples, as plain images or with their exact truth."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,9 +92,9 @@ class SyntheticPairs(BaseModel):
     )
     count: int = Field(default=200, ge=1, le=10_000_000, description="Number of pairs.")
     use_rendered_truth: bool = Field(
-        default=True,
+        default=False,
         description="Whether to use the exact masks, ground and depth of the renderer. Otherwise "
-        "perception estimates them.",
+        "perception estimates them. For tests and measurements.",
     )
 
 

@@ -6,14 +6,22 @@ import pytest
 
 from data_specs.composite import Composite
 from data_specs.round import CycleResult
+from flows.report.tables import pooled_rows
+from flows.report.wording import pooled_sentence
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
-from flows.rorem.initial_data import CycleComposites, PreparationSettings, compositing_config
+from flows.rorem.initial_data import (
+    CycleComposites,
+    PreparationSettings,
+    compositing_config,
+    pooled_composites,
+)
 from tasks.evaluation.success import assess
 from tasks.review.oracle import read_candidates
 from tasks.sources.backgrounds import SyntheticBackgrounds
 from tasks.sources.pairs import SyntheticPairs
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import verify_dataset
+from tasks.storage.dataset.versions import create_version
 from tasks.storage.shards import ShardReader, decode_composite, decode_triplet
 from tasks.storage.workspace import Workspace
 from tests.flows.rorem.test_cycle import small
@@ -107,6 +115,10 @@ def test_the_report_shows_them(result: CycleResult, config: CycleConfig, workspa
     assert "<h3>composites accepted</h3>" in page
     assert result.composites is not None
     assert f"the phases drew {result.composites.drawn}; {result.composites.grown} samples" in page
+    assert "No composites joined the dataset&#39;s training set" in page, (
+        "this cycle adds them to the pool only"
+    )
+    assert f">{result.composites.drawn}</td>" in page
     for stage in result.composites.made.stages:
         for reason, count in stage.rejects.items():
             assert f"refused: {reason}".replace("'", "&#39;") in page
@@ -135,3 +147,21 @@ def studios(folder: Path, seed: int) -> tuple[SyntheticConfig, SyntheticConfig]:
     assert isinstance(pairs, SyntheticPairs)
     assert isinstance(backgrounds, SyntheticBackgrounds)
     return pairs.renderer, backgrounds.renderer
+
+
+def test_composites_that_are_samples_of_a_version_are_counted(
+    result: CycleResult, workspace: Workspace, composites: dict[str, Composite]
+) -> None:
+    assert result.composites is not None
+    assert result.composites.joined == 0
+    current = workspace.ledger().versions.current()
+    assert current is not None
+    shards = workspace.ledger().shards.all(stage="composites")
+    version = create_version(workspace, [(ref, None) for ref in shards], None, "composites alone")
+    pooled = pooled_composites(workspace, result.composites.made, version.number)
+    assert pooled.joined == len(composites)
+    assert pooled_composites(workspace, result.composites.made, current.number) == result.composites
+    said = pooled_sentence(pooled)
+    assert said.endswith(f" {len(composites)} composites joined the dataset's training set.")
+    assert {"stage": "in the cycle", "what": "joined the dataset's training set",
+            "count": f"{len(composites)}"} in pooled_rows(pooled)  # fmt: skip
