@@ -28,8 +28,8 @@ from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
 from tasks.sources.image_files import RejectedImage, check_same_size, path_inside, read_image, read_mask
 from tasks.sources.image_ops import cut_image
+from tasks.sources.samples import SampleLimits, sample_mask, sample_square
 from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
-from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
 
 BODY_PARTS = (
     "Human arm",
