@@ -22,6 +22,7 @@ from tasks.sources.openimages_pool import (
     Instance,
     PoolConfig,
     classes_path,
+    mask_archives,
     pool_items,
     read_instances,
 )
@@ -251,7 +252,8 @@ def _of_meta_json(config: MetaJsonConfig) -> Found:
 
 def _of_pool(config: PoolConfig) -> Found:
     read = read_instances(config)
-    names = [config.segmentation_csv, str(classes_path(config).relative_to(config.path))]
+    tables = [classes_path(config), *mask_archives(config)]
+    names = [config.segmentation_csv, *(str(path.relative_to(config.path)) for path in tables)]
     for row in read.rows:
         if isinstance(row, Instance):
             names += [f"images/{row.image_file}", f"masks/{row.mask_file}"]

@@ -9,7 +9,7 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
 from tasks.sources.image_files import RejectedImage, opened_file, path_inside
-from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path
+from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path, mask_archives
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
 from tasks.sources.pasted_pairs import IMAGES, OBJECT_PARTS, OBJECTS, HighResolutionConfig
 from tasks.sources.triplet_files import (
@@ -64,7 +64,7 @@ def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:
     if isinstance(config, MetaJsonConfig):
         return {config.path, *_named_in(config.path, root)}
     if isinstance(config, PoolConfig):
-        tables = {root / config.segmentation_csv, classes_path(config)}
+        tables = {root / config.segmentation_csv, classes_path(config), *mask_archives(config)}
         return tables.union(*((root / part).rglob("*") for part in POOL_PARTS))
     if isinstance(config, HighResolutionConfig):
         parts = (IMAGES, *(f"{OBJECTS}/{part}" for part in OBJECT_PARTS))
