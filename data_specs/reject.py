@@ -74,6 +74,7 @@ class IgnoredReason(StrEnum):
     """
 
     OTHER_FORMAT = "not named as JPEG or PNG"
+    NO_VIDEO = "not named as a video"
     ELSEWHERE = "not in a folder that is read"
     LINKED_FOLDER = "link to a folder, not followed"
     NO_FILE = "pipe, socket or device"

@@ -18,8 +18,8 @@ Record = TypeVar("Record")
 class Found:
     """What a source contains."""
 
-    records: int
-    """Number of records. Each is kept or refused."""
+    records: int | None
+    """Number of records. Each is kept or refused. None if only reading them tells."""
     ignored: Counter[str] = field(default_factory=Counter)
     """Number of files that are no part of a record, by reason."""
     first: dict[str, str] = field(default_factory=dict)
@@ -59,7 +59,7 @@ def unless_named(root: Path, names: Iterable[str]) -> ReasonOf:
     return lambda name: None if name in named else IgnoredReason.UNNAMED
 
 
-def found_below(records: int, root: Path, parts: Collection[str], reason_of: ReasonOf) -> Found:
+def found_below(records: int | None, root: Path, parts: Collection[str], reason_of: ReasonOf) -> Found:
     """Count what is found. ``parts`` are the folders that may be links to elsewhere."""
     files = Found(records)
     for name in sorted(_names_below(root, parts)):

@@ -15,8 +15,10 @@ from data_specs.triplet import Triplet
 from data_specs.work import CODE_VERSION, ShardWork
 from tasks.execution.shard_task import shard_task
 from tasks.sources.backgrounds import FolderBackgrounds
+from tasks.sources.coco import CocoConfig
 from tasks.sources.found_files import Found, found_below, in_parts, unless_named
 from tasks.sources.image_files import images_in
+from tasks.sources.mulan import MulanConfig
 from tasks.sources.openimages_pool import (
     POOL_PARTS,
     Instance,
@@ -27,20 +29,25 @@ from tasks.sources.openimages_pool import (
     read_instances,
 )
 from tasks.sources.pairs import PAIR_PARTS, FolderPairs
+from tasks.sources.paste_objects import OBJECT_PARTS, list_objects
 from tasks.sources.pasted_pairs import (
-    IMAGES,
-    OBJECT_PARTS,
     OBJECTS,
     HighResolutionConfig,
     high_resolution_triplets,
+    linked_folders,
+    objects_folder,
+    photograph_folders,
+    photographs_in,
 )
+from tasks.sources.published import PublishedConfig, count_published, published_samples
+from tasks.sources.rord import RordConfig
+from tasks.sources.sa1b import Sa1bConfig
 from tasks.sources.scenes import SceneChoice, Scenes, scenes_alone
 from tasks.sources.triplet_files import (
     META_PARTS,
     TRIPLET_PARTS,
     FolderConfig,
     MetaJsonConfig,
-    StemFiles,
     files_of_stems,
     folder_triplets,
     load_records,
@@ -77,9 +84,42 @@ class HighResolutionSource(HighResolutionConfig):
     kind: Literal["high_resolution"] = "high_resolution"
 
 
+class RordSource(RordConfig):
+    """RORD as published."""
+
+    kind: Literal["rord"] = "rord"
+
+
+class MulanSource(MulanConfig):
+    """MULAN as published."""
+
+    kind: Literal["mulan"] = "mulan"
+
+
+class CocoSource(CocoConfig):
+    """COCO's instances as a pool."""
+
+    kind: Literal["coco"] = "coco"
+
+
+class Sa1bSource(Sa1bConfig):
+    """SA-1B's masks as a pool."""
+
+    kind: Literal["sa1b"] = "sa1b"
+
+
 FileSource = Annotated[
-    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource, Field(discriminator="kind")
+    FolderSource
+    | MetaJsonSource
+    | PoolSource
+    | HighResolutionSource
+    | RordSource
+    | MulanSource
+    | CocoSource
+    | Sa1bSource,
+    Field(discriminator="kind"),
 ]
+_POOLS = (PoolSource, CocoSource, Sa1bSource)
 
 
 class Cursor(BaseModel):
@@ -104,7 +144,7 @@ class IngestWork(ShardWork):
     @property
     def digest(self) -> str:
         """The name of the work. It follows from the folder's content, not from its location."""
-        stated = self.model_dump_json(exclude={"source": {"path"}})
+        stated = self.model_dump_json(exclude={"source": {"path", "images", "objects"}})
         return derive_key(type(self).__name__, CODE_VERSION, stated, self.source.path.name)
 
 
@@ -145,7 +185,7 @@ class _Reading:
     """One pass through the source for one shard: its rejects, and its progress."""
 
     def __init__(self, workspace: Workspace, work: IngestWork) -> None:
-        self.stage: Stage = "pool" if isinstance(work.source, PoolSource) else "triplets"
+        self.stage: Stage = "pool" if isinstance(work.source, _POOLS) else "triplets"
         self.rejects: list[Reject] = []
         self._work = work
         self._ledger = workspace.ledger()
@@ -196,6 +236,8 @@ def _read(source: FileSource, start: Cursor, scenes: SceneChoice) -> Iterable[Tr
         return meta_json_triplets(source, start.records, scenes)
     if isinstance(source, HighResolutionSource):
         return high_resolution_triplets(source, start.records, scenes)
+    if isinstance(source, PublishedConfig):
+        return published_samples(source, start.records, start.classes, scenes)
     return pool_items(source, start.records, start.classes, scenes)
 
 
@@ -220,7 +262,13 @@ ingest_shard = shard_task(ingest_files, "ingest", "{work.source.kind} {work.inde
 # of a record. The number found is therefore the sum of kept, refused and ignored.
 
 FilesConfig = (
-    FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | FolderPairs | FolderBackgrounds
+    FolderConfig
+    | MetaJsonConfig
+    | PoolConfig
+    | HighResolutionConfig
+    | PublishedConfig
+    | FolderPairs
+    | FolderBackgrounds
 )
 
 
@@ -236,6 +284,8 @@ def find_all(config: FilesConfig) -> Found:
         return _of_pool(config)
     if isinstance(config, HighResolutionConfig):
         return _of_high_resolution(config)
+    if isinstance(config, PublishedConfig):
+        return count_published(config)
     if isinstance(config, FolderBackgrounds):
         return found_below(len(images_in(config.path)), config.path, (), in_parts(("",)))
     parts = TRIPLET_PARTS if isinstance(config, FolderConfig) else PAIR_PARTS
@@ -265,24 +315,19 @@ def _of_pool(config: PoolConfig) -> Found:
 
 
 def _of_high_resolution(config: HighResolutionConfig) -> Found:
-    objects = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
-    whole = {
-        f"{OBJECTS}/{name}"
-        for files in objects
-        if isinstance(files, StemFiles)
-        for name in files.names.values()
-    }
+    folders, objects = photograph_folders(config.path), objects_folder(config)
+    _, named = list_objects(objects, config.max_pixels)
+    is_inside = objects.is_relative_to(config.path)
+    place = str(objects.relative_to(config.path)) if is_inside else None
     object_parts = [f"{OBJECTS}/{part}" for part in OBJECT_PARTS]
-    reason_in_parts = in_parts((IMAGES, *object_parts))
+    reason_in_parts = in_parts((*folders, *object_parts))
 
     def reason_of(name: str) -> IgnoredReason | None:
-        if reason_in_parts(name) or os.path.dirname(name) == IMAGES:
+        if place is not None and os.path.relpath(name, place) in named:
+            return IgnoredReason.OBJECT
+        if reason_in_parts(name) or os.path.dirname(name) in folders:
             return reason_in_parts(name)
-        return IgnoredReason.OBJECT if name in whole else IgnoredReason.LONELY_OBJECT
+        return IgnoredReason.LONELY_OBJECT
 
-    return found_below(
-        len(images_in(config.path / IMAGES)),
-        config.path,
-        (IMAGES, OBJECTS, *object_parts),
-        reason_of,
-    )
+    parts = (*linked_folders(), OBJECTS, *object_parts)
+    return found_below(len(photographs_in(config.path)), config.path, parts, reason_of)
