@@ -38,7 +38,7 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.instance_masks import BadAnnotationError, polygon_mask
-from tasks.sources.mask_polarity import changed_pixels, is_inverted
+from tasks.sources.mask_polarity import changed_pixels, check_polarity, is_inverted
 from tasks.sources.samples import SampleLimits, WholeTriplet, cut_triplet
 from tasks.sources.scenes import SceneChoice, by_pixels
 
@@ -201,6 +201,7 @@ def _triplet(frame: RordFrame, config: RordConfig, scenes: SceneChoice) -> Tripl
     mask = _mask(mask_path, source.shape[:2], config)
     if config.turn_masks and is_inverted(source, mask, ground_truth):
         mask = ~mask
+    check_polarity(mask_path, source, mask, ground_truth)
     _check_changed(mask_path, source, mask, ground_truth)
     whole = WholeTriplet(
         source=source,
