@@ -24,7 +24,10 @@ from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import anew, say_lost
 from tasks.execution.shard_task import lost_works
 from tasks.sources.clip.clip import ClipConfig
+from tasks.sources.clip_folder import ClipFolderConfig, clip_works, count_clips, ingest_clip_shard
+from tasks.sources.found_files import Found
 from tasks.sources.ingest import (
+    CocoSource,
     Cursor,
     FilesConfig,
     FileSource,
@@ -33,7 +36,10 @@ from tasks.sources.ingest import (
     IngestWork,
     Intake,
     MetaJsonSource,
+    MulanSource,
     PoolSource,
+    RordSource,
+    Sa1bSource,
     find_all,
     ingest_shard,
 )
@@ -76,6 +82,12 @@ class ClipSource(ClipConfig):
     kind: Literal["clip"] = "clip"
 
 
+class ClipFolderSource(ClipFolderConfig):
+    """A folder of fixed-camera videos."""
+
+    kind: Literal["clips"] = "clips"
+
+
 class SyntheticSource(BaseModel):
     """Rendered samples."""
 
@@ -91,7 +103,19 @@ class SyntheticSource(BaseModel):
     )
 
 
-Source = ClipSource | FolderSource | MetaJsonSource | PoolSource | HighResolutionSource | SyntheticSource
+Source = (
+    ClipSource
+    | ClipFolderSource
+    | FolderSource
+    | MetaJsonSource
+    | PoolSource
+    | HighResolutionSource
+    | RordSource
+    | MulanSource
+    | CocoSource
+    | Sa1bSource
+    | SyntheticSource
+)
 
 
 class IngestConfig(BaseModel):
@@ -166,7 +190,7 @@ def ingest(config: IngestConfig) -> IngestResult:
     """
     workspace = Workspace.open(config.workspace)
     config = _resolved(config)
-    files = find_all(config.source) if isinstance(config.source, FilesConfig) else None
+    files = _files_of(config.source)
     with ingest_progress(config.source.kind) as progress:
         gathered = _gather(config, workspace, progress)
     ledger = workspace.ledger()
@@ -194,9 +218,16 @@ def ingest(config: IngestConfig) -> IngestResult:
     return result
 
 
+def _files_of(source: Source) -> Found | None:
+    """What the source holds, counted without reading it. None if it is no folder."""
+    if isinstance(source, ClipFolderSource):
+        return count_clips(source)
+    return find_all(source) if isinstance(source, FilesConfig) else None
+
+
 def _resolved(config: IngestConfig) -> IngestConfig:
     """With the files' place as it really is: the folder that is named may be a link."""
-    if not isinstance(config.source, FilesConfig):
+    if not isinstance(config.source, FilesConfig | ClipFolderSource):
         return config
     path = config.source.path.expanduser().resolve()
     if not path.exists():
@@ -237,6 +268,11 @@ def _task_runs(
     source = config.source
     if isinstance(source, ClipSource):
         yield _clip_run(config, workspace, source, again)
+    elif isinstance(source, ClipFolderSource):
+        for work in clip_works(source):
+            work = work.model_copy(update={"image_format": config.image_format})
+            intake = _as_needed(ingest_clip_shard, work, again)(workspace, work)
+            yield work, intake, intake.rejects
     elif isinstance(source, SyntheticSource):
         for work in _synthetic_works(config, source):
             yield work, _as_needed(render_shard, work, again)(workspace, work), {}

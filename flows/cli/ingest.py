@@ -1,25 +1,14 @@
-"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, synthetic."""
+"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, synthetic, and published data sets."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from flows.cli.options import (
-    DEFAULT_WORKSPACE,
-    LARGEST,
-    JsonOption,
-    WorkspaceOption,
-    clear_errors,
-    no_pipe,
-    print_json,
-    shown,
-    valid,
-    with_groups,
-)
+from flows.cli.ingest_options import Limits, Output, ShardOption, SizeOption, Splits, run_ingest
+from flows.cli.ingest_published import published_app
+from flows.cli.options import LARGEST, clear_errors, no_pipe, with_groups
 
 ingest_app = typer.Typer(
     name="ingest",
@@ -31,54 +20,6 @@ ingest_app = typer.Typer(
     no_args_is_help=True,
 )
 
-SizeOption = Annotated[
-    int, typer.Option("--size-px", min=16, max=2048, help="Side of the square samples, in pixels.")
-]
-ShardOption = Annotated[
-    int, typer.Option("--shard-samples", min=1, max=100_000, help="Number of samples in a shard.")
-]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Which samples read from files are taken."""
-
-    size_px: SizeOption = 64
-    mask_area_min: Annotated[
-        float, typer.Option("--mask-area-min", min=0, max=1, help="Minimum masked fraction of a sample.")
-    ] = 0.005
-    mask_area_max: Annotated[
-        float, typer.Option("--mask-area-max", min=0, max=1, help="Maximum masked fraction of a sample.")
-    ] = 0.6
-
-
-@dataclass(frozen=True)
-class Splits:
-    """How many scenes are held out."""
-
-    validation_fraction: Annotated[
-        float,
-        typer.Option("--validation-fraction", min=0, max=0.5, help="Fraction of scenes for validation."),
-    ] = 0.1
-    test_fraction: Annotated[
-        float, typer.Option("--test-fraction", min=0, max=0.5, help="Fraction of scenes for testing.")
-    ] = 0.1
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where the samples go, and what is printed."""
-
-    image_format: Annotated[
-        str,
-        typer.Option(
-            "--image-format",
-            help="Format of the stored images: png (lossless) or jpeg (quality 95, a quarter of the size).",
-        ),
-    ] = "png"
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE
-    as_json: JsonOption = False
-
 
 @ingest_app.command("clip")
 @clear_errors
@@ -88,9 +29,8 @@ def clip_command(
         Path | None,
         typer.Argument(
             exists=True,
-            dir_okay=False,
             callback=no_pipe,
-            help="The video. Default: the shipped clip.",
+            help="The video, or a folder of videos. Default: the shipped clip.",
         ),
     ] = None,
     *,
@@ -111,12 +51,13 @@ def clip_command(
 ) -> None:
     """Ingest pairs from a fixed-camera video.
 
-    Moving objects are masked, and the empty scene is the ground truth.
+    Moving objects are masked, and the empty scene is the ground truth. Of a folder, every video is read. One
+    that cannot be read is refused, and the next one is read.
 
     Example: cleanplate ingest clip street.mp4 --frame-step 5
     """
     source = {
-        "kind": "clip",
+        "kind": "clips" if path is not None and path.is_dir() else "clip",
         "size_px": size_px,
         "crop_min_px": crop_min_px,
         "crop_max_px": crop_max_px,
@@ -124,7 +65,7 @@ def clip_command(
         "crops_per_frame": crops_per_frame,
         **({} if path is None else {"path": path}),
     }
-    _run({"source": source}, output)
+    run_ingest({"source": source}, output)
 
 
 @ingest_app.command("folder")
@@ -150,7 +91,7 @@ def folder_command(
     Example: cleanplate ingest folder ./pairs --size-px 512 --workspace ./workspace
     """
     source = {"kind": "folder", "path": path, **asdict(limits), **asdict(splits)}
-    _run({"source": source, "shard_samples": shard_samples}, output)
+    run_ingest({"source": source, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("meta-json")
@@ -180,7 +121,7 @@ def meta_json_command(
     Example: cleanplate ingest meta-json ./RORem/meta.json --size-px 512
     """
     source = {"kind": "meta_json", "path": path, **asdict(limits), **asdict(splits)}
-    _run({"source": source, "shard_samples": shard_samples}, output)
+    run_ingest({"source": source, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("pool")
@@ -190,7 +131,9 @@ def pool_command(
     path: Annotated[
         Path,
         typer.Argument(
-            exists=True, file_okay=False, help="The folder with images/, masks/ and the two CSV files."
+            exists=True,
+            file_okay=False,
+            help="The folder with images/, the two CSV files, and masks/ or the archives of masks.",
         ),
     ],
     *,
@@ -217,7 +160,8 @@ def pool_command(
 ) -> None:
     """Ingest unlabelled images with instance masks and classes, in OpenImages' layout.
 
-    The folders images/ and masks/ may be links. A link inside them that leads out is refused.
+    The archives of masks, such as train-masks-0.zip, stay packed. The folders images/ and masks/ may be
+    links. A link inside them that leads out is refused.
 
     Example: cleanplate ingest pool ./openimages --class-cap 500 --exclude Person --exclude Hat
     """
@@ -226,7 +170,7 @@ def pool_command(
         source["classes_csv"] = classes_csv
     if exclude:
         source["excluded_classes"] = tuple(exclude)
-    _run({"source": source, "shard_samples": shard_samples}, output)
+    run_ingest({"source": source, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("high-resolution")
@@ -236,10 +180,21 @@ def high_resolution_command(
     path: Annotated[
         Path,
         typer.Argument(
-            exists=True, file_okay=False, help="The folder with images/, objects/source/ and objects/mask/."
+            exists=True,
+            file_okay=False,
+            help="The folder with images/, or with DIV2K_train_HR/ or Flickr2K/ as downloaded.",
         ),
     ],
     *,
+    objects: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="The folder of objects to paste: source/ and mask/, COCO with instances_*.json, or SA-1B "
+            "with sa_*.json. Default: objects/ in the folder.",
+        ),
+    ] = None,
     size_px: Annotated[
         list[int] | None,
         typer.Option(
@@ -268,13 +223,14 @@ def high_resolution_command(
     source = {
         "kind": "high_resolution",
         "path": path,
+        "objects": objects,
         "object_area_min": object_area_min,
         "object_area_max": object_area_max,
         "seed": seed,
         **asdict(splits),
         **({"sizes_px": tuple(size_px)} if size_px else {}),
     }
-    _run({"source": source, "shard_samples": shard_samples}, output)
+    run_ingest({"source": source, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("synthetic")
@@ -301,38 +257,7 @@ def synthetic_command(
     """
     renderer = {"seed": seed, "split": split, "size_px": size_px}
     source = {"kind": "synthetic", "renderer": renderer, "count": count, "stage": stage}
-    _run({"source": source, "shard_samples": shard_samples}, output)
+    run_ingest({"source": source, "shard_samples": shard_samples}, output)
 
 
-def _run(values: dict[str, Any], output: Output) -> None:
-    """Run the flow, and print what it found."""
-    from flows.ingest import IngestConfig, ingest
-    from flows.runtime.prefect_server import local_prefect
-    from tasks.storage.workspace import Workspace
-
-    place = {"workspace": output.workspace, "image_format": output.image_format}
-    config = valid(IngestConfig, {**values, **place})
-    workspace = Workspace.open(config.workspace)
-    with local_prefect(workspace.root / "prefect") as hint:
-        result = ingest(config)
-    if output.as_json:
-        print_json(result.model_dump(mode="json"))
-        return
-    table = Table("", "", "number", title=f"ingested: {config.source.kind}")
-    for split, number in result.by_split.items():
-        table.add_row("samples", split, str(number))
-    for reason, number in result.rejects.items():
-        table.add_row("refused", reason, str(number))
-    for reason, number in result.ignored_by.items():
-        table.add_row("ignored", shown(f"{reason}, first {result.ignored_first[reason]}"), str(number))
-    console = Console()
-    console.print(table)
-    console.print(
-        f"Found {result.found} = {result.kept} kept + {result.refused} refused + {result.ignored} ignored."
-    )
-    if result.version is None:
-        console.print(f"Shards: {result.shards}. Nothing new for the dataset.")
-    else:
-        version = f"dataset version {result.version}"
-        console.print(f"Shards: {result.shards}. Triplets new to the dataset: {result.added}, in {version}.")
-    console.print(hint, highlight=False, soft_wrap=True)
+ingest_app.add_typer(published_app)

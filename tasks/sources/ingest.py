@@ -1,47 +1,53 @@
 """Ingest files: triplet folders, meta.json and pools become shards of a given size, with their rejects."""
 
 import os
-import stat
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
 from data_specs.pool_item import PoolItem
-from data_specs.reject import IgnoredReason, Reject, RejectReason, printable
+from data_specs.reject import IgnoredReason, Reject, RejectReason
 from data_specs.shard import EncodedSample, ShardRef, Stage
 from data_specs.triplet import Triplet
 from data_specs.work import CODE_VERSION, ShardWork
 from tasks.execution.shard_task import shard_task
 from tasks.sources.backgrounds import FolderBackgrounds
-from tasks.sources.image_files import IMAGE_SUFFIXES, images_in
+from tasks.sources.coco import CocoConfig
+from tasks.sources.found_files import Found, found_below, in_parts, unless_named
+from tasks.sources.image_files import images_in
+from tasks.sources.mulan import MulanConfig
 from tasks.sources.openimages_pool import (
     POOL_PARTS,
     Instance,
     PoolConfig,
     classes_path,
+    mask_archives,
     pool_items,
     read_instances,
 )
 from tasks.sources.pairs import PAIR_PARTS, FolderPairs
+from tasks.sources.paste_objects import OBJECT_PARTS, list_objects
 from tasks.sources.pasted_pairs import (
-    IMAGES,
-    OBJECT_PARTS,
     OBJECTS,
     HighResolutionConfig,
     high_resolution_triplets,
+    linked_folders,
+    objects_folder,
+    photograph_folders,
+    photographs_in,
 )
+from tasks.sources.published import PublishedConfig, count_published, published_samples
+from tasks.sources.rord import RordConfig
+from tasks.sources.sa1b import Sa1bConfig
 from tasks.sources.scenes import SceneChoice, Scenes, scenes_alone
 from tasks.sources.triplet_files import (
     META_PARTS,
     TRIPLET_PARTS,
     FolderConfig,
     MetaJsonConfig,
-    StemFiles,
     files_of_stems,
     folder_triplets,
     load_records,
@@ -78,9 +84,42 @@ class HighResolutionSource(HighResolutionConfig):
     kind: Literal["high_resolution"] = "high_resolution"
 
 
+class RordSource(RordConfig):
+    """RORD as published."""
+
+    kind: Literal["rord"] = "rord"
+
+
+class MulanSource(MulanConfig):
+    """MULAN as published."""
+
+    kind: Literal["mulan"] = "mulan"
+
+
+class CocoSource(CocoConfig):
+    """COCO's instances as a pool."""
+
+    kind: Literal["coco"] = "coco"
+
+
+class Sa1bSource(Sa1bConfig):
+    """SA-1B's masks as a pool."""
+
+    kind: Literal["sa1b"] = "sa1b"
+
+
 FileSource = Annotated[
-    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource, Field(discriminator="kind")
+    FolderSource
+    | MetaJsonSource
+    | PoolSource
+    | HighResolutionSource
+    | RordSource
+    | MulanSource
+    | CocoSource
+    | Sa1bSource,
+    Field(discriminator="kind"),
 ]
+_POOLS = (PoolSource, CocoSource, Sa1bSource)
 
 
 class Cursor(BaseModel):
@@ -105,7 +144,7 @@ class IngestWork(ShardWork):
     @property
     def digest(self) -> str:
         """The name of the work. It follows from the folder's content, not from its location."""
-        stated = self.model_dump_json(exclude={"source": {"path"}})
+        stated = self.model_dump_json(exclude={"source": {"path", "images", "objects"}})
         return derive_key(type(self).__name__, CODE_VERSION, stated, self.source.path.name)
 
 
@@ -146,7 +185,7 @@ class _Reading:
     """One pass through the source for one shard: its rejects, and its progress."""
 
     def __init__(self, workspace: Workspace, work: IngestWork) -> None:
-        self.stage: Stage = "pool" if isinstance(work.source, PoolSource) else "triplets"
+        self.stage: Stage = "pool" if isinstance(work.source, _POOLS) else "triplets"
         self.rejects: list[Reject] = []
         self._work = work
         self._ledger = workspace.ledger()
@@ -197,6 +236,8 @@ def _read(source: FileSource, start: Cursor, scenes: SceneChoice) -> Iterable[Tr
         return meta_json_triplets(source, start.records, scenes)
     if isinstance(source, HighResolutionSource):
         return high_resolution_triplets(source, start.records, scenes)
+    if isinstance(source, PublishedConfig):
+        return published_samples(source, start.records, start.classes, scenes)
     return pool_items(source, start.records, start.classes, scenes)
 
 
@@ -221,20 +262,14 @@ ingest_shard = shard_task(ingest_files, "ingest", "{work.source.kind} {work.inde
 # of a record. The number found is therefore the sum of kept, refused and ignored.
 
 FilesConfig = (
-    FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | FolderPairs | FolderBackgrounds
+    FolderConfig
+    | MetaJsonConfig
+    | PoolConfig
+    | HighResolutionConfig
+    | PublishedConfig
+    | FolderPairs
+    | FolderBackgrounds
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a source contains."""
-
-    records: int
-    """Number of records. Each is kept or refused."""
-    ignored: Counter[str] = field(default_factory=Counter)
-    """Number of files that are no part of a record, by reason."""
-    first: dict[str, str] = field(default_factory=dict)
-    """The name of the first such file, by reason."""
 
 
 def find_all(config: FilesConfig) -> Found:
@@ -249,43 +284,30 @@ def find_all(config: FilesConfig) -> Found:
         return _of_pool(config)
     if isinstance(config, HighResolutionConfig):
         return _of_high_resolution(config)
+    if isinstance(config, PublishedConfig):
+        return count_published(config)
     if isinstance(config, FolderBackgrounds):
-        return _found(len(images_in(config.path)), config.path, (), _in_parts(("",)))
+        return found_below(len(images_in(config.path)), config.path, (), in_parts(("",)))
     parts = TRIPLET_PARTS if isinstance(config, FolderConfig) else PAIR_PARTS
     records = sum(1 for _ in files_of_stems(config.path, parts))
-    return _found(records, config.path, parts, _in_parts(parts))
-
-
-_ReasonOf = Callable[[str], IgnoredReason | None]
-"""Why a file, given by its path below the source, is no part of a record. None if it is part of one."""
-
-
-def _in_parts(parts: Collection[str]) -> _ReasonOf:
-    def reason_of(name: str) -> IgnoredReason | None:
-        if os.path.dirname(name) not in parts:
-            return IgnoredReason.ELSEWHERE
-        return None if Path(name).suffix.lower() in IMAGE_SUFFIXES else IgnoredReason.OTHER_FORMAT
-
-    return reason_of
-
-
-def _unless_named(root: Path, names: Iterable[str]) -> _ReasonOf:
-    named = {os.path.relpath(os.path.join(root, name), root) for name in names if "\0" not in name}
-    return lambda name: None if name in named else IgnoredReason.UNNAMED
+    return found_below(records, config.path, parts, in_parts(parts))
 
 
 def _of_meta_json(config: MetaJsonConfig) -> Found:
     records, root = load_records(config.path), config.path.parent
-    return _found(len(records), root, META_PARTS, _unless_named(root, [config.path.name, *names_in(records)]))
+    return found_below(
+        len(records), root, META_PARTS, unless_named(root, [config.path.name, *names_in(records)])
+    )
 
 
 def _of_pool(config: PoolConfig) -> Found:
     read = read_instances(config)
-    names = [config.segmentation_csv, str(classes_path(config).relative_to(config.path))]
+    tables = [classes_path(config), *mask_archives(config)]
+    names = [config.segmentation_csv, *(str(path.relative_to(config.path)) for path in tables)]
     for row in read.rows:
         if isinstance(row, Instance):
             names += [f"images/{row.image_file}", f"masks/{row.mask_file}"]
-    files = _found(len(read.rows), config.path, POOL_PARTS, _unless_named(config.path, names))
+    files = found_below(len(read.rows), config.path, POOL_PARTS, unless_named(config.path, names))
     if read.empty_lines:
         files.ignored[IgnoredReason.EMPTY_LINE.value] = read.empty_lines
         files.first[IgnoredReason.EMPTY_LINE.value] = config.segmentation_csv
@@ -293,58 +315,19 @@ def _of_pool(config: PoolConfig) -> Found:
 
 
 def _of_high_resolution(config: HighResolutionConfig) -> Found:
-    objects = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
-    whole = {
-        f"{OBJECTS}/{name}"
-        for files in objects
-        if isinstance(files, StemFiles)
-        for name in files.names.values()
-    }
+    folders, objects = photograph_folders(config.path), objects_folder(config)
+    _, named = list_objects(objects, config.max_pixels)
+    is_inside = objects.is_relative_to(config.path)
+    place = str(objects.relative_to(config.path)) if is_inside else None
     object_parts = [f"{OBJECTS}/{part}" for part in OBJECT_PARTS]
-    in_parts = _in_parts((IMAGES, *object_parts))
+    reason_in_parts = in_parts((*folders, *object_parts))
 
     def reason_of(name: str) -> IgnoredReason | None:
-        if in_parts(name) or os.path.dirname(name) == IMAGES:
-            return in_parts(name)
-        return IgnoredReason.OBJECT if name in whole else IgnoredReason.LONELY_OBJECT
+        if place is not None and os.path.relpath(name, place) in named:
+            return IgnoredReason.OBJECT
+        if reason_in_parts(name) or os.path.dirname(name) in folders:
+            return reason_in_parts(name)
+        return IgnoredReason.LONELY_OBJECT
 
-    return _found(
-        len(images_in(config.path / IMAGES)),
-        config.path,
-        (IMAGES, OBJECTS, *object_parts),
-        reason_of,
-    )
-
-
-def _found(records: int, root: Path, parts: Collection[str], reason_of: _ReasonOf) -> Found:
-    """Count what is found. ``parts`` are the folders that may be links to elsewhere."""
-    files = Found(records)
-    for name in sorted(_names_below(root, parts)):
-        reason = _fault(root / name) or reason_of(name)
-        if reason is not None:
-            files.ignored[reason.value] += 1
-            files.first.setdefault(reason.value, printable(name))
-    return files
-
-
-def _names_below(root: Path, parts: Collection[str]) -> Iterator[str]:
-    """Every file below ``root`` and every link to a folder. A link is followed only if it is a part."""
-    linked = [part for part in parts if (root / part).is_symlink()]
-    for top in ("", *linked):
-        for folder, folders, files in os.walk(root / top):
-            below = os.path.relpath(folder, root)
-            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            for name in (*files, *links):
-                path = name if below == "." else f"{below}/{name}"
-                if path not in linked:
-                    yield path
-
-
-def _fault(path: Path) -> IgnoredReason | None:
-    """Why a path is no file. A broken one with an image's name still counts as a record."""
-    mode = path.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        return IgnoredReason.LINKED_FOLDER if path.is_dir() else None
-    if stat.S_ISREG(mode) or path.suffix.lower() in IMAGE_SUFFIXES:
-        return None
-    return IgnoredReason.NO_FILE
+    parts = (*linked_folders(), OBJECTS, *object_parts)
+    return found_below(len(photographs_in(config.path)), config.path, parts, reason_of)

@@ -4,18 +4,17 @@
 
     folder/images/<ImageID>.jpg
     folder/masks/<MaskPath>            as in the CSV, with or without .png
+    folder/train-masks-0.zip …         in place of masks/, as published: 16 archives, which stay packed
     folder/<segmentation_csv>          MaskPath, ImageID, LabelName, …
     folder/<classes_csv>               LabelName, DisplayName (OpenImages writes it with or without a header)
-
-RORem leaves out clothes and body parts, and takes at most 500 images of a class. The list of classes is NOT
-PUBLISHED; the list below is ours, and a field of the config.
 """
 
 import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -26,87 +25,42 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from data_specs.pool_item import PoolItem
 from data_specs.reject import Reject, RejectReason
-from tasks.sources.image_files import RejectedImage, check_same_size, path_inside, read_image, read_mask
-from tasks.sources.image_ops import cut_image
+from tasks.sources.image_files import check_same_size, path_inside, read_image, read_mask
+from tasks.sources.pool_items import PoolLimits, PoolRecord, WholeItem, capped_items, cut_item
 from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
-from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
+from tasks.sources.zip_members import zip_member
 
-BODY_PARTS = (
-    "Human arm",
-    "Human beard",
-    "Human body",
-    "Human ear",
-    "Human eye",
-    "Human face",
-    "Human foot",
-    "Human hair",
-    "Human hand",
-    "Human head",
-    "Human leg",
-    "Human mouth",
-    "Human nose",
-)
-CLOTHES = (
-    "Belt",
-    "Boot",
-    "Brassiere",
-    "Clothing",
-    "Coat",
-    "Cowboy hat",
-    "Dress",
-    "Fashion accessory",
-    "Fedora",
-    "Footwear",
-    "Glasses",
-    "Glove",
-    "Goggles",
-    "Hat",
-    "Helmet",
-    "High heels",
-    "Jacket",
-    "Jeans",
-    "Miniskirt",
-    "Sandal",
-    "Scarf",
-    "Shirt",
-    "Shorts",
-    "Skirt",
-    "Sock",
-    "Sombrero",
-    "Sports uniform",
-    "Suit",
-    "Sun hat",
-    "Sunglasses",
-    "Swimwear",
-    "Tie",
-    "Trousers",
-)
 _ASPECT_TOLERANCE = 0.01
 _COLUMNS = ("MaskPath", "ImageID", "LabelName")
-_CLASSES_CSV, _CLASSES_CSV_V7 = "class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv"
+_CLASSES_CSV = "class-descriptions-boxable.csv"
+_OTHER_CLASSES_CSV = (
+    "oidv7-class-descriptions-boxable.csv",
+    "oidv6-class-descriptions-boxable.csv",
+    "oidv7-class-descriptions.csv",
+    "oidv6-class-descriptions.csv",
+    "class-descriptions.csv",
+)
+"""The names of V7 and of other releases, which are tried in this order."""
+_MIN_NAMED = 0.5
+"""Minimum fraction of the labels in the masks' CSV that the right file of class names has a name for."""
 POOL_PARTS = ("images", "masks")
+KIND = "pool"
 
 
-class PoolConfig(SampleLimits):
+class PoolConfig(PoolLimits):
     """How to read a pool in OpenImages' layout."""
 
-    path: Path = Field(description="The folder with images/, masks/ and the two CSV files.")
+    path: Path = Field(
+        description="The folder with images/, the two CSV files, and masks/ or the archives of masks."
+    )
     segmentation_csv: str = Field(
         default="train-annotations-object-segmentation.csv",
         description="The CSV of instance masks: MaskPath, ImageID, LabelName.",
     )
     classes_csv: str = Field(
         default=_CLASSES_CSV,
-        description="The CSV of class names: LabelName, DisplayName. Without a value, the name of V7's "
-        "file is tried, too.",
-    )
-    excluded_classes: tuple[str, ...] = Field(
-        default=BODY_PARTS + CLOTHES,
-        description="Classes to leave out. The default is body parts and clothes. RORem's own list is not "
-        "published.",
-    )
-    class_cap: int = Field(
-        default=500, ge=1, le=1_000_000, description="Maximum number of items of one class."
+        description="The CSV of class names: LabelName, DisplayName. Without a value, the names of V7's "
+        "and of other releases' files are tried, too.",
     )
 
 
@@ -156,70 +110,80 @@ def pool_items(
     Raises:
         InputError: If a CSV is missing or lacks its columns.
     """
-    classes = _read_classes(classes_path(config))
+    classes = _read_classes(config)
     rows = read_instances(config).rows
-    return _items(config, classes, rows, start, Counter(taken), scenes)
+    _check_release(config, classes, rows)
+    records = islice(_records(config, classes, rows), start, None)
+    archives = mask_archives(config)
+
+    def read(record: PoolRecord) -> PoolItem:
+        return _read_item(config, record, archives, scenes)
+
+    return capped_items(KIND, records, config, Counter(taken), read)
 
 
 def classes_path(config: PoolConfig) -> Path:
-    """The CSV of class names: the one in the config, or OpenImages V7's if only that exists."""
-    named, newer = config.path / config.classes_csv, config.path / _CLASSES_CSV_V7
-    return newer if config.classes_csv == _CLASSES_CSV and newer.exists() and not named.exists() else named
+    """The CSV of class names: the one in the config, or that of another release if only that exists."""
+    named = config.path / config.classes_csv
+    if config.classes_csv == _CLASSES_CSV and not named.exists():
+        others = (config.path / name for name in _OTHER_CLASSES_CSV)
+        return next((path for path in others if path.exists()), named)
+    return named
 
 
-def _items(
-    config: PoolConfig,
-    classes: dict[str, str],
-    rows: list[Instance | Reject],
-    start: int,
-    taken: Counter[str],
-    scenes: SceneChoice,
-) -> Iterator[PoolItem | Reject]:
-    excluded = frozenset(config.excluded_classes)
-    broken = [row for row in rows if isinstance(row, Reject)]
+def mask_archives(config: PoolConfig) -> list[Path]:
+    """The archives of masks, such as ``train-masks-0.zip``, in the folder or in masks/."""
+    return [
+        path
+        for folder in (config.path, config.path / "masks")
+        for path in sorted(folder.glob("*-masks-*.zip"))
+        if path.is_file() and not path.is_symlink()
+    ]
+
+
+def _records(
+    config: PoolConfig, classes: dict[str, str], rows: list[Instance | Reject]
+) -> Iterator[PoolRecord | Reject]:
+    yield from (row for row in rows if isinstance(row, Reject))
     instances = [row for row in rows if isinstance(row, Instance)]
-    instances.sort(key=lambda row: derive_key("pool", row.image_id, row.mask_name))
-    yield from broken[start:]
-    for row in instances[max(0, start - len(broken)) :]:
-        class_name = classes.get(row.label)
-        if class_name is None:
-            yield _reject(
-                row, RejectReason.BAD_RECORD, f"label {row.label} has no name in {classes_path(config).name}"
-            )
-        elif class_name in excluded:
-            yield _reject(row, RejectReason.CLASS_EXCLUDED, class_name)
-        elif taken[class_name] >= config.class_cap:
-            yield _reject(row, RejectReason.CLASS_FULL, f"{class_name} has {config.class_cap} items already")
+    instances.sort(key=lambda row: derive_key(KIND, row.image_id, row.mask_name))
+    for row in instances:
+        if row.label in classes:
+            yield PoolRecord(row.mask_name, row.image_file, classes[row.label], row)
         else:
-            try:
-                item = _read_item(config, row, class_name, scenes)
-            except RejectedImage as error:
-                yield error.as_reject("pool", row.mask_name)
-                continue
-            taken[class_name] += 1
-            yield item
+            detail = f"label {row.label} has no name in {classes_path(config).name}"
+            yield Reject(source=KIND, name=row.mask_name, reason=RejectReason.BAD_RECORD, detail=detail)
 
 
-def _read_item(config: PoolConfig, row: Instance, class_name: str, scenes: SceneChoice) -> PoolItem:
+def _check_release(config: PoolConfig, classes: dict[str, str], rows: list[Instance | Reject]) -> None:
+    labels = {row.label for row in rows if isinstance(row, Instance)}
+    named = len(labels & classes.keys())
+    if named < _MIN_NAMED * len(labels):
+        fault = (
+            f"it names {named} of the {len(labels)} classes in {config.segmentation_csv}, so it belongs to "
+            f"another release; download {_OTHER_CLASSES_CSV[0]}"
+        )
+        raise InputError(classes_path(config), fault)
+
+
+def _read_item(config: PoolConfig, record: PoolRecord, archives: list[Path], scenes: SceneChoice) -> PoolItem:
+    row = record.segmentation
+    assert isinstance(row, Instance)
     image_path = path_inside(config.path / "images", row.image_file)
-    mask_path = path_inside(config.path / "masks", row.mask_file)
     image = read_image(image_path, max_pixels=config.max_pixels)
-    mask = read_mask(mask_path, max_pixels=config.max_pixels)
-    mask = _fit_mask(mask_path, mask, image.shape[:2])
-    square = sample_square(image_path, image, mask, config)
-    source = cut_image(image, square, config.size_px)
-    small_mask = sample_mask(mask_path, mask, square, config)
-    sequence = sequence_of("pool", config.path, row.image_file)
-    scene, split = scenes(image_path, image, config, sequence)
-    return PoolItem(
-        key=derive_key("pool", source, small_mask, class_name),
-        scene=scene,
-        split=split,
-        origin=f"pool:{row.image_id}/{row.mask_name}",
-        class_name=class_name,
-        source=source,
-        mask=small_mask,
+    mask_path = path_inside(config.path / "masks", row.mask_file)
+    mask_file = None if mask_path.exists() else zip_member(archives, PurePath(row.mask_file).name)
+    mask = read_mask(mask_file or mask_path, max_pixels=config.max_pixels)
+    whole = WholeItem(
+        image=image,
+        mask=_fit_mask(mask_path, mask, image.shape[:2]),
+        image_path=image_path,
+        mask_path=mask_path,
+        origin=f"{KIND}:{row.image_id}/{row.mask_name}",
+        class_name=record.class_name,
+        lineage=sequence_of(KIND, config.path, row.image_file),
     )
+    return cut_item(whole, KIND, config, scenes)
 
 
 def _fit_mask(path: Path, mask: Mask, size: tuple[int, int]) -> Mask:
@@ -233,10 +197,6 @@ def _fit_mask(path: Path, mask: Mask, size: tuple[int, int]) -> Mask:
         check_same_size(path, mask.shape, size)
     fitted = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     return fitted.astype(bool)
-
-
-def _reject(row: Instance, reason: RejectReason, detail: str) -> Reject:
-    return Reject(source="pool", name=row.mask_name, reason=reason, detail=detail)
 
 
 def _lines(path: Path) -> list[str]:
@@ -266,8 +226,12 @@ def _fields(line: str) -> list[str]:
         raise ValueError(f"a quote or a line break is out of place ({error})") from error
 
 
-def _read_classes(path: Path) -> dict[str, str]:
+def _read_classes(config: PoolConfig) -> dict[str, str]:
     """LabelName → DisplayName."""
+    path = classes_path(config)
+    if not path.exists():
+        fault = f"holds no file of class names {path.name}; download {_OTHER_CLASSES_CSV[0]}"
+        raise InputError(config.path, fault)
     classes: dict[str, str] = {}
     for number, line in enumerate(_lines(path), start=1):
         if not line:
@@ -312,9 +276,9 @@ def _instance(name: str, line: str, places: list[int]) -> Instance | Reject:
     try:
         row = _fields(line)
     except ValueError as error:
-        return Reject(source="pool", name=name, reason=RejectReason.BAD_RECORD, detail=str(error))
+        return Reject(source=KIND, name=name, reason=RejectReason.BAD_RECORD, detail=str(error))
     values = [row[place] if place < len(row) else "" for place in places]
     if all(values):
         return Instance(*values)
     detail = "MaskPath, ImageID or LabelName is empty"
-    return Reject(source="pool", name=name, reason=RejectReason.BAD_RECORD, detail=detail)
+    return Reject(source=KIND, name=name, reason=RejectReason.BAD_RECORD, detail=detail)

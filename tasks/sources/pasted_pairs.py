@@ -23,15 +23,13 @@ from tasks.sources.image_files import (
     LIMIT_PIXELS,
     MaxPixels,
     RejectedImage,
-    check_same_size,
     images_in,
     path_inside,
     read_image,
-    read_mask,
 )
 from tasks.sources.image_ops import Square, cut_image
+from tasks.sources.paste_objects import PasteObject, list_objects
 from tasks.sources.scenes import SceneChoice, TestFraction, ValidationFraction, by_pixels, sequence_of
-from tasks.sources.triplet_files import StemFiles, files_of_stems
 
 # Paste an object on an image: cut it out, reduce it, place it, and soften its edge.
 
@@ -110,8 +108,19 @@ def paste(ground: RgbImage, cut: CutObject, top: int, left: int) -> tuple[RgbIma
 
 
 KIND = "high_resolution"
-IMAGES, OBJECTS, OBJECT_PARTS = "images", "objects", ("source", "mask")
+IMAGES, OBJECTS = "images", "objects"
 """The folder's parts: clean photographs, and objects as images with masks."""
+_PUBLISHED = (
+    "DIV2K_train_HR",
+    "DIV2K_valid_HR",
+    "DIV2K/DIV2K_train_HR",
+    "DIV2K/DIV2K_valid_HR",
+    "Flickr2K",
+    "Flickr2K_HR",
+    "Flickr2K/Flickr2K_HR",
+    "",
+)
+"""Where DIV2K and Flickr2K have their photographs, below the folder that holds them. Or it is their own."""
 _TRIES = 10
 """Number of objects tried for an image (papers.md, fact 22)."""
 
@@ -122,8 +131,12 @@ class HighResolutionConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Path = Field(
-        description="The folder with images/ and objects/. The latter holds source/ and mask/ of the "
-        "objects to paste."
+        description="The folder with images/ and objects/, or one with DIV2K or Flickr2K as downloaded."
+    )
+    objects: Path | None = Field(
+        default=None,
+        description="The folder of objects to paste: source/ and mask/, COCO with instances_*.json, or "
+        "SA-1B with sa_*.json. Default: objects/ in the folder.",
     )
     sizes_px: tuple[int, ...] = Field(
         default=(512, 1024),
@@ -164,27 +177,58 @@ def high_resolution_triplets(
     Raises:
         InputError: If the folder or one of its parts is missing.
     """
-    images = config.path / IMAGES
-    if not images.is_dir():
-        raise InputError(config.path, f"holds no folder {IMAGES}/; name another folder, or make it")
-    records = files_of_stems(config.path / OBJECTS, OBJECT_PARTS)
-    objects = [record for record in records if isinstance(record, StemFiles)]
-    for path in islice(images_in(images), start, None):
+    photographs = photographs_in(config.path)
+    objects, _ = list_objects(objects_folder(config), config.max_pixels)
+    for path in islice(photographs, start, None):
         try:
             yield _triplet(path, objects, config, scenes)
         except RejectedImage as error:
-            yield error.as_reject(KIND, path.name)
+            yield error.as_reject(KIND, name_of(config.path, path))
+
+
+def objects_folder(config: HighResolutionConfig) -> Path:
+    """The folder of the objects to paste."""
+    return config.path / OBJECTS if config.objects is None else config.objects.expanduser().resolve()
+
+
+def photograph_folders(root: Path) -> list[str]:
+    """The folders of photographs below the root: ``images``, or those of DIV2K and Flickr2K.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if (root / IMAGES).is_dir():
+        return [IMAGES]
+    folders = [name for name in _PUBLISHED if (root / name).is_dir() and images_in(root / name)]
+    if not folders:
+        fault = f"holds no folder {IMAGES}/, no DIV2K_train_HR/ and no Flickr2K/ with JPEG or PNG files"
+        raise InputError(root, f"{fault}; name another folder")
+    return folders
+
+
+def photographs_in(root: Path) -> list[Path]:
+    """The photographs, in order of their folders and names.
+
+    Raises:
+        InputError: As ``photograph_folders``.
+    """
+    return [path for folder in photograph_folders(root) for path in images_in(root / folder)]
+
+
+def name_of(root: Path, path: Path) -> str:
+    """A photograph's name: its path below the root, without ``images/``."""
+    return str(path.relative_to(root)).removeprefix(f"{IMAGES}/")
 
 
 def _triplet(
-    path: Path, objects: Sequence[StemFiles], config: HighResolutionConfig, scenes: SceneChoice
+    path: Path, objects: Sequence[PasteObject], config: HighResolutionConfig, scenes: SceneChoice
 ) -> Triplet:
-    whole = read_image(
-        path_inside(config.path, f"{IMAGES}/{path.name}", (IMAGES,)), max_pixels=config.max_pixels
-    )
+    name = name_of(config.path, path)
+    inside = path_inside(config.path, str(path.relative_to(config.path)), linked_folders())
+    whole = read_image(inside, max_pixels=config.max_pixels)
     size_px = _largest_size(path, whole, config)
     identity = image_hash(whole)
-    scene, split = scenes(path, whole, config, sequence_of(KIND, config.path, path.name))
+    scene, split = scenes(path, whole, config, sequence_of(KIND, config.path, name))
     rng = np.random.default_rng(int(derive_key("pasted", identity, config.seed)[:15], 16))
     ground_truth = cut_image(whole, _square(whole, rng), size_px)
     stem, cut = _object_that_fits(path, objects, split, size_px, config, rng)
@@ -195,11 +239,16 @@ def _triplet(
         key=derive_key(KIND, source, mask, ground_truth),
         scene=scene,
         split=split,
-        origin=f"{KIND}:{config.path.name}/{path.name}+{stem}",
+        origin=f"{KIND}:{config.path.name}/{name}+{stem}",
         source=source,
         mask=mask,
         ground_truth=ground_truth,
     )
+
+
+def linked_folders() -> tuple[str, ...]:
+    """The folders directly in the root that may be links to elsewhere."""
+    return (IMAGES, *(name for name in _PUBLISHED if name and "/" not in name))
 
 
 def _largest_size(path: Path, image: RgbImage, config: HighResolutionConfig) -> int:
@@ -221,7 +270,7 @@ def _square(image: RgbImage, rng: np.random.Generator) -> Square:
 
 def _object_that_fits(
     path: Path,
-    objects: Sequence[StemFiles],
+    objects: Sequence[PasteObject],
     split: Split,
     size_px: int,
     config: HighResolutionConfig,
@@ -232,32 +281,28 @@ def _object_that_fits(
     Raises:
         RejectedImage: NO_OBJECT if none fits.
     """
-    own = [files for files in objects if _split_of(files, config) == split]
+    own = [candidate for candidate in objects if _split_of(candidate, config) == split]
     for place in rng.permutation(len(own))[:_TRIES]:
         area_px = rng.uniform(config.object_area_min, config.object_area_max) * size_px**2
-        cut = _read_object(own[place], area_px, config)
+        cut = _read_object(own[place], area_px)
         if cut is not None and max(cut.alpha.shape) <= size_px:
-            return own[place].stem, cut
+            return own[place].name, cut
     detail = f"none of {len(own)} for the {split} split is whole and large enough for {size_px} px"
     raise RejectedImage(path, RejectReason.NO_OBJECT, detail)
 
 
-def _split_of(files: StemFiles, config: HighResolutionConfig) -> Split:
+def _split_of(candidate: PasteObject, config: HighResolutionConfig) -> Split:
     """The split, from the object's name. Its image need not be opened."""
-    scene = derive_key("pasted object", files.stem)
+    scene = derive_key("pasted object", candidate.group)
     return split_of_scene(scene, validation=config.validation_fraction, test=config.test_fraction)
 
 
-def _read_object(files: StemFiles, area_px: float, config: HighResolutionConfig) -> CutObject | None:
+def _read_object(candidate: PasteObject, area_px: float) -> CutObject | None:
     """The object with this number of pixels. None if it is refused, cut by the border, or too small."""
-    root = config.path / OBJECTS
     try:
-        paths = [path_inside(root, files.names[part], OBJECT_PARTS) for part in OBJECT_PARTS]
-        image = read_image(paths[0], max_pixels=config.max_pixels)
-        mask = read_mask(paths[1], max_pixels=config.max_pixels)
-        check_same_size(paths[1], mask.shape, image.shape[:2])
+        image, mask = candidate.read()
     except RejectedImage:
         return None
-    if mask[[0, -1]].any() or mask[:, [0, -1]].any():
+    if not mask.any() or mask[[0, -1]].any() or mask[:, [0, -1]].any():
         return None
     return reduced_object(cut_object(image, mask), area_px)

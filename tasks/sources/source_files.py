@@ -8,10 +8,20 @@ from pathlib import Path
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
+from tasks.sources.coco import COCO_PARTS
 from tasks.sources.image_files import RejectedImage, opened_file, path_inside
-from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path
+from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path, mask_archives
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
-from tasks.sources.pasted_pairs import IMAGES, OBJECT_PARTS, OBJECTS, HighResolutionConfig
+from tasks.sources.paste_objects import list_objects
+from tasks.sources.pasted_pairs import (
+    OBJECTS,
+    HighResolutionConfig,
+    linked_folders,
+    objects_folder,
+    photographs_in,
+)
+from tasks.sources.published import PublishedConfig, paths_of
+from tasks.sources.rord import RORD_PARTS
 from tasks.sources.triplet_files import (
     META_PARTS,
     TRIPLET_PARTS,
@@ -21,10 +31,10 @@ from tasks.sources.triplet_files import (
     names_in,
 )
 
-_LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, IMAGES, OBJECTS)
+_LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, *RORD_PARTS, *COCO_PARTS, *linked_folders(), OBJECTS)
 """The folders directly in a source that may be links to elsewhere."""
 
-FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig
+FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | PublishedConfig
 
 
 def files_digest(config: FileSourceConfig) -> str:
@@ -64,13 +74,15 @@ def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:
     if isinstance(config, MetaJsonConfig):
         return {config.path, *_named_in(config.path, root)}
     if isinstance(config, PoolConfig):
-        tables = {root / config.segmentation_csv, classes_path(config)}
+        tables = {root / config.segmentation_csv, classes_path(config), *mask_archives(config)}
         return tables.union(*((root / part).rglob("*") for part in POOL_PARTS))
+    if isinstance(config, PublishedConfig):
+        return paths_of(config)
     if isinstance(config, HighResolutionConfig):
-        parts = (IMAGES, *(f"{OBJECTS}/{part}" for part in OBJECT_PARTS))
-    else:
-        parts = TRIPLET_PARTS
-    return {path for part in parts for path in (root / part).glob("*")}
+        objects = objects_folder(config)
+        _, names = list_objects(objects, config.max_pixels)
+        return {*photographs_in(root), *(objects / name for name in names)}
+    return {path for part in TRIPLET_PARTS for path in (root / part).glob("*")}
 
 
 def _named_in(meta_json: Path, root: Path) -> set[Path]:
@@ -91,8 +103,9 @@ def _is_inside(root: Path, name: str) -> bool:
 
 def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
     """Name, size in bytes and SHA-256. Empty if there is no such file, or if a link leads outside."""
-    name = str(path.relative_to(root))
-    if os.path.islink(path) and not _is_inside(root, name):
+    is_inside = path.is_relative_to(root)
+    name = str(path.relative_to(root)) if is_inside else path.name
+    if is_inside and os.path.islink(path) and not _is_inside(root, name):
         return ()
     try:
         with opened_file(path) as file:

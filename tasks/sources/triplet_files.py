@@ -6,46 +6,22 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import InputError, first_fault
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason, printable
 from data_specs.triplet import Triplet
 from tasks.sources.image_files import (
     IMAGE_SUFFIXES,
-    LIMIT_PIXELS,
-    MaxPixels,
     RejectedImage,
     check_same_size,
     path_inside,
     read_image,
     read_mask,
 )
-from tasks.sources.image_ops import Square, cut_image, cut_mask, square_about
-from tasks.sources.scenes import SceneChoice, TestFraction, ValidationFraction, by_pixels, sequence_of
-
-
-class SampleLimits(BaseModel):
-    """The limits of a sample read from files. Sources add their own fields."""
-
-    model_config = ConfigDict(frozen=True)
-
-    size_px: int = Field(default=64, ge=16, le=2048, description="Side of the square samples, in pixels.")
-    mask_area_min: float = Field(
-        default=0.005, ge=0, le=1, description="Minimum masked fraction of a sample."
-    )
-    mask_area_max: float = Field(default=0.6, ge=0, le=1, description="Maximum masked fraction of a sample.")
-    max_pixels: MaxPixels = LIMIT_PIXELS
-    validation_fraction: ValidationFraction = 0.1
-    test_fraction: TestFraction = 0.1
-
-    @model_validator(mode="after")
-    def _areas_are_in_order(self) -> "SampleLimits":
-        if self.mask_area_min >= self.mask_area_max:
-            raise ValueError("mask_area_min must be below mask_area_max")
-        return self
+from tasks.sources.samples import SampleLimits, WholeTriplet, cut_triplet
+from tasks.sources.scenes import SceneChoice, by_pixels, sequence_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,53 +83,21 @@ def _read_triplet(
     check_same_size(mask_path, mask.shape, source.shape[:2])
     ground_truth = read_image(truth_path, max_pixels=limits.max_pixels)
     check_same_size(truth_path, ground_truth.shape[:2], source.shape[:2])
-    square = sample_square(source_path, source, mask, limits)
-    small_source = cut_image(source, square, limits.size_px)
-    small_truth = cut_image(ground_truth, square, limits.size_px)
-    small_mask = sample_mask(mask_path, mask, square, limits)
     if record.scene is None:
         lineage = sequence_of(kind, root, record.ground_truth)
     else:
         lineage = derive_key("scene", kind, root.name, record.scene)
-    scene, split = scenes(truth_path, ground_truth, limits, lineage)
-    return Triplet(
-        key=derive_key(kind, small_source, small_mask, small_truth),
-        scene=scene,
-        split=split,
+    whole = WholeTriplet(
+        source=source,
+        mask=mask,
+        ground_truth=ground_truth,
+        source_path=source_path,
+        mask_path=mask_path,
+        truth_path=truth_path,
         origin=f"{kind}:{root.name}/{record.name}",
-        source=small_source,
-        mask=small_mask,
-        ground_truth=small_truth,
+        lineage=lineage,
     )
-
-
-def sample_square(path: Path, image: RgbImage, mask: Mask, limits: SampleLimits) -> Square:
-    """The square around the mask that becomes the sample.
-
-    Raises:
-        RejectedImage: TOO_SMALL, because an enlarged image teaches blur.
-    """
-    height, width = image.shape[:2]
-    if min(height, width) < limits.size_px:
-        detail = f"{width}×{height}, and both sides must have {limits.size_px} px"
-        raise RejectedImage(path, RejectReason.TOO_SMALL, detail)
-    return square_about(mask)
-
-
-def sample_mask(path: Path, mask: Mask, square: Square, limits: SampleLimits) -> Mask:
-    """The sample's mask, size_px×size_px bool.
-
-    Raises:
-        RejectedImage: MASK_EMPTY, MASK_FULL or MASK_AREA, after the cut and the reduction.
-    """
-    small = cut_mask(mask, square, limits.size_px)
-    if not small.any():
-        raise RejectedImage(path, RejectReason.MASK_EMPTY, "once reduced to the sample's size")
-    if small.all():
-        raise RejectedImage(path, RejectReason.MASK_FULL, "once cut to a square")
-    if not limits.mask_area_min <= small.mean() <= limits.mask_area_max:
-        raise RejectedImage(path, RejectReason.MASK_AREA, f"{small.mean():.2%} of the sample")
-    return small
+    return cut_triplet(whole, kind, limits, scenes)
 
 
 # Folder source: ``source/``, ``mask/`` and ``ground_truth/`` with files of the same stem.

@@ -13,8 +13,12 @@ from flows.cli.ingest import ingest_app
 from flows.cli.main import app
 from flows.ingest import IngestConfig
 from tasks.sources.clip.clip import ClipConfig
+from tasks.sources.coco import CocoConfig
+from tasks.sources.mulan import MulanConfig
 from tasks.sources.openimages_pool import PoolConfig
 from tasks.sources.pasted_pairs import HighResolutionConfig
+from tasks.sources.rord import RordConfig
+from tasks.sources.sa1b import Sa1bConfig
 from tasks.sources.triplet_files import FolderConfig, MetaJsonConfig
 
 run = CliRunner().invoke
@@ -61,7 +65,21 @@ def test_wrong_settings_exit_with_2(words: list[str]) -> None:
     assert run(app, ["ingest", *words]).exit_code == 2
 
 
-@pytest.mark.parametrize("kind", ["clip", "folder", "meta-json", "pool", "high-resolution", "synthetic"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "clip",
+        "folder",
+        "meta-json",
+        "pool",
+        "high-resolution",
+        "synthetic",
+        "rord",
+        "mulan",
+        "coco",
+        "sa1b",
+    ],
+)
 def test_each_kind_teaches_with_an_example(kind: str) -> None:
     assert f"Example: cleanplate ingest {kind}" in run(app, ["ingest", kind, "--help"]).output
 
@@ -74,6 +92,10 @@ def test_each_kind_teaches_with_an_example(kind: str) -> None:
         ("meta-json", MetaJsonConfig),
         ("pool", PoolConfig),
         ("high-resolution", HighResolutionConfig),
+        ("rord", RordConfig),
+        ("mulan", MulanConfig),
+        ("coco", CocoConfig),
+        ("sa1b", Sa1bConfig),
     ],
 )
 def test_the_defaults_are_those_of_the_settings(command: str, settings: type[BaseModel]) -> None:

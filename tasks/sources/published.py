@@ -1,0 +1,74 @@
+"""The data sets that are read in the layout in which their authors publish them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from data_specs.pool_item import PoolItem
+from data_specs.reject import Reject
+from data_specs.triplet import Triplet
+from tasks.sources.coco import COCO_PARTS, CocoConfig, coco_items, list_coco
+from tasks.sources.found_files import Found, Listing, found_below, unless_named
+from tasks.sources.mulan import MulanConfig, list_mulan, mulan_triplets
+from tasks.sources.rord import RORD_PARTS, RordConfig, list_rord, rord_triplets
+from tasks.sources.sa1b import Sa1bConfig, list_sa1b, sa1b_items
+from tasks.sources.scenes import SceneChoice
+
+PublishedConfig = RordConfig | MulanConfig | CocoConfig | Sa1bConfig
+
+
+def listing_of(config: PublishedConfig) -> Listing:
+    """What the data set holds.
+
+    Raises:
+        InputError: If it cannot be read at all.
+    """
+    if isinstance(config, RordConfig):
+        return list_rord(config)
+    if isinstance(config, MulanConfig):
+        return list_mulan(config)
+    return list_coco(config.path) if isinstance(config, CocoConfig) else list_sa1b(config.path)
+
+
+def count_published(config: PublishedConfig) -> Found:
+    """Count the data set's records, and the other files below its folder.
+
+    Raises:
+        InputError: As ``listing_of``.
+    """
+    listing = listing_of(config)
+    reason_of = unless_named(config.path, listing.named)
+    return found_below(len(listing.records), config.path, linked_parts(config), reason_of)
+
+
+def linked_parts(config: PublishedConfig) -> tuple[str, ...]:
+    """The folders directly in the data set that may be links to elsewhere."""
+    if isinstance(config, RordConfig):
+        return RORD_PARTS
+    return COCO_PARTS if isinstance(config, CocoConfig) else ()
+
+
+def paths_of(config: PublishedConfig) -> set[Path]:
+    """The files that decide what the data set is.
+
+    Raises:
+        InputError: As ``listing_of``.
+    """
+    listing = listing_of(config)
+    return {config.path / name for name in listing.named}.union(listing.beside)
+
+
+def published_samples(
+    config: PublishedConfig, start: int, taken: Mapping[str, int], scenes: SceneChoice
+) -> Iterator[Triplet | PoolItem | Reject]:
+    """The samples and rejects of the data set, after ``start`` records.
+
+    Raises:
+        InputError: As ``listing_of``.
+    """
+    if isinstance(config, RordConfig):
+        return rord_triplets(config, start, scenes)
+    if isinstance(config, MulanConfig):
+        return mulan_triplets(config, start, scenes)
+    if isinstance(config, CocoConfig):
+        return coco_items(config, start, taken, scenes)
+    return sa1b_items(config, start, taken, scenes)
