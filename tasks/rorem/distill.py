@@ -19,10 +19,10 @@ from tasks.rorem.train_remover import (
     TrainedRemover,
     keep_remover,
     remover_batches,
-    version_reader,
 )
 from tasks.storage.workspace import Workspace
 from tasks.training.run import run_training
+from tasks.training.version_data import version_reader
 
 LORA_FOLDER = "lora"
 """The folder, inside the distilled remover's folder, that diffusers loads on top of the teacher."""

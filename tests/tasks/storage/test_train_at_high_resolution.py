@@ -16,8 +16,6 @@ from tasks.rorem.train_remover import (
     RemoverTraining,
     remover_batches,
     train_remover,
-    training_groups,
-    version_reader,
 )
 from tasks.sources.ingest import HighResolutionSource, IngestWork, ingest_files
 from tasks.sources.source_files import files_digest
