@@ -32,6 +32,7 @@ from tasks.sources.ingest import (
     IngestWork,
     Intake,
     MetaJsonSource,
+    OberSource,
     PoolSource,
     find_all,
     ingest_shard,
@@ -90,7 +91,15 @@ class SyntheticSource(BaseModel):
     )
 
 
-Source = ClipSource | FolderSource | MetaJsonSource | PoolSource | HighResolutionSource | SyntheticSource
+Source = (
+    ClipSource
+    | FolderSource
+    | MetaJsonSource
+    | PoolSource
+    | HighResolutionSource
+    | OberSource
+    | SyntheticSource
+)
 
 
 class IngestConfig(BaseModel):

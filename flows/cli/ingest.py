@@ -1,4 +1,4 @@
-"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, synthetic."""
+"""`cleanplate ingest`: clip, folder, meta-json, pool, high-resolution, ober, synthetic."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -275,6 +275,36 @@ def high_resolution_command(
         **({"sizes_px": tuple(size_px)} if size_px else {}),
     }
     _run({"source": source, "shard_samples": shard_samples}, output)
+
+
+@ingest_app.command("ober")
+@clear_errors
+@with_groups
+def ober_command(
+    path: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="The folder of OBER, with data/*.parquet.")
+    ],
+    *,
+    part: Annotated[
+        str,
+        typer.Option(help="The part to read: train or test. Samples of test belong to the split test."),
+    ] = "train",
+    validation_fraction: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="Fraction of the train part's scenes for validation."),
+    ] = 0.1,
+    limits: Limits,
+    shard_samples: ShardOption = 500,
+    output: Output,
+) -> None:
+    """Ingest OBER, ObjectClear's data set, from its parquet files. Samples keep their effect mask.
+
+    Crops of one image share a split.
+
+    Example: cleanplate ingest ober ./OBER --part test --size-px 512
+    """
+    source = {"kind": "ober", "path": path, "part": part, "validation_fraction": validation_fraction}
+    _run({"source": {**source, **asdict(limits)}, "shard_samples": shard_samples}, output)
 
 
 @ingest_app.command("synthetic")

@@ -252,8 +252,8 @@ def train_object_clear_command(
     parent: Annotated[
         Path | None,
         typer.Option(
-            help="The folder where training starts: SDXL-inpainting or ObjectClear. Default at tiny size: the "
-            "shipped ObjectClear."
+            help="The folder where training starts: SDXL-inpainting or ObjectClear. Default at tiny size: "
+            "the shipped ObjectClear."
         ),
     ] = None,
     image_encoder: Annotated[

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path, PurePath
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import cv2
 import numpy as np
@@ -46,6 +46,21 @@ _EIGHT_BIT_MODES = {"RGB", "L", "P", "1", "RGBA", "LA", "PA"}
 _GREY_MARGIN = 32
 """JPEG artifacts at a mask's edges are smaller than this."""
 _SIXTEEN_BIT = re.compile(r"^(I|F)")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBytes:
+    """An image's file that lies in a table, under a name for messages."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ImageFile = Path | ImageBytes
+"""Where an image's file is: on the disk, or in memory."""
 
 
 class RejectedImage(InputError):
@@ -98,7 +113,7 @@ class ImageFacts:
     """EXIF orientation, 1..8. 1 = upright."""
 
 
-def image_facts(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
+def image_facts(path: ImageFile, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
     """Read an image's header.
 
     Raises:
@@ -106,7 +121,7 @@ def image_facts(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
     """
     try:
         # Only these two formats: every further parser is a target for hostile files.
-        with opened_file(path) as file, Image.open(file, formats=("JPEG", "PNG")) as opened:
+        with opened_image(path) as file, Image.open(file, formats=("JPEG", "PNG")) as opened:
             width, height = opened.size
             orientation = _orientation(opened)
             facts = ImageFacts(height, width, opened.mode, str(opened.format), orientation)
@@ -121,6 +136,16 @@ def image_facts(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> ImageFacts:
             path, RejectReason.TOO_MANY_PIXELS, f"{width}×{height} is over {max_pixels} pixels"
         )
     return facts
+
+
+@contextmanager
+def opened_image(path: ImageFile) -> Iterator[BinaryIO]:
+    """Open an image's file for reading, wherever it is. Raises as ``opened_file``."""
+    if isinstance(path, ImageBytes):
+        yield BytesIO(path.data)
+        return
+    with opened_file(path) as file:
+        yield file
 
 
 @contextmanager
@@ -143,7 +168,7 @@ def opened_file(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
-def read_image(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> RgbImage:
+def read_image(path: ImageFile, *, max_pixels: int = LIMIT_PIXELS) -> RgbImage:
     """Read a JPEG or PNG as H×W×3 uint8 RGB, in the stored orientation.
 
     Grey becomes RGB. An alpha channel is refused unless it is opaque everywhere, because the colours under
@@ -173,7 +198,7 @@ def read_image(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> RgbImage:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> Mask:
+def read_mask(path: ImageFile, *, max_pixels: int = LIMIT_PIXELS) -> Mask:
     """Read a mask as H×W bool: True where the file's grey is above half its range.
 
     Colour files pass if their channels agree (except for JPEG's rounding). 16-bit grey passes too, because a
@@ -185,7 +210,7 @@ def read_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> Mask:
     return read_soft_mask(path, max_pixels=max_pixels)[0]
 
 
-def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask, float]:
+def read_soft_mask(path: ImageFile, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask, float]:
     """Read a mask like ``read_mask``, and measure how soft the file is.
 
     Returns:
@@ -212,7 +237,7 @@ def read_soft_mask(path: Path, *, max_pixels: int = LIMIT_PIXELS) -> tuple[Mask,
     return mask, float(grey.sum() / mask.sum())
 
 
-def check_same_size(path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
+def check_same_size(path: ImageFile, size: tuple[int, int], expected: tuple[int, int]) -> None:
     """Compare ``path``'s size (rows, columns) with the source's.
 
     Raises:
@@ -265,17 +290,17 @@ def _orientation(opened: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else _UPRIGHT
 
 
-def _png_bit_depth(path: Path, facts: ImageFacts) -> int:
+def _png_bit_depth(path: ImageFile, facts: ImageFacts) -> int:
     """The depth in a PNG's header. Pillow calls 16-bit RGB plain ``RGB``."""
     if facts.format != "PNG":
         return 8
-    with opened_file(path) as file:
+    with opened_image(path) as file:
         return file.read(25)[24]
 
 
-def _decode(path: Path, facts: ImageFacts) -> np.ndarray:
+def _decode(path: ImageFile, facts: ImageFacts) -> np.ndarray:
     """Decode a complete file, never half of one: H×W or H×W×C, blue first."""
-    with opened_file(path) as file:
+    with opened_image(path) as file:
         raw = file.read()
     _check_whole(path, raw, facts.format)
     pixels = _decode_jpeg(path, raw, facts) if facts.format == "JPEG" else _decode_png(path, raw)
@@ -284,7 +309,7 @@ def _decode(path: Path, facts: ImageFacts) -> np.ndarray:
     return pixels
 
 
-def _decode_jpeg(path: Path, raw: bytes, facts: ImageFacts) -> np.ndarray:
+def _decode_jpeg(path: ImageFile, raw: bytes, facts: ImageFacts) -> np.ndarray:
     """The same pixels as cv2 gives. cv2 silently paints grey what it cannot decode."""
     if facts.mode not in ("L", "RGB"):
         raise RejectedImage(path, RejectReason.NOT_RGB, f"mode {facts.mode}")
@@ -299,7 +324,7 @@ def _decode_jpeg(path: Path, raw: bytes, facts: ImageFacts) -> np.ndarray:
     return pixels[..., 0] if facts.mode == "L" else pixels
 
 
-def _decode_png(path: Path, raw: bytes) -> np.ndarray:
+def _decode_png(path: ImageFile, raw: bytes) -> np.ndarray:
     try:
         pixels = cv2.imdecode(
             np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
@@ -311,7 +336,7 @@ def _decode_png(path: Path, raw: bytes) -> np.ndarray:
     return pixels
 
 
-def _check_whole(path: Path, raw: bytes, file_format: str) -> None:
+def _check_whole(path: ImageFile, raw: bytes, file_format: str) -> None:
     """Distinguish a truncated file from a damaged one."""
     if file_format == "JPEG" and not _jpeg_is_whole(raw):
         raise RejectedImage(path, RejectReason.TRUNCATED, "JPEG without its end marker")
@@ -344,7 +369,7 @@ def _png_fault(raw: bytes) -> str:
     return "PNG without its end chunk"
 
 
-def _single_channel(path: Path, pixels: np.ndarray) -> np.ndarray:
+def _single_channel(path: ImageFile, pixels: np.ndarray) -> np.ndarray:
     """A mask file's one channel as H×W uint8. An alpha channel is ignored."""
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)

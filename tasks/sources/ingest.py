@@ -19,6 +19,7 @@ from data_specs.work import CODE_VERSION, ShardWork
 from tasks.execution.shard_task import shard_task
 from tasks.sources.backgrounds import FolderBackgrounds
 from tasks.sources.image_files import IMAGE_SUFFIXES, images_in
+from tasks.sources.ober import OBER_DATA, OberConfig, count_ober_rows, ober_files, ober_triplets
 from tasks.sources.openimages_pool import (
     POOL_PARTS,
     Instance,
@@ -78,8 +79,15 @@ class HighResolutionSource(HighResolutionConfig):
     kind: Literal["high_resolution"] = "high_resolution"
 
 
+class OberSource(OberConfig):
+    """OBER's parquet files."""
+
+    kind: Literal["ober"] = "ober"
+
+
 FileSource = Annotated[
-    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource, Field(discriminator="kind")
+    FolderSource | MetaJsonSource | PoolSource | HighResolutionSource | OberSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -197,6 +205,8 @@ def _read(source: FileSource, start: Cursor, scenes: SceneChoice) -> Iterable[Tr
         return meta_json_triplets(source, start.records, scenes)
     if isinstance(source, HighResolutionSource):
         return high_resolution_triplets(source, start.records, scenes)
+    if isinstance(source, OberSource):
+        return ober_triplets(source, start.records, scenes)
     return pool_items(source, start.records, start.classes, scenes)
 
 
@@ -221,7 +231,13 @@ ingest_shard = shard_task(ingest_files, "ingest", "{work.source.kind} {work.inde
 # of a record. The number found is therefore the sum of kept, refused and ignored.
 
 FilesConfig = (
-    FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | FolderPairs | FolderBackgrounds
+    FolderConfig
+    | MetaJsonConfig
+    | PoolConfig
+    | HighResolutionConfig
+    | OberConfig
+    | FolderPairs
+    | FolderBackgrounds
 )
 
 
@@ -249,6 +265,11 @@ def find_all(config: FilesConfig) -> Found:
         return _of_pool(config)
     if isinstance(config, HighResolutionConfig):
         return _of_high_resolution(config)
+    if isinstance(config, OberConfig):
+        read = {str(path.relative_to(config.path)) for path in ober_files(config)}
+        reason = IgnoredReason.OTHER_PART
+        rows = count_ober_rows(config)
+        return _found(rows, config.path, (OBER_DATA,), lambda name: None if name in read else reason)
     if isinstance(config, FolderBackgrounds):
         return _found(len(images_in(config.path)), config.path, (), _in_parts(("",)))
     parts = TRIPLET_PARTS if isinstance(config, FolderConfig) else PAIR_PARTS

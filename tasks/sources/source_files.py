@@ -9,6 +9,7 @@ from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
 from tasks.sources.image_files import RejectedImage, opened_file, path_inside
+from tasks.sources.ober import OBER_DATA, OberConfig, ober_files
 from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
 from tasks.sources.pasted_pairs import IMAGES, OBJECT_PARTS, OBJECTS, HighResolutionConfig
@@ -21,10 +22,10 @@ from tasks.sources.triplet_files import (
     names_in,
 )
 
-_LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, IMAGES, OBJECTS)
+_LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, IMAGES, OBJECTS, OBER_DATA)
 """The folders directly in a source that may be links to elsewhere."""
 
-FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig
+FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | OberConfig
 
 
 def files_digest(config: FileSourceConfig) -> str:
@@ -66,6 +67,8 @@ def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:
     if isinstance(config, PoolConfig):
         tables = {root / config.segmentation_csv, classes_path(config)}
         return tables.union(*((root / part).rglob("*") for part in POOL_PARTS))
+    if isinstance(config, OberConfig):
+        return ober_files(config)
     if isinstance(config, HighResolutionConfig):
         parts = (IMAGES, *(f"{OBJECTS}/{part}" for part in OBJECT_PARTS))
     else:
