@@ -1,8 +1,10 @@
 """Build ObjectClear's network from published weights: SDXL-inpainting and a CLIP image encoder (fact 16)."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from transformers import CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
@@ -45,7 +47,7 @@ def object_clear_from_sdxl(parent: Path, image_encoder: Path, seed: int) -> Obje
     return ObjectClearNetwork(
         unet=base.unet,
         vae=base.vae,
-        scheduler=base.scheduler,
+        scheduler=cast(DDIMScheduler, base.scheduler),
         prompt=ObjectPrompt(hidden=base.prompt.hidden, pooled=base.prompt.pooled),
         image_encoder=encoder,
         object_token=token,
@@ -60,13 +62,15 @@ def read_image_encoder(folder: Path) -> CLIPVisionModelWithProjection:
     """
     transformers_logging.disable_progress_bar()
     try:
-        encoder, report = CLIPVisionModelWithProjection.from_pretrained(
+        # transformers' annotation says that a model alone comes back.
+        loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"{folder}: cannot be used as CLIP's image encoder ({error}); download it again"
         ) from error
+    encoder, report = loaded
     if report["missing_keys"]:
         missing = min(report["missing_keys"])
         raise ModelError(f"{folder}: cannot be used as CLIP's image encoder, {missing} is missing")
