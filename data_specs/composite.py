@@ -87,6 +87,13 @@ class CompositingResult(BaseModel):
     shards: int
     pool_items: int
     """Number of composites that also entered the pool."""
+    added: int = 0
+    """Number of composites that are new in the dataset version."""
+    left_out: int = 0
+    """Number of composites that the dataset version cannot take, because it has their scene in another
+    split."""
+    version: int | None = None
+    """The dataset version made with them. None if none was made."""
 
     @property
     def composites(self) -> int:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-ModelKind = Literal["remover", "discriminator", "base"]
+ModelKind = Literal["remover", "discriminator", "base", "object-clear"]
 PromotionAction = Literal["promoted", "rolled back"]
 
 

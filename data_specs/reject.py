@@ -79,6 +79,7 @@ class IgnoredReason(StrEnum):
     LINKED_FOLDER = "link to a folder, not followed"
     NO_FILE = "pipe, socket or device"
     UNNAMED = "no record names it"
+    OTHER_PART = "not of the part that is read"
     OBJECT = "object to paste, no sample of its own"
     LONELY_OBJECT = "object without its image or its mask"
     EMPTY_LINE = "empty line"

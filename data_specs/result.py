@@ -9,6 +9,7 @@ ResultKind = Literal[
     "discriminator",
     "remover_training",
     "discriminator_training",
+    "object_clear_training",
     "weights_training",
     "evaluation",
     "shard",
@@ -25,9 +26,9 @@ night started from; ``retraining`` a finished retraining of a dataset version; `
 discriminator with its measures; ``night`` a finished night; ``night_discriminator`` and ``night_parent``
 what a night chose.
 
-By the digest of a work, without a run: ``remover_training``, ``discriminator_training`` and
-``weights_training`` a finished training; ``shard`` kept and rejected samples; ``ingest`` the same, with how
-far the source was read.
+By the digest of a work, without a run: ``remover_training``, ``discriminator_training``,
+``object_clear_training`` and ``weights_training`` a finished training; ``shard`` kept and rejected samples;
+``ingest`` the same, with how far the source was read.
 
 ``evaluation``: by the remover's hash and a digest of the images. ``suspended_run``: by the batch that the
 flow run waits for. ``event``: by the batch, and Prefect's address that got the event.

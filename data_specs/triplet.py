@@ -1,4 +1,4 @@
-"""A triplet: the image with the object, a mask of the object, the image without it."""
+"""A triplet: the image with the object, a mask of the object, the image without it; and its effect mask."""
 
 from dataclasses import dataclass
 
@@ -23,3 +23,11 @@ class Triplet:
     """H×W bool, True on the object (not on its shadow)."""
     ground_truth: RgbImage
     """H×W×3 uint8, the same view without the object and its effects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EffectTriplet(Triplet):
+    """A triplet whose M_fg is stored, because its maker knows it (ObjectClear: composites and OBER)."""
+
+    foreground: Mask
+    """H×W bool, M_fg: True wherever the object or its effect touches the image. Contains the mask."""

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_specs.errors import FlowError, InputError, ShardError
-from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
 from data_specs.work import ShardWork
@@ -37,6 +36,7 @@ from tasks.sources.ingest import (
     Intake,
     MetaJsonSource,
     MulanSource,
+    OberSource,
     PoolSource,
     RordSource,
     Sa1bSource,
@@ -47,7 +47,7 @@ from tasks.sources.source_files import files_digest
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.shards import RenderWork, render_shard
 from tasks.sources.video import capture_shard, capture_work
-from tasks.storage.dataset import create_version, load_samples, selection_of
+from tasks.storage.dataset.additions import add_to_current
 from tasks.storage.shards import ImageFormat
 from tasks.storage.workspace import Workspace
 
@@ -114,6 +114,7 @@ Source = (
     | MulanSource
     | CocoSource
     | Sa1bSource
+    | OberSource
     | SyntheticSource
 )
 
@@ -195,7 +196,12 @@ def ingest(config: IngestConfig) -> IngestResult:
         gathered = _gather(config, workspace, progress)
     ledger = workspace.ledger()
     rows = [row for ref in gathered.shards for row in ledger.shards.samples_of(ref.name)]
-    added, version = _new_version(config, workspace, gathered.shards)
+    added, version = add_to_current(
+        workspace,
+        [Selection(shard) for shard in gathered.shards if shard.stage == "triplets"],
+        lambda added: f"ingested {added} triplets: {config.source.kind}",
+        "ingested again after a rollback",
+    )
     result = IngestResult(
         shards=len(gathered.shards),
         samples=len(rows),
@@ -331,33 +337,6 @@ def _file_runs(
         if intake.finished:
             return
         start = intake.end
-
-
-def _new_version(
-    config: IngestConfig, workspace: Workspace, shards: list[ShardRef]
-) -> tuple[int, int | None]:
-    """How many triplets are new to the current version, and the version made with them."""
-    ledger = workspace.ledger()
-    current = ledger.versions.current()
-    number = None if current is None else current.number
-    present = set() if number is None else {sample.key for sample in load_samples(workspace, number)}
-    selection = [] if number is None else selection_of(workspace, number)
-    before = len(present)
-    for shard in shards:
-        keys = [row.key for row in ledger.shards.samples_of(shard.name) if row.key not in present]
-        if shard.stage == "triplets" and keys:
-            selection.append(Selection(shard, keys))
-            present.update(keys)
-    added = len(present) - before
-    if not added:
-        return 0, None
-    version = create_version(workspace, selection, number, f"ingested {added} triplets: {config.source.kind}")
-    now = ledger.versions.current()
-    if now is None or now.number != version.number:
-        # The same version was made before and rolled back since: the old event would not count again.
-        event = derive_key("ingested again", version.number, ledger.versions.latest_event())
-        ledger.versions.set_current(version.number, "ingested again after a rollback", event=event)
-    return added, version.number
 
 
 def _publish(config: IngestConfig, result: IngestResult) -> None:

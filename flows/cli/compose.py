@@ -59,6 +59,12 @@ def composite_command(
     add_to_pool: Annotated[
         bool, typer.Option("--add-to-pool", help="Add the composites to the pool, so that rounds draw them.")
     ] = False,
+    add_to_dataset: Annotated[
+        bool,
+        typer.Option(
+            "--add-to-dataset", help="Add the composites to the dataset, so that trainings use them."
+        ),
+    ] = False,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -86,6 +92,8 @@ def composite_command(
         named["attempts"] = attempts
     if add_to_pool:
         named["add_to_pool"] = True
+    if add_to_dataset:
+        named["add_to_dataset"] = True
     if config is None:
         named |= {
             part: [{"kind": "synthetic", "renderer": {"size_px": size_px}}]
@@ -106,9 +114,17 @@ def composite_command(
     console = Console()
     console.print(_table(result))
     console.print(shown(f"Contact sheets: {place.reports_dir / 'compositing'}"), soft_wrap=True)
+    if settings.add_to_dataset:
+        console.print(_dataset_sentence(result))
     if export:
         console.print(shown(f"Exported: {sum(rows.values())} rows in {export / 'data'}"), soft_wrap=True)
     console.print(hint, highlight=False, soft_wrap=True)
+
+
+def _dataset_sentence(result: "CompositingResult") -> str:
+    version = "no new version" if result.version is None else f"dataset version {result.version}"
+    left = f" Left out: {result.left_out}, of a scene in another split." if result.left_out else ""
+    return f"Composites new to the dataset: {result.added}, {version}.{left}"
 
 
 def _table(result: "CompositingResult") -> Table:

@@ -29,6 +29,7 @@ from flows.cli.train import (
     train_object_clear_command,
     train_perception_command,
     train_remover_command,
+    train_shipped_object_clear_command,
 )
 from flows.report import wording
 
@@ -145,15 +146,16 @@ def round_(
 
 @train_app.callback()
 def _train() -> None:
-    """Train a remover, a discriminator or one of the shipped models."""
+    """Train a remover, a discriminator, ObjectClear or one of the shipped models."""
 
 
 train_app.command("remover")(train_remover_command)
 train_app.command("discriminator")(train_discriminator_command)
 train_app.command("distilled")(train_distilled_command)
+train_app.command("object-clear")(train_object_clear_command)
 train_app.command("perception")(train_perception_command)
 train_app.command("base")(train_base_command)
-train_app.command("object-clear")(train_object_clear_command)
+train_app.command("shipped-object-clear")(train_shipped_object_clear_command)
 
 
 def _run_cycle(config: "CycleConfig", as_json: bool) -> None:

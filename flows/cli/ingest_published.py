@@ -1,4 +1,4 @@
-"""`cleanplate ingest`: rord, mulan, coco and sa1b, data sets in their authors' layouts."""
+"""`cleanplate ingest`: rord, mulan, ober, coco and sa1b, data sets in their authors' layouts."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -143,3 +143,33 @@ def sa1b_command(
     """
     source = {"kind": "sa1b", "path": path, "class_cap": class_cap, **asdict(limits), **asdict(splits)}
     run_ingest({"source": source, "shard_samples": shard_samples}, output)
+
+
+@published_app.command("ober")
+@clear_errors
+@with_groups
+def ober_command(
+    path: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="The folder of OBER, with data/*.parquet.")
+    ],
+    *,
+    part: Annotated[
+        str,
+        typer.Option(help="The part to read: train or test. Samples of test belong to the split test."),
+    ] = "train",
+    validation_fraction: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="Fraction of the train part's scenes for validation."),
+    ] = 0.1,
+    limits: Limits,
+    shard_samples: ShardOption = 500,
+    output: Output,
+) -> None:
+    """Ingest OBER, ObjectClear's data set, from its parquet files. Samples keep their effect mask.
+
+    Crops of one image share a split.
+
+    Example: cleanplate ingest ober ./OBER --part test --size-px 512
+    """
+    source = {"kind": "ober", "path": path, "part": part, "validation_fraction": validation_fraction}
+    run_ingest({"source": {**source, **asdict(limits)}, "shard_samples": shard_samples}, output)

@@ -69,7 +69,9 @@ COMMANDS = (
     LazyCommand("cycle", "flows.cli.cycle:cycle_app", "Run RORem's cycle with your own settings."),
     LazyCommand("round", "flows.cli.cycle:round_app", "Run one round in a workspace."),
     LazyCommand(
-        "train", "flows.cli.cycle:train_app", "Train a remover, a discriminator or one of the shipped models."
+        "train",
+        "flows.cli.cycle:train_app",
+        "Train a remover, a discriminator, ObjectClear or a shipped model.",
     ),
     LazyCommand(
         "ingest", "flows.cli.ingest:ingest_app", "Bring in pairs and images: a clip, folders, a pool."

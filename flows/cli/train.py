@@ -233,6 +233,43 @@ def train_distilled_command(
     _tell(trained, f"distilled {ref.hash}; it lies in {workspace / ref.folder}", hint, as_json)
 
 
+@clear_errors
+def train_object_clear_command(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    profile: ProfileOption = "tiny",
+    version: VersionOption = None,
+    parent: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder where training starts: SDXL-inpainting or ObjectClear. Default at tiny size: "
+            "the shipped ObjectClear."
+        ),
+    ] = None,
+    image_encoder: Annotated[
+        Path | None, typer.Option(help="The folder of CLIP's image encoder, if training starts from SDXL.")
+    ] = None,
+    processes: ProcessesOption = 1,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train ObjectClear on a dataset version: captured pairs, OBER and composites.
+
+    After a kill, start it again and it continues from its checkpoint. `cleanplate remove --model FOLDER` uses
+    the result.
+
+    Example: cleanplate train object-clear --profile full --parent sdxl-inpainting --image-encoder clip
+    """
+    if in_processes(processes, sys.argv[1:]):
+        return
+    from flows.objectclear.train_on_version import ObjectClearRunConfig, train_object_clear_on_version
+
+    named = {"workspace": workspace, "profile": profile, "version": version}
+    named |= {"parent": parent, "image_encoder": image_encoder}
+    settings = configured(ObjectClearRunConfig, config, named)
+    trained, hint = _run_once(train_object_clear_on_version, settings, workspace)
+    _tell(trained, f"trained {trained.hash}; it lies in {workspace / trained.folder}", hint, as_json)
+
+
 # Trainings of the models that ship with the package.
 
 
@@ -259,7 +296,7 @@ def train_base_command(
 
 
 @clear_errors
-def train_object_clear_command(
+def train_shipped_object_clear_command(
     out: Annotated[
         Path, typer.Option(help="The folder to write. Removals read models/weights/object_clear.")
     ],
@@ -271,7 +308,7 @@ def train_object_clear_command(
     Shards and checkpoints are in OUT.work until the training ends. After a kill, start it again and it
     continues.
 
-    Example: cleanplate train object-clear --out models/weights/object_clear
+    Example: cleanplate train shipped-object-clear --out models/weights/object_clear
     """
     if in_processes(processes or 1, sys.argv[1:]):
         return

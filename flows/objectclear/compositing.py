@@ -16,6 +16,7 @@ from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import map_shards, say
 from models.perception.registry import detector_words
 from tasks.execution import INLINE, WorkersConfig
+from tasks.objectclear.add_to_dataset import add_composites
 from tasks.objectclear.composite import ComposeConfig, ComposeWork, compose_shard
 from tasks.objectclear.cutout import CutOutWork, cut_out_shard
 from tasks.objectclear.ground import FlatGroundConfig
@@ -82,6 +83,11 @@ class CompositingConfig(BaseModel):
         description="Whether composites become pool items that rounds draw. Their ground truth is stored "
         "apart.",
     )
+    add_to_dataset: bool = Field(
+        default=False,
+        description="Whether composites join the dataset version, with their exact M_fg. Trainings on the "
+        "new version use them.",
+    )
     perception: PerceptionConfig = Field(
         default=PerceptionConfig(), description="The models that find objects, ground and depth."
     )
@@ -138,7 +144,7 @@ def objectclear_compositing(config: CompositingConfig) -> CompositingResult:
     _check_sum(result.stages[1], grounds)
     if not result.composites:
         raise FlowError(_why_none(result))
-    return result
+    return _added(workspace, result, _shards(composed)) if config.add_to_dataset else result
 
 
 def cut_out_works(config: CompositingConfig) -> Iterator[CutOutWork]:
@@ -222,6 +228,15 @@ def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[
         for number, ref in enumerate(composites)
     ]
     return map_shards(pool_composites_shard, workspace, works, None, "pool items")
+
+
+def _added(
+    workspace: Workspace, result: CompositingResult, composites: Sequence[ShardRef]
+) -> CompositingResult:
+    """The result, once the composites have joined the dataset version."""
+    addition, left_out = add_composites(workspace, composites)
+    say(f"dataset: {addition.added} composites added, {left_out} left out")
+    return result.model_copy(update={**addition._asdict(), "left_out": left_out})
 
 
 def _shards(results: Sequence[ShardResult]) -> list[ShardRef]:

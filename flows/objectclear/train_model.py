@@ -112,7 +112,7 @@ class ObjectClearCard(BaseModel):
     sampling_steps: int = 4
 
 
-@flow(name="train-object-clear", flow_run_name="train ObjectClear")
+@flow(name="train-shipped-object-clear", flow_run_name="train the shipped ObjectClear")
 @fail_cleanly
 def make_object_clear(config: ObjectClearTrainingConfig) -> ObjectClearCard | None:
     """Render, train, measure, write ``out``; killed and started again, it goes on where it stood.

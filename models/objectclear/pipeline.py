@@ -49,6 +49,7 @@ def denoise(
     steps: int,
     guidance_scale: float,
     on_step: OnStep,
+    blend_first_step: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Remove one object from each image of a batch.
 
@@ -61,6 +62,9 @@ def denoise(
         guidance_scale: At 1 and below there is no unconditional pass. That pass uses zeros as its prompt, as
             SDXL does for an empty one.
         on_step: See ``OnStep``.
+        blend_first_step: After the first step, take the latents outside the mask from the source, with the
+            noise of the next timestep. The released code does so, the paper does not mention it. With one
+            step there is no next one, and nothing is blended.
 
     Returns:
         The removals B×3×H×W float, [-1, 1] before clipping, and the object token's attention B×heads×h×w. The
@@ -90,6 +94,9 @@ def denoise(
     latents = noise * scheduler.init_noise_sigma
     for number, step in enumerate(timesteps[:-1]):
         latents = _next(scheduler, predict(latents, step), step, latents)
+        if blend_first_step and number == 0:
+            inside, kept = fixed[:, :1], scheduler.add_noise(seen, noise, timesteps[1:2])
+            latents = (1 - inside) * kept + inside * latents
         latents = on_step(number, step, latents)
     with capture_object_attention(unet, network.prompt.object_position, "first") as maps:
         predicted = predict(latents, timesteps[-1])
@@ -213,6 +220,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         attention_guided_fusion: bool = True,
         fusion_form: FusionForm = "banded",
+        blend_first_step: bool = False,
     ) -> ObjectClearOutput | tuple[Any, list[Alpha]]:
         """Remove one object from each image.
 
@@ -235,6 +243,8 @@ class ObjectClearPipeline(DiffusionPipeline):
             attention_guided_fusion: False: the generated image as it is, wherever the network attended.
             fusion_form: ``banded`` keeps everything except a band around the change exactly. ``paper`` is
                 fact 19's.
+            blend_first_step: True: outside the mask, the latents after the first step are the image's own
+                with noise, as in the released code (fact 19).
 
         Returns:
             The output, or the tuple (images, attention).
@@ -250,7 +260,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         removals: list[RgbImage] = list(input_images)
         attention = [np.zeros(mask.shape, np.float32) for mask in masks]
         for group in self._show(input_images, masks, _work_size(height, width), generator):
-            generated, maps = self._generate(group, steps, guidance, on_step)
+            generated, maps = self._generate(group, steps, guidance, on_step, blend_first_step)
             for one, input_image, attended in zip(group, generated, maps, strict=True):
                 region = np.ones_like(one.mask)
                 if attention_guided_fusion:
@@ -303,7 +313,12 @@ class ObjectClearPipeline(DiffusionPipeline):
         return show_images(input_images, masks, window_of, space, generator)
 
     def _generate(
-        self, group: Sequence[ShownImage], steps: int, guidance_scale: float, on_step: OnStep
+        self,
+        group: Sequence[ShownImage],
+        steps: int,
+        guidance_scale: float,
+        on_step: OnStep,
+        blend_first_step: bool,
     ) -> tuple[list[RgbImage], list[Alpha]]:
         """Generate images of one size.
 
@@ -319,7 +334,9 @@ class ObjectClearPipeline(DiffusionPipeline):
                 bar.update()
                 return on_step(number, step, latents)
 
-            generated, attention = denoise(self.network, source, mask, noise, steps, guidance_scale, counted)
+            generated, attention = denoise(
+                self.network, source, mask, noise, steps, guidance_scale, counted, blend_first_step
+            )
         maps = [scaled_attention(heads) for heads in attention.float().cpu().numpy()]
         return tensor_to_images(generated), maps
 

@@ -14,7 +14,7 @@ from transformers import CLIPVisionModelWithProjection
 from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import QualityConfig
 from data_specs.shard import ShardRef
-from data_specs.triplet import Triplet
+from data_specs.triplet import EffectTriplet, Triplet
 from models.images.tensors import images_to_tensor, masks_to_tensor, tensor_to_images
 from models.objectclear.attention import capture_object_attention
 from models.objectclear.network import ObjectClearNetwork, build_tiny_image_encoder
@@ -44,7 +44,7 @@ from tasks.sources.synthetic.samples import HUES, SyntheticSample
 from tasks.sources.synthetic.scene import SHAPES
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
-from tasks.training.data import TripletSamples, drawn_triplets
+from tasks.training.data import Groups, TripletSamples, drawn_triplets
 
 _QUALITY = QualityConfig()
 
@@ -74,6 +74,27 @@ def train_object_clear(
     Returns:
         The loss of each step.
     """
+    with ShardReader(workspace, refs) as reader:
+        samples = TripletSamples(reader, reader.keys)
+        return fit_object_clear(
+            network, samples, [range(len(samples))], config, loss, checkpoint, progress, distributed
+        )
+
+
+def fit_object_clear(
+    network: ObjectClearNetwork,
+    samples: TripletSamples,
+    groups: Groups,
+    config: TrainingConfig,
+    loss: ObjectClearLossConfig,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    distributed: DistributedConfig | None = None,
+) -> list[float]:
+    """Train as `train_object_clear` does, on samples drawn from groups or from buckets of one size.
+
+    A sample is cut to a square of its shorter side. The square sides of a batch must be equal.
+    """
     distributed, device = distributed or DistributedConfig(), training_device()
     refuse_cached_latents(distributed, "ObjectClear draws another cut and other colours of a pair each time")
     network.to(device)
@@ -83,14 +104,8 @@ def train_object_clear(
         batch = to_device(foreground_batch(triplets, batch_slice), device)
         return object_clear_loss(network, batch, loss, batch_slice, maps)
 
-    with (
-        ShardReader(workspace, refs) as reader,
-        capture_object_attention(network.unet, network.prompt.object_position) as maps,
-    ):
-        samples = TripletSamples(reader, reader.keys)
-        batches = drawn_triplets(
-            samples, [range(len(samples))], config.batch_size, config.seed, distributed.loader_workers
-        )
+    with capture_object_attention(network.unet, network.prompt.object_position) as maps:
+        batches = drawn_triplets(samples, groups, config.batch_size, config.seed, distributed.loader_workers)
         losses = train(trained, loss_of, batches, config, checkpoint, progress, distributed)
     network.to("cpu")
     return losses
@@ -112,8 +127,11 @@ def foreground_batch(triplets: Sequence[Triplet], batch_slice: BatchSlice) -> Fo
 
 
 def foreground_pair(triplet: Triplet) -> ForegroundPair:
-    """The triplet with its M_fg: the mask, and wherever source and ground truth differ."""
-    foreground = changed_region(triplet.source, triplet.mask, triplet.ground_truth, _QUALITY)
+    """The triplet with its M_fg: the stored one, or the mask and wherever source and ground truth differ."""
+    if isinstance(triplet, EffectTriplet):
+        foreground = triplet.foreground
+    else:
+        foreground = changed_region(triplet.source, triplet.mask, triplet.ground_truth, _QUALITY)
     return ForegroundPair(triplet.source, triplet.ground_truth, triplet.mask, foreground)
 
 

@@ -45,7 +45,7 @@ def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
 NAMES = ("object-clear", "rorem", "telea")
 """Names that ``open_remover`` knows in addition to folders."""
 OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
-"""The shipped ObjectClear, made by ``cleanplate train object-clear``."""
+"""The shipped ObjectClear, made by ``cleanplate train shipped-object-clear``."""
 _OBJECT_TOKEN = "object_token"
 """The part that distinguishes ObjectClear's folder from RORem's."""
 _HASH = re.compile(r"[0-9a-f]{4,64}")
@@ -85,7 +85,7 @@ def open_remover(name: str | None, steps: int | None) -> OpenedRemover:
     if not folder.exists():
         raise InputError(f"--model {name}", f"is unknown; name {', '.join(NAMES)} or an existing folder")
     check_no_pickle(folder)
-    if (folder / _OBJECT_TOKEN).is_dir():
+    if is_object_clear_folder(folder):
         return _object_clear(folder, steps, f"ObjectClear in {folder}")
     return _rorem(network_at(folder), steps, f"RORem's remover in {folder}")
 
@@ -122,6 +122,11 @@ def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemov
     if record.kind != "remover":
         raise ModelError(f"model {record.hash} is a {record.kind}; name a remover")
     return _recorded(place, record, steps, f"RORem's remover {record.hash} of {workspace}")
+
+
+def is_object_clear_folder(folder: Path) -> bool:
+    """Whether a folder holds ObjectClear. If not, it may hold RORem's remover."""
+    return (folder / _OBJECT_TOKEN).is_dir()
 
 
 def is_remover_folder_or_name(name: str) -> bool:
@@ -161,7 +166,7 @@ _PICKLED = "{}: holds pickled weights, which may run code when they are read; co
 
 def _object_clear(folder: Path, steps: int | None, title: str) -> OpenedRemover:
     if not folder.is_dir():
-        raise ModelError(f"{folder}: holds no model; run `cleanplate train object-clear`")
+        raise ModelError(f"{folder}: holds no model; run `cleanplate train shipped-object-clear`")
     return OpenedRemover(ObjectClearRemover(ObjectClearPipeline.from_pretrained(folder), steps), title)
 
 

@@ -22,11 +22,11 @@ from tasks.rorem.train_remover import (
     TrainedRemover,
     keep_remover,
     remover_batches,
-    version_reader,
 )
 from tasks.storage.workspace import Workspace
 from tasks.training.progress import training_progress
 from tasks.training.run import Processes, run_training
+from tasks.training.version_data import version_reader
 
 LORA_FOLDER = "lora"
 """The folder, inside the distilled remover's folder, that diffusers loads on top of the teacher."""

@@ -1,7 +1,6 @@
 """Retrain the remover on a dataset version (papers.md, facts 1 to 3 and 6)."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from prefect import task
 
-from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.result import ResultKind
 from data_specs.version import VersionSample
@@ -21,13 +19,13 @@ from models.training.losses.remover import RemoverLossConfig, TripletBatch, remo
 from tasks.execution import INLINE, run_shard
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import keep_model, network_at, record
-from tasks.storage.dataset.versions import load_samples
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
-from tasks.training.data import SizeBuckets, TripletSamples, size_buckets, triplet_batches
+from tasks.training.data import triplet_batches
 from tasks.training.latent_cache import cached_latents, latent_batches
 from tasks.training.progress import training_progress
 from tasks.training.run import Processes, TrainedModel, TrainingWork, run_training
+from tasks.training.version_data import training_triplets, version_reader
 
 
 class RemoverWork(TrainingWork):
@@ -70,24 +68,6 @@ class TrainedRemover(TrainedModel):
         return self.remover.folder
 
 
-def training_groups(samples: Sequence[VersionSample]) -> tuple[list[str], list[range]]:
-    """Training keys in order, and the groups that share every batch: initial triplets and grown triplets.
-
-    Every batch is half initial and half grown. Early growth is then not lost among the initial triplets, nor
-    the captured pairs among later growth.
-
-    Raises:
-        FlowError: If there is no triplet to train on.
-    """
-    initial = [s.key for s in samples if s.split == "train" and s.stage == "triplets"]
-    grown = [s.key for s in samples if s.split == "train" and s.stage == "grown"]
-    bounds = [range(len(initial)), range(len(initial), len(initial) + len(grown))]
-    groups = [group for group in bounds if len(group)]
-    if not groups:
-        raise FlowError("the dataset version has no training sample; ingest a source first")
-    return initial + grown, groups
-
-
 def train_remover(
     workspace: Workspace,
     work: RemoverTraining,
@@ -121,17 +101,6 @@ def train_remover(
     return run_training(workspace, work.digest, TrainedRemover, fit, keep, processes)
 
 
-@contextmanager
-def version_reader(
-    workspace: Workspace, version: int
-) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
-    """A dataset version's samples and their reader."""
-    samples = load_samples(workspace, version)
-    refs = [workspace.ledger().shards.named(name) for name in sorted({s.shard for s in samples})]
-    with ShardReader(workspace, refs) as reader:
-        yield reader, samples
-
-
 def remover_batches(
     workspace: Workspace,
     reader: ShardReader,
@@ -140,19 +109,16 @@ def remover_batches(
     distributed: DistributedConfig,
     vae: Any,
 ) -> BatchesFrom:
-    """Batches of a version's training triplets. If these have several sizes, each batch has one size.
+    """Batches of a version's training triplets, drawn as `training_triplets` says.
 
-    With one size, every batch is half initial and half grown. With several sizes, as in RORem's final stage
-    at high resolution, every epoch shows every sample once.
+    Several sizes come with RORem's final stage, at high resolution.
 
     Raises:
         FlowError: If there are no triplets.
         ModelError: If latents shall be cached and cannot be written.
         ShardError: If the size of a sample cannot be read.
     """
-    keys, groups = training_groups(samples)
-    triplets, buckets = TripletSamples(reader, keys), size_buckets(reader, keys)
-    drawn_from = groups if len(buckets) == 1 else SizeBuckets(buckets)
+    triplets, keys, drawn_from = training_triplets(reader, samples)
     draws = (drawn_from, training.batch_size, training.seed, distributed.loader_workers)
     if not distributed.cache_latents:
         return triplet_batches(triplets, *draws)

@@ -19,6 +19,7 @@ from tasks.sources.coco import CocoConfig
 from tasks.sources.found_files import Found, found_below, in_parts, unless_named
 from tasks.sources.image_files import images_in
 from tasks.sources.mulan import MulanConfig
+from tasks.sources.ober import OberConfig
 from tasks.sources.openimages_pool import (
     POOL_PARTS,
     Instance,
@@ -108,6 +109,12 @@ class Sa1bSource(Sa1bConfig):
     kind: Literal["sa1b"] = "sa1b"
 
 
+class OberSource(OberConfig):
+    """OBER's parquet files."""
+
+    kind: Literal["ober"] = "ober"
+
+
 FileSource = Annotated[
     FolderSource
     | MetaJsonSource
@@ -116,7 +123,8 @@ FileSource = Annotated[
     | RordSource
     | MulanSource
     | CocoSource
-    | Sa1bSource,
+    | Sa1bSource
+    | OberSource,
     Field(discriminator="kind"),
 ]
 _POOLS = (PoolSource, CocoSource, Sa1bSource)

@@ -4,19 +4,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from data_specs.pool_item import PoolItem
-from data_specs.reject import Reject
+from data_specs.reject import IgnoredReason, Reject
 from data_specs.triplet import Triplet
 from tasks.sources.coco import COCO_PARTS, CocoConfig, coco_items, list_coco
 from tasks.sources.found_files import Found, Listing, found_below, unless_named
 from tasks.sources.mulan import MulanConfig, list_mulan, mulan_triplets
+from tasks.sources.ober import OBER_DATA, OberConfig, count_ober_rows, ober_files, ober_triplets
 from tasks.sources.rord import RORD_PARTS, RordConfig, list_rord, rord_triplets
 from tasks.sources.sa1b import Sa1bConfig, list_sa1b, sa1b_items
 from tasks.sources.scenes import SceneChoice
 
-PublishedConfig = RordConfig | MulanConfig | CocoConfig | Sa1bConfig
+ListedConfig = RordConfig | MulanConfig | CocoConfig | Sa1bConfig
+"""Data sets whose records are files with names."""
+PublishedConfig = ListedConfig | OberConfig
 
 
-def listing_of(config: PublishedConfig) -> Listing:
+def listing_of(config: ListedConfig) -> Listing:
     """What the data set holds.
 
     Raises:
@@ -35,6 +38,14 @@ def count_published(config: PublishedConfig) -> Found:
     Raises:
         InputError: As ``listing_of``.
     """
+    if isinstance(config, OberConfig):
+        read = {str(path.relative_to(config.path)) for path in ober_files(config)}
+        return found_below(
+            count_ober_rows(config),
+            config.path,
+            linked_parts(config),
+            lambda name: None if name in read else IgnoredReason.OTHER_PART,
+        )
     listing = listing_of(config)
     reason_of = unless_named(config.path, listing.named)
     return found_below(len(listing.records), config.path, linked_parts(config), reason_of)
@@ -44,6 +55,8 @@ def linked_parts(config: PublishedConfig) -> tuple[str, ...]:
     """The folders directly in the data set that may be links to elsewhere."""
     if isinstance(config, RordConfig):
         return RORD_PARTS
+    if isinstance(config, OberConfig):
+        return (OBER_DATA,)
     return COCO_PARTS if isinstance(config, CocoConfig) else ()
 
 
@@ -53,6 +66,8 @@ def paths_of(config: PublishedConfig) -> set[Path]:
     Raises:
         InputError: As ``listing_of``.
     """
+    if isinstance(config, OberConfig):
+        return set(ober_files(config))
     listing = listing_of(config)
     return {config.path / name for name in listing.named}.union(listing.beside)
 
@@ -69,6 +84,8 @@ def published_samples(
         return rord_triplets(config, start, scenes)
     if isinstance(config, MulanConfig):
         return mulan_triplets(config, start, scenes)
+    if isinstance(config, OberConfig):
+        return ober_triplets(config, start, scenes)
     if isinstance(config, CocoConfig):
         return coco_items(config, start, taken, scenes)
     return sa1b_items(config, start, taken, scenes)

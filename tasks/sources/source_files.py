@@ -10,6 +10,7 @@ from data_specs.keys import derive_key
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
 from tasks.sources.coco import COCO_PARTS
 from tasks.sources.image_files import RejectedImage, opened_file, path_inside
+from tasks.sources.ober import OBER_DATA
 from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path, mask_archives
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
 from tasks.sources.paste_objects import list_objects
@@ -31,7 +32,16 @@ from tasks.sources.triplet_files import (
     names_in,
 )
 
-_LINKED = (*TRIPLET_PARTS, *META_PARTS, *POOL_PARTS, *RORD_PARTS, *COCO_PARTS, *linked_folders(), OBJECTS)
+_LINKED = (
+    *TRIPLET_PARTS,
+    *META_PARTS,
+    *POOL_PARTS,
+    *RORD_PARTS,
+    *COCO_PARTS,
+    OBER_DATA,
+    *linked_folders(),
+    OBJECTS,
+)
 """The folders directly in a source that may be links to elsewhere."""
 
 FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | PublishedConfig

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_specs.candidate import Candidate
 from data_specs.errors import ModelError, ShardError
-from data_specs.triplet import Triplet
+from data_specs.triplet import EffectTriplet, Triplet
 from models.images.tensors import images_to_tensor, masks_to_tensor
 from models.training.loop import BatchesFrom
 from models.training.losses.discriminator import ReviewBatch
@@ -36,7 +36,10 @@ class TripletSamples(Dataset[Triplet]):
     def __getitem__(self, draw: tuple[int, bool]) -> Triplet:
         position, flip = draw
         triplet = decode_triplet(self._reader.by_key(self._keys[position]))
-        return _mirrored(triplet, "source", "mask", "ground_truth") if flip else triplet
+        if not flip:
+            return triplet
+        effect = ("foreground",) if isinstance(triplet, EffectTriplet) else ()
+        return _mirrored(triplet, "source", "mask", "ground_truth", *effect)
 
 
 class ReviewSamples(Dataset[tuple[Candidate, bool]]):
@@ -75,7 +78,7 @@ def triplet_batches(
 
 
 def drawn_triplets(
-    samples: TripletSamples, groups: list[range], batch_size: int, seed: int, workers: int = 0
+    samples: TripletSamples, groups: Groups, batch_size: int, seed: int, workers: int = 0
 ) -> BatchesFrom:
     """The same draws as ``triplet_batches``, not yet as tensors, for samples that are augmented first."""
     return batches_of(samples, groups, batch_size, seed, workers, list)

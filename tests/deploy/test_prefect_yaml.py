@@ -34,6 +34,7 @@ def written() -> PrefectYamlModel:
 
 STARTED_BY_HAND = {
     "flows.objectclear.train_model.make_object_clear",
+    "flows.objectclear.train_on_version.train_object_clear_on_version",
     "flows.rorem.discriminator.train_on_reviews",
     "flows.rorem.train_remover.distil_on_version",
     "flows.rorem.train_remover.train_on_version",

@@ -66,6 +66,7 @@ IGNORED: dict[str, str] = {
     "LINKED_FOLDER": "A symbolic link leads to a folder. Such links are not followed.",
     "NO_FILE": "The entry is a pipe, a socket or a device.",
     "UNNAMED": "No record names the file.",
+    "OTHER_PART": "The file does not belong to the part of the data set that is read.",
     "OBJECT": "The image is an object to paste, so it is no sample itself.",
     "LONELY_OBJECT": "An object to paste has no image or no mask.",
     "EMPTY_LINE": "The line is empty.",

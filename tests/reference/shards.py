@@ -55,7 +55,10 @@ without a row is an orphan; `cleanplate dataset verify` lists it.
 """
 
 STAGES: dict[Stage, tuple[str, str]] = {
-    "triplets": ("triplet", "Pairs with ground truth that came in from a source."),
+    "triplets": (
+        "triplet",
+        "Pairs with ground truth that came in from a source. OBER's also have the member `foreground`.",
+    ),
     "pool": ("pool item", "Images without ground truth, from which phases draw."),
     "truth": ("triplet", "Ground truth of pool items where the source knows it. Only the oracle reads it."),
     "candidates": ("candidate", "What a remover made of pool items."),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 import cv2
@@ -20,7 +20,7 @@ from data_specs.plate import Plate, Tone
 from data_specs.pool_item import PoolItem
 from data_specs.reject import RefusedSample, Reject
 from data_specs.shard import EncodedSample, ImageFormat
-from data_specs.triplet import Triplet
+from data_specs.triplet import EffectTriplet, Triplet
 
 SUFFIX = {"png": "png", "jpeg": "jpg"}
 _SETTINGS = {
@@ -86,10 +86,17 @@ def image_member(sample: EncodedSample, name: str) -> bytes:
 # Source, ground truth and removal of one sample share one codec and quality: a remover would learn any
 # difference. Masks are 1-bit PNG. Other fields are in ``json``, with sorted keys.
 
+_TRIPLET_FIELDS = tuple(field.name for field in fields(Triplet))
+_FOREGROUND = "foreground.png"
+"""The member of a composite and of an `EffectTriplet` that holds M_fg."""
+
 
 def encode_triplet(triplet: Triplet, image_format: ImageFormat) -> EncodedSample:
-    """Members ``source``, ``mask``, ``ground_truth``, ``json``."""
-    return _encode(triplet, image_format, ("source", "ground_truth"), ("origin",))
+    """Members ``source``, ``mask``, ``ground_truth``, ``json``, and ``foreground`` of one with M_fg."""
+    sample = _encode(triplet, image_format, ("source", "ground_truth"), ("origin",))
+    if isinstance(triplet, EffectTriplet):
+        sample.members[_FOREGROUND] = encode_mask(triplet.foreground)
+    return sample
 
 
 def encode_pool_item(item: PoolItem, image_format: ImageFormat) -> EncodedSample:
@@ -104,8 +111,23 @@ def encode_candidate(candidate: Candidate, image_format: ImageFormat) -> Encoded
 
 
 def decode_triplet(sample: EncodedSample) -> Triplet:
-    """The reverse of `encode_triplet`. Raises ShardError for members that do not fit."""
-    return Triplet(**_decode(sample, ("source", "ground_truth")))
+    """The triplet in a sample of stage ``triplets``, ``grown``, ``composites`` or ``truth``.
+
+    Returns:
+        An `EffectTriplet` if the sample stores M_fg, as every composite does.
+
+    Raises:
+        ShardError: If the members do not fit.
+    """
+    stored = _decode(sample, ("source", "ground_truth"))
+    try:
+        # A composite's facts say more: its objects, its plate, all its scenes.
+        words = {name: stored[name] for name in _TRIPLET_FIELDS}
+        if _FOREGROUND not in sample.members:
+            return Triplet(**words)
+        return EffectTriplet(**words, foreground=decode_mask(sample.members[_FOREGROUND]))
+    except (KeyError, ValueError, cv2.error) as error:
+        raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
 
 
 def decode_pool_item(sample: EncodedSample) -> PoolItem:
@@ -135,13 +157,13 @@ def _encode(
 
 def _decode(sample: EncodedSample, images: tuple[str, ...]) -> dict[str, Any]:
     try:
-        fields: dict[str, Any] = json.loads(sample.members["json"])
-        fields["mask"] = decode_mask(sample.members["mask.png"])
+        words: dict[str, Any] = json.loads(sample.members["json"])
+        words["mask"] = decode_mask(sample.members["mask.png"])
         for name in images:
-            fields[name] = decode_image(image_member(sample, name))
+            words[name] = decode_image(image_member(sample, name))
     except (KeyError, ValueError, cv2.error) as error:
         raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
-    return fields
+    return words
 
 
 # Cut-outs, plates and composites.
@@ -192,7 +214,7 @@ def encode_composite(composite: Composite, image_format: ImageFormat) -> Encoded
         for name in ("source", "ground_truth")
     }
     members["mask.png"] = encode_mask(composite.mask)
-    members["foreground.png"] = encode_mask(composite.foreground)
+    members[_FOREGROUND] = encode_mask(composite.foreground)
     words = (*_LINEAGE, "scenes", "plate", "removed")
     return _sample(composite, members, words, objects=[asdict(placed) for placed in composite.objects])
 
@@ -253,7 +275,7 @@ def decode_composite(sample: EncodedSample) -> Composite:
             source=decode_image(image_member(sample, "source")),
             ground_truth=decode_image(image_member(sample, "ground_truth")),
             mask=decode_mask(sample.members["mask.png"]),
-            foreground=decode_mask(sample.members["foreground.png"]),
+            foreground=decode_mask(sample.members[_FOREGROUND]),
         )
 
     return _read(sample, read)

@@ -23,7 +23,9 @@ def test_the_weights_come_with_their_card_and_leave_nothing_behind(
     config = tmp_path / "short.json"
     config.write_text(json.dumps(SETTINGS))
     out = tmp_path / "object_clear"
-    result = CliRunner().invoke(app, ["train", "object-clear", "--out", str(out), "--config", str(config)])
+    result = CliRunner().invoke(
+        app, ["train", "shipped-object-clear", "--out", str(out), "--config", str(config)]
+    )
     assert result.exit_code == 0, result.output
     card = ObjectClearCard.model_validate_json((out / "card.json").read_text())
     assert card.config.pairs == 4
@@ -41,7 +43,7 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
         out, config = tmp_path / processes / "object_clear", tmp_path / "short.json"
         config.write_text(json.dumps(SETTINGS))
         command = [
-            *(sys.executable, "-m", "flows.cli.main", "train", "object-clear", "--out", str(out)),
+            *(sys.executable, "-m", "flows.cli.main", "train", "shipped-object-clear", "--out", str(out)),
             *("--config", str(config), "--processes", processes),
         ]
         run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=900)

@@ -96,8 +96,11 @@ CASES = {
         "train discriminator --workspace w", there(f"w/models/{CHECKPOINT}"), _REMOVER
     ),
     "train distilled": Case("train distilled --workspace w", there(f"w/models/{CHECKPOINT}"), _REMOVER),
-    "train object-clear": Case(
-        "train object-clear --out made/oc", there("made/oc.work/shards/*.tar"), _OBJECT_CLEAR, made="made"
+    "train shipped-object-clear": Case(
+        "train shipped-object-clear --out made/oc",
+        there("made/oc.work/shards/*.tar"),
+        _OBJECT_CLEAR,
+        made="made",
     ),
     "cycle": Case("cycle --workspace new --rounds 1", there("new/shards/*-candidates-*.tar"), _CYCLE),
     "round": Case("round 2 --workspace w", there("w/shards/002-candidates-*.tar", 2), _ROUND),

@@ -84,7 +84,11 @@ LONG = {
     "demo": (("demo", "--workspace", "w", "--rounds", "0"), "w/shards/*.tar", 1),
     "composite": (("composite", "--workspace", "w", "--size-px", "128"), "w/shards/*.tar", 1),
     "train base": (("train", "base", "--out", "base"), "base.checkpoint*", 1),
-    "train object-clear": (("train", "object-clear", "--out", "oc"), "oc.work/shards/*.tar", 1),
+    "train shipped-object-clear": (
+        ("train", "shipped-object-clear", "--out", "oc"),
+        "oc.work/shards/*.tar",
+        1,
+    ),
     "train perception": (("train", "perception", "--out", "p"), "p.work/*", 1),
     "serve": (("serve", "--workspace", "w"), "w/prefect/worker-*.log", 1),
 }

@@ -322,3 +322,46 @@ def test_the_remover_attends_and_its_hash_names_steps_and_guidance(pipeline: Obj
     others = [ObjectClearRemover(pipeline, steps=3), ObjectClearRemover(unguided)]
     assert len({each.model_hash for each in [remover, *others]}) == 3
     assert ObjectClearRemover(pipeline, steps=2).model_hash == remover.model_hash
+
+
+def test_the_released_blend_keeps_the_image_outside_each_mask_after_the_first_step(
+    network: ObjectClearNetwork,
+) -> None:
+    """Outside the mask: the image's latents with the first noise, at the second timestep. Later: nothing."""
+    (first, mask), (second, _) = scene(64, 64, 1), scene(64, 64, 2)
+    source = torch.from_numpy(np.stack([first, second])).permute(0, 3, 1, 2) / 127.5 - 1
+    masks = torch.from_numpy(np.stack([mask, np.roll(mask, 9)])[:, None]).float()
+    noise = torch.randn(2, 4, 16, 16, generator=seeded(3))
+
+    def steps_of(steps: int, **options: bool) -> list[torch.Tensor]:
+        latents: list[torch.Tensor] = []
+
+        def noted(number: int, step: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
+            latents.append(now.clone())
+            return now
+
+        denoise(network, source, masks, noise, steps, 1.0, noted, **options)
+        return latents
+
+    plain, blended = steps_of(4), steps_of(4, blend_first_step=True)
+    timestep = int(network.scheduler.timesteps[1])
+    kept = float(network.scheduler.alphas_cumprod[timestep])
+    clean = network.vae.encode(source).latent_dist.mode() * network.vae.config["scaling_factor"]
+    expected = kept**0.5 * clean + (1 - kept) ** 0.5 * noise
+    inside = (masks[..., ::4, ::4] > 0).expand(-1, 4, -1, -1)
+    torch.testing.assert_close(blended[0][~inside], expected[~inside])
+    assert torch.equal(blended[0][inside], plain[0][inside])
+    assert inside.any()
+    assert not torch.equal(inside[0], inside[1]), "each image has its own mask"
+    assert not torch.equal(blended[3], plain[3])
+    assert torch.equal(steps_of(1, blend_first_step=True)[0], steps_of(1)[0]), "there is no next timestep"
+
+
+def test_the_blend_is_off_unless_asked_for(pipeline: ObjectClearPipeline) -> None:
+    source, mask = scene(48, 64)
+    plain, off, on = (
+        arrays(pipeline(source, mask, generator=seeded(), output_type="np", **options))
+        for options in ({}, {"blend_first_step": False}, {"blend_first_step": True})
+    )
+    assert np.array_equal(plain, off)
+    assert not np.array_equal(plain, on)

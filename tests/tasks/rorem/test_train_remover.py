@@ -9,7 +9,8 @@ from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.registry.store import network_at
-from tasks.rorem.train_remover import RemoverTraining, TrainedRemover, train_remover, training_groups
+from tasks.rorem.train_remover import RemoverTraining, TrainedRemover, train_remover
+from tasks.training.version_data import training_groups
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=2)
 
@@ -35,7 +36,7 @@ def sample(key: str, stage, split) -> VersionSample:
     return VersionSample(key=key, shard="s", stage=stage, scene="s", split=split, round=0)
 
 
-def test_groups_are_initial_and_grown_of_the_training_split_alone() -> None:
+def test_groups_are_initial_and_grown_and_composites_of_the_training_split_alone() -> None:
     samples = [
         sample("a", "triplets", "train"),
         sample("b", "grown", "train"),
@@ -45,6 +46,11 @@ def test_groups_are_initial_and_grown_of_the_training_split_alone() -> None:
     ]
     assert training_groups(samples) == (["a", "d", "b"], [range(2), range(2, 3)])
     assert training_groups([sample("b", "grown", "train")]) == (["b"], [range(1)])
+    composites = [sample("f", "composites", "train"), sample("g", "composites", "test")]
+    assert training_groups([*composites, *samples]) == (
+        ["a", "d", "b", "f"],
+        [range(2), range(2, 3), range(3, 4)],
+    )
     with pytest.raises(FlowError, match="no training sample"):
         training_groups([sample("c", "triplets", "test")])
 

@@ -12,18 +12,13 @@ from models.rorem.remover import SamplingConfig
 from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
-from tasks.rorem.train_remover import (
-    RemoverTraining,
-    remover_batches,
-    train_remover,
-    training_groups,
-    version_reader,
-)
+from tasks.rorem.train_remover import RemoverTraining, remover_batches, train_remover
 from tasks.sources.ingest import HighResolutionSource, IngestWork, ingest_files
 from tasks.sources.source_files import files_digest
 from tasks.storage.dataset import create_version, selection_of
 from tasks.storage.shards import ShardReader
 from tasks.training.data import size_buckets
+from tasks.training.version_data import training_groups, version_reader
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=2)
 

@@ -1,0 +1,138 @@
+"""Train ObjectClear's network on a dataset version: captured pairs, OBER's and composites (fact 18)."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from data_specs.errors import FlowError, ModelError
+from data_specs.keys import derive_key
+from data_specs.result import ResultKind
+from models.objectclear.from_sdxl import object_clear_from_sdxl
+from models.objectclear.network import ObjectClearNetwork
+from models.objectclear.pipeline import ObjectClearPipeline
+from models.objectclear.remover import ObjectClearRemover
+from models.training.distributed import DistributedConfig
+from models.training.loop import Progress, TrainingConfig
+from models.training.losses.object_clear import ObjectClearLossConfig
+from tasks.objectclear.train_model import fit_object_clear
+from tasks.registry.removers import is_object_clear_folder
+from tasks.registry.store import keep_model, record
+from tasks.storage.workspace import Workspace
+from tasks.training.run import TrainedModel, TrainingWork, run_training
+from tasks.training.version_data import training_triplets, version_reader
+
+
+class ObjectClearTraining(TrainingWork):
+    """Everything that decides the weights."""
+
+    parent: str
+    """Hash of the ObjectClear that training starts from, by its weights and sampling."""
+    version: int
+    version_sha256: str
+    """SHA-256 of the version's sample list."""
+    training: TrainingConfig
+    loss: ObjectClearLossConfig
+    guidance_scale: float
+    """How the trained network is sampled, like the next one."""
+    num_inference_steps: int
+
+    @property
+    def digest(self) -> str:
+        """The name of the work. The label and the version's number do not count."""
+        return derive_key("ObjectClear training", self.model_dump_json(exclude={"name", "version"}))
+
+
+class TrainedObjectClear(TrainedModel):
+    """A trained ObjectClear and the loss of each step."""
+
+    KIND: ClassVar[ResultKind] = "object_clear_training"
+
+    hash: str
+    """The model's name in the ledger."""
+    folder: str
+    """Relative to the workspace. A pipeline's folder, which ``cleanplate remove --model`` takes."""
+    losses: list[float]
+
+    @property
+    def weights_folder(self) -> str:
+        """See ``TrainedModel``."""
+        return self.folder
+
+
+def pipeline_to_train(parent: Path, image_encoder: Path | None, seed: int) -> ObjectClearPipeline:
+    """The network that training starts from, and how it is sampled.
+
+    Args:
+        parent: A folder of ObjectClear, which is trained further, or SDXL-inpainting as published.
+        image_encoder: CLIP's folder, for SDXL. ObjectClear's folder has its own.
+        seed: Seed of a new object token.
+
+    Raises:
+        FlowError: If the image encoder is missing or not needed.
+        ModelError: If a folder cannot be used.
+    """
+    if not parent.is_dir():
+        raise ModelError(f"{parent}: is no folder; name one of ObjectClear or of SDXL-inpainting")
+    if is_object_clear_folder(parent):
+        if image_encoder is not None:
+            raise FlowError(f"{parent}: ObjectClear has its own image encoder; leave out --image-encoder")
+        return ObjectClearPipeline.from_pretrained(parent)
+    if image_encoder is None:
+        raise FlowError(
+            f"{parent}: is no folder of ObjectClear; to begin from SDXL-inpainting, name CLIP's folder with "
+            "--image-encoder"
+        )
+    return ObjectClearPipeline.of_network(object_clear_from_sdxl(parent, image_encoder, seed))
+
+
+def train_on_version(
+    workspace: Workspace,
+    work: ObjectClearTraining,
+    network: ObjectClearNetwork,
+    progress: Progress | None = None,
+    distributed: DistributedConfig | None = None,
+) -> TrainedObjectClear:
+    """Train on the version's training triplets, as ``run_training`` does.
+
+    M_fg is the stored one of composites and OBER's samples. For other triplets it is derived.
+
+    Args:
+        workspace: The workspace of the version.
+        work: Names the weights.
+        network: The network of ``work.parent``. It is trained in place.
+        progress: Called after every step.
+        distributed: How the training runs on this machine.
+
+    Returns:
+        The model. The ledger records it; it is not promoted.
+
+    Raises:
+        FlowError: If the version has no training sample.
+    """
+
+    def fit(checkpoint: Path) -> list[float]:
+        with version_reader(workspace, work.version) as (reader, samples):
+            triplets, _, groups = training_triplets(reader, samples)
+            return fit_object_clear(
+                network, triplets, groups, work.training, work.loss, checkpoint, progress, distributed
+            )
+
+    def keep(losses: list[float]) -> TrainedObjectClear:
+        pipeline = ObjectClearPipeline.of_network(
+            network, guidance_scale=work.guidance_scale, num_inference_steps=work.num_inference_steps
+        )
+        folder = keep_model(workspace, work.digest, pipeline.save_pretrained)
+        entry = record(
+            workspace,
+            kind="object-clear",
+            model_hash=ObjectClearRemover(pipeline).model_hash,
+            folder=folder,
+            parent=work.parent,
+            dataset_version=work.version,
+            metrics={"loss": sum(losses[-20:]) / len(losses[-20:])},
+            settings=work.model_dump(
+                mode="json", include={"training", "loss", "guidance_scale", "num_inference_steps"}
+            ),
+        )
+        return TrainedObjectClear(hash=entry.hash, folder=entry.path, losses=losses)
+
+    return run_training(workspace, work.digest, TrainedObjectClear, fit, keep)
