@@ -118,7 +118,7 @@ class DiscriminatorNetwork(nn.Module):
             self.backbone = inject_adapter_in_model(lora, unet, "judge")
             channels = unet.config["block_out_channels"][-1]
             head = PaperHead if config.head == "paper" else PooledHead
-            self.head = head(channels, config.head_width)
+            self.head = head(channels, config.head_width).to(network.unet.device)
         self._network = (network,)  # a tuple hides it from nn.Module: its weights are not part of this module
 
     def latent(self, images: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class DiscriminatorNetwork(nn.Module):
             after: B×k×h×w float, the removal's latent.
         """
         small_mask = nn.functional.interpolate(mask, after.shape[-2:], mode="nearest")
-        hidden, added = self._network[0].condition(len(after), mask.shape[-1])
+        hidden, added = self._network[0].condition(len(after), *mask.shape[-2:])
         inputs = torch.cat([after, small_mask, before], dim=1)
         features = self.backbone(inputs, 0, hidden, added_cond_kwargs=added).sample
         return self.head(features, mask).squeeze(1)
