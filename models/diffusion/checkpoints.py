@@ -1,11 +1,15 @@
-"""Find the published checkpoints of the full profile on this machine, each pinned to a revision."""
+"""Find published checkpoints: the full profile's own on this machine, and others by their name on the hub."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
+
+from data_specs.errors import InputError, first_line
 
 _TOKENIZER = {"tokenizer_config.json": 1_000, "vocab.json": 1_000_000, "merges.txt": 500_000}
 
@@ -131,3 +135,69 @@ def _whole(path: Path) -> bool:
             return True
     except (SafetensorError, OSError):
         return False
+
+
+# A checkpoint by its name on the hub, such as diffusers/stable-diffusion-xl-1.0-inpainting-0.1.
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_SMALL_FILES = (".json", ".txt", ".model")
+"""Settings and tokenizers."""
+
+
+def published_folder(name: str | Path) -> Path:
+    """The folder that a name means: a folder on this machine, or else a repository of the hub.
+
+    A repository is downloaded into the hub's cache, without the files that no class here reads. Offline, the
+    cache alone is used.
+
+    Args:
+        name: A folder, or ``owner/name``.
+
+    Returns:
+        The folder. A name of neither kind comes back as a path that does not exist.
+
+    Raises:
+        InputError: If it looks like a repository that is neither reachable nor in the cache.
+    """
+    folder, text = Path(name), str(name)
+    if folder.exists() or not _HUB_NAME.fullmatch(text):
+        return folder
+    revision = next((known.revision for known in CHECKPOINTS if known.repository == text), None)
+    try:
+        files = needed_files(HfApi().list_repo_files(text, revision=revision))
+        return Path(snapshot_download(text, revision=revision, allow_patterns=files))
+    except (OSError, RuntimeError, ValueError, HFValidationError) as error:
+        cached = None if isinstance(error, RepositoryNotFoundError) else _in_cache(text, revision)
+        if cached is not None:
+            return cached
+        raise InputError(
+            text,
+            f"is no folder here, and the hub does not give it ({first_line(error)}); where there is a "
+            f"network, run `hf download {text} --local-dir FOLDER`, and name that folder",
+        ) from error
+
+
+def needed_files(names: Sequence[str]) -> list[str]:
+    """The files of a repository that classes here read: settings, tokenizers and its parts' safetensors.
+
+    fp16 files are left out where their plain twins exist, and so are pickles and whole pipelines in one file.
+
+    Args:
+        names: All files of the repository.
+    """
+    parted = any(name.startswith("unet/") for name in names)
+    own = [name for name in names if "/" in name or not parted or name == "model_index.json"]
+    plain = {name.rpartition("/")[0] for name in own if name.endswith(".safetensors") and ".fp16" not in name}
+    return [
+        name
+        for name in own
+        if name.endswith((*_SMALL_FILES, ".safetensors"))
+        and not (".fp16" in name and name.rpartition("/")[0] in plain)
+    ]
+
+
+def _in_cache(repository: str, revision: str | None) -> Path | None:
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError, OSError):
+        return None

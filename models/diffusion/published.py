@@ -33,7 +33,9 @@ def variant_in(folder: Path, stem: str) -> str | None:
     for variant, names in ((None, plain), ("fp16", half)):
         if any((folder / name).is_file() for name in names):
             return variant
-    raise ModelError(f"{folder}: holds neither {plain[0]} nor {half[0]}; download the folder with safetensors")
+    raise ModelError(
+        f"{folder}: holds neither {plain[0]} nor {half[0]}; download the folder with safetensors"
+    )
 
 
 def read_part(kind: type[Part], folder: Path) -> Part:
@@ -56,13 +58,13 @@ def read_part(kind: type[Part], folder: Path) -> Part:
             ),
         )
     except FAULTS as error:
-        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({first_line(error)})") from error
+        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({_why(error)})") from error
     _refuse_missing(folder, kind, loading)
     return part
 
 
 def read_encoder(kind: type[Encoder], folder: Path) -> Encoder:
-    """A text or image encoder in transformers' classes, in float32, frozen, with every weight from the folder.
+    """A text or image encoder in transformers' classes: float32, frozen, every weight from the folder.
 
     Raises:
         ModelError: If weights are missing, damaged or of another shape.
@@ -81,9 +83,14 @@ def read_encoder(kind: type[Encoder], folder: Path) -> Encoder:
             ),
         )
     except FAULTS as error:
-        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({first_line(error)})") from error
+        raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({_why(error)})") from error
     _refuse_missing(folder, kind, loading)
     return encoder.eval().requires_grad_(False)
+
+
+def _why(error: Exception) -> str:
+    """The first sentence. diffusers adds advice for developers."""
+    return first_line(error).split(". ")[0]
 
 
 def _refuse_missing(folder: Path, kind: type, loading: dict[str, Any]) -> None:

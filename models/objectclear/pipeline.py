@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError, ModelError
+from models.diffusion.inpainting import SamplingPrecision, autocast_to
 from models.images.any_size import fused_at_full_size, short_side_of
 from models.images.fusion import FusionForm, attended_region, scaled_attention
 from models.images.tensors import images_to_tensor, masks_to_tensor, tensor_to_images
@@ -49,6 +51,7 @@ def denoise(
     steps: int,
     guidance_scale: float,
     on_step: OnStep,
+    precision: SamplingPrecision = "float32",
 ) -> tuple[Tensor, Tensor]:
     """Remove one object from each image of a batch.
 
@@ -61,6 +64,7 @@ def denoise(
         guidance_scale: At 1 and below there is no unconditional pass. That pass uses zeros as its prompt, as
             SDXL does for an empty one.
         on_step: See ``OnStep``.
+        precision: Precision of the U-Net's passes (autocast). A network in half precision needs none.
 
     Returns:
         The removals B×3×H×W float, [-1, 1] before clipping, and the object token's attention B×heads×h×w. The
@@ -81,7 +85,8 @@ def denoise(
     def predict(latents: Tensor, step: Tensor) -> Tensor:
         inputs = torch.cat([scheduler.scale_model_input(latents, step), fixed], dim=1)
         inputs = torch.cat([inputs, inputs]) if is_guided else inputs
-        predicted = unet(inputs, step, hidden, added_cond_kwargs=added).sample
+        with nullcontext() if precision == "float32" else autocast_to(precision, inputs.device):
+            predicted = unet(inputs, step, hidden, added_cond_kwargs=added).sample.to(latents.dtype)
         if not is_guided:
             return predicted
         unconditional, conditional = predicted.chunk(2)
@@ -213,6 +218,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         attention_guided_fusion: bool = True,
         fusion_form: FusionForm = "banded",
+        precision: SamplingPrecision = "float32",
     ) -> ObjectClearOutput | tuple[Any, list[Alpha]]:
         """Remove one object from each image.
 
@@ -235,6 +241,7 @@ class ObjectClearPipeline(DiffusionPipeline):
             attention_guided_fusion: False: the generated image as it is, wherever the network attended.
             fusion_form: ``banded`` keeps everything except a band around the change exactly. ``paper`` is
                 fact 19's.
+            precision: Precision of the U-Net's passes (autocast). The rest keeps the pipeline's own.
 
         Returns:
             The output, or the tuple (images, attention).
@@ -250,7 +257,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         removals: list[RgbImage] = list(input_images)
         attention = [np.zeros(mask.shape, np.float32) for mask in masks]
         for group in self._show(input_images, masks, _work_size(height, width), generator):
-            generated, maps = self._generate(group, steps, guidance, on_step)
+            generated, maps = self._generate(group, steps, guidance, on_step, precision)
             for one, input_image, attended in zip(group, generated, maps, strict=True):
                 region = np.ones_like(one.mask)
                 if attention_guided_fusion:
@@ -303,7 +310,12 @@ class ObjectClearPipeline(DiffusionPipeline):
         return show_images(input_images, masks, window_of, space, generator)
 
     def _generate(
-        self, group: Sequence[ShownImage], steps: int, guidance_scale: float, on_step: OnStep
+        self,
+        group: Sequence[ShownImage],
+        steps: int,
+        guidance_scale: float,
+        on_step: OnStep,
+        precision: SamplingPrecision,
     ) -> tuple[list[RgbImage], list[Alpha]]:
         """Generate images of one size.
 
@@ -319,7 +331,9 @@ class ObjectClearPipeline(DiffusionPipeline):
                 bar.update()
                 return on_step(number, step, latents)
 
-            generated, attention = denoise(self.network, source, mask, noise, steps, guidance_scale, counted)
+            generated, attention = denoise(
+                self.network, source, mask, noise, steps, guidance_scale, counted, precision
+            )
         maps = [scaled_attention(heads) for heads in attention.float().cpu().numpy()]
         return tensor_to_images(generated), maps
 

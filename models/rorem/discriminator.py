@@ -25,6 +25,8 @@ from data_specs.keys import derive_key
 from models.diffusion.inpainting import InpaintingNetwork, encoded
 from models.images.tensors import images_to_tensor, indices_by_size, masks_to_tensor
 
+JUDGE_WEIGHTS, JUDGE_FACTS = "judge.safetensors", "judge.json"
+"""The two files of a discriminator's folder."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """The paper's LoRA targets."""
 CONVOLUTIONS = ("conv1", "conv2", "conv_in", "conv_shortcut", "downsamplers.0.conv")
@@ -228,10 +230,10 @@ class LoraDiscriminator:
         """Write LoRA, head, calibration and config. The backbone stays with the base."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
-            {n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / "judge.safetensors"
+            {n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / JUDGE_WEIGHTS
         )
         facts = {"config": self.config.model_dump(), "slope": self.slope, "offset": self.offset}
-        (folder / "judge.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+        (folder / JUDGE_FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True))
 
 
 def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
@@ -254,10 +256,10 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
         ModelError: If a file is missing or damaged, or belongs to another backbone.
     """
     try:
-        facts = json.loads((folder / "judge.json").read_text())
+        facts = json.loads((folder / JUDGE_FACTS).read_text())
         config = DiscriminatorConfig.model_validate(facts["config"])
         discriminator = DiscriminatorNetwork(network, config, seed=0)
-        tensors = load_file(folder / "judge.safetensors")
+        tensors = load_file(folder / JUDGE_WEIGHTS)
         if set(tensors) != set(discriminator.trained_state()):
             raise ModelError(
                 f"{folder}: this discriminator was trained on another backbone; use that backbone, or "
