@@ -21,12 +21,20 @@ class Checkpoint(BaseModel):
 
     name: str
     """Name of its folder."""
-    repository: str
-    revision: str
+    repository: str = ""
+    """On the hub. Empty for a file of a website, which is then ``url``."""
+    revision: str | None = None
+    """None: not known here, so the newest one is fetched."""
+    url: str = ""
+    """A pickle, which ``cleanplate model convert`` turns into safetensors."""
+    kind: str = ""
+    """The kind that ``cleanplate model convert`` takes, for a ``url``."""
     licence: str
     purpose: str
+    optional: bool = False
+    """Whether another checkpoint of the list does the same."""
     files: dict[str, int]
-    """Path within the repository → approximate number of bytes. Only the files that are needed."""
+    """Path within its folder → approximate number of bytes. Only the files that are needed."""
 
     @property
     def size_bytes(self) -> int:
@@ -35,15 +43,21 @@ class Checkpoint(BaseModel):
 
     def fetch_command(self, folder: Path) -> str:
         """The shell command that downloads it into ``folder``. It needs a network."""
-        return (
-            f"hf download {self.repository} --revision {self.revision} --local-dir {folder / self.name} "
-            + (" ".join(f"--include '{file}'" for file in self.files))
+        if self.url:
+            file = folder / self.url.rpartition("/")[2]
+            return (
+                f"curl -L --create-dirs -o {file} {self.url} && "
+                f"cleanplate model convert {self.kind} {file} {folder / self.name}"
+            )
+        pinned = f" --revision {self.revision}" if self.revision else ""
+        return f"hf download {self.repository}{pinned} --local-dir {folder / self.name} " + " ".join(
+            f"--include '{file}'" for file in self.files
         )
 
 
 CHECKPOINTS = (
-    # Only checkpoints that a class here reads and whose revision is known. The revisions of the other
-    # perception checkpoints are unknown (decision 0070).
+    # Where a revision is known, it is pinned. Those of the other perception checkpoints are unknown
+    # (decision 0070). The names of the folders are those of docs/guides/full-size.md.
     Checkpoint(
         name="sdxl-inpainting",
         repository="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
@@ -69,7 +83,7 @@ CHECKPOINTS = (
         repository="openai/clip-vit-large-patch14",
         revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
         licence="MIT (OpenAI's CLIP)",
-        purpose="ObjectClear's image encoder; the CLIP metric",
+        purpose="ObjectClear's image encoder",
         files={"config.json": 5_000, "preprocessor_config.json": 1_000, "model.safetensors": 1_710_000_000},
     ),
     Checkpoint(
@@ -85,6 +99,37 @@ CHECKPOINTS = (
             "tokenizer_config.json": 1_000,
             "model.safetensors": 689_000_000,
         },
+    ),
+    Checkpoint(
+        name="mask2former",
+        repository="facebook/mask2former-swin-large-ade-semantic",
+        licence="MIT",
+        purpose="compositing's segmenter of the ground",
+        files={"config.json": 80_000, "preprocessor_config.json": 1_000, "model.safetensors": 866_000_000},
+    ),
+    Checkpoint(
+        name="depth-anything",
+        repository="depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf",
+        licence="CC-BY-NC-4.0",
+        purpose="compositing's depth in metres",
+        files={"config.json": 2_000, "preprocessor_config.json": 1_000, "model.safetensors": 1_341_000_000},
+    ),
+    Checkpoint(
+        name="sam-vit-h",
+        url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
+        kind="sam",
+        licence="Apache-2.0",
+        purpose="compositing's segmenter of objects",
+        files={"model.safetensors": 2_564_000_000},
+    ),
+    Checkpoint(
+        name="yolo11x",
+        url="https://github.com/ultralytics/assets/releases/download/v8.3.0/yolo11x.pt",
+        kind="yolo",
+        licence="AGPL-3.0",
+        purpose="compositing's detector of trained classes, in Grounding DINO's place",
+        optional=True,
+        files={"model.safetensors": 228_000_000},
     ),
 )
 
@@ -110,6 +155,8 @@ def find_checkpoint(checkpoint: Checkpoint, folder: Path) -> Found:
     """Look for a checkpoint in ``folder``, then in the hub's cache on this machine. Downloads nothing."""
     place = folder / checkpoint.name
     if not place.is_dir():
+        if not checkpoint.repository:
+            return Found(folder=None)
         try:
             cached = snapshot_download(
                 checkpoint.repository, revision=checkpoint.revision, local_files_only=True

@@ -108,13 +108,7 @@ def embedded(folder: Path, words: str) -> Prompt:
     """
     hidden, pooled = [], torch.empty(0)
     for number, kind in (("", CLIPTextModel), ("_2", CLIPTextModelWithProjection)):
-        place = folder / f"tokenizer{number}"
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-        except FAULTS as error:
-            raise ModelError(
-                f"{place}: no tokenizer can be read from it ({first_line(error)}); download it again"
-            ) from error
+        tokenizer = _tokenizer(folder / f"tokenizer{number}")
         encoder = read_encoder(kind, folder / f"text_encoder{number}")
         tokens = tokenizer(
             words,
@@ -127,3 +121,18 @@ def embedded(folder: Path, words: str) -> Prompt:
         hidden.append(said.hidden_states[-2])
         pooled = said[0]
     return Prompt(hidden=torch.cat(hidden, -1), pooled=pooled)
+
+
+def _tokenizer(folder: Path) -> Any:
+    # Without these files transformers would build a tokenizer that knows no word.
+    whole = (folder / "tokenizer.json").is_file()
+    if not whole and not all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
+        raise ModelError(
+            f"{folder}: holds neither tokenizer.json nor vocab.json and merges.txt; download it again"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except FAULTS as error:
+        raise ModelError(
+            f"{folder}: no tokenizer can be read from it ({first_line(error)}); download it again"
+        ) from error

@@ -51,7 +51,7 @@ class DiscriminatorConfig(BaseModel):
         "blocks.",
     )
     head_width: int = Field(
-        default=128, ge=8, le=4096, description="Number of channels of the head's layers."
+        default=1280, ge=8, le=4096, description="Number of channels of the head's layers (RORem: 1280)."
     )
 
 

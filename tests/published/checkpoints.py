@@ -179,8 +179,10 @@ def clip(folder: Path) -> Path:
         num_hidden_layers=1,
         num_attention_heads=2,
         projection_dim=PROJECTION,
+        bos_token_id=48,
+        eos_token_id=49,
     )
-    sizes = CLIPConfig(text.to_dict(), vision.to_dict(), projection_dim=PROJECTION)
+    sizes = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=PROJECTION)
     CLIPModel(sizes).save_pretrained(folder)
     side = {"height": 32, "width": 32}
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=side).save_pretrained(folder)

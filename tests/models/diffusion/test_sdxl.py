@@ -168,7 +168,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
             "holds neither model.safetensors nor model.fp16.safetensors",
         ),
         (drop(UNET), "holds neither diffusion_pytorch_model.safetensors nor diffusion_pytorch_model.fp16"),
-        (drop("tokenizer/vocab.json", "tokenizer/merges.txt"), "no tokenizer can be read from it"),
+        (drop("tokenizer/vocab.json", "tokenizer/merges.txt"), "holds neither tokenizer.json nor vocab.json"),
         (drop("scheduler/scheduler_config.json"), "holds no schedule"),
         (drop("unet/config.json"), "config.json: cannot be read"),
         (lacks_a_weight, "1 weights of the UNet2DConditionModel are missing, such as conv_in.bias"),

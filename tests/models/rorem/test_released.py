@@ -1,4 +1,4 @@
-"""RORem's released discriminator: the converted folder scores as the released files do, put together by hand."""
+"""RORem's released discriminator: the converted folder scores as the released files, put together by hand."""
 
 from pathlib import Path
 
