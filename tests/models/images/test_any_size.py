@@ -79,7 +79,7 @@ def test_windows_of_one_size_share_a_pass(build_network) -> None:
     sources = [
         np.full(shape, level, np.uint8)
         for shape, level in (((40, 40, 3), 60), ((40, 90, 3), 120), ((40, 40, 3), 200))
-    ]  # noqa: E501
+    ]
     masks = [np.zeros(source.shape[:2], bool) for source in sources]
     for mask in masks:
         mask[12:24, 12:24] = True
