@@ -209,7 +209,7 @@ def published_folder(name: str | Path) -> Path:
     folder, text = Path(name), str(name)
     if folder.exists() or not _HUB_NAME.fullmatch(text):
         return folder
-    revision = next((known.revision for known in CHECKPOINTS if known.repository == text), None)
+    revision = next((listed.revision for listed in CHECKPOINTS if listed.repository == text), None)
     try:
         files = needed_files(HfApi().list_repo_files(text, revision=revision))
         return Path(snapshot_download(text, revision=revision, allow_patterns=files))

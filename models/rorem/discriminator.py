@@ -25,7 +25,7 @@ from data_specs.keys import derive_key
 from models.diffusion.inpainting import InpaintingNetwork, encoded
 from models.images.tensors import images_to_tensor, indices_by_size, masks_to_tensor
 
-JUDGE_WEIGHTS, JUDGE_FACTS = "judge.safetensors", "judge.json"
+WEIGHTS_FILE, FACTS_FILE = "judge.safetensors", "judge.json"
 """The two files of a discriminator's folder."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """The paper's LoRA targets."""
@@ -229,11 +229,9 @@ class LoraDiscriminator:
     def save(self, folder: Path) -> None:
         """Write LoRA, head, calibration and config. The backbone stays with the base."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / JUDGE_WEIGHTS
-        )
+        save_file({n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / WEIGHTS_FILE)
         facts = {"config": self.config.model_dump(), "slope": self.slope, "offset": self.offset}
-        (folder / JUDGE_FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True))
+        (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True))
 
 
 def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
@@ -256,10 +254,10 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
         ModelError: If a file is missing or damaged, or belongs to another backbone.
     """
     try:
-        facts = json.loads((folder / JUDGE_FACTS).read_text())
+        facts = json.loads((folder / FACTS_FILE).read_text())
         config = DiscriminatorConfig.model_validate(facts["config"])
         discriminator = DiscriminatorNetwork(network, config, seed=0)
-        tensors = load_file(folder / JUDGE_WEIGHTS)
+        tensors = load_file(folder / WEIGHTS_FILE)
         if set(tensors) != set(discriminator.trained_state()):
             raise ModelError(
                 f"{folder}: this discriminator was trained on another backbone; use that backbone, or "

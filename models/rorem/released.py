@@ -16,7 +16,7 @@ from torch import Tensor
 
 from data_specs.errors import InputError, first_line
 from models.perception.convert import read_published
-from models.rorem.discriminator import JUDGE_FACTS, JUDGE_WEIGHTS, DiscriminatorConfig
+from models.rorem.discriminator import FACTS_FILE, WEIGHTS_FILE, DiscriminatorConfig
 
 _LORA_FILE, _HEAD_FILE = "pytorch_lora_weights.safetensors", "cls_pred_branch.pt"
 _HEAD = "cls_pred_branch."
@@ -51,8 +51,8 @@ def convert_discriminator(released: Path, folder: Path) -> None:
     slope, offset = softplus_calibration()
     facts = {"config": config.model_dump(), "slope": slope, "offset": offset}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / JUDGE_WEIGHTS)
-    (folder / JUDGE_FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True))
+    save_file(tensors, folder / WEIGHTS_FILE)
+    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True))
 
 
 def softplus_calibration() -> tuple[float, float]:

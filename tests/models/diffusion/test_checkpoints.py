@@ -54,18 +54,18 @@ def test_each_of_the_profile_is_asked_for_and_the_mend_fetches_it(tmp_path: Path
     assert checks.pop(DINO.name).state == "ok"
     assert checks["yolo11x"].state == "note"
     for name, check in checks.items():
-        (known,) = (checkpoint for checkpoint in CHECKPOINTS if checkpoint.name == name)
-        assert known.licence in check.found
-        if known.revision:
-            assert len(bytes.fromhex(known.revision)) == 20
-            assert f"hf download {known.repository} --revision {known.revision}" in check.fix
-        elif known.repository:
-            assert check.fix.startswith(f"hf download {known.repository} --local-dir {tmp_path / name}")
+        (listed,) = (checkpoint for checkpoint in CHECKPOINTS if checkpoint.name == name)
+        assert listed.licence in check.found
+        if listed.revision:
+            assert len(bytes.fromhex(listed.revision)) == 20
+            assert f"hf download {listed.repository} --revision {listed.revision}" in check.fix
+        elif listed.repository:
+            assert check.fix.startswith(f"hf download {listed.repository} --local-dir {tmp_path / name}")
         else:
-            file = tmp_path / known.url.rpartition("/")[2]
+            file = tmp_path / listed.url.rpartition("/")[2]
             assert check.fix == (
-                f"curl -L --create-dirs -o {file} {known.url} && "
-                f"cleanplate model convert {known.kind} {file} {tmp_path / name}"
+                f"curl -L --create-dirs -o {file} {listed.url} && "
+                f"cleanplate model convert {listed.kind} {file} {tmp_path / name}"
             )
 
 

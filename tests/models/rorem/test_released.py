@@ -58,8 +58,8 @@ def test_the_converted_folder_scores_as_the_release_does(released: Path, tmp_pat
     mask = torch.zeros(2, 1, 512, 512)
     mask[..., 100:300, 50:250] = 1
     expected = by_hand(network, released, source, mask, removal)
-    found = ours.network.eval()(source, mask, removal)
-    torch.testing.assert_close(nn.functional.softplus(found), expected, atol=1e-5, rtol=1e-5)
+    logits = ours.network.eval()(source, mask, removal)
+    torch.testing.assert_close(nn.functional.softplus(logits), expected, atol=1e-5, rtol=1e-5)
     assert expected.std() > 0
 
 
