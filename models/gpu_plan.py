@@ -168,9 +168,11 @@ def _high(part: nn.GroupNorm | nn.LayerNorm, x: Tensor) -> Tensor:
 
 
 _SIZE_PX = 512
-_USED_FRACTION = 0.1
-"""Fraction of a GPU's maximum rate. An H200 reached .095 with the remover, micro-batches of 8, eager
-(docs/experiments/training.md)."""
+_USED_FRACTION, _SAMPLES_AT_ONCE = 0.1, 8
+"""Fraction of a GPU's maximum rate with so many samples at once, or more.
+
+An H200 reached .095 with 8, .050 with 4 passes of 4 accumulated and .013 with 1: a pass of fewer samples
+takes as long (docs/experiments/training.md). More than 8 were not measured."""
 _FREE_FRACTION = 0.92
 """Fraction of a GPU's memory. CUDA itself and fragmentation take the rest."""
 
@@ -207,16 +209,11 @@ class TrainingPlan(NamedTuple):
         return self.needs.total <= _FREE_FRACTION * gpu.memory_gb * 1e9
 
     def hours(self, gpu: Gpu, count: int) -> float:
-        """Hours on ``count`` GPUs at the usual utilisation."""
+        """Hours on ``count`` GPUs, at the rate that an H200 reached with as many samples at once."""
         at_once = self.distributed.micro_batch_size or self.training.batch_size
         passes = self.training.batch_size / at_once
-        return (
-            self.training.steps
-            * passes
-            * self.needs.flops
-            / (count * _USED_FRACTION * gpu.tflops * 1e12)
-            / 3600
-        )
+        used = _USED_FRACTION * min(1, at_once / _SAMPLES_AT_ONCE)
+        return self.training.steps * passes * self.needs.flops / (count * used * gpu.tflops * 1e12) / 3600
 
     def told(self, gpu: Gpu, count: int) -> dict[str, Any]:
         """The plan as a dict, for tables and JSON."""

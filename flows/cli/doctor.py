@@ -21,6 +21,8 @@ from flows.cli.options import (
 
 doctor_app = typer.Typer(name="doctor")
 
+_FETCHES = ("hf ", "curl ")
+"""Commands that fetch a checkpoint begin with one of these."""
 _COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
@@ -67,14 +69,14 @@ def doctor_command(
         table = Table("", "what", "found", "how to fix it")
         for check in checks:
             state = Text(check.state, style=_COLOURS[check.state])
-            below = check.fix.startswith("hf ")  # to be copied whole
+            below = check.fix.startswith(_FETCHES)  # to be copied whole
             # As text: a package's extra in brackets would be taken for markup.
             fix = shown("fetch it, see below" if below else check.fix)
             table.add_row(state, shown(check.name), shown(check.found), fix)
         console = Console()
         console.print(table)
         for check in checks:
-            if check.fix.startswith("hf "):
+            if check.fix.startswith(_FETCHES):
                 console.print(shown(check.fix), soft_wrap=True)
         for need in needs:
             again = "on" if need["gradient_checkpointing"] else "off"

@@ -1,5 +1,6 @@
-"""`cleanplate model`: list, show, compare, promote, rollback."""
+"""`cleanplate model`: list, show, compare, promote, rollback, convert."""
 
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -22,7 +23,8 @@ from flows.cli.options import (
 
 model_app = typer.Typer(
     name="model",
-    help="List and compare trained models, promote one to champion, or go back to a former one.",
+    help="List and compare trained models, promote one to champion, or go back to a former one. Convert "
+    "published weights.",
     no_args_is_help=True,
 )
 
@@ -141,6 +143,36 @@ def rollback_command(
     place = existing_workspace(workspace)
     before = place.ledger().models.champion(_kind(kind))
     _tell_change(rollback(place, _kind(kind), reason, model), before, as_json)
+
+
+@model_app.command("convert")
+@clear_errors
+def convert_command(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="sam (sam_vit_*.pth), yolo (yolo11*.pt), or discriminator (RORem's folder as released)."
+        ),
+    ],
+    published: Annotated[Path, typer.Argument(help="The file or folder as published.")],
+    folder: Annotated[Path, typer.Argument(help="The folder that gets the safetensors.")],
+) -> None:
+    """Convert published weights to safetensors, once. A pickle runs no code: a confined process reads it.
+
+    Example: cleanplate model convert sam sam_vit_h_4b8939.pth weights/sam
+
+    Example: cleanplate model convert discriminator RORem-discriminator weights/discriminator
+    """
+    from models.perception.convert import convert
+    from models.rorem.released import convert_discriminator
+
+    if kind == "discriminator":
+        convert_discriminator(published, folder)
+    elif kind in ("sam", "yolo"):
+        convert(kind, published, folder)
+    else:
+        raise InputError("KIND", f"unknown kind {kind}; choose sam, yolo or discriminator")
+    typer.echo(f"wrote {folder}")
 
 
 def _kind(name: str) -> ModelKind:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from data_specs.reject import Reject
 from flows.cli.options import LARGEST, JsonOption, clear_errors, print_json, shown, workspace_folder
 
 if TYPE_CHECKING:
+    from models.diffusion.inpainting import SamplingPrecision
     from tasks.registry.removers import OpenedRemover
     from tasks.removal.files import RemovalFiles
     from tasks.removal.remove import RemovalExtras, RemovalReport
@@ -41,8 +42,9 @@ def remove_command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="The remover: object-clear, rorem, telea, or a network's folder. Default: the best "
-            "shipped one. With --workspace: the hash of a model from `cleanplate model list`."
+            help="The remover: object-clear, rorem, telea, a network's folder, or its name on the "
+            "Hugging Face hub. Default: the best shipped one. With --workspace: the hash of a model from "
+            "`cleanplate model list`."
         ),
     ] = None,
     workspace: Annotated[
@@ -55,6 +57,13 @@ def remove_command(
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Number of denoising steps. Default: the model's own.")
+    ] = None,
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(
+            help="Precision of the network: float32, bfloat16 or float16. Default: the model's own. Half "
+            "precision is for GPUs."
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST, help="Seed of the noise. The same seed gives the same removal.")
@@ -98,7 +107,7 @@ def remove_command(
     # Weights of a few MB are there at once; only images are worth a bar.
     disable_progress_bar()
     matched = match_files(source, mask, out)
-    opened = _opened(model, workspace, steps)
+    opened = _opened(model, workspace, steps, precision)
     extras = RemovalExtras(attention=save_attention, compare=compare)
     check_extras(opened.remover, extras)
     _say(f"using {opened.title}")
@@ -111,12 +120,16 @@ def remove_command(
         raise typer.Exit(1)
 
 
-def _opened(model: str | None, workspace: Path | None, steps: int | None) -> "OpenedRemover":
+def _opened(
+    model: str | None, workspace: Path | None, steps: int | None, precision: "SamplingPrecision | None"
+) -> "OpenedRemover":
     from tasks.registry.removers import open_champion, open_recorded, open_remover
 
     if workspace is None:
-        return open_remover(model, steps)
-    return open_champion(workspace, steps) if model is None else open_recorded(workspace, model, steps)
+        return open_remover(model, steps, precision)
+    if model is None:
+        return open_champion(workspace, steps, precision)
+    return open_recorded(workspace, model, steps, precision)
 
 
 def _remove_folder(

@@ -268,7 +268,8 @@ def check_published(folder: Path) -> list[Check]:
             ]
             fault = f"{located.folder}: {', '.join(wrong)}"
         fix = checkpoint.fetch_command(folder)
-        checks.append(Check(name=checkpoint.name, state="missing", found=f"{fault} ({about})", fix=fix))
+        state = "note" if checkpoint.optional else "missing"
+        checks.append(Check(name=checkpoint.name, state=state, found=f"{fault} ({about})", fix=fix))
     return checks
 
 

@@ -9,10 +9,10 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -83,14 +83,14 @@ class InpaintingNetwork:
             tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
         return fingerprint_of(tensors, [self.unet.config, self.vae.config, self.scheduler.config])
 
-    def condition(self, count: int, size_px: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """SDXL's conditioning for ``count`` images of ``size_px``×``size_px``.
+    def condition(self, count: int, height: int, width: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """SDXL's conditioning for ``count`` images of ``height``×``width`` pixels.
 
         Returns:
             The text tokens, count×T×D. A dict with the pooled text, count×P, and the size ids, count×6. The
             ids are (original size, crop corner, target size), each as (height, width), as in SDXL.
         """
-        ids = self.prompt.pooled.new_tensor([[size_px, size_px, 0, 0, size_px, size_px]])
+        ids = self.prompt.pooled.new_tensor([[height, width, 0, 0, height, width]])
         added = {"text_embeds": self.prompt.pooled.expand(count, -1), "time_ids": ids.expand(count, -1)}
         return self.prompt.hidden.expand(count, -1, -1), added
 
@@ -183,6 +183,18 @@ def build_tiny_network(codec: PatchCodec, seed: int) -> InpaintingNetwork:
     return InpaintingNetwork(unet=unet, vae=codec, scheduler=scheduler, prompt=prompt)
 
 
+SamplingPrecision = Literal["float32", "bfloat16", "float16"]
+
+
+def autocast_to(precision: SamplingPrecision, device: torch.device) -> AbstractContextManager[object]:
+    """Inside, layers compute in this precision on the device. Float32 turns autocast off."""
+    if device.type == "meta":  # it has no autocast
+        return nullcontext()
+    if precision == "float32":
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, getattr(torch, precision))
+
+
 # Encoding of images as latents.
 
 
@@ -198,6 +210,5 @@ def encoded(vae: Any, *images: Tensor) -> tuple[Tensor, ...]:
         One B×k×h×w float32 for each tensor.
     """
     scale = vae.config["scaling_factor"]
-    kind = images[0].device.type
-    with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):  # "meta" has no autocast
+    with autocast_to("float32", images[0].device):
         return tuple(vae.encode(image).latent_dist.mode() * scale for image in images)

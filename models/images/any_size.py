@@ -12,6 +12,8 @@ from models.images.window import WorkWindow, bring_back, choose_window, show_ima
 from models.protocols import RemovalModel
 
 _SHORT_SIDE_PX = 512
+_WINDOWS_AT_ONCE = 64
+"""Windows in memory. The inner model decides how many of them go into one forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,26 @@ class AnySizeRemover:
         self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
     ) -> list[RgbImage]:
         """See ``RemovalModel.remove``. The images may differ in size."""
-        return [
-            self._remove_one(source, mask, seed)
-            for source, mask, seed in zip(sources, masks, seeds, strict=True)
-        ]
+        removals: list[RgbImage] = []
+        for start in range(0, len(sources), _WINDOWS_AT_ONCE):
+            part = slice(start, start + _WINDOWS_AT_ONCE)
+            removals += self._remove_part(sources[part], masks[part], seeds[part])
+        return removals
 
-    def _remove_one(self, source: RgbImage, mask: Mask, seed: int) -> RgbImage:
-        window = choose_window(mask, self.short_side_px)
-        region = widen(show_mask(mask, window), "dilated")
-        generated = self.remover.remove([show_image(source, window)], [region], [seed])[0]
-        return fused_at_full_size(source, mask, window, generated, region)
+    def _remove_part(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
+    ) -> list[RgbImage]:
+        """The inner model gets all windows at once, and makes batches of those of one size."""
+        windows = [choose_window(mask, self.short_side_px) for mask in masks]
+        regions = [
+            widen(show_mask(mask, window), "dilated") for mask, window in zip(masks, windows, strict=True)
+        ]
+        shown = [show_image(source, window) for source, window in zip(sources, windows, strict=True)]
+        generated = self.remover.remove(shown, regions, seeds)
+        return [
+            fused_at_full_size(*part)
+            for part in zip(sources, masks, windows, generated, regions, strict=True)
+        ]
 
 
 def short_side_of(unet: Any, vae: Any) -> int:

@@ -10,12 +10,13 @@ from transformers import AutoImageProcessor, PreTrainedModel
 from transformers.utils import logging
 
 from data_specs.errors import ModelError, first_line
+from models.device import network_device
 
 Backbone = TypeVar("Backbone", bound=PreTrainedModel)
 
 
 def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = ()) -> Backbone:
-    """Load a model in evaluation mode, float32, with every weight from the folder's safetensors.
+    """Load a model in evaluation mode, float32, on ``network_device``, all weights from safetensors.
 
     Args:
         kind: The class of transformers. A folder with a larger model that contains it works too.
@@ -49,7 +50,7 @@ def load_backbone(kind: type[Backbone], folder: Path, may_lack: Sequence[str] = 
             f"{folder}: {len(absent)} weights of the {kind.__name__} are missing, such as {absent[0]}; "
             "save the whole model there"
         )
-    return model.eval().requires_grad_(False)
+    return cast(Any, model.eval().requires_grad_(False)).to(network_device())
 
 
 def load_preparation(folder: Path) -> Any:

@@ -14,7 +14,9 @@ from data_specs.arrays import Mask
 
 MaskVariant = Literal["tight", "dilated", "left", "right"]
 _DILATION_FRACTION = 20 / 512
-"""RORem's default: 20 px at 512."""
+"""RORem's default: a square of 20 px at 512, so 10 px on each side."""
+_FULL_PX = 256
+"""Smaller masks are those of the tiny networks. Theirs grow twice as far, to 2 px at 64 (decision 0098)."""
 
 
 def widen(mask: Mask, variant: MaskVariant) -> Mask:
@@ -31,7 +33,7 @@ def widen(mask: Mask, variant: MaskVariant) -> Mask:
     """
     if variant == "tight":
         return mask
-    wide = dilated(mask, max(1, round(_DILATION_FRACTION * mask.shape[0]))).astype(np.uint8)
+    wide = _dilated_by_fraction(mask)
     if variant != "dilated" and mask.any():
         _draw_side(wide, mask, variant)
     return wide > 0
@@ -41,6 +43,14 @@ def dilated(mask: Mask, radius: int) -> Mask:
     """The mask with all pixels within a radius in pixels, H×W bool."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     return cv2.dilate(mask.astype(np.uint8), kernel) > 0
+
+
+def _dilated_by_fraction(mask: Mask) -> np.ndarray:
+    """RORem's dilation, H×W uint8, 0 or 1."""
+    if min(mask.shape) < _FULL_PX:
+        return dilated(mask, max(1, round(_DILATION_FRACTION * mask.shape[0]))).astype(np.uint8)
+    side = round(_DILATION_FRACTION * min(mask.shape))
+    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8))
 
 
 def _draw_side(wide: np.ndarray, mask: Mask, variant: MaskVariant) -> None:

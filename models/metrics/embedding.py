@@ -61,7 +61,8 @@ def clip_similarity(folder: Path) -> EmbeddingSimilarity:
 
     @torch.no_grad()
     def embed(images: Sequence[RgbImage]) -> Tensor:
-        return model(pixel_values=prepare(list(images), return_tensors="pt")["pixel_values"]).image_embeds
+        pixels = prepare(list(images), return_tensors="pt")["pixel_values"].to(model.device)
+        return model(pixel_values=pixels).image_embeds.cpu()
 
     return EmbeddingSimilarity(CLIP, folder_fingerprint(folder), embed)
 
@@ -86,7 +87,7 @@ def dino_similarity(folder: Path) -> EmbeddingSimilarity:
 
     @torch.no_grad()
     def embed(images: Sequence[RgbImage]) -> Tensor:
-        pixels = prepare(list(images), return_tensors="pt")["pixel_values"]
-        return model(pixel_values=pixels).last_hidden_state[:, 0]
+        pixels = prepare(list(images), return_tensors="pt")["pixel_values"].to(model.device)
+        return model(pixel_values=pixels).last_hidden_state[:, 0].cpu()
 
     return EmbeddingSimilarity(DINO, folder_fingerprint(folder), embed)

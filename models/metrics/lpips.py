@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data_specs.errors import ModelError, first_line
 from data_specs.metric import MetricSpec, RemovedImage
+from models.device import network_device
 from models.images.backbones import folder_fingerprint
 from models.images.tensors import images_to_tensor
 
@@ -45,7 +46,7 @@ class AlexLpips(nn.Module):
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         """N×3×H×W float, [-1, 1], at least 31 px a side → N distances ≥ 0."""
-        distances = torch.zeros(len(one))
+        distances = one.new_zeros(len(one))
         pairs = zip(self._maps(one), self._maps(other), strict=True)
         for number, (here, there) in enumerate(pairs):
             head = self.get_submodule(f"lin{number}.model")
@@ -54,7 +55,7 @@ class AlexLpips(nn.Module):
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         """Return the output of each ReLU."""
-        shift, scale = (torch.tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))
+        shift, scale = (images.new_tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))
         flow, maps = (images - shift) / scale, []
         for layer in self.features:
             flow = layer(flow)
@@ -99,11 +100,12 @@ class Lpips:
                 f"{path}: LPIPS's weights cannot be read from it ({first_line(error)}); "
                 "make the file again (docs/guides/evaluation.md)"
             ) from error
-        self._network.eval().requires_grad_(False)
+        self._network.eval().requires_grad_(False).to(network_device())
         self.fingerprint = folder_fingerprint(folder)
 
     def measure(self, images: Sequence[RemovedImage]) -> list[float]:
         """See ``Metric.measure``. Each side must be at least 31 px."""
-        removals = images_to_tensor([image.removal for image in images])
-        truths = images_to_tensor([image.ground_truth for image in images])
-        return self._network(removals, truths).tolist()
+        device = network_device()
+        removals = images_to_tensor([image.removal for image in images]).to(device)
+        truths = images_to_tensor([image.ground_truth for image in images]).to(device)
+        return self._network(removals, truths).cpu().tolist()

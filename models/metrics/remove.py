@@ -140,7 +140,10 @@ def remove_metrics(folder: Path) -> tuple[Remove, RemovePlus]:
     def encode(images: Sequence[RgbImage]) -> Tensor:
         # One image at a time: at full size the attention of one image takes a gigabyte.
         return torch.cat(
-            [model(pixel_values=_prepared(image, size_px)).last_hidden_state for image in images]
+            [
+                model(pixel_values=_prepared(image, size_px).to(model.device)).last_hidden_state.cpu()
+                for image in images
+            ]
         )
 
     name = folder_fingerprint(folder)

@@ -143,13 +143,15 @@ class ObjectClearNetwork:
             size ids. The ids are (original size, crop corner, target size), each as (height, width).
         """
         token = self.object_token(embed_object(self.image_encoder, source, mask))
-        hidden = self.prompt.hidden.expand(len(source), -1, -1).clone()
-        hidden[:, self.prompt.object_position] = token.to(hidden.dtype)
+        # A pipeline that moves its networks leaves the prompt behind.
+        prompt = self.prompt.to(token.device)
+        hidden = prompt.hidden.expand(len(source), -1, -1).clone()
+        hidden[:, prompt.object_position] = token.to(hidden.dtype)
         height, width = source.shape[-2:]
-        ids = self.prompt.pooled.new_tensor([[height, width, 0, 0, height, width]])
+        ids = prompt.pooled.new_tensor([[height, width, 0, 0, height, width]])
         count = len(source)
         return hidden, {
-            "text_embeds": self.prompt.pooled.expand(count, -1),
+            "text_embeds": prompt.pooled.expand(count, -1),
             "time_ids": ids.expand(count, -1),
         }
 

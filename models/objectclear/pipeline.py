@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.errors import InputError, ModelError
+from models.diffusion.inpainting import SamplingPrecision, autocast_to
 from models.images.any_size import fused_at_full_size, short_side_of
 from models.images.fusion import FusionForm, attended_region, scaled_attention
 from models.images.tensors import images_to_tensor, masks_to_tensor, tensor_to_images
@@ -50,6 +52,7 @@ def denoise(
     guidance_scale: float,
     on_step: OnStep,
     blend_first_step: bool = False,
+    precision: SamplingPrecision = "float32",
 ) -> tuple[Tensor, Tensor]:
     """Remove one object from each image of a batch.
 
@@ -65,6 +68,7 @@ def denoise(
         blend_first_step: After the first step, take the latents outside the mask from the source, with the
             noise of the next timestep. The released code does so, the paper does not mention it. With one
             step there is no next one, and nothing is blended.
+        precision: Precision of the U-Net's passes (autocast). A network in half precision needs none.
 
     Returns:
         The removals B×3×H×W float, [-1, 1] before clipping, and the object token's attention B×heads×h×w. The
@@ -85,7 +89,8 @@ def denoise(
     def predict(latents: Tensor, step: Tensor) -> Tensor:
         inputs = torch.cat([scheduler.scale_model_input(latents, step), fixed], dim=1)
         inputs = torch.cat([inputs, inputs]) if is_guided else inputs
-        predicted = unet(inputs, step, hidden, added_cond_kwargs=added).sample
+        with nullcontext() if precision == "float32" else autocast_to(precision, inputs.device):
+            predicted = unet(inputs, step, hidden, added_cond_kwargs=added).sample.to(latents.dtype)
         if not is_guided:
             return predicted
         unconditional, conditional = predicted.chunk(2)
@@ -221,6 +226,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         attention_guided_fusion: bool = True,
         fusion_form: FusionForm = "banded",
         blend_first_step: bool = False,
+        precision: SamplingPrecision = "float32",
     ) -> ObjectClearOutput | tuple[Any, list[Alpha]]:
         """Remove one object from each image.
 
@@ -245,6 +251,7 @@ class ObjectClearPipeline(DiffusionPipeline):
                 fact 19's.
             blend_first_step: True: outside the mask, the latents after the first step are the image's own
                 with noise, as in the released code (fact 19).
+            precision: Precision of the U-Net's passes (autocast). The rest keeps the pipeline's own.
 
         Returns:
             The output, or the tuple (images, attention).
@@ -260,7 +267,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         removals: list[RgbImage] = list(input_images)
         attention = [np.zeros(mask.shape, np.float32) for mask in masks]
         for group in self._show(input_images, masks, _work_size(height, width), generator):
-            generated, maps = self._generate(group, steps, guidance, on_step, blend_first_step)
+            generated, maps = self._generate(group, steps, guidance, on_step, blend_first_step, precision)
             for one, input_image, attended in zip(group, generated, maps, strict=True):
                 region = np.ones_like(one.mask)
                 if attention_guided_fusion:
@@ -319,6 +326,7 @@ class ObjectClearPipeline(DiffusionPipeline):
         guidance_scale: float,
         on_step: OnStep,
         blend_first_step: bool,
+        precision: SamplingPrecision,
     ) -> tuple[list[RgbImage], list[Alpha]]:
         """Generate images of one size.
 
@@ -335,7 +343,15 @@ class ObjectClearPipeline(DiffusionPipeline):
                 return on_step(number, step, latents)
 
             generated, attention = denoise(
-                self.network, source, mask, noise, steps, guidance_scale, counted, blend_first_step
+                self.network,
+                source,
+                mask,
+                noise,
+                steps,
+                guidance_scale,
+                counted,
+                blend_first_step,
+                precision,
             )
         maps = [scaled_attention(heads) for heads in attention.float().cpu().numpy()]
         return tensor_to_images(generated), maps

@@ -7,6 +7,7 @@ import torch
 
 from data_specs.arrays import Alpha, Mask, RgbImage
 from data_specs.keys import derive_key
+from models.diffusion.inpainting import SamplingPrecision
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.pipeline_io import ObjectClearOutput
 
@@ -20,6 +21,8 @@ class ObjectClearRemover:
     """None: the pipeline's own number."""
     batch_size: int = 32
     """Images in one forward pass."""
+    precision: SamplingPrecision = "float32"
+    """Precision of the U-Net's passes."""
     _hash: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -31,6 +34,8 @@ class ObjectClearRemover:
         if not self._hash:
             steps = self.steps or self.pipeline.config["num_inference_steps"]
             sampling = f"{steps} {self.pipeline.config['guidance_scale']}"
+            if self.precision != "float32":
+                sampling += f" {self.precision}"
             self._hash = derive_key("object clear", self.pipeline.network.fingerprint(), sampling)
         return self._hash
 
@@ -59,6 +64,7 @@ class ObjectClearRemover:
             num_inference_steps=self.steps,
             generator=generators,
             output_type="uint8",
+            precision=self.precision,
         )
         assert isinstance(output, ObjectClearOutput)
         return output.images, output.attention

@@ -23,8 +23,13 @@ from torch import Tensor
 from data_specs.errors import CleanplateError, InputError
 from models.perception.weights import FILE_NAME
 
-PickleKind = Literal["sam", "yolo"]
+PickleKind = Literal["sam", "yolo", "tensors"]
 
+_KINDS: dict[PickleKind, str] = {
+    "sam": "weights of sam",
+    "yolo": "weights of yolo",
+    "tensors": "a dict of tensors",
+}
 _LAYERS = (
     "torch.nn.modules.activation.SiLU",
     "torch.nn.modules.batchnorm.BatchNorm2d",
@@ -59,7 +64,8 @@ def read_published(kind: PickleKind, file: Path) -> bytes:
     """Read the weights as safetensors. Floats become float32. A YOLO's class names are in the metadata.
 
     Args:
-        kind: "sam": a dict of tensors. "yolo": a checkpoint with a YOLO11 under "ema" or "model".
+        kind: "sam" and "tensors": a dict of tensors. "yolo": a checkpoint with a YOLO11 under "ema" or
+            "model".
         file: As published.
 
     Raises:
@@ -109,11 +115,11 @@ def weights_in(kind: PickleKind, opened: BinaryIO) -> bytes:
     try:
         with torch.serialization.safe_globals([(_Layer, name) for name in _LAYERS]):
             content: Any = torch.load(opened, map_location="cpu", weights_only=True)
-        tensors, notes = (_sam(content), {}) if kind == "sam" else _yolo(content)
+        tensors, notes = (_dict(content), {}) if kind != "yolo" else _yolo(content)
         return save({name: _plain(tensor) for name, tensor in tensors.items()}, metadata=notes)
     except Exception as error:  # The list of errors that an unknown file can cause has no end.
         raise InputError(
-            opened.name, f"cannot be read as weights of {kind} ({_why(error)}); give the file as published"
+            opened.name, f"cannot be read as {_KINDS[kind]} ({_why(error)}); give the file as published"
         ) from error
 
 
@@ -146,7 +152,7 @@ def confine() -> None:
         resource.setrlimit(limit, (0, 0))
 
 
-def _sam(content: Any) -> dict[str, Tensor]:
+def _dict(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not content:
         raise ValueError("it does not hold a dict of tensors")
     if not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()):
@@ -186,7 +192,7 @@ def _plain(tensor: Tensor) -> Tensor:
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous().clone()
 
 
-def convert(kind: PickleKind, file: Path, folder: Path) -> None:
+def convert(kind: Literal["sam", "yolo"], file: Path, folder: Path) -> None:
     """Write ``model.safetensors`` into ``folder``.
 
     Args:

@@ -71,7 +71,8 @@ class DepthAnythingEstimator:
     def estimate(self, source: RgbImage) -> Depth:
         """See ``DepthEstimator.estimate``. Metres along the view axis, H×W float32."""
         shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        predicted = self._model(pixel_values=shown["pixel_values"]).predicted_depth[0].numpy()
+        pixels = shown["pixel_values"].to(self._model.device)
+        predicted = self._model(pixel_values=pixels).predicted_depth[0].cpu().numpy()
         size = (source.shape[1], source.shape[0])
         resized = np.asarray(cv2.resize(predicted, size, interpolation=cv2.INTER_LINEAR), np.float32)
         if not self._inverse:

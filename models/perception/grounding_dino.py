@@ -185,12 +185,13 @@ class GroundingDinoDetector:
     def detect(self, source: RgbImage) -> list[Detection]:
         """See ``Detector.detect``. The class is the phrase with the highest score, as it was given."""
         shown: Any = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        output = self._model(**shown, **self._prompt.named())
-        scores, phrases = phrase_scores(output.logits, self._prompt)[0].max(dim=-1)
+        inputs = {**shown, **self._prompt.named()}
+        output = self._model(**{name: tensor.to(self._model.device) for name, tensor in inputs.items()})
+        scores, phrases = phrase_scores(output.logits.cpu(), self._prompt)[0].max(dim=-1)
         height, width = source.shape[:2]
         scale = torch.tensor([width, height, width, height])
         edges = torch.tensor([[0, 0, 0, 0], [width, height, width, height]])
-        boxes = box_convert(output.pred_boxes[0], "cxcywh", "xyxy") * scale
+        boxes = box_convert(output.pred_boxes[0].cpu(), "cxcywh", "xyxy") * scale
         boxes = boxes.clamp(edges[0], edges[1])
         shows = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & (scores >= self._config.min_score)
         boxes, scores, phrases = boxes[shows], scores[shows], phrases[shows]

@@ -103,8 +103,8 @@ class Mask2FormerSegmenter:
         Scores of synonyms are added before the best surface is chosen.
         """
         shown = self._prepare(images=[source], return_tensors="pt", input_data_format="channels_last")
-        output = self._model(pixel_values=shown["pixel_values"])
-        scores = class_scores(output.class_queries_logits, output.masks_queries_logits)[0].numpy()
+        output = self._model(pixel_values=shown["pixel_values"].to(self._model.device))
+        scores = class_scores(output.class_queries_logits, output.masks_queries_logits)[0].cpu().numpy()
         height, width = source.shape[:2]
         large = [
             cv2.resize(scores_of_image, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -128,13 +128,14 @@ class SamSegmenter:
         inside = (round(shown.height * shown.down), round(shown.width * shown.across))
         # SAM pads after it subtracts the mean, so the padding is exactly 0. No fill with whole levels can
         # give that.
-        embedding = embed(self._sam, levels_to_tensor([shown.square[: inside[0], : inside[1]]]))
+        square = levels_to_tensor([shown.square[: inside[0], : inside[1]]]).to(self._sam.device)
+        embedding = embed(self._sam, square)
         masks: list[Mask] = []
         for part in _parts(asked):
             prompts = prompts_of([(_edges(box) * np.tile(scale, 2), _array(on) * scale) for box, on in part])
             logits, _ = decode(self._sam, embedding.expand(len(part), -1, -1, -1), prompts)
             logits = self._sam.postprocess_masks(logits, inside, (shown.height, shown.width))
-            masks += list((logits[:, 0] > 0).numpy())
+            masks += list((logits[:, 0] > 0).cpu().numpy())
         return masks
 
     @torch.inference_mode()
@@ -147,9 +148,11 @@ class SamSegmenter:
         prompts = prompts_of(
             [prompt_in_view(view, side_px, box, on) for view, (box, on) in zip(views, asked, strict=True)]
         )
-        squares = levels_to_tensor([view.cut(source, side_px, FILL) for view in views])
-        logits = full_size(decode(self._sam, embed(self._sam, squares), prompts)[0], side_px)[:, 0].numpy()
-        return [view.drawn(logit, source.shape) for view, logit in zip(views, logits, strict=True)]
+        squares = levels_to_tensor([view.cut(source, side_px, FILL) for view in views]).to(self._sam.device)
+        logits = full_size(decode(self._sam, embed(self._sam, squares), prompts)[0], side_px)[:, 0]
+        return [
+            view.drawn(logit, source.shape) for view, logit in zip(views, logits.cpu().numpy(), strict=True)
+        ]
 
 
 def prompt_in_view(
@@ -210,8 +213,11 @@ def decode(sam: Sam, embeddings: Tensor, prompts: Prompts) -> tuple[Tensor, Tens
     Returns:
         Logits B×1×4h×4w, and the IoU that the network predicts for each, B×1.
     """
-    points = (prompts.points, prompts.labels) if prompts.points.shape[1] else None
-    sparse, dense = sam.prompt_encoder(points=points, boxes=prompts.boxes, masks=None)
+    on, labels, boxes = (
+        part.to(embeddings.device) for part in (prompts.points, prompts.labels, prompts.boxes)
+    )
+    points = (on, labels) if on.shape[1] else None
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=None)
     # SAM's decoder repeats one image for all prompts. Here the images differ. They go in with the dense
     # prompt, to which the decoder adds its image.
     return sam.mask_decoder(

@@ -9,6 +9,7 @@ from safetensors.torch import save
 from torch import nn
 
 from data_specs.errors import ModelError
+from models.device import network_device
 
 if TYPE_CHECKING:
     # Not for the networks that come without transformers: its import takes seconds.
@@ -21,7 +22,7 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "perception"
 
 
 def load_weights(module: nn.Module, folder: Path, convert: str) -> dict[str, str]:
-    """Fill a module with a folder's weights, as float32, in evaluation mode and frozen.
+    """Fill a module with a folder's weights, as float32, in evaluation mode, frozen, on ``network_device``.
 
     Args:
         module: Built in the sizes of the weights.
@@ -43,7 +44,7 @@ def load_weights(module: nn.Module, folder: Path, convert: str) -> dict[str, str
             f"{folder / FILE_NAME}: these are weights of another network ({first}); choose the "
             "matching size or folder"
         ) from error
-    module.eval().requires_grad_(False)
+    module.eval().requires_grad_(False).to(network_device())
     return notes
 
 

@@ -24,6 +24,7 @@ from data_specs.detection import Detection
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
 from data_specs.tested_versions import require_tested
+from models.device import network_device
 from models.images.backbones import folder_fingerprint
 from models.images.tensors import levels_to_tensor
 from models.perception.geometry import letterbox
@@ -106,7 +107,8 @@ class YoloDetector:
     def detect(self, source: RgbImage) -> list[Detection]:
         """See ``Detector.detect``."""
         shown = letterbox(source, self._config.image_px, FILL)
-        predictions = self._network(levels_to_tensor([shown.square]) / 255)[0][0].T
+        square = levels_to_tensor([shown.square]).to(network_device())
+        predictions = self._network(square / 255)[0][0].T.cpu()
         boxes = box_convert(predictions[:, :4], "cxcywh", "xyxy")
         scores, classes = predictions[:, 4:].max(dim=1)
         sure = scores >= self._config.min_score

@@ -25,6 +25,8 @@ from data_specs.keys import derive_key
 from models.diffusion.inpainting import InpaintingNetwork, encoded
 from models.images.tensors import images_to_tensor, indices_by_size, masks_to_tensor
 
+WEIGHTS_FILE, FACTS_FILE = "judge.safetensors", "judge.json"
+"""The two files of a discriminator's folder."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """The paper's LoRA targets."""
 CONVOLUTIONS = ("conv1", "conv2", "conv_in", "conv_shortcut", "downsamplers.0.conv")
@@ -49,7 +51,7 @@ class DiscriminatorConfig(BaseModel):
         "blocks.",
     )
     head_width: int = Field(
-        default=128, ge=8, le=4096, description="Number of channels of the head's layers."
+        default=1280, ge=8, le=4096, description="Number of channels of the head's layers (RORem: 1280)."
     )
 
 
@@ -118,7 +120,7 @@ class DiscriminatorNetwork(nn.Module):
             self.backbone = inject_adapter_in_model(lora, unet, "judge")
             channels = unet.config["block_out_channels"][-1]
             head = PaperHead if config.head == "paper" else PooledHead
-            self.head = head(channels, config.head_width)
+            self.head = head(channels, config.head_width).to(network.unet.device)
         self._network = (network,)  # a tuple hides it from nn.Module: its weights are not part of this module
 
     def latent(self, images: Tensor) -> Tensor:
@@ -144,7 +146,7 @@ class DiscriminatorNetwork(nn.Module):
             after: B×k×h×w float, the removal's latent.
         """
         small_mask = nn.functional.interpolate(mask, after.shape[-2:], mode="nearest")
-        hidden, added = self._network[0].condition(len(after), mask.shape[-1])
+        hidden, added = self._network[0].condition(len(after), *mask.shape[-2:])
         inputs = torch.cat([after, small_mask, before], dim=1)
         features = self.backbone(inputs, 0, hidden, added_cond_kwargs=added).sample
         return self.head(features, mask).squeeze(1)
@@ -227,11 +229,9 @@ class LoraDiscriminator:
     def save(self, folder: Path) -> None:
         """Write LoRA, head, calibration and config. The backbone stays with the base."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / "judge.safetensors"
-        )
+        save_file({n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / WEIGHTS_FILE)
         facts = {"config": self.config.model_dump(), "slope": self.slope, "offset": self.offset}
-        (folder / "judge.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+        (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True))
 
 
 def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
@@ -254,10 +254,10 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
         ModelError: If a file is missing or damaged, or belongs to another backbone.
     """
     try:
-        facts = json.loads((folder / "judge.json").read_text())
+        facts = json.loads((folder / FACTS_FILE).read_text())
         config = DiscriminatorConfig.model_validate(facts["config"])
         discriminator = DiscriminatorNetwork(network, config, seed=0)
-        tensors = load_file(folder / "judge.safetensors")
+        tensors = load_file(folder / WEIGHTS_FILE)
         if set(tensors) != set(discriminator.trained_state()):
             raise ModelError(
                 f"{folder}: this discriminator was trained on another backbone; use that backbone, or "

@@ -15,8 +15,13 @@ from torch import IntTensor, Tensor
 from data_specs.arrays import Mask, RgbImage
 from data_specs.errors import ModelError
 from data_specs.keys import derive_key
-from models.diffusion.inpainting import InpaintingNetwork
+from models.diffusion.inpainting import InpaintingNetwork, SamplingPrecision, autocast_to
 from models.images.tensors import images_to_tensor, indices_by_size, masks_to_tensor, tensor_to_images
+
+
+def _is_as_before(precision: str) -> bool:
+    """Float32 is left out of all records: keys from before there was a choice stay as they are."""
+    return precision == "float32"
 
 
 class SamplingConfig(BaseModel):
@@ -35,6 +40,12 @@ class SamplingConfig(BaseModel):
         "of the source.",
     )
     batch_size: int = Field(default=32, ge=1, description="Number of images in one forward pass.")
+    precision: SamplingPrecision = Field(
+        default="float32",
+        exclude_if=_is_as_before,
+        description="Precision of the U-Net's forward pass (autocast). Weights, latents and the VAE stay "
+        "float32.",
+    )
 
     @model_validator(mode="after")
     def _leaves_a_step(self) -> Self:
@@ -56,6 +67,8 @@ class InpaintingRemover:
         """Names weights and sampling. Computed once, so train before you ask for it."""
         if not self._hash:
             sampling = f"{self.config.steps} {self.config.strength}"
+            if not _is_as_before(self.config.precision):
+                sampling += f" {self.config.precision}"
             self._hash = derive_key("remover", self.network.fingerprint(), sampling)
         return self._hash
 
@@ -102,10 +115,11 @@ class InpaintingRemover:
             latent = network.scheduler.add_noise(
                 clean, noise, cast(IntTensor, timesteps[:1].expand(len(clean)))
             )
-        hidden, added = network.condition(len(source), source.shape[-1])
+        hidden, added = network.condition(len(source), *source.shape[-2:])
         for step in timesteps:
             inputs = torch.cat([latent, small_mask, masked], dim=1)
-            predicted = network.unet(inputs, step, hidden, added_cond_kwargs=added).sample
+            with autocast_to(self.config.precision, inputs.device):
+                predicted = network.unet(inputs, step, hidden, added_cond_kwargs=added).sample.float()
             latent = self._stepped(predicted, step, latent, generators)
         return network.vae.decode(latent / scale).sample
 

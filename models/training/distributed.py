@@ -10,13 +10,12 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Self, TypeVar, cast
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
     FullyShardedDataParallelPlugin,
-    parse_flag_from_env,
 )
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from data_specs.errors import ModelError
 from data_specs.tested_versions import require_tested
+from models.device import launched_processes, network_device
 
 # Sharding over the processes (FSDP2, by accelerate's plugin), and gathering afterwards.
 
@@ -185,12 +185,12 @@ class DistributedConfig(BaseModel):
 
 def training_device() -> torch.device:
     """Where this process trains: its own GPU if there is one."""
-    return _processes().device or torch.device("cpu")
+    return network_device()
 
 
 def is_first_process() -> bool:
     """Whether this is the only process, or the one that stores and reports the results of all."""
-    return _processes().is_main_process
+    return launched_processes().is_main_process
 
 
 def refuse_cached_latents(distributed: DistributedConfig, reason: str) -> None:
@@ -212,29 +212,24 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 def own_part(items: Sequence[Item]) -> Sequence[Item]:
     """The items for this process, of a list that all processes share."""
-    state = _processes()
+    state = launched_processes()
     return items[state.process_index :: state.num_processes]
 
 
 def own_part_here(items: Sequence[Item]) -> Sequence[Item]:
     """The items for this process, of a list that each machine needs on its own disk."""
-    state = _processes()
+    state = launched_processes()
     return items[state.local_process_index :: int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))]
 
 
 def every_process_done() -> None:
     """Wait until all processes have arrived here."""
-    _processes().wait_for_everyone()
+    launched_processes().wait_for_everyone()
 
 
 def first_process_first() -> AbstractContextManager[None]:
     """Inside the context the first process works alone. The others follow, and find the work done."""
-    return _processes().main_process_first()
-
-
-def _processes() -> PartialState:
-    """The processes of the launcher. On CPUs accelerate must be told to connect them."""
-    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
+    return launched_processes().main_process_first()
 
 
 _WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
@@ -250,9 +245,9 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
     """
     require_tested("accelerate", "training")
     require_tested("torch", "training")  # way_back undoes what its sharding and compiler leave.
-    _processes()
+    launched_processes()
     AcceleratorState._reset_state()  # remove the state of a previous training in this process
-    sharded = distributed.sharding == "fsdp" and _processes().num_processes > 1
+    sharded = distributed.sharding == "fsdp" and launched_processes().num_processes > 1
     if sharded and distributed.optimizer == "adamw_8bit":
         raise ModelError(EIGHT_BITS_SHARDED)
     plugin = sharding_plugin(module) if sharded else None

@@ -1,22 +1,29 @@
 """Open removers by name, as `cleanplate remove --model` and similar commands do."""
 
+import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from pydantic import BaseModel, ConfigDict
 
-from data_specs.errors import InputError, ModelError
+from data_specs.errors import InputError, ModelError, first_fault
 from data_specs.model_record import ModelRecord
 from models.baselines.telea import TeleaFill
-from models.diffusion.inpainting import InpaintingNetwork
+from models.device import network_device
+from models.diffusion.checkpoints import published_folder
+from models.diffusion.inpainting import InpaintingNetwork, SamplingPrecision
+from models.diffusion.sdxl import is_published_layout
 from models.images.any_size import AnySizeRemover, short_side_of
 from models.objectclear.pipeline import ObjectClearPipeline
+from models.objectclear.released import RELEASED_TOKEN, read_released_object_clear
 from models.objectclear.remover import ObjectClearRemover
+from models.profiles import PROFILES
 from models.protocols import RemovalModel
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from tasks.registry.store import BASE_FOLDER, WEIGHTS_FOLDER, network_at, shared_network_at
+from tasks.registry.store import BASE_FOLDER, CARD_FILE, WEIGHTS_FOLDER, network_at, shared_network_at
 from tasks.storage.workspace import Workspace
 
 
@@ -46,9 +53,11 @@ NAMES = ("object-clear", "rorem", "telea")
 """Names that ``open_remover`` knows in addition to folders."""
 OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
 """The shipped ObjectClear, made by ``cleanplate train shipped-object-clear``."""
-_OBJECT_TOKEN = "object_token"
-"""The part that distinguishes ObjectClear's folder from RORem's."""
+_OBJECT_TOKENS = ("object_token", RELEASED_TOKEN)
+"""The part that distinguishes ObjectClear's folder from RORem's: ours, and the authors'."""
 _HASH = re.compile(r"[0-9a-f]{4,64}")
+_FULL_PX = 512
+"""Short side of a network of full size."""
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 
@@ -60,37 +69,42 @@ class OpenedRemover:
     title: str
 
 
-def open_remover(name: str | None, steps: int | None) -> OpenedRemover:
+def open_remover(
+    name: str | None, steps: int | None, precision: SamplingPrecision | None = None
+) -> OpenedRemover:
     """Open a remover by name or folder. Without a name, open the best one that ships.
 
     Args:
-        name: One of ``NAMES``, or the folder of a network.
+        name: One of ``NAMES``, the folder of a network, or a repository of the Hugging Face hub.
         steps: Denoising steps. None means the remover's own number.
+        precision: Precision of the U-Net's passes. None means the remover's own.
 
     Raises:
         ModelError: If the folder holds no usable network.
-        InputError: If there is no such name or folder, or if steps are given for Telea.
+        InputError: If there is no such name or folder, or if steps or a precision are given for Telea.
     """
     if name == "telea":
-        if steps is not None:
-            raise InputError("--steps", "telea has no steps; leave out --steps")
+        if steps is not None or precision is not None:
+            raise InputError("telea", "has neither steps nor a precision; leave out --steps and --precision")
         return OpenedRemover(TeleaFill(), "Telea's fill")
     if name is None:
         name = "object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem"
     if name == "object-clear":
-        return _object_clear(OBJECT_CLEAR_FOLDER, steps, "ObjectClear, the shipped weights")
+        return _object_clear(OBJECT_CLEAR_FOLDER, steps, precision, "ObjectClear, the shipped weights")
     if name == "rorem":
-        return _rorem(network_at(BASE_FOLDER), steps, "RORem's remover, the shipped base")
-    folder = Path(name)
+        return _rorem(BASE_FOLDER, steps, precision, "RORem's remover, the shipped base")
+    folder = published_folder(name)
     if not folder.exists():
         raise InputError(f"--model {name}", f"is unknown; name {', '.join(NAMES)} or an existing folder")
     check_no_pickle(folder)
     if is_object_clear_folder(folder):
-        return _object_clear(folder, steps, f"ObjectClear in {folder}")
-    return _rorem(network_at(folder), steps, f"RORem's remover in {folder}")
+        return _object_clear(folder, steps, precision, f"ObjectClear in {folder}")
+    return _rorem(folder, steps, precision, f"RORem's remover in {folder}")
 
 
-def open_champion(workspace: Path, steps: int | None) -> OpenedRemover:
+def open_champion(
+    workspace: Path, steps: int | None, precision: SamplingPrecision | None = None
+) -> OpenedRemover:
     """Open a workspace's champion.
 
     Raises:
@@ -101,16 +115,20 @@ def open_champion(workspace: Path, steps: int | None) -> OpenedRemover:
     champion = place.ledger().models.champion("remover")
     if champion is None:
         raise InputError(workspace, "this workspace has no remover yet; run `cleanplate cycle` first")
-    return _recorded(place, champion, steps, f"RORem's remover, champion {champion.hash} of {workspace}")
+    title = f"RORem's remover, champion {champion.hash} of {workspace}"
+    return _recorded(place, champion, steps, precision, title)
 
 
-def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemover:
+def open_recorded(
+    workspace: Path, start: str, steps: int | None, precision: SamplingPrecision | None = None
+) -> OpenedRemover:
     """Open a remover of a workspace by its hash.
 
     Args:
         workspace: Its ledger knows the remover.
         start: The hash, or enough characters of its beginning.
         steps: Denoising steps. None means the recorded number.
+        precision: Precision of the U-Net's passes. None means the recorded one.
 
     Raises:
         InputError: If there is no workspace.
@@ -121,12 +139,12 @@ def open_recorded(workspace: Path, start: str, steps: int | None) -> OpenedRemov
     record = place.ledger().models.named(start)
     if record.kind != "remover":
         raise ModelError(f"model {record.hash} is a {record.kind}; name a remover")
-    return _recorded(place, record, steps, f"RORem's remover {record.hash} of {workspace}")
+    return _recorded(place, record, steps, precision, f"RORem's remover {record.hash} of {workspace}")
 
 
 def is_object_clear_folder(folder: Path) -> bool:
     """Whether a folder holds ObjectClear. If not, it may hold RORem's remover."""
-    return (folder / _OBJECT_TOKEN).is_dir()
+    return any((folder / part).is_dir() for part in _OBJECT_TOKENS)
 
 
 def is_remover_folder_or_name(name: str) -> bool:
@@ -134,7 +152,9 @@ def is_remover_folder_or_name(name: str) -> bool:
     return name in NAMES or Path(name).exists() or not _HASH.fullmatch(name)
 
 
-def _recorded(place: Workspace, record: ModelRecord, steps: int | None, title: str) -> OpenedRemover:
+def _recorded(
+    place: Workspace, record: ModelRecord, steps: int | None, precision: SamplingPrecision | None, title: str
+) -> OpenedRemover:
     folder = place.fetched(record.path)
     absent = [name for name in record.weights if not (folder / name).is_file()]
     if absent or not folder.is_dir():
@@ -142,8 +162,9 @@ def _recorded(place: Workspace, record: ModelRecord, steps: int | None, title: s
             f"{folder}: model {record.hash} lacks {', '.join(absent) or 'its folder'}; restore it from a "
             "backup, or choose another with `cleanplate model list`"
         )
-    sampling = SamplingConfig.model_validate(record.settings.get("sampling", {}))
-    return _rorem(network_at(folder), steps, title, sampling)
+    recorded = record.settings.get("sampling")
+    own = None if recorded is None else SamplingConfig.model_validate(recorded)
+    return _rorem(folder, steps, precision, title, own)
 
 
 def check_no_pickle(folder: Path) -> None:
@@ -164,17 +185,58 @@ def check_no_pickle(folder: Path) -> None:
 _PICKLED = "{}: holds pickled weights, which may run code when they are read; convert them to safetensors"
 
 
-def _object_clear(folder: Path, steps: int | None, title: str) -> OpenedRemover:
+def _object_clear(
+    folder: Path, steps: int | None, precision: SamplingPrecision | None, title: str
+) -> OpenedRemover:
     if not folder.is_dir():
         raise ModelError(f"{folder}: holds no model; run `cleanplate train shipped-object-clear`")
-    return OpenedRemover(ObjectClearRemover(ObjectClearPipeline.from_pretrained(folder), steps), title)
+    if (folder / RELEASED_TOKEN).is_dir():
+        pipeline = ObjectClearPipeline.of_network(read_released_object_clear(folder))
+    else:
+        pipeline = ObjectClearPipeline.from_pretrained(folder)
+    pipeline.to(network_device())
+    return OpenedRemover(ObjectClearRemover(pipeline, steps, precision=precision or "float32"), title)
 
 
 def _rorem(
-    network: InpaintingNetwork, steps: int | None, title: str, own: SamplingConfig | None = None
+    folder: Path,
+    steps: int | None,
+    precision: SamplingPrecision | None,
+    title: str,
+    recorded: SamplingConfig | None = None,
 ) -> OpenedRemover:
-    """``own`` is how the network samples if no steps are given."""
-    own = own or SamplingConfig()
-    sampling = own if steps is None else SamplingConfig(**{**own.model_dump(), "steps": steps})
-    remover = InpaintingRemover(network, sampling)
+    """``recorded`` is how a workspace's model samples, if its record says so."""
+    network = network_at(folder).to(network_device())
+    own = recorded or sampling_at(folder, network)
+    asked = {"steps": steps, "precision": precision}
+    changed = {name: value for name, value in asked.items() if value is not None}
+    remover = InpaintingRemover(network, SamplingConfig(**{**own.model_dump(), **changed}))
     return OpenedRemover(AnySizeRemover(remover, short_side_of(network.unet, network.vae)), title)
+
+
+def sampling_at(folder: Path, network: InpaintingNetwork) -> SamplingConfig:
+    """How a folder's network samples if nothing else is said.
+
+    A folder that ``tasks.registry.store.record`` wrote says so itself in its card. Otherwise a network with
+    text encoders, or of SDXL's size, samples as the profile full says, and a smaller one as tiny says. A
+    distilled network has its own few steps.
+
+    Args:
+        folder: The folder that the network was read from.
+        network: Its schedule says whether it was distilled.
+
+    Raises:
+        ModelError: If the folder's card is damaged.
+    """
+    card = folder / CARD_FILE
+    if card.is_file():
+        try:
+            recorded = json.loads(card.read_text()).get("settings", {}).get("sampling")
+            if recorded is not None:
+                return SamplingConfig.model_validate(recorded)
+        except (ValueError, AttributeError) as error:
+            raise ModelError(f"{card}: cannot be read ({first_fault(error)}); delete it") from error
+    large = is_published_layout(folder) or short_side_of(network.unet, network.vae) >= _FULL_PX
+    profile = PROFILES["full" if large else "tiny"]
+    is_distilled = isinstance(network.scheduler, LCMScheduler)
+    return profile.distilled_sampling if is_distilled else profile.sampling

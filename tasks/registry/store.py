@@ -14,9 +14,9 @@ from typing import Any
 
 from data_specs.errors import ModelError
 from data_specs.model_record import ModelKind, ModelRecord
+from models.device import network_device
 from models.diffusion.inpainting import InpaintingNetwork, load_network
 from models.diffusion.sdxl import is_published_layout, read_sdxl_inpainting
-from models.training.distributed import training_device
 from tasks.storage.atomic_files import aside_path, file_sha256, sync_folder, write_durably
 from tasks.storage.workspace import Workspace
 
@@ -221,4 +221,4 @@ def network_at(folder: Path) -> InpaintingNetwork:
 @lru_cache(maxsize=4)
 def shared_network_at(folder: Path) -> InpaintingNetwork:
     """A network for reading only, loaded once for each process. It is on the process's GPU, if any."""
-    return network_at(folder).to(training_device())
+    return network_at(folder).to(network_device())

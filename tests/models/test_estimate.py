@@ -7,7 +7,8 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch.profiler import ProfilerActivity, profile
 
-from models.gpu_plan import step_needs
+from models.gpu_plan import GPUS, StepNeeds, TrainingPlan, step_needs
+from models.profiles import PROFILES
 from models.training.distributed import DistributedConfig
 
 
@@ -77,3 +78,14 @@ def test_bfloat16s_cast_weights_are_there_through_the_pass(build_network) -> Non
     )
     more = needs("bfloat16", True) - needs("float32", True)
     assert 0.8 * cast_bytes < more < 1.02 * cast_bytes, "the fullest moment may come a little after the pass"
+
+
+@pytest.mark.parametrize(("at_once", "hours"), [(4, 42), (8, 22), (16, 22)])
+def test_hours_are_those_of_the_measured_rates(at_once: int, hours: float) -> None:
+    """docs/experiments/training.md: .33 steps/s of 16 samples in passes of 4, and 10.1 samples/s
+    in passes of 8."""
+    full = PROFILES["full"].remover
+    per_sample = 94e12 / 10.1  # operations, from the row of 8 at once
+    needs = StepNeeds(0, 0, 0, 0, 0, flops=int(per_sample * at_once))
+    plan = TrainingPlan("remover", DistributedConfig(micro_batch_size=at_once), full, needs)
+    assert plan.hours(GPUS["H200"], 8) == pytest.approx(hours, rel=0.06)

@@ -112,7 +112,7 @@ def restoration(
     weights = change_weight(latents.touched, latents.source, latents.clean, weight)
     return (
         Denoising(latents.clean, latents.masked, latents.mask, weights),
-        network.condition(len(latents.clean), latents.clean.shape[-1] * cell_px),
+        network.condition(len(latents.clean), *(side * cell_px for side in latents.clean.shape[-2:])),
     )
 
 

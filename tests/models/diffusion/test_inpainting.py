@@ -76,11 +76,11 @@ def test_a_pickle_is_refused(build_network, tmp_path: Path) -> None:
 def test_the_conditioning_is_sdxls(build_network) -> None:
     """Original size, crop corner, target size, as diffusers' own pipeline orders them."""
     network = build_network()
-    hidden, added = network.condition(3, 48)
+    hidden, added = network.condition(3, 48, 64)
     assert hidden.shape == (3, 2, 32)
     assert torch.equal(hidden[2], network.prompt.hidden[0])
     assert torch.equal(added["text_embeds"], network.prompt.pooled.repeat(3, 1))
-    assert added["time_ids"].tolist() == [[48, 48, 0, 0, 48, 48]] * 3
+    assert added["time_ids"].tolist() == [[48, 64, 0, 0, 48, 64]] * 3
 
 
 @pytest.fixture(scope="module")

@@ -69,3 +69,23 @@ def test_one_seed_one_removal_and_a_hash_of_its_own(build_network) -> None:
     assert not np.array_equal(first, other)
     hashes = {inner.model_hash, outer.model_hash, AnySizeRemover(inner, 64).model_hash}
     assert len(hashes) == 3
+
+
+def test_windows_of_one_size_share_a_pass(build_network) -> None:
+    """Three images, two work sizes: two batches of the inner model, and the order is kept."""
+    network = build_network(8)
+    batches: list[int] = []
+    network.unet.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    sources = [
+        np.full(shape, level, np.uint8)
+        for shape, level in (((40, 40, 3), 60), ((40, 90, 3), 120), ((40, 40, 3), 200))
+    ]
+    masks = [np.zeros(source.shape[:2], bool) for source in sources]
+    for mask in masks:
+        mask[12:24, 12:24] = True
+    remover = AnySizeRemover(InpaintingRemover(network, SamplingConfig(steps=1)), 32)
+    together = remover.remove(sources, masks, [1, 2, 3])
+    assert sorted(batches) == [1, 2]
+    alone = [remover.remove([s], [m], [n])[0] for s, m, n in zip(sources, masks, (1, 2, 3), strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.astype(int), other, atol=1)

@@ -69,3 +69,13 @@ def test_a_skirt_reaches_to_its_side_about_the_foot(
 def test_left_mirrors_right(mask: np.ndarray) -> None:
     left, right = widen(mask, "left"), widen(mask[:, ::-1], "right")[:, ::-1]
     assert (left & right).sum() / (left | right).sum() > 0.95
+
+
+def test_at_full_size_it_grows_as_the_release_grows_it() -> None:
+    """A kernel of 20×20 at 512 px: ten pixels to one side and nine to the other."""
+    mask = np.zeros((512, 640), bool)
+    mask[200, 300] = True
+    rows, columns = np.nonzero(widen(mask, "dilated"))
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1, len(rows)) == (20, 20, 400)
+    assert abs(rows.mean() - 200) <= 0.5
+    assert abs(columns.mean() - 300) <= 0.5

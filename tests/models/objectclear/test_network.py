@@ -132,7 +132,7 @@ def test_only_the_object_is_shown(build_object_clear) -> None:
 def test_the_tiny_network_begins_as_the_base(build_network, build_object_clear) -> None:
     """With the base's own words it answers as the base does: the new attention adds nothing yet."""
     base, network = build_network(4, seed=0), build_object_clear(4, seed=0)
-    hidden, added = base.condition(2, 64)
+    hidden, added = base.condition(2, 64, 64)
     latents = torch.randn(2, 9, 16, 16)
     ours, theirs = (n.unet(latents, 200, hidden, added_cond_kwargs=added).sample for n in (network, base))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

@@ -100,7 +100,7 @@ def test_before_training_lora_changes_nothing(build_network, toy) -> None:
     discriminator = DiscriminatorNetwork(network, CONFIG, seed=0).eval()
     with torch.no_grad():
         with_lora = discriminator(batch.source, batch.mask, batch.removal)
-        hidden, added = network.condition(4, 32)
+        hidden, added = network.condition(4, 32, 32)
         sample = torch.cat(
             [
                 network.vae.encode(batch.removal).latent_dist.mode(),

@@ -78,7 +78,7 @@ def trained_student(network: InpaintingNetwork, rank: int = 4) -> Any:
 def test_a_student_begins_as_its_teacher_and_shares_its_weights(build_network) -> None:
     network = build_network()
     student = student_of(network.unet, LcmLoraConfig(rank=4), seed=0)
-    hidden, added = network.condition(2, 32)
+    hidden, added = network.condition(2, 32, 32)
     inputs = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours, theirs = (

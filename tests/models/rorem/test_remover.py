@@ -16,6 +16,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpain
 from pydantic import ValidationError
 
 from data_specs.arrays import Mask, RgbImage
+from data_specs.keys import derive_key
 from models.diffusion.inpainting import InpaintingNetwork, load_network
 from models.diffusion.tiny_vae import PatchCodec
 from models.rorem.remover import InpaintingRemover, SamplingConfig
@@ -180,3 +181,47 @@ def test_a_strength_that_leaves_no_step_is_refused() -> None:
     with pytest.raises(ValidationError, match="strength"):
         SamplingConfig(steps=4, strength=0.2)
     SamplingConfig(steps=4, strength=0.25)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_the_u_nets_alone_and_close(build_network, images, boxes, precision: str) -> None:
+    network = build_network(8)
+    seen: list[tuple[torch.dtype, torch.dtype]] = []
+    network.unet.conv_in.register_forward_hook(lambda _, given, out: seen.append((given[0].dtype, out.dtype)))
+    decoded: list[torch.dtype] = []
+    decode = network.vae.decode
+    network.vae.decode = lambda z: (decoded.append(z.dtype), decode(z))[1]
+    sampling = SamplingConfig.model_validate({"steps": 3, "precision": precision})
+    half = InpaintingRemover(network, sampling).remove(images(2, 1), boxes(2), [1, 2])
+    assert set(seen) == {(torch.float32, getattr(torch, precision))}
+    assert decoded == [torch.float32]
+    whole = InpaintingRemover(network, SamplingConfig(steps=3)).remove(images(2, 1), boxes(2), [1, 2])
+    apart = np.abs(np.stack(half).astype(int) - np.stack(whole))
+    assert 0 < apart.max() < 12
+    assert apart.mean() < 1
+
+
+def test_the_precision_changes_no_record_from_before(build_network) -> None:
+    assert SamplingConfig().model_dump_json() == '{"steps":4,"strength":1.0,"batch_size":32}'
+    network = build_network()
+    before, half = (
+        InpaintingRemover(network, SamplingConfig.model_validate({"precision": precision})).model_hash
+        for precision in ("float32", "bfloat16")
+    )
+    assert before == derive_key("remover", network.fingerprint(), "4 1.0")
+    assert half != before
+    stored = SamplingConfig(precision="bfloat16").model_dump_json()
+    assert SamplingConfig.model_validate_json(stored).precision == "bfloat16"
+
+
+def test_an_oblong_image_is_conditioned_on_its_height_and_width(build_network) -> None:
+    network = build_network()
+    seen: list[list[float]] = []
+    network.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["added_cond_kwargs"]["time_ids"][0].tolist()),
+        with_kwargs=True,
+    )
+    InpaintingRemover(network, SamplingConfig(steps=1)).sample(
+        torch.zeros(1, 3, 32, 48), torch.ones(1, 1, 32, 48), [1]
+    )
+    assert seen == [[32, 48, 0, 0, 32, 48]]

@@ -1,5 +1,6 @@
 """Removers by name, the shipped base among them."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from models.images.any_size import AnySizeRemover
 from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.remover import ObjectClearRemover
+from models.profiles import PROFILES
 from models.protocols import AttentiveRemover
-from models.rorem.remover import InpaintingRemover
+from models.rorem.lcm_lora import lcm_schedule
+from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.registry.removers import OBJECT_CLEAR_FOLDER, open_champion, open_recorded, open_remover
-from tasks.registry.store import BASE_FOLDER, network_at, record
+from tasks.registry.store import BASE_FOLDER, CARD_FILE, network_at, record
 from tasks.storage.workspace import Workspace
+from tests.published.checkpoints import sdxl_inpainting
 
 
 def test_names_open_what_they_say() -> None:
@@ -31,7 +35,7 @@ def test_names_open_what_they_say() -> None:
     again = open_remover(str(BASE_FOLDER), 2)
     assert again.remover.model_hash == opened.remover.model_hash
     assert str(BASE_FOLDER) in again.title
-    assert open_remover("rorem", None).remover.model_hash != opened.remover.model_hash
+    assert open_remover("rorem", 4).remover.model_hash != opened.remover.model_hash
 
 
 def test_the_base_removes_from_an_image_of_another_size() -> None:
@@ -49,7 +53,7 @@ def test_the_base_removes_from_an_image_of_another_size() -> None:
 @pytest.mark.parametrize(
     ("name", "steps", "fault"),
     [
-        ("telea", 4, "no steps"),
+        ("telea", 4, "leave out --steps"),
         ("lama", None, "is unknown; name object-clear, rorem"),
         ("/no/such/folder", None, "is unknown"),
     ],
@@ -156,3 +160,52 @@ def test_a_workspaces_model_by_its_hash_is_sampled_as_it_was_entered(tmp_path: P
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model abc1 lacks unet/diffusion_pytorch_model\.safetensors"):
         open_recorded(workspace.root, "abc1", None)
+
+
+def sampling_of(folder: Path, steps: int | None = None) -> SamplingConfig:
+    opened = open_remover(str(folder), steps)
+    assert isinstance(opened.remover, AnySizeRemover)
+    assert isinstance(opened.remover.remover, InpaintingRemover)
+    return opened.remover.remover.config
+
+
+def test_a_folder_samples_as_its_size_or_its_record_says(tmp_path: Path) -> None:
+    full, tiny = PROFILES["full"], PROFILES["tiny"]
+    published = sdxl_inpainting(tmp_path / "sdxl")
+    assert sampling_of(published) == full.sampling
+    assert sampling_of(published, 8) == full.sampling.model_copy(update={"steps": 8})
+    network = network_at(published)
+    network.save(tmp_path / "trained")
+    assert sampling_of(tmp_path / "trained") == full.sampling
+    network.scheduler = lcm_schedule(network)
+    network.save(tmp_path / "distilled")
+    assert sampling_of(tmp_path / "distilled") == full.distilled_sampling
+    assert sampling_of(BASE_FOLDER) == tiny.sampling
+    card = {"settings": {"sampling": {"steps": 7, "strength": 0.9, "precision": "bfloat16"}}}
+    (tmp_path / "trained" / CARD_FILE).write_text(json.dumps(card))
+    assert sampling_of(tmp_path / "trained") == SamplingConfig(steps=7, strength=0.9, precision="bfloat16")
+    (tmp_path / "trained" / CARD_FILE).write_text("{")
+    with pytest.raises(ModelError, match="cannot be read"):
+        open_remover(str(tmp_path / "trained"), None)
+
+
+def test_a_precision_is_asked_for_and_telea_has_none() -> None:
+    for name in ("rorem", "object-clear"):
+        hashes = {open_remover(name, 2, precision).remover.model_hash for precision in (None, "float32")}
+        hashes.add(open_remover(name, 2, "bfloat16").remover.model_hash)
+        assert len(hashes) == 2
+    with pytest.raises(InputError, match="leave out --steps and --precision"):
+        open_remover("telea", None, "float16")
+
+
+def test_object_clear_removes_in_half_precision() -> None:
+    source = np.full((64, 64, 3), 120, np.uint8)
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 20:40] = True
+    source[mask] = (200, 30, 30)
+    whole, half = (
+        open_remover("object-clear", 4, precision).remover.remove([source], [mask], [0])[0].astype(int)
+        for precision in ("float32", "bfloat16")
+    )
+    assert np.abs(whole - half).max() > 0
+    assert np.abs(whole - half).mean() < 3

@@ -82,7 +82,7 @@ def test_the_loss_is_the_formula(
     assert abs(noise.std() - 1) < 0.1
 
     with torch.no_grad():
-        hidden, added = network.condition(3, SIDE)
+        hidden, added = network.condition(3, SIDE, SIDE)
         predicted = network.unet(inputs, steps, hidden, added_cond_kwargs=added).sample.numpy()
     error = ((predicted - (clean if prediction_type == "sample" else noise)) ** 2).mean(1)
     weight = np.ones_like(error)
