@@ -230,7 +230,7 @@ def _drawn(
     """Source and ground truth without a change of tone: way 0 with perceived cut-outs, 1 with true ones."""
     # The true cut-out may be larger and leave the plate: the blend needs a wider one.
     edge = len(plate.image) // 2
-    wide = np.asarray(cv2.copyMakeBorder(plate.image, *[edge] * 4, cv2.BORDER_REFLECT), np.uint8)
+    wide = np.asarray(cv2.copyMakeBorder(plate.image, edge, edge, edge, edge, cv2.BORDER_REFLECT), np.uint8)
     inside = np.s_[edge:-edge, edge:-edge]
     drawn = [
         scaled_layer(by_key[placed.cutout][way], placed.scale, (placed.foot[0] + edge, placed.foot[1] + edge))

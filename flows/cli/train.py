@@ -1,12 +1,6 @@
 """The commands that train: a remover, a discriminator, a distilled remover, and the shipped models."""
 
-import logging
-import os
 import shutil
-import signal
-import sys
-import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -34,52 +28,6 @@ if TYPE_CHECKING:
     from prefect import Flow
 
     from flows.shipped_models import PerceptionCard
-
-
-# A command in several processes of this machine, which train together.
-
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""Those that torch's launcher handles."""
-
-
-def in_processes(count: int, words: Sequence[str]) -> bool:
-    """Run ``cleanplate WORDS`` in so many processes, unless this is one of them or one is enough.
-
-    Torch's own launcher: gloo on CPUs, NCCL on GPUs. Several machines are had by
-    `accelerate launch -m flows.cli.main WORDS`.
-
-    Returns:
-        False where the caller must do the work itself.
-
-    Raises:
-        typer.Exit: With 1 if a process failed; it has said why, and the others are ended.
-    """
-    if count == 1 or "LOCAL_RANK" in os.environ:
-        return False
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-    )
-    ours = {number: signal.getsignal(number) for number in _ENDING_SIGNALS}
-    try:
-        elastic_launch(config, sys.executable)("-m", "flows.cli.main", *words)
-    except ChildFailedError as error:
-        raise typer.Exit(1) from error
-    except SignalException as told:
-        # The launcher has put its handlers in the place of ours, which say what comes next.
-        signal.signal(told.sigval, ours[told.sigval])
-        signal.raise_signal(told.sigval)
-    return True
 
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -236,7 +184,7 @@ def train_distilled_command(
 @clear_errors
 def train_object_clear_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    profile: ProfileOption = "tiny",
+    profile: ProfileOption = None,
     version: VersionOption = None,
     parent: Annotated[
         Path | None,
@@ -248,7 +196,7 @@ def train_object_clear_command(
     image_encoder: Annotated[
         Path | None, typer.Option(help="The folder of CLIP's image encoder, if training starts from SDXL.")
     ] = None,
-    processes: ProcessesOption = 1,
+    processes: ProcessesOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -259,12 +207,10 @@ def train_object_clear_command(
 
     Example: cleanplate train object-clear --profile full --parent sdxl-inpainting --image-encoder clip
     """
-    if in_processes(processes, sys.argv[1:]):
-        return
     from flows.objectclear.train_on_version import ObjectClearRunConfig, train_object_clear_on_version
 
     named = {"workspace": workspace, "profile": profile, "version": version}
-    named |= {"parent": parent, "image_encoder": image_encoder}
+    named |= {"parent": parent, "image_encoder": image_encoder} | distributed_settings(processes=processes)
     settings = configured(ObjectClearRunConfig, config, named)
     trained, hint = _run_once(train_object_clear_on_version, settings, workspace)
     _tell(trained, f"trained {trained.hash}; it lies in {workspace / trained.folder}", hint, as_json)
@@ -300,7 +246,6 @@ def train_shipped_object_clear_command(
     out: Annotated[
         Path, typer.Option(help="The folder to write. Removals read models/weights/object_clear.")
     ],
-    processes: ProcessesOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Train ObjectClear's tiny image encoder and network on synthetic scenes, and measure the network.
@@ -310,8 +255,6 @@ def train_shipped_object_clear_command(
 
     Example: cleanplate train shipped-object-clear --out models/weights/object_clear
     """
-    if in_processes(processes or 1, sys.argv[1:]):
-        return
     from flows.objectclear.train_model import ObjectClearTrainingConfig, make_object_clear
 
     settings = configured(ObjectClearTrainingConfig, config, {"out": out})

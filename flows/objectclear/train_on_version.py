@@ -1,6 +1,7 @@
 """Train ObjectClear on a dataset version, at any size, in as many processes as there are."""
 
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
@@ -9,10 +10,12 @@ from data_specs.errors import FlowError
 from flows.rorem.train_remover import TrainingRunConfig, version_to_train_on
 from flows.runtime.runs import fail_cleanly
 from models.objectclear.remover import ObjectClearRemover
-from models.profiles import PROFILES
+from models.profiles import FromProfile, from_profile
+from models.training.loop import TrainingConfig
 from models.training.losses.object_clear import ObjectClearLossConfig
 from tasks.objectclear.train_on_version import (
     ObjectClearTraining,
+    Start,
     TrainedObjectClear,
     pipeline_to_train,
     train_on_version,
@@ -38,7 +41,12 @@ class ObjectClearRunConfig(TrainingRunConfig):
         description="The folder of CLIP's image encoder, with SDXL-inpainting as the parent. The papers use "
         "ViT-L/14.",
     )
-    loss: ObjectClearLossConfig | None = Field(default=None, description="Weights of the losses.")
+    training: Annotated[TrainingConfig, FromProfile("object_clear")] = from_profile(
+        "Number of steps, batch size and learning rate."
+    )
+    loss: Annotated[ObjectClearLossConfig, FromProfile("object_clear_loss")] = from_profile(
+        "Weights of the losses."
+    )
 
 
 @flow(name="train-object-clear", flow_run_name="train ObjectClear, {config.profile}")
@@ -50,23 +58,22 @@ def train_object_clear_on_version(config: ObjectClearRunConfig) -> TrainedObject
         FlowError: If there is no dataset version, no parent, or no image encoder where one is needed.
         ModelError: If a folder of weights cannot be used.
     """
-    workspace, profile = Workspace.open(config.workspace), PROFILES[config.profile]
+    workspace = Workspace.open(config.workspace)
     version = version_to_train_on(workspace, config.version)
-    training = config.training or profile.object_clear
-    pipeline = pipeline_to_train(_parent(config), config.image_encoder, training.seed)
+    start = Start(_parent(config), config.image_encoder, config.training.seed)
+    pipeline = pipeline_to_train(start)
     work = ObjectClearTraining(
         name=f"ObjectClear on version {version.number}",
         parent=ObjectClearRemover(pipeline).model_hash,
         version=version.number,
         version_sha256=version.sha256,
-        training=training,
-        loss=config.loss or profile.object_clear_loss,
+        training=config.training,
+        loss=config.loss,
         guidance_scale=pipeline.config["guidance_scale"],
         num_inference_steps=pipeline.config["num_inference_steps"],
     )
     with training_progress(f"training {work.name}") as progress:
-        distributed = config.distributed or profile.distributed
-        return train_on_version(workspace, work, pipeline.network, progress, distributed)
+        return train_on_version(workspace, work, start, progress, config.distributed)
 
 
 def _parent(config: ObjectClearRunConfig) -> Path:

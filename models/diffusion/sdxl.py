@@ -92,7 +92,9 @@ def published_schedule(folder: Path) -> DDIMScheduler:
     """
     try:
         settings = DDIMScheduler.load_config(folder, local_files_only=True)
-        return DDIMScheduler.from_config(cast(Any, settings), clip_sample=False, set_alpha_to_one=True)
+        given = cast(Any, settings)
+        scheduler = DDIMScheduler.from_config(given, clip_sample=False, set_alpha_to_one=True)
+        return cast(DDIMScheduler, scheduler)
     except FAULTS as error:
         raise ModelError(f"{folder}: holds no schedule ({first_line(error)}); download it again") from error
 

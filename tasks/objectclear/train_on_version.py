@@ -1,7 +1,8 @@
 """Train ObjectClear's network on a dataset version: captured pairs, OBER's and composites (fact 18)."""
 
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from data_specs.errors import FlowError, ModelError
 from data_specs.keys import derive_key
@@ -17,7 +18,7 @@ from tasks.objectclear.train_model import fit_object_clear
 from tasks.registry.removers import is_object_clear_folder
 from tasks.registry.store import keep_model, record
 from tasks.storage.workspace import Workspace
-from tasks.training.run import TrainedModel, TrainingWork, run_training
+from tasks.training.run import Processes, TrainedModel, TrainingWork, run_training
 from tasks.training.version_data import training_triplets, version_reader
 
 
@@ -58,18 +59,25 @@ class TrainedObjectClear(TrainedModel):
         return self.folder
 
 
-def pipeline_to_train(parent: Path, image_encoder: Path | None, seed: int) -> ObjectClearPipeline:
-    """The network that training starts from, and how it is sampled.
+class Start(NamedTuple):
+    """Where a training starts."""
 
-    Args:
-        parent: A folder of ObjectClear, which is trained further, or SDXL-inpainting as published.
-        image_encoder: CLIP's folder, for SDXL. ObjectClear's folder has its own.
-        seed: Seed of a new object token.
+    parent: Path
+    """A folder of ObjectClear, which is trained further, or SDXL-inpainting as published."""
+    image_encoder: Path | None
+    """CLIP's folder, for SDXL. ObjectClear's folder has its own."""
+    seed: int
+    """Seed of a new object token."""
+
+
+def pipeline_to_train(start: Start) -> ObjectClearPipeline:
+    """The network that training starts from, and how it is sampled.
 
     Raises:
         FlowError: If the image encoder is missing or not needed.
         ModelError: If a folder cannot be used.
     """
+    parent, image_encoder, seed = start
     if not parent.is_dir():
         raise ModelError(f"{parent}: is no folder; name one of ObjectClear or of SDXL-inpainting")
     if is_object_clear_folder(parent):
@@ -87,7 +95,7 @@ def pipeline_to_train(parent: Path, image_encoder: Path | None, seed: int) -> Ob
 def train_on_version(
     workspace: Workspace,
     work: ObjectClearTraining,
-    network: ObjectClearNetwork,
+    start: Start,
     progress: Progress | None = None,
     distributed: DistributedConfig | None = None,
 ) -> TrainedObjectClear:
@@ -98,7 +106,7 @@ def train_on_version(
     Args:
         workspace: The workspace of the version.
         work: Names the weights.
-        network: The network of ``work.parent``. It is trained in place.
+        start: Gives the network of ``work.parent``.
         progress: Called after every step.
         distributed: How the training runs on this machine.
 
@@ -108,15 +116,19 @@ def train_on_version(
     Raises:
         FlowError: If the version has no training sample.
     """
+    distributed = distributed or DistributedConfig()
 
-    def fit(checkpoint: Path) -> list[float]:
+    def fit(checkpoint: Path) -> tuple[ObjectClearNetwork, list[float]]:
+        network = pipeline_to_train(start).network
         with version_reader(workspace, work.version) as (reader, samples):
             triplets, _, groups = training_triplets(reader, samples)
-            return fit_object_clear(
+            losses = fit_object_clear(
                 network, triplets, groups, work.training, work.loss, checkpoint, progress, distributed
             )
+        return network, losses
 
-    def keep(losses: list[float]) -> TrainedObjectClear:
+    def keep(fitted: tuple[ObjectClearNetwork, list[float]]) -> TrainedObjectClear:
+        network, losses = fitted
         pipeline = ObjectClearPipeline.of_network(
             network, guidance_scale=work.guidance_scale, num_inference_steps=work.num_inference_steps
         )
@@ -135,4 +147,6 @@ def train_on_version(
         )
         return TrainedObjectClear(hash=entry.hash, folder=entry.path, losses=losses)
 
-    return run_training(workspace, work.digest, TrainedObjectClear, fit, keep)
+    again = partial(train_on_version, workspace, work, start, distributed=distributed)
+    processes = Processes(distributed.processes, again, progress)
+    return run_training(workspace, work.digest, TrainedObjectClear, fit, keep, processes)

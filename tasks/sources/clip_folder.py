@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from pydantic import Field
 
@@ -94,7 +95,7 @@ def clip_works(config: ClipFolderConfig) -> Iterator[ClipWork]:
     for index, path in enumerate(clips_in(config.path)):
         try:
             with opened_file(path) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
         except RejectedImage:
             digest = ""
         # One block of time: the clip's frames show one place, and stay together.

@@ -222,13 +222,13 @@ def _triplet(record: MulanLayer, config: MulanConfig, scenes: SceneChoice) -> Tr
 
 def _layer(path: Path, image: RgbImage, entry: dict[str, Any], is_background: bool) -> _Layer:
     shown = _channel(entry["original_image_mask"])
-    check_same_size(path, shown.shape, image.shape[:2])
+    check_same_size(path, (len(shown), shown[0].size), image.shape[:2])
     delta = np.asarray(entry["inpainted_delta"], np.float32)
     if delta.shape != image.shape:
         raise ValueError("the delta is of another shape than the image")
     rgb = np.clip(image * (shown > 0.5)[..., None] + delta, 0, 255).astype(np.float32)
     alpha = np.ones(shown.shape, np.float32) if is_background else _channel(entry["instance_alpha"])
-    check_same_size(path, alpha.shape, image.shape[:2])
+    check_same_size(path, (len(alpha), alpha[0].size), image.shape[:2])
     return _Layer(rgb, alpha)
 
 
@@ -237,7 +237,7 @@ def _channel(values: Any) -> NDArray[np.float32]:
     array = np.asarray(values)
     plane = array if array.ndim == 2 else array[..., 0]
     scale = 255 if array.dtype != np.bool_ and plane.size and plane.max() > 1 else 1
-    return np.clip(plane.astype(np.float32) / scale, 0, 1)
+    return np.clip(plane.astype(np.float32) / scale, 0, 1).astype(np.float32)
 
 
 def _composed(layers: list[_Layer]) -> RgbImage:

@@ -30,8 +30,8 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.image_ops import cut_image, cut_mask
+from tasks.sources.samples import SampleLimits, sample_mask, sample_square
 from tasks.sources.scenes import SceneChoice, TestFraction, by_pixels
-from tasks.sources.triplet_files import SampleLimits, sample_mask, sample_square
 
 OBER_DATA = "data"
 """The folder of the parquet files."""

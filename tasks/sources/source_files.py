@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, cast
 
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
@@ -119,7 +120,7 @@ def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
         return ()
     try:
         with opened_file(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
             return name, os.fstat(file.fileno()).st_size, digest
     except (RejectedImage, OSError):
         return ()

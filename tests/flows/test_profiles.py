@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jsonschema
 import pytest
@@ -13,14 +13,20 @@ from flows.rorem.config import RoundConfig
 from flows.rorem.cycle import CycleConfig
 from flows.rorem.retrain import RetrainConfig
 from flows.rorem.train_remover import RemoverTrainingConfig
-from models.profiles import PROFILES
+from models.profiles import PROFILES, Profiled
 from models.training.loop import TrainingConfig
 
 FULL, TINY = PROFILES["full"], PROFILES["tiny"]
+Config = TypeVar("Config", bound=Profiled)
+
+
+def full(kind: type[Config], **given: Any) -> Config:
+    """As a JSON file or a form gives it."""
+    return kind.model_validate({"profile": "full", **given})
 
 
 def test_a_part_of_a_setting_leaves_the_rest_to_the_profile() -> None:
-    config = RoundConfig(profile="full", retraining={"steps": 10_000}, distributed={"processes": 8})
+    config = full(RoundConfig, retraining={"steps": 10_000}, distributed={"processes": 8})
     assert config.retraining == FULL.retraining.model_copy(update={"steps": 10_000})
     assert config.distributed == FULL.distributed.model_copy(update={"processes": 8})
     assert config.sampling == FULL.sampling
@@ -56,14 +62,14 @@ def test_settings_made_in_python_are_taken_whole() -> None:
 
 
 def test_a_config_that_is_stored_and_read_again_is_the_same() -> None:
-    config = CycleConfig(profile="full", initialisation={"steps": 5}, data="synthetic", base="weights/mine")
+    config = full(CycleConfig, initialisation={"steps": 5}, data="synthetic", base="weights/mine")
     assert CycleConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_a_form_in_which_nothing_was_typed_is_the_profile_alone() -> None:
     """Prefect's form sends null for every field that stays empty, inside of settings too."""
     empty = dict.fromkeys(TrainingConfig.model_fields)
-    assert RoundConfig(profile="full", retraining=empty, sampling=None) == RoundConfig(profile="full")
+    assert full(RoundConfig, retraining=empty, sampling=None) == RoundConfig(profile="full")
 
 
 def test_the_form_has_no_default_that_would_hide_the_profile() -> None:

@@ -333,14 +333,14 @@ def test_the_released_blend_keeps_the_image_outside_each_mask_after_the_first_st
     masks = torch.from_numpy(np.stack([mask, np.roll(mask, 9)])[:, None]).float()
     noise = torch.randn(2, 4, 16, 16, generator=seeded(3))
 
-    def steps_of(steps: int, **options: bool) -> list[torch.Tensor]:
+    def steps_of(steps: int, blend_first_step: bool = False) -> list[torch.Tensor]:
         latents: list[torch.Tensor] = []
 
         def noted(number: int, step: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
             latents.append(now.clone())
             return now
 
-        denoise(network, source, masks, noise, steps, 1.0, noted, **options)
+        denoise(network, source, masks, noise, steps, 1.0, noted, blend_first_step)
         return latents
 
     plain, blended = steps_of(4), steps_of(4, blend_first_step=True)
@@ -359,9 +359,9 @@ def test_the_released_blend_keeps_the_image_outside_each_mask_after_the_first_st
 
 def test_the_blend_is_off_unless_asked_for(pipeline: ObjectClearPipeline) -> None:
     source, mask = scene(48, 64)
+    ways: list[dict[str, Any]] = [{}, {"blend_first_step": False}, {"blend_first_step": True}]
     plain, off, on = (
-        arrays(pipeline(source, mask, generator=seeded(), output_type="np", **options))
-        for options in ({}, {"blend_first_step": False}, {"blend_first_step": True})
+        arrays(pipeline(source, mask, generator=seeded(), output_type="np", **options)) for options in ways
     )
     assert np.array_equal(plain, off)
     assert not np.array_equal(plain, on)

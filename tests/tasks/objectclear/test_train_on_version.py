@@ -28,6 +28,7 @@ from tasks.objectclear.add_to_dataset import add_composites
 from tasks.objectclear.composite import compose_draws
 from tasks.objectclear.train_on_version import (
     ObjectClearTraining,
+    Start,
     TrainedObjectClear,
     pipeline_to_train,
     train_on_version,
@@ -80,7 +81,8 @@ def workspace(
     return space
 
 
-def training(workspace: Workspace, pipeline: ObjectClearPipeline, **settings: Any) -> TrainedObjectClear:
+def training(workspace: Workspace, start: Start, **settings: Any) -> TrainedObjectClear:
+    pipeline = pipeline_to_train(start)
     version = workspace.ledger().versions.numbered(2)
     work = ObjectClearTraining(
         name="test",
@@ -92,7 +94,7 @@ def training(workspace: Workspace, pipeline: ObjectClearPipeline, **settings: An
         guidance_scale=pipeline.config["guidance_scale"],
         num_inference_steps=pipeline.config["num_inference_steps"],
     )
-    return train_on_version(workspace, work, pipeline.network, **settings)
+    return train_on_version(workspace, work, start, **settings)
 
 
 def test_composites_join_the_version_once(workspace: Workspace) -> None:
@@ -164,7 +166,7 @@ def test_the_stored_m_fg_reaches_the_mask_loss(workspace: Workspace, monkeypatch
 
     monkeypatch.setattr(object_clear, "mask_loss", spied)
     config = SHORT.model_copy(update={"steps": 4, "batch_size": 4})
-    training(workspace, pipeline_to_train(OBJECT_CLEAR_FOLDER, None, 0), training=config)
+    training(workspace, Start(OBJECT_CLEAR_FOLDER, None, 0), training=config)
     with ShardReader(workspace, workspace.ledger().shards.all(stage="composites")) as reader:
         composites = [decode_composite(reader[place]).foreground for place in range(len(reader))]
     ober = [np.asarray(Image.open(io.BytesIO(row["object_effect_mask"]["bytes"]))) > 127 for row in ROWS]
@@ -178,20 +180,20 @@ def test_the_stored_m_fg_reaches_the_mask_loss(workspace: Workspace, monkeypatch
 
 def test_the_ledger_has_the_model_and_the_training_is_not_repeated(workspace: Workspace) -> None:
     shipped = ObjectClearPipeline.from_pretrained(OBJECT_CLEAR_FOLDER)
-    trained = training(workspace, pipeline_to_train(OBJECT_CLEAR_FOLDER, None, 0))
+    trained = training(workspace, Start(OBJECT_CLEAR_FOLDER, None, 0))
     entry = workspace.ledger().models.of_hash(trained.hash)
     assert (entry.kind, entry.dataset_version, entry.path) == ("object-clear", 2, trained.folder)
     steps: list[int] = []
     again = training(
         workspace,
-        pipeline_to_train(OBJECT_CLEAR_FOLDER, None, 0),
+        Start(OBJECT_CLEAR_FOLDER, None, 0),
         progress=lambda done, *_: steps.append(done),
     )
     assert (again, steps) == (trained, [])
     ours = ObjectClearPipeline.from_pretrained(workspace.root / trained.folder)
     assert ours.config["num_inference_steps"] == shipped.config["num_inference_steps"]
     assert ours.network.fingerprint() != shipped.network.fingerprint()
-    further = training(workspace, pipeline_to_train(workspace.root / trained.folder, None, 0))
+    further = training(workspace, Start(workspace.root / trained.folder, None, 0))
     assert workspace.ledger().models.of_hash(further.hash).parent == trained.hash
 
 
@@ -208,12 +210,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_full_size_begins_from_published_weights(workspace: Workspace, published: Path, clip: Path) -> None:
-    pipeline = pipeline_to_train(published, clip, 3)
+    start = Start(published, clip, 3)
+    pipeline = pipeline_to_train(start)
     whole = CLIPModel.from_pretrained(clip).state_dict()
     encoder = pipeline.network.image_encoder.state_dict()
     assert all(torch.equal(weights, whole[name]) for name, weights in encoder.items())
     distributed = DistributedConfig(precision="bfloat16", gradient_checkpointing=True, micro_batch_size=1)
-    trained = training(workspace, pipeline, distributed=distributed)
+    trained = training(workspace, start, distributed=distributed)
     network = load_object_clear(workspace.root / trained.folder)
     assert network.object_token.config["embedding_dim"] == 12
     assert network.object_token.config["token_dim"] == network.unet.config["cross_attention_dim"] == 40
@@ -229,7 +232,7 @@ def test_full_size_begins_from_published_weights(workspace: Workspace, published
 def test_what_is_missing_is_told(published: Path, clip: Path, tmp_path: Path) -> None:
     def fault(error: type[CleanplateError], parent: Path, image_encoder: Path | None) -> str:
         with pytest.raises(error) as raised:
-            pipeline_to_train(parent, image_encoder, 0)
+            pipeline_to_train(Start(parent, image_encoder, 0))
         return str(raised.value)
 
     assert "--image-encoder" in fault(FlowError, published, None)
