@@ -25,7 +25,10 @@ from tests.deploy.written_commands import ROOT, blocks, read_command
 
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs/guides").glob("*.md")}
 COMMANDS = sorted({line for page in PAGES.values() for line in blocks(page)})
-FOLDERS = ("my-pairs", "my-photos", "openimages", "div2k", "weights/sdxl-inpainting", "weights/metrics")
+FOLDERS = (
+    *("my-pairs", "my-photos", "my-clips", "photographs", "weights/sdxl-inpainting", "weights/metrics"),
+    *("openimages", "div2k", "RORD", "mulan", "coco", "sa1b"),
+)
 FILES = ("street.mp4", "RORem/meta.json", "answers.json")
 
 

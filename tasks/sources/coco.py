@@ -138,8 +138,7 @@ def _record(
         return Reject(source=KIND, name=name, reason=RejectReason.BAD_RECORD, detail=detail)
     if annotation.get("iscrowd"):
         return Reject(source=KIND, name=name, reason=RejectReason.CROWD, detail=f"{class_name} in {image}")
-    path = f"{folder}/{image}" if folder else image
-    return PoolRecord(name, path, class_name, annotation.get("segmentation"))
+    return PoolRecord(name, f"{folder}/{image}", class_name, annotation.get("segmentation"))
 
 
 def _content(table: Path) -> dict[str, Any]:

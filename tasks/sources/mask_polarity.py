@@ -47,5 +47,6 @@ def check_polarity(path: Path, source: RgbImage, mask: Mask, ground_truth: RgbIm
         RejectedImage: MASK_INVERTED.
     """
     if is_inverted(source, mask, ground_truth):
-        detail = f"it marks {mask.mean():.0%} of the image, and the images differ in the rest; turn it"
+        detail = f"it marks {mask.mean():.0%} of the image, and the images differ in the rest; turn it "
+        detail += "(`ingest rord --turn-masks` does)"
         raise RejectedImage(path, RejectReason.MASK_INVERTED, detail)

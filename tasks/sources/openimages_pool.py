@@ -10,6 +10,7 @@
 """
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -172,7 +173,7 @@ def _read_item(config: PoolConfig, record: PoolRecord, archives: list[Path], sce
     image_path = path_inside(config.path / "images", row.image_file)
     image = read_image(image_path, max_pixels=config.max_pixels)
     mask_path = path_inside(config.path / "masks", row.mask_file)
-    mask_file = None if mask_path.exists() else zip_member(archives, PurePath(row.mask_file).name)
+    mask_file = None if os.path.exists(mask_path) else zip_member(archives, PurePath(row.mask_file).name)
     mask = read_mask(mask_file or mask_path, max_pixels=config.max_pixels)
     whole = WholeItem(
         image=image,

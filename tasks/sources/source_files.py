@@ -116,7 +116,8 @@ def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
     """Name, size in bytes and SHA-256. Empty if there is no such file, or if a link leads outside."""
     is_inside = path.is_relative_to(root)
     name = str(path.relative_to(root)) if is_inside else path.name
-    if is_inside and os.path.islink(path) and not _is_inside(root, name):
+    may_leave = os.path.islink(path) or ".." in path.parts
+    if is_inside and may_leave and not _is_inside(root, name):
         return ()
     try:
         with opened_file(path) as file:
