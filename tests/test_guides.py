@@ -185,7 +185,10 @@ def test_the_walkthroughs_hours_follow_from_the_rates_of_the_training_guide() ->
 
 
 def test_the_walkthroughs_files_are_configs_of_the_full_profile() -> None:
-    cycle, composite = map(json.loads, re.findall(r"^```json\n(.*?)^```", PAGES["full-size"], re.M | re.S))
+    shown = re.findall(r"^```json\n(.*?)^```", PAGES["full-size"], re.M | re.S)
+    files = [(ROOT / "docs/examples" / name).read_text() for name in ("cycle.json", "composite.json")]
+    assert shown == files
+    cycle, composite = map(json.loads, files)
     config = CycleConfig.model_validate({"profile": "full", **cycle})
     assert (config.base, config.data) == ("weights/sdxl-inpainting", "workspace")
     assert config.retraining.batch_size == 128
