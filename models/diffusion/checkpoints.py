@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from httpx import HTTPError
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from pydantic import BaseModel, ConfigDict
@@ -213,7 +214,7 @@ def published_folder(name: str | Path) -> Path:
     try:
         files = needed_files(HfApi().list_repo_files(text, revision=revision))
         return Path(snapshot_download(text, revision=revision, allow_patterns=files))
-    except (OSError, RuntimeError, ValueError, HFValidationError) as error:
+    except (HTTPError, OSError, RuntimeError, ValueError, HFValidationError) as error:
         cached = None if isinstance(error, RepositoryNotFoundError) else _in_cache(text, revision)
         if cached is not None:
             return cached

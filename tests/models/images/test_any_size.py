@@ -78,11 +78,12 @@ def test_windows_of_one_size_share_a_pass(build_network) -> None:
     network.unet.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
     sources = [
         np.full(shape, level, np.uint8)
-        for shape, level in (((40, 40, 3), 60), ((40, 90, 3), 120), ((40, 40, 3), 200))
+        for shape, level in (((40, 40, 3), 60), ((40, 70, 3), 120), ((40, 40, 3), 200))
     ]
     masks = [np.zeros(source.shape[:2], bool) for source in sources]
     for mask in masks:
         mask[12:24, 12:24] = True
+    masks[1][12:24, 12:36] = True  # its window is oblong
     remover = AnySizeRemover(InpaintingRemover(network, SamplingConfig(steps=1)), 32)
     together = remover.remove(sources, masks, [1, 2, 3])
     assert sorted(batches) == [1, 2]
