@@ -125,7 +125,7 @@ PROFILES: dict[ProfileName, Profile] = {
             ema_decay=0.999,
             checkpoint_every=500,
         ),
-        sampling=SamplingConfig(steps=50, strength=0.99, batch_size=8),
+        sampling=SamplingConfig(steps=50, strength=0.99, batch_size=8, precision="bfloat16"),
         # Papers.md, fact 7. The batch size is NOT PUBLISHED. Strength 0.99 would leave three of four steps.
         distillation=TrainingConfig(
             steps=20_000,
@@ -138,7 +138,7 @@ PROFILES: dict[ProfileName, Profile] = {
         ),
         distillation_loss=LcmLossConfig(),
         lora=LcmLoraConfig(),
-        distilled_sampling=SamplingConfig(steps=4, batch_size=8),
+        distilled_sampling=SamplingConfig(steps=4, batch_size=8, precision="bfloat16"),
         distributed=DistributedConfig(
             micro_batch_size=4,
             precision="bfloat16",
