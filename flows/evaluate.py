@@ -20,6 +20,7 @@ from flows.report.tables import as_markdown, paper_tables
 from flows.rorem.phases import ended_phases
 from flows.runtime.runs import fail_cleanly, run_name
 from models.metrics.registry import MetricConfig
+from models.protocols import RemovalModel
 from tasks.evaluation.benchmark import (
     MeasureWork,
     loaded_metrics,
@@ -54,7 +55,7 @@ Rows = Mapping[str, Sequence[ImageResult]]
 
 
 def method_grids(
-    methods: Sequence[str], images: EvaluationSet, rows: Rows, rows_each: int
+    methods: Sequence[str], images: EvaluationSet, profile: str | None, rows: Rows, rows_each: int
 ) -> dict[str, bytes]:
     """A grid a method: heading to PNG.
 
@@ -63,6 +64,7 @@ def method_grids(
     Args:
         methods: As ``tasks.evaluation.benchmark.method_remover`` knows them.
         images: The pinned set.
+        profile: The profile whose sampling the networks use. None: their own.
         rows: What was measured.
         rows_each: How many worst, median and best images; 0 for no grids.
     """
@@ -74,7 +76,8 @@ def method_grids(
     keys = {row.key for parts in chosen.values() for part in parts.values() for row in part}
     triplets = {t.key: t for t in read_set(images) if isinstance(t, Triplet) and t.key in keys}
     removals = {
-        method_label(method): _removals(method, images, list(triplets.values())) for method in methods
+        method_label(method): _removals(method_remover(method, images, profile), list(triplets.values()))
+        for method in methods
     }
     figures = {
         method: {row.key: f"{row.values[RANKED_BY]:.1f} dB" for row in method_rows}
@@ -93,8 +96,7 @@ def method_grids(
     }
 
 
-def _removals(method: str, images: EvaluationSet, triplets: Sequence[Triplet]) -> dict[str, RgbImage]:
-    remover = method_remover(method, images)
+def _removals(remover: RemovalModel, triplets: Sequence[Triplet]) -> dict[str, RgbImage]:
     return {
         triplet.key: removal
         for batch in same_size_batches(triplets)
@@ -132,6 +134,11 @@ class EvaluateConfig(BaseModel):
         min_length=1,
         description="Methods to measure. A shipped one is telea, rorem or object-clear. A workspace's one "
         "is champion or a hash. A folder works, too. All are compared with the first.",
+    )
+    profile: str | None = Field(
+        default=None,
+        description="The profile whose sampling all RORem networks use: tiny, full, or the path of a JSON "
+        "file. None: each network's own sampling.",
     )
     metrics: MetricConfig = Field(default=MetricConfig(), description="The folder with the metrics' weights.")
     quality: QualityConfig = Field(
@@ -186,7 +193,13 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     measurements: list[Measurement] = []
     rows: dict[str, list[ImageResult]] = {}
     for method in config.methods:
-        work = MeasureWork(method=method, images=images, metrics=config.metrics, quality=config.quality)
+        work = MeasureWork(
+            method=method,
+            images=images,
+            profile=config.profile,
+            metrics=config.metrics,
+            quality=config.quality,
+        )
         (measurement,), measured_rows = read_results(measure_method(work, out))
         measurements.append(measurement)
         rows[measurement.method] = measured_rows
@@ -211,7 +224,7 @@ def evaluate(config: EvaluateConfig) -> Comparison:
         tables = paper_tables(comparison, ended_phases(images))
         comparison = comparison.model_copy(update={"paper_tables": tables})
         write_durably(out / "paper-tables.md", as_markdown(tables).encode())
-    grids = method_grids(config.methods, images, rows, config.grid_rows)
+    grids = method_grids(config.methods, images, config.profile, rows, config.grid_rows)
     every_row = [row for method_rows in rows.values() for row in method_rows]
     write_durably(out / "results.parquet", results_bytes(measurements, every_row))
     for heading, png in grids.items():

@@ -12,6 +12,7 @@ from flows.cli.options import (
     DEFAULT_WORKSPACE,
     LARGEST,
     JsonOption,
+    SamplingProfileOption,
     WorkspaceOption,
     clear_errors,
     print_json,
@@ -79,6 +80,7 @@ def evaluate_command(
         int,
         typer.Option(min=0, max=20, help="Number of worst, median and best images to show for each method."),
     ] = 2,
+    profile: SamplingProfileOption = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of the bootstrap intervals.")] = 0,
     table: Annotated[
         bool,
@@ -122,6 +124,7 @@ def evaluate_command(
         "images": images,
         "metrics": {"weights": metric_weights},
         "grid_rows": grid_rows,
+        "profile": profile,
         "seed": seed,
         "table": table,
         **({"methods": tuple(model)} if model else {}),

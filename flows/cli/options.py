@@ -95,6 +95,15 @@ ServedProfileOption = Annotated[
     ),
 ]
 
+SamplingProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        help="The profile whose sampling the network uses: tiny, full, or a JSON file. Default: the "
+        "network's own sampling.",
+    ),
+]
+
 ProcessesOption = Annotated[
     int | None,
     typer.Option(

@@ -12,7 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_specs.errors import CleanplateError
 from data_specs.reject import Reject
-from flows.cli.options import LARGEST, JsonOption, clear_errors, print_json, shown, workspace_folder
+from flows.cli.options import (
+    LARGEST,
+    JsonOption,
+    SamplingProfileOption,
+    clear_errors,
+    print_json,
+    shown,
+    workspace_folder,
+)
 
 if TYPE_CHECKING:
     from models.diffusion.inpainting import SamplingPrecision
@@ -55,6 +63,7 @@ def remove_command(
             help="Use a model of this workspace. Without --model, use its champion.",
         ),
     ] = None,
+    profile: SamplingProfileOption = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Number of denoising steps. Default: the model's own.")
     ] = None,
@@ -107,7 +116,7 @@ def remove_command(
     # Weights of a few MB are there at once; only images are worth a bar.
     disable_progress_bar()
     matched = match_files(source, mask, out)
-    opened = _opened(model, workspace, steps, precision)
+    opened = _opened(model, workspace, steps, precision, profile)
     extras = RemovalExtras(attention=save_attention, compare=compare)
     check_extras(opened.remover, extras)
     _say(f"using {opened.title}")
@@ -121,15 +130,19 @@ def remove_command(
 
 
 def _opened(
-    model: str | None, workspace: Path | None, steps: int | None, precision: "SamplingPrecision | None"
+    model: str | None,
+    workspace: Path | None,
+    steps: int | None,
+    precision: "SamplingPrecision | None",
+    profile: str | None,
 ) -> "OpenedRemover":
     from tasks.registry.removers import open_champion, open_recorded, open_remover
 
     if workspace is None:
-        return open_remover(model, steps, precision)
+        return open_remover(model, steps, precision, profile)
     if model is None:
-        return open_champion(workspace, steps, precision)
-    return open_recorded(workspace, model, steps, precision)
+        return open_champion(workspace, steps, precision, profile)
+    return open_recorded(workspace, model, steps, precision, profile)
 
 
 def _remove_folder(

@@ -105,11 +105,12 @@ def compositing_rows(result: CompositingResult) -> list[Row]:
 
 def pooled_rows(pooled: PooledComposites) -> list[Row]:
     """The rows of the compositing run, and one for each use that a cycle made of its composites."""
-    uses = {
-        "joined the dataset's training set": pooled.joined,
-        "drawn from the pool by phases": pooled.drawn,
-        "samples that grew from one": pooled.grown,
-    }
+    uses = {"joined the dataset's training set": pooled.joined}
+    if pooled.made.pool_items:
+        uses |= {
+            "drawn from the pool by phases": pooled.drawn,
+            "samples that grew from one": pooled.grown,
+        }
     used: list[Row] = [
         {"stage": "in the cycle", "what": what, "count": f"{count:,}"} for what, count in uses.items()
     ]

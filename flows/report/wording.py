@@ -87,8 +87,13 @@ def compositing_sentence(result: CompositingResult) -> str:
 def pooled_sentence(pooled: PooledComposites) -> str:
     """What became of a cycle's composites: in the pool, and in the dataset."""
     joined = f"{pooled.joined:,}" if pooled.joined else "No"
-    return (
-        f"Compositing gave {compositing_sentence(pooled.made)}. Of {pooled.made.pool_items:,} composites in "
-        f"the pool the phases drew {pooled.drawn:,}; {pooled.grown:,} samples of the last dataset version "
-        f"grew from one. {joined} composites joined the dataset's training set."
-    )
+    sentences = [
+        f"Compositing gave {compositing_sentence(pooled.made)}.",
+        f"{joined} composites joined the dataset's training set.",
+    ]
+    if pooled.made.pool_items:
+        sentences.append(
+            f"Of {pooled.made.pool_items:,} composites in the pool the phases drew {pooled.drawn:,}; "
+            f"{pooled.grown:,} samples of the last dataset version grew from one."
+        )
+    return " ".join(sentences)

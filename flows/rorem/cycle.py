@@ -79,10 +79,12 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
 
 
 def _compose(config: CycleConfig) -> CompositingResult | None:
-    """The compositing run that feeds the pool, where one is asked for and the pool is drawn from."""
-    if config.composites is None or not config.rounds or config.acceptance == "none":
+    """The compositing run, where one is asked for and its composites are used."""
+    if config.composites is None:
         return None
-    say("compositing: cut-outs with their shadows on other grounds, for the pool")
+    if config.composites.use == "pool" and not config.pool_sizes.train:
+        return None
+    say("compositing: cut-outs with their shadows on other grounds")
     # As with the rounds: a cycle that waits for people must have all of its work in its own run.
     play = objectclear_compositing if config.human_review is None else objectclear_compositing.fn
     return play(compositing_config(config.workspace, config.composites, config.preparation, config.seed))

@@ -32,8 +32,8 @@ class CycleConfig(RoundSettings, CycleLength):
     """What the workspace is filled with, how many rounds follow, and how each goes."""
 
     base: Annotated[str | None, FromProfile("base")] = from_profile(
-        "The network where the cycle starts: a folder in the published layout of SDXL inpainting, or one "
-        "that cleanplate wrote. It counts in a workspace without a champion."
+        "The network where the cycle starts: a folder in the published layout of SDXL inpainting, one that "
+        "cleanplate wrote, or a name on the Hugging Face hub. It counts in a workspace without a champion."
     )
     data: Annotated[Literal["synthetic", "workspace"], FromProfile("data")] = from_profile(
         "What the cycle works on. synthetic: a clip and scenes that it makes itself, by preparation. "
@@ -48,8 +48,8 @@ class CycleConfig(RoundSettings, CycleLength):
     )
     composites: CycleComposites | None = Field(
         default=None,
-        description="With data synthetic: settings of a compositing run whose composites join the pool. "
-        "None: no compositing run.",
+        description="With data synthetic: settings of a compositing run whose composites are trained on, or "
+        "join the pool. None: no compositing run.",
     )
     high_resolution: HighResolutionSource | None = Field(
         default=None,

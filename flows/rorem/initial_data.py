@@ -13,6 +13,7 @@ from data_specs.keys import Split, derive_key
 from data_specs.shard import SampleRow, ShardRef
 from flows.objectclear.compositing import CompositingConfig
 from flows.runtime.shards import map_shards, say
+from models.diffusion.checkpoints import published_folder
 from models.diffusion.sdxl import is_published_layout
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.objectclear.composite import ComposeConfig
@@ -191,7 +192,8 @@ def enter_base(workspace: Workspace, base_folder: str | None, sampling: Sampling
 
     Args:
         workspace: Where.
-        base_folder: The base's folder, in the published layout or in ours. None: the shipped one.
+        base_folder: The base's folder, in the published layout or in ours, or its name on the hub. None:
+            the shipped one.
         sampling: How the base samples.
 
     Raises:
@@ -201,7 +203,7 @@ def enter_base(workspace: Workspace, base_folder: str | None, sampling: Sampling
     if champion is not None:
         say(f"the workspace has a champion, {champion.hash}; the cycle goes on from there")
         return
-    path = BASE_FOLDER if base_folder is None else Path(base_folder).expanduser()
+    path = BASE_FOLDER if base_folder is None else published_folder(base_folder)
     network = network_at(path)
     base = InpaintingRemover(network, sampling)
     # Of a published pipeline we need no text encoder: the prompt is embedded once.
@@ -242,6 +244,11 @@ class CycleComposites(BaseModel):
         default=40, ge=1, le=100_000, description="Number of empty synthetic scenes for the plates."
     )
     attempts: int = Field(default=200, ge=1, le=100_000, description="Number of composites to attempt.")
+    use: Literal["training", "pool"] = Field(
+        default="training",
+        description="Where composites go. training: they join the dataset with their ground truth, before "
+        "the first training. pool: phases draw them as unlabelled items.",
+    )
 
 
 def compositing_config(
@@ -258,7 +265,8 @@ def compositing_config(
         backgrounds=(SyntheticBackgrounds(renderer=plates, scenes=sizes.backgrounds),),
         attempts=sizes.attempts,
         image_format="png",
-        add_to_pool=True,
+        add_to_pool=sizes.use == "pool",
+        add_to_dataset=sizes.use == "training",
         # The cycle's own size is large enough for its own plates.
         plates=PlateConfig(min_side_px=preparation.size_px),
         compositing=ComposeConfig(seed=seed),

@@ -9,6 +9,7 @@ from pydantic import Field
 from data_specs.errors import FlowError
 from data_specs.version import DatasetVersion
 from flows.runtime.runs import fail_cleanly
+from models.diffusion.checkpoints import published_folder
 from models.profiles import FromProfile, Profiled, from_profile
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig
@@ -99,15 +100,16 @@ def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVers
 
 
 def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: SamplingConfig) -> RemoverRef:
-    """The network in a folder, or a model of the workspace by its hash; None: the remover in charge.
+    """The network in a folder or on the hub, or a model of the workspace by its hash; None: the champion.
 
     Raises:
         FlowError: If no remover is in charge, or the model is none.
         LedgerError: If the parent is neither a folder nor a model of the workspace.
         ModelError: If its weights are missing or others than were entered.
     """
-    if parent is not None and Path(parent).is_dir():
-        folder = Path(parent).absolute()
+    folder = None if parent is None else published_folder(parent)
+    if folder is not None and folder.is_dir():
+        folder = folder.absolute()
         remover = InpaintingRemover(network_at(folder), sampling)
         return RemoverRef(hash=remover.model_hash, folder=str(folder), sampling=sampling)
     ledger = workspace.ledger()

@@ -47,6 +47,8 @@ class MeasureWork(BaseModel):
     """A name that ``method_remover`` knows."""
     images: EvaluationSet
     """The images, pinned to a version or a path."""
+    profile: str | None = None
+    """The profile whose sampling the network uses. None: its own."""
     metrics: MetricConfig
     quality: QualityConfig
 
@@ -67,7 +69,7 @@ def measure(work: MeasureWork, out: Path, progress: Callable[[int], None] = lamb
         InputError: If there is no such method.
         ModelError: If weights cannot be used.
     """
-    remover = method_remover(work.method, work.images)
+    remover = method_remover(work.method, work.images, work.profile)
     metrics, _ = loaded_metrics(work.metrics.weights)
     stated = [work.quality.model_dump_json(), *(f"{m.spec.name} {m.fingerprint}" for m in metrics)]
     digest = derive_key(
@@ -95,13 +97,14 @@ def method_label(method: str) -> str:
     return Path(method).name
 
 
-def method_remover(method: str, images: EvaluationSet) -> RemovalModel:
+def method_remover(method: str, images: EvaluationSet, profile: str | None) -> RemovalModel:
     """The remover of a method, as `cleanplate remove` opens it.
 
     Args:
         method: ``champion``, a model's hash, or a name or folder for
             ``tasks.registry.removers.open_remover``.
         images: The test set. It must be a workspace's for the champion or a model of that workspace.
+        profile: The profile whose sampling the network uses. None: its own.
 
     Raises:
         InputError: If there is no such method, or no workspace with a champion.
@@ -110,10 +113,10 @@ def method_remover(method: str, images: EvaluationSet) -> RemovalModel:
     if method == CHAMPION:
         if not isinstance(images, VersionSet):
             raise InputError(CHAMPION, "a folder of triplets has no champion; name the folder of a model")
-        return open_champion(images.workspace, steps=None).remover
+        return open_champion(images.workspace, steps=None, profile=profile).remover
     if is_remover_folder_or_name(method) or not isinstance(images, VersionSet):
-        return open_remover(method, steps=None).remover
-    return open_recorded(images.workspace, method, steps=None).remover
+        return open_remover(method, steps=None, profile=profile).remover
+    return open_recorded(images.workspace, method, steps=None, profile=profile).remover
 
 
 def recorded_model(method: str, images: EvaluationSet) -> ModelRecord | None:

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 from data_specs.errors import FlowError, ModelError
 from data_specs.keys import derive_key
 from data_specs.result import ResultKind
+from models.diffusion.checkpoints import published_folder
 from models.objectclear.from_sdxl import object_clear_from_sdxl
 from models.objectclear.network import ObjectClearNetwork
 from models.objectclear.pipeline import ObjectClearPipeline
@@ -77,7 +78,8 @@ def pipeline_to_train(start: Start) -> ObjectClearPipeline:
         FlowError: If the image encoder is missing or not needed.
         ModelError: If a folder cannot be used.
     """
-    parent, image_encoder, seed = start
+    parent = published_folder(start.parent)
+    image_encoder = None if start.image_encoder is None else published_folder(start.image_encoder)
     if not parent.is_dir():
         raise ModelError(f"{parent}: is no folder; name one of ObjectClear or of SDXL-inpainting")
     if is_object_clear_folder(parent):
@@ -89,7 +91,7 @@ def pipeline_to_train(start: Start) -> ObjectClearPipeline:
             f"{parent}: is no folder of ObjectClear; to begin from SDXL-inpainting, name CLIP's folder with "
             "--image-encoder"
         )
-    return ObjectClearPipeline.of_network(object_clear_from_sdxl(parent, image_encoder, seed))
+    return ObjectClearPipeline.of_network(object_clear_from_sdxl(parent, image_encoder, start.seed))
 
 
 def train_on_version(

@@ -20,7 +20,7 @@ from models.images.any_size import AnySizeRemover, short_side_of
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.released import RELEASED_TOKEN, read_released_object_clear
 from models.objectclear.remover import ObjectClearRemover
-from models.profiles import PROFILES
+from models.profiles import PROFILES, Profile, profile_of
 from models.protocols import RemovalModel
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from tasks.registry.store import BASE_FOLDER, CARD_FILE, WEIGHTS_FOLDER, network_at, shared_network_at
@@ -70,7 +70,10 @@ class OpenedRemover:
 
 
 def open_remover(
-    name: str | None, steps: int | None, precision: SamplingPrecision | None = None
+    name: str | None,
+    steps: int | None,
+    precision: SamplingPrecision | None = None,
+    profile: str | None = None,
 ) -> OpenedRemover:
     """Open a remover by name or folder. Without a name, open the best one that ships.
 
@@ -78,10 +81,12 @@ def open_remover(
         name: One of ``NAMES``, the folder of a network, or a repository of the Hugging Face hub.
         steps: Denoising steps. None means the remover's own number.
         precision: Precision of the U-Net's passes. None means the remover's own.
+        profile: The profile whose sampling RORem's remover uses. None means the remover's own sampling.
 
     Raises:
         ModelError: If the folder holds no usable network.
-        InputError: If there is no such name or folder, or if steps or a precision are given for Telea.
+        InputError: If there is no such name, folder or profile, or if steps or a precision are given for
+            Telea.
     """
     if name == "telea":
         if steps is not None or precision is not None:
@@ -92,20 +97,23 @@ def open_remover(
     if name == "object-clear":
         return _object_clear(OBJECT_CLEAR_FOLDER, steps, precision, "ObjectClear, the shipped weights")
     if name == "rorem":
-        return _rorem(BASE_FOLDER, steps, precision, "RORem's remover, the shipped base")
+        return _rorem(BASE_FOLDER, (steps, precision, profile), "RORem's remover, the shipped base")
     folder = published_folder(name)
     if not folder.exists():
         raise InputError(f"--model {name}", f"is unknown; name {', '.join(NAMES)} or an existing folder")
     check_no_pickle(folder)
     if is_object_clear_folder(folder):
         return _object_clear(folder, steps, precision, f"ObjectClear in {folder}")
-    return _rorem(folder, steps, precision, f"RORem's remover in {folder}")
+    return _rorem(folder, (steps, precision, profile), f"RORem's remover in {folder}")
 
 
 def open_champion(
-    workspace: Path, steps: int | None, precision: SamplingPrecision | None = None
+    workspace: Path,
+    steps: int | None,
+    precision: SamplingPrecision | None = None,
+    profile: str | None = None,
 ) -> OpenedRemover:
-    """Open a workspace's champion.
+    """Open a workspace's champion. The parameters are those of ``open_remover``.
 
     Raises:
         InputError: If there is no workspace, or no remover in it.
@@ -116,11 +124,15 @@ def open_champion(
     if champion is None:
         raise InputError(workspace, "this workspace has no remover yet; run `cleanplate cycle` first")
     title = f"RORem's remover, champion {champion.hash} of {workspace}"
-    return _recorded(place, champion, steps, precision, title)
+    return _recorded(place, champion, (steps, precision, profile), title)
 
 
 def open_recorded(
-    workspace: Path, start: str, steps: int | None, precision: SamplingPrecision | None = None
+    workspace: Path,
+    start: str,
+    steps: int | None,
+    precision: SamplingPrecision | None = None,
+    profile: str | None = None,
 ) -> OpenedRemover:
     """Open a remover of a workspace by its hash.
 
@@ -129,6 +141,7 @@ def open_recorded(
         start: The hash, or enough characters of its beginning.
         steps: Denoising steps. None means the recorded number.
         precision: Precision of the U-Net's passes. None means the recorded one.
+        profile: The profile whose sampling is used. None means the recorded sampling.
 
     Raises:
         InputError: If there is no workspace.
@@ -139,7 +152,8 @@ def open_recorded(
     record = place.ledger().models.named(start)
     if record.kind != "remover":
         raise ModelError(f"model {record.hash} is a {record.kind}; name a remover")
-    return _recorded(place, record, steps, precision, f"RORem's remover {record.hash} of {workspace}")
+    title = f"RORem's remover {record.hash} of {workspace}"
+    return _recorded(place, record, (steps, precision, profile), title)
 
 
 def is_object_clear_folder(folder: Path) -> bool:
@@ -152,9 +166,11 @@ def is_remover_folder_or_name(name: str) -> bool:
     return name in NAMES or Path(name).exists() or not _HASH.fullmatch(name)
 
 
-def _recorded(
-    place: Workspace, record: ModelRecord, steps: int | None, precision: SamplingPrecision | None, title: str
-) -> OpenedRemover:
+_Asked = tuple[int | None, SamplingPrecision | None, str | None]
+"""Steps, precision and profile that a user asks for."""
+
+
+def _recorded(place: Workspace, record: ModelRecord, asked: _Asked, title: str) -> OpenedRemover:
     folder = place.fetched(record.path)
     absent = [name for name in record.weights if not (folder / name).is_file()]
     if absent or not folder.is_dir():
@@ -164,7 +180,7 @@ def _recorded(
         )
     recorded = record.settings.get("sampling")
     own = None if recorded is None else SamplingConfig.model_validate(recorded)
-    return _rorem(folder, steps, precision, title, own)
+    return _rorem(folder, asked, title, own)
 
 
 def check_no_pickle(folder: Path) -> None:
@@ -198,18 +214,16 @@ def _object_clear(
     return OpenedRemover(ObjectClearRemover(pipeline, steps, precision=precision or "float32"), title)
 
 
-def _rorem(
-    folder: Path,
-    steps: int | None,
-    precision: SamplingPrecision | None,
-    title: str,
-    recorded: SamplingConfig | None = None,
-) -> OpenedRemover:
+def _rorem(folder: Path, asked: _Asked, title: str, recorded: SamplingConfig | None = None) -> OpenedRemover:
     """``recorded`` is how a workspace's model samples, if its record says so."""
+    steps, precision, profile = asked
     network = network_at(folder).to(network_device())
-    own = recorded or sampling_at(folder, network)
-    asked = {"steps": steps, "precision": precision}
-    changed = {name: value for name, value in asked.items() if value is not None}
+    if profile is None:
+        own = recorded or sampling_at(folder, network)
+    else:
+        own = _sampling_of(_profile_named(profile), network)
+    given = {"steps": steps, "precision": precision}
+    changed = {name: value for name, value in given.items() if value is not None}
     remover = InpaintingRemover(network, SamplingConfig(**{**own.model_dump(), **changed}))
     return OpenedRemover(AnySizeRemover(remover, short_side_of(network.unet, network.vae)), title)
 
@@ -237,6 +251,16 @@ def sampling_at(folder: Path, network: InpaintingNetwork) -> SamplingConfig:
         except (ValueError, AttributeError) as error:
             raise ModelError(f"{card}: cannot be read ({first_fault(error)}); delete it") from error
     large = is_published_layout(folder) or short_side_of(network.unet, network.vae) >= _FULL_PX
-    profile = PROFILES["full" if large else "tiny"]
+    return _sampling_of(PROFILES["full" if large else "tiny"], network)
+
+
+def _sampling_of(profile: Profile, network: InpaintingNetwork) -> SamplingConfig:
     is_distilled = isinstance(network.scheduler, LCMScheduler)
     return profile.distilled_sampling if is_distilled else profile.sampling
+
+
+def _profile_named(name: str) -> Profile:
+    try:
+        return profile_of(name)
+    except ValueError as error:
+        raise InputError("--profile", str(error)) from error

@@ -1,5 +1,6 @@
 """A cycle whose pool holds composites: drawn, reviewed by their own truth, grown, and reported."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tasks.review.oracle import read_candidates
 from tasks.sources.backgrounds import SyntheticBackgrounds
 from tasks.sources.pairs import SyntheticPairs
 from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.storage.dataset import verify_dataset
+from tasks.storage.dataset import load_samples, verify_dataset
 from tasks.storage.dataset.versions import create_version
 from tasks.storage.shards import ShardReader, decode_composite, decode_triplet
 from tasks.storage.workspace import Workspace
@@ -36,7 +37,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CycleConfig:
         "human_items": 24,
         "automation_items": 10,
         "oracle": small(folder).oracle.model_copy(update={"error_rate": 0}),
-        "composites": CycleComposites(pairs=16, backgrounds=6, attempts=24),
+        "composites": CycleComposites(pairs=16, backgrounds=6, attempts=24, use="pool"),
     }
     return small(folder, **changes)
 
@@ -162,6 +163,20 @@ def test_composites_that_are_samples_of_a_version_are_counted(
     assert pooled.joined == len(composites)
     assert pooled_composites(workspace, result.composites.made, current.number) == result.composites
     said = pooled_sentence(pooled)
-    assert said.endswith(f" {len(composites)} composites joined the dataset's training set.")
+    assert f" {len(composites)} composites joined the dataset's training set." in said
     assert {"stage": "in the cycle", "what": "joined the dataset's training set",
             "count": f"{len(composites)}"} in pooled_rows(pooled)  # fmt: skip
+
+
+def test_composites_train_from_the_first_training_on(tmp_path: Path, prefect_server: None) -> None:
+    """The demo's way: with their truth, in the dataset, and not in the pool."""
+    sizes = CycleComposites(pairs=16, backgrounds=6, attempts=24)
+    result = rorem_cycle(small(tmp_path / "trained", rounds=0, composites=sizes))
+    assert result.composites is not None
+    joined, pairs = result.composites.joined, result.phases[1].total
+    assert joined == result.composites.made.composites > 20
+    samples = load_samples(Workspace.existing(tmp_path / "trained"), result.dataset.version)
+    stages = Counter(sample.stage for sample in samples if sample.split == "train")
+    assert stages == {"composites": joined, "triplets": pairs - joined}
+    assert result.composites.made.pool_items == 0
+    assert "pool" not in pooled_sentence(result.composites)

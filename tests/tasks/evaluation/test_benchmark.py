@@ -122,16 +122,16 @@ def test_batches_keep_the_order_and_hold_one_size() -> None:
 
 def test_the_champion_is_a_workspaces_and_no_folders(pairs: Path, studio) -> None:
     chosen = VersionSet(workspace=studio.workspace.root, version=studio.version.number)
-    found = method_remover(CHAMPION, chosen)
+    found = method_remover(CHAMPION, chosen, None)
     assert found.model_hash == open_champion(studio.workspace.root, steps=None).remover.model_hash
     with pytest.raises(InputError, match="a folder of triplets has no champion"):
-        method_remover(CHAMPION, work_on(pairs).images)
+        method_remover(CHAMPION, work_on(pairs).images, None)
 
 
 def test_a_models_hash_is_a_method_of_its_workspace(studio, tmp_path: Path) -> None:
     chosen = VersionSet(workspace=studio.workspace.root, version=studio.version.number)
     hash = studio.remover.hash
-    found = method_remover(hash[:10], chosen)
+    found = method_remover(hash[:10], chosen, None)
     assert found.model_hash == open_champion(studio.workspace.root, steps=None).remover.model_hash
     for method in (CHAMPION, hash, hash[:10]):
         model = recorded_model(method, chosen)
@@ -140,6 +140,6 @@ def test_a_models_hash_is_a_method_of_its_workspace(studio, tmp_path: Path) -> N
     assert recorded_model("telea", chosen) is None
     assert recorded_model(hash, FolderSource(path=tmp_path)) is None
     with pytest.raises(LedgerError, match="has no model beef"):
-        method_remover("beef", chosen)
+        method_remover("beef", chosen, None)
     with pytest.raises(InputError, match="is unknown; name object-clear"):
-        method_remover("beef", FolderSource(path=tmp_path))
+        method_remover("beef", FolderSource(path=tmp_path), None)
