@@ -65,6 +65,9 @@ slow: $(STAMP)
 	$(THREADS) $(BIN)/python -m pytest -m slow
 
 # No thread limit: a benchmark sets its own. Nothing else should run beside.
+walkthrough: $(STAMP)
+	$(THREADS) $(BIN)/python -m pytest -m slow -s tests/walkthrough
+
 benchmarks: $(STAMP)
 	$(BIN)/python -m pytest -m slow -s tests/benchmarks/test_defaults.py
 

@@ -181,7 +181,7 @@ def test_the_walkthroughs_hours_follow_from_the_rates_of_the_training_guide() ->
         hours = training.steps * training.batch_size / 8 / rates[measured] / 3600
         assert abs(stated[step] - hours) < 1, step
     [cycle] = [float(hours) for step, _, _, hours in rows("full-size", "Step") if "A cycle" in step]
-    assert cycle == 3 * stated["One training of the remover"] + stated["The discriminator"]
+    assert cycle == 4 * stated["One training of the remover"] + stated["The discriminator"]
 
 
 def test_the_walkthroughs_files_are_configs_of_the_full_profile() -> None:

@@ -15,18 +15,21 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 WIDTH, HEIGHT = 320, 240
+"""Of all images, in pixels, unless a test sets others."""
 SAMPLE_CLIP = Path(__file__).parents[2] / "tasks/sources/sample/pedestrians.mp4"
 COLOURS = ((220, 40, 40), (40, 60, 220), (240, 200, 30), (30, 200, 90))
 
 
-def photo(seed: int, width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
+def photo(seed: int, width: int | None = None, height: int | None = None) -> Image.Image:
     """Blurred noise of low contrast: no two seeds look alike."""
+    width, height = width or WIDTH, height or HEIGHT
     small = np.random.default_rng(seed).integers(60, 200, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def polygon(seed: int, width: int = WIDTH, height: int = HEIGHT) -> list[int]:
+def polygon(seed: int, width: int | None = None, height: int | None = None) -> list[int]:
     """A hexagon away from the border: x, y, x, y …"""
+    width, height = width or WIDTH, height or HEIGHT
     rng = np.random.default_rng(1000 + seed)
     x, y = rng.uniform(0.35, 0.65) * width, rng.uniform(0.4, 0.6) * height
     angles = np.arange(6) * np.pi / 3 + rng.uniform(0, 1)
@@ -40,8 +43,9 @@ def drawn(image: Image.Image, points: list[int], seed: int) -> Image.Image:
     return with_object
 
 
-def mask_of(points: list[int], width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def mask_of(points: list[int], width: int | None = None, height: int | None = None) -> np.ndarray:
     """H×W bool."""
+    width, height = width or WIDTH, height or HEIGHT
     mask = Image.new("L", (width, height))
     ImageDraw.Draw(mask).polygon(points, fill=255)
     return np.asarray(mask) > 0
