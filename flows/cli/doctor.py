@@ -35,7 +35,11 @@ def doctor_command(
         float, typer.Option(min=0, help="Minimum free disk space for the workspace, in GB.")
     ] = 2,
     profile: Annotated[
-        str, typer.Option(help="What to check: tiny, or full with the published checkpoints.")
+        str,
+        typer.Option(
+            help="What to check: tiny, or full with the published checkpoints, or a JSON file that extends "
+            "full."
+        ),
     ] = "tiny",
     weights: Annotated[
         Path, typer.Option(help="The folder with one subfolder for each published checkpoint.")
@@ -54,14 +58,17 @@ def doctor_command(
     """
     from flows.maintenance.doctor import check_health
 
-    if profile not in ("tiny", "full"):
-        raise InputError("--profile", f"unknown profile {profile}; choose tiny or full")
     checks, needs = check_health(workspace, disk_gb), []
-    if profile == "full":  # imported here: a doctor must be able to say that torch is missing
+    if profile != "tiny":  # imported here: a doctor must be able to say that torch is missing
         from flows.maintenance.doctor import check_published, training_needs
+        from models.profiles import profile_of
 
+        try:
+            settings = profile_of(profile)
+        except ValueError as error:
+            raise InputError("--profile", str(error)) from error
         checks += check_published(weights)
-        needs = training_needs(gpu, gpus) if gpu else []
+        needs = training_needs(settings, gpu, gpus) if gpu else []
     well = all(check.state != "missing" for check in checks)
     if as_json:
         print_json({"well": well, "checks": [check.model_dump() for check in checks], "trainings": needs})

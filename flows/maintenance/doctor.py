@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from data_specs.errors import InputError, first_line
 from models.diffusion.checkpoints import CHECKPOINTS, find_checkpoint
 from models.gpu_plan import GPUS, full_plans
-from models.profiles import PROFILES
+from models.profiles import Profile
 
 _REINSTALL = "run `make clean demo`, or: pip install -c constraints.txt -e ."
 _OLDEST_PYTHON = (3, 11)
@@ -273,12 +273,17 @@ def check_published(folder: Path) -> list[Check]:
     return checks
 
 
-def training_needs(gpu: str, count: int) -> list[dict[str, Any]]:
-    """Memory and hours of the full-size trainings on ``count`` such GPUs; half a minute of walking.
+def training_needs(profile: Profile, gpu: str, count: int) -> list[dict[str, Any]]:
+    """Memory and hours of trainings at SDXL's size on ``count`` such GPUs; half a minute of walking.
+
+    Args:
+        profile: Its settings are those that cycles, rounds and commands use.
+        gpu: A name in ``GPUS``.
+        count: Number of GPUs.
 
     Raises:
         InputError: If nothing is known of such a GPU.
     """
     if gpu not in GPUS:
         raise InputError("--gpu", f"unknown GPU {gpu}; choose one of {', '.join(GPUS)}")
-    return [plan.told(GPUS[gpu], count) for plan in full_plans(PROFILES["full"])]
+    return [plan.told(GPUS[gpu], count) for plan in full_plans(profile)]

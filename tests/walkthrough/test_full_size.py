@@ -116,7 +116,7 @@ def put_data(folder: Path) -> None:
     for path in [*(folder / "MULAN/images").iterdir(), *(folder / "MULAN/annotations").iterdir()]:
         path.rename(path.with_name(f"7{path.name[1:]}"))  # COCO numbers its images over all its folders.
     (folder / "MULAN/images").rename(folder / "coco/val2017")
-    data_sets.openimages_v7(folder / "openimages", images=170)
+    data_sets.openimages_v7(folder / "openimages", images=230)
     (folder / "DIV2K/DIV2K_train_HR").mkdir(parents=True)
     for number in range(8):
         photograph = data_sets.photo(900 + number, 1040, 1030)
