@@ -7,8 +7,8 @@ from prefect import flow
 from pydantic import Field
 
 from data_specs.errors import FlowError
-from flows.rorem.train_remover import TrainingRunConfig, version_to_train_on
 from flows.runtime.runs import fail_cleanly
+from flows.runtime.trainings import VersionTrainingConfig, version_to_train_on
 from models.objectclear.remover import ObjectClearRemover
 from models.profiles import FromProfile, from_profile
 from models.training.loop import TrainingConfig
@@ -25,12 +25,9 @@ from tasks.storage.workspace import Workspace
 from tasks.training.progress import training_progress
 
 
-class ObjectClearRunConfig(TrainingRunConfig):
+class ObjectClearRunConfig(VersionTrainingConfig):
     """What ObjectClear is trained from, and how. A setting that is not given is the profile's."""
 
-    version: int | None = Field(
-        default=None, ge=1, description="The dataset version to train on. None: the current one."
-    )
     parent: Path | None = Field(
         default=None,
         description="The folder where training starts: SDXL-inpainting as published, or an ObjectClear. "

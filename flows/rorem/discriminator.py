@@ -12,9 +12,9 @@ from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from flows.rorem.human_review import ReviewRequest, review
 from flows.rorem.phases import PhaseStart, RoundRun, as_remover, propose_in_turn, seeded
-from flows.rorem.train_remover import TrainingRunConfig
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
+from flows.runtime.trainings import TrainingRunConfig
 from models.profiles import FromProfile, from_profile
 from models.rorem.discriminator import DiscriminatorConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig

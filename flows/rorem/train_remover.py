@@ -1,19 +1,17 @@
 """Train a remover on a dataset version, in as many processes as there are: RORem's training, at any size."""
 
-from pathlib import Path
 from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
 
 from data_specs.errors import FlowError
-from data_specs.version import DatasetVersion
 from flows.runtime.runs import fail_cleanly
+from flows.runtime.trainings import VersionTrainingConfig, version_to_train_on
 from models.diffusion.checkpoints import published_folder
-from models.profiles import FromProfile, Profiled, from_profile
+from models.profiles import FromProfile, from_profile
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import InpaintingRemover, SamplingConfig
-from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.remover import RemoverLossConfig
@@ -23,23 +21,6 @@ from tasks.rorem.distill import Distillation, distil_remover
 from tasks.rorem.train_remover import RemoverTraining, TrainedRemover, train_remover
 from tasks.storage.workspace import Workspace
 from tasks.training.progress import training_progress
-
-
-class TrainingRunConfig(Profiled):
-    """Where a training reads and writes, and how it runs. A setting that is not given is the profile's."""
-
-    workspace: Path = Field(description="The folder with the ledger, the shards and the models.")
-    distributed: Annotated[DistributedConfig, FromProfile("distributed")] = from_profile(
-        "Processes, precision and memory of the training."
-    )
-
-
-class VersionTrainingConfig(TrainingRunConfig):
-    """A training of a remover on a dataset version."""
-
-    version: int | None = Field(
-        default=None, ge=1, description="The dataset version to train on. None: the current one."
-    )
 
 
 class RemoverTrainingConfig(VersionTrainingConfig):
@@ -84,19 +65,6 @@ def train_on_version(config: RemoverTrainingConfig) -> TrainedRemover:
     )
     with training_progress(f"training {work.name}") as progress:
         return train_remover(workspace, work, progress, config.distributed)
-
-
-def version_to_train_on(workspace: Workspace, number: int | None) -> DatasetVersion:
-    """A dataset version by number; None: the current one.
-
-    Raises:
-        FlowError: If there is none.
-    """
-    ledger = workspace.ledger()
-    version = ledger.versions.numbered(number) if number else ledger.versions.current()
-    if version is None:
-        raise FlowError(f"{workspace.root}: has no dataset version; run `cleanplate ingest` first")
-    return version
 
 
 def remover_to_begin_from(workspace: Workspace, parent: str | None, sampling: SamplingConfig) -> RemoverRef:
