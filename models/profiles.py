@@ -18,7 +18,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from data_specs.errors import first_fault
 from models.rorem.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
@@ -214,7 +213,7 @@ class FromProfile:
     """The profile's setting."""
 
     def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, core_schema: Any, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """A form in which every field may stay empty. With other defaults a form would send those."""
         schema = dict(handler.resolve_ref_schema(handler(core_schema)))

@@ -27,7 +27,7 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs/g
 COMMANDS = sorted({line for page in PAGES.values() for line in blocks(page)})
 FOLDERS = (
     *("my-pairs", "my-photos", "my-clips", "photographs", "weights/sdxl-inpainting", "weights/metrics"),
-    *("openimages", "div2k", "RORD", "mulan", "coco", "sa1b"),
+    *("openimages", "div2k", "RORD", "mulan", "coco", "sa1b", "OBER"),
 )
 FILES = ("street.mp4", "RORem/meta.json", "answers.json")
 
@@ -150,12 +150,21 @@ def test_the_full_profile_is_as_the_guide_states() -> None:
     }
 
 
-def test_an_object_of_a_config_file_replaces_the_profiles_as_a_whole() -> None:
-    [part] = re.findall(r'`(\{"distributed".+\})` would', PAGES["training"])
+def test_a_config_file_changes_single_fields_of_the_profile() -> None:
+    [part] = re.findall(r'`(\{"distributed".+\})` changes one number', PAGES["training"])
     config = RemoverTrainingConfig.model_validate({"workspace": "x", "profile": "full", **json.loads(part)})
     assert config.distributed is not None
-    assert (config.distributed.precision, config.distributed.gradient_checkpointing) == ("float32", False)
-    assert PROFILES["full"].distributed.precision == "bfloat16"
+    assert config.distributed.micro_batch_size == 8
+    assert (config.distributed.precision, config.distributed.gradient_checkpointing) == ("bfloat16", True)
+    assert config.training == PROFILES["full"].remover
+
+
+def test_a_profile_of_ones_own_extends_another(tmp_path: Path) -> None:
+    [text] = re.findall(r'`(\{"extends".+?\}\})`', PAGES["training"].replace("\n", " "))
+    file = tmp_path / "own.json"
+    file.write_text(text)
+    remover = RemoverTrainingConfig.model_validate({"workspace": "x", "profile": str(file)}).training
+    assert remover == PROFILES["full"].remover.model_copy(update={"steps": 10_000})
 
 
 def test_the_weights_are_fetched_as_the_doctor_says() -> None:
@@ -164,8 +173,14 @@ def test_the_weights_are_fetched_as_the_doctor_says() -> None:
 
 
 def test_the_walkthrough_fetches_what_the_doctor_looks_for() -> None:
-    fetched = re.findall(r"^hf download .*--revision.*$", PAGES["full-size"], re.MULTILINE)
-    assert fetched == [checkpoint.fetch_command(Path("weights")) for checkpoint in CHECKPOINTS]
+    fetched = re.findall(r"^hf download .*--include.*$", PAGES["full-size"], re.MULTILINE)
+    commands = {each.name: each.fetch_command(Path("weights")) for each in CHECKPOINTS if not each.optional}
+    by_file = commands.pop("sam-vit-h")
+    assert fetched == list(commands.values())
+    # The page says the same in two lines, under another file's name.
+    [address] = re.findall(r"https://\S+sam\S+\.pth", by_file)
+    assert f"curl -L -o weights/sam_vit_h.pth {address}\n" in PAGES["full-size"]
+    assert "convert sam weights/sam_vit_h.pth weights/sam-vit-h\n" in PAGES["full-size"]
 
 
 def test_the_walkthroughs_hours_follow_from_the_rates_of_the_training_guide() -> None:

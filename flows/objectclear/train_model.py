@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from transformers import CLIPVisionModelWithProjection
 
 from data_specs.assessment import QualityConfig
@@ -81,6 +81,15 @@ class ObjectClearConfig(BaseModel):
     tested: int = Field(
         default=96, ge=1, description="Number of unseen synthetic pairs that are measured for the model card."
     )
+
+    @field_validator("distributed")
+    @classmethod
+    def _starts_no_processes(cls, distributed: DistributedConfig) -> DistributedConfig:
+        if distributed.processes > 1:
+            raise ValueError(
+                "this training starts no processes; leave processes at 1, or start the command with torchrun"
+            )
+        return distributed
 
 
 class ObjectClearTrainingConfig(ObjectClearConfig):

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from httpx import HTTPError
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import httpx  # The one that the hub's client raises.
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 
@@ -214,7 +214,7 @@ def published_folder(name: str | Path) -> Path:
     try:
         files = needed_files(HfApi().list_repo_files(text, revision=revision))
         return Path(snapshot_download(text, revision=revision, allow_patterns=files))
-    except (HTTPError, OSError, RuntimeError, ValueError, HFValidationError) as error:
+    except (httpx.HTTPError, OSError, RuntimeError, ValueError, HFValidationError) as error:
         cached = None if isinstance(error, RepositoryNotFoundError) else _in_cache(text, revision)
         if cached is not None:
             return cached

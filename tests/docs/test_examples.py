@@ -90,11 +90,12 @@ def test_the_full_size_is_the_profiles() -> None:
 
 
 def test_the_small_one_changes_only_what_saves_memory() -> None:
-    config = read("small.json", RemoverTrainingConfig)
-    assert isinstance(config, RemoverTrainingConfig)
+    given = json.loads((EXAMPLES / "small.json").read_text(encoding="utf-8"))
+    config = RemoverTrainingConfig.model_validate({"workspace": "x", "profile": "full", **given})
+    full = PROFILES["full"]
     saving = {"micro_batch_size": 1, "optimizer": "adamw_8bit"}
-    assert config.distributed == PROFILES["full"].distributed.model_copy(update=saving)
-    assert config.training is None
+    assert config.distributed == full.distributed.model_copy(update=saving)
+    assert config.training == full.remover
 
 
 def test_the_nights_seed_is_that_of_the_date_on_the_page() -> None:

@@ -14,6 +14,8 @@ this page lists only those that cleanplate reads or sets.
 OWN: dict[str, str] = {
     "CLEANPLATE_WORKSPACE": "The workspace of every command without `--workspace`: a folder or "
     "`s3://bucket/prefix`. `deploy/prefect.yaml` puts it into each deployment's config.",
+    "CLEANPLATE_PROFILE": "The profile of `cleanplate serve` without `--profile`: `tiny`, `full` or a JSON "
+    "file. `deploy/prefect.yaml` puts it into the configs of nightly runs, retrainings, rounds and cycles.",
     "CLEANPLATE_LEDGER": "The ledger's address: `postgresql+psycopg://name:password@host/database` or "
     "`sqlite:////a/file`. Without it, the workspace's file `ledger_url` names one; without that file, the "
     "ledger is `ledger.sqlite` in the workspace.",
@@ -63,7 +65,7 @@ OTHERS: dict[str, str] = {
     "OMP_WAIT_POLICY": "cleanplate sets `PASSIVE`: threads that wait leave the CPU to others.",
     "CUDA_VISIBLE_DEVICES": "The GPUs to use. Worker processes get one each.",
     "RANK": "The number of a training process. Only process 0 prints. The launcher sets it.",
-    "LOCAL_RANK": "Its number on this machine. Where it is set, a command starts no further processes.",
+    "LOCAL_RANK": "Its number on this machine. Where it is set, a training starts no further processes.",
     "LOCAL_WORLD_SIZE": "Training processes on this machine. The launcher sets it.",
     "ACCELERATE_USE_FSDP": "accelerate's mark of a sharded training. cleanplate clears it afterwards.",
     "YOLO_CONFIG_DIR": "Ultralytics' folder. cleanplate sets a temporary one.",

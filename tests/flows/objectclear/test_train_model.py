@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from flows.objectclear.train_model import ObjectClearCard
+from flows.objectclear.train_model import ObjectClearCard, ObjectClearTrainingConfig
 from models.objectclear.pipeline import ObjectClearPipeline
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +36,11 @@ def test_the_weights_come_with_their_card_and_leave_nothing_behind(
     assert (pipeline.config["guidance_scale"], pipeline.config["num_inference_steps"]) == (1.0, 4)
 
 
+def test_processes_that_it_would_not_start_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="starts no processes; leave processes at 1"):
+        ObjectClearTrainingConfig.model_validate({"out": tmp_path, "distributed": {"processes": 2}})
+
+
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     """The trainings end within rounding of one another, so the measured figures do too."""
@@ -43,8 +49,9 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
         out, config = tmp_path / processes / "object_clear", tmp_path / "short.json"
         config.write_text(json.dumps(SETTINGS))
         command = [
-            *(sys.executable, "-m", "flows.cli.main", "train", "shipped-object-clear", "--out", str(out)),
-            *("--config", str(config), "--processes", processes),
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes),
+            *("-m", "flows.cli.main", "train", "shipped-object-clear", "--out", str(out)),
+            *("--config", str(config)),
         ]
         run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=900)
         assert run.returncode == 0, run.stderr[-3000:]

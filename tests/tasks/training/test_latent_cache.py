@@ -100,7 +100,7 @@ def test_a_machine_with_a_disk_of_its_own_has_them_all(
         device=torch.device("cpu"),
         wait_for_everyone=lambda: None,
     )
-    monkeypatch.setattr(distributed, "_processes", lambda: state)
+    monkeypatch.setattr(distributed, "launched_processes", lambda: state)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     latents = latents_in(studio, codec_of(studio))
     draws = [(place, flip) for place in range(12) for flip in (False, True)]

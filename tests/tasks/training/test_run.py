@@ -125,7 +125,7 @@ def test_the_names_of_works_stay() -> None:
         name="any",
         backbone=parent,
         candidates=(),
-        discriminator=DiscriminatorConfig(),
+        discriminator=DiscriminatorConfig(head_width=128),
         training=TrainingConfig(),
         held_out_items=("a", "b"),
     )
