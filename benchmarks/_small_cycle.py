@@ -21,17 +21,17 @@ def small_cycle(folder: Path) -> CycleConfig:
     return CycleConfig(
         workspace=folder,
         rounds=1,
-        human_items=60,
-        automation_items=60,
+        human_items=40,
+        automation_items=40,
         calibration_items=40,
         discriminator_test_items=40,
         shard_items=20,
         score_threshold=0.1,
-        preparation=PreparationSettings(initial_pairs=60, validation_pairs=40, test_pairs=40),
-        initialisation=TrainingConfig(steps=20, learning_rate=6e-4, checkpoint_every=2),
-        retraining=TrainingConfig(steps=12, learning_rate=4e-4, checkpoint_every=2),
-        discriminator_training=TrainingConfig(steps=12, batch_size=32, checkpoint_every=2),
-        composites=CycleComposites(pairs=30, backgrounds=10, attempts=40),
+        preparation=PreparationSettings(initial_pairs=60, validation_pairs=30, test_pairs=30),
+        initialisation=TrainingConfig(steps=12, batch_size=8, learning_rate=6e-4, checkpoint_every=2),
+        retraining=TrainingConfig(steps=8, batch_size=8, learning_rate=4e-4, checkpoint_every=2),
+        discriminator_training=TrainingConfig(steps=8, batch_size=16, checkpoint_every=2),
+        composites=CycleComposites(pairs=16, backgrounds=8, attempts=20),
     )
 
 

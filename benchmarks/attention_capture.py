@@ -290,7 +290,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes",
         type=float,
-        default=0.6,
+        default=0.2,
         help="For each of the six steps; two networks at least. 5 gives errors below a hundredth.",
     )
     parser.add_argument("--json", action="store_true", help="One object for machines.")

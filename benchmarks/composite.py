@@ -6,7 +6,7 @@ only the decoding and encoding, and the same composites blended by plain numpy o
 positions. Seconds are the process's own (one thread), so other work on the machine has little influence.
 ``ratio`` is composites a second divided by the goal of 40.
 
-Run: python -m benchmarks.composite [--memory 10000] [--json]
+Run: python -m benchmarks.composite [--attempts 60] [--runs 5] [--memory 10000] [--json]
 """
 
 import argparse
@@ -40,8 +40,8 @@ GOAL = 40.0
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--attempts", type=int, default=200, help="attempts in each run of each way")
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--attempts", type=int, default=60, help="attempts in each run of each way")
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", type=int, default=0, help="composites over which memory is watched")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()

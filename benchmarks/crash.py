@@ -9,7 +9,7 @@ the nights with kills, divided by that of the same nights without.
 Run: python -m benchmarks.crash [--kills 1] [--kills-a-night 10] [--large] [--seed 0] [--json]
 
 One kill, the default, hits only the flow. Four kills hit each part once. Each kill takes minutes to recover
-from. `--kills 100 --large` takes hours; a large night has the same shards with four times the samples.
+from. `--kills 100 --large` takes hours; a large night has twice the shards with four times the samples.
 """
 
 import argparse
@@ -140,11 +140,12 @@ def night_config(place: Path, night: date) -> NightlyCompositingConfig:
 
 
 def small_night(place: Path, night: date) -> NightlyCompositingConfig:
-    """As many shards as a night of ``night_config`` has, with a quarter of the samples."""
+    """About half the shards of a night of ``night_config``, with a quarter of the samples in each."""
     facts = night_config(place, night).model_dump()
-    facts["pairs"][0]["count"] //= 4
-    facts["backgrounds"][0]["scenes"] //= 4
-    for name in ("attempts", "shard_attempts", "shard_pairs", "shard_backgrounds"):
+    facts["pairs"][0]["count"] //= 8
+    facts["backgrounds"][0]["scenes"] //= 8
+    facts["attempts"] //= 8
+    for name in ("shard_attempts", "shard_pairs", "shard_backgrounds"):
         facts[name] //= 4
     return NightlyCompositingConfig.model_validate(facts)
 

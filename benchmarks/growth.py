@@ -9,9 +9,9 @@ All arms of a seed start from one initial remover and use the same number of tra
 
 ``ratio`` is the mean success of ``discriminator`` after the last phase, divided by that of the best control.
 
-The default is one seed of one round in two arms with a third of the demo's items and no composites. It takes
-minutes and shows little. `--demo` takes the demo's sizes. The results in docs/experiments/growth.md come from
-three seeds of two rounds, which take hours.
+The default is one seed of one round in two arms with a tenth of the demo's items, a quarter of its training
+steps and no composites. It shows that the comparison works, and no more. `--demo` takes the demo's sizes. The
+results in docs/experiments/growth.md come from three seeds of two rounds, which take hours.
 
 Run: python -m benchmarks.growth --demo --seeds 0 1 2 --rounds 2 --arms discriminator none none_after_humans
 """
@@ -34,6 +34,7 @@ from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
 from data_specs.round import CycleResult
 from flows.rorem.cycle import CycleConfig, demo_config
+from flows.rorem.initial_data import PreparationSettings
 from flows.runtime.timely_end import descendants, kill
 
 ARMS = ("discriminator", "none", "none_after_humans", "all")
@@ -50,19 +51,29 @@ with local_prefect(config.workspace / "prefect"):
     print(rorem_cycle(config).model_dump_json())
 """
 _SMALL = {
-    "human_items": 200,
-    "automation_items": 150,
-    "calibration_items": 60,
-    "discriminator_test_items": 60,
+    "human_items": 60,
+    "automation_items": 50,
+    "calibration_items": 30,
+    "discriminator_test_items": 50,
+    "preparation": PreparationSettings(initial_pairs=120, validation_pairs=60, test_pairs=120),
     "composites": None,
 }
+_SMALL_STEPS = {"initialisation": 40, "retraining": 35, "discriminator_training": 100}
+"""Training steps of the small size."""
 
 
 def cycle_config(workspace: str, rounds: str, seed: str, arm: str, size: str) -> CycleConfig:
     """The settings of one cycle. ``size`` is demo or small."""
     config = demo_config(Path(workspace), int(rounds), int(seed))
-    changes = {} if size == "demo" else _SMALL
+    changes = {} if size == "demo" else _SMALL | _small_trainings(config)
     return config.model_copy(update={"acceptance": arm, **changes})
+
+
+def _small_trainings(config: CycleConfig) -> dict[str, Any]:
+    return {
+        name: getattr(config, name).model_copy(update={"steps": steps})
+        for name, steps in _SMALL_STEPS.items()
+    }
 
 
 def run_cycle(workspace: Path, rounds: int, seed: int, arm: str, size: str) -> CycleResult:

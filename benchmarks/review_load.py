@@ -4,7 +4,9 @@ Goal: none lost, none doubled, no item with more answers than wanted, and p99 of
 is that p99 divided by 100 ms. People think between answers (``--think``), as real people do. 0 measures the
 maximum load of the server.
 
-Run: python -m benchmarks.review_load [--database postgresql] [--json]
+Run: python -m benchmarks.review_load [--answers 1500] [--kills 2] [--database postgresql] [--json]
+
+The default is half a minute of answers with two kills. `--answers 10000 --kills 10` takes minutes.
 """
 
 import argparse
@@ -84,8 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--people", type=int, default=50)
-    parser.add_argument("--answers", type=int, default=8_000)
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--answers", type=int, default=1_500)
+    parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--think", type=float, default=1.0, help="mean seconds between a person's answers")
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")
     parser.add_argument("--json", action="store_true", dest="as_json")
