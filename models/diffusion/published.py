@@ -7,6 +7,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from data_specs.errors import ModelError, first_line
 
@@ -70,6 +71,9 @@ def read_encoder(kind: type[Encoder], folder: Path) -> Encoder:
         ModelError: If weights are missing, damaged or of another shape.
     """
     variant = variant_in(folder, _TRANSFORMERS)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # A whole CLIP holds more weights than its part, which is no fault.
+    logging.disable_progress_bar()
     try:
         encoder, loading = cast(
             "tuple[Encoder, dict[str, Any]]",
@@ -84,6 +88,8 @@ def read_encoder(kind: type[Encoder], folder: Path) -> Encoder:
         )
     except FAULTS as error:
         raise ModelError(f"{folder}: no {kind.__name__} can be read from it ({_why(error)})") from error
+    finally:
+        logging.set_verbosity(verbosity)
     _refuse_missing(folder, kind, loading)
     return encoder.eval().requires_grad_(False)
 

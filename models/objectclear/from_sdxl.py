@@ -1,14 +1,14 @@
 """Build ObjectClear's network from published weights: SDXL-inpainting and a CLIP image encoder (fact 16)."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from transformers import CLIPVisionModelWithProjection
-from transformers.utils import logging as transformers_logging
 
 from data_specs.errors import ModelError
+from models.diffusion.published import read_encoder
 from models.diffusion.sdxl import is_published_layout, read_sdxl_inpainting
 from models.objectclear.network import PROMPT, ObjectClearNetwork, ObjectPrompt, ObjectTokenMLP
 
@@ -60,18 +60,7 @@ def read_image_encoder(folder: Path) -> CLIPVisionModelWithProjection:
     Raises:
         ModelError: If the folder holds none.
     """
-    transformers_logging.disable_progress_bar()
     try:
-        # transformers' annotation says that a model alone comes back.
-        loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder}: cannot be used as CLIP's image encoder ({error}); download it again"
-        ) from error
-    encoder, report = loaded
-    if report["missing_keys"]:
-        missing = min(report["missing_keys"])
-        raise ModelError(f"{folder}: cannot be used as CLIP's image encoder, {missing} is missing")
-    return encoder.eval().requires_grad_(False)
+        return read_encoder(CLIPVisionModelWithProjection, folder)
+    except ModelError as error:
+        raise ModelError(f"{error}; name the folder of CLIP's image encoder") from error
