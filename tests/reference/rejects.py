@@ -65,6 +65,7 @@ REJECTED: dict[str, str] = {
 }
 IGNORED: dict[str, str] = {
     "OTHER_FORMAT": "The file's name has no ending of JPEG or PNG.",
+    "NO_VIDEO": "The file's name has no ending of a video.",
     "ELSEWHERE": "The file lies in a folder that the source does not read.",
     "LINKED_FOLDER": "A symbolic link leads to a folder. Such links are not followed.",
     "NO_FILE": "The entry is a pipe, a socket or a device.",
