@@ -9,7 +9,7 @@ All arms of a seed start from one initial remover and use the same number of tra
 
 ``ratio`` is the mean success of ``discriminator`` after the last phase, divided by that of the best control.
 
-The default is one seed of one round in two arms with a tenth of the demo's items, a quarter of its training
+The default is one seed of one round in two arms with a tenth of the demo's items, a fifth of its training
 steps and no composites. It shows that the comparison works, and no more. `--demo` takes the demo's sizes. The
 results in docs/experiments/growth.md come from three seeds of two rounds, which take hours.
 
@@ -51,14 +51,14 @@ with local_prefect(config.workspace / "prefect"):
     print(rorem_cycle(config).model_dump_json())
 """
 _SMALL = {
-    "human_items": 60,
-    "automation_items": 50,
+    "human_items": 50,
+    "automation_items": 40,
     "calibration_items": 30,
-    "discriminator_test_items": 50,
-    "preparation": PreparationSettings(initial_pairs=120, validation_pairs=60, test_pairs=120),
+    "discriminator_test_items": 40,
+    "preparation": PreparationSettings(initial_pairs=80, validation_pairs=40, test_pairs=100),
     "composites": None,
 }
-_SMALL_STEPS = {"initialisation": 40, "retraining": 35, "discriminator_training": 100}
+_SMALL_STEPS = {"initialisation": 30, "retraining": 28, "discriminator_training": 80}
 """Training steps of the small size."""
 
 
