@@ -205,6 +205,10 @@ def merged(own: Settings, changes: object, where: str) -> Settings:
         raise ValueError(f"{where}: {first_fault(error)}") from error
 
 
+FROM_PROFILE = "cleanplate_profile"
+"""The key by which a field's JSON schema names the profile's setting. Forms pass over it."""
+
+
 @dataclass(frozen=True)
 class FromProfile:
     """Marks a field of a ``Profiled`` config, in ``Annotated``: what the user leaves out is the profile's."""
@@ -223,7 +227,7 @@ class FromProfile:
                 name: _may_be_empty(field) for name, field in schema["properties"].items()
             }
             schema["additionalProperties"] = False
-        return {"anyOf": _or_null(schema)}
+        return {"anyOf": _or_null(schema), FROM_PROFILE: self.name}
 
 
 def _may_be_empty(field: dict[str, Any]) -> dict[str, Any]:

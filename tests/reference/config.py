@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from yaml import safe_load
 
+from models.profiles import FROM_PROFILE, PROFILES
 from tests.reference.cli import commands
 from tests.reference.code import ROOT, files
 from tests.reference.markdown import code, page, prose, table
@@ -23,6 +24,10 @@ has a default unless the table says *required*. An option of a command overrides
 [`docs/examples`](../examples/index.md) has files to start from.
 
 The first part lists the configs of commands and deployments. The second part lists what they contain.
+"""
+PROFILES_INTRO = """
+A setting whose default is *profile* has the value of the profile that the config names. Leave it empty, or
+write only the fields that you change.
 """
 Schema = dict[str, Any]
 
@@ -104,9 +109,24 @@ def render() -> str:
         "## Configs",
         table(("Config", "Read by"), listed),
         *top,
+        "## Profiles",
+        PROFILES_INTRO,
+        table(("Setting", "tiny", "full"), profile_rows()),
         "## Parts",
         *(_section(name, parts, []) for name in inner),
     )
+
+
+def profile_rows() -> list[tuple[str, str, str]]:
+    """Each setting of the profiles, and its value in both."""
+    tiny, full = (profile.model_dump(mode="json") for profile in PROFILES.values())
+    rows = []
+    for name, own in tiny.items():
+        pairs = [(name, own, full[name])]
+        if isinstance(own, dict):
+            pairs = [(f"{name}.{key}", own.get(key), full[name].get(key)) for key in {**own, **full[name]}]
+        rows += [(code(key), _json(one), _json(other)) for key, one, other in pairs]
+    return rows
 
 
 def _name(user: tuple[type[BaseModel], list[str]]) -> str:
@@ -141,6 +161,9 @@ def _type(field: Schema, parts: dict[str, Schema]) -> str:
     """A field's type in words; another part is a link to its section."""
     if "$ref" in field:
         return _link(field["$ref"])
+    if FROM_PROFILE in field:
+        kinds = [each for each in field["anyOf"] if each != {"type": "null"}]
+        return " or ".join("settings" if "properties" in each else _type(each, parts) for each in kinds)
     for several in ("anyOf", "oneOf", "allOf"):
         if several in field:
             return " or ".join(dict.fromkeys(_type(each, parts) for each in field[several]))
@@ -186,6 +209,8 @@ def _bounds(field: Schema) -> str:
 
 
 def _default(field: Schema, parts: dict[str, Schema]) -> str:
+    if FROM_PROFILE in field:
+        return f"[profile](#profiles): {code(field[FROM_PROFILE])}"
     if "default" not in field:
         return "–"
     value = field["default"]
