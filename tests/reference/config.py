@@ -161,21 +161,20 @@ def _type(field: Schema, parts: dict[str, Schema]) -> str:
     """A field's type in words; another part is a link to its section."""
     if "$ref" in field:
         return _link(field["$ref"])
-    if FROM_PROFILE in field:
-        kinds = [each for each in field["anyOf"] if each != {"type": "null"}]
-        return " or ".join("settings" if "properties" in each else _type(each, parts) for each in kinds)
     for several in ("anyOf", "oneOf", "allOf"):
         if several in field:
-            return " or ".join(dict.fromkeys(_type(each, parts) for each in field[several]))
+            kinds = [each for each in field[several] if FROM_PROFILE not in field or each != {"type": "null"}]
+            return " or ".join(dict.fromkeys(_type(each, parts) for each in kinds))
     if "enum" in field or "const" in field:
         return ", ".join(code(json.dumps(each)) for each in field.get("enum", [field.get("const")]))
     if field.get("type") == "array":
         return _array(field, parts)
     if field.get("type") == "object" and isinstance(field.get("additionalProperties"), dict):
         return f"object of {_type(field['additionalProperties'], parts)}"
-    return {"null": "null", "string": field.get("format", "text")}.get(
-        field.get("type", ""), field.get("type", "any")
-    )
+    words = {"null": "null", "string": field.get("format", "text")}
+    if "properties" in field:
+        words["object"] = "settings"
+    return words.get(field.get("type", ""), field.get("type", "any"))
 
 
 def _array(field: Schema, parts: dict[str, Schema]) -> str:
