@@ -45,7 +45,7 @@ def test_every_command_with_a_config_and_every_deployment_has_its_section() -> N
 
 def test_every_link_of_the_configs_leads_to_a_section() -> None:
     page = config.render()
-    headings = {line[5:-1].lower() for line in page.splitlines() if line.startswith("### `")}
+    headings = {line.strip("#` ").lower() for line in page.splitlines() if line.startswith("##")}
     links = {part.partition(")")[0] for part in page.split("](#")[1:]}
     assert links
     assert links <= headings

@@ -97,7 +97,10 @@ def test_folders_write_what_can_be_done_list_the_rest_and_exit_with_1() -> None:
         (["-o", "a.gif"], "a.gif: images are written as PNG or JPEG; end the name in .png or .jpg"),
         (["-o", "photos/a.png"], "photos/a.png: the removal would overwrite its own image or mask"),
         (["-o", "o.png", "--model", "none"], "--model none: is unknown; name"),
-        (["-o", "o.png", "--model", "telea", "--steps", "3"], "--steps: telea has no steps"),
+        (
+            ["-o", "o.png", "--model", "telea", "--steps", "3"],
+            "telea: has neither steps nor a precision; leave out --steps and --precision",
+        ),
         (
             ["-o", "o.png", "--model", "telea", "--save-attention"],
             "--save-attention: this remover",
