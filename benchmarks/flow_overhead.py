@@ -3,7 +3,7 @@
 A shard takes 5–15 s of work. Prefect's server is a real one in its own process. ``ratio`` is the median over
 the rounds of flow ÷ loop, one after the other.
 
-Run: python -m benchmarks.flow_overhead [--samples 1000] [--shards 2] [--runs 3] [--json]
+Run: python -m benchmarks.flow_overhead [--samples 800] [--shards 2] [--runs 3] [--json]
 
 It takes one to two minutes on two idle cores. `--samples 2500 --shards 3 --runs 4` gives the ratio to a
 hundredth.
@@ -43,7 +43,7 @@ def render_shards(workspace: Workspace, works: Sequence[RenderWork]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=1000, help="rendered samples a shard")
+    parser.add_argument("--samples", type=int, default=800, help="rendered samples a shard")
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true", dest="as_json")
