@@ -191,11 +191,11 @@ def test_the_walkthroughs_hours_follow_from_the_rates_of_the_training_guide() ->
         "ObjectClear": (full.object_clear, "ObjectClear, 4, gradient checkpointing"),
     }
     rates = {name: float(rate) for name, _, rate, *_ in rows("training", "Training and samples at once")}
-    stated = {step: float(hours) for step, _, _, hours in rows("full-size", "Step") if hours.isdigit()}
+    stated = {step: float(hours) for step, _, hours in rows("full-size", "Step") if hours.isdigit()}
     for step, (training, measured) in trainings.items():
         hours = training.steps * training.batch_size / 8 / rates[measured] / 3600
         assert abs(stated[step] - hours) < 1, step
-    [cycle] = [float(hours) for step, _, _, hours in rows("full-size", "Step") if "A cycle" in step]
+    [cycle] = [float(hours) for step, _, hours in rows("full-size", "Step") if "A cycle" in step]
     assert cycle == 4 * stated["One training of the remover"] + stated["The discriminator"]
 
 

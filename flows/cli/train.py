@@ -205,7 +205,7 @@ def train_object_clear_command(
     After a kill, start it again and it continues from its checkpoint. `cleanplate remove --model FOLDER` uses
     the result.
 
-    Example: cleanplate train object-clear --profile full --parent sdxl-inpainting --image-encoder clip
+    Example: cleanplate train object-clear --profile full --parent weights/sdxl --image-encoder weights/clip
     """
     from flows.objectclear.train_on_version import ObjectClearRunConfig, train_object_clear_on_version
 

@@ -221,11 +221,11 @@ def check_models(folder: Path) -> None:
 def check_images(home: Path) -> None:
     photograph = np.asarray(Image.open(home / "photo.jpg"))
     mask = np.asarray(Image.open(home / "mask.png")) > 0
-    for name in ("empty.png", "empty-with-shadow.png"):
+    for name in ("empty.png", "empty-by-object-clear.png"):
         removal = np.asarray(Image.open(home / name))
         assert removal.shape == photograph.shape
         assert (removal[mask] != photograph[mask]).any()
-    assert (home / "empty-with-shadow.compare.png").is_file()
+    assert (home / "empty-by-object-clear.compare.png").is_file()
     assert (home / "plates/report.html").is_file()
 
 
