@@ -88,9 +88,15 @@ def _forwarded(progress: Progress | None) -> Iterator["SimpleQueue[Any]"]:
     reports = get_context("spawn").SimpleQueue()
 
     def forward() -> None:
+        listener = progress
         while (report := reports.get()) is not None:
-            if progress is not None:
-                progress(*report)
+            try:
+                if listener is not None:
+                    listener(*report)
+            except Exception:
+                # The queue must be read on: a full one would stop the training.
+                logging.getLogger(__name__).exception("progress is no longer reported")
+                listener = None
 
     # With Prefect's context: its server and its run are not another thread's by themselves.
     thread = threading.Thread(target=copy_context().run, args=(forward,), daemon=True)

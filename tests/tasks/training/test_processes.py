@@ -48,6 +48,14 @@ def test_two_processes_work_together_and_one_reports(tmp_path: Path) -> None:
     assert reports == [(1, 1, 3.0)]
 
 
+def test_a_report_that_fails_does_not_stop_the_training(tmp_path: Path) -> None:
+    def refused(*_: float) -> None:
+        raise ZeroDivisionError
+
+    launch(2, partial(add_up, tmp_path), refused)
+    assert (tmp_path / "sum").read_text() == "3.0 of 2"
+
+
 def test_an_error_reaches_the_one_that_asked() -> None:
     with pytest.raises(ModelError, match=r"^the weights are of another network; choose another folder$"):
         launch(2, refuse, None)
