@@ -14,7 +14,6 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -252,8 +251,8 @@ def from_profile(description: str) -> Any:
     return Field(default=None, description=description)
 
 
-class ProfileChoice(BaseModel):
-    """Which profile; a last base's fields stand first in Prefect's form."""
+class Profiled(BaseModel):
+    """A config whose fields with ``FromProfile`` are filled from the profile, and merged field by field."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -262,16 +261,6 @@ class ProfileChoice(BaseModel):
         description="The profile that gives every setting that you leave empty: tiny, full, or the path of a "
         "JSON file.",
     )
-
-    @field_validator("profile")
-    @classmethod
-    def _profile_exists(cls, profile: str) -> str:
-        profile_of(profile)
-        return profile
-
-
-class Profiled(ProfileChoice):
-    """A config whose fields with ``FromProfile`` are filled from the profile, and merged field by field."""
 
     @model_validator(mode="before")
     @classmethod

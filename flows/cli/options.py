@@ -99,8 +99,8 @@ SamplingProfileOption = Annotated[
     str | None,
     typer.Option(
         "--profile",
-        help="The profile whose sampling the network uses: tiny, full, or a JSON file. Default: the "
-        "network's own sampling.",
+        help="The profile whose sampling RORem's networks use: tiny, full, or a JSON file. Default: "
+        "each network's own. Others ignore it.",
     ),
 ]
 

@@ -11,7 +11,7 @@ from data_specs.triplet import Triplet
 from flows.report.artifacts import artifact_key, publish_discriminator, publish_grid
 from flows.report.sheets import SampleRow, draw_grid
 from flows.rorem.discriminator import DiscriminatorOutcome
-from flows.rorem.phases import PhaseOutcome, RoundRun
+from flows.rorem.phases import PhaseOutcome, RoundRun, Step
 from tasks.evaluation.evaluate import read_triplets, removals_of
 from tasks.registry.removers import RemoverRef, load_remover
 from tasks.review.oracle import read_candidates, read_truths
@@ -32,6 +32,21 @@ def publish_once(workspace: Workspace, run: str, name: str, publish: Callable[[]
     if ledger.results.get("published", name, Published, run=run) is None:
         publish()
         ledger.results.record("published", name, Published(), run=run)
+
+
+def publish_standing(workspace: Workspace, step: Step, outcome: PhaseOutcome, origin: str) -> None:
+    """Once for each step: what the remover that it leaves makes of the test images.
+
+    Args:
+        workspace: Where.
+        step: Whose.
+        outcome: Of the step.
+        origin: The test triplets' origin starts so.
+    """
+    remover = outcome.standing.remover
+    publish_once(
+        workspace, step.run, step.name, lambda: publish_removals(workspace, step.name, remover, origin)
+    )
 
 
 def publish_phase_once(

@@ -14,7 +14,7 @@ from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
 from flows.report.compositing_artifacts import read_sheets
 from flows.report.pages import write_report
-from flows.report.phase_grids import publish_once, publish_removals, read_grids
+from flows.report.phase_grids import publish_standing, read_grids
 from flows.rorem.cycle_config import CycleConfig, StartIdentity
 from flows.rorem.discriminator import DiscriminatorOutcome
 from flows.rorem.final_stage import distillation_phase, final_phase
@@ -30,7 +30,6 @@ from flows.rorem.phases import (
     Growth,
     PhaseOutcome,
     Retrained,
-    Step,
     begin,
     finish,
     finished,
@@ -60,7 +59,7 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
     if config.data == "synthetic":
         prepare(workspace, config.preparation, config.pool_sizes, config.seed)
     else:
-        check_ingested(workspace, config.pool_sizes, config.evaluation_source)
+        check_ingested(workspace, config.pool_sizes)
     enter_base(workspace, config.base, config.sampling)
     composed = _compose(config)
     outcomes = [base_phase(config, workspace), initial_phase(config, workspace)]
@@ -107,7 +106,7 @@ def base_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
             losses=[],
         )
         outcome = finish(workspace, step, "base", base, Growth(tested=0, kept=0), began)
-    _publish(config, workspace, step, outcome)
+    publish_standing(workspace, step, outcome, config.evaluation_source)
     return outcome
 
 
@@ -122,16 +121,8 @@ def initial_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
         trained = train_and_compare(workspace, step.name, start, start.version, training, config.success)
         pairs = trained.trained_on
         outcome = finish(workspace, step, "initialisation", trained, Growth(pairs, pairs), began)
-    _publish(config, workspace, step, outcome)
+    publish_standing(workspace, step, outcome, config.evaluation_source)
     return outcome
-
-
-def _publish(config: CycleConfig, workspace: Workspace, step: Step, outcome: PhaseOutcome) -> None:
-    """What the remover in charge makes of the test images."""
-    remover, origin = outcome.standing.remover, config.evaluation_source
-    publish_once(
-        workspace, step.run, step.name, lambda: publish_removals(workspace, step.name, remover, origin)
-    )
 
 
 def clip_results(workspace: Workspace, removers: dict[str, RemoverRef]) -> list[ClipResult]:

@@ -3,7 +3,7 @@
 import time
 
 from flows.ingest import IngestConfig, ingest
-from flows.report.phase_grids import publish_once, publish_removals
+from flows.report.phase_grids import publish_standing
 from flows.rorem.cycle_config import CycleConfig, EndIdentity
 from flows.rorem.phases import (
     Growth,
@@ -38,11 +38,9 @@ def final_phase(config: CycleConfig, workspace: Workspace, images: HighResolutio
         assert start.version is not None, "the rounds made a version"
         training = config.remover_training
         trained = train_and_compare(workspace, step.name, start, start.version, training, config.success)
-        outcome = finish(workspace, step, "final", trained, Growth(made.found, made.kept), began)
-    remover, origin = outcome.standing.remover, config.evaluation_source
-    publish_once(
-        workspace, step.run, step.name, lambda: publish_removals(workspace, step.name, remover, origin)
-    )
+        growth = Growth(made.kept + made.refused, made.by_split.get("train", 0))
+        outcome = finish(workspace, step, "final", trained, growth, began)
+    publish_standing(workspace, step, outcome, config.evaluation_source)
     return outcome
 
 
@@ -76,8 +74,5 @@ def distillation_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcom
             losses=trained.losses,
         )
         outcome = finish(workspace, step, "distillation", distilled, Growth(0, 0), began)
-    remover, origin = outcome.standing.remover, config.evaluation_source
-    publish_once(
-        workspace, step.run, step.name, lambda: publish_removals(workspace, step.name, remover, origin)
-    )
+    publish_standing(workspace, step, outcome, config.evaluation_source)
     return outcome

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.composite import CompositingResult, PooledComposites
-from data_specs.errors import FlowError, InputError
+from data_specs.errors import FlowError, InputError, ModelError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import SampleRow, ShardRef
 from flows.objectclear.compositing import CompositingConfig
@@ -87,13 +87,12 @@ def prepare(workspace: Workspace, preparation: PreparationSettings, pool: PoolSi
         create_version(workspace, selection, None, "initial pairs: clip and pasted synthetic objects")
 
 
-def check_ingested(workspace: Workspace, pool: PoolSizes, origin: str) -> None:
+def check_ingested(workspace: Workspace, pool: PoolSizes) -> None:
     """Check that a workspace has what a cycle needs, before its first training and not days later.
 
     Args:
         workspace: Filled by ``cleanplate ingest``.
         pool: How many unlabelled items all rounds need.
-        origin: Success is measured on triplets whose origin starts so.
 
     Raises:
         FlowError: If there is no dataset version, a split has no triplet, or the pool is too small.
@@ -106,8 +105,8 @@ def check_ingested(workspace: Workspace, pool: PoolSizes, origin: str) -> None:
     for split in ("validation", "test"):
         if split not in present:
             raise FlowError(
-                f"{workspace.root}: has no {split} pairs of origin {origin or 'any'}; removers are compared "
-                f"on them, so ingest more images, or raise --{split}-fraction"
+                f"{workspace.root}: has no {split} pairs; removers are compared on them, so ingest "
+                f"more images, or raise --{split}-fraction"
             )
     apart = 0 if len(ledger.draws.pool_items("validation", truth_known=True)) >= pool.validation else 1
     needed, items = pool.train + apart * pool.validation, len(ledger.draws.pool_items("train"))
@@ -204,6 +203,10 @@ def enter_base(workspace: Workspace, base_folder: str | None, sampling: Sampling
         say(f"the workspace has a champion, {champion.hash}; the cycle goes on from there")
         return
     path = BASE_FOLDER if base_folder is None else published_folder(base_folder)
+    if not path.is_dir():
+        raise ModelError(
+            f"{path}: is no folder; `cleanplate doctor --profile full` prints how to fetch SDXL-inpainting"
+        )
     network = network_at(path)
     base = InpaintingRemover(network, sampling)
     # Of a published pipeline we need no text encoder: the prompt is embedded once.

@@ -188,6 +188,8 @@ def _whole(path: Path) -> bool:
 # A checkpoint by its name on the hub, such as diffusers/stable-diffusion-xl-1.0-inpainting-0.1.
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_WEIGHTS = "weights"
+"""Where the pages keep what was downloaded."""
 _SMALL_FILES = (".json", ".txt", ".model")
 """Settings and tokenizers."""
 
@@ -196,7 +198,8 @@ def published_folder(name: str | Path) -> Path:
     """The folder that a name means: a folder on this machine, or else a repository of the hub.
 
     A repository is downloaded into the hub's cache, without the files that no class here reads. Offline, the
-    cache alone is used.
+    cache alone is used. A path below a folder that is here, or below ``weights``, is never a repository: a
+    stranger's network must not take the place of a folder that is missing.
 
     Args:
         name: A folder, or ``owner/name``.
@@ -208,7 +211,8 @@ def published_folder(name: str | Path) -> Path:
         InputError: If it looks like a repository that is neither reachable nor in the cache.
     """
     folder, text = Path(name), str(name)
-    if folder.exists() or not _HUB_NAME.fullmatch(text):
+    is_local = folder.exists() or folder.parent.is_dir() or folder.parts[:1] == (_WEIGHTS,)
+    if is_local or not _HUB_NAME.fullmatch(text):
         return folder
     revision = next((listed.revision for listed in CHECKPOINTS if listed.repository == text), None)
     try:

@@ -114,9 +114,6 @@ def _way_back(part: nn.Module) -> Callable[[], None]:
 Item = TypeVar("Item")
 
 
-EIGHT_BITS_SHARDED = "adamw_8bit cannot be sharded; choose adamw, or set sharding to none"
-
-
 class DistributedConfig(BaseModel):
     """How a training runs.
 
@@ -179,7 +176,7 @@ class DistributedConfig(BaseModel):
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.sharding == "fsdp" and self.optimizer == "adamw_8bit":
-            raise ValueError(EIGHT_BITS_SHARDED)
+            raise ValueError("adamw_8bit cannot be sharded; choose adamw, or set sharding to none")
         return self
 
 
@@ -240,7 +237,7 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
     """Accelerate with the launcher's processes and devices, in this precision and sharding.
 
     Raises:
-        ModelError: If the launcher shards the network itself, or the optimizer cannot be sharded.
+        ModelError: If the launcher shards the network itself.
         VersionError: If accelerate or torch has a version that was not tested.
     """
     require_tested("accelerate", "training")
@@ -248,8 +245,6 @@ def accelerator_for(distributed: DistributedConfig, module: nn.Module) -> Accele
     launched_processes()
     AcceleratorState._reset_state()  # remove the state of a previous training in this process
     sharded = distributed.sharding == "fsdp" and launched_processes().num_processes > 1
-    if sharded and distributed.optimizer == "adamw_8bit":
-        raise ModelError(EIGHT_BITS_SHARDED)
     plugin = sharding_plugin(module) if sharded else None
     accelerator = Accelerator(
         mixed_precision={"float32": "no", "bfloat16": "bf16"}[distributed.precision],

@@ -36,7 +36,7 @@ from tasks.sources.image_files import (
     read_image,
 )
 from tasks.sources.plain_pickle import ForeignPickleError, read_plain_pickle
-from tasks.sources.samples import SampleLimits, WholeTriplet, cut_triplet
+from tasks.sources.samples import SampleLimits, WholeTriplet, cut_triplet, triplets_of
 from tasks.sources.scenes import SceneChoice, by_pixels
 
 KIND = "mulan"
@@ -114,14 +114,8 @@ def mulan_triplets(
     Raises:
         InputError: As ``list_mulan``.
     """
-    for layer in islice(list_mulan(config).records, start, None):
-        if isinstance(layer, Reject):
-            yield layer
-            continue
-        try:
-            yield _triplet(layer, config, scenes)
-        except RejectedImage as error:
-            yield error.as_reject(KIND, layer.name)
+    records = islice(list_mulan(config).records, start, None)
+    return triplets_of(records, KIND, lambda layer: _triplet(layer, config, scenes))
 
 
 def _names_below(root: Path) -> Iterator[str]:

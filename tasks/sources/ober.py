@@ -30,7 +30,7 @@ from tasks.sources.image_files import (
     read_mask,
 )
 from tasks.sources.image_ops import cut_image, cut_mask
-from tasks.sources.samples import SampleLimits, sample_mask, sample_square
+from tasks.sources.samples import SampleLimits, sample_mask, sample_square, triplets_of
 from tasks.sources.scenes import SceneChoice, TestFraction, by_pixels
 
 OBER_DATA = "data"
@@ -127,14 +127,7 @@ def ober_triplets(
     Raises:
         InputError: If the folder holds no file of the part, or a file is no parquet with OBER's columns.
     """
-    for row in _rows(config, start):
-        if isinstance(row, Reject):
-            yield row
-            continue
-        try:
-            yield _triplet(row, config, scenes)
-        except RejectedImage as error:
-            yield error.as_reject("ober", row.name)
+    return triplets_of(_rows(config, start), "ober", lambda row: _triplet(row, config, scenes))
 
 
 def _triplet(row: _Row, config: OberConfig, scenes: SceneChoice) -> Triplet:

@@ -39,7 +39,7 @@ from tasks.sources.image_files import (
 )
 from tasks.sources.instance_masks import BadAnnotationError, polygon_mask
 from tasks.sources.mask_polarity import changed_pixels, check_polarity, is_inverted
-from tasks.sources.samples import SampleLimits, WholeTriplet, cut_triplet
+from tasks.sources.samples import SampleLimits, WholeTriplet, cut_triplet, triplets_of
 from tasks.sources.scenes import SceneChoice, by_pixels
 
 KIND = "rord"
@@ -110,14 +110,8 @@ def rord_triplets(
     Raises:
         InputError: As ``list_rord``.
     """
-    for frame in islice(list_rord(config).records, start, None):
-        if isinstance(frame, Reject):
-            yield frame
-            continue
-        try:
-            yield _triplet(frame, config, scenes)
-        except RejectedImage as error:
-            yield error.as_reject(KIND, frame.name)
+    records = islice(list_rord(config).records, start, None)
+    return triplets_of(records, KIND, lambda frame: _triplet(frame, config, scenes))
 
 
 def _places(root: Path) -> Iterable[Path]:

@@ -1,18 +1,32 @@
 """Cut samples out of whole images: the limits of a sample, its square, its mask, and triplets."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_specs.arrays import Mask, RgbImage
 from data_specs.keys import derive_key
-from data_specs.reject import RejectReason
+from data_specs.reject import Reject, RejectReason
 from data_specs.triplet import Triplet
 from tasks.sources.image_files import LIMIT_PIXELS, MaxPixels, RejectedImage
 from tasks.sources.image_ops import Square, cut_image, cut_mask, square_about
 from tasks.sources.mask_polarity import check_polarity
 from tasks.sources.scenes import SceneChoice, TestFraction, ValidationFraction
+
+
+class NamedRecord(Protocol):
+    """What a source reads one sample from."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+
+Record = TypeVar("Record", bound=NamedRecord)
 
 
 class SampleLimits(BaseModel):
@@ -76,6 +90,26 @@ def cut_triplet(whole: WholeTriplet, kind: str, limits: SampleLimits, scenes: Sc
         mask=mask,
         ground_truth=ground_truth,
     )
+
+
+def triplets_of(
+    records: Iterable[Record | Reject], kind: str, triplet_of: Callable[[Record], Triplet]
+) -> Iterator[Triplet | Reject]:
+    """One triplet or reject for each record. A record that is refused does not stop the others.
+
+    Args:
+        records: Rejects are passed on.
+        kind: Names the source of the rejects.
+        triplet_of: Reads one record.
+    """
+    for record in records:
+        if isinstance(record, Reject):
+            yield record
+            continue
+        try:
+            yield triplet_of(record)
+        except RejectedImage as error:
+            yield error.as_reject(kind, record.name)
 
 
 def sample_square(path: Path, image: RgbImage, mask: Mask, limits: SampleLimits) -> Square:

@@ -287,8 +287,8 @@ def mask2former(folder: Path) -> Path:
     return folder
 
 
-def depth_anything(folder: Path) -> Path:
-    """Depth Anything V2 in metres, as …-Metric-Outdoor-Large-hf is published."""
+def depth_anything(folder: Path, kind: str = "metric") -> Path:
+    """Depth Anything V2 in metres, as …-Metric-Outdoor-Large-hf is published; or ``relative``, without."""
     torch.manual_seed(7)
     tapped: dict[str, Any] = {"out_indices": [1, 2, 3, 4]}
     encoder = Dinov2Config(
@@ -305,7 +305,7 @@ def depth_anything(folder: Path) -> Path:
         neck_hidden_sizes=[8, 8, 8, 8],
         fusion_hidden_size=8,
         head_hidden_size=4,
-        depth_estimation_type="metric",
+        depth_estimation_type=kind,
         max_depth=80,
     )
     DepthAnythingForDepthEstimation(sizes).save_pretrained(folder)

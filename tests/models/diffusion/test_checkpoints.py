@@ -127,3 +127,13 @@ def test_without_a_hub_the_cache_or_a_sentence(tmp_path: Path) -> None:
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text("a" * 40)
     assert asked(NAME, tmp_path, nowhere) == str(cache / "snapshots" / ("a" * 40))
+
+
+@pytest.mark.parametrize("name", ["weights/sdxl-inpainting", "here/absent"])
+def test_a_missing_folder_is_never_fetched_from_a_stranger(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the hub somebody may be called ``weights``, or as a folder here is."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert published_folder(name) == Path(name)

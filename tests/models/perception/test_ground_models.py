@@ -2,12 +2,10 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from transformers import DepthAnythingConfig as DepthAnythingSizes
-from transformers import DepthAnythingForDepthEstimation, Dinov2Config, Mask2FormerForUniversalSegmentation
+from transformers import Mask2FormerForUniversalSegmentation
 
 from data_specs.detection import SurfaceClass
 from data_specs.errors import ModelError
@@ -19,6 +17,7 @@ from models.protocols import DepthEstimator, GroundSegmenter
 from tasks.training.perception.depth_anything import rank_correlation, relative_error
 from tasks.training.perception.mask2former import class_ious, confusion_of
 from tasks.training.perception.samples import SeenSurfaces, synthetic_surfaces
+from tests.published.checkpoints import depth_anything
 
 SHAPES = [(1, 1), (1, 300), (300, 1), (37, 61), (96, 96), (240, 320)]
 
@@ -96,38 +95,16 @@ def test_a_published_network_of_ade20k_speaks_of_surfaces(tmp_path: Path) -> Non
         build_ground_segmenter(Mask2FormerConfig(weights=folder))
 
 
-def _published(folder: Path, kind: str) -> Path:
-    tapped: dict[str, Any] = {"out_indices": [1, 2, 3, 4]}
-    encoder = Dinov2Config(
-        image_size=28,
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        reshape_hidden_states=False,
-        **tapped,
-    )
-    sizes = DepthAnythingSizes(
-        backbone_config=encoder,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=4,
-        depth_estimation_type=kind,
-        max_depth=80,
-    )
-    DepthAnythingForDepthEstimation(sizes).save_pretrained(folder)
-    shutil.copy(SHIPPED / "depth_anything" / "preprocessor_config.json", folder)
-    return folder
-
-
 def test_a_metric_checkpoint_tells_metres_and_a_relative_one_is_refused(tmp_path: Path) -> None:
-    metric = DepthAnythingEstimator(DepthAnythingConfig(weights=_published(tmp_path / "metric", "metric")))
+    metric = DepthAnythingEstimator(
+        DepthAnythingConfig(weights=depth_anything(tmp_path / "metric", "metric"))
+    )
     depth = metric.estimate(np.full((50, 70, 3), 90, np.uint8))
     assert depth.shape == (50, 70)
     assert (depth > 0).all()
     assert (depth < 80).all()
     with pytest.raises(ModelError, match="relative depth without a unit"):
-        DepthAnythingEstimator(DepthAnythingConfig(weights=_published(tmp_path / "relative", "relative")))
+        DepthAnythingEstimator(DepthAnythingConfig(weights=depth_anything(tmp_path / "relative", "relative")))
 
 
 def test_a_folder_without_weights_is_refused_in_a_sentence(tmp_path: Path) -> None:
