@@ -57,7 +57,7 @@ def launch(processes: int, train: Callable[[Progress], object], progress: Progre
     )
     ours = {number: signal.getsignal(number) for number in _ENDING_SIGNALS}
     try:
-        with _forwarded(progress) as reports:
+        with forwarded(progress) as reports:
             elastic_launch(config, _in_process)(train, reports)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
@@ -83,7 +83,7 @@ def _in_process(train: Callable[[Progress], object], reports: "SimpleQueue[Any]"
 
 
 @contextmanager
-def _forwarded(progress: Progress | None) -> Iterator["SimpleQueue[Any]"]:
+def forwarded(progress: Progress | None) -> Iterator["SimpleQueue[Any]"]:
     """A queue of reports. A thread gives them to ``progress`` until the context ends."""
     reports = get_context("spawn").SimpleQueue()
 

@@ -96,6 +96,7 @@ CASES = {
         "train discriminator --workspace w", there(f"w/models/{CHECKPOINT}"), _REMOVER
     ),
     "train distilled": Case("train distilled --workspace w", there(f"w/models/{CHECKPOINT}"), _REMOVER),
+    "train object-clear": Case("train object-clear --workspace w", there(f"w/models/{CHECKPOINT}"), _REMOVER),
     "train shipped-object-clear": Case(
         "train shipped-object-clear --out made/oc",
         there("made/oc.work/shards/*.tar"),
