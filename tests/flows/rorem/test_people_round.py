@@ -124,8 +124,8 @@ def start_round(client: SyncPrefectClient, config: RoundConfig) -> FlowRun:
 
     client.create_work_pool(WorkPoolCreate(name="people", type="process"))
     deployment = client.create_deployment(
-        flow_id=client.create_flow(rorem_round), name="people", work_pool_name="people", path=str(ROOT),
-        entrypoint="flows/rorem/round.py:rorem_round",
+        flow_id=client.create_flow(rorem_round), name="people", work_pool_name="people",
+        entrypoint="flows.rorem.round.rorem_round",
     )  # fmt: skip
     parameters = {"config": config.model_dump(mode="json")}
     return client.create_flow_run_from_deployment(deployment, parameters=parameters)
