@@ -53,7 +53,7 @@ class Case:
             return found
 
         return {
-            "shared": lambda: self.discriminator.logits(sources, masks, removals),
+            "shared": lambda: self.discriminator.logits(sources, masks, removals, ["" for _ in sources]),
             "anew, one by one": lambda: anew(1),
             "anew, in batches": lambda: anew(self.discriminator.batch_size),
         }

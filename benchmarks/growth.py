@@ -3,27 +3,33 @@
 All arms of a seed start from one initial remover and use the same number of training steps:
 
 - ``discriminator`` is RORem.
-- ``none`` has no growth.
+- ``humans_only`` takes people's YES, then nothing new.
+- ``oracle`` takes people's YES, then all that is truly good: the most that any judge can bring.
 - ``none_after_humans`` takes people's YES, then everything that the remover makes.
 - ``all`` accepts everything. Nobody chooses.
+- ``none`` has no growth.
 
-``ratio`` is the mean success of ``discriminator`` after the last phase, divided by that of the best control.
+The last removers of all arms are compared on the same test scenes, which no phase has seen. ``ratio`` is the
+mean success of ``discriminator``, divided by that of the best control other than ``oracle``.
 
 The default is one seed of one round in two arms with a tenth of the demo's items, a fifth of its training
-steps and no composites. It shows that the comparison works, and no more. `--demo` takes the demo's sizes. The
-results in docs/experiments/growth.md come from three seeds of two rounds, which take hours.
+steps and no composites. It shows that the comparison works, and no more. `--demo` takes the demo's sizes, with
+600 answers to calibrate, 1,000 fresh items and 500 test scenes. The results in docs/experiments/growth.md come
+from three seeds.
 
-Run: python -m benchmarks.growth --demo --seeds 0 1 2 --rounds 2 --arms discriminator none none_after_humans
+Run: python -m benchmarks.growth --demo --seeds 0 1 2 --arms discriminator humans_only oracle none_after_humans
 """
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -32,23 +38,30 @@ from typing import Any
 from benchmarks._killing import ROOT
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
+from data_specs.keys import derive_key
 from data_specs.round import CycleResult
 from flows.rorem.cycle import CycleConfig, demo_config
 from flows.rorem.initial_data import PreparationSettings
+from flows.rorem.phases import as_remover
 from flows.runtime.timely_end import descendants, kill
+from tasks.evaluation.evaluate import read_triplets
+from tasks.evaluation.success import assess
+from tasks.registry.removers import load_remover
+from tasks.storage.workspace import Workspace
 
-ARMS = ("discriminator", "none", "none_after_humans", "all")
+ARMS = ("discriminator", "humans_only", "oracle", "none_after_humans", "all", "none")
 _AT_ONCE = 2
 """Cycles that run beside each other. Each trains on one thread."""
 _CYCLE = """
+import json
 import sys
-from pathlib import Path
-from benchmarks.growth import cycle_config
+from benchmarks.growth import cycle_config, success_by_scene
 from flows.rorem.cycle import rorem_cycle
 from flows.runtime.prefect_server import local_prefect
 config = cycle_config(*sys.argv[1:])
 with local_prefect(config.workspace / "prefect"):
     print(rorem_cycle(config).model_dump_json())
+print(json.dumps(success_by_scene(config)))
 """
 _SMALL = {
     "human_items": 50,
@@ -58,6 +71,12 @@ _SMALL = {
     "preparation": PreparationSettings(initial_pairs=80, validation_pairs=40, test_pairs=100),
     "composites": None,
 }
+_MEASURED = {
+    "calibration_items": 600,
+    "discriminator_test_items": 1000,
+    "preparation": PreparationSettings(test_pairs=500),
+}
+"""What ``--demo`` measures on: more than the demo does, for narrow intervals."""
 _SMALL_STEPS = {"initialisation": 30, "retraining": 28, "discriminator_training": 80}
 """Training steps of the small size."""
 
@@ -65,7 +84,7 @@ _SMALL_STEPS = {"initialisation": 30, "retraining": 28, "discriminator_training"
 def cycle_config(workspace: str, rounds: str, seed: str, arm: str, size: str) -> CycleConfig:
     """The settings of one cycle. ``size`` is demo or small."""
     config = demo_config(Path(workspace), int(rounds), int(seed))
-    changes = {} if size == "demo" else _SMALL | _small_trainings(config)
+    changes = _MEASURED if size == "demo" else _SMALL | _small_trainings(config)
     return config.model_copy(update={"acceptance": arm, **changes})
 
 
@@ -76,16 +95,42 @@ def _small_trainings(config: CycleConfig) -> dict[str, Any]:
     }
 
 
-def run_cycle(workspace: Path, rounds: int, seed: int, arm: str, size: str) -> CycleResult:
-    """Run one cycle in its own process, on one thread. Run again, it goes on where it stood."""
+def success_by_scene(config: CycleConfig) -> dict[str, bool]:
+    """Whether the workspace's last remover succeeds on each test triplet, by the triplet's key."""
+    workspace = Workspace.open(config.workspace)
+    champion = workspace.ledger().models.champion("remover")
+    assert champion is not None, "the cycle promoted one"
+    remover = load_remover(workspace, as_remover(champion, config.sampling))
+    refs = workspace.ledger().shards.all(stage="triplets")
+    triplets = read_triplets(workspace, refs, "test", config.evaluation_source)
+    quality, good = config.oracle.quality, {}
+    for start in range(0, len(triplets), 50):
+        part = triplets[start : start + 50]
+        seeds = [int(derive_key("growth", triplet.key)[:12], 16) for triplet in part]
+        removals = remover.remove([t.source for t in part], [t.mask for t in part], seeds)
+        for t, removal in zip(part, removals, strict=True):
+            good[t.key] = assess(removal, t.source, t.mask, t.ground_truth, quality).success
+    return good
+
+
+def run_cycle(
+    workspace: Path, rounds: int, seed: int, arm: str, size: str
+) -> tuple[CycleResult, dict[str, bool]]:
+    """Run one cycle in its own process, on one thread. Run again, it goes on where it stood.
+
+    Returns:
+        The cycle's result, and the last remover's success on each test scene.
+    """
     command = [sys.executable, "-c", _CYCLE, str(workspace), str(rounds), str(seed), arm, size]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with (workspace.parent / f"{workspace.name}.log").open("wb") as log:
         done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, stderr=log, check=True)
-    return CycleResult.model_validate_json(done.stdout.splitlines()[-1])
+    result, scenes = done.stdout.splitlines()[-2:]
+    return CycleResult.model_validate_json(result), json.loads(scenes)
 
 
-Job = tuple[int, str, "Future[CycleResult]"]
+Ran = tuple[CycleResult, dict[str, bool]]
+Job = tuple[int, str, "Future[Ran]"]
 
 
 def run_seed(
@@ -106,13 +151,16 @@ def run_seed(
     return jobs
 
 
-def run_all(folder: Path, seeds: list[int], arms: list[str], rounds: int, size: str) -> list[dict[str, Any]]:
+Row = dict[str, Any]
+
+
+def run_all(folder: Path, seeds: list[int], arms: list[str], rounds: int, size: str) -> list[Row]:
     """The table's rows. A signal or an error ends the cycles that run, and no other begins."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             starts = [pool.submit(run_seed, folder, seed, arms, rounds, size, pool) for seed in seeds]
             jobs = [job for start in starts for job in start.result()]
-            return [row_of(seed, arm, future.result()) for seed, arm, future in jobs]
+            return [row_of(seed, arm, *future.result()) for seed, arm, future in jobs]
         except BaseException:
             # Leaving the pool's block waits for its cycles.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -121,7 +169,7 @@ def run_all(folder: Path, seeds: list[int], arms: list[str], rounds: int, size: 
             raise
 
 
-def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
+def row_of(seed: int, arm: str, result: CycleResult, scenes: dict[str, bool]) -> Row:
     """The table's row for one cycle."""
     initial, last = result.phases[1], result.phases[-1]
     return {
@@ -135,6 +183,28 @@ def row_of(seed: int, arm: str, result: CycleResult) -> dict[str, Any]:
         "discriminators": [discriminator.model_dump(mode="json") for discriminator in result.discriminators],
         "clip": [entry.model_dump(mode="json") for entry in result.clip],
         "seconds": result.seconds,
+        "scenes": scenes,
+    }
+
+
+def paired(rows: Sequence[Row], control: str) -> dict[str, Any]:
+    """How far ``discriminator`` leads a control, paired by scene: in the mean of the seeds, with its error."""
+    scenes = {(row["seed"], row["arm"]): row["scenes"] for row in rows}
+    seeds = sorted({row["seed"] for row in rows})
+    leads, variances, won, lost = [], [], 0, 0
+    for seed in seeds:
+        ours, other = scenes[seed, "discriminator"], scenes[seed, control]
+        differences = [int(ours[key]) - int(other[key]) for key in ours]
+        won, lost = won + differences.count(1), lost + differences.count(-1)
+        leads.append(statistics.mean(differences))
+        variances.append(statistics.variance(differences) / len(differences))
+    return {
+        "control": control,
+        "lead": statistics.mean(leads),
+        "error": math.sqrt(sum(variances)) / len(seeds),
+        "won": won,
+        "lost": lost,
+        "by_seed": leads,
     }
 
 
@@ -145,7 +215,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["discriminator", "none"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["discriminator", "humans_only"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--demo", action="store_true", help="The demo's sizes. Takes hours for three seeds.")
     parser.add_argument(
@@ -157,16 +227,25 @@ def main() -> None:
     with nullcontext(given.folder) if given.folder else tempfile.TemporaryDirectory() as folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         rows = run_all(Path(folder), given.seeds, given.arms, given.rounds, size)
-    gains = {arm: statistics.mean([r["last"] for r in rows if r["arm"] == arm]) for arm in given.arms}
-    others = [rate for arm, rate in gains.items() if arm != "discriminator"]
-    ratio = gains["discriminator"] / max(others) if others and max(others) > 0 else None
+    means = {
+        arm: statistics.mean([sum(r["scenes"].values()) / len(r["scenes"]) for r in rows if r["arm"] == arm])
+        for arm in given.arms
+    }
+    leads = [paired(rows, arm) for arm in given.arms if arm != "discriminator" and "discriminator" in means]
+    others = [rate for arm, rate in means.items() if arm not in ("discriminator", "oracle")]
+    ratio = means["discriminator"] / max(others) if "discriminator" in means and any(others) else None
+    rows = [{name: value for name, value in row.items() if name != "scenes"} for row in rows]
     if given.json:
-        print(json.dumps({"ratio": ratio, "mean_last": gains, "rows": rows, "machine": machine()}, indent=1))
+        figures = {"ratio": ratio, "mean_success": means, "leads": leads, "rows": rows, "machine": machine()}
+        print(json.dumps(figures, indent=1))
         return
     for row in rows:
         rates = f"{row['initial']:.3f} -> {row['last']:.3f}"
         print(f"seed {row['seed']} {row['arm']:<17} {rates}, kept {row['kept']}")
-    print(f"mean success after the last phase: {gains}; discriminator / best control = {ratio}; {machine()}")
+    for lead in leads:
+        points = f"{100 * lead['lead']:+.1f} ± {100 * lead['error']:.1f} points"
+        print(f"against {lead['control']:<17} {points}, {lead['won']} scenes won, {lead['lost']} lost")
+    print(f"mean success on the test scenes: {means}; ratio = {ratio}; {machine()}")
 
 
 if __name__ == "__main__":

@@ -29,3 +29,8 @@ class Candidate:
     """H×W bool, the item's TIGHT mask, whatever the variant was."""
     removal: RgbImage
     """H×W×3 uint8, the remover's result."""
+
+    @property
+    def proposal(self) -> str:
+        """Names item and model. Candidates of the same proposal are compared with each other."""
+        return f"{self.item} {self.model_hash}"

@@ -52,6 +52,20 @@ class EndedPhase(BaseModel):
     result: PhaseResult
 
 
+class KeptSet(BaseModel):
+    """What a rule keeps of the best candidates of fresh items, and how much of it is good."""
+
+    model_config = ConfigDict(frozen=True)
+
+    threshold: float | None
+    """Score above which a candidate is kept. None: no threshold was certified, so nothing is kept."""
+    items: int = Field(ge=0)
+    """Items whose best candidate has a true answer."""
+    kept: int = Field(ge=0)
+    good: int = Field(ge=0)
+    """Of the kept ones."""
+
+
 class DiscriminatorResult(BaseModel):
     """How reliable the discriminator is, on unseen items that it was not trained on."""
 
@@ -72,6 +86,14 @@ class DiscriminatorResult(BaseModel):
     """Expected calibration error over ten equal-width bins."""
     success_gap: float = Field(ge=0, le=1)
     """|discriminator's success rate − reviewer's| on the same unseen items."""
+    success_gap_error: float | None = None
+    """Standard error of the gap by the draw of the unseen items. None in results from before."""
+    error_rate: float | None = None
+    """Fraction of wrong answers that the calibration assumed. None in results from before."""
+    by_score: KeptSet | None = None
+    """What is kept if each kept one scores above the threshold. None in results from before."""
+    by_purity: KeptSet | None = None
+    """What is kept if the kept ones together shall be pure. None in results from before."""
 
 
 class ReliabilityBin(BaseModel):

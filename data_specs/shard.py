@@ -21,10 +21,10 @@ backgrounds; ``composites`` cut-outs on plates, a sample for each removable obje
 with their images, for people to look at."""
 
 
-Purpose = Literal["human", "automation", "calibration", "fresh", "night"]
+Purpose = Literal["human", "automation", "calibration", "fresh", "night", "pairs"]
 """What pool items are drawn for, and what candidates and grown samples are of: ``human`` for people;
 ``automation`` for the discriminator; ``calibration`` to calibrate a discriminator; ``fresh`` to measure one;
-``night`` for a nightly run."""
+``night`` for a nightly run; ``pairs`` for candidates of training pairs, whose truth labels them."""
 
 
 @dataclass(frozen=True, slots=True)

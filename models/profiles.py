@@ -81,9 +81,14 @@ PROFILES: dict[ProfileName, Profile] = {
         retraining=TrainingConfig(steps=140, batch_size=8, learning_rate=5e-4),
         retraining_loss=RemoverLossConfig(change_weight=5, noisy_fraction=0.5),
         discriminator_shape=DiscriminatorConfig(
-            lora_rank=16, lora_alpha=16, lora_targets=ATTENTION + CONVOLUTIONS, head="pooled", head_width=64
+            lora_rank=16,
+            lora_alpha=16,
+            lora_targets=ATTENTION + CONVOLUTIONS,
+            head="pooled",
+            head_width=64,
+            voters=4,
         ),
-        discriminator=TrainingConfig(steps=400, batch_size=16, learning_rate=1e-3, ema_decay=0.98),
+        discriminator=TrainingConfig(steps=200, batch_size=16, learning_rate=1e-3, ema_decay=0.98),
         # The tiny network predicts the clean latent: two steps succeed as often as four, at half the cost.
         sampling=SamplingConfig(steps=2),
         # The tiny networks have never seen a blank prompt, so they have no guidance.
@@ -113,7 +118,7 @@ PROFILES: dict[ProfileName, Profile] = {
         # The retraining of a round is NOT PUBLISHED. Here it equals the first training.
         retraining=_FULL_REMOVER,
         retraining_loss=RemoverLossConfig(),
-        discriminator_shape=DiscriminatorConfig(),
+        discriminator_shape=DiscriminatorConfig(voters=4),
         discriminator=TrainingConfig(
             steps=15_000,
             batch_size=256,

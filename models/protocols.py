@@ -59,14 +59,19 @@ class Discriminator(Protocol):
         ...
 
     def score(
-        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+        self,
+        sources: Sequence[RgbImage],
+        masks: Sequence[Mask],
+        removals: Sequence[RgbImage],
+        proposals: Sequence[str],
     ) -> list[float]:
-        """The probability of success of each removal.
+        """The probability of success of each removal. Those of one proposal are compared with each other.
 
         Args:
             sources: N images H×W×3 uint8, of any sizes.
             masks: N tight masks H×W bool.
             removals: N results H×W×3 uint8.
+            proposals: N names of item and model (``Candidate.proposal``), in any order.
 
         Returns:
             N calibrated probabilities, 0..1.

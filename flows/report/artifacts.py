@@ -59,6 +59,11 @@ def publish_discriminator(discriminator: DiscriminatorResult, curves: Discrimina
         key=key,
         description=wording.discriminator_sentence(discriminator),
     )
+    create_table_artifact(
+        tables.kept_rows([discriminator]),
+        key=f"{key}-kept",
+        description="What either rule keeps of the best candidates of fresh items",
+    )
     publish_chart(
         f"{key}-scores", charts.score_histogram(curves), f"Scores of discriminator {discriminator.round}"
     )

@@ -60,6 +60,7 @@ def write_report(
         keep_chart=Markup(charts.keep_rate_by_round(result.phases)),
         phases=tables.phase_rows(result.phases),
         discriminators=tables.discriminator_rows(result.discriminators),
+        kept_sets=tables.kept_rows(result.discriminators),
         discriminator_sentences=[
             wording.discriminator_sentence(discriminator) for discriminator in result.discriminators
         ],

@@ -15,8 +15,9 @@ from data_specs.comparison import (
 )
 from data_specs.composite import CompositingResult, PooledComposites
 from data_specs.metric import MetricSpec
-from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult
+from data_specs.round import ClipResult, DiscriminatorResult, KeptSet, PhaseResult
 from models.metrics.registry import all_specs
+from tasks.evaluation.success import wilson_interval
 
 Row = dict[str, str]
 """Column heading to cell, in reading order."""
@@ -27,6 +28,7 @@ TEXT_COLUMNS = frozenset(
         "remover kept?",
         "why",
         "discriminator of",
+        "rule",
         "method",
         "metric",
         "reason",
@@ -72,10 +74,44 @@ def discriminator_rows(discriminators: Sequence[DiscriminatorResult]) -> list[Ro
             "recall": f"{discriminator.recall:.1%}",
             "AUC": f"{discriminator.auc:.3f}",
             "calibration error": f"{discriminator.calibration_error:.3f}",
-            "success gap, points": f"{100 * discriminator.success_gap:.1f}",
+            "success gap, points": _with_error(discriminator.success_gap, discriminator.success_gap_error),
         }
         for discriminator in discriminators
     ]
+
+
+def kept_rows(discriminators: Sequence[DiscriminatorResult]) -> list[Row]:
+    """What either rule keeps of fresh items' best candidates, and how pure that is."""
+    return [
+        {
+            "discriminator of": f"round {discriminator.round}",
+            "rule": rule,
+            "score above": "–" if kept.threshold is None else f"{kept.threshold:.3f}",
+            "items": f"{kept.items:,}",
+            "kept": f"{kept.kept:,}",
+            "kept %": f"{100 * kept.kept / max(1, kept.items):.1f}",
+            "good %": f"{100 * kept.good / kept.kept:.1f}" if kept.kept else "–",
+            "95% interval of good %": _interval(kept),
+        }
+        for discriminator in discriminators
+        for rule, kept in (
+            ("each above the threshold", discriminator.by_score),
+            ("pure together", discriminator.by_purity),
+        )
+        if kept is not None
+    ]
+
+
+def _with_error(fraction: float, error: float | None) -> str:
+    """A fraction in points, with its standard error where it is known."""
+    return f"{100 * fraction:.1f}" if error is None else f"{100 * fraction:.1f} ± {100 * error:.1f}"
+
+
+def _interval(kept: KeptSet) -> str:
+    if not kept.kept:
+        return "–"
+    low, high = wilson_interval(kept.good, kept.kept)
+    return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def clip_rows(clip: Sequence[ClipResult]) -> list[Row]:

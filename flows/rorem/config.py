@@ -17,6 +17,7 @@ from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.execution import INLINE, WorkersConfig
 from tasks.review.oracle import OracleConfig
+from tasks.rorem.calibrate import Purity
 
 ShardItems = Annotated[
     int,
@@ -30,8 +31,12 @@ Workers = Annotated[
     ),
 ]
 
-Acceptance = Literal["discriminator", "none_after_humans", "all", "none"]
-"""Which candidates join the dataset: RORem's way, or one of three controls."""
+Acceptance = Literal["discriminator", "humans_only", "oracle", "none_after_humans", "all", "none"]
+"""Which candidates join the dataset: RORem's way, or one of five controls."""
+
+
+Keep = Literal["score", "purity"]
+"""The rule of the automated phase."""
 
 
 class Proposal(NamedTuple):
@@ -105,9 +110,23 @@ class RoundSettings(Profiled):
     acceptance: Acceptance = Field(
         default="discriminator",
         description="Which candidates join the dataset. discriminator: RORem's rule. The others are "
-        "controls. none_after_humans: people's YES, then one candidate of each item. all: one "
-        "candidate of each item in both phases. none: no growth, with the same training "
-        "steps.",
+        "controls. humans_only: people's YES, then nothing new. oracle: people's YES, then every good "
+        "candidate by the known truth. none_after_humans: people's YES, then one candidate of each item. all: "
+        "one candidate of each item in both phases. none: no growth, with the same training steps.",
+    )
+    keep: Keep = Field(
+        default="score",
+        description="What the automated phase keeps of items' best candidates. score: each that scores above "
+        "score_threshold (RORem). purity: as many as possible that together are as pure as purity asks.",
+    )
+    purity: Purity = Field(
+        default=Purity(), description="How pure the kept candidates shall be together, with keep purity."
+    )
+    labelled_pairs: int = Field(
+        default=400,
+        ge=0,
+        description="Number of training pairs whose candidates teach the discriminator without people. Their "
+        "labels follow from the known truth.",
     )
     oracle: OracleConfig = Field(
         default=OracleConfig(),
@@ -140,8 +159,8 @@ class RoundSettings(Profiled):
     calibration_items: int = Field(
         default=300,
         ge=20,
-        description="Number of unused items that are reviewed after a human phase's retraining. They "
-        "calibrate the discriminator and join no dataset.",
+        description="Number of unused items of which one candidate is reviewed after a human phase's "
+        "retraining. They calibrate the discriminator and join no dataset.",
     )
     discriminator_test_items: int = Field(
         default=500,
@@ -232,6 +251,9 @@ class RunIdentity(BaseModel):
     evaluation_source: str
     shard_items: int
     numerics: tuple[str, str] = ("float32", "adamw")
+    keep: Keep = "score"
+    purity: Purity = Purity()
+    labelled_pairs: int = 0
 
     @classmethod
     def of(cls, settings: RoundSettings) -> Self:

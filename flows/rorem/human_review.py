@@ -49,6 +49,9 @@ class ReviewRequest:
 Propose = Callable[[Sequence[str], int], list[ShardRef]]
 """(items, shards the phase has already) → shards of the items' candidates."""
 
+Ask = Callable[[Sequence[ShardRef]], frozenset[str]]
+"""Shards of candidates → the keys of those that are asked about."""
+
 Decide = Callable[[Workspace, str, int], PeopleDecision]
 """(workspace, batch, how often it was extended) → what is decided."""
 
@@ -106,9 +109,10 @@ def review(
     request: ReviewRequest,
     propose: Propose,
     beside: Sequence[ShardRef] = (),
+    ask: Ask | None = None,
     decide: Decide = suspended,
 ) -> ReviewRequest:
-    """Every candidate is answered into the ledger: by the oracle at once, by people once they have.
+    """Candidates are answered into the ledger: by the oracle at once, by people once they have.
 
     Args:
         workspace: Where.
@@ -117,19 +121,22 @@ def review(
         request: The items and the shards of their candidates.
         propose: Makes candidates of more items, should the batch be extended.
         beside: Shards of candidates to ask about in the same batch that are not the phase's own.
+        ask: Chooses the candidates to ask about. None: all.
         decide: Asks an engineer; suspends the run.
 
     Returns:
         What was asked in the end.
     """
+    refs = [*request.refs, *beside]
+    asked = None if ask is None else ask(refs)
     if reviewers.queue is None:
-        for ref in tracked([*request.refs, *beside], "reviews"):
-            oracle_reviews(workspace, ref, reviewers.oracle)
+        for ref in tracked(refs, "reviews"):
+            oracle_reviews(workspace, ref, reviewers.oracle, asked)
         return request
-    open_batch(workspace, phase.batch, (*request.refs, *beside), reviewers.queue)
+    open_batch(workspace, phase.batch, tuple(refs), reviewers.queue, asked)
     extensions = 0
     while True:
-        draw = f"{phase.draw} more {extensions}"
+        draw = extension_draw(phase.draw, extensions)
         more = workspace.ledger().draws.drawn(draw)
         if not more:
             decision = ended(workspace, phase.batch) or decide(workspace, phase.batch, extensions)
@@ -139,9 +146,14 @@ def review(
             wanted = min(decision.items, len(unused_items(workspace)))
             more = choose_items(workspace, draw, phase.purpose, wanted, reviewers.seed)
         refs = propose(more, len(request.refs))
-        extend_batch(workspace, phase.batch, tuple(refs))
+        extend_batch(workspace, phase.batch, tuple(refs), None if ask is None else ask(refs))
         request = ReviewRequest([*request.items, *more], [*request.refs, *refs])
         extensions += 1
+
+
+def extension_draw(draw: str, number: int) -> str:
+    """The name of the items' draw by which a review is extended for the ``number``-th time, from 0."""
+    return f"{draw} more {number}"
 
 
 def ended(workspace: Workspace, batch: str) -> PeopleDecision | None:

@@ -15,7 +15,6 @@ from data_specs.round import EndedPhase, PhaseKind, PhaseResult
 from data_specs.shard import Purpose, ShardRef
 from flows.rorem.config import Proposal, Retraining, RoundConfig, SuccessMeasure
 from flows.runtime.shards import map_shards, say
-from models.images.mask_variants import MaskVariant
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.evaluation.evaluate import Evaluation, evaluate_remover
@@ -223,10 +222,6 @@ def finish(
     return outcome
 
 
-_Part = tuple[Sequence[str], tuple[MaskVariant, ...]]
-"""Items of one shard, and the mask variants of their candidates."""
-
-
 def propose_over_shards(
     workspace: Workspace,
     phase: Phase,
@@ -234,6 +229,7 @@ def propose_over_shards(
     remover: RemoverRef,
     items: Sequence[str],
     after: int = 0,
+    holders: Sequence[ShardRef] = (),
 ) -> list[ShardRef]:
     """Candidates of every variant for the items, a task run for each shard of them.
 
@@ -242,58 +238,40 @@ def propose_over_shards(
         phase: Whose.
         proposal: Variants, items a shard, and who does the work.
         remover: Makes the candidates.
-        items: Keys of pool items.
+        items: Keys of pool items, or of training pairs.
         after: Shards the phase has already, when it is extended.
+        holders: The shards of training pairs. Empty for pool items, whose shards the ledger knows.
     """
+    held = {} if holders else workspace.ledger().shards.holders_of(list(items), "pool")
     starts = range(0, len(items), proposal.shard_items)
-    parts = [(items[start : start + proposal.shard_items], proposal.variants) for start in starts]
-    return _propose(workspace, phase, proposal, remover, parts, after)
-
-
-def propose_in_turn(
-    workspace: Workspace,
-    phase: Phase,
-    proposal: Proposal,
-    remover: RemoverRef,
-    items: Sequence[str],
-    after: int = 0,
-) -> list[ShardRef]:
-    """One candidate for each item, the variants in turn: what discriminators are calibrated and measured on.
-
-    The parameters are those of :func:`propose_over_shards`.
-    """
-    kinds = len(proposal.variants)
-    parts: list[_Part] = [
-        (items[number::kinds], (variant,)) for number, variant in enumerate(proposal.variants)
-    ]
-    return _propose(workspace, phase, proposal, remover, parts, after)
-
-
-def _propose(
-    workspace: Workspace,
-    phase: Phase,
-    proposal: Proposal,
-    remover: RemoverRef,
-    parts: Sequence[_Part],
-    after: int,
-) -> list[ShardRef]:
-    """A shard of candidates for each part that has items."""
-    holders = workspace.ledger().shards.holders_of([key for items, _ in parts for key in items], "pool")
+    parts = [items[start : start + proposal.shard_items] for start in starts]
     works = [
         ProposeWork(
             round=phase.round,
             index=after + number,
             phase=phase.name,
             purpose=phase.purpose,
-            pool=_distinct(holders[key] for key in items),
-            items=tuple(items),
-            variants=variants,
+            pool=tuple(holders) or _distinct(held[key] for key in part),
+            items=tuple(part),
+            variants=proposal.variants,
             remover=remover,
         )
-        for number, (items, variants) in enumerate(parts)
-        if items
+        for number, part in enumerate(parts)
     ]
     return map_shards(propose_shard, workspace, works, proposal.workers, f"candidates of {phase.name}")
+
+
+def scores_of(
+    workspace: Workspace,
+    phase: Phase,
+    refs: Sequence[ShardRef],
+    discriminator: DiscriminatorRef,
+    workers: WorkersConfig,
+) -> dict[str, float]:
+    """The discriminator's scores of all candidates of some shards, by candidate."""
+    works = [ScoreWork(ref=ref, discriminator=discriminator) for ref in refs]
+    map_shards(score_shard, workspace, works, workers, f"scores of {phase.name}")
+    return workspace.ledger().scores.of(discriminator.hash)
 
 
 def accept_by_score(
@@ -314,9 +292,7 @@ def accept_by_score(
         threshold: 0..1 (RORem: 0.9).
         workers: Who does the work.
     """
-    works = [ScoreWork(ref=ref, discriminator=discriminator) for ref in refs]
-    map_shards(score_shard, workspace, works, workers, f"scores of {phase.name}")
-    scores = workspace.ledger().scores.of(discriminator.hash)
+    scores = scores_of(workspace, phase, refs, discriminator, workers)
     return accepted_by_score(candidates_by_item(workspace, refs), scores, threshold)
 
 

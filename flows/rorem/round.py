@@ -28,6 +28,7 @@ from flows.rorem.phases import (
 from flows.runtime.runs import fail_cleanly
 from tasks.rorem.grow import accepted_by_review, candidates_by_item, first_candidates
 from tasks.rorem.sample_pool import choose_items
+from tasks.rorem.score import good_by_truth
 from tasks.storage.workspace import Workspace
 
 
@@ -102,7 +103,7 @@ def _accept_by_discriminator(
     run: RoundRun, phase: Phase, start: PhaseStart, discriminator: DiscriminatorOutcome | None
 ) -> Accepted:
     config, workspace = run.config, run.workspace
-    if config.acceptance == "none":
+    if config.acceptance in ("none", "humans_only"):
         return Accepted()
     if config.acceptance == "discriminator" and discriminator is None:
         return Accepted(
@@ -110,11 +111,19 @@ def _accept_by_discriminator(
         )
     items = choose_items(workspace, phase.draw, "automation", config.automation_items, config.seed)
     refs = propose_over_shards(workspace, phase, config.proposal, start.remover, items)
+    if config.acceptance == "oracle":
+        good = good_by_truth(workspace, refs, config.oracle)
+        yes = {key for key, is_good in good.items() if is_good}
+        return Accepted(items, refs, accepted_by_review(candidates_by_item(workspace, refs), yes))
     if discriminator is None:
         return _accept_one_of_each(workspace, ReviewRequest(items, refs))
-    scorer = discriminator.trained.discriminator
-    accepted = accept_by_score(workspace, phase, refs, scorer, config.score_threshold, config.workers)
-    return Accepted(items, refs, accepted)
+    trained = discriminator.trained
+    threshold = config.score_threshold if config.keep == "score" else trained.pure_threshold
+    if threshold is None:
+        reason = "the answers certify no set of the wanted purity, so nothing grew; review more items"
+        return Accepted(items, refs, nothing_because=reason)
+    scorer = trained.discriminator
+    return Accepted(items, refs, accept_by_score(workspace, phase, refs, scorer, threshold, config.workers))
 
 
 def _accept_one_of_each(workspace: Workspace, request: ReviewRequest) -> Accepted:

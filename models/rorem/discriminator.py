@@ -1,8 +1,9 @@
 """Score removals with RORem's discriminator: the inpainting U-Net's down and mid blocks, LoRA, a small head.
 
 The input is the REMOVAL's latent, the mask at latent size, and the UNMASKED source's latent (papers.md, fact
-5). The timestep is 0 and the prompt is the one in use. The output is one logit. Its sigmoid, calibrated on
-held-out reviews, is the probability of a YES.
+5). The timestep is 0 and the prompt is the one in use. The output is one logit. Voters, which the paper does
+not have, read statistics of the removal and of the item's other candidates. The mean of all logits,
+calibrated on held-out reviews, gives the probability of a good removal.
 """
 
 import copy
@@ -24,9 +25,13 @@ from data_specs.errors import ModelError, first_fault
 from data_specs.keys import derive_key
 from models.diffusion.inpainting import InpaintingNetwork, encoded
 from models.images.tensors import images_to_tensor, indices_by_size, masks_to_tensor
+from models.rorem.discriminator_heads import PaperHead, PooledHead, Voters
+from models.rorem.statistics import others_of, removal_statistics, stacked
 
 WEIGHTS_FILE, FACTS_FILE = "judge.safetensors", "judge.json"
 """The two files of a discriminator's folder."""
+_VOTERS = "voters."
+"""How the names of the voters' tensors start in the file."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """The paper's LoRA targets."""
 CONVOLUTIONS = ("conv1", "conv2", "conv_in", "conv_shortcut", "downsamplers.0.conv")
@@ -53,52 +58,15 @@ class DiscriminatorConfig(BaseModel):
     head_width: int = Field(
         default=1280, ge=8, le=4096, description="Number of channels of the head's layers (RORem: 1280)."
     )
-
-
-class PaperHead(nn.Module):
-    """B×C×16×16 → B×1: conv 4×4 with strides 2, 2 and 4, each with GroupNorm(32) and SiLU, then 1×1."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        """Build the head for C input channels. ``width`` must be a multiple of 32."""
-        super().__init__()
-        layers: list[nn.Module] = []
-        for stride, padding in ((2, 1), (2, 1), (4, 0)):
-            layers += [nn.Conv2d(channels, width, 4, stride, padding), nn.GroupNorm(32, width), nn.SiLU()]
-            channels = width
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
-
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Logits B×1. The mask is not used."""
-        del mask
-        return self.layers(features).flatten(1)
-
-
-class PooledHead(nn.Module):
-    """B×C×h×w → B×1: two layers read each cell, then mean and maximum inside, around and beyond the mask."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        """Build the head for C input channels."""
-        super().__init__()
-        self.cells = nn.Sequential(
-            nn.GroupNorm(8, channels),
-            nn.Conv2d(channels, width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 1),
-            nn.SiLU(),
-        )
-        self.verdict = nn.Sequential(nn.Linear(6 * width, width), nn.SiLU(), nn.Linear(width, 1))
-
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Logits B×1 from features B×C×h×w and the mask B×1×H×W."""
-        cells = self.cells(features)
-        inside = nn.functional.adaptive_max_pool2d(mask, cells.shape[-2:])
-        # A shadow lies within about two cells of a mid block 8 cells wide.
-        near = nn.functional.max_pool2d(inside, 5, stride=1, padding=2)
-        pooled: list[Tensor] = []
-        for where in (inside, near - inside, 1 - near):
-            area = where.sum((2, 3)).clamp(min=1)
-            pooled += [(cells * where).sum((2, 3)) / area, (cells * where).amax((2, 3))]
-        return self.verdict(torch.cat(pooled, 1))
+    voters: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Number of small networks that read statistics of the removal and of its item's other "
+        "candidates. Their logits and the network's are averaged. 0: the network alone (RORem).",
+        # Names of works and runs of before hold no voters.
+        exclude_if=lambda voters: voters == 0,
+    )
 
 
 class DiscriminatorNetwork(nn.Module):
@@ -158,39 +126,48 @@ class DiscriminatorNetwork(nn.Module):
 
 @dataclass(slots=True)
 class LoraDiscriminator:
-    """A Discriminator: the network with its calibration."""
+    """A Discriminator: the network and the voters, with their calibration."""
 
     network: DiscriminatorNetwork
     config: DiscriminatorConfig
+    voters: Voters | None = None
     slope: float = 1.0
     """Calibration: probability = sigmoid(slope · logit + offset)."""
     offset: float = 0.0
+    pure_threshold: float | None = None
+    """What is scored above it is as pure as was asked, at the confidence that was asked. None: not known."""
     batch_size: int = 64
     _hash: str = field(default="", repr=False)
 
     @property
     def model_hash(self) -> str:
-        """Names LoRA, head, settings and calibration."""
+        """Names LoRA, head, voters, settings and calibration."""
         if not self._hash:
-            tensors = [
-                part
-                for name, t in sorted(self.network.trained_state().items())
-                for part in (name, t.cpu().numpy())
-            ]
-            settings = self.config.model_dump_json()
-            self._hash = derive_key("discriminator", settings, self.slope, self.offset, *tensors)
+            tensors = [part for name, t in sorted(self._tensors().items()) for part in (name, t.numpy())]
+            pure = () if self.pure_threshold is None else (self.pure_threshold,)
+            facts = (self.config.model_dump_json(), self.slope, self.offset, *pure)
+            self._hash = derive_key("discriminator", *facts, *tensors)
         return self._hash
 
     def score(
-        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+        self,
+        sources: Sequence[RgbImage],
+        masks: Sequence[Mask],
+        removals: Sequence[RgbImage],
+        proposals: Sequence[str],
     ) -> list[float]:
         """See ``Discriminator.score``."""
-        logits = torch.tensor(self.logits(sources, masks, removals))
+        # Doubles keep the order of logits whose probabilities hardly differ.
+        logits = torch.tensor(self.logits(sources, masks, removals, proposals), dtype=torch.float64)
         return torch.sigmoid(self.slope * logits + self.offset).tolist()
 
     @torch.no_grad()
     def logits(
-        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+        self,
+        sources: Sequence[RgbImage],
+        masks: Sequence[Mask],
+        removals: Sequence[RgbImage],
+        proposals: Sequence[str],
     ) -> list[float]:
         """Uncalibrated logits, N floats.
 
@@ -204,34 +181,87 @@ class LoraDiscriminator:
                 [sources[place] for place in places],
                 [masks[place] for place in places],
                 [removals[place] for place in places],
+                [proposals[place] for place in places],
             )
             logit_at.update(zip(places, logits, strict=True))
         return [logit_at[place] for place in range(len(sources))]
 
     def _logits_of_one_size(
-        self, sources: Sequence[RgbImage], masks: Sequence[Mask], removals: Sequence[RgbImage]
+        self,
+        sources: Sequence[RgbImage],
+        masks: Sequence[Mask],
+        removals: Sequence[RgbImage],
+        proposals: Sequence[str],
     ) -> list[float]:
         device = next(self.network.parameters()).device
         firsts, place = _distinct(sources)
         parts = [firsts[start : start + self.batch_size] for start in range(0, len(firsts), self.batch_size)]
         befores = torch.cat([self._latent(part, device) for part in parts])
+        voters = self.voters
+        numbers = None if voters is None else statistics_of(sources, masks, removals, proposals, device)
         logits: list[float] = []
         for start in range(0, len(sources), self.batch_size):
             part = slice(start, start + self.batch_size)
             before = befores[torch.tensor(place[part], device=device)]
             mask = masks_to_tensor(masks[part]).to(device)
-            logits += self.network.verdict(before, mask, self._latent(removals[part], device)).tolist()
+            votes = [self.network.verdict(before, mask, self._latent(removals[part], device))[:, None].cpu()]
+            if voters is not None and numbers is not None:
+                votes.append(voters(numbers[part]))
+            logits += torch.cat(votes, 1).mean(1).tolist()
         return logits
 
     def _latent(self, images: Sequence[RgbImage], device: torch.device) -> Tensor:
         return self.network.latent(images_to_tensor(images).to(device))
 
+    def _tensors(self) -> dict[str, Tensor]:
+        """LoRA, head and voters by name, on the CPU."""
+        tensors = self.network.trained_state()
+        if self.voters is not None:
+            tensors |= {f"{_VOTERS}{name}": tensor for name, tensor in self.voters.state_dict().items()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
     def save(self, folder: Path) -> None:
-        """Write LoRA, head, calibration and config. The backbone stays with the base."""
+        """Write LoRA, head, voters, calibration and config. The backbone stays with the base."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({n: t.contiguous() for n, t in self.network.trained_state().items()}, folder / WEIGHTS_FILE)
-        facts = {"config": self.config.model_dump(), "slope": self.slope, "offset": self.offset}
+        save_file(self._tensors(), folder / WEIGHTS_FILE)
+        facts = {
+            "config": self.config.model_dump(),
+            "slope": self.slope,
+            "offset": self.offset,
+            "pure_threshold": self.pure_threshold,
+        }
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True))
+
+
+@torch.no_grad()
+def statistics_of(
+    sources: Sequence[RgbImage],
+    masks: Sequence[Mask],
+    removals: Sequence[RgbImage],
+    proposals: Sequence[str],
+    device: torch.device,
+) -> Tensor:
+    """Statistics of N candidates, N×K float, on the CPU. Those of one proposal are compared with each other.
+
+    The arguments are those of ``Discriminator.score``. The images may have any sizes.
+    """
+    places: dict[str, list[int]] = {}
+    for place, proposal in enumerate(proposals):
+        places.setdefault(proposal, []).append(place)
+    number_at: dict[int, Tensor] = {}
+    for group in places.values():
+        source, removal = (
+            images_to_tensor([images[place] for place in group]).to(device) for images in (sources, removals)
+        )
+        mask = masks_to_tensor([masks[place] for place in group]).to(device)
+        others = stacked(
+            [
+                others_of(own, [other for position, other in enumerate(removal) if position != number])
+                for number, own in enumerate(removal)
+            ]
+        )
+        number_at.update(zip(group, removal_statistics(source, mask, removal, others).cpu(), strict=True))
+    return torch.stack([number_at[place] for place in range(len(sources))])
 
 
 def _distinct(images: Sequence[RgbImage]) -> tuple[list[RgbImage], list[int]]:
@@ -256,18 +286,37 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
     try:
         facts = json.loads((folder / FACTS_FILE).read_text())
         config = DiscriminatorConfig.model_validate(facts["config"])
-        discriminator = DiscriminatorNetwork(network, config, seed=0)
+        module = DiscriminatorNetwork(network, config, seed=0)
         tensors = load_file(folder / WEIGHTS_FILE)
-        if set(tensors) != set(discriminator.trained_state()):
+        voters = _loaded_voters(config, tensors)
+        if set(tensors) != set(module.trained_state()):
             raise ModelError(
                 f"{folder}: this discriminator was trained on another backbone; use that backbone, or "
                 "train again"
             )
-        discriminator.load_state_dict(tensors, strict=False)
+        module.load_state_dict(tensors, strict=False)
+        pure = facts.get("pure_threshold")
         return LoraDiscriminator(
-            discriminator, config, slope=float(facts["slope"]), offset=float(facts["offset"])
+            module,
+            config,
+            voters,
+            slope=float(facts["slope"]),
+            offset=float(facts["offset"]),
+            pure_threshold=None if pure is None else float(pure),
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{folder}: cannot be used as a discriminator ({first_fault(error)}); train it again"
         ) from error
+
+
+def _loaded_voters(config: DiscriminatorConfig, tensors: dict[str, Tensor]) -> Voters | None:
+    """The voters of a file. Their tensors are taken out of ``tensors``."""
+    state = {
+        name.removeprefix(_VOTERS): tensors.pop(name) for name in list(tensors) if name.startswith(_VOTERS)
+    }
+    if not config.voters:
+        return None
+    voters = Voters(config.voters, len(state["centre"]))
+    voters.load_state_dict(state)
+    return voters.eval().requires_grad_(False)

@@ -83,10 +83,23 @@ _UNANIMOUS = 2
 """An answer is gold if this many people gave it and nobody gave another."""
 
 
-def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy: QueuePolicy) -> ReviewBatch:
-    """Open a batch that asks about every training candidate of some shards. Opening it twice is harmless.
+def make_batch(
+    workspace: Workspace,
+    name: str,
+    refs: Sequence[ShardRef],
+    policy: QueuePolicy,
+    asked: frozenset[str] | None = None,
+) -> ReviewBatch:
+    """Open a batch that asks about training candidates of some shards. Opening it twice is harmless.
 
     People are asked about nothing of the validation and test splits.
+
+    Args:
+        workspace: Where.
+        name: The batch's name.
+        refs: Shards of candidates.
+        policy: Order, overlap and gold.
+        asked: The candidates to ask about. None: all.
 
     Raises:
         InputError: If there is nothing to ask about, or the name is invalid.
@@ -102,7 +115,7 @@ def make_batch(workspace: Workspace, name: str, refs: Sequence[ShardRef], policy
         raise InputError(name, "a batch's name has at most 80 letters, digits and . _ -") from error
     ledger = workspace.ledger()
     if name not in {batch.name for batch in ledger.batches.all()}:
-        ledger.batches.open(batch, _plan(workspace, refs, policy))
+        ledger.batches.open(batch, _plan(workspace, refs, policy, asked))
     else:
         ledger.batches.open(batch, [])
     return ledger.batches.named(name)
@@ -121,8 +134,11 @@ def known_answers(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, K
     return {key: unanimous[key] for key in unanimous if key in training} or _from_truth(workspace, refs)
 
 
-def _plan(workspace: Workspace, refs: Sequence[ShardRef], policy: QueuePolicy) -> list[ReviewItem]:
-    ledger, candidates = workspace.ledger(), items_of(workspace, refs, "train")
+def _plan(
+    workspace: Workspace, refs: Sequence[ShardRef], policy: QueuePolicy, asked: frozenset[str] | None
+) -> list[ReviewItem]:
+    ledger = workspace.ledger()
+    candidates = [key for key in items_of(workspace, refs, "train") if asked is None or key in asked]
     scores = {} if policy.order == "random" else ledger.scores.newest(candidates)
     gold = known_answers(workspace, refs) if policy.gold_fraction > 0 else {}
     return plan_items(candidates, policy, scores, gold)
@@ -154,14 +170,22 @@ def _from_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, Kno
 
 
 @task(task_run_name="open review batch {batch}")
-def open_batch(workspace: Workspace, batch: str, refs: tuple[ShardRef, ...], policy: QueuePolicy) -> None:
-    """Ask people about every training candidate of some shards."""
-    make_batch(workspace, batch, refs, policy)
+def open_batch(
+    workspace: Workspace,
+    batch: str,
+    refs: tuple[ShardRef, ...],
+    policy: QueuePolicy,
+    asked: frozenset[str] | None = None,
+) -> None:
+    """Ask people about training candidates of some shards: about all of them if ``asked`` is None."""
+    make_batch(workspace, batch, refs, policy, asked)
 
 
 @task(task_run_name="extend review batch {batch}")
-def extend_batch(workspace: Workspace, batch: str, refs: tuple[ShardRef, ...]) -> None:
+def extend_batch(
+    workspace: Workspace, batch: str, refs: tuple[ShardRef, ...], asked: frozenset[str] | None = None
+) -> None:
     """Ask people about more candidates in the same batch. A second call changes nothing."""
     ledger = workspace.ledger()
-    items = _plan(workspace, refs, ledger.batches.named(batch).policy)
+    items = _plan(workspace, refs, ledger.batches.named(batch).policy, asked)
     ledger.batches.extend(batch, items)

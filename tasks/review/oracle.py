@@ -102,13 +102,21 @@ def oracle_for(workspace: Workspace, config: OracleConfig, candidates: Sequence[
 
 
 @task(task_run_name="oracle reviews {ref.name}")
-def oracle_reviews(workspace: Workspace, ref: ShardRef, config: OracleConfig) -> dict[str, int]:
-    """Answer every candidate of a shard and write the reviews to the ledger.
+def oracle_reviews(
+    workspace: Workspace, ref: ShardRef, config: OracleConfig, asked: frozenset[str] | None = None
+) -> dict[str, int]:
+    """Answer a shard's candidates and write the reviews to the ledger.
+
+    Args:
+        workspace: Where.
+        ref: The shard.
+        config: How the oracle answers.
+        asked: The candidates to answer. None: all.
 
     Returns:
         The number of ``yes`` and ``no``.
     """
-    candidates = read_candidates(workspace, ref)
+    candidates = [c for c in read_candidates(workspace, ref) if asked is None or c.key in asked]
     reviews = oracle_for(workspace, config, candidates).answer(candidates)
     workspace.ledger().reviews.record(reviews)
     decisions = np.array([review.decision == "yes" for review in reviews])

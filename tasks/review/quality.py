@@ -1,5 +1,6 @@
 """Measure the quality of people's answers: agreement, accuracy on gold, pace, and flags."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
@@ -36,6 +37,28 @@ def batch_quality(ledger: Ledger, batch: str) -> ReviewQuality:
     }
     excluded = {person.name for person in ledger.people.all() if person.excluded}
     return quality_of(name, ledger.reviews.in_batch(name), gold, excluded)
+
+
+_ASSUMED_ERROR, _ASSUMED_WEIGHT, _MOST_ERROR = 0.02, 50, 0.25
+"""What is assumed of reviewers before they are measured, as if seen in so many answers; and the limit."""
+
+
+def error_rate(qualities: Sequence[ReviewQuality]) -> float:
+    """The fraction of wrong answers, from gold items and from pairs of people who disagree.
+
+    Two people who err independently, each in a fraction e, disagree in 2e(1 - e) of the items they share.
+    """
+    answers, wrong = float(_ASSUMED_WEIGHT), _ASSUMED_WEIGHT * _ASSUMED_ERROR
+    for quality in qualities:
+        for person in quality.people:
+            if not person.excluded:
+                answers += person.gold_answers
+                wrong += person.gold_answers - person.gold_right
+        for pair in quality.pairs:
+            apart = min(0.5, (pair.items - pair.agreed) / pair.items)
+            answers += 2 * pair.items
+            wrong += 2 * pair.items * (1 - math.sqrt(1 - 2 * apart)) / 2
+    return min(_MOST_ERROR, wrong / answers)
 
 
 def quality_of(

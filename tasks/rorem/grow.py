@@ -9,6 +9,7 @@ from data_specs.shard import EncodedSample, Purpose, ShardRef
 from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
 from tasks.execution.shard_task import shard_task
+from tasks.rorem.questions import best_of_items
 from tasks.storage.shards import ShardReader, candidate_items, decode_candidate, encode_triplet, write_shard
 from tasks.storage.workspace import Workspace
 
@@ -38,8 +39,7 @@ def accepted_by_score(
     items: Mapping[str, Sequence[str]], scores: Mapping[str, float], above: float
 ) -> list[str]:
     """The candidate with the best score of each item, if its score is above the threshold."""
-    best = (max(keys, key=lambda key: (scores[key], key)) for keys in items.values())
-    return [key for key in best if scores[key] > above]
+    return [key for key in best_of_items(items, scores) if scores[key] > above]
 
 
 def first_candidates(items: Mapping[str, Sequence[str]]) -> list[str]:

@@ -11,7 +11,13 @@ from models.images.mask_variants import MaskVariant, widen
 from models.protocols import RemovalModel
 from tasks.execution.shard_task import shard_task
 from tasks.registry.removers import RemoverRef, load_remover
-from tasks.storage.shards import ShardReader, decode_pool_item, encode_candidate, write_shard
+from tasks.storage.shards import (
+    ShardReader,
+    decode_pool_item,
+    decode_triplet,
+    encode_candidate,
+    write_shard,
+)
 from tasks.storage.workspace import Workspace
 
 
@@ -21,7 +27,7 @@ class ProposeWork(ShardWork):
     phase: str
     purpose: Purpose
     pool: tuple[ShardRef, ...]
-    """Shards that hold the items."""
+    """Shards that hold the items: of the pool, or of training pairs."""
     items: tuple[str, ...]
     """Keys of the items to edit."""
     variants: tuple[MaskVariant, ...]
@@ -69,7 +75,7 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
 
     def encoded() -> Iterator[EncodedSample]:
         with ShardReader(workspace, work.pool) as reader:
-            items = [decode_pool_item(reader.by_key(key)) for key in work.items]
+            items = [_item(reader.by_key(key)) for key in work.items]
         for candidate in propose_candidates(items, load_remover(workspace, work.remover), work.variants):
             yield encode_candidate(candidate, work.image_format)
 
@@ -81,6 +87,22 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
         input_digest=work.digest,
         samples=encoded(),
         purpose=work.purpose,
+    )
+
+
+def _item(sample: EncodedSample) -> PoolItem:
+    """A pool item, or the source and the mask of a training pair."""
+    if not any(member.startswith("ground_truth.") for member in sample.members):
+        return decode_pool_item(sample)
+    pair = decode_triplet(sample)
+    return PoolItem(
+        key=pair.key,
+        scene=pair.scene,
+        split=pair.split,
+        origin=pair.origin,
+        class_name="",
+        source=pair.source,
+        mask=pair.mask,
     )
 
 

@@ -1,6 +1,8 @@
 """Score candidates with the discriminator (papers.md, fact 3), and measure it on fresh candidates."""
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from prefect import task
@@ -8,13 +10,15 @@ from pydantic import BaseModel, ConfigDict
 
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
-from data_specs.round import DiscriminatorCurves, DiscriminatorResult
+from data_specs.round import DiscriminatorCurves, DiscriminatorResult, KeptSet
 from data_specs.shard import ShardRef
 from models.protocols import Discriminator
 from models.rorem.calibration import area_under_curve, calibration_error, reliability
 from tasks.execution.shard_task import shard_task
 from tasks.review.oracle import Oracle, OracleConfig, read_candidates, read_truths
-from tasks.rorem.train_discriminator import DiscriminatorRef, open_discriminator
+from tasks.rorem.grow import candidates_by_item
+from tasks.rorem.questions import best_of_items, one_of_items
+from tasks.rorem.train_discriminator import DiscriminatorRef, open_discriminator, score_arguments
 from tasks.storage.shards import candidate_items
 from tasks.storage.workspace import Workspace
 
@@ -30,13 +34,11 @@ class DiscriminatorMeasure(BaseModel):
 
 def score_all(discriminator: Discriminator, candidates: Sequence[Candidate]) -> list[float]:
     """The calibrated probability of each candidate, 0..1."""
-    return discriminator.score(
-        [c.source for c in candidates], [c.mask for c in candidates], [c.removal for c in candidates]
-    )
+    return discriminator.score(*score_arguments(candidates))
 
 
 class ScoreWork(BaseModel):
-    """The input of scoring one shard of candidates with one discriminator."""
+    """The input of scoring one shard with one discriminator. The shard holds all candidates of its items."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,13 +68,22 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
 score_shard = shard_task(score, "score", "{work.ref.name}", cached=False)
 
 
+class Rules(NamedTuple):
+    """What decides whether an item's best candidate is kept: its score, or the purity of all that is kept."""
+
+    score_threshold: float
+    """Each kept one scores above it (RORem: 0.9)."""
+    pure_threshold: float | None
+    """The kept ones are as pure as was asked above it. None: no threshold is certified."""
+
+
 def measure(
     scores: Sequence[float], good: Sequence[bool], score_threshold: float, round: int, reviewed: int
 ) -> DiscriminatorMeasure:
     """Measure how far scores can be trusted.
 
     Args:
-        scores: N calibrated probabilities of fresh candidates, 0..1.
+        scores: N calibrated probabilities of fresh candidates, 0..1, one of each item.
         good: N true answers.
         score_threshold: The threshold of the automated phase.
         round: Number of the round, for the report.
@@ -92,6 +103,7 @@ def measure(
         # The success rate of a calibrated discriminator is its mean probability,
         # not the fraction above a threshold.
         success_gap=float(abs(values.mean() - truth.mean())),
+        success_gap_error=float(np.std(values - truth) / np.sqrt(len(values))),
     )
     curves = DiscriminatorCurves(
         round=round,
@@ -100,6 +112,19 @@ def measure(
         reliability=reliability(scores, good),
     )
     return DiscriminatorMeasure(result=result, curves=curves)
+
+
+def kept_above(threshold: float | None, scores: Sequence[float], good: Sequence[bool]) -> KeptSet:
+    """What a threshold keeps of items' best candidates. None keeps nothing.
+
+    Args:
+        threshold: 0..1.
+        scores: N scores, of the best candidate of each item.
+        good: N true answers.
+    """
+    least = math.inf if threshold is None else threshold
+    kept = [yes for score, yes in zip(scores, good, strict=True) if score > least]
+    return KeptSet(threshold=threshold, items=len(scores), kept=len(kept), good=sum(kept))
 
 
 def without_ground_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> list[ShardRef]:
@@ -123,21 +148,38 @@ def measure_discriminator(
     refs: tuple[ShardRef, ...],
     good: dict[str, bool],
     discriminator: DiscriminatorRef,
-    score_threshold: float,
+    rules: Rules,
     round: int,
     reviewed: int,
+    seed: int,
 ) -> DiscriminatorMeasure:
     """Score fresh candidates of items that trained no discriminator, and compare with unseen answers.
+
+    Scores are measured on one candidate of each item, drawn by the seed. What the rules keep is measured on
+    the best of each item, as a phase chooses.
 
     Args:
         workspace: The workspace of the shards.
         refs: Shards of candidates.
         good: Answer by candidate, from the pool's truth or from people. Candidates without one are left out.
         discriminator: The discriminator to measure.
-        score_threshold: The threshold of the automated phase.
+        rules: The thresholds of the automated phase.
         round: Number of the round, for the report.
         reviewed: Number of reviews that trained the discriminator, for the report.
+        seed: Draws the candidate of each item.
     """
-    candidates = [c for ref in refs for c in read_candidates(workspace, ref) if c.key in good]
-    scores = score_all(open_discriminator(workspace, discriminator), candidates)
-    return measure(scores, [good[c.key] for c in candidates], score_threshold, round, reviewed)
+    candidates = [c for ref in refs for c in read_candidates(workspace, ref)]
+    values = score_all(open_discriminator(workspace, discriminator), candidates)
+    scores = dict(zip([c.key for c in candidates], values, strict=True))
+    items = candidates_by_item(workspace, refs)
+    drawn = [key for key in one_of_items(items, seed) if key in good]
+    best = [key for key in best_of_items(items, scores) if key in good]
+    measured = measure(
+        [scores[k] for k in drawn], [good[k] for k in drawn], rules.score_threshold, round, reviewed
+    )
+    by_rule = [
+        kept_above(threshold, [scores[k] for k in best], [good[k] for k in best])
+        for threshold in (rules.score_threshold, rules.pure_threshold)
+    ]
+    result = measured.result.model_copy(update={"by_score": by_rule[0], "by_purity": by_rule[1]})
+    return measured.model_copy(update={"result": result})

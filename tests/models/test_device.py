@@ -146,4 +146,4 @@ def test_the_discriminator_scores_where_its_backbone_is(build_network) -> None:
     config = DiscriminatorConfig(head="pooled", head_width=32)
     scorer = LoraDiscriminator(DiscriminatorNetwork(network, config, seed=0), config)
     with pytest.raises(NotImplementedError, match=FETCHED):
-        scorer.logits([PICTURE], [MASK], [PICTURE])
+        scorer.logits([PICTURE], [MASK], [PICTURE], ["item"])

@@ -13,8 +13,11 @@ from flows.rorem.config import RoundConfig, RunIdentity
 
 def test_runs_of_the_version_before_keep_their_key() -> None:
     """It was the digest of the whole form but these fields."""
-    for config in (RoundConfig(), RoundConfig(seed=7, human_review=QueuePolicy(), variants=("left",))):
-        form = config.model_dump_json(exclude={"workspace", "round", "workers", "profile", "distributed"})
+    later = {"keep", "purity", "labelled_pairs"}
+    outside = {"workspace", "round", "workers", "profile", "distributed"}
+    for changes in ({}, {"seed": 7, "human_review": QueuePolicy(), "variants": ("left",)}):
+        config = RoundConfig.model_validate({**changes, "labelled_pairs": 0})
+        form = config.model_dump_json(exclude=outside | later)
         assert config.identity.key == derive_key("rorem", form)
 
 

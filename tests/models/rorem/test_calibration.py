@@ -6,7 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from models.rorem.calibration import area_under_curve, calibration_error, fit_platt, reliability
+from models.rorem.calibration import (
+    area_under_curve,
+    calibration_error,
+    fit_platt,
+    pure_threshold,
+    reliability,
+)
 
 
 def platt_loss(slope: float, offset: float, logits: np.ndarray, labels: np.ndarray) -> float:
@@ -90,3 +96,50 @@ def test_the_area_under_the_curve_counts_pairs() -> None:
     pairs = [(a > b) + (a == b) / 2 for a in scores[labels] for b in scores[~labels]]
     assert area_under_curve(scores.tolist(), labels.tolist()) == pytest.approx(np.mean(pairs), abs=1e-6)
     assert area_under_curve([0.1, 0.9], [True, True]) == 0.5
+
+
+@pytest.mark.parametrize("error", [0.02, 0.1, 0.2])
+def test_wrong_answers_do_not_move_the_curve_of_what_is_good(error: float) -> None:
+    logits, good = sample(60_000, 0.8, -0.7, seed=8)
+    answers = good ^ (np.random.default_rng(9).random(len(good)) < error)
+    naive = fit_platt(logits.tolist(), answers.tolist())
+    aware = fit_platt(logits.tolist(), answers.tolist(), error)
+    assert aware == pytest.approx((0.8, -0.7), abs=0.06)
+    if error >= 0.1:
+        assert abs(naive[0] - 0.8) > 0.1, "without the rate, scores are pulled towards the middle"
+
+
+def answered(seed: int, count: int = 300, error: float = 0.0) -> tuple[list[float], list[bool], np.ndarray]:
+    """Scores, answers, and the true probability of each: a score says less than the truth."""
+    rng = np.random.default_rng(seed)
+    scores = rng.random(count)
+    truth = np.clip(0.35 + 0.65 * scores, 0, 1)
+    good = rng.random(count) < truth
+    return scores.tolist(), (good ^ (rng.random(count) < error)).tolist(), truth
+
+
+@pytest.mark.parametrize("error", [0.0, 0.1])
+def test_a_certified_set_is_impure_no_more_often_than_stated(error: float) -> None:
+    """600 draws; above a threshold t, the true purity is the mean of 0.35 + 0.65·u for u in (t, 1)."""
+    impure = certified = 0
+    for seed in range(600):
+        scores, answers, _ = answered(seed, error=error)
+        threshold = pure_threshold(scores, answers, 0.9, 0.9, error)
+        if threshold is not None:
+            certified += 1
+            impure += 0.35 + 0.65 * (1 + threshold) / 2 < 0.9
+    assert certified > 60, "it is of use"
+    # A rate of at most 0.1: 600 draws exceed 78 once in a hundred.
+    assert impure <= 78
+
+
+def test_a_set_too_small_or_too_bad_is_not_certified_and_a_pure_one_is_whole() -> None:
+    assert pure_threshold([0.9] * 10, [True] * 10, 0.9, 0.9) is None, "0.9^10 is more than a tenth"
+    assert pure_threshold(np.linspace(0, 1, 200).tolist(), [True, False] * 100, 0.9, 0.9) is None
+    assert pure_threshold(np.linspace(0.1, 1, 200).tolist(), [True] * 200, 0.9, 0.9) == 0.0
+
+
+def test_equal_scores_are_kept_or_left_together() -> None:
+    scores = [0.9] * 60 + [0.5] * 60
+    threshold = pure_threshold(scores, [True] * 60 + [False] * 60, 0.9, 0.9)
+    assert threshold == 0.5

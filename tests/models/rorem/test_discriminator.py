@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from models.rorem.discriminator import (
     DiscriminatorConfig,
     DiscriminatorNetwork,
     LoraDiscriminator,
-    PaperHead,
-    PooledHead,
     load_discriminator,
+    statistics_of,
 )
+from models.rorem.discriminator_heads import PaperHead, PooledHead, fit_voters
 from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig, train
 from models.training.losses.discriminator import ReviewBatch, discriminator_loss
@@ -138,7 +139,7 @@ def test_what_is_saved_scores_the_same(build_network, toy, images, boxes, tmp_pa
     )
     discriminator.save(tmp_path / "judge")
     loaded = load_discriminator(tmp_path / "judge", network)
-    shown = (images(5, 1), boxes(5), images(5, 2))
+    shown = (images(5, 1), boxes(5), images(5, 2), list("aabbb"))
     scores = discriminator.score(*shown)
     np.testing.assert_allclose(loaded.score(*shown), scores, atol=1e-6)
     logits = np.array(discriminator.logits(*shown))
@@ -167,7 +168,8 @@ def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_enc
 
     monkeypatch.setattr(network.vae, "encode", counted)
     discriminator = LoraDiscriminator(module, CONFIG, slope=20, offset=1.5, batch_size=3)
-    scores = discriminator.score([sources[i].copy() for i in order], [masks[i] for i in order], removals)
+    shown = ([sources[i].copy() for i in order], [masks[i] for i in order], removals, list("abcdefg"))
+    scores = discriminator.score(*shown)
     assert sum(encoded) == 3 + 7
     with torch.no_grad():
         alone = [
@@ -177,7 +179,7 @@ def test_many_candidates_of_one_source_score_as_each_alone_and_the_source_is_enc
     expected = torch.sigmoid(20 * torch.cat(alone) + 1.5)
     np.testing.assert_allclose(scores, expected.numpy(), atol=1e-5)
     assert np.ptp(scores) > 0.01, "they differ, so that a candidate given another's source would be seen"
-    assert discriminator.score([], [], []) == []
+    assert discriminator.score([], [], [], []) == []
 
 
 def test_candidates_of_two_sizes_score_as_among_their_own(build_network, toy, images, boxes) -> None:
@@ -186,9 +188,10 @@ def test_candidates_of_two_sizes_score_as_among_their_own(build_network, toy, im
     sources, masks, removals = images(4, 1), boxes(4), images(4, 2)
     for each in (sources, masks, removals):
         each[1] = np.tile(each[1], (2, 2, 1)[: each[1].ndim])
-    scores = discriminator.score(sources, masks, removals)
+    scores = discriminator.score(sources, masks, removals, list("abcd"))
     for places in ((0, 2, 3), (1,)):
-        own = discriminator.score(*([each[p] for p in places] for each in (sources, masks, removals)))
+        one, two, three = ([each[p] for p in places] for each in (sources, masks, removals))
+        own = discriminator.score(one, two, three, ["abcd"[p] for p in places])
         assert [scores[p] for p in places] == pytest.approx(own, abs=1e-6)
     assert np.ptp(scores) > 1e-4
 
@@ -200,7 +203,7 @@ def test_the_hash_names_weights_settings_and_calibration(build_network) -> None:
         config: DiscriminatorConfig = CONFIG, seed: int = 0, slope: float = 1.0, offset: float = 0.0
     ) -> str:
         module = DiscriminatorNetwork(network, config, seed)
-        return LoraDiscriminator(module, config, slope, offset).model_hash
+        return LoraDiscriminator(module, config, slope=slope, offset=offset).model_hash
 
     hashes = [
         hash_of(),
@@ -302,3 +305,61 @@ def test_the_loss_sees_both_images_in_the_same_other_colours(build_network, toy)
     label = batch.label.numpy()
     expected = -(label * np.log(probability) + (1 - label) * np.log(1 - probability)).mean()
     assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_voters_find_a_rule_that_depends_on_two_numbers() -> None:
+    draw = torch.Generator().manual_seed(3)
+    numbers = torch.randn(2000, 6, generator=draw) * torch.tensor([1, 100, 0.01, 1, 1, 1])
+    good = ((numbers[:, 0] > 0) ^ (numbers[:, 1] > 0)).tolist()
+    voters = fit_voters(numbers[:1500], good[:1500], 3, seed=0)
+    with torch.no_grad():
+        logits = voters(numbers[1500:])
+    assert logits.shape == (500, 3)
+    assert area_under_curve(logits.mean(1).tolist(), good[1500:]) > 0.95
+    again = fit_voters(numbers[:1500], good[:1500], 3, seed=0)
+    assert torch.equal(again(numbers), voters(numbers)), "the same seed fits the same voters"
+    assert not torch.equal(fit_voters(numbers[:1500], good[:1500], 3, seed=1)(numbers), voters(numbers))
+
+
+WITH_VOTERS = CONFIG.model_copy(update={"voters": 2})
+
+
+def judged(network, images, boxes) -> tuple[LoraDiscriminator, Any]:
+    """A discriminator with voters, and seven candidates of two items that it can score."""
+    shown: Any = (images(7, 1), boxes(7), images(7, 2), list("aabaabb"))
+    numbers = statistics_of(*shown, torch.device("cpu"))
+    voters = fit_voters(numbers, [True, False] * 3 + [True], 2, seed=0)
+    module = DiscriminatorNetwork(network, WITH_VOTERS, seed=0)
+    return LoraDiscriminator(module, WITH_VOTERS, voters, slope=3.0), shown
+
+
+def test_the_logit_is_the_mean_of_the_network_and_the_voters(build_network, images, boxes) -> None:
+    discriminator, shown = judged(build_network(8), images, boxes)
+    alone = LoraDiscriminator(discriminator.network, CONFIG)
+    assert discriminator.voters is not None
+    votes = discriminator.voters(statistics_of(*shown, torch.device("cpu")))
+    expected = (np.array(alone.logits(*shown)) + votes.sum(1).numpy()) / 3
+    np.testing.assert_allclose(discriminator.logits(*shown), expected, atol=1e-5)
+
+
+def test_voters_compare_candidates_of_one_proposal_and_of_no_other(build_network, images, boxes) -> None:
+    discriminator, (sources, masks, removals, proposals) = judged(build_network(8), images, boxes)
+    scores = discriminator.score(sources, masks, removals, proposals)
+    changed = [removals[0] // 2, *removals[1:]]
+    after = discriminator.score(sources, masks, changed, proposals)
+    moved = [name for name, one, two in zip(proposals, scores, after, strict=True) if abs(one - two) > 1e-6]
+    assert moved == ["a"] * 4, "the changed one's and its fellows', not the others'"
+    apart = discriminator.score(sources, masks, removals, list("1234567"))
+    assert apart[0] != pytest.approx(scores[0], abs=1e-6)
+
+
+def test_what_has_voters_is_saved_with_them(build_network, images, boxes, tmp_path: Path) -> None:
+    network = build_network(8)
+    discriminator, shown = judged(network, images, boxes)
+    discriminator.pure_threshold = 0.75
+    discriminator.save(tmp_path / "judge")
+    loaded = load_discriminator(tmp_path / "judge", network)
+    np.testing.assert_allclose(loaded.score(*shown), discriminator.score(*shown), atol=1e-6)
+    assert (loaded.model_hash, loaded.pure_threshold) == (discriminator.model_hash, 0.75)
+    other = LoraDiscriminator(discriminator.network, WITH_VOTERS, discriminator.voters, slope=3.0)
+    assert other.model_hash != discriminator.model_hash, "the threshold counts in the name"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.rorem.score import measure
+from tasks.rorem.score import kept_above, measure
 
 
 def test_measured_by_hand() -> None:
@@ -34,3 +34,18 @@ def test_a_discriminator_that_keeps_nothing_has_no_precision() -> None:
     result = measure([0.1, 0.2], [True, False], 0.9, 1, 0).result
     assert (result.precision, result.recall) == (None, 0.0)
     assert measure([0.95, 0.99], [False, False], 0.9, 1, 0).result.recall == 0.0
+
+
+def test_what_a_threshold_keeps_is_counted() -> None:
+    scores, good = [0.95, 0.9, 0.91, 0.2], [True, True, False, True]
+    kept = kept_above(0.9, scores, good)
+    assert (kept.threshold, kept.items, kept.kept, kept.good) == (0.9, 4, 2, 1)
+    nothing = kept_above(None, scores, good)
+    assert (nothing.items, nothing.kept, nothing.good) == (4, 0, 0)
+
+
+def test_the_gaps_error_is_the_deviation_of_the_mean() -> None:
+    result = measure([0.75, 0.25, 0.75, 0.25], [True, True, False, False], 0.9, 1, 0).result
+    # Differences -0.25, -0.75, 0.75, 0.25: mean 0, squares 0.0625 and 0.5625 twice.
+    assert result.success_gap == pytest.approx(0)
+    assert result.success_gap_error == pytest.approx((1.25 / 4) ** 0.5 / 2)

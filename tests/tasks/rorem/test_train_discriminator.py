@@ -13,12 +13,14 @@ from models.rorem.calibration import fit_platt
 from models.rorem.discriminator import DiscriminatorConfig
 from models.training.loop import TrainingConfig
 from tasks.review.oracle import read_candidates
+from tasks.rorem.calibrate import CalibrationWork, Purity, calibrate
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.rorem.score import ScoreWork, score_all, score_shard
 from tasks.rorem.train_discriminator import (
     DiscriminatorTraining,
+    newest_discriminator,
     open_discriminator,
-    split_answers,
+    score_arguments,
     train_from_reviews,
 )
 from tasks.sources.synthetic.samples import SyntheticConfig
@@ -90,34 +92,42 @@ def by_variant(_place: int, shown) -> Decision:
     return "yes" if shown.variant == "left" else "no"
 
 
-def test_an_items_answers_never_part() -> None:
-    answers = [(f"c{n}", f"item {n // 5}", n % 2 == 0) for n in range(5000)]
-    chosen = {f"item {n}" for n in range(0, 1000, 4)}
-    fitting, held = split_answers(answers, chosen)
-    assert sorted(fitting + held) == list(range(5000))
-    assert {answers[i][1] for i in fitting}.isdisjoint({answers[i][1] for i in held})
-    assert {answers[i][1] for i in held} == chosen
-    assert len(held) == 250 * 5
+def calibrating(studio, trained, **changes) -> CalibrationWork:
+    facts = {
+        "name": "judge 1",
+        "trained": trained,
+        "candidates": (studio.candidates,),
+        "items": held_out(studio),
+        "purity": Purity(),
+        "error_rate": 0.0,
+    }
+    return CalibrationWork.model_validate({**facts, **changes})
 
 
-def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed) -> None:
+@pytest.mark.parametrize("voters", [0, 2])
+def test_trained_on_some_items_calibrated_on_the_others_and_done_once(reviewed, voters: int) -> None:
     answer(reviewed, by_variant)
     space, told = reviewed.workspace, []
-    trained = train_from_reviews(space, training(reviewed), lambda *now: told.append(now[0]))
-    assert (trained.reviewed, told) == (72, [1, 2, 3, 4])
+    work = training(reviewed, discriminator=DiscriminatorConfig(head="pooled", head_width=16, voters=voters))
+    uncalibrated = train_from_reviews(space, work, lambda *now: told.append(now[0]))
+    assert (uncalibrated.reviewed, uncalibrated.calibrated, told) == (48, False, [1, 2, 3, 4])
+    assert newest_discriminator(space) is None, "nobody scores with it before it is calibrated"
+    trained = calibrate(space, calibrating(reviewed, uncalibrated))
+    assert (trained.reviewed, trained.calibrated) == (72, True)
+    assert newest_discriminator(space) == trained.discriminator
     discriminator = open_discriminator(space, trained.discriminator)
     shown = read_candidates(space, reviewed.candidates)
-    _, held = split_answers([(c.key, c.item, True) for c in shown], set(held_out(reviewed)))
-    assert 0 < len(held) < 72
-    kept = [shown[i] for i in held]
-    logits = discriminator.logits([c.source for c in kept], [c.mask for c in kept], [c.removal for c in kept])
+    kept = [c for c in shown if c.item in held_out(reviewed)]
+    assert 0 < len(kept) < 72
+    logits = discriminator.logits(*score_arguments(kept))
     slope, offset = fit_platt(logits, [c.variant == "left" for c in kept])
     assert (discriminator.slope, discriminator.offset) == pytest.approx((slope, offset), rel=1e-3, abs=1e-3)
     assert discriminator.model_hash == trained.discriminator.hash
     entry = space.ledger().models.of_hash(trained.discriminator.hash)
     assert (entry.kind, entry.parent) == ("discriminator", reviewed.remover.hash)
-    assert train_from_reviews(space, training(reviewed), lambda *now: told.append(now[0])) == trained
+    assert train_from_reviews(space, work, lambda *now: told.append(now[0])) == uncalibrated
     assert len(told) == 4, "nothing was trained again"
+    assert calibrate(space, calibrating(reviewed, uncalibrated)) == trained
 
     assert (
         score_shard.fn(space, ScoreWork(ref=reviewed.candidates, discriminator=trained.discriminator)) == 72
@@ -175,20 +185,24 @@ def test_killed_and_started_again_it_ends_with_the_same_discriminator(reviewed) 
 def test_skips_do_not_count_and_too_few_answers_are_refused(reviewed) -> None:
     answer(reviewed, lambda place, _shown: "skip" if place >= 45 else "yes" if place % 2 else "no")
     trained = train_from_reviews(reviewed.workspace, training(reviewed))
-    assert trained.reviewed == 45
+    held = sum(
+        c.item in held_out(reviewed) for c in read_candidates(reviewed.workspace, reviewed.candidates)[:45]
+    )
+    assert trained.reviewed == 45 - held
 
 
-@pytest.mark.parametrize(("yes", "no"), [(19, 53), (53, 19)])
+@pytest.mark.parametrize(("yes", "no"), [(9, 63), (63, 9)])
 def test_too_few_of_a_kind_are_refused(reviewed, yes: int, no: int) -> None:
     answer(reviewed, lambda place, _shown: "yes" if place < yes else "no")
-    sentence = f"the discriminator needs 20 YES and 20 NO, but there are {yes} and {no}; review more items"
+    sentence = f"needs 10 YES and 10 NO to train on, but there are {yes} and {no}; review more items"
     with pytest.raises(FlowError, match=sentence):
-        train_from_reviews(reviewed.workspace, training(reviewed))
+        train_from_reviews(reviewed.workspace, training(reviewed, held_out_items=()))
 
 
-@pytest.mark.parametrize("every", [1000, 1])
-def test_a_split_that_leaves_one_side_bare_is_refused_in_a_sentence(reviewed, every: int) -> None:
+def test_no_answer_to_train_on_or_to_calibrate_with_is_refused_in_a_sentence(reviewed) -> None:
     answer(reviewed, by_variant)
-    items = held_out(reviewed, every) if every == 1 else ()
-    with pytest.raises(FlowError, match="review more items"):
-        train_from_reviews(reviewed.workspace, training(reviewed, held_out_items=items))
+    with pytest.raises(FlowError, match="there are 0 and 0; review more items"):
+        train_from_reviews(reviewed.workspace, training(reviewed, held_out_items=held_out(reviewed, 1)))
+    trained = train_from_reviews(reviewed.workspace, training(reviewed))
+    with pytest.raises(FlowError, match="no item has an answer to calibrate.*review more items"):
+        calibrate(reviewed.workspace, calibrating(reviewed, trained, items=()))
