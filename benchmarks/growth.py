@@ -13,11 +13,11 @@ The last removers of all arms are compared on the same test scenes, which no pha
 mean success of ``discriminator``, divided by that of the best control other than ``oracle``.
 
 The default is one seed of one round in two arms with a tenth of the demo's items, a fifth of its training
-steps and no composites. It shows that the comparison works, and no more. `--demo` takes the demo's sizes, with
-600 answers to calibrate, 1,000 fresh items and 500 test scenes. The results in docs/experiments/growth.md come
-from three seeds.
+steps and no composites. It shows that the comparison works, and no more. `--demo` takes the demo's sizes,
+with 600 answers to calibrate, 1,000 fresh items and 500 test scenes. The results in
+docs/experiments/growth.md come from three seeds.
 
-Run: python -m benchmarks.growth --demo --seeds 0 1 2 --arms discriminator humans_only oracle none_after_humans
+Run: python -m benchmarks.growth --demo --seeds 0 1 2 --arms discriminator humans_only oracle
 """
 
 import argparse
@@ -188,7 +188,7 @@ def row_of(seed: int, arm: str, result: CycleResult, scenes: dict[str, bool]) ->
 
 
 def paired(rows: Sequence[Row], control: str) -> dict[str, Any]:
-    """How far ``discriminator`` leads a control, paired by scene: in the mean of the seeds, with its error."""
+    """How far ``discriminator`` leads a control, paired by scene: the mean over seeds, and its error."""
     scenes = {(row["seed"], row["arm"]): row["scenes"] for row in rows}
     seeds = sorted({row["seed"] for row in rows})
     leads, variances, won, lost = [], [], 0, 0

@@ -111,8 +111,8 @@ class RoundSettings(Profiled):
         default="discriminator",
         description="Which candidates join the dataset. discriminator: RORem's rule. The others are "
         "controls. humans_only: people's YES, then nothing new. oracle: people's YES, then every good "
-        "candidate by the known truth. none_after_humans: people's YES, then one candidate of each item. all: "
-        "one candidate of each item in both phases. none: no growth, with the same training steps.",
+        "candidate by the known truth. none_after_humans: people's YES, then one candidate of each item. "
+        "all: one candidate of each item in both phases. none: no growth, with the same training steps.",
     )
     keep: Keep = Field(
         default="score",

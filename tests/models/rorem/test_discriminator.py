@@ -327,7 +327,7 @@ WITH_VOTERS = CONFIG.model_copy(update={"voters": 2})
 def judged(network, images, boxes) -> tuple[LoraDiscriminator, Any]:
     """A discriminator with voters, and seven candidates of two items that it can score."""
     shown: Any = (images(7, 1), boxes(7), images(7, 2), list("aabaabb"))
-    numbers = statistics_of(*shown, torch.device("cpu"))
+    numbers = statistics_of(*shown, device=torch.device("cpu"))
     voters = fit_voters(numbers, [True, False] * 3 + [True], 2, seed=0)
     module = DiscriminatorNetwork(network, WITH_VOTERS, seed=0)
     return LoraDiscriminator(module, WITH_VOTERS, voters, slope=3.0), shown
@@ -337,7 +337,7 @@ def test_the_logit_is_the_mean_of_the_network_and_the_voters(build_network, imag
     discriminator, shown = judged(build_network(8), images, boxes)
     alone = LoraDiscriminator(discriminator.network, CONFIG)
     assert discriminator.voters is not None
-    votes = discriminator.voters(statistics_of(*shown, torch.device("cpu")))
+    votes = discriminator.voters(statistics_of(*shown, device=torch.device("cpu")))
     expected = (np.array(alone.logits(*shown)) + votes.sum(1).numpy()) / 3
     np.testing.assert_allclose(discriminator.logits(*shown), expected, atol=1e-5)
 

@@ -10,7 +10,13 @@ from nltk.metrics.agreement import AnnotationTask
 from data_specs.review import Decision, Review
 from data_specs.review_batch import Answer, QueuePolicy, ReviewBatch, ReviewItem
 from tasks.review.batches import KnownAnswer
-from tasks.review.quality import batch_quality, cohen_kappa, krippendorff_alpha, quality_of
+from tasks.review.quality import (
+    batch_quality,
+    cohen_kappa,
+    error_rate,
+    krippendorff_alpha,
+    quality_of,
+)
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WORDS: dict[str, Decision] = {"0": "no", "1": "yes", "s": "skip"}
@@ -128,3 +134,29 @@ def test_an_excluded_person_has_a_row_and_no_part_in_the_agreement(asked: Simple
     without = batch_quality(asked.ledger, "b2")
     assert [(each.person, each.excluded) for each in without.people] == [("ana", False), ("ben", True)]
     assert (without.shared, without.pairs, without.alpha) == (0, (), None)
+
+
+@pytest.mark.parametrize("error", [0.01, 0.1, 0.2])
+def test_the_error_rate_is_found_from_gold_and_from_people_who_disagree(error: float) -> None:
+    """Two people err independently; of each kind of evidence alone, and of both together."""
+    rng = np.random.default_rng(4)
+    truth = rng.random(4000) < 0.5
+    gold: dict[str, KnownAnswer] = {f"c{n:03d}": "yes" if good else "no" for n, good in enumerate(truth)}
+    reviews = [
+        review
+        for person in ("ana", "ben")
+        for review in said(person, "".join(str(int(yes)) for yes in truth ^ (rng.random(4000) < error)))
+    ]
+    of_ana = [review for review in reviews if review.reviewer == "ana"]
+    by_gold = quality_of("b", of_ana, gold, set())
+    by_overlap = quality_of("b", reviews, {}, set())
+    for evidence in ([by_gold], [by_overlap], [quality_of("b", reviews, gold, set())]):
+        assert error_rate(evidence) == pytest.approx(error, abs=0.02)
+
+
+def test_reviewers_nobody_has_measured_are_assumed_to_err_little_and_never_by_half() -> None:
+    assert error_rate([]) == pytest.approx(0.02)
+    always_wrong: dict[str, KnownAnswer] = {f"c{n:03d}": "no" for n in range(900)}
+    assert error_rate([quality_of("b", said("ana", "1" * 900), always_wrong, set())]) == 0.25
+    excluded = quality_of("b", said("ana", "1" * 900), always_wrong, {"ana"})
+    assert error_rate([excluded]) == pytest.approx(0.02), "a disabled person's answers do not count"
