@@ -6,8 +6,8 @@ of five and changes little. Labels come from one of two rules of success:
 - ``residual`` is the oracle's own: spots that differ from the truth.
 - ``psnr`` is another metric with other limits: 25 dB inside object and effect, 33 dB elsewhere.
 
-Each case is trained on the human phase's candidates, and calibrated on one candidate of each calibrating item.
-It is measured on fresh items with true labels: AUC, recall and precision above 0.9 on one candidate an item,
+Each case is trained on the human phase's candidates. It is calibrated on one candidate of each calibrating
+item. It is measured on fresh items with true labels: AUC, recall and precision above 0.9 on one candidate an item,
 and what either rule of acceptance keeps of the best candidates. ``ratio`` is the AUC with a third of the
 answers and known truth, divided by the AUC with all answers alone.
 
