@@ -7,9 +7,9 @@ of five and changes little. Labels come from one of two rules of success:
 - ``psnr`` is another metric with other limits: 25 dB inside object and effect, 33 dB elsewhere.
 
 Each case is trained on the human phase's candidates. It is calibrated on one candidate of each calibrating
-item. It is measured on fresh items with true labels: AUC, recall and precision above 0.9 on one candidate an item,
-and what either rule of acceptance keeps of the best candidates. ``ratio`` is the AUC with a third of the
-answers and known truth, divided by the AUC with all answers alone.
+item. It is measured on fresh items with true labels: AUC, recall and precision above 0.9 on one candidate an
+item, and what either rule of acceptance keeps of the best candidates. ``ratio`` is the AUC with a third of
+the answers and known truth, divided by the AUC with all answers alone.
 
 Without ``--folder`` one small cycle is run first.
 
