@@ -13,9 +13,9 @@ The last removers of all arms are compared on the same test scenes, which no pha
 mean success of ``discriminator``, divided by that of the best control other than ``oracle``.
 
 The default is one seed of one round in two arms with a tenth of the demo's items, a fifth of its training
-steps and no composites. It shows that the comparison works, and no more. `--demo` takes the demo's sizes,
-with 600 answers to calibrate, 1,000 fresh items and 500 test scenes. The results in
-docs/experiments/growth.md come from three seeds.
+steps and no composites. It shows that the comparison works, and no more. `--demo` takes the demo's trainings
+and composites, with 600 items for people, 600 answers to calibrate, 1,000 fresh items and 500 test scenes.
+The results in docs/experiments/growth.md come from three seeds.
 
 Run: python -m benchmarks.growth --demo --seeds 0 1 2 --arms discriminator humans_only oracle
 """
@@ -72,8 +72,10 @@ _SMALL = {
     "composites": None,
 }
 _MEASURED = {
+    "human_items": 600,
     "calibration_items": 600,
     "discriminator_test_items": 1000,
+    "labelled_pairs": 400,
     "preparation": PreparationSettings(test_pairs=500),
 }
 """What ``--demo`` measures on: more than the demo does, for narrow intervals."""

@@ -207,4 +207,12 @@ def peak_memory_gb() -> float:
 
 def demo_config(workspace: Path, rounds: int, seed: int) -> CycleConfig:
     """Sizes that one core finishes in minutes; all else is the tiny profile's default."""
-    return CycleConfig(workspace=workspace, rounds=rounds, seed=seed, composites=CycleComposites())
+    return CycleConfig(
+        workspace=workspace,
+        rounds=rounds,
+        seed=seed,
+        human_items=500,
+        discriminator_test_items=250,
+        labelled_pairs=200,
+        composites=CycleComposites(),
+    )
