@@ -77,7 +77,9 @@ PROFILES: dict[ProfileName, Profile] = {
         remover=TrainingConfig(steps=150, batch_size=8, learning_rate=6e-4),
         remover_loss=RemoverLossConfig(change_weight=3, noisy_fraction=0.5),
         object_clear=TrainingConfig(steps=5500, learning_rate=1e-3, checkpoint_every=50),
-        object_clear_loss=ObjectClearLossConfig(change_weight=3, noisy_fraction=0.5, mask_loss_weight=0.1),
+        object_clear_loss=ObjectClearLossConfig(
+            change_weight=3, noisy_fraction=0.5, mask_loss_weight=0.1, sloppy_masks=True
+        ),
         retraining=TrainingConfig(steps=140, batch_size=8, learning_rate=5e-4),
         retraining_loss=RemoverLossConfig(change_weight=5, noisy_fraction=0.5),
         discriminator_shape=DiscriminatorConfig(

@@ -51,7 +51,10 @@ _SHARD = 500
 
 
 class ObjectClearConfig(BaseModel):
-    """What the network learns from, and how long; the defaults made the shipped one."""
+    """What the network learns from, and how long.
+
+    The defaults made the shipped one, except for sloppy masks, which are newer than its weights.
+    """
 
     model_config = ConfigDict(frozen=True)
 

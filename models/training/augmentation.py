@@ -1,4 +1,4 @@
-"""Augment one pair as ObjectClear does: mask, crop, flip, colours (papers.md, fact 18)."""
+"""Augment one pair as ObjectClear does: mask, crop, flip, colours (papers.md, fact 18), or more sloppily."""
 
 from dataclasses import dataclass, replace
 
@@ -15,6 +15,16 @@ _KERNELS = ((0.005, 5), (0.02, 8), (0.05, 12), (0.1, 17), (0.25, 23), (1.0, 30))
 _MAX_HUE = 15 / 256
 """Fraction of the whole hue circle."""
 
+# Sloppy masks. NOT PUBLISHED: docs/experiments/object-clear.md chose them.
+
+_SLOPPY_KERNELS_PX = (3, 5)
+"""Minimum kernel side, and the lowest maximum. At 64 px the paper's table gives 1 px, which does nothing."""
+_MOVED_FRACTION, _PART_FRACTION = 0.3, 0.2
+_MAX_SHIFT = 3 / 64
+"""Fraction of the image's side, along rows and along columns."""
+_CUT = (0.2, 0.6)
+"""Minimum and maximum fraction of the mask's pixels that a cut takes away."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForegroundPair:
@@ -30,24 +40,38 @@ class ForegroundPair:
     """H×W bool, the object and its effect (M_fg)."""
 
 
-def augmented(pair: ForegroundPair, size_px: int, rng: np.random.Generator) -> ForegroundPair:
+def augmented(
+    pair: ForegroundPair, size_px: int, rng: np.random.Generator, sloppy: bool = False
+) -> ForegroundPair:
     """A random variant of the pair. M_fg stays true, whatever happens to the mask.
 
     Args:
         pair: Height and width are at least ``size_px``.
         size_px: Side of the resulting square. The paper's is 512.
         rng: Every random number comes from it.
+        sloppy: Draw the mask by ``sloppy_mask``. The paper's form is ``reshaped_mask``.
     """
     pair = _cropped(pair, size_px, rng)
     if rng.random() < 0.5:
         pair = ForegroundPair(*(np.ascontiguousarray(array[:, ::-1]) for array in _arrays(pair)))
     source, ground_truth = jittered((pair.source, pair.ground_truth), rng)
-    return replace(pair, source=source, ground_truth=ground_truth, mask=reshaped_mask(pair.mask, rng))
+    mask = sloppy_mask(pair.mask, rng) if sloppy else reshaped_mask(pair.mask, rng)
+    return replace(pair, source=source, ground_truth=ground_truth, mask=mask)
 
 
-def reshaped_mask(mask: Mask, rng: np.random.Generator) -> Mask:
-    """Dilate the mask in 67 % of cases, erode it in half of the rest. Never erode to nothing. H×W bool."""
-    side = int(rng.integers(1, max_kernel(mask) + 1))
+def reshaped_mask(mask: Mask, rng: np.random.Generator, kernels_px: tuple[int, int] = (1, 1)) -> Mask:
+    """Dilate the mask in 67 % of cases, erode it in half of the rest. Never erode to nothing.
+
+    Args:
+        mask: H×W bool.
+        rng: Every random number comes from it.
+        kernels_px: Minimum side of the kernel, and the lowest maximum. The paper's form: 1 and 1.
+
+    Returns:
+        H×W bool.
+    """
+    low, lowest_maximum = kernels_px
+    side = int(rng.integers(low, max(lowest_maximum, max_kernel(mask)) + 1))
     kernel = np.ones((side, side), np.uint8)
     chance, pixels = rng.random(), mask.astype(np.uint8)
     if chance < _DILATE_FRACTION:
@@ -56,6 +80,47 @@ def reshaped_mask(mask: Mask, rng: np.random.Generator) -> Mask:
         eroded = cv2.erode(pixels, kernel) > 0
         return eroded if eroded.any() else mask
     return mask
+
+
+def sloppy_mask(mask: Mask, rng: np.random.Generator) -> Mask:
+    """A mask as people draw it: reshaped by at least 3 px, then sometimes moved, or cut to a part.
+
+    Args:
+        mask: H×W bool, not empty.
+        rng: Every random number comes from it.
+
+    Returns:
+        H×W bool, not empty.
+    """
+    reshaped = reshaped_mask(mask, rng, _SLOPPY_KERNELS_PX)
+    chance = rng.random()
+    if chance < _MOVED_FRACTION:
+        return _moved(reshaped, rng)
+    if chance < _MOVED_FRACTION + _PART_FRACTION:
+        return _part(reshaped, rng)
+    return reshaped
+
+
+def _moved(mask: Mask, rng: np.random.Generator) -> Mask:
+    """The mask moved along rows and columns. What leaves the image is lost; never all of it."""
+    reach = max(1, round(_MAX_SHIFT * min(mask.shape)))
+    by = rng.integers(-reach, reach + 1, 2)
+    at = np.argwhere(mask) + by
+    at = at[((at >= 0) & (at < mask.shape)).all(axis=1)]
+    moved = np.zeros_like(mask)
+    moved[tuple(at.T)] = True
+    return moved if moved.any() else mask
+
+
+def _part(mask: Mask, rng: np.random.Generator) -> Mask:
+    """What lies on one side of a straight cut in a random direction."""
+    rows, columns = np.nonzero(mask)
+    angle = rng.uniform(0, 2 * np.pi)
+    along = rows * np.sin(angle) + columns * np.cos(angle)
+    kept = along >= np.quantile(along, rng.uniform(*_CUT))
+    part = np.zeros_like(mask)
+    part[rows[kept], columns[kept]] = True
+    return part
 
 
 def max_kernel(mask: Mask) -> int:

@@ -101,7 +101,7 @@ def fit_object_clear(
     trained = nn.ModuleDict({"unet": network.unet, "object_token": network.object_token})
 
     def loss_of(triplets: Sequence[Triplet], batch_slice: BatchSlice) -> torch.Tensor:
-        batch = to_device(foreground_batch(triplets, batch_slice), device)
+        batch = to_device(foreground_batch(triplets, batch_slice, loss.sloppy_masks), device)
         return object_clear_loss(network, batch, loss, batch_slice, maps)
 
     with capture_object_attention(network.unet, network.prompt.object_position) as maps:
@@ -111,11 +111,16 @@ def fit_object_clear(
     return losses
 
 
-def foreground_batch(triplets: Sequence[Triplet], batch_slice: BatchSlice) -> ForegroundBatch:
-    """The triplets as tensors, each augmented with its own random numbers from the step's seed."""
+def foreground_batch(
+    triplets: Sequence[Triplet], batch_slice: BatchSlice, sloppy: bool = False
+) -> ForegroundBatch:
+    """The triplets as tensors, each augmented with its own random numbers from the step's seed.
+
+    ``sloppy`` is that of ``augmented``.
+    """
     seeds = batch_slice.draw(len(triplets), lambda n, g: torch.randint(2**62, (n,), generator=g)).tolist()
     pairs = [
-        augmented(foreground_pair(triplet), min(triplet.mask.shape), np.random.default_rng(seed))
+        augmented(foreground_pair(triplet), min(triplet.mask.shape), np.random.default_rng(seed), sloppy)
         for triplet, seed in zip(triplets, seeds, strict=True)
     ]
     return ForegroundBatch(

@@ -24,13 +24,19 @@ _FOREGROUND_FRACTION = 0.1
 
 
 class ObjectClearLossConfig(RemoverLossConfig):
-    """How one batch is weighted. The defaults are the paper's form."""
+    """How one batch is augmented and weighted. The defaults are the paper's form."""
 
     mask_loss_weight: float = Field(
         default=0.01,
         ge=0,
         le=100,
         description="Weight of the mask loss beside the noise loss (ObjectClear: 0.01).",
+    )
+    sloppy_masks: bool = Field(
+        default=False,
+        exclude_if=lambda sloppy: not sloppy,
+        description="Train on masks as people draw them: reshaped by at least 3 px, moved, or cut to a part. "
+        "Off: ObjectClear's augmentation.",
     )
 
 

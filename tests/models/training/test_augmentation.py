@@ -13,6 +13,7 @@ from models.training.augmentation import (
     jittered,
     max_kernel,
     reshaped_mask,
+    sloppy_mask,
 )
 
 
@@ -119,3 +120,44 @@ def test_one_seed_one_variant() -> None:
     variants = [augmented(pair, 64, np.random.default_rng(seed)).source for seed in (1, 1, 2, 3)]
     assert np.array_equal(variants[0], variants[1])
     assert not any(np.array_equal(a, b) for a, b in pairwise(variants[1:]))
+
+
+def test_sloppy_masks_are_moved_cut_and_reshaped_visibly() -> None:
+    """At 64 px, where the paper's kernel is 1 px for this mask and changes nothing."""
+    mask = np.zeros((64, 64), bool)
+    mask[30:40, 20:28] = True
+    assert max_kernel(mask) == 1
+    rng = np.random.default_rng(0)
+    assert all(np.array_equal(reshaped_mask(mask, rng), mask) for _ in range(50))
+    made = [sloppy_mask(mask, rng) for _ in range(2000)]
+    assert all(one.any() for one in made)
+    tops = [np.flatnonzero(one.any(1))[0] for one in made]
+    assert min(tops) == 30 - 2 - 3, "dilated by half of 5 px and moved by 3"
+    boxes = [one[np.ix_(one.any(1), one.any(0))] for one in made]
+    whole = np.array([box.all() for box in boxes])
+    assert 0.1 < 1 - whole.mean() < 0.2, "a cut leaves no rectangle, but some cuts are straight"
+    shares = np.array([one.sum() / mask.sum() for one in made])
+    assert (shares > 1).mean() > 0.5
+    assert shares.min() < 0.4
+    unmoved = np.array([(one & mask).sum() == min(one.sum(), mask.sum()) for one in made])
+    assert 0.6 < unmoved.mean() < 1, "dilated masks hold the object even when moved a little"
+
+
+def test_only_the_mask_of_a_pair_is_sloppy() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    pair = ForegroundPair(noise, noise, box(64, 20, 20), box(64, 20, 30))
+    changed = 0
+    for seed in range(20):
+        plain, sloppy = (augmented(pair, 64, np.random.default_rng(seed), on) for on in (False, True))
+        assert np.array_equal(plain.source, sloppy.source)
+        assert np.array_equal(plain.ground_truth, sloppy.ground_truth)
+        assert np.array_equal(plain.foreground, sloppy.foreground)
+        changed += not np.array_equal(plain.mask, sloppy.mask)
+    assert changed > 15
+
+
+def test_an_object_at_the_border_is_never_moved_out() -> None:
+    speck = np.zeros((64, 64), bool)
+    speck[0, 63] = True
+    rng = np.random.default_rng(0)
+    assert all(sloppy_mask(speck, rng).any() for _ in range(500))

@@ -105,3 +105,26 @@ def test_the_same_noise_gives_the_same_removal_in_any_batch() -> None:
     assert maps.shape == (3, 1, 16, 16)
     assert torch.equal(maps.amin((1, 2, 3)), torch.zeros(3))
     assert torch.equal(maps.amax((1, 2, 3)), torch.ones(3))
+
+
+def test_a_training_on_sloppy_masks_sees_other_masks_of_the_same_images(tmp_path) -> None:
+    triplets = list(synthetic_triplets(SyntheticConfig(seed=5), range(3)))
+    plain, sloppy = (
+        foreground_batch(triplets, BatchSlice(torch.Generator().manual_seed(1)), sloppy=on)
+        for on in (False, True)
+    )
+    assert torch.equal(plain.source, sloppy.source)
+    assert not torch.equal(plain.mask, sloppy.mask)
+    space = Workspace.open(tmp_path / "space")
+    shards = render_pairs(space, 5)
+    trained = []
+    for on in (False, True):
+        trained.append(network())
+        loss = ObjectClearLossConfig(sloppy_masks=on)
+        train_object_clear(space, shards, trained[-1], CONFIG.model_copy(update={"steps": 1}), loss)
+    assert trained[0].fingerprint() != trained[1].fingerprint()
+
+
+def test_records_from_before_sloppy_masks_keep_their_keys() -> None:
+    assert "sloppy_masks" not in ObjectClearLossConfig().model_dump_json()
+    assert '"sloppy_masks":true' in ObjectClearLossConfig(sloppy_masks=True).model_dump_json()
