@@ -111,9 +111,13 @@ def trained_removers(
     workspace: Workspace,
     shards: Sequence[ShardRef],
     encoder: CLIPVisionModelWithProjection,
+    shipped: bool = False,
 ) -> Removers:
-    """Both removers, trained equally, with and without fusion."""
-    ours = made_network(config, workspace, shards, encoder)
+    """Both removers, trained equally, with and without fusion. A shipped ObjectClear is not trained again."""
+    if shipped:
+        ours = load_object_clear(OBJECT_CLEAR_FOLDER)
+    else:
+        ours = made_network(config, workspace, shards, encoder)
     plain = InpaintingRemover(mask_only_network(config, workspace, shards), SamplingConfig(steps=_STEPS))
     pipeline = ObjectClearPipeline.of_network(ours, guidance_scale=1.0, num_inference_steps=_STEPS)
     side_px = short_side_of(plain.network.unet, plain.network.vae)
@@ -167,7 +171,7 @@ def under_each_mask(removers: Removers, unseen: Sequence[Triplet]) -> Figures:
     return rows
 
 
-def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspace) -> Figures:
+def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspace, shipped: bool) -> Figures:
     """Both ways with every seed."""
     encoder = load_object_clear(OBJECT_CLEAR_FOLDER).image_encoder
     shards, unseen = render_pairs(workspace, config.pairs), unseen_pairs(config.tested)
@@ -175,7 +179,7 @@ def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspa
     for seed in seeds:
         training = config.training.model_copy(update={"seed": seed})
         seeded = config.model_copy(update={"training": training})
-        removers = trained_removers(seeded, workspace, shards, encoder)
+        removers = trained_removers(seeded, workspace, shards, encoder, shipped)
         ours = removers["object_clear"]["plain"]
         assert isinstance(ours, PlainObjectClear)
         untrained = PlainObjectClear(build_tiny_object_clear(network_at(BASE_FOLDER), encoder, seed))
@@ -233,13 +237,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="Of each training; 100, with --full the shipped network's.")
     parser.add_argument("--workspace", type=Path, help="Keeps the pairs and the trained networks.")
     parser.add_argument("--json", action="store_true", help="One object for machines.")
+    parser.add_argument(
+        "--shipped",
+        action="store_true",
+        help="With --full: measure the shipped ObjectClear, and train the mask-only remover as long.",
+    )
     asked = parser.parse_args()
+    if asked.shipped and not asked.full:
+        parser.error("--shipped needs --full: the shipped network had these steps and pairs")
     config = ObjectClearConfig() if asked.full else small_config()
     if asked.steps is not None:
         training = config.training.model_copy(update={"steps": asked.steps})
         config = config.model_copy(update={"training": training})
     with tempfile.TemporaryDirectory() as folder:
-        figures = compared(asked.seeds, config, Workspace.open(asked.workspace or folder))
+        figures = compared(asked.seeds, config, Workspace.open(asked.workspace or folder), asked.shipped)
     if asked.json:
         print(json.dumps(figures, indent=2))
     else:
