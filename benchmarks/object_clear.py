@@ -171,7 +171,9 @@ def under_each_mask(removers: Removers, unseen: Sequence[Triplet]) -> Figures:
     return rows
 
 
-def compared(seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspace, shipped: bool) -> Figures:
+def compared(
+    seeds: Sequence[int], config: ObjectClearConfig, workspace: Workspace, shipped: bool = False
+) -> Figures:
     """Both ways with every seed."""
     encoder = load_object_clear(OBJECT_CLEAR_FOLDER).image_encoder
     shards, unseen = render_pairs(workspace, config.pairs), unseen_pairs(config.tested)
