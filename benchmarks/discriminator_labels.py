@@ -83,7 +83,7 @@ CASES = [
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Labelled:
     """The candidates of one purpose with statistics, and whether each is good by either rule."""
 
     numbers: dict[str, torch.Tensor]
@@ -96,7 +96,7 @@ class Judged:
         return {key: good ^ (_fraction("slip", key) < wrong) for key, good in self.good[rule].items()}
 
 
-def read_judged(workspace: Workspace, purpose: Purpose) -> Judged:
+def read_labelled(workspace: Workspace, purpose: Purpose) -> Labelled:
     """Candidates of a purpose whose truth is known, measured and labelled."""
     refs = [ref for ref in workspace.ledger().shards.all(stage="candidates") if ref.purpose == purpose]
     shown = [candidate for ref in refs for candidate in read_candidates(workspace, ref)]
@@ -107,7 +107,7 @@ def read_judged(workspace: Workspace, purpose: Purpose) -> Judged:
     items: dict[str, list[str]] = {}
     for candidate in shown:
         items.setdefault(candidate.item, []).append(candidate.key)
-    return Judged(
+    return Labelled(
         numbers=dict(zip([candidate.key for candidate in shown], numbers, strict=True)),
         items=items,
         good={name: {key: rule(each) for key, each in measured.items()} for name, rule in RULES.items()},
@@ -126,9 +126,9 @@ def _assessed(candidate: Candidate, truths: Mapping[str, Triplet]) -> Assessment
     return assess(candidate.removal, candidate.source, candidate.mask, truth, QualityConfig())
 
 
-def measured_case(case: Case, judged: Mapping[str, Judged], seed: int) -> Row:
+def measured_case(case: Case, labelled: Mapping[str, Labelled], seed: int) -> Row:
     """One discriminator: taught, calibrated, measured."""
-    human, pairs, calibration, fresh = (judged[purpose] for purpose in _PURPOSES)
+    human, pairs, calibration, fresh = (labelled[purpose] for purpose in _PURPOSES)
     answers = human.answers(case.rule, case.wrong)
     taught = {
         key: answers[key]
@@ -141,7 +141,7 @@ def measured_case(case: Case, judged: Mapping[str, Judged], seed: int) -> Row:
         taught |= pairs.good[case.rule]
         numbers |= pairs.numbers
     voters = fit_voters(torch.stack([numbers[key] for key in taught]), list(taught.values()), _VOTERS, seed)
-    logits = {purpose: _logits(voters, judged[purpose]) for purpose in ("calibration", "fresh")}
+    logits = {purpose: _logits(voters, labelled[purpose]) for purpose in ("calibration", "fresh")}
     said = calibration.answers(case.rule, case.wrong)
     asked = calibrating_candidates(calibration.items, logits["calibration"], seed)
     slope, offset = fit_platt(
@@ -159,13 +159,13 @@ def measured_case(case: Case, judged: Mapping[str, Judged], seed: int) -> Row:
     return {"case": case.name, "seed": seed, "answers": len(answers) * case.answered, **figures}
 
 
-def _logits(voters: torch.nn.Module, judged: Judged) -> dict[str, float]:
-    numbers = torch.stack(list(judged.numbers.values()))
-    return dict(zip(judged.numbers, voters(numbers).mean(1).tolist(), strict=True))
+def _logits(voters: torch.nn.Module, labelled: Labelled) -> dict[str, float]:
+    numbers = torch.stack(list(labelled.numbers.values()))
+    return dict(zip(labelled.numbers, voters(numbers).mean(1).tolist(), strict=True))
 
 
 def _on_fresh(
-    fresh: Judged, scores: Mapping[str, float], good: Mapping[str, bool], threshold: float | None, seed: int
+    fresh: Labelled, scores: Mapping[str, float], good: Mapping[str, bool], threshold: float | None, seed: int
 ) -> Row:
     drawn = one_of_items(fresh.items, seed)
     values, truth = np.array([scores[key] for key in drawn]), np.array([good[key] for key in drawn])
@@ -198,8 +198,8 @@ def compared(workspaces: Mapping[int, Path]) -> list[Row]:
     rows: list[Row] = []
     for seed, folder in workspaces.items():
         workspace = Workspace.existing(folder)
-        judged = {purpose: read_judged(workspace, purpose) for purpose in _PURPOSES}
-        rows += [measured_case(case, judged, seed) for case in CASES]
+        labelled = {purpose: read_labelled(workspace, purpose) for purpose in _PURPOSES}
+        rows += [measured_case(case, labelled, seed) for case in CASES]
     return rows
 
 

@@ -54,7 +54,7 @@ class PooledHead(nn.Module):
 
 _VOTER_WIDTH = 48
 _EPOCHS, _BATCH, _LEARNING_RATE, _WEIGHT_DECAY = 8, 32, 2e-3, 1e-2
-"""How voters are fitted; chosen on the demo's seeds 11 and 12."""
+"""How voters are fitted; chosen on the demo's seed 11."""
 
 
 class Voters(nn.Module):

@@ -1,4 +1,4 @@
-"""Choose which candidate of each item is judged: the best, any one, or what calibrates a discriminator."""
+"""Choose which candidate of each item counts: the best, any one, or what calibrates a discriminator."""
 
 from collections.abc import Mapping, Sequence
 
