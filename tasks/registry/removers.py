@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import InputError, ModelError, first_fault
 from data_specs.model_record import ModelRecord
+from models.baselines.patch_match import PatchMatchFill
 from models.baselines.telea import TeleaFill
 from models.device import network_device
 from models.diffusion.checkpoints import published_folder
@@ -49,7 +50,7 @@ def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
     return InpaintingRemover(shared_network_at(folder), SamplingConfig.model_validate_json(sampling_json))
 
 
-NAMES = ("object-clear", "rorem", "telea")
+NAMES = ("object-clear", "rorem", "patch-match", "telea")
 """Names that ``open_remover`` knows in addition to folders."""
 OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
 """The shipped ObjectClear, made by ``cleanplate train shipped-object-clear``."""
@@ -69,6 +70,13 @@ class OpenedRemover:
     title: str
 
 
+_FILLS = {
+    "patch-match": OpenedRemover(PatchMatchFill(), "PatchMatch's fill"),
+    "telea": OpenedRemover(TeleaFill(), "Telea's fill"),
+}
+"""Removers without weights."""
+
+
 def open_remover(
     name: str | None,
     steps: int | None,
@@ -86,12 +94,12 @@ def open_remover(
     Raises:
         ModelError: If the folder holds no usable network.
         InputError: If there is no such name, folder or profile, or if steps or a precision are given for
-            Telea.
+            a fill without weights.
     """
-    if name == "telea":
+    if name in _FILLS:
         if steps is not None or precision is not None:
-            raise InputError("telea", "has neither steps nor a precision; leave out --steps and --precision")
-        return OpenedRemover(TeleaFill(), "Telea's fill")
+            raise InputError(name, "has neither steps nor a precision; leave out --steps and --precision")
+        return _FILLS[name]
     if name is None:
         name = "object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem"
     if name == "object-clear":

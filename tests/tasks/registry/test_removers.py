@@ -9,6 +9,7 @@ import pytest
 
 from data_specs.errors import InputError, ModelError
 from data_specs.model_record import ModelKind
+from models.baselines.patch_match import PatchMatchFill
 from models.baselines.telea import TeleaFill
 from models.images.any_size import AnySizeRemover
 from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
@@ -26,6 +27,7 @@ from tests.published.checkpoints import sdxl_inpainting
 
 def test_names_open_what_they_say() -> None:
     assert isinstance(open_remover("telea", None).remover, TeleaFill)
+    assert isinstance(open_remover("patch-match", None).remover, PatchMatchFill)
     opened = open_remover("rorem", 2)
     assert isinstance(opened.remover, AnySizeRemover)
     assert opened.remover.short_side_px == 64
@@ -54,11 +56,12 @@ def test_the_base_removes_from_an_image_of_another_size() -> None:
     ("name", "steps", "fault"),
     [
         ("telea", 4, "leave out --steps"),
+        ("patch-match", 4, "leave out --steps"),
         ("lama", None, "is unknown; name object-clear, rorem"),
         ("/no/such/folder", None, "is unknown"),
     ],
 )
-def test_unknown_names_and_steps_of_telea_are_refused(name: str, steps: int | None, fault: str) -> None:
+def test_unknown_names_and_steps_of_fills_are_refused(name: str, steps: int | None, fault: str) -> None:
     with pytest.raises(InputError, match=fault):
         open_remover(name, steps)
 
