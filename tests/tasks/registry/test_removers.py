@@ -12,8 +12,8 @@ from data_specs.model_record import ModelKind
 from models.baselines.patch_match import PatchMatchFill
 from models.baselines.telea import TeleaFill
 from models.images.any_size import AnySizeRemover
-from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.objectclear.attended_fill import AttendedFill
+from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.remover import ObjectClearRemover
 from models.profiles import PROFILES
