@@ -132,8 +132,8 @@ class EvaluateConfig(BaseModel):
     methods: tuple[str, ...] = Field(
         default=("telea", "rorem"),
         min_length=1,
-        description="Methods to measure. A shipped one is telea, rorem or object-clear. A workspace's one "
-        "is champion or a hash. A folder works, too. All are compared with the first.",
+        description="Methods to measure. A shipped one is telea, patch-match, rorem or object-clear. A "
+        "workspace's one is champion or a hash. A folder works, too. All are compared with the first.",
     )
     profile: str | None = Field(
         default=None,

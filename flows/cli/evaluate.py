@@ -32,9 +32,9 @@ def evaluate_command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A method. Shipped are telea, rorem and object-clear. From the workspace: champion or a "
-            "model's hash. A model's folder works, too. Repeat it for more methods. The others are "
-            "compared with the first. Default: telea and rorem."
+            help="A method. Shipped are telea, patch-match, rorem and object-clear. From the workspace: "
+            "champion or a model's hash. A model's folder works, too. Repeat it for more methods. The others "
+            "are compared with the first. Default: telea and rorem."
         ),
     ] = None,
     triplets: Annotated[

@@ -50,8 +50,8 @@ def remove_command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="The remover: object-clear, rorem, telea, a network's folder, or its name on the "
-            "Hugging Face hub. Default: the best shipped one. With --workspace: the hash of a model from "
+            help="The remover: patch-match, object-clear, rorem, telea, a network's folder, or its name on "
+            "the Hugging Face hub. Default: patch-match. With --workspace: the hash of a model from "
             "`cleanplate model list`."
         ),
     ] = None,

@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import InputError, ModelError, first_fault
 from data_specs.model_record import ModelRecord
+from models.baselines.patch_match import PatchMatchFill
 from models.baselines.telea import TeleaFill
 from models.device import network_device
 from models.diffusion.checkpoints import published_folder
 from models.diffusion.inpainting import InpaintingNetwork, SamplingPrecision
 from models.diffusion.sdxl import is_published_layout
 from models.images.any_size import AnySizeRemover, short_side_of
+from models.objectclear.attended_fill import AttendedFill
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.released import RELEASED_TOKEN, read_released_object_clear
 from models.objectclear.remover import ObjectClearRemover
@@ -49,7 +51,7 @@ def _remover_at(folder: Path, sampling_json: str) -> InpaintingRemover:
     return InpaintingRemover(shared_network_at(folder), SamplingConfig.model_validate_json(sampling_json))
 
 
-NAMES = ("object-clear", "rorem", "telea")
+NAMES = ("patch-match", "object-clear", "rorem", "telea")
 """Names that ``open_remover`` knows in addition to folders."""
 OBJECT_CLEAR_FOLDER = WEIGHTS_FOLDER / "object_clear"
 """The shipped ObjectClear, made by ``cleanplate train shipped-object-clear``."""
@@ -93,7 +95,9 @@ def open_remover(
             raise InputError("telea", "has neither steps nor a precision; leave out --steps and --precision")
         return OpenedRemover(TeleaFill(), "Telea's fill")
     if name is None:
-        name = "object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem"
+        name = "patch-match" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem"
+    if name == "patch-match":
+        return _attended_fill(steps, precision)
     if name == "object-clear":
         return _object_clear(OBJECT_CLEAR_FOLDER, steps, precision, "ObjectClear, the shipped weights")
     if name == "rorem":
@@ -212,6 +216,13 @@ def _object_clear(
         pipeline = ObjectClearPipeline.from_pretrained(folder)
     pipeline.to(network_device())
     return OpenedRemover(ObjectClearRemover(pipeline, steps, precision=precision or "float32"), title)
+
+
+def _attended_fill(steps: int | None, precision: SamplingPrecision | None) -> OpenedRemover:
+    title = "PatchMatch, where the shipped ObjectClear attends"
+    attentive = _object_clear(OBJECT_CLEAR_FOLDER, steps, precision, title).remover
+    assert isinstance(attentive, ObjectClearRemover)
+    return OpenedRemover(AttendedFill(attentive, PatchMatchFill()), title)
 
 
 def _rorem(folder: Path, asked: _Asked, title: str, recorded: SamplingConfig | None = None) -> OpenedRemover:

@@ -54,7 +54,7 @@ def test_a_folder_is_evaluated_for_machines_and_for_people(
         ),
         (
             ["--triplets", "pairs", "--size-px", "32", "--model", "lama"],
-            "is unknown; name object-clear, rorem, telea",
+            "is unknown; name patch-match, object-clear, rorem, telea",
         ),
     ],
 )

@@ -24,7 +24,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("photos", "masks"):
         Path(folder).mkdir()
     for name in "abc":
-        assert cv2.imwrite(f"photos/{name}.png", np.full((70, 90, 3), 128, np.uint8))
+        ground = np.random.default_rng(0).integers(100, 156, (70, 90, 3), np.uint8)
+        assert cv2.imwrite(f"photos/{name}.png", ground)
     for number, name in enumerate(("a", "b.1", "b.2", "d")):
         mask = np.zeros((70, 90), np.uint8)
         mask[30:50, 10 + 15 * number : 20 + 15 * number] = 255

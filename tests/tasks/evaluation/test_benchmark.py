@@ -141,5 +141,5 @@ def test_a_models_hash_is_a_method_of_its_workspace(studio, tmp_path: Path) -> N
     assert recorded_model(hash, FolderSource(path=tmp_path)) is None
     with pytest.raises(LedgerError, match="has no model beef"):
         method_remover("beef", chosen, None)
-    with pytest.raises(InputError, match="is unknown; name object-clear"):
+    with pytest.raises(InputError, match="is unknown; name patch-match, object-clear"):
         method_remover("beef", FolderSource(path=tmp_path), None)

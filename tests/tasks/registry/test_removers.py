@@ -9,8 +9,10 @@ import pytest
 
 from data_specs.errors import InputError, ModelError
 from data_specs.model_record import ModelKind
+from models.baselines.patch_match import PatchMatchFill
 from models.baselines.telea import TeleaFill
 from models.images.any_size import AnySizeRemover
+from models.objectclear.attended_fill import AttendedFill
 from models.objectclear.network import build_tiny_image_encoder, build_tiny_object_clear
 from models.objectclear.pipeline import ObjectClearPipeline
 from models.objectclear.remover import ObjectClearRemover
@@ -26,6 +28,10 @@ from tests.published.checkpoints import sdxl_inpainting
 
 def test_names_open_what_they_say() -> None:
     assert isinstance(open_remover("telea", None).remover, TeleaFill)
+    filling = open_remover("patch-match", 2).remover
+    assert isinstance(filling, AttendedFill)
+    assert isinstance(filling.fill, PatchMatchFill)
+    assert filling.attentive.model_hash == open_remover("object-clear", 2).remover.model_hash
     opened = open_remover("rorem", 2)
     assert isinstance(opened.remover, AnySizeRemover)
     assert opened.remover.short_side_px == 64
@@ -54,7 +60,7 @@ def test_the_base_removes_from_an_image_of_another_size() -> None:
     ("name", "steps", "fault"),
     [
         ("telea", 4, "leave out --steps"),
-        ("lama", None, "is unknown; name object-clear, rorem"),
+        ("lama", None, "is unknown; name patch-match, object-clear, rorem"),
         ("/no/such/folder", None, "is unknown"),
     ],
 )
@@ -80,7 +86,7 @@ def test_an_object_clear_folder_is_known_by_its_object_token(tmp_path: Path) -> 
 
 def test_without_a_name_the_best_that_ships() -> None:
     title = open_remover(None, None).title
-    assert title == open_remover("object-clear" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem", None).title
+    assert title == open_remover("patch-match" if OBJECT_CLEAR_FOLDER.is_dir() else "rorem", None).title
 
 
 class Bomb:
