@@ -171,8 +171,8 @@ def _on_fresh(
     values, truth = np.array([scores[key] for key in drawn]), np.array([good[key] for key in drawn])
     best = best_of_items(fresh.items, scores)
     by_score, by_purity = (
-        kept_above(least, [scores[key] for key in best], [good[key] for key in best])
-        for least in (0.9, threshold)
+        kept_above(minimum, [scores[key] for key in best], [good[key] for key in best])
+        for minimum in (0.9, threshold)
     )
     kept = values > 0.9
     return {

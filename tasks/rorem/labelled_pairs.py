@@ -36,8 +36,8 @@ def choose_pairs(
     ledger = workspace.ledger()
     samples = [sample for sample in load_samples(workspace, version) if sample.split == "train"]
     shards = {name: ledger.shards.named(name) for name in {sample.shard for sample in samples}}
-    known = [sample for sample in samples if shards[sample.shard].stage in _WITH_TRUTH]
-    chosen = sorted(known, key=lambda sample: derive_key("labelled pair", seed, sample.key))[:count]
+    with_truth = [sample for sample in samples if shards[sample.shard].stage in _WITH_TRUTH]
+    chosen = sorted(with_truth, key=lambda sample: derive_key("labelled pair", seed, sample.key))[:count]
     names = sorted({sample.shard for sample in chosen})
     return [sample.key for sample in chosen], tuple(shards[name] for name in names)
 

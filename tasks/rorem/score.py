@@ -122,8 +122,8 @@ def kept_above(threshold: float | None, scores: Sequence[float], good: Sequence[
         scores: N scores, of the best candidate of each item.
         good: N true answers.
     """
-    least = math.inf if threshold is None else threshold
-    kept = [yes for score, yes in zip(scores, good, strict=True) if score > least]
+    minimum = math.inf if threshold is None else threshold
+    kept = [yes for score, yes in zip(scores, good, strict=True) if score > minimum]
     return KeptSet(threshold=threshold, items=len(scores), kept=len(kept), good=sum(kept))
 
 
