@@ -61,6 +61,20 @@ def unasked_items(run: RoundRun) -> list[str]:
     return [item for item in run.workspace.ledger().draws.drawn(run.phase("human").draw) if item not in asked]
 
 
+def automated_items(run: RoundRun) -> list[str]:
+    """The pool items of the automated phase: first what the human phase did not ask about, the rest drawn.
+
+    Raises:
+        FlowError: If the pool has too few unused items.
+    """
+    config, phase = run.config, run.phase("automation")
+    unasked = unasked_items(run)[: config.automation_items]
+    missing = config.automation_items - len(unasked)
+    if not missing:
+        return unasked
+    return [*unasked, *choose_items(run.workspace, phase.draw, "automation", missing, config.seed)]
+
+
 def _discriminator(run: RoundRun) -> DiscriminatorRef | None:
     """Scores the items to choose from. None where nothing is chosen; controls never choose."""
     config = run.config

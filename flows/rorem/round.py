@@ -25,10 +25,9 @@ from flows.rorem.phases import (
     propose_over_shards,
     train_and_compare,
 )
-from flows.rorem.review_choice import choice_of, draw_items, unasked_items
+from flows.rorem.review_choice import automated_items, choice_of, draw_items, unasked_items
 from flows.runtime.runs import fail_cleanly
 from tasks.rorem.grow import accepted_by_review, candidates_by_item, first_candidates
-from tasks.rorem.sample_pool import choose_items
 from tasks.rorem.score import good_by_truth
 from tasks.storage.workspace import Workspace
 
@@ -113,7 +112,7 @@ def _accept_by_discriminator(
         return Accepted(
             nothing_because="the review that calibrates the discriminator was abandoned, so nothing grew"
         )
-    items = _automated_items(run, phase)
+    items = automated_items(run)
     refs = propose_over_shards(workspace, phase, config.proposal, start.remover, items)
     if config.acceptance == "oracle":
         good = good_by_truth(workspace, refs, config.oracle)
@@ -128,17 +127,6 @@ def _accept_by_discriminator(
         return Accepted(items, refs, nothing_because=reason)
     scorer = trained.discriminator
     return Accepted(items, refs, accept_by_score(workspace, phase, refs, scorer, threshold, config.workers))
-
-
-def _automated_items(run: RoundRun, phase: Phase) -> list[str]:
-    """What the human phase did not ask about comes first; the rest is drawn."""
-    config = run.config
-    unasked = unasked_items(run)[: config.automation_items]
-    more = config.automation_items - len(unasked)
-    return [
-        *unasked,
-        *(choose_items(run.workspace, phase.draw, "automation", more, config.seed) if more else ()),
-    ]
 
 
 def _accept_one_of_each(workspace: Workspace, request: ReviewRequest) -> Accepted:
