@@ -223,8 +223,8 @@ def main() -> None:
             workspaces = {0: Path(scratch) / "small"}
             run_cycle(workspaces[0], 1, 0, "discriminator", "small")
         else:
-            found = sorted(given.folder.glob("*-discriminator"))
-            workspaces = {int(folder.name.split("-")[0]): folder for folder in found}
+            folders = sorted(given.folder.glob("*-discriminator"))
+            workspaces = {int(folder.name.split("-")[0]): folder for folder in folders}
         rows = compared(workspaces, given.repetitions)
     lines = summary(rows)
     chosen, random = (

@@ -1,4 +1,4 @@
-"""A human phase that chooses: what is asked, what the others are for, and that a second start asks the same."""
+"""A human phase that chooses: what is asked, what the others are for, and a second start asks the same."""
 
 from types import SimpleNamespace
 
