@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class Pool:
     vectors: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, judged: Judged) -> "Pool":
+    def of(cls, judged: Judged) -> Self:
         """The pool with the oracle's answers."""
         every = torch.stack(list(judged.numbers.values()))
         centre, scale = every.mean(0), every.std(0) + 1e-3
