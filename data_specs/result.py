@@ -5,6 +5,7 @@ from typing import Literal
 ResultKind = Literal[
     "phase",
     "phase_start",
+    "review_choice",
     "retraining",
     "discriminator",
     "remover_training",
@@ -22,9 +23,9 @@ ResultKind = Literal[
     "published",
 ]
 """By run and name: ``phase`` a finished phase of a cycle; ``phase_start`` what a phase, a retraining or a
-night started from; ``retraining`` a finished retraining of a dataset version; ``discriminator`` a round's
-discriminator with its measures; ``night`` a finished night; ``night_discriminator`` and ``night_parent``
-what a night chose.
+night started from; ``review_choice`` the pool items that a human phase chose to ask about; ``retraining`` a
+finished retraining of a dataset version; ``discriminator`` a round's discriminator with its measures;
+``night`` a finished night; ``night_discriminator`` and ``night_parent`` what a night chose.
 
 By the digest of a work, without a run: ``remover_training``, ``discriminator_training``,
 ``object_clear_training`` and ``weights_training`` a finished training; ``shard`` kept and rejected samples;

@@ -39,6 +39,10 @@ Keep = Literal["score", "purity"]
 """The rule of the automated phase."""
 
 
+ReviewChoiceRule = Literal["random", "active"]
+"""Which pool items a human phase asks about."""
+
+
 class Proposal(NamedTuple):
     """How candidates are made."""
 
@@ -127,6 +131,12 @@ class RoundSettings(Profiled):
         ge=0,
         description="Number of training pairs whose candidates teach the discriminator without people. Their "
         "labels follow from the known truth.",
+    )
+    review_choice: ReviewChoiceRule = Field(
+        default="random",
+        description="Which pool items a human phase asks about. random: as many as it draws. active: from "
+        "round 2 on, the half of twice as many that the newest discriminator is unsure of and that differ; a "
+        "third of them is random. The automated phase gets the others.",
     )
     oracle: OracleConfig = Field(
         default=OracleConfig(),
@@ -254,6 +264,7 @@ class RunIdentity(BaseModel):
     keep: Keep = "score"
     purity: Purity = Purity()
     labelled_pairs: int = 0
+    review_choice: ReviewChoiceRule = "random"
 
     @classmethod
     def of(cls, settings: RoundSettings) -> Self:

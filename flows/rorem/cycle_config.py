@@ -98,7 +98,9 @@ class CycleConfig(RoundSettings, CycleLength):
         if self.acceptance == "none":
             return PoolSizes(train=0, validation=0)
         a_round = self.human_items + self.calibration_items + self.automation_items
-        return PoolSizes(self.rounds * a_round, self.rounds * self.discriminator_test_items)
+        # A human phase that chooses draws as many again; the automated phase takes these first.
+        over = max(0, self.human_items - self.automation_items) if self.review_choice == "active" else 0
+        return PoolSizes(self.rounds * (a_round + over), self.rounds * self.discriminator_test_items)
 
 
 class StartIdentity(BaseModel):

@@ -25,9 +25,9 @@ from flows.rorem.phases import (
     propose_over_shards,
     train_and_compare,
 )
+from flows.rorem.review_choice import automated_items, choice_of, draw_items, unasked_items
 from flows.runtime.runs import fail_cleanly
 from tasks.rorem.grow import accepted_by_review, candidates_by_item, first_candidates
-from tasks.rorem.sample_pool import choose_items
 from tasks.rorem.score import good_by_truth
 from tasks.storage.workspace import Workspace
 
@@ -85,18 +85,21 @@ def _accept_by_review(run: RoundRun, phase: Phase, start: PhaseStart) -> Accepte
     config, workspace = run.config, run.workspace
     if config.acceptance == "none":
         return Accepted()
-    items = choose_items(workspace, phase.draw, "human", config.human_items, config.seed)
+    items = draw_items(run)
     propose = partial(propose_over_shards, workspace, phase, config.proposal, start.remover)
     request = ReviewRequest(items, propose(items))
     if config.acceptance == "all":
         return _accept_one_of_each(workspace, request)
-    request = review(workspace, phase, config.reviewers, request, propose)
+    ask = choice_of(run, request.refs)
+    request = review(workspace, phase, config.reviewers, request, propose, ask=ask)
+    unasked = set(unasked_items(run))
+    asked = [item for item in request.items if item not in unasked]
     if request.abandoned:
-        return Accepted(request.items, request.refs, [], "its review was abandoned, so nothing grew")
+        return Accepted(asked, request.refs, [], "its review was abandoned, so nothing grew")
     candidates = candidates_by_item(workspace, request.refs)
     decisions = workspace.ledger().reviews.decisions([key for keys in candidates.values() for key in keys])
     yes = {key for key, decision in decisions.items() if decision == "yes"}
-    return Accepted(request.items, request.refs, accepted_by_review(candidates, yes))
+    return Accepted(asked, request.refs, accepted_by_review(candidates, yes))
 
 
 def _accept_by_discriminator(
@@ -109,7 +112,7 @@ def _accept_by_discriminator(
         return Accepted(
             nothing_because="the review that calibrates the discriminator was abandoned, so nothing grew"
         )
-    items = choose_items(workspace, phase.draw, "automation", config.automation_items, config.seed)
+    items = automated_items(run)
     refs = propose_over_shards(workspace, phase, config.proposal, start.remover, items)
     if config.acceptance == "oracle":
         good = good_by_truth(workspace, refs, config.oracle)

@@ -13,7 +13,7 @@ from flows.rorem.config import RoundConfig, RunIdentity
 
 def test_runs_of_the_version_before_keep_their_key() -> None:
     """It was the digest of the whole form but these fields."""
-    later = {"keep", "purity", "labelled_pairs"}
+    later = {"keep", "purity", "labelled_pairs", "review_choice"}
     outside = {"workspace", "round", "workers", "profile", "distributed"}
     for changes in ({}, {"seed": 7, "human_review": QueuePolicy(), "variants": ("left",)}):
         config = RoundConfig.model_validate({**changes, "labelled_pairs": 0})
