@@ -110,7 +110,9 @@ def _shadow(matte: NDArray[np.float32], paste: Paste) -> NDArray[np.float32]:
     contact = np.zeros_like(matte)
     reach = round(paste.height_px * 0.45)
     cv2.ellipse(contact, (column, row - 4), (reach, max(3, reach // 5)), 0, 0, 360, 1.0, -1)
-    return cv2.GaussianBlur(np.maximum(laid, contact), (0, 0), _SHADOW_BLUR * paste.height_px)
+    return np.asarray(
+        cv2.GaussianBlur(np.maximum(laid, contact), (0, 0), _SHADOW_BLUR * paste.height_px), np.float32
+    )
 
 
 def _read(name: str) -> RgbImage:

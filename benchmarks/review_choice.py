@@ -29,7 +29,7 @@ import torch
 
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
-from benchmarks.discriminator_labels import Judged, read_judged
+from benchmarks.discriminator_labels import Labelled, read_labelled
 from benchmarks.growth import run_cycle
 from data_specs.keys import derive_key
 from models.rorem.calibration import area_under_curve, fit_platt
@@ -73,33 +73,33 @@ WAYS = [
 class Pool:
     """All candidates, what is said about them, and a vector of each item."""
 
-    judged: Judged
+    labelled: Labelled
     answers: Mapping[str, bool]
     vectors: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, judged: Judged) -> Self:
+    def of(cls, labelled: Labelled) -> Self:
         """The pool with the oracle's answers."""
-        every = torch.stack(list(judged.numbers.values()))
+        every = torch.stack(list(labelled.numbers.values()))
         centre, scale = every.mean(0), every.std(0) + 1e-3
         vectors = {
-            item: ((torch.stack([judged.numbers[key] for key in keys]).mean(0) - centre) / scale).numpy()
-            for item, keys in judged.items.items()
+            item: ((torch.stack([labelled.numbers[key] for key in keys]).mean(0) - centre) / scale).numpy()
+            for item, keys in labelled.items.items()
         }
-        return cls(judged, judged.answers("residual", _WRONG), vectors)
+        return cls(labelled, labelled.answers("residual", _WRONG), vectors)
 
     def fitted(self, items: Sequence[str], seed: int) -> Voters | None:
         """Voters that learnt all answers about some items. None where all are YES, or all NO."""
-        keys = [key for item in items for key in self.judged.items[item]]
+        keys = [key for item in items for key in self.labelled.items[item]]
         good = [self.answers[key] for key in keys]
         if len(set(good)) == 1:
             return None
-        return fit_voters(torch.stack([self.judged.numbers[key] for key in keys]), good, _VOTERS, seed)
+        return fit_voters(torch.stack([self.labelled.numbers[key] for key in keys]), good, _VOTERS, seed)
 
     def logits(self, voters: Voters, items: Sequence[str]) -> dict[str, float]:
         """Of all candidates of some items."""
-        keys = [key for item in items for key in self.judged.items[item]]
-        numbers = torch.stack([self.judged.numbers[key] for key in keys])
+        keys = [key for item in items for key in self.labelled.items[item]]
+        numbers = torch.stack([self.labelled.numbers[key] for key in keys])
         return dict(zip(keys, voters(numbers).mean(1).tolist(), strict=True))
 
     def scores(
@@ -107,7 +107,7 @@ class Pool:
     ) -> dict[str, float]:
         """P(good) of all candidates of some items."""
         logits = self.logits(voters, calibrating)
-        of_items = {item: self.judged.items[item] for item in calibrating}
+        of_items = {item: self.labelled.items[item] for item in calibrating}
         asked = calibrating_candidates(of_items, logits, seed)
         slope, offset = fit_platt(
             [logits[key] for key in asked], [self.answers[key] for key in asked], _WRONG
@@ -134,7 +134,7 @@ def repetition(pool: Pool, seed: int, number: int) -> list[Row]:
             taught = pool.fitted([*first, *items], number)
             assert taught is not None, "the first ones were of both kinds"
             figures = _measured(pool, pool.scores(taught, calibrating, tested, number), tested)
-            yes = statistics.mean(any(pool.answers[key] for key in pool.judged.items[i]) for i in items)
+            yes = statistics.mean(any(pool.answers[key] for key in pool.labelled.items[i]) for i in items)
             facts = {"seed": seed, "repetition": number, "way": way.name, "more": more, "asked": len(items)}
             rows.append({**facts, **figures, "with_yes": yes})
     return rows
@@ -152,7 +152,7 @@ def _chosen(
             for place, item in enumerate(considered)
         },
         {
-            item: [scores[key] if way.by_uncertainty else 0.5 for key in pool.judged.items[item]]
+            item: [scores[key] if way.by_uncertainty else 0.5 for key in pool.labelled.items[item]]
             for item in considered
         },
         count,
@@ -163,9 +163,9 @@ def _chosen(
 
 def _measured(pool: Pool, scores: Mapping[str, float], tested: Sequence[str]) -> Row:
     """Figures on all candidates of the test's items, and on the best of each."""
-    good = pool.judged.good["residual"]
+    good = pool.labelled.good["residual"]
     values, truth = np.array(list(scores.values())), np.array([good[key] for key in scores])
-    best = best_of_items({item: pool.judged.items[item] for item in tested}, scores)
+    best = best_of_items({item: pool.labelled.items[item] for item in tested}, scores)
     hits = np.cumsum(truth[np.argsort(-values)])
     is_pure = hits / np.arange(1, len(hits) + 1) >= 0.9
     return {
@@ -202,7 +202,7 @@ def compared(workspaces: Mapping[int, Path], repetitions: int) -> list[Row]:
     """Every way on the workspace of every seed."""
     rows: list[Row] = []
     for seed, folder in workspaces.items():
-        pool = Pool.of(read_judged(Workspace.existing(folder), "automation"))
+        pool = Pool.of(read_labelled(Workspace.existing(folder), "automation"))
         for number in range(repetitions):
             rows += repetition(pool, seed, number)
     return rows

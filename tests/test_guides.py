@@ -122,7 +122,7 @@ def test_a_round_has_the_defaults_that_the_guide_states() -> None:
     settings = RoundSettings()
     numbers = {name.strip("`"): value for name, value, *_ in rows("rorem", "Setting", "Default")}
     named = [name for name, value in numbers.items() if re.fullmatch(r"[\d.]+", value)]
-    assert len(named) == 5
+    assert len(named) == 6
     assert {name: numbers[name] for name in named} == {name: f"{getattr(settings, name)}" for name in named}
     assert numbers["variants"] == f"{len(settings.variants)} mask variants"
     assert numbers["evaluation_source"] == f"`{settings.evaluation_source}`"

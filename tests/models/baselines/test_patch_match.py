@@ -72,5 +72,5 @@ def test_a_mask_without_a_hole_or_without_surroundings_changes_nothing(level: bo
 
 
 def test_its_name_tells_its_settings() -> None:
-    names = {PatchMatchFill(*settings).model_hash for settings in ((), (5,), (3, 2.0), (3, 1.0, 320))}
-    assert len(names) == 4
+    fills = [PatchMatchFill(), PatchMatchFill(5), PatchMatchFill(context=2.0), PatchMatchFill(window_px=320)]
+    assert len({fill.model_hash for fill in fills}) == 4
