@@ -112,6 +112,11 @@ def _accept_by_discriminator(
         return Accepted(
             nothing_because="the review that calibrates the discriminator was abandoned, so nothing grew"
         )
+    threshold = _threshold(run, discriminator)
+    if threshold is None:
+        # Before items are drawn, which then stay for other phases.
+        reason = "the answers certify no set of the wanted purity, so nothing grew; review more items"
+        return Accepted(nothing_because=reason)
     items = automated_items(run)
     refs = propose_over_shards(workspace, phase, config.proposal, start.remover, items)
     if config.acceptance == "oracle":
@@ -120,13 +125,15 @@ def _accept_by_discriminator(
         return Accepted(items, refs, accepted_by_review(candidates_by_item(workspace, refs), yes))
     if discriminator is None:
         return _accept_one_of_each(workspace, ReviewRequest(items, refs))
-    trained = discriminator.trained
-    threshold = config.score_threshold if config.keep == "score" else trained.pure_threshold
-    if threshold is None:
-        reason = "the answers certify no set of the wanted purity, so nothing grew; review more items"
-        return Accepted(items, refs, nothing_because=reason)
-    scorer = trained.discriminator
+    scorer = discriminator.trained.discriminator
     return Accepted(items, refs, accept_by_score(workspace, phase, refs, scorer, threshold, config.workers))
+
+
+def _threshold(run: RoundRun, discriminator: DiscriminatorOutcome | None) -> float | None:
+    """The score above which a candidate is kept. None: the rule wants purity, and none is certified."""
+    if discriminator is None or run.config.keep == "score":
+        return run.config.score_threshold
+    return discriminator.trained.pure_threshold
 
 
 def _accept_one_of_each(workspace: Workspace, request: ReviewRequest) -> Accepted:

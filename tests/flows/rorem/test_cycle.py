@@ -20,6 +20,8 @@ from flows.rorem.round import rorem_round
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
 from tasks.review.oracle import OracleConfig, read_candidates
+from tasks.rorem.grow import candidates_by_item
+from tasks.rorem.score import good_by_truth
 from tasks.sources.clip.clip import ClipConfig
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.shards import RenderWork, render
@@ -241,6 +243,40 @@ def test_growth_without_judgement_takes_one_of_each(config: CycleConfig, copied:
     ]
     assert [len(set(keys)) for keys in drawn] == [4, 3]
     assert set(drawn[0]).isdisjoint(drawn[1])
+
+
+@pytest.mark.parametrize("acceptance", ["humans_only", "oracle"])
+def test_the_controls_of_the_automated_phase_keep_nothing_or_all_that_is_good(
+    config: CycleConfig, copied: Workspace, acceptance: str
+) -> None:
+    studio = SyntheticConfig(size_px=32, seed=78)
+    render(copied, RenderWork(round=0, index=51, stage="pool", renderer=studio, first=0, count=9))
+    again = round_of(config, copied, acceptance=acceptance, human_items=4, automation_items=5)
+    outcome = rorem_round(again)
+    assert outcome.discriminator is None
+    result = outcome.automation.result
+    if acceptance == "humans_only":
+        assert (result.tested, result.kept) == (0, 0)
+        return
+    assert result.tested == 5
+    draws = copied.ledger().draws.drawn(f"{again.identity.key} automation 1")
+    refs = [r for r in copied.ledger().shards.all(stage="candidates") if r.purpose == "automation"]
+    good = good_by_truth(copied, refs, again.oracle)
+    items = {item: keys for item, keys in candidates_by_item(copied, refs).items() if item in draws}
+    assert result.kept == sum(any(good[key] for key in keys) for keys in items.values())
+
+
+def test_a_pure_set_that_nobody_can_certify_is_not_kept(config: CycleConfig, copied: Workspace) -> None:
+    """20 answers certify no set of 99 %, and the phase says so."""
+    studio = SyntheticConfig(size_px=32, seed=79)
+    render(copied, RenderWork(round=0, index=52, stage="pool", renderer=studio, first=0, count=60))
+    again = round_of(config, copied, keep="purity", purity={"fraction": 0.99}, human_items=25)
+    outcome = rorem_round(again)
+    assert outcome.discriminator is not None
+    assert outcome.discriminator.trained.pure_threshold is None
+    assert (outcome.automation.result.tested, outcome.automation.result.kept) == (0, 0)
+    assert "certify no set of the wanted purity" in outcome.automation.result.reason
+    assert copied.ledger().draws.drawn(f"{again.identity.key} automation 1") == [], "the items stay"
 
 
 def test_what_was_published_is_not_published_again_and_what_was_not_is(
