@@ -160,7 +160,10 @@ def export_command(
     kind: Annotated[ExchangeFormat, typer.Option("--format", help="Format of the files.")] = "label-studio",
     batch: Annotated[
         str | None,
-        typer.Option(help="Export the candidates of this review batch. Default: all training candidates."),
+        typer.Option(
+            help="Export the candidates of this review batch. Default: what all batches ask about, and all "
+            "candidates that belong to no batch."
+        ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
@@ -173,16 +176,17 @@ def export_command(
 
     Example: cleanplate review export --format csv answers --batch human-1-3f2a9c1b
     """
-    from tasks.review.exchange import export_candidates
+    from tasks.review.exchange import export_candidates, to_be_answered
 
     place = existing_workspace(workspace)
     ledger = place.ledger()
+    shards = ledger.shards.all(stage="candidates")
     keys = (
-        None
+        to_be_answered(place, shards)
         if batch is None
         else {item.candidate for item in ledger.batches.items(ledger.batches.named(batch).name)}
     )
-    report = export_candidates(place, ledger.shards.all(stage="candidates"), keys, kind, out)
+    report = export_candidates(place, shards, keys, kind, out)
     if as_json:
         print_json(report.model_dump())
         return

@@ -43,14 +43,14 @@ class ImportReport(BaseModel):
 
 
 def export_candidates(
-    workspace: Workspace, refs: Sequence[ShardRef], keys: set[str] | None, kind: ExchangeFormat, out: Path
+    workspace: Workspace, refs: Sequence[ShardRef], keys: set[str], kind: ExchangeFormat, out: Path
 ) -> ExportReport:
     """Write candidates for another tool. A second call writes the same files.
 
     Args:
         workspace: The workspace of the shards.
         refs: Shards of candidates.
-        keys: The wanted candidates. None means all of the shards' training split.
+        keys: The wanted candidates.
         kind: The format of the tool.
         out: The folder. It is created if missing.
 
@@ -77,6 +77,22 @@ def export_candidates(
         raise InputError(out, f"cannot be written to ({error.strerror}); name another folder") from error
     answer_count = sum(len(reviews[row["candidate"]]) for row in rows)
     return ExportReport(candidates=len(rows), answers=answer_count, files=list(files))
+
+
+def to_be_answered(workspace: Workspace, refs: Sequence[ShardRef]) -> set[str]:
+    """The candidates of some shards that people may be asked about, by key.
+
+    If batches ask about a shard, these are the candidates that they ask about: the others are only compared
+    with them. The truth of training pairs is known, so nobody is asked about their candidates.
+    """
+    ledger = workspace.ledger()
+    asked = {item.candidate for batch in ledger.batches.all() for item in ledger.batches.items(batch.name)}
+    rows = ledger.shards.samples_in([ref.name for ref in refs if ref.purpose != "pairs"], "train")
+    keys: set[str] = set()
+    for held in rows.values():
+        of_shard = {row.key for row in held}
+        keys |= of_shard & asked or of_shard
+    return keys
 
 
 def import_answers(workspace: Workspace, path: Path) -> ImportReport:
@@ -141,13 +157,10 @@ def _kind(path: Path) -> ExchangeFormat:
     return kind
 
 
-def _samples(
-    workspace: Workspace, refs: Sequence[ShardRef], keys: set[str] | None
-) -> Iterator[EncodedSample]:
-    wanted = set(items_of(workspace, refs, "train")) if keys is None else keys
+def _samples(workspace: Workspace, refs: Sequence[ShardRef], keys: set[str]) -> Iterator[EncodedSample]:
     with ShardReader(workspace, refs) as reader:
         for position, key in enumerate(reader.keys):
-            if key in wanted:
+            if key in keys:
                 yield reader[position]
 
 

@@ -19,7 +19,7 @@ from data_specs.review import Review
 from data_specs.review_batch import QueuePolicy
 from tasks.review.answer_table import read_answer_table
 from tasks.review.batches import make_batch
-from tasks.review.exchange import export_candidates, import_answers
+from tasks.review.exchange import export_candidates, import_answers, to_be_answered
 from tasks.review.oracle import OracleConfig, oracle_reviews, read_candidates
 from tasks.rorem.propose import ProposeWork, propose
 
@@ -36,6 +36,35 @@ def shown(studio):
         ),
     )  # fmt: skip
     return studio
+
+
+def every(studio) -> set[str]:
+    """The keys of the shard."""
+    return {candidate.key for candidate in read_candidates(studio.workspace, studio.candidates)}
+
+
+def more(studio, purpose, items: int, variant):
+    """Another shard of candidates."""
+    keys = tuple(
+        row.key for row in studio.workspace.ledger().shards.samples_of(studio.pool.name)[6 : 6 + items]
+    )
+    return propose(
+        studio.workspace,
+        ProposeWork(
+            round=1, index=9, phase=f"{purpose} 1", purpose=purpose, pool=(studio.pool,), items=keys,
+            variants=(variant,), remover=studio.remover,
+        ),
+    )  # fmt: skip
+
+
+def test_what_is_to_be_answered_is_what_batches_ask_and_what_no_batch_knows(shown) -> None:
+    space, keys = shown.workspace, [c.key for c in read_candidates(shown.workspace, shown.candidates)]
+    night, pairs = more(shown, "night", 3, "left"), more(shown, "pairs", 4, "right")
+    refs = [shown.candidates, night, pairs]
+    of_night = {c.key for c in read_candidates(space, night)}
+    assert to_be_answered(space, refs) == {*keys, *of_night}, "no batch asks anything: all but pairs"
+    make_batch(space, "b", [shown.candidates], QueuePolicy(overlap_fraction=0), frozenset(keys[:5]))
+    assert to_be_answered(space, refs) == {*keys[:5], *of_night}
 
 
 def annotation(number: int, decision: str | None, reason: str = "", **changes: Any) -> dict[str, Any]:
@@ -74,7 +103,9 @@ def decisions(workspace) -> dict[str, tuple[str, str, str]]:
 
 
 def test_label_studio_gets_every_image_as_it_is(shown, tmp_path: Path) -> None:
-    report = export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path / "out")
+    report = export_candidates(
+        shown.workspace, [shown.candidates], every(shown), "label-studio", tmp_path / "out"
+    )
     assert (report.candidates, report.files) == (12, ["config.xml", "tasks.json"])
     tasks = [task["data"] for task in json.loads((tmp_path / "out" / "tasks.json").read_text())]
     known = {c.key: c for c in read_candidates(shown.workspace, shown.candidates)}
@@ -103,7 +134,7 @@ def test_label_studio_gets_every_image_as_it_is(shown, tmp_path: Path) -> None:
 def test_done_again_the_export_is_the_same(shown, tmp_path: Path) -> None:
     written = []
     for _ in range(2):
-        export_candidates(shown.workspace, [shown.candidates], None, "csv", tmp_path / "out")
+        export_candidates(shown.workspace, [shown.candidates], every(shown), "csv", tmp_path / "out")
         files = (p for p in (tmp_path / "out").rglob("*") if p.is_file())
         written.append({path.name: path.read_bytes() for path in files})
     assert written[0] == written[1]
@@ -114,7 +145,7 @@ def test_done_again_the_export_is_the_same(shown, tmp_path: Path) -> None:
 
 
 def test_annotations_come_in_once(shown, tmp_path: Path) -> None:
-    export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path)
+    export_candidates(shown.workspace, [shown.candidates], every(shown), "label-studio", tmp_path)
     keys = [row.key for row in shown.workspace.ledger().shards.samples_of(shown.candidates.name)]
     path = answered(
         tmp_path,
@@ -138,7 +169,7 @@ def test_annotations_come_in_once(shown, tmp_path: Path) -> None:
 
 
 def test_what_is_refused_is_kept_with_its_reason(shown, tmp_path: Path) -> None:
-    export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path)
+    export_candidates(shown.workspace, [shown.candidates], every(shown), "label-studio", tmp_path)
     key = shown.workspace.ledger().shards.samples_of(shown.candidates.name)[0].key
     path = answered(tmp_path, {key: [annotation(1, "yes")]})
     import_answers(shown.workspace, path)
@@ -167,7 +198,7 @@ def test_what_is_refused_is_kept_with_its_reason(shown, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_table_is_filled_in_and_read(kind, shown, tmp_path: Path) -> None:
-    export_candidates(shown.workspace, [shown.candidates], None, kind, tmp_path)
+    export_candidates(shown.workspace, [shown.candidates], every(shown), kind, tmp_path)
     path = tmp_path / f"answers.{kind}"
     rows = read_rows(path)
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
@@ -195,7 +226,7 @@ def test_a_table_is_filled_in_and_read(kind, shown, tmp_path: Path) -> None:
 def test_ones_own_answers_come_back_as_known(kind, shown, tmp_path: Path) -> None:
     oracle_reviews.fn(shown.workspace, shown.candidates, OracleConfig())
     before = shown.workspace.ledger().reviews.all()
-    export_candidates(shown.workspace, [shown.candidates], None, kind, tmp_path)
+    export_candidates(shown.workspace, [shown.candidates], every(shown), kind, tmp_path)
     report = import_answers(shown.workspace, tmp_path / f"answers.{kind}")
     assert (report.added, report.known, report.unanswered, report.refused) == (0, 12, 0, {})
     assert shown.workspace.ledger().reviews.all() == before
@@ -221,7 +252,7 @@ def test_a_spreadsheet_finds_no_formula_and_the_words_come_back(shown, tmp_path:
     ]  # fmt: skip
     told[0] = told[0].model_copy(update={"event": "\t=1"})
     shown.workspace.ledger().reviews.record(told)
-    export_candidates(shown.workspace, [shown.candidates], None, "csv", tmp_path)
+    export_candidates(shown.workspace, [shown.candidates], every(shown), "csv", tmp_path)
     path = tmp_path / "answers.csv"
     cells = {cell for row in read_rows(path) for cell in row.values()}
     assert not {cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))}
@@ -235,7 +266,7 @@ def test_a_spreadsheet_finds_no_formula_and_the_words_come_back(shown, tmp_path:
 @pytest.mark.parametrize("column", ["reviewer", "reason", "candidate", "event"])
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_control_character_in_a_table_refuses_its_row_alone(kind, column, shown, tmp_path: Path) -> None:
-    export_candidates(shown.workspace, [shown.candidates], None, kind, tmp_path)
+    export_candidates(shown.workspace, [shown.candidates], every(shown), kind, tmp_path)
     path = tmp_path / f"answers.{kind}"
     rows = [{**row, "decision": "no", "reviewer": "ada"} for row in read_rows(path)]
     for number, malice in enumerate(("\x1b[2J", "\x00", "\n", "\u202e")):
@@ -252,7 +283,7 @@ FIRST_YEAR = "0001-01-01T00:00:00+14:00"
 
 
 def test_a_date_before_all_dates_refuses_its_record_alone(shown, tmp_path: Path) -> None:
-    export_candidates(shown.workspace, [shown.candidates], None, "label-studio", tmp_path)
+    export_candidates(shown.workspace, [shown.candidates], every(shown), "label-studio", tmp_path)
     keys = [row.key for row in shown.workspace.ledger().shards.samples_of(shown.candidates.name)]
     told = [annotation(1, "yes"), annotation(2, "yes", created_at=FIRST_YEAR)]
     told.append(annotation(3, "yes", completed_by="a\x1bb"))
@@ -313,7 +344,7 @@ def test_a_file_of_another_kind_is_a_sentence(name, content, fault, studio, tmp_
 
 def test_answers_count_for_the_batch_that_asks(shown, tmp_path: Path) -> None:
     make_batch(shown.workspace, "b1", [shown.candidates], QueuePolicy(overlap_fraction=0))
-    export_candidates(shown.workspace, [shown.candidates], None, "csv", tmp_path)
+    export_candidates(shown.workspace, [shown.candidates], every(shown), "csv", tmp_path)
     rows = read_rows(tmp_path / "answers.csv")
     answers = [{**row, "decision": "yes", "reviewer": "ada"} for row in rows[:5]]
     write_rows(tmp_path / "answers.csv", answers)
