@@ -20,7 +20,8 @@ import argparse
 import json
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,21 @@ def compared(workspaces: Mapping[int, Path]) -> list[Row]:
     return rows
 
 
+@contextmanager
+def growth_workspaces(folder: Path | None) -> Iterator[dict[int, Path]]:
+    """The workspaces of ``discriminator`` in a folder of `benchmarks/growth.py`, by seed.
+
+    Without a folder one small cycle is run first.
+    """
+    if folder is not None:
+        yield {int(each.name.split("-")[0]): each for each in sorted(folder.glob("*-discriminator"))}
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        small = Path(scratch) / "small"
+        run_cycle(small, 1, 0, "discriminator", "small")
+        yield {0: small}
+
+
 def mean_of(rows: Sequence[Row], case: str, figure: str) -> float | None:
     """The mean of a figure over the seeds. None where a seed has none."""
     values = [row[figure] for row in rows if row["case"] == case]
@@ -218,13 +234,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="That of benchmarks.growth, which it only reads.")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        if given.folder is None:
-            workspaces = {0: Path(scratch) / "small"}
-            run_cycle(workspaces[0], 1, 0, "discriminator", "small")
-        else:
-            found = sorted(given.folder.glob("*-discriminator"))
-            workspaces = {int(folder.name.split("-")[0]): folder for folder in found}
+    with growth_workspaces(given.folder) as workspaces:
         rows = compared(workspaces)
     figures = [name for name in rows[0] if name not in ("case", "seed")]
     means = {case.name: {name: mean_of(rows, case.name, name) for name in figures} for case in CASES}

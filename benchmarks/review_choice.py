@@ -18,7 +18,6 @@ Run: python -m benchmarks.review_choice --folder GROWTH_FOLDER --json
 import argparse
 import json
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,7 @@ import torch
 
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
-from benchmarks.discriminator_labels import Labelled, read_labelled
-from benchmarks.growth import run_cycle
+from benchmarks.discriminator_labels import Labelled, growth_workspaces, read_labelled
 from data_specs.keys import derive_key
 from models.rorem.calibration import area_under_curve, fit_platt
 from models.rorem.discriminator_heads import Voters, fit_voters
@@ -218,13 +216,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=10, help="Random divisions of each pool.")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        if given.folder is None:
-            workspaces = {0: Path(scratch) / "small"}
-            run_cycle(workspaces[0], 1, 0, "discriminator", "small")
-        else:
-            folders = sorted(given.folder.glob("*-discriminator"))
-            workspaces = {int(folder.name.split("-")[0]): folder for folder in folders}
+    with growth_workspaces(given.folder) as workspaces:
         rows = compared(workspaces, given.repetitions)
     lines = summary(rows)
     chosen, random = (

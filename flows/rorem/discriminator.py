@@ -275,9 +275,6 @@ class DiscriminatorTrainingConfig(TrainingRunConfig):
         lt=1,
         description="Fraction of the reviewed items for calibration. They are not used for training.",
     )
-    purity: Purity = Field(
-        default=Purity(), description="How pure a kept set shall be, for the threshold that goes with it."
-    )
     error_rate: float = Field(
         default=0.02,
         ge=0,
@@ -316,7 +313,7 @@ def train_on_reviews(config: DiscriminatorTrainingConfig) -> TrainedDiscriminato
             trained=trained,
             candidates=tuple(shards),
             items=items,
-            purity=config.purity,
+            purity=Purity(),
             error_rate=config.error_rate,
         ),
     )

@@ -134,8 +134,6 @@ class LoraDiscriminator:
     slope: float = 1.0
     """Calibration: probability = sigmoid(slope · logit + offset)."""
     offset: float = 0.0
-    pure_threshold: float | None = None
-    """What is scored above it is as pure as was asked, at the confidence that was asked. None: not known."""
     batch_size: int = 64
     _hash: str = field(default="", repr=False)
 
@@ -144,9 +142,8 @@ class LoraDiscriminator:
         """Names LoRA, head, voters, settings and calibration."""
         if not self._hash:
             tensors = [part for name, t in sorted(self._tensors().items()) for part in (name, t.numpy())]
-            pure = () if self.pure_threshold is None else (self.pure_threshold,)
-            facts = (self.config.model_dump_json(), self.slope, self.offset, *pure)
-            self._hash = derive_key("discriminator", *facts, *tensors)
+            settings = self.config.model_dump_json()
+            self._hash = derive_key("discriminator", settings, self.slope, self.offset, *tensors)
         return self._hash
 
     def score(
@@ -224,12 +221,7 @@ class LoraDiscriminator:
         """Write LoRA, head, voters, calibration and config. The backbone stays with the base."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self._tensors(), folder / WEIGHTS_FILE)
-        facts = {
-            "config": self.config.model_dump(),
-            "slope": self.slope,
-            "offset": self.offset,
-            "pure_threshold": self.pure_threshold,
-        }
+        facts = {"config": self.config.model_dump(), "slope": self.slope, "offset": self.offset}
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True))
 
 
@@ -295,14 +287,8 @@ def load_discriminator(folder: Path, network: InpaintingNetwork) -> LoraDiscrimi
                 "train again"
             )
         module.load_state_dict(tensors, strict=False)
-        pure = facts.get("pure_threshold")
         return LoraDiscriminator(
-            module,
-            config,
-            voters,
-            slope=float(facts["slope"]),
-            offset=float(facts["offset"]),
-            pure_threshold=None if pure is None else float(pure),
+            module, config, voters, slope=float(facts["slope"]), offset=float(facts["offset"])
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(

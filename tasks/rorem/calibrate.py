@@ -11,6 +11,7 @@ from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
 from models.rorem.calibration import fit_platt, pure_threshold
 from models.rorem.discriminator import LoraDiscriminator
+from models.training.distributed import first_process_first
 from tasks.rorem.grow import candidates_by_item
 from tasks.rorem.questions import best_of_items
 from tasks.rorem.train_discriminator import (
@@ -74,24 +75,28 @@ def calibrate(workspace: Workspace, work: CalibrationWork) -> TrainedDiscriminat
         raise FlowError("no item has an answer to calibrate the discriminator; review more items")
     digest = derive_key(work.digest, *(f"{key} {yes}" for key, yes in answers.items()))
     results = workspace.ledger().results
-    recorded = results.get("discriminator_training", digest, TrainedDiscriminator)
-    if recorded is not None and workspace.fetched(recorded.weights_folder).is_dir():
-        return recorded
-    ref, reviewed = work.trained.discriminator, work.trained.reviewed + len(answers)
-    fitted = _fitted(workspace, work, answers)
-    kept = keep_discriminator(workspace, digest, fitted, ref.backbone, reviewed, work)
-    result = TrainedDiscriminator(
-        discriminator=kept,
-        reviewed=reviewed,
-        losses=work.trained.losses,
-        pure_threshold=fitted.pure_threshold,
-    )
-    results.record("discriminator_training", digest, result)
-    return result
+    # A launcher's processes all come here; the others find what the first one records.
+    with first_process_first():
+        recorded = results.get("discriminator_training", digest, TrainedDiscriminator)
+        if recorded is not None and workspace.fetched(recorded.weights_folder).is_dir():
+            return recorded
+        ref, reviewed = work.trained.discriminator, work.trained.reviewed + len(answers)
+        fitted, threshold = _fitted(workspace, work, answers)
+        kept = keep_discriminator(workspace, digest, fitted, ref.backbone, reviewed, work)
+        result = TrainedDiscriminator(
+            discriminator=kept,
+            reviewed=reviewed,
+            losses=work.trained.losses,
+            pure_threshold=threshold,
+        )
+        results.record("discriminator_training", digest, result)
+        return result
 
 
-def _fitted(workspace: Workspace, work: CalibrationWork, answers: dict[str, bool]) -> LoraDiscriminator:
-    """The discriminator with its calibration. ``answers`` are by candidate."""
+def _fitted(
+    workspace: Workspace, work: CalibrationWork, answers: dict[str, bool]
+) -> tuple[LoraDiscriminator, float | None]:
+    """The discriminator with its calibration, and the pure threshold. ``answers`` are by candidate."""
     discriminator = open_discriminator(workspace, work.trained.discriminator)
     proposed = candidates_by_item(workspace, work.candidates)
     items = {item: proposed[item] for item in work.items if item in proposed}
@@ -108,7 +113,7 @@ def _fitted(workspace: Workspace, work: CalibrationWork, answers: dict[str, bool
         work.purity.confidence,
         work.error_rate,
     )
-    return replace(discriminator, slope=slope, offset=offset, pure_threshold=threshold, _hash="")
+    return replace(discriminator, slope=slope, offset=offset, _hash=""), threshold
 
 
 @task(task_run_name="calibrate {work.name}")
