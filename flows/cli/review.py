@@ -291,9 +291,7 @@ def open_command(
             "seed": seed,
         }
     )
-    shards = place.ledger().shards.all(stage="candidates", round=round)
-    # The truth of training pairs is known: nobody is asked about them.
-    make_batch(place, name, [ref for ref in shards if ref.purpose != "pairs"], policy)
+    make_batch(place, name, place.ledger().shards.all(stage="candidates", round=round), policy)
     counts = place.ledger().batches.counts(name)
     if as_json:
         print_json({"batch": name, **counts.model_dump()})

@@ -92,7 +92,8 @@ def make_batch(
 ) -> ReviewBatch:
     """Open a batch that asks about training candidates of some shards. Opening it twice is harmless.
 
-    People are asked about nothing of the validation and test splits.
+    People are asked about nothing of the validation and test splits, and about no training pair's candidates:
+    its truth is known.
 
     Args:
         workspace: Where.
@@ -105,6 +106,7 @@ def make_batch(
         InputError: If there is nothing to ask about, or the name is invalid.
         LedgerError: If a batch of this name has another policy.
     """
+    refs = [ref for ref in refs if ref.purpose != "pairs"]
     if not items_of(workspace, refs, "train"):
         raise InputError(
             name, "there are no training candidates to review; make some with `cleanplate round`"

@@ -67,6 +67,15 @@ def test_what_is_to_be_answered_is_what_batches_ask_and_what_no_batch_knows(show
     assert to_be_answered(space, refs) == {*keys[:5], *of_night}
 
 
+def test_nobody_is_asked_about_a_training_pairs_candidates(shown) -> None:
+    space, pairs = shown.workspace, more(shown, "pairs", 4, "right")
+    make_batch(space, "b", [shown.candidates, pairs], QueuePolicy(overlap_fraction=0))
+    asked = {item.candidate for item in space.ledger().batches.items("b")}
+    assert asked == every(shown)
+    with pytest.raises(InputError, match="no training candidates to review"):
+        make_batch(space, "pairs", [pairs], QueuePolicy())
+
+
 def annotation(number: int, decision: str | None, reason: str = "", **changes: Any) -> dict[str, Any]:
     """As Label Studio's documentation of its JSON export shows it."""
     chosen = {"decision": decision, "reason": reason or None}
