@@ -14,6 +14,7 @@ from tasks.evaluation.evaluate import evaluate, read_triplets
 from tasks.registry.removers import RemoverRef, load_remover
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.review.oracle import OracleConfig, oracle_for, read_candidates
+from tasks.rorem.calibrate import CalibrationWork, Purity, calibrate
 from tasks.rorem.grow import GrowWork, accepted_by_review, accepted_by_score, candidates_by_item, grow
 from tasks.rorem.propose import ProposeWork, propose
 from tasks.rorem.sample_pool import unused_items
@@ -52,7 +53,8 @@ def main(folder: Path) -> None:
     report(workspace, "human 1", remover, tests)
 
     # YES and NO together train the discriminator. Every fourth item calibrates it.
-    discriminator = train_from_reviews(
+    held_out = tuple(items[::4])
+    taught = train_from_reviews(
         workspace,
         DiscriminatorTraining(
             name="discriminator 1",
@@ -60,9 +62,18 @@ def main(folder: Path) -> None:
             candidates=(candidates,),
             discriminator=TINY.discriminator_shape,
             training=TINY.discriminator.model_copy(update={"steps": STEPS}),
-            held_out_items=tuple(items[::4]),
+            held_out_items=held_out,
         ),
-    ).discriminator
+    )
+    calibration = CalibrationWork(
+        name="discriminator 1",
+        trained=taught,
+        candidates=(candidates,),
+        items=held_out,
+        purity=Purity(),
+        error_rate=OracleConfig().error_rate,
+    )
+    discriminator = calibrate(workspace, calibration).discriminator
 
     # Stage 3: the discriminator scores new candidates; an item's best joins if it is above the threshold.
     items = drawn(workspace, "automation", AUTOMATION_ITEMS)
