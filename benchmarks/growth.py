@@ -73,6 +73,7 @@ _SMALL = {
 }
 _MEASURED = {
     "human_items": 600,
+    "automation_items": 500,
     "calibration_items": 600,
     "discriminator_test_items": 1000,
     "labelled_pairs": 400,

@@ -1,7 +1,7 @@
 """Compare ObjectClear with a RORem-style remover that gets only the object mask, also under sloppy masks.
 
 Both are trained from the same base on the same pairs, in the same order, with the same steps. Both remove
-from the same unseen pairs, with the same noise, under each mask of ``benchmarks/_sloppy_masks.py``. M_fg and
+from the same unseen pairs, with the same noise, under each mask of ``models/images/sloppy_masks.py``. M_fg and
 success follow from the pair's own mask, whatever mask was given.
 
 Without fusion a network gets the mask as it is, and its whole image counts. With fusion both run as they are
@@ -34,7 +34,6 @@ from transformers import CLIPVisionModelWithProjection
 
 from benchmarks._machine import machine
 from benchmarks._processes import ends_in_time
-from benchmarks._sloppy_masks import SLOPPY_MASKS
 from data_specs.assessment import QualityConfig
 from data_specs.keys import derive_key
 from data_specs.shard import ShardRef
@@ -42,6 +41,7 @@ from data_specs.triplet import Triplet
 from flows.objectclear.train_model import ObjectClearConfig, made_network, render_pairs, unseen_pairs
 from models.diffusion.inpainting import InpaintingNetwork, load_network
 from models.images.any_size import AnySizeRemover, short_side_of
+from models.images.sloppy_masks import SLOPPY_MASKS
 from models.metrics.psnr import psnr
 from models.objectclear.network import build_tiny_object_clear, load_object_clear
 from models.objectclear.pipeline import ObjectClearPipeline

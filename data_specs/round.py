@@ -144,6 +144,23 @@ class ClipResult(BaseModel):
     psnr_background: float
 
 
+class MaskResult(BaseModel):
+    """A remover on test triplets under one kind of mask. M_fg follows from the triplets' own masks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mask: str
+    """As ``models.images.sloppy_masks`` names it."""
+    method: str
+    triplets: int
+    psnr_effect: float
+    """dB inside object and effect (M_fg), mean over triplets."""
+    psnr: float
+    """dB of the whole image, mean over triplets."""
+    success_rate: float
+    """0..1."""
+
+
 class DatasetSummary(BaseModel):
     """Size and composition of the dataset."""
 
@@ -162,6 +179,8 @@ class CycleResult(BaseModel):
     phases: list[PhaseResult]
     discriminators: list[DiscriminatorResult]
     clip: list[ClipResult]
+    masks: list[MaskResult] = []
+    """The last remover and ObjectClear under masks as people draw them. Empty without ObjectClear."""
     dataset: DatasetSummary
     rejects: dict[str, int]
     """Count by reason."""

@@ -98,6 +98,9 @@ def publish_cycle(
         tables.clip_rows(result.clip), key="clip", description=wording.clip_sentence(result.clip)
     )
     create_table_artifact(
+        tables.mask_rows(result.masks), key="masks", description=wording.masks_sentence(result.masks)
+    )
+    create_table_artifact(
         tables.reject_rows(result.rejects), key="rejects", description="Rejected, by reason"
     )
     create_markdown_artifact(summary(result), key="summary", description="The cycle in a few sentences")
@@ -136,6 +139,7 @@ def summary(result: CycleResult) -> str:
         wording.success_sentence(result.phases),
         *map(wording.discriminator_sentence, result.discriminators),
         wording.clip_sentence(result.clip),
+        wording.masks_sentence(result.masks),
         *([wording.pooled_sentence(result.composites)] if result.composites else []),
         f"Dataset version {data.version} holds {data.samples:,} samples in {data.shards:,} shards.",
     ]

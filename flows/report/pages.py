@@ -24,6 +24,8 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 """Templates of this folder; what they are given is escaped."""
+SLOPPY_GRID = "removals under sloppy masks"
+"""The heading of the grid that compares removers under masks as people draw them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ def write_report(
             (one.round, Markup(charts.score_histogram(one)), Markup(charts.reliability_curve(one)))
             for one in curves
         ],
-        grids=[(heading, grids.data_uri(png)) for heading, png in sample_grids.items()],
+        grids=[(name, grids.data_uri(png)) for name, png in sample_grids.items() if name != SLOPPY_GRID],
+        masks=tables.mask_rows(result.masks),
+        masks_sentence=wording.masks_sentence(result.masks),
+        masks_grid=grids.data_uri(sample_grids[SLOPPY_GRID]) if SLOPPY_GRID in sample_grids else "",
         composites_sentence=wording.pooled_sentence(result.composites) if result.composites else "",
         composites=tables.pooled_rows(result.composites) if result.composites else [],
         sheets=[(heading, grids.data_uri(png)) for heading, png in sheets.items()],

@@ -9,6 +9,7 @@ from data_specs.candidate import Candidate
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from flows.report.artifacts import artifact_key, publish_discriminator, publish_grid
+from flows.report.pages import SLOPPY_GRID
 from flows.report.sheets import SampleRow, draw_grid
 from flows.rorem.discriminator import DiscriminatorOutcome
 from flows.rorem.phases import PhaseOutcome, RoundRun, Step
@@ -65,7 +66,7 @@ def publish_phase_once(
         publish_removals(workspace, name, outcome.standing.remover, run.config.evaluation_source)
         if outcome.candidates is not None:
             rows = _candidate_rows(workspace, outcome.candidates, outcome.grown, discriminator)
-            _publish(workspace, f"{name}: candidates kept and refused", draw_grid(rows))
+            keep_grid(workspace, f"{name}: candidates kept and refused", draw_grid(rows))
 
     publish_once(workspace, run.key, name, publish)
 
@@ -97,7 +98,7 @@ def publish_removals(workspace: Workspace, name: str, remover: RemoverRef, origi
         *_removal_rows(workspace, refs, origin, remover, _ROWS - 2),
         *_removal_rows(workspace, refs, "clip:", remover, 2),
     ]
-    _publish(workspace, f"{name}: test images", draw_grid(rows))
+    keep_grid(workspace, f"{name}: test images", draw_grid(rows))
 
 
 def grid_path(heading: str) -> str:
@@ -106,17 +107,19 @@ def grid_path(heading: str) -> str:
 
 
 def read_grids(workspace: Workspace, names: Sequence[str]) -> dict[str, bytes]:
-    """The grids of some phases, by heading, in the phases' order."""
-    grids: dict[str, bytes] = {}
-    for name in names:
-        for heading in (f"{name}: test images", f"{name}: candidates kept and refused"):
-            path = grid_path(heading)
-            if workspace.store.bring(path):
-                grids[heading] = (workspace.root / path).read_bytes()
-    return grids
+    """The grids of some phases, by heading, in the phases' order; last that of the sloppy masks."""
+    kinds = ("test images", "candidates kept and refused")
+    headings = [*(f"{name}: {kind}" for name in names for kind in kinds), SLOPPY_GRID]
+    paths = {heading: grid_path(heading) for heading in headings}
+    return {
+        heading: (workspace.root / path).read_bytes()
+        for heading, path in paths.items()
+        if workspace.store.bring(path)
+    }
 
 
-def _publish(workspace: Workspace, heading: str, png: bytes) -> None:
+def keep_grid(workspace: Workspace, heading: str, png: bytes) -> None:
+    """Write a grid into the workspace's reports, and show it in Prefect."""
     path = grid_path(heading)
     (workspace.root / path).parent.mkdir(parents=True, exist_ok=True)
     write_durably(workspace.root / path, png)

@@ -15,7 +15,7 @@ from data_specs.comparison import (
 )
 from data_specs.composite import CompositingResult, PooledComposites
 from data_specs.metric import MetricSpec
-from data_specs.round import ClipResult, DiscriminatorResult, KeptSet, PhaseResult
+from data_specs.round import ClipResult, DiscriminatorResult, KeptSet, MaskResult, PhaseResult
 from models.metrics.registry import all_specs
 from tasks.evaluation.success import wilson_interval
 
@@ -29,6 +29,7 @@ TEXT_COLUMNS = frozenset(
         "why",
         "discriminator of",
         "rule",
+        "mask",
         "method",
         "metric",
         "reason",
@@ -124,6 +125,21 @@ def clip_rows(clip: Sequence[ClipResult]) -> list[Row]:
             "PSNR background dB": f"{one.psnr_background:.2f}",
         }
         for one in clip
+    ]
+
+
+def mask_rows(masks: Sequence[MaskResult]) -> list[Row]:
+    """Each remover under each mask as people draw them."""
+    return [
+        {
+            "mask": one.mask,
+            "method": one.method,
+            "triplets": f"{one.triplets:,}",
+            "PSNR in object and effect dB": f"{one.psnr_effect:.2f}",
+            "PSNR of the image dB": f"{one.psnr:.2f}",
+            "success %": f"{100 * one.success_rate:.1f}",
+        }
+        for one in masks
     ]
 
 

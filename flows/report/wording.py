@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from data_specs.composite import CompositingResult, PooledComposites
-from data_specs.round import ClipResult, DiscriminatorResult, PhaseResult
+from data_specs.round import ClipResult, DiscriminatorResult, MaskResult, PhaseResult
 
 MIN_PRECISION = 0.9
 """Kept results should be right this often; RORem keeps what is scored above 0.9."""
@@ -75,6 +75,17 @@ def clip_sentence(clip: Sequence[ClipResult]) -> str:
         f"On {last.triplets:,} triplets of the real clip's held-out time block, "
         f"the {last.method} remover {compared} cv2's Telea fill inside the mask."
     )
+
+
+def masks_sentence(masks: Sequence[MaskResult]) -> str:
+    """How far the last method is ahead of the first under each mask, inside object and effect."""
+    if not masks:
+        return "No masks were compared."
+    first, last = masks[0].method, masks[-1].method
+    by_mask = {(one.mask, one.method): one.psnr_effect for one in masks}
+    leads = {mask: by_mask[mask, last] - by_mask[mask, first] for mask, method in by_mask if method == last}
+    said = ", ".join(f"{lead:+.1f} dB ({mask})" for mask, lead in leads.items())
+    return f"{last} against the {first}, inside object and effect: {said}."
 
 
 def compositing_sentence(result: CompositingResult) -> str:

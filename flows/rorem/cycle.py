@@ -8,13 +8,13 @@ from pathlib import Path
 from prefect import flow
 
 from data_specs.composite import CompositingResult
-from data_specs.errors import FlowError
-from data_specs.round import ClipResult, CycleResult, DatasetSummary, LossCurve
+from data_specs.round import CycleResult, DatasetSummary, LossCurve
 from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
 from flows.report.compositing_artifacts import read_sheets
 from flows.report.pages import write_report
 from flows.report.phase_grids import publish_standing, read_grids
+from flows.rorem.comparisons import clip_results, mask_results
 from flows.rorem.cycle_config import CycleConfig, StartIdentity
 from flows.rorem.discriminator import DiscriminatorOutcome
 from flows.rorem.final_stage import distillation_phase, final_phase
@@ -39,9 +39,6 @@ from flows.rorem.phases import (
 from flows.rorem.round import RoundOutcome, rorem_round
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
-from models.baselines.telea import TeleaFill
-from tasks.evaluation.evaluate import mask_psnr, read_triplets
-from tasks.registry.removers import RemoverRef, load_remover
 from tasks.storage.workspace import Workspace
 
 
@@ -125,23 +122,6 @@ def initial_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
     return outcome
 
 
-def clip_results(workspace: Workspace, removers: dict[str, RemoverRef]) -> list[ClipResult]:
-    """Telea's fill and the removers on the clip's held-out time block; nothing where there is no clip."""
-    refs = workspace.ledger().shards.all(stage="triplets")
-    try:
-        triplets = read_triplets(workspace, refs, "test", "clip:")
-    except FlowError:
-        return []
-    models = {"telea": TeleaFill(), **{name: load_remover(workspace, ref) for name, ref in removers.items()}}
-    results: list[ClipResult] = []
-    for method, model in models.items():
-        inside, outside = mask_psnr(model, triplets)
-        results.append(
-            ClipResult(method=method, triplets=len(triplets), psnr_mask=inside, psnr_background=outside)
-        )
-    return results
-
-
 def _report(
     config: CycleConfig,
     workspace: Workspace,
@@ -160,6 +140,7 @@ def _report(
         phases=[outcome.result for outcome in outcomes],
         discriminators=[measure.result for measure in measures],
         clip=clip_results(workspace, {"initialisation": initial.remover, "final": final.remover}),
+        masks=mask_results(workspace, final.remover, config.evaluation_source, config.oracle.quality),
         dataset=DatasetSummary(version=version.number, samples=version.samples, shards=version.shards),
         rejects=workspace.ledger().rejects.counts(),
         composites=None if composed is None else pooled_composites(workspace, composed, final.version),
@@ -211,8 +192,9 @@ def demo_config(workspace: Path, rounds: int, seed: int) -> CycleConfig:
         workspace=workspace,
         rounds=rounds,
         seed=seed,
-        human_items=500,
-        discriminator_test_items=250,
-        labelled_pairs=200,
+        human_items=400,
+        automation_items=400,
+        discriminator_test_items=150,
+        labelled_pairs=150,
         composites=CycleComposites(),
     )

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks._sloppy_masks import SLOPPY_MASKS
 from benchmarks.object_clear import WAYS, compared, mask_only_network, small_config
 from flows.objectclear.train_model import ObjectClearConfig, made_network, render_pairs
+from models.images.sloppy_masks import SLOPPY_MASKS
 from models.objectclear.network import build_tiny_image_encoder
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace

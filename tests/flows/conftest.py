@@ -14,6 +14,7 @@ from data_specs.round import (
     DiscriminatorCurves,
     DiscriminatorResult,
     LossCurve,
+    MaskResult,
     PhaseKind,
     PhaseResult,
     ReliabilityBin,
@@ -101,6 +102,17 @@ def cycle_result() -> CycleResult:
             ClipResult(method="telea", triplets=84, psnr_mask=21.84, psnr_background=40.1),
             ClipResult(method="initialisation", triplets=84, psnr_mask=22.31, psnr_background=37.2),
             ClipResult(method="final", triplets=84, psnr_mask=24.05, psnr_background=37.9),
+        ],
+        masks=[
+            MaskResult(
+                mask=mask, method=method, triplets=40, psnr_effect=effect, psnr=psnr, success_rate=success
+            )
+            for mask, method, effect, psnr, success in (
+                ("exact", "final remover", 31.2, 38.4, 0.75),
+                ("exact", "ObjectClear", 34.1, 41.0, 0.9),
+                ("right half", "final remover", 20.3, 30.5, 0.1),
+                ("right half", "ObjectClear", 29.9, 37.7, 0.6),
+            )
         ],
         dataset=DatasetSummary(version=6, samples=2067, shards=41),
         rejects={"mask is empty": 3, "image is 16-bit": 1, "camera moved": 12},

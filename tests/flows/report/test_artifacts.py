@@ -53,5 +53,5 @@ def test_keys_are_what_prefect_takes() -> None:
 
 def test_the_summary_has_a_line_for_each_discriminator(cycle_result: CycleResult) -> None:
     lines = summary(cycle_result).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert lines[-1] == "- Dataset version 6 holds 2,067 samples in 41 shards."

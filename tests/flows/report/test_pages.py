@@ -75,6 +75,7 @@ def test_the_other_tables_are_there(report: str) -> None:
     rows = Page(report).rows
     assert ["round 2", "1,200", "500", "87.4%", "52.0%", "41.0%", "0.861", "0.027", "4.1"] in rows
     assert ["final", "84", "24.05", "37.90"] in rows
+    assert ["right half", "ObjectClear", "40", "29.90", "37.70", "60.0"] in rows
     rejected = [row for row in rows if row[0] in ("camera moved", "mask is empty", "image is 16-bit")]
     assert [row[1] for row in rejected] == ["12", "3", "1"]
     assert ["rounds", "2"] in rows

@@ -1,5 +1,11 @@
-from data_specs.round import ClipResult, CycleResult
-from flows.report.wording import clip_sentence, discriminator_sentence, first_and_last, success_sentence
+from data_specs.round import ClipResult, CycleResult, MaskResult
+from flows.report.wording import (
+    clip_sentence,
+    discriminator_sentence,
+    first_and_last,
+    masks_sentence,
+    success_sentence,
+)
 
 
 def test_the_last_is_the_champion_not_the_last_tried(cycle_result: CycleResult) -> None:
@@ -60,3 +66,22 @@ def test_the_clip_is_reported_either_way() -> None:
     assert "1.0 dB worse than cv2's Telea" in compared(21.0)
     assert "paints as well as cv2's Telea" in compared(22.01)
     assert clip_sentence([]) == "The real clip was not compared."
+
+
+def test_masks_are_told_one_by_one_with_their_sign() -> None:
+    def result(mask: str, method: str, psnr_effect: float) -> MaskResult:
+        return MaskResult(
+            mask=mask, method=method, triplets=9, psnr_effect=psnr_effect, psnr=40, success_rate=0.5
+        )
+
+    masks = [
+        result("exact", "final remover", 30.0),
+        result("exact", "ObjectClear", 29.0),
+        result("eroded 2 px", "final remover", 21.0),
+        result("eroded 2 px", "ObjectClear", 24.5),
+    ]
+    assert masks_sentence(masks) == (
+        "ObjectClear against the final remover, inside object and effect: "
+        "-1.0 dB (exact), +3.5 dB (eroded 2 px)."
+    )
+    assert masks_sentence([]) == "No masks were compared."

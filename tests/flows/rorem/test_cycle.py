@@ -11,6 +11,7 @@ from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.round import CycleResult
 from data_specs.shard import Purpose
+from flows.report.pages import SLOPPY_GRID
 from flows.report.phase_grids import grid_path
 from flows.rorem.config import RoundConfig
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
@@ -108,6 +109,20 @@ def test_the_table_is_rorems(result: CycleResult, config: CycleConfig) -> None:
         assert phase.psnr is not None
         assert phase.measured_on.startswith("test split, ")
         assert phase.seconds > 0
+
+
+def test_the_last_remover_and_objectclear_get_the_same_sloppy_masks(
+    result: CycleResult, workspace: Workspace
+) -> None:
+    """Under exact masks the remover's figures are those of its own evaluation, on the same ten pairs."""
+    masks = ["exact", "shifted 2 px", "eroded 2 px", "right half"]
+    pairs = [(mask, method) for mask in masks for method in ("final remover", "ObjectClear")]
+    assert [(one.mask, one.method) for one in result.masks] == pairs
+    assert {one.triplets for one in result.masks} == {10}
+    exact, last = result.masks[0], result.phases[-1]
+    assert (exact.success_rate, exact.psnr) == pytest.approx((last.success_rate, last.psnr))
+    assert exact.psnr_effect == pytest.approx(last.psnr_effect)
+    assert (workspace.root / grid_path(SLOPPY_GRID)).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_discriminator_was_measured_on_fresh_items(

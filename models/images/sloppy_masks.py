@@ -1,6 +1,6 @@
 """Make masks as people draw them: too large, too small, beside the object, or of a part of it.
 
-Lengths are in pixels of the image that is given. The benchmarks' images are 64 px. A mask that is not empty
+Lengths are in pixels of the image that is given; the tiny images are 64 px. A mask that is not empty
 never becomes empty.
 """
 
