@@ -1,21 +1,22 @@
 """Find the sizes at which an automated phase pays: what it keeps against nothing new, at equal steps.
 
-RORem's automated phases are three to ten times as large as its human ones. This experiment has that relation,
-and everything in memory. It trains a remover on pasted pairs without shadows. People, who err in 2 % of the
-cases, then accept candidates of some items, and the remover is trained on. Then it edits many more items, and
-four ways choose what joins:
+RORem's automated phases are three to ten times as large as its human ones. This experiment has that
+relation, and everything in memory. It trains a remover on captured pairs and on pasted ones without shadows.
+People, who err in 2 % of the cases, then accept candidates of some items, and the remover is trained on. Then
+it edits ten times as many items, and five ways choose what joins:
 
-- ``discriminator``: the best candidate of an item, where its score is above 0.9.
+- ``score``: the best candidate of an item, where its score is above 0.9 (RORem).
+- ``purity``: as many best candidates as together are 90 % pure, with 90 % confidence.
 - ``oracle``: every item with a good candidate. This is the most that any judge can bring.
 - ``all``: one candidate of every item.
 - ``nothing``: nothing new.
 
-All four train from the same remover, with equal steps, on the pairs, people's YES and what joined. They are
-measured on the same unseen scenes with the same noise, at several numbers of steps. The discriminator is the
-voters alone: they learn from people's answers and from known truth, and are calibrated on further answers.
+All five train from the same remover, with equal steps, on the pairs, people's YES and what joined. They are
+measured on the same unseen scenes with the same noise. The discriminator is the voters alone: they learn from
+people's answers and from known truth, and are calibrated on further answers. Leads are paired by scene.
 
-``ratio`` is the lead of ``discriminator`` over ``nothing`` at the last number of steps, divided by the
-oracle's lead. Above 0 the phase pays, and 1 is the oracle's level.
+``ratio`` is the mean lead of ``purity`` over ``nothing``, divided by the oracle's. Above 0 the phase pays,
+and 1 is the oracle's level.
 
 The default takes minutes and shows that the comparison runs. `--full` has the sizes of
 docs/experiments/growth.md.
@@ -23,10 +24,14 @@ docs/experiments/growth.md.
 Run: python -m benchmarks.automated_phase --full --seeds 0 1 2 [--json]
 """
 
+import argparse
 import copy
+import itertools
+import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -34,30 +39,33 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from benchmarks._machine import machine
+from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
+from data_specs.pool_item import PoolItem
 from data_specs.triplet import Triplet
 from models.diffusion.inpainting import InpaintingNetwork
 from models.profiles import PROFILES
-from models.rorem.calibration import area_under_curve, fit_platt
+from models.rorem.calibration import area_under_curve, fit_platt, pure_threshold
 from models.rorem.discriminator import statistics_of
 from models.rorem.discriminator_heads import fit_voters
 from models.rorem.remover import InpaintingRemover
 from models.training.distributed import BatchSlice
 from models.training.loop import TrainingConfig, train
-from models.training.losses.remover import TripletBatch, remover_loss
+from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.evaluation.success import assess
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.rorem.grow import accepted_by_review, accepted_by_score, first_candidates, grown_triplet
 from tasks.rorem.propose import propose_candidates
-from tasks.rorem.questions import calibrating_candidates, one_of_items
+from tasks.rorem.questions import best_of_items, calibrating_candidates, one_of_items
 from tasks.rorem.train_discriminator import score_arguments
 from tasks.sources.synthetic.samples import SyntheticConfig, as_triplet, make_sample
 from tasks.training.data import batches_of, collate_triplets
 
 Row = dict[str, Any]
-ARMS = ("discriminator", "oracle", "all", "nothing")
+ARMS = ("score", "purity", "oracle", "all", "nothing")
 _VARIANTS = ("tight", "dilated", "left", "right")
 _WRONG = 0.02
 """Fraction of people's answers that are wrong."""
@@ -70,18 +78,24 @@ _TINY = PROFILES["tiny"]
 class Sizes(NamedTuple):
     """How much of everything."""
 
-    pairs: int
+    captured: int
+    """Pairs with shadows."""
+    pasted: int
+    """Pairs without."""
     human: int
     """Items that people review, four candidates each."""
     calibration: int
+    """Items of which people review one candidate."""
     automated: int
     test: int
-    steps: tuple[int, ...]
-    """Steps after which the four removers are measured."""
+    steps: int
+    """Of the last training."""
 
 
-SMALL = Sizes(pairs=60, human=30, calibration=40, automated=60, test=60, steps=(20,))
-FULL = Sizes(pairs=400, human=150, calibration=400, automated=1200, test=500, steps=(140, 400, 1000))
+SMALL = Sizes(captured=20, pasted=60, human=30, calibration=40, automated=60, test=60, steps=20)
+FULL = Sizes(captured=60, pasted=340, human=100, calibration=600, automated=1000, test=500, steps=400)
+_KNOWN = 200
+"""Pairs, captured ones first, whose candidates teach the discriminator by known truth."""
 
 
 class Pairs(Dataset[Triplet]):
@@ -153,9 +167,7 @@ def proposed(remover: InpaintingRemover, truths: Sequence[Triplet]) -> Proposed:
     return Proposed(candidates, good)
 
 
-def _item(truth: Triplet) -> Any:
-    from data_specs.pool_item import PoolItem
-
+def _item(truth: Triplet) -> PoolItem:
     return PoolItem(
         key=truth.key,
         scene=truth.scene,
@@ -172,12 +184,15 @@ def _success(removal: Any, truth: Triplet) -> bool:
 
 
 def trained(
-    network: InpaintingNetwork, groups: Sequence[Sequence[Triplet]], config: TrainingConfig, loss: Any
+    network: InpaintingNetwork,
+    groups: Sequence[Sequence[Triplet]],
+    config: TrainingConfig,
+    loss: RemoverLossConfig,
 ) -> InpaintingNetwork:
     """A copy of the network, trained. Every batch shares evenly among the groups."""
-    network, groups = copy.deepcopy(network), [group for group in groups if group]
-    starts = np.cumsum([0, *map(len, groups)])
-    ranges = [range(start, stop) for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    network = copy.deepcopy(network)
+    starts = np.cumsum([0, *map(len, groups)]).tolist()
+    ranges = [range(start, stop) for start, stop in itertools.pairwise(starts)]
 
     def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
         return remover_loss(network, batch, loss, batch_slice)
@@ -188,19 +203,34 @@ def trained(
     return network
 
 
-def successes(network: InpaintingNetwork, test: Sequence[Triplet]) -> np.ndarray:
+def retrained(
+    network: InpaintingNetwork, groups: Sequence[Sequence[Triplet]], seed: int, steps: int
+) -> InpaintingNetwork:
+    """The network, trained as after a phase."""
+    config = _TINY.retraining.model_copy(update={"seed": seed, "steps": steps})
+    return trained(network, groups, config, _TINY.retraining_loss)
+
+
+def successes(network: InpaintingNetwork, test: Sequence[Triplet]) -> list[bool]:
     """Whether the network's remover succeeds on each scene."""
     seeds = [int(derive_key("growth", truth.key)[:12], 16) for truth in test]
     removals = InpaintingRemover(network, _TINY.sampling).remove(
         [truth.source for truth in test], [truth.mask for truth in test], seeds
     )
-    return np.array([_success(one, truth) for one, truth in zip(removals, test, strict=True)])
+    return [_success(one, truth) for one, truth in zip(removals, test, strict=True)]
 
 
-def scores_of(human: Proposed, known: Proposed, calibration: Proposed, new: Proposed, seed: int) -> Any:
-    """The voters' calibrated scores of the new candidates."""
-    numbers = torch.cat([human.statistics(), known.statistics()])
-    voters = fit_voters(numbers, [*human.answers.values(), *known.good.values()], _VOTERS, seed)
+class Judged(NamedTuple):
+    """The new candidates' scores, and the score above which the best ones are certified to be pure."""
+
+    scores: dict[str, float]
+    pure_above: float | None
+
+
+def judged(human: Proposed, pairs: Proposed, calibration: Proposed, new: Proposed, seed: int) -> Judged:
+    """Scores by voters that people and known truth taught, calibrated on further answers."""
+    numbers = torch.cat([human.statistics(), pairs.statistics()])
+    voters = fit_voters(numbers, [*human.answers.values(), *pairs.good.values()], _VOTERS, seed)
 
     def logits(of: Proposed) -> dict[str, float]:
         return dict(zip(of.candidates, voters(of.statistics()).mean(1).tolist(), strict=True))
@@ -208,66 +238,132 @@ def scores_of(human: Proposed, known: Proposed, calibration: Proposed, new: Prop
     own, answers = logits(calibration), calibration.answers
     asked = calibrating_candidates(calibration.items, own, seed)
     slope, offset = fit_platt([own[key] for key in asked], [answers[key] for key in asked], _WRONG)
-    return {key: 1 / (1 + math.exp(-(slope * logit + offset))) for key, logit in logits(new).items()}
+    shown = [key for key in best_of_items(calibration.items, own) if key in set(asked)]
+    scores = [1 / (1 + math.exp(-(slope * own[key] + offset))) for key in shown]
+    return Judged(
+        {key: 1 / (1 + math.exp(-(slope * logit + offset))) for key, logit in logits(new).items()},
+        pure_threshold(scores, [answers[key] for key in shown], 0.9, 0.9, _WRONG),
+    )
 
 
-def kept_by(new: Proposed, scores: Mapping[str, float]) -> dict[str, list[str]]:
+def kept_by(new: Proposed, by: Judged) -> dict[str, list[str]]:
     """The candidates that join, by arm."""
     good = {key for key, fine in new.good.items() if fine}
+    pure = [] if by.pure_above is None else accepted_by_score(new.items, by.scores, by.pure_above)
     return {
-        "discriminator": accepted_by_score(new.items, scores, 0.9),
+        "score": accepted_by_score(new.items, by.scores, 0.9),
+        "purity": pure,
         "oracle": accepted_by_review(new.items, good),
         "all": first_candidates(new.items),
         "nothing": [],
     }
 
 
-def run_seed(seed: int, sizes: Sizes, say: Callable[[str], None]) -> list[Row]:
-    """The rows of one seed: an arm at a number of steps each."""
-    sampling, first, again = _TINY.sampling, _TINY.remover, _TINY.retraining
-    pairs, test = scenes(seed, "pairs", sizes.pairs, pasted=True), scenes(seed, "test", sizes.test)
-    initial = trained(
-        network_at(BASE_FOLDER), [pairs], first.model_copy(update={"seed": seed}), _TINY.remover_loss
-    )
-    say("initial remover")
-    human = proposed(InpaintingRemover(initial, sampling), scenes(seed, "human", sizes.human))
-    said = {key for key, yes in human.answers.items() if yes}
-    accepted = [grown_triplet(human.candidates[key]) for key in accepted_by_review(human.items, said)]
-    start = trained(
-        initial, [pairs, accepted], again.model_copy(update={"seed": seed + 1}), _TINY.retraining_loss
-    )
-    say(f"people accept {len(accepted)} of {sizes.human}")
-    remover = InpaintingRemover(start, sampling)
-    known = proposed(remover, pairs)
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What stands before the automated phase."""
+
+    pairs: list[Triplet]
+    accepted: list[Triplet]
+    """What people accepted."""
+    human: Proposed
+    initial: InpaintingNetwork
+    network: InpaintingNetwork
+    """Retrained on the pairs and on what people accepted."""
+
+
+def begun(seed: int, sizes: Sizes) -> Begun:
+    """The initial remover and the human phase."""
+    captured = scenes(seed, "captured", sizes.captured)
+    pasted = scenes(seed, "pasted", sizes.pasted, pasted=True)
+    first = _TINY.remover.model_copy(update={"seed": seed})
+    initial = trained(network_at(BASE_FOLDER), [captured, pasted], first, _TINY.remover_loss)
+    human = proposed(InpaintingRemover(initial, _TINY.sampling), scenes(seed, "human", sizes.human))
+    yes = {key for key, said in human.answers.items() if said}
+    accepted = [grown_triplet(human.candidates[key]) for key in accepted_by_review(human.items, yes)]
+    pairs = [*captured, *pasted]
+    network = retrained(initial, [pairs, accepted], seed + 1, _TINY.retraining.steps)
+    return Begun(pairs, accepted, human, initial, network)
+
+
+def run_seed(seed: int, sizes: Sizes) -> Row:
+    """The figures of one seed."""
+    test, start = scenes(seed, "test", sizes.test), begun(seed, sizes)
+    remover = InpaintingRemover(start.network, _TINY.sampling)
+    pairs = proposed(remover, start.pairs[:_KNOWN])
     calibration = proposed(remover, scenes(seed, "calibration", sizes.calibration))
     new = proposed(remover, scenes(seed, "automated", sizes.automated))
-    say("proposed")
-    scores = scores_of(human, known, calibration, new, seed)
-    one = one_of_items(new.items, seed)
-    about = {
-        "initial": float(successes(initial, test).mean()),
-        "start": float(successes(start, test).mean()),
-        "accepted": len(accepted),
-        "auc": area_under_curve([scores[key] for key in one], [new.good[key] for key in one]),
+    by = judged(start.human, pairs, calibration, new, seed)
+    drawn = one_of_items(new.items, seed)
+    row: Row = {
+        "seed": seed,
+        "initial": statistics.mean(successes(start.initial, test)),
+        "human": statistics.mean(successes(start.network, test)),
+        "accepted": len(start.accepted),
+        "auc": area_under_curve([by.scores[key] for key in drawn], [new.good[key] for key in drawn]),
+        "arms": {},
     }
-    rows: list[Row] = []
-    for arm, keys in kept_by(new, scores).items():
+    for arm, keys in kept_by(new, by).items():
         grown = [grown_triplet(new.candidates[key]) for key in keys]
+        last = retrained(start.network, [start.pairs, [*start.accepted, *grown]], seed + 2, sizes.steps)
+        good = successes(last, test)
         pure = statistics.mean([new.good[key] for key in keys]) if keys else None
-        for steps in sizes.steps:
-            config = again.model_copy(update={"seed": seed + 2, "steps": steps})
-            last = trained(start, [pairs, [*accepted, *grown]], config, _TINY.retraining_loss)
-            good = successes(last, test)
-            say(f"{arm}, {steps} steps: {good.mean():.3f}, kept {len(keys)}, pure {pure}")
-            rows.append(
-                {
-                    "seed": seed,
-                    "arm": arm,
-                    "steps": steps,
-                    "kept": len(keys),
-                    "pure": pure,
-                    **about,
-                    "good": good.tolist(),
-                }
-            )
-    return rows
+        row["arms"][arm] = {"kept": len(keys), "pure": pure, "success": statistics.mean(good), "scenes": good}
+        print(f"seed {seed}, {arm}: kept {len(keys)}, success {statistics.mean(good):.3f}", file=sys.stderr)
+    return row
+
+
+def lead(rows: Sequence[Row], arm: str, control: str) -> Row:
+    """How far an arm leads a control, paired by scene: the mean over the seeds, and its error."""
+    leads, variances, won, lost = [], [], 0, 0
+    for row in rows:
+        pairs = zip(row["arms"][arm]["scenes"], row["arms"][control]["scenes"], strict=True)
+        differences = [int(one) - int(other) for one, other in pairs]
+        won, lost = won + differences.count(1), lost + differences.count(-1)
+        leads.append(statistics.mean(differences))
+        variances.append(statistics.variance(differences) / len(differences))
+    error = math.sqrt(sum(variances)) / len(rows)
+    of = {"lead": statistics.mean(leads), "error": error, "won": won, "lost": lost, "by_seed": leads}
+    return {"arm": arm, "control": control, **of}
+
+
+@ends_in_time
+def main() -> None:
+    """Run the seeds, and print a table, or one object with ``--json``."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--full", action="store_true", help="Takes about 11 minutes of one core a seed.")
+    parser.add_argument("--json", action="store_true", help="One object for machines.")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [run_seed(seed, FULL if asked.full else SMALL) for seed in asked.seeds]
+    leads = [
+        lead(rows, arm, control)
+        for control in ("nothing", "all")
+        for arm in ARMS
+        if arm not in ("nothing", control)
+    ]
+    pays, ceiling = (lead(rows, arm, "nothing")["lead"] for arm in ("purity", "oracle"))
+    ratio = pays / ceiling if ceiling else None
+    if asked.json:
+        sizes = (FULL if asked.full else SMALL)._asdict()
+        figures = {"ratio": ratio, "leads": leads, "rows": rows, "sizes": sizes, "machine": machine()}
+        print(json.dumps(figures, indent=1))
+        return
+    for row in rows:
+        print(
+            f"seed {row['seed']}: initial {row['initial']:.3f}, human {row['human']:.3f}, "
+            f"AUC {row['auc']:.3f}"
+        )
+        for arm, of in row["arms"].items():
+            print(f"  {arm:<8} kept {of['kept']}, pure {of['pure']}, success {of['success']:.3f}")
+    for one in leads:
+        points = f"{100 * one['lead']:+.1f} ± {100 * one['error']:.1f} points"
+        print(f"{one['arm']} against {one['control']}: {points}, {one['won']} won, {one['lost']} lost")
+    print(f"purity's lead over nothing / the oracle's: {ratio}; {machine()}")
+
+
+if __name__ == "__main__":
+    main()
