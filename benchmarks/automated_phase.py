@@ -40,6 +40,7 @@ import torch
 from torch.utils.data import Dataset
 
 from benchmarks._machine import machine
+from benchmarks._paired import paired
 from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.candidate import Candidate
@@ -90,12 +91,19 @@ class Sizes(NamedTuple):
     test: int
     steps: int
     """Of the last training."""
+    known: int
+    """Pairs, captured ones first, whose candidates teach the discriminator by known truth."""
+
+    @property
+    def answers(self) -> int:
+        """What people answer."""
+        return self.human * len(_VARIANTS) + self.calibration
 
 
-SMALL = Sizes(captured=20, pasted=60, human=30, calibration=40, automated=60, test=60, steps=20)
-FULL = Sizes(captured=60, pasted=340, human=100, calibration=600, automated=1000, test=500, steps=400)
-_KNOWN = 200
-"""Pairs, captured ones first, whose candidates teach the discriminator by known truth."""
+SMALL = Sizes(captured=20, pasted=60, human=30, calibration=40, automated=60, test=60, steps=20, known=80)
+FULL = Sizes(
+    captured=60, pasted=340, human=100, calibration=600, automated=1000, test=500, steps=400, known=200
+)
 
 
 class Pairs(Dataset[Triplet]):
@@ -229,8 +237,9 @@ class Judged(NamedTuple):
 
 def judged(human: Proposed, pairs: Proposed, calibration: Proposed, new: Proposed, seed: int) -> Judged:
     """Scores by voters that people and known truth taught, calibrated on further answers."""
-    numbers = torch.cat([human.statistics(), pairs.statistics()])
-    voters = fit_voters(numbers, [*human.answers.values(), *pairs.good.values()], _VOTERS, seed)
+    numbers = [of.statistics() for of in (human, pairs) if of.candidates]
+    labels = [*human.answers.values(), *pairs.good.values()]
+    voters = fit_voters(torch.cat(numbers), labels, _VOTERS, seed)
 
     def logits(of: Proposed) -> dict[str, float]:
         return dict(zip(of.candidates, voters(of.statistics()).mean(1).tolist(), strict=True))
@@ -286,11 +295,11 @@ def begun(seed: int, sizes: Sizes) -> Begun:
     return Begun(pairs, accepted, human, initial, network)
 
 
-def run_seed(seed: int, sizes: Sizes) -> Row:
+def run_seed(seed: int, sizes: Sizes, arms: Sequence[str] = ARMS) -> Row:
     """The figures of one seed."""
     test, start = scenes(seed, "test", sizes.test), begun(seed, sizes)
     remover = InpaintingRemover(start.network, _TINY.sampling)
-    pairs = proposed(remover, start.pairs[:_KNOWN])
+    pairs = proposed(remover, start.pairs[: sizes.known])
     calibration = proposed(remover, scenes(seed, "calibration", sizes.calibration))
     new = proposed(remover, scenes(seed, "automated", sizes.automated))
     by = judged(start.human, pairs, calibration, new, seed)
@@ -299,11 +308,14 @@ def run_seed(seed: int, sizes: Sizes) -> Row:
         "seed": seed,
         "initial": statistics.mean(successes(start.initial, test)),
         "human": statistics.mean(successes(start.network, test)),
+        "answers": sizes.answers,
         "accepted": len(start.accepted),
         "auc": area_under_curve([by.scores[key] for key in drawn], [new.good[key] for key in drawn]),
         "arms": {},
     }
-    for arm, keys in kept_by(new, by).items():
+    kept = kept_by(new, by)
+    for arm in arms:
+        keys = kept[arm]
         grown = [grown_triplet(new.candidates[key]) for key in keys]
         last = retrained(start.network, [start.pairs, [*start.accepted, *grown]], seed + 2, sizes.steps)
         good = successes(last, test)
@@ -314,17 +326,53 @@ def run_seed(seed: int, sizes: Sizes) -> Row:
 
 
 def lead(rows: Sequence[Row], arm: str, control: str) -> Row:
-    """How far an arm leads a control, paired by scene: the mean over the seeds, and its error."""
-    leads, variances, won, lost = [], [], 0, 0
-    for row in rows:
-        pairs = zip(row["arms"][arm]["scenes"], row["arms"][control]["scenes"], strict=True)
-        differences = [int(one) - int(other) for one, other in pairs]
-        won, lost = won + differences.count(1), lost + differences.count(-1)
-        leads.append(statistics.mean(differences))
-        variances.append(statistics.variance(differences) / len(differences))
-    error = math.sqrt(sum(variances)) / len(rows)
-    of = {"lead": statistics.mean(leads), "error": error, "won": won, "lost": lost, "by_seed": leads}
-    return {"arm": arm, "control": control, **of}
+    """How far an arm leads a control."""
+    ours, others = ([row["arms"][name]["scenes"] for row in rows] for name in (arm, control))
+    return {"arm": arm, "control": control, **paired(ours, others)}
+
+
+def reviews_saved(seeds: Sequence[int], sizes: Sizes) -> Row:
+    """A third of the answers and known truth, against all answers without: the last removers, by ``score``.
+
+    Items that people do not review go to the automated phase.
+    """
+    third = sizes._replace(calibration=sizes.calibration // 3, automated=sizes.automated + 2 * sizes.human)
+    whole = sizes._replace(human=3 * sizes.human, known=0)
+    rows = {
+        name: [run_seed(seed, of, ["score"]) for seed in seeds]
+        for name, of in (("third", third), ("whole", whole))
+    }
+    scenes = {name: [row["arms"]["score"]["scenes"] for row in of] for name, of in rows.items()}
+    success = {name: statistics.mean(itertools.chain(*of)) for name, of in scenes.items()}
+    return {
+        "ratio": success["third"] / success["whole"],
+        "success": success,
+        **paired(scenes["third"], scenes["whole"]),
+        "rows": rows,
+    }
+
+
+def compared(seeds: Sequence[int], sizes: Sizes) -> Row:
+    """All arms of all seeds."""
+    rows = [run_seed(seed, sizes) for seed in seeds]
+    leads = [lead(rows, arm, "nothing") for arm in ARMS if arm != "nothing"]
+    leads += [lead(rows, arm, "all") for arm in ARMS if arm not in ("nothing", "all")]
+    pays, ceiling = (lead(rows, arm, "nothing")["lead"] for arm in ("purity", "oracle"))
+    return {"ratio": pays / ceiling if ceiling else None, "leads": leads, "rows": {"": rows}}
+
+
+def show(figures: Row) -> None:
+    """Print a line for each training and for each lead."""
+    for name, rows in figures["rows"].items():
+        for row in rows:
+            rates = f"initial {row['initial']:.3f}, human {row['human']:.3f}, AUC {row['auc']:.3f}"
+            print(f"{name} seed {row['seed']}: {row['answers']} answers, {rates}")
+            for arm, of in row["arms"].items():
+                print(f"  {arm:<8} kept {of['kept']}, pure {of['pure']}, success {of['success']:.3f}")
+    for one in figures.get("leads", [figures | {"arm": "a third", "control": "all answers"}]):
+        points = f"{100 * one['lead']:+.1f} ± {100 * one['error']:.1f} points"
+        print(f"{one['arm']} against {one['control']}: {points}, {one['won']} won, {one['lost']} lost")
+    print(f"ratio {figures['ratio']}; {machine()}")
 
 
 @ends_in_time
@@ -335,34 +383,20 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--full", action="store_true", help="Takes about 11 minutes of one core a seed.")
+    parser.add_argument(
+        "--reviews-saved",
+        action="store_true",
+        help="Compare a third of the answers and known truth with all answers; ratio is of the success.",
+    )
     parser.add_argument("--json", action="store_true", help="One object for machines.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [run_seed(seed, FULL if asked.full else SMALL) for seed in asked.seeds]
-    leads = [
-        lead(rows, arm, control)
-        for control in ("nothing", "all")
-        for arm in ARMS
-        if arm not in ("nothing", control)
-    ]
-    pays, ceiling = (lead(rows, arm, "nothing")["lead"] for arm in ("purity", "oracle"))
-    ratio = pays / ceiling if ceiling else None
+    sizes = FULL if asked.full else SMALL
+    figures = reviews_saved(asked.seeds, sizes) if asked.reviews_saved else compared(asked.seeds, sizes)
     if asked.json:
-        sizes = (FULL if asked.full else SMALL)._asdict()
-        figures = {"ratio": ratio, "leads": leads, "rows": rows, "sizes": sizes, "machine": machine()}
-        print(json.dumps(figures, indent=1))
-        return
-    for row in rows:
-        print(
-            f"seed {row['seed']}: initial {row['initial']:.3f}, human {row['human']:.3f}, "
-            f"AUC {row['auc']:.3f}"
-        )
-        for arm, of in row["arms"].items():
-            print(f"  {arm:<8} kept {of['kept']}, pure {of['pure']}, success {of['success']:.3f}")
-    for one in leads:
-        points = f"{100 * one['lead']:+.1f} ± {100 * one['error']:.1f} points"
-        print(f"{one['arm']} against {one['control']}: {points}, {one['won']} won, {one['lost']} lost")
-    print(f"purity's lead over nothing / the oracle's: {ratio}; {machine()}")
+        print(json.dumps(figures | {"sizes": sizes._asdict(), "machine": machine()}, indent=1))
+    else:
+        show(figures)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ Run: python -m benchmarks.growth --demo --seeds 0 1 2 --arms discriminator human
 
 import argparse
 import json
-import math
 import os
 import shutil
 import statistics
@@ -37,6 +36,7 @@ from typing import Any
 
 from benchmarks._killing import ROOT
 from benchmarks._machine import machine
+from benchmarks._paired import paired
 from benchmarks._processes import ends_in_time
 from data_specs.keys import derive_key
 from data_specs.round import CycleResult
@@ -190,25 +190,16 @@ def row_of(seed: int, arm: str, result: CycleResult, scenes: dict[str, bool]) ->
     }
 
 
-def paired(rows: Sequence[Row], control: str) -> dict[str, Any]:
-    """How far ``discriminator`` leads a control, paired by scene: the mean over seeds, and its error."""
+def lead(rows: Sequence[Row], control: str) -> dict[str, Any]:
+    """How far ``discriminator`` leads a control, paired by scene."""
     scenes = {(row["seed"], row["arm"]): row["scenes"] for row in rows}
     seeds = sorted({row["seed"] for row in rows})
-    leads, variances, won, lost = [], [], 0, 0
-    for seed in seeds:
-        ours, other = scenes[seed, "discriminator"], scenes[seed, control]
-        differences = [int(ours[key]) - int(other[key]) for key in ours]
-        won, lost = won + differences.count(1), lost + differences.count(-1)
-        leads.append(statistics.mean(differences))
-        variances.append(statistics.variance(differences) / len(differences))
-    return {
-        "control": control,
-        "lead": statistics.mean(leads),
-        "error": math.sqrt(sum(variances)) / len(seeds),
-        "won": won,
-        "lost": lost,
-        "by_seed": leads,
-    }
+    keys = {seed: list(scenes[seed, control]) for seed in seeds}
+    ours, others = (
+        [[scenes[seed, arm][key] for key in keys[seed]] for seed in seeds]
+        for arm in ("discriminator", control)
+    )
+    return {"control": control, **paired(ours, others)}
 
 
 @ends_in_time
@@ -234,7 +225,7 @@ def main() -> None:
         arm: statistics.mean([sum(r["scenes"].values()) / len(r["scenes"]) for r in rows if r["arm"] == arm])
         for arm in given.arms
     }
-    leads = [paired(rows, arm) for arm in given.arms if arm != "discriminator" and "discriminator" in means]
+    leads = [lead(rows, arm) for arm in given.arms if arm != "discriminator" and "discriminator" in means]
     others = [rate for arm, rate in means.items() if arm not in ("discriminator", "oracle")]
     ratio = means["discriminator"] / max(others) if "discriminator" in means and any(others) else None
     rows = [{name: value for name, value in row.items() if name != "scenes"} for row in rows]
@@ -245,9 +236,9 @@ def main() -> None:
     for row in rows:
         rates = f"{row['initial']:.3f} -> {row['last']:.3f}"
         print(f"seed {row['seed']} {row['arm']:<17} {rates}, kept {row['kept']}")
-    for lead in leads:
-        points = f"{100 * lead['lead']:+.1f} ± {100 * lead['error']:.1f} points"
-        print(f"against {lead['control']:<17} {points}, {lead['won']} scenes won, {lead['lost']} lost")
+    for one in leads:
+        points = f"{100 * one['lead']:+.1f} ± {100 * one['error']:.1f} points"
+        print(f"against {one['control']:<17} {points}, {one['won']} scenes won, {one['lost']} lost")
     print(f"mean success on the test scenes: {means}; ratio = {ratio}; {machine()}")
 
 

@@ -1,7 +1,7 @@
 """Compare ObjectClear with a RORem-style remover that gets only the object mask, also under sloppy masks.
 
 Both are trained from the same base on the same pairs, in the same order, with the same steps. Both remove
-from the same unseen pairs, with the same noise, under each mask of ``models/images/sloppy_masks.py``. M_fg and
+from the same unseen pairs, with the same noise, under each mask of `models/images/sloppy_masks.py`. M_fg and
 success follow from the pair's own mask, whatever mask was given.
 
 Without fusion a network gets the mask as it is, and its whole image counts. With fusion both run as they are
