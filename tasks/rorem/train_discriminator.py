@@ -258,7 +258,7 @@ def _drawn_from(reader: ShardReader, answers: Sequence[Answer]) -> tuple[ReviewS
     """
     ordered = [(key, yes) for wanted in (True, False) for key, _, yes in answers if yes is wanted]
     yes = sum(good for _, good in ordered)
-    sizes = size_buckets(reader, [key for key, _ in ordered])
+    sizes = size_buckets(reader, reader.positions_of([key for key, _ in ordered]))
     halves: Groups = [range(yes), range(yes, len(ordered))]
     return ReviewSamples(reader, ordered), SizeBuckets(sizes) if len(sizes) > 1 else halves
 

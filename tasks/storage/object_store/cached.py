@@ -196,6 +196,9 @@ class RemoteStore:
     def read(self, name: str) -> bytes | None:
         return self._bucket.read(name)
 
+    def blocks(self, name: str) -> Iterator[bytes] | None:
+        return self._bucket.blocks(name)
+
     def names(self, folder: str) -> list[str]:
         return self._bucket.names(folder)
 
