@@ -65,9 +65,8 @@ class ShardReader:
         self._scene = pa.chunked_array([part.scene for part in parts], pa.string()).combine_chunks()
         self._split = np.concatenate([np.empty(0, "S1"), *(part.split for part in parts)])
         self._sizes = np.concatenate([np.empty((0, 2), np.int32), *(part.size for part in parts)])
-        self._shard_of_sample = np.repeat(
-            np.arange(len(parts), dtype=np.int32), [len(part.key) for part in parts]
-        )
+        counts = np.array([len(part.key) for part in parts], np.int64)
+        self._shard_of_sample = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
         self._member_names, self._member = _numbered(tables, "member")
         self._offsets = _join(tables, "offset")
         self._lengths = _join(tables, "length")
