@@ -13,18 +13,17 @@ from tasks.storage.shards.codecs import (
     decode_cutout,
     decode_plate,
     decode_pool_item,
-    decode_refused,
     decode_triplet,
     encode_composite,
     encode_cutout,
     encode_plate,
     encode_pool_item,
-    encode_refused,
     encode_triplet,
     origin_in,
     shadow_class_in,
 )
 from tasks.storage.shards.reader import ShardReader, candidate_items
+from tasks.storage.shards.refused import decode_refused, encode_refused
 from tasks.storage.shards.writer import finished_shard, write_shard
 
 __all__ = [

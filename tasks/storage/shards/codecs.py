@@ -15,11 +15,9 @@ from data_specs.arrays import Mask, Matte, RgbImage
 from data_specs.candidate import Candidate
 from data_specs.composite import Composite, PlacedObject
 from data_specs.cutout import Cutout, ShadowClass
-from data_specs.errors import ShardError, first_fault
-from data_specs.keys import derive_key, image_hash
+from data_specs.errors import ShardError
 from data_specs.plate import Plate, Tone
 from data_specs.pool_item import PoolItem
-from data_specs.reject import RefusedSample, Reject
 from data_specs.shard import EncodedSample, ImageFormat
 from data_specs.triplet import EffectTriplet, Triplet
 
@@ -336,46 +334,3 @@ def _read(sample: EncodedSample, read: Callable[[dict[str, Any]], Record]) -> Re
         return read(words)
     except (KeyError, ValueError, TypeError, cv2.error, SafetensorError) as error:
         raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
-
-
-# Refused samples, for the contact sheet of rejects.
-
-
-def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
-    """A JPEG for each image, and ``json`` with the reject. No model trains on it, so small files are better.
-
-    Args:
-        refused: The refused sample.
-        work: The name of the work that refused it. Another work's refusal is another sample.
-    """
-    reject = refused.reject
-    hashes = [image_hash(image) for image in refused.images.values()]
-    members = {f"{name}.jpg": encode_image(image, "jpeg") for name, image in refused.images.items()}
-    facts = {"scene": refused.scene, "split": refused.split, "reject": reject.model_dump(mode="json")}
-    members["json"] = facts_member(facts)
-    return EncodedSample(
-        key=derive_key("refused", work, reject.model_dump_json(), *hashes),
-        members=members,
-        scene=refused.scene,
-        split=refused.split,
-    )
-
-
-def decode_refused(sample: EncodedSample) -> RefusedSample:
-    """The reverse of `encode_refused`. Raises ShardError for members that do not fit."""
-    try:
-        facts = json.loads(sample.members["json"])
-        return RefusedSample(
-            scene=facts["scene"],
-            split=facts["split"],
-            reject=Reject.model_validate(facts["reject"]),
-            images={
-                name.removesuffix(".jpg"): decode_image(data)
-                for name, data in sample.members.items()
-                if name.endswith(".jpg")
-            },
-        )
-    except (KeyError, ValueError, cv2.error) as error:
-        raise ShardError(
-            f"sample {sample.key} cannot be decoded ({first_fault(error)}); run `cleanplate dataset verify`"
-        ) from error
