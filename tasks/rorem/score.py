@@ -159,9 +159,11 @@ def kept_above(threshold: float | None, scores: Sequence[float], good: Sequence[
 
 def without_ground_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> list[ShardRef]:
     """The shards with a candidate of an item whose truth is unknown, such as a photograph."""
-    items = {ref.name: list(candidate_items(workspace, [ref]).values()) for ref in refs}
-    held = workspace.ledger().shards.holders_of([key for keys in items.values() for key in keys], "truth")
-    return [ref for ref in refs if any(key not in held for key in items[ref.name])]
+    items = candidate_items(workspace, refs)
+    ledger = workspace.ledger().shards
+    rows = ledger.samples_in([ref.name for ref in refs])
+    held = ledger.holders_of(list(set(items.values())), "truth")
+    return [ref for ref in refs if any(items[row.key] not in held for row in rows[ref.name])]
 
 
 def good_by_truth(workspace: Workspace, refs: Sequence[ShardRef], oracle: OracleConfig) -> dict[str, bool]:
