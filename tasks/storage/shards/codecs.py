@@ -275,12 +275,12 @@ def decode_cutout(sample: EncodedSample) -> Cutout:
     return _read(sample, read)
 
 
-def shadow_class_in(sample: EncodedSample) -> ShadowClass:
-    """A cut-out's shadow class, without decoding its layers. Raises ShardError for a damaged sample."""
+def shadow_class_in(member: bytes) -> ShadowClass:
+    """The shadow class in a cut-out's ``json`` member. Raises ShardError for a damaged one."""
     try:
-        return json.loads(sample.members["json"])["shadow_class"]
+        return json.loads(member)["shadow_class"]
     except (KeyError, ValueError, TypeError) as error:
-        raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
+        raise ShardError(f"a cut-out's facts cannot be decoded: {error}") from error
 
 
 def decode_plate(sample: EncodedSample) -> Plate:
