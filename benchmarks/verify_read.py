@@ -53,10 +53,11 @@ def main() -> None:
         def verify() -> None:
             assert check_shard(workspace, ref, rows) == ([], ref.size_bytes)
 
-        ways = {"sha256 only": hash_only, "verify": verify}
+        ways = {"sha256 only": hash_only, "control": hash_only, "verify": verify}
         seconds = alternate(ways, arguments.runs, time.process_time)
     figures = {
         **ratio_of(seconds, "verify", "sha256 only"),
+        "ratio_control": ratio_of(seconds, "control", "sha256 only")["ratio"],
         "goal": GOAL,
         "shard_mb": ref.size_bytes / 1e6,
         "mb_per_cpu_second": ref.size_bytes / 1e6 / min(seconds["verify"]),
