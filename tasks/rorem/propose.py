@@ -22,6 +22,9 @@ from tasks.storage.shards import (
 )
 from tasks.storage.workspace import Workspace
 
+_FEW = 4
+"""A work that needs less than this part of its pool shards does not fetch them whole from a bucket."""
+
 
 class ProposeWork(ShardWork):
     """The input of one shard of candidates."""
@@ -77,7 +80,8 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
 
     def encoded() -> Iterator[EncodedSample]:
         remover, at_once = load_remover(workspace, work.remover), work.remover.sampling.batch_size
-        with ShardReader(workspace, work.pool) as reader:
+        few = _FEW * len(work.items) < sum(ref.samples for ref in work.pool)
+        with ShardReader(workspace, work.pool, few=few) as reader:
             for start in range(0, len(work.items), at_once):
                 samples = [reader.by_key(key) for key in work.items[start : start + at_once]]
                 yield from _candidates_of(samples, remover, work)

@@ -199,6 +199,9 @@ class RemoteStore:
     def blocks(self, name: str) -> Iterator[bytes] | None:
         return self._bucket.blocks(name)
 
+    def part(self, path: str, sha256: str, start: int, end: int) -> bytes:
+        return self._bucket.part(self.name(path, sha256), start, end)
+
     def names(self, folder: str) -> list[str]:
         return self._bucket.names(folder)
 

@@ -131,6 +131,10 @@ class Bucket:
             return None
         return (self._chunk(name, start, size_bytes) for start in range(0, size_bytes, _CHUNK_BYTES))
 
+    def part(self, name: str, start: int, end: int) -> bytes:
+        """The bytes ``start`` to ``end`` of an object. FileNotFoundError if there is none."""
+        return b"".join(self._chunk(name, at, end) for at in range(start, end, _CHUNK_BYTES))
+
     def download(self, name: str, to: Path) -> str | None:
         """Write an object's bytes to a new file, durably.
 

@@ -69,6 +69,14 @@ class Store(Protocol):
         """
         ...
 
+    def part(self, path: str, sha256: str, start: int, end: int) -> bytes:
+        """The bytes ``start`` to ``end`` of a kept file, wherever it is. They are not checked.
+
+        Raises:
+            FileNotFoundError: If the file is not kept.
+        """
+        ...
+
     def names(self, folder: str) -> list[str]:
         """Everything kept in a folder, sorted, without files that a living process is still writing."""
         ...
@@ -164,6 +172,10 @@ class FolderStore:
         except FileNotFoundError:
             return None
         return _blocks(descriptor)
+
+    def part(self, path: str, sha256: str, start: int, end: int) -> bytes:
+        with open(open_plain(self._root / path), "rb") as file:
+            return os.pread(file.fileno(), end - start, start)
 
     def names(self, folder: str) -> list[str]:
         paths = sorted((self._root / folder).iterdir())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data_specs.errors import ShardError
 from data_specs.keys import Split
 from data_specs.shard import EncodedSample, ShardRef
-from tasks.storage.object_store import Held
+from tasks.storage.object_store import Held, stored_at
 from tasks.storage.object_store.store import open_plain
 from tasks.storage.shards.candidates import item_in
 from tasks.storage.shards.tar import png_size, read_index
@@ -33,26 +33,37 @@ class ShardReader:
     It reads with ``pread``, so it may be forked, pickled into workers, and used by several threads.
     """
 
-    def __init__(self, workspace: Workspace, refs: Sequence[ShardRef], check: bool = False) -> None:
+    def __init__(
+        self, workspace: Workspace, refs: Sequence[ShardRef], check: bool = False, few: bool = False
+    ) -> None:
         """Read the indexes and check every tar's size.
 
         Args:
             workspace: The workspace of the shards.
             refs: The shards.
             check: Whether to compare every member with its SHA-256.
+            few: Whether few of the samples will be read. A bucket's tars are then not fetched: a sample is
+                read by its range of bytes, and checked.
 
         Raises:
             ShardError: If a tar or an index is missing, truncated or altered.
             StoreError: If they cannot be brought here from their store.
         """
+        self._workspace = workspace
         self._refs = list(refs)
         self._paths = [tar_path(workspace, ref.name) for ref in refs]
-        self._check = check
+        few = few and stored_at(workspace.root) is not None
+        self._away = {shard for shard, path in enumerate(self._paths) if few and not path.exists()}
+        self._check = check or few
         self._open_here()
-        self._held = workspace.store.hold([file for ref in refs for file in (tar_file(ref), index_file(ref))])
-        for ref, path in zip(self._refs, self._paths, strict=True):
-            _check_size(ref, path.stat().st_size if path.is_file() else None)
-        without = () if check else ("sha256",)
+        tars = [tar_file(ref) for shard, ref in enumerate(refs) if shard not in self._away]
+        self._held = workspace.store.hold([*tars, *(index_file(ref) for ref in refs)])
+        for shard, (ref, path) in enumerate(zip(self._refs, self._paths, strict=True)):
+            if shard in self._away:
+                _check_size(ref, workspace.store.size_of(*tar_file(ref)))
+            else:
+                _check_size(ref, path.stat().st_size if path.is_file() else None)
+        without = () if self._check else ("sha256",)
         self._load([read_index(index_path(workspace, ref.name), ref, without) for ref in refs])
 
     def _load(self, tables: Sequence[pa.Table]) -> None:
@@ -173,12 +184,35 @@ class ShardReader:
         rows = range(int(self._first_row[position]), int(self._first_row[position + 1]))
         named = [(self._member_names[self._member[row]], row) for row in rows]
         wanted = [(name, row) for name, row in named if only is None or name == only]
+        if wanted and shard in self._away:
+            return self._from_store(shard, wanted)
         descriptor, shared = self._descriptor(shard)
         try:
-            return {name: self._read(descriptor, shard, row) for name, row in wanted}
+            return {
+                name: self._checked(
+                    os.pread(descriptor, int(self._lengths[row]), int(self._offsets[row])), shard, row
+                )
+                for name, row in wanted
+            }
         finally:
             if not shared:
                 os.close(descriptor)
+
+    def _from_store(self, shard: int, wanted: Sequence[tuple[str, int]]) -> dict[str, bytes]:
+        """Members of one sample by one request: they lie together, and so do an item's candidates."""
+        rows = [row for _, row in wanted]
+        start = int(self._offsets[rows].min())
+        end = int((self._offsets[rows] + self._lengths[rows]).max())
+        ref = self._refs[shard]
+        try:
+            data = self._workspace.store.part(*tar_file(ref), start, end)
+        except FileNotFoundError as error:
+            raise ShardError(f"shard {ref.name} is missing; run `cleanplate dataset verify`") from error
+        places = {row: int(self._offsets[row]) - start for row in rows}
+        return {
+            name: self._checked(data[places[row] : places[row] + int(self._lengths[row])], shard, row)
+            for name, row in wanted
+        }
 
     @cached_property
     def _sorted_keys(self) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
@@ -190,10 +224,8 @@ class ShardReader:
             raise ShardError(f"two of these shards hold sample {twice[0].decode()}")
         return ordered, order
 
-    def _read(self, descriptor: int, shard: int, row: int) -> bytes:
-        length = int(self._lengths[row])
-        data = os.pread(descriptor, length, int(self._offsets[row]))
-        if len(data) != length:
+    def _checked(self, data: bytes, shard: int, row: int) -> bytes:
+        if len(data) != self._lengths[row]:
             raise ShardError(f"shard {self._refs[shard].name} is truncated; run `cleanplate dataset verify`")
         if self._digests is not None and hashlib.sha256(data).hexdigest() != self._digests[row]:
             name = self._member_names[self._member[row]]
