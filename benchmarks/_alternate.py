@@ -1,6 +1,7 @@
 """Time several ways of doing one thing in alternation, so that a busy machine affects all of them equally."""
 
 import json
+import random
 import statistics
 import sys
 import time
@@ -16,14 +17,14 @@ def alternate(
 ) -> dict[str, list[float]]:
     """Seconds of each run of each way, after one run of each that is not counted.
 
-    Every round runs each way once, odd rounds in reverse order. With ``time.process_time`` as clock the
+    Every round runs each way once, in an order that the round's number draws: a fixed order misleads, because
+    each way then runs on the same memory in every round. With ``time.process_time`` as clock the
     seconds are those of one core, whatever else the machine does. Each run is reported on standard error.
     Round 0 is the one that is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(runs + 1):
-        order = list(ways.items())
-        for name, way in reversed(order) if number % 2 else order:
+        for name, way in random.Random(number).sample(list(ways.items()), len(ways)):
             start = clock()
             way()
             if number:

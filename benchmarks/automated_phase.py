@@ -58,7 +58,7 @@ from models.training.loop import TrainingConfig, train
 from models.training.losses.remover import RemoverLossConfig, TripletBatch, remover_loss
 from tasks.evaluation.success import assess
 from tasks.registry.store import BASE_FOLDER, network_at
-from tasks.rorem.grow import accepted_by_review, accepted_by_score, first_candidates, grown_triplet
+from tasks.rorem.grow import accepted_by_review, accepted_by_score, first_candidates, grown_key
 from tasks.rorem.propose import propose_candidates
 from tasks.rorem.questions import best_of_items, calibrating_candidates, one_of_items
 from tasks.rorem.train_discriminator import score_arguments
@@ -184,6 +184,19 @@ def _item(truth: Triplet) -> PoolItem:
         class_name="",
         source=truth.source,
         mask=truth.mask,
+    )
+
+
+def grown_triplet(candidate: Candidate) -> Triplet:
+    """What a candidate becomes when it joins."""
+    return Triplet(
+        key=grown_key(candidate.key),
+        scene=candidate.scene,
+        split=candidate.split,
+        origin=f"candidate:{candidate.key}",
+        source=candidate.source,
+        mask=candidate.mask,
+        ground_truth=candidate.removal,
     )
 
 

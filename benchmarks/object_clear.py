@@ -94,7 +94,7 @@ def mask_only_network(
             return remover_loss(network, batch, loss, batch_slice)
 
         with ShardReader(workspace, shards) as reader, training_progress("training mask only") as progress:
-            samples = TripletSamples(reader, reader.keys)
+            samples = TripletSamples(reader, range(len(reader)))
             batches = triplet_batches(samples, [range(len(samples))], training.batch_size, training.seed)
             train(network.unet, loss_of, batches, training, checkpoint, progress)
         return network

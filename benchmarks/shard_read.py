@@ -41,6 +41,7 @@ def main() -> None:
     figures = {
         **ratio_of(seconds, "ShardReader", "decode only"),
         "ratio_shuffled": ratio_of(seconds, "ShardReader, shuffled", "decode only")["ratio"],
+        "ratio_control": ratio_of(seconds, "control", "decode only")["ratio"],
         "ratio_webdataset": ratio_of(seconds, "webdataset", "decode only")["ratio"],
         "goal": GOAL,
     }
@@ -85,6 +86,7 @@ def _measure(workspace: Workspace, encoded: list[EncodedSample], runs: int) -> d
 
     ways = {
         "decode only": decode_only,
+        "control": decode_only,
         "ShardReader": lambda: ours(in_order),
         "ShardReader, shuffled": lambda: ours(shuffled),
         "webdataset": webdataset,

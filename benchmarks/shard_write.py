@@ -54,9 +54,15 @@ def main() -> None:
                 samples=(encode_triplet(triplet, "jpeg") for triplet in triplets),
             )
 
-        seconds = alternate({"encode only": encode_only, "write_shard": encode_and_write}, arguments.runs)
+        ways = {"encode only": encode_only, "control": encode_only, "write_shard": encode_and_write}
+        seconds = alternate(ways, arguments.runs)
         size_bytes = workspace.ledger().shards.all()[0].size_bytes
-    figures = {**ratio_of(seconds, "write_shard", "encode only"), "goal": GOAL, "shard_mb": size_bytes / 1e6}
+    figures = {
+        **ratio_of(seconds, "write_shard", "encode only"),
+        "ratio_control": ratio_of(seconds, "control", "encode only")["ratio"],
+        "goal": GOAL,
+        "shard_mb": size_bytes / 1e6,
+    }
     report("writing shards", seconds, arguments.samples, figures, arguments.as_json)
 
 

@@ -74,7 +74,7 @@ def method_grids(
         method: worst_median_best(method_rows, RANKED_BY, rows_each) for method, method_rows in rows.items()
     }
     keys = {row.key for parts in chosen.values() for part in parts.values() for row in part}
-    triplets = {t.key: t for t in read_set(images) if isinstance(t, Triplet) and t.key in keys}
+    triplets = {t.key: t for t in read_set(images, keys) if isinstance(t, Triplet) and t.key in keys}
     removals = {
         method_label(method): _removals(method_remover(method, images, profile), list(triplets.values()))
         for method in methods

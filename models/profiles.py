@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 
 from data_specs.errors import first_fault
+from data_specs.shard import ImageFormat
 from models.rorem.discriminator import ATTENTION, CONVOLUTIONS, DiscriminatorConfig
 from models.rorem.lcm_lora import LcmLoraConfig
 from models.rorem.remover import SamplingConfig
@@ -42,6 +43,8 @@ class Profile(BaseModel):
     """What a cycle starts from: scenes that it makes, or what was ingested."""
     evaluation_source: str
     """Success is measured on test triplets whose origin starts so."""
+    image_format: ImageFormat
+    """Format of the images that a phase makes."""
     remover: TrainingConfig
     remover_loss: RemoverLossConfig
     object_clear: TrainingConfig
@@ -74,6 +77,7 @@ PROFILES: dict[ProfileName, Profile] = {
         base=None,
         data="synthetic",
         evaluation_source="studio:",
+        image_format="png",
         remover=TrainingConfig(steps=150, batch_size=8, learning_rate=6e-4),
         remover_loss=RemoverLossConfig(change_weight=3, noisy_fraction=0.5),
         object_clear=TrainingConfig(steps=5500, learning_rate=1e-3, checkpoint_every=50),
@@ -106,6 +110,8 @@ PROFILES: dict[ProfileName, Profile] = {
         base="weights/sdxl-inpainting",
         data="workspace",
         evaluation_source="",
+        # 120,000 candidates of 512 px are 14 GB as JPEG, and 101 GB as PNG with a source for every candidate.
+        image_format="jpeg",
         remover=_FULL_REMOVER,
         remover_loss=RemoverLossConfig(),
         object_clear=TrainingConfig(

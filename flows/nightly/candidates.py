@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.errors import FlowError
 from flows.nightly.nights import NightSettings, close_night, done_before, night_of, night_run_name
-from flows.rorem.config import Proposal, ShardItems, Workers
+from flows.rorem.config import IMAGE_FORMAT, PhaseImageFormat, Proposal, ShardItems, Workers
 from flows.rorem.phases import (
     Accepted,
     Phase,
@@ -55,6 +55,7 @@ class NightlyCandidatesConfig(NightSettings, Profiled):
     sampling: Annotated[SamplingConfig, FromProfile("sampling")] = from_profile(
         "How the remover samples removals."
     )
+    image_format: PhaseImageFormat = from_profile(IMAGE_FORMAT)
     shard_items: ShardItems = 150
     workers: Workers = INLINE
     retrain: RetrainTrigger = Field(
@@ -119,7 +120,7 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
         raise FlowError("this workspace has no dataset version yet; run `cleanplate ingest` first")
     wanted = min(config.items, len(unused_items(workspace)))
     items = choose_items(workspace, f"{WORK} {night}", "night", wanted, config.seed)
-    proposal = Proposal(config.variants, config.shard_items, config.workers)
+    proposal = Proposal(config.variants, config.shard_items, config.image_format, config.workers)
     refs = propose_over_shards(workspace, phase, proposal, start.remover, items)
     discriminator = _discriminator(workspace, phase.name)
     keys: list[str] = []

@@ -1,11 +1,13 @@
 """Sample grids of a phase: what was accepted, what was refused, and what the remover does now."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from pydantic import BaseModel
 
 from data_specs.arrays import RgbImage
 from data_specs.candidate import Candidate
+from data_specs.errors import FlowError
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from flows.report.artifacts import artifact_key, publish_discriminator, publish_grid
@@ -13,12 +15,13 @@ from flows.report.pages import SLOPPY_GRID
 from flows.report.sheets import SampleRow, draw_grid
 from flows.rorem.discriminator import DiscriminatorOutcome
 from flows.rorem.phases import PhaseOutcome, RoundRun, Step
-from tasks.evaluation.evaluate import read_triplets, removals_of
+from tasks.evaluation.evaluate import removals_of, stream_triplets
 from tasks.registry.removers import RemoverRef, load_remover
-from tasks.review.oracle import read_candidates, read_truths
+from tasks.review.oracle import read_truths
 from tasks.rorem.grow import grown_key
 from tasks.storage.atomic_files import write_durably
-from tasks.storage.workspace import Workspace, items_of
+from tasks.storage.shards import ShardReader, decode_candidate
+from tasks.storage.workspace import Workspace
 
 _ROWS = 8
 
@@ -65,7 +68,7 @@ def publish_phase_once(
     def publish() -> None:
         publish_removals(workspace, name, outcome.standing.remover, run.config.evaluation_source)
         if outcome.candidates is not None:
-            rows = _candidate_rows(workspace, outcome.candidates, outcome.grown, discriminator)
+            rows = _candidate_rows(workspace, outcome.candidates, discriminator)
             keep_grid(workspace, f"{name}: candidates kept and refused", draw_grid(rows))
 
     publish_once(workspace, run.key, name, publish)
@@ -130,8 +133,9 @@ def keep_grid(workspace: Workspace, heading: str, png: bytes) -> None:
 def _removal_rows(
     workspace: Workspace, refs: Sequence[ShardRef], origin: str, remover: RemoverRef, count: int
 ) -> list[SampleRow]:
-    triplets = [t for t in read_triplets(workspace, refs, "test") if t.origin.startswith(origin)][:count]
-    if not triplets:
+    try:
+        triplets = list(islice(stream_triplets(workspace, refs, "test", origin), count))
+    except FlowError:
         return []
     removals = removals_of(load_remover(workspace, remover), triplets)
     return [_row(t, removal) for t, removal in zip(triplets, removals, strict=True)]
@@ -149,15 +153,15 @@ def _row(triplet: Triplet, removal: RgbImage) -> SampleRow:
 
 
 def _candidate_rows(
-    workspace: Workspace, ref: ShardRef, grown: ShardRef | None, discriminator: DiscriminatorOutcome | None
+    workspace: Workspace, ref: ShardRef, discriminator: DiscriminatorOutcome | None
 ) -> list[SampleRow]:
     """Half kept, half refused, from the phase's first shard."""
-    candidates = read_candidates(workspace, ref)
-    joined = set() if grown is None else set(items_of(workspace, [grown]))
-    kept = {c.key for c in candidates if grown_key(c.key) in joined}
-    taken = [c for c in candidates if c.key in kept][: _ROWS // 2]
-    left = [c for c in candidates if c.key not in kept][::7][: _ROWS - len(taken)]
-    shown = taken + left
+    with ShardReader(workspace, [ref]) as reader:
+        joined = workspace.ledger().shards.holders_of([grown_key(key) for key in reader.keys], "grown")
+        kept = {key for key in reader.keys if grown_key(key) in joined}
+        taken = [key for key in reader.keys if key in kept][: _ROWS // 2]
+        left = [key for key in reader.keys if key not in kept][::7][: _ROWS - len(taken)]
+        shown = [decode_candidate(reader.by_key(key)) for key in taken + left]
     truths = read_truths(workspace, {c.item for c in shown})
     scores: dict[str, float] = {}
     if discriminator is not None:

@@ -1,7 +1,8 @@
-"""What a cycle's last remover is compared with: a classical fill on the clip, ObjectClear under sloppy masks."""
+"""What the last remover is compared with: a fill on the clip, and ObjectClear under sloppy masks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from flows.report.sheets import MethodsRow, draw_methods
 from models.baselines.telea import TeleaFill
 from models.images.sloppy_masks import SLOPPY_MASKS
 from models.metrics.psnr import psnr
-from tasks.evaluation.evaluate import mask_psnr, read_triplets, removals_of
+from tasks.evaluation.evaluate import mask_psnr, read_triplets, removals_of, stream_triplets
 from tasks.evaluation.success import assess, mean_psnr
 from tasks.registry.removers import OBJECT_CLEAR_FOLDER, RemoverRef, load_remover, open_remover
 from tasks.storage.workspace import Workspace
@@ -61,7 +62,7 @@ def mask_results(
     if not OBJECT_CLEAR_FOLDER.is_dir():
         return []
     refs = workspace.ledger().shards.all(stage="triplets")
-    triplets = read_triplets(workspace, refs, "test", origin)[:_TRIPLETS]
+    triplets = list(islice(stream_triplets(workspace, refs, "test", origin), _TRIPLETS))
     models = {
         "final remover": load_remover(workspace, remover),
         "ObjectClear": open_remover("object-clear", None).remover,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data_specs.assessment import QualityConfig
 from data_specs.keys import Split, derive_key
 from data_specs.review_batch import QueuePolicy
+from data_specs.shard import ImageFormat
 from models.images.mask_variants import MaskVariant
 from models.profiles import FromProfile, Profiled, from_profile
 from models.rorem.discriminator import DiscriminatorConfig
@@ -31,6 +32,13 @@ Workers = Annotated[
     ),
 ]
 
+PhaseImageFormat = Annotated[ImageFormat, FromProfile("image_format")]
+"""The profile's, where nothing is set."""
+IMAGE_FORMAT = (
+    "Format of the images that are made, such as candidates. png: lossless. jpeg: quality 95, a quarter of "
+    "the size. Masks are always lossless."
+)
+
 Acceptance = Literal["discriminator", "humans_only", "oracle", "none_after_humans", "all", "none"]
 """Which candidates join the dataset: RORem's way, or one of five controls."""
 
@@ -49,6 +57,7 @@ class Proposal(NamedTuple):
     variants: tuple[MaskVariant, ...]
     shard_items: int
     """Items a shard."""
+    image_format: ImageFormat
     workers: WorkersConfig
 
 
@@ -182,13 +191,14 @@ class RoundSettings(Profiled):
         "Success is measured on test triplets whose origin starts with this text, such as clip:. An empty "
         "text means all test triplets."
     )
+    image_format: PhaseImageFormat = from_profile(IMAGE_FORMAT)
     shard_items: ShardItems = 150
     workers: Workers = INLINE
 
     @property
     def proposal(self) -> Proposal:
         """How the round makes candidates."""
-        return Proposal(self.variants, self.shard_items, self.workers)
+        return Proposal(self.variants, self.shard_items, self.image_format, self.workers)
 
     @property
     def remover_training(self) -> Retraining:
@@ -265,6 +275,7 @@ class RunIdentity(BaseModel):
     purity: Purity = Purity()
     labelled_pairs: int = 0
     review_choice: ReviewChoiceRule = "random"
+    image_format: ImageFormat = "png"
 
     @classmethod
     def of(cls, settings: RoundSettings) -> Self:

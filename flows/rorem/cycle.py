@@ -54,7 +54,7 @@ def rorem_cycle(config: CycleConfig) -> CycleResult:
     began = time.monotonic()
     workspace = Workspace.open(config.workspace)
     if config.data == "synthetic":
-        prepare(workspace, config.preparation, config.pool_sizes, config.seed)
+        prepare(workspace, config.preparation, config.pool_sizes, config.seed, config.image_format)
     else:
         check_ingested(workspace, config.pool_sizes)
     enter_base(workspace, config.base, config.sampling)
@@ -83,7 +83,8 @@ def _compose(config: CycleConfig) -> CompositingResult | None:
     say("compositing: cut-outs with their shadows on other grounds")
     # As with the rounds: a cycle that waits for people must have all of its work in its own run.
     play = objectclear_compositing if config.human_review is None else objectclear_compositing.fn
-    return play(compositing_config(config.workspace, config.composites, config.preparation, config.seed))
+    settings = compositing_config(config.workspace, config.composites, config.preparation, config.seed)
+    return play(settings.model_copy(update={"image_format": config.image_format}))
 
 
 def base_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_specs.keys import derive_key
+from data_specs.shard import ImageFormat
 from flows.rorem.config import RoundConfig, RoundSettings, RunIdentity, as_before
 from flows.rorem.initial_data import CycleComposites, PoolSizes, PreparationSettings
 from flows.rorem.phases import Step
@@ -118,6 +119,7 @@ class StartIdentity(BaseModel):
     base: str | None = None
     data: Literal["synthetic", "workspace"] = "synthetic"
     numerics: tuple[str, str] = ("float32", "adamw")
+    image_format: ImageFormat = "png"
 
     def step(self, name: str) -> Step:
         """One of these phases."""

@@ -33,7 +33,7 @@ def final_phase(config: CycleConfig, workspace: Workspace, images: HighResolutio
         say("making pairs at high resolution for the final stage")
         # Prefect suspends no subflow: a cycle that waits for people has all of its work in its own run.
         play = ingest if config.human_review is None else ingest.fn
-        made = play(IngestConfig(workspace=config.workspace, source=images))
+        made = play(IngestConfig(workspace=config.workspace, source=images, image_format=config.image_format))
         start = begin(workspace, step, config.sampling)
         assert start.version is not None, "the rounds made a version"
         training = config.remover_training

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_specs.composite import CompositingResult, PooledComposites
 from data_specs.errors import FlowError, InputError, ModelError
 from data_specs.keys import Split, derive_key
-from data_specs.shard import SampleRow, ShardRef
+from data_specs.shard import ImageFormat, SampleRow, ShardRef
 from flows.objectclear.compositing import CompositingConfig
 from flows.runtime.shards import map_shards, say
 from models.diffusion.checkpoints import published_folder
@@ -62,7 +62,13 @@ class PoolSizes(NamedTuple):
     """Discriminators are measured on them."""
 
 
-def prepare(workspace: Workspace, preparation: PreparationSettings, pool: PoolSizes, seed: int) -> None:
+def prepare(
+    workspace: Workspace,
+    preparation: PreparationSettings,
+    pool: PoolSizes,
+    seed: int,
+    image_format: ImageFormat = "png",
+) -> None:
     """Write every shard of the preparation, and the first dataset version.
 
     Each step is harmless when repeated. Initial pairs: the clip's, and synthetic pairs without shadows. The
@@ -73,15 +79,18 @@ def prepare(workspace: Workspace, preparation: PreparationSettings, pool: PoolSi
         preparation: What the images are like, and how many pairs.
         pool: How many unlabelled items; none are rendered if ``train`` is 0.
         seed: Of the scenes.
+        image_format: Format of all images.
     """
     say("preparing the clip's pairs, the synthetic pairs and the pool")
-    clip = _capture(workspace, preparation.clip)
-    pasted = _render(workspace, preparation, seed, "train", preparation.initial_pairs, copy_paste=True)
-    _render(workspace, preparation, seed, "validation", preparation.validation_pairs, copy_paste=False)
-    _render(workspace, preparation, seed, "test", preparation.test_pairs, copy_paste=False)
+    clip = _capture(workspace, preparation.clip, image_format)
+    render = partial(_render, workspace, preparation, seed, image_format)
+    pasted = render("train", preparation.initial_pairs, copy_paste=True)
+    render("validation", preparation.validation_pairs, copy_paste=False)
+    render("test", preparation.test_pairs, copy_paste=False)
     if pool.train:
-        _render_pool(workspace, preparation, seed, "train", pool.train)
-        _render_pool(workspace, preparation, seed, "validation", pool.validation)
+        render_pool = partial(_render_pool, workspace, preparation, seed, image_format)
+        render_pool("train", pool.train)
+        render_pool("validation", pool.validation)
     if workspace.ledger().versions.current() is None:
         selection = [(ref, None) for ref in (*clip, *pasted)]
         create_version(workspace, selection, None, "initial pairs: clip and pasted synthetic objects")
@@ -123,10 +132,11 @@ def _triplets(workspace: Workspace) -> dict[str, list[SampleRow]]:
     return ledger.shards.samples_in([ref.name for ref in ledger.shards.all(stage="triplets")])
 
 
-def _capture(workspace: Workspace, clip: ClipConfig) -> list[ShardRef]:
+def _capture(workspace: Workspace, clip: ClipConfig, image_format: ImageFormat) -> list[ShardRef]:
     """The clip's shard; a clip that gives nothing is told of and left out, and the cycle goes on."""
+    work = capture_work(clip, index=0).model_copy(update={"image_format": image_format})
     try:
-        return map_shards(capture_shard, workspace, [capture_work(clip, index=0)], None, "clip")
+        return map_shards(capture_shard, workspace, [work], None, "clip")
     except InputError as error:
         say(f"the clip is left out: {error}")
         return []
@@ -136,6 +146,7 @@ def _render(
     workspace: Workspace,
     preparation: PreparationSettings,
     seed: int,
+    image_format: ImageFormat,
     split: Split,
     count: int,
     *,
@@ -144,7 +155,15 @@ def _render(
     """Triplets of the studio: pasted ones to start from, real-looking ones to be measured on."""
     renderer = _synthetic(preparation, split, seed, "pairs", copy_paste=copy_paste)
     works = [
-        RenderWork(round=0, index=number, stage="triplets", renderer=renderer, first=first, count=size)
+        RenderWork(
+            round=0,
+            index=number,
+            image_format=image_format,
+            stage="triplets",
+            renderer=renderer,
+            first=first,
+            count=size,
+        )
         # The clip's shard is number 0.
         for number, (first, size) in enumerate(_parts(count), 1)
     ]
@@ -152,11 +171,24 @@ def _render(
 
 
 def _render_pool(
-    workspace: Workspace, preparation: PreparationSettings, seed: int, split: Split, count: int
+    workspace: Workspace,
+    preparation: PreparationSettings,
+    seed: int,
+    image_format: ImageFormat,
+    split: Split,
+    count: int,
 ) -> None:
     renderer = _synthetic(preparation, split, seed, "pool", copy_paste=False)
     works = [
-        RenderWork(round=0, index=number, stage="pool", renderer=renderer, first=first, count=size)
+        RenderWork(
+            round=0,
+            index=number,
+            image_format=image_format,
+            stage="pool",
+            renderer=renderer,
+            first=first,
+            count=size,
+        )
         for number, (first, size) in enumerate(_parts(count))
     ]
     map_shards(render_shard, workspace, works, None, f"pool, {split}")

@@ -22,13 +22,13 @@ from tasks.evaluation.test_set import EvaluationSet, VersionSet
 from tasks.execution import WorkersConfig
 from tasks.registry.champions import promote
 from tasks.registry.removers import RemoverRef
-from tasks.rorem.grow import GrowWork, accepted_by_score, candidates_by_item, grow_shard
+from tasks.rorem.grow import GrowWork, accepted_by_score, candidates_by_item, grow_shard, growth_parts
 from tasks.rorem.propose import ProposeWork, propose_shard
 from tasks.rorem.score import ScoreWork, score_shard
 from tasks.rorem.train_discriminator import DiscriminatorRef
 from tasks.rorem.train_remover import RemoverTraining, retrain
 from tasks.storage.dataset.versions import create_version, selection_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ class Growth(NamedTuple):
     kept: int
     """Of these, the items that joined."""
     candidates: Sequence[ShardRef] = ()
-    shard: ShardRef | None = None
-    """What joined. None if nothing of the pool did."""
+    shards: Sequence[ShardRef] = ()
+    """What joined. Empty if nothing of the pool did."""
 
 
 class Retrained(NamedTuple):
@@ -136,7 +136,7 @@ class PhaseOutcome(EndedPhase):
     candidates: ShardRef | None = None
     """The first shard of its candidates. None if it proposed none."""
     grown: ShardRef | None = None
-    """The shard of what it accepted. None if it accepted nothing."""
+    """The first shard of what it accepted. None if it accepted nothing."""
 
 
 def as_remover(entry: ModelRecord, sampling: SamplingConfig) -> RemoverRef:
@@ -211,7 +211,7 @@ def finish(
         standing=retrained.standing,
         losses=retrained.losses,
         candidates=growth.candidates[0] if growth.candidates else None,
-        grown=growth.shard,
+        grown=growth.shards[0] if growth.shards else None,
     )
     workspace.ledger().results.record(recorded_as, step.name, outcome, run=step.run)
     verdict = "promoted" if result.promoted else "not promoted"
@@ -255,6 +255,7 @@ def propose_over_shards(
             items=tuple(part),
             variants=proposal.variants,
             remover=remover,
+            image_format=proposal.image_format,
         )
         for number, part in enumerate(parts)
     ]
@@ -271,7 +272,7 @@ def scores_of(
     """The discriminator's scores of all candidates of some shards, by candidate."""
     works = [ScoreWork(ref=ref, discriminator=discriminator) for ref in refs]
     map_shards(score_shard, workspace, works, workers, f"scores of {phase.name}")
-    return workspace.ledger().scores.of(discriminator.hash)
+    return workspace.ledger().scores.of(discriminator.hash, items_of(workspace, refs))
 
 
 def accept_by_score(
@@ -306,18 +307,24 @@ def grow_version(workspace: Workspace, phase: Phase, accepted: Accepted, parent:
     tested, kept = len(accepted.items), len(accepted.keys)
     if not accepted.keys:
         return parent, Growth(tested, kept, accepted.candidates)
-    work = GrowWork(
-        round=phase.round,
-        index=0,
-        phase=phase.name,
-        purpose=phase.purpose,
-        candidates=tuple(accepted.candidates),
-        accepted=tuple(accepted.keys),
-    )
-    [ref] = map_shards(grow_shard, workspace, [work], None, f"growth of {phase.name}")
+    works = [
+        GrowWork(
+            round=phase.round,
+            index=number,
+            phase=phase.name,
+            purpose=phase.purpose,
+            candidates=candidates,
+            accepted=keys,
+        )
+        for number, (candidates, keys) in enumerate(
+            growth_parts(workspace, accepted.candidates, accepted.keys)
+        )
+    ]
+    refs = map_shards(grow_shard, workspace, works, None, f"growth of {phase.name}")
     note = f"{phase.name}: {kept} accepted candidates"
-    version = create_version(workspace, [*selection_of(workspace, parent), (ref, None)], parent, note)
-    return version.number, Growth(tested, kept, accepted.candidates, ref)
+    selection = [*selection_of(workspace, parent), *((ref, None) for ref in refs)]
+    version = create_version(workspace, selection, parent, note)
+    return version.number, Growth(tested, kept, accepted.candidates, refs)
 
 
 def train_and_compare(

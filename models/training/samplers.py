@@ -6,7 +6,9 @@ The order follows from the step alone, so a resume needs no state.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 class ShuffledOrder:
@@ -102,7 +104,7 @@ class BucketBatches:
 
     def __init__(
         self,
-        buckets: Sequence[Sequence[int]],
+        buckets: Sequence[Sequence[int] | NDArray[np.int64]],
         batch_size: int,
         seed: int,
         start: int,
@@ -130,7 +132,9 @@ class BucketBatches:
             drawn = self._orders[place.bucket].take(place.number * size, size)
             generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) % 2**63)
             flips = (torch.rand(size, generator=generator) < 0.5).tolist()
-            draws = [(self._buckets[place.bucket][i], flip) for i, flip in zip(drawn, flips, strict=True)]
+            draws = [
+                (int(self._buckets[place.bucket][i]), flip) for i, flip in zip(drawn, flips, strict=True)
+            ]
             for part in self._parts:
                 yield draws[part]
 
@@ -139,16 +143,16 @@ class BucketBatches:
         epoch = self._epoch_of(self._start)
         skipped = self._start - self._batches_before(epoch)
         while True:
-            places = [
-                _Place(bucket, number)
+            ranges = [
+                range(self._full(bucket, epoch), self._full(bucket, epoch + 1))
                 for bucket in range(len(self._buckets))
-                for number in range(self._full(bucket, epoch), self._full(bucket, epoch + 1))
             ]
+            bucket_of = [bucket for bucket, numbers in enumerate(ranges) for _ in numbers]
             # A bucket's own batches keep their order, whatever other batches come between.
             generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
-            turns = torch.randperm(len(places), generator=generator).tolist()
-            waiting = [iter([p for p in places if p.bucket == b]) for b in range(len(self._buckets))]
-            ordered = [next(waiting[places[turn].bucket]) for turn in turns]
+            turns = torch.randperm(len(bucket_of), generator=generator).tolist()
+            waiting = [iter(numbers) for numbers in ranges]
+            ordered = [_Place(bucket_of[turn], next(waiting[bucket_of[turn]])) for turn in turns]
             yield from ordered[skipped:]
             epoch, skipped = epoch + 1, 0
 

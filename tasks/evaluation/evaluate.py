@@ -1,13 +1,14 @@
 """Evaluate a remover on triplets with known ground truth."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
-from data_specs.assessment import QualityConfig
+from data_specs.assessment import Assessment, QualityConfig
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import ShardRef
@@ -17,8 +18,11 @@ from models.protocols import RemovalModel
 from tasks.evaluation.success import assess, mean_psnr, wilson_interval
 from tasks.execution.executor import timed
 from tasks.registry.removers import RemoverRef, load_remover
-from tasks.storage.shards import ShardReader, decode_triplet
+from tasks.storage.shards import ShardReader, decode_triplet, origin_in
 from tasks.storage.workspace import Workspace
+
+_AT_ONCE = 64
+"""Triplets in memory together. Removers' batches are cut at the same places."""
 
 
 class Evaluation(BaseModel):
@@ -48,18 +52,31 @@ class Evaluation(BaseModel):
 def read_triplets(
     workspace: Workspace, refs: Sequence[ShardRef], split: Split, origin: str = ""
 ) -> list[Triplet]:
-    """The triplets of one split whose origin starts with ``origin``, in the shards' order.
+    """All of `stream_triplets` in a list, for sets that are small."""
+    return list(stream_triplets(workspace, refs, split, origin))
+
+
+def stream_triplets(
+    workspace: Workspace, refs: Sequence[ShardRef], split: Split, origin: str = ""
+) -> Iterator[Triplet]:
+    """The triplets of one split whose origin starts with ``origin``, in the shards' order, one in memory.
+
+    Shards without a sample of the split are not opened, and no image of another origin is read.
 
     Raises:
         FlowError: If there are no triplets.
     """
-    with ShardReader(workspace, refs) as reader:
-        samples = (reader[i] for i in range(len(reader)))
-        triplets = [decode_triplet(sample) for sample in samples if sample.split == split]
-    matching = [triplet for triplet in triplets if triplet.origin.startswith(origin)]
-    if not matching:
+    held = workspace.ledger().shards.samples_in([ref.name for ref in refs], split)
+    empty = True
+    for ref in refs:
+        if held[ref.name]:
+            with ShardReader(workspace, [ref]) as reader:
+                for position in reader.positions_in(split):
+                    if origin_in(reader.member_at(position, "json")).startswith(origin):
+                        empty = False
+                        yield decode_triplet(reader[position])
+    if empty:
         raise FlowError(f"no {split} triplet has an origin that starts with {origin!r}; ingest some first")
-    return matching
 
 
 def removals_of(remover: RemovalModel, triplets: Sequence[Triplet]) -> list[np.ndarray]:
@@ -69,13 +86,18 @@ def removals_of(remover: RemovalModel, triplets: Sequence[Triplet]) -> list[np.n
     )
 
 
-def evaluate(remover: RemovalModel, triplets: Sequence[Triplet], quality: QualityConfig) -> Evaluation:
-    """Measure the success rate with its 95 % Wilson interval, and PSNR on the effect and off it."""
-    removals = removals_of(remover, triplets)
-    samples = [
-        assess(removal, t.source, t.mask, t.ground_truth, quality)
-        for removal, t in zip(removals, triplets, strict=True)
-    ]
+def evaluate(remover: RemovalModel, triplets: Iterable[Triplet], quality: QualityConfig) -> Evaluation:
+    """Measure the success rate with its 95 % Wilson interval, and PSNR on the effect and off it.
+
+    A few triplets are in memory at once.
+    """
+    samples: list[Assessment] = []
+    whole: list[float] = []
+    waiting = iter(triplets)
+    while part := list(islice(waiting, _AT_ONCE)):
+        for removal, triplet in zip(removals_of(remover, part), part, strict=True):
+            samples.append(assess(removal, triplet.source, triplet.mask, triplet.ground_truth, quality))
+            whole.append(_whole_psnr(removal, triplet))
     passed = [a.success for a in samples]
     low, high = wilson_interval(sum(passed), len(passed))
     effect, background = mean_psnr(samples)
@@ -88,7 +110,7 @@ def evaluate(remover: RemovalModel, triplets: Sequence[Triplet], quality: Qualit
         psnr_background=background,
         faults=dict(sorted(Counter(a.reason for a in samples if a.reason).items())),
         passed=passed,
-        psnr=float(np.mean([_whole_psnr(r, t) for r, t in zip(removals, triplets, strict=True)])),
+        psnr=float(np.mean(whole)),
     )
 
 
@@ -122,7 +144,7 @@ def evaluate_remover(
     recorded = ledger.results.get("evaluation", key, Evaluation, run=remover.hash)
     if recorded is not None:
         return recorded
-    shown = read_triplets(workspace, triplets, split, origin)
+    shown = stream_triplets(workspace, triplets, split, origin)
     result, seconds = timed(evaluate, (load_remover(workspace, remover), shown, quality))
     # Recorded before the result: once the result is recorded, this code is not reached again.
     ledger.costs.record(derive_key("evaluation", remover.hash, key), "evaluate", seconds)

@@ -1,6 +1,6 @@
 """Read the images that a remover is measured on: a split of a dataset version, or a folder of triplets."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ from tasks.sources.ingest import FolderSource
 from tasks.sources.source_files import files_digest
 from tasks.sources.triplet_files import folder_triplets
 from tasks.storage.dataset import selection_of
-from tasks.storage.shards import ShardReader, decode_triplet
+from tasks.storage.shards import ShardReader, decode_triplet, origin_in
 from tasks.storage.workspace import Workspace
 
 
@@ -81,14 +81,21 @@ def set_words(chosen: VersionSet | FolderSource) -> str:
     return f"{words}, origin {chosen.origin}" if chosen.origin else words
 
 
-def read_set(chosen: VersionSet | FolderSource) -> Iterator[Triplet | Reject]:
+def read_set(
+    chosen: VersionSet | FolderSource, only: Collection[str] | None = None
+) -> Iterator[Triplet | Reject]:
     """The triplets of a pinned set in order. For a folder, the rejects too.
+
+    Args:
+        chosen: The set.
+        only: Keys of triplets of a version that are wanted. The others are not read. None: all.
 
     Raises:
         InputError: If a folder cannot be read at all.
         FlowError: If there is no triplet to measure on.
     """
-    records = folder_triplets(chosen) if isinstance(chosen, FolderSource) else _version_triplets(chosen)
+    is_folder = isinstance(chosen, FolderSource)
+    records = folder_triplets(chosen) if is_folder else _version_triplets(chosen, only)
     passed: list[Reject] = []
     for record in records:
         if isinstance(record, Triplet):
@@ -101,19 +108,22 @@ def read_set(chosen: VersionSet | FolderSource) -> Iterator[Triplet | Reject]:
     )
 
 
-def _version_triplets(chosen: VersionSet) -> Iterator[Triplet]:
+def _version_triplets(chosen: VersionSet, only: Collection[str] | None) -> Iterator[Triplet]:
+    """The set's triplets. No image of another split or origin is read, nor one that is not wanted."""
     workspace, number = _place_of(chosen)
     for selection in selection_of(workspace, number):
         if selection.shard.stage != "triplets":
             continue
         wanted = set(selection.keys or ())
+        if only is not None:
+            wanted &= set(only)
         with ShardReader(workspace, [selection.shard]) as reader:
-            for position, key in enumerate(reader.keys):
-                sample = reader[position] if key in wanted else None
-                if sample is not None and sample.split == chosen.split:
-                    triplet = decode_triplet(sample)
-                    if triplet.origin.startswith(chosen.origin):
-                        yield triplet
+            keys = reader.keys
+            for position in reader.positions_in(chosen.split):
+                if keys[position] in wanted:
+                    origin = origin_in(reader.member_at(position, "json"))
+                    if origin.startswith(chosen.origin):
+                        yield decode_triplet(reader[position])
 
 
 def _place_of(chosen: VersionSet) -> tuple[Workspace, int]:

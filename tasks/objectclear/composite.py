@@ -207,12 +207,11 @@ def compose_draws(workspace: Workspace, work: ComposeWork) -> ShardResult:
 class _Stock:
     """The parts of one split, decoded when an attempt needs them."""
 
-    def __init__(
-        self, workspace: Workspace, work: ComposeWork, cutouts: ShardReader, plates: ShardReader
-    ) -> None:
-        cutout_places = _of_split(workspace, work.cutouts, work.split)
-        plate_places = _of_split(workspace, work.plates, work.split)
-        self.classes: list[ShadowClass] = [shadow_class_in(cutouts[place]) for place in cutout_places]
+    def __init__(self, split: Split, cutouts: ShardReader, plates: ShardReader) -> None:
+        cutout_places, plate_places = cutouts.positions_in(split), plates.positions_in(split)
+        self.classes: list[ShadowClass] = [
+            shadow_class_in(cutouts.member_at(place, "json")) for place in cutout_places
+        ]
         self.plates = len(plate_places)
 
         # These are no methods: a cache of the object's own methods is a reference cycle. Its images would
@@ -228,15 +227,9 @@ class _Stock:
         self.plate, self.cutout = plate, cutout
 
 
-def _of_split(workspace: Workspace, refs: Sequence[ShardRef], split: Split) -> list[int]:
-    """Positions of a split's samples in the shards, read one after the other."""
-    rows = [row for ref in refs for row in workspace.ledger().shards.samples_of(ref.name)]
-    return [place for place, row in enumerate(rows) if row.split == split]
-
-
 def _found(workspace: Workspace, work: ComposeWork) -> Iterator[Kept | RefusedSample | Reject]:
     with ShardReader(workspace, work.cutouts) as cutouts, ShardReader(workspace, work.plates) as plates:
-        stock = _Stock(workspace, work, cutouts, plates)
+        stock = _Stock(work.split, cutouts, plates)
         for draw in range(work.first, work.first + work.count):
             yield from _composed(work, draw, stock)
 

@@ -75,7 +75,7 @@ def train_object_clear(
         The loss of each step.
     """
     with ShardReader(workspace, refs) as reader:
-        samples = TripletSamples(reader, reader.keys)
+        samples = TripletSamples(reader, range(len(reader)))
         return fit_object_clear(
             network, samples, [range(len(samples))], config, loss, checkpoint, progress, distributed
         )

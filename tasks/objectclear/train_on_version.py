@@ -122,8 +122,8 @@ def train_on_version(
 
     def fit(checkpoint: Path) -> tuple[ObjectClearNetwork, list[float]]:
         network = pipeline_to_train(start).network
-        with version_reader(workspace, work.version) as (reader, samples):
-            triplets, _, groups = training_triplets(reader, samples)
+        with version_reader(workspace, work.version) as data:
+            triplets, groups = training_triplets(data)
             losses = fit_object_clear(
                 network, triplets, groups, work.training, work.loss, checkpoint, progress, distributed
             )

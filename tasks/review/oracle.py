@@ -16,7 +16,7 @@ from data_specs.review import Decision, Review
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
 from tasks.evaluation.success import assess
-from tasks.storage.shards import ShardReader, decode_candidate, decode_triplet
+from tasks.storage.shards import ShardReader, decode_candidates, decode_triplet
 from tasks.storage.workspace import Workspace
 
 
@@ -74,7 +74,7 @@ class Oracle:
 def read_candidates(workspace: Workspace, ref: ShardRef) -> list[Candidate]:
     """All candidates of a shard, in order."""
     with ShardReader(workspace, [ref]) as reader:
-        return [decode_candidate(reader[i]) for i in range(len(reader))]
+        return list(decode_candidates(reader[i] for i in range(len(reader))))
 
 
 def read_truths(workspace: Workspace, items: Collection[str]) -> dict[str, Triplet]:

@@ -64,8 +64,8 @@ def distil_remover(
         def loss_of(batch: TripletBatch | LatentBatch, batch_slice: BatchSlice) -> torch.Tensor:
             return lcm_loss(teacher, student, batch, work.loss, batch_slice)
 
-        with version_reader(workspace, work.version) as (reader, samples):
-            batches = remover_batches(workspace, reader, samples, work.training, distributed, teacher.vae)
+        with version_reader(workspace, work.version) as data:
+            batches = remover_batches(workspace, data, work.training, distributed, teacher.vae)
             losses = train(student, loss_of, batches, work.training, checkpoint, progress, distributed)
         for network in (teacher, student):
             cast(Any, network).to("cpu")

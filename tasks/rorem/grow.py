@@ -3,15 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
 from data_specs.shard import EncodedSample, Purpose, ShardRef
-from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
 from tasks.execution.shard_task import shard_task
 from tasks.rorem.questions import best_of_items
-from tasks.storage.shards import ShardReader, candidate_items, decode_candidate, encode_triplet, write_shard
+from tasks.storage.shards import ShardReader, as_grown, candidate_items, write_shard
 from tasks.storage.workspace import Workspace
+
+GROWN_SAMPLES = 500
+"""The most samples of a grown shard: 0.1 GB of JPEG at 512 px. A kill loses at most one shard's work."""
 
 
 class GrowWork(ShardWork):
@@ -55,32 +56,46 @@ def candidates_by_item(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[s
     return dict(items)
 
 
+def growth_parts(
+    workspace: Workspace, refs: Sequence[ShardRef], accepted: Sequence[str]
+) -> list[tuple[tuple[ShardRef, ...], tuple[str, ...]]]:
+    """Accepted candidates, cut into the parts of which a shard each is made.
+
+    Args:
+        workspace: The workspace of the candidates.
+        refs: Shards of candidates.
+        accepted: Keys of candidates. Their order decides the parts.
+
+    Returns:
+        For each part, the shards that it needs, and its keys.
+    """
+    rows = workspace.ledger().shards.samples_in([ref.name for ref in refs])
+    holder = {row.key: name for name, held in rows.items() for row in held}
+    parts = [
+        tuple(accepted[start : start + GROWN_SAMPLES]) for start in range(0, len(accepted), GROWN_SAMPLES)
+    ]
+    needed = [{holder[key] for key in part} for part in parts]
+    return [
+        (tuple(ref for ref in refs if ref.name in names), part)
+        for names, part in zip(needed, parts, strict=True)
+    ]
+
+
 def grown_key(candidate: str) -> str:
     """The key of the triplet that a candidate becomes."""
     return derive_key("grown", candidate)
 
 
-def grown_triplet(candidate: Candidate) -> Triplet:
-    """The candidate as a training sample. It gets the TIGHT mask, whatever mask the remover got."""
-    return Triplet(
-        key=grown_key(candidate.key),
-        scene=candidate.scene,
-        split=candidate.split,
-        origin=f"candidate:{candidate.key}",
-        source=candidate.source,
-        mask=candidate.mask,
-        ground_truth=candidate.removal,
-    )
-
-
 def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
-    """Write the accepted candidates as triplets."""
+    """Write the accepted candidates as triplets. Their images are copied, in the candidates' format.
 
-    def encoded() -> Iterator[EncodedSample]:
+    A triplet gets the TIGHT mask, whatever mask the remover got.
+    """
+
+    def copied() -> Iterator[EncodedSample]:
         with ShardReader(workspace, work.candidates) as reader:
             for key in work.accepted:
-                triplet = grown_triplet(decode_candidate(reader.by_key(key)))
-                yield encode_triplet(triplet, work.image_format)
+                yield as_grown(reader.by_key(key), grown_key(key), f"candidate:{key}")
 
     return write_shard(
         workspace,
@@ -88,7 +103,7 @@ def grow(workspace: Workspace, work: GrowWork) -> ShardRef:
         round=work.round,
         index=work.index,
         input_digest=work.digest,
-        samples=encoded(),
+        samples=copied(),
         purpose=work.purpose,
     )
 

@@ -1,6 +1,7 @@
 """Propose candidates: the current remover edits pool images (papers.md, facts 2 and 3)."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, image_hash
@@ -16,9 +17,13 @@ from tasks.storage.shards import (
     decode_pool_item,
     decode_triplet,
     encode_candidate,
+    source_members,
     write_shard,
 )
 from tasks.storage.workspace import Workspace
+
+_FEW = 4
+"""A work that needs less than this part of its pool shards does not fetch them whole from a bucket."""
 
 
 class ProposeWork(ShardWork):
@@ -71,13 +76,15 @@ def propose_candidates(
 
 
 def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
-    """Edit the items and write the shard of candidates."""
+    """Edit the items and write the shard of candidates. An item's source and mask are stored once."""
 
     def encoded() -> Iterator[EncodedSample]:
-        with ShardReader(workspace, work.pool) as reader:
-            items = [_item(reader.by_key(key)) for key in work.items]
-        for candidate in propose_candidates(items, load_remover(workspace, work.remover), work.variants):
-            yield encode_candidate(candidate, work.image_format)
+        remover, at_once = load_remover(workspace, work.remover), work.remover.sampling.batch_size
+        few = _FEW * len(work.items) < sum(ref.samples for ref in work.pool)
+        with ShardReader(workspace, work.pool, few=few) as reader:
+            for start in range(0, len(work.items), at_once):
+                samples = [reader.by_key(key) for key in work.items[start : start + at_once]]
+                yield from _candidates_of(samples, remover, work)
 
     return write_shard(
         workspace,
@@ -88,6 +95,17 @@ def propose(workspace: Workspace, work: ProposeWork) -> ShardRef:
         samples=encoded(),
         purpose=work.purpose,
     )
+
+
+def _candidates_of(
+    samples: list[EncodedSample], remover: RemovalModel, work: ProposeWork
+) -> Iterator[EncodedSample]:
+    """The candidates of some items. They are as many as the remover edits at once, so memory is bounded."""
+    candidates = propose_candidates([_item(sample) for sample in samples], remover, work.variants)
+    for sample in samples:
+        shared = source_members(sample, work.image_format)
+        for candidate in islice(candidates, len(work.variants)):
+            yield encode_candidate(candidate, work.image_format, shared)
 
 
 def _item(sample: EncodedSample) -> PoolItem:

@@ -11,6 +11,8 @@ from data_specs.keys import derive_key
 from data_specs.shard import Purpose
 from tasks.storage.workspace import Workspace
 
+_FEW_SHARDS = 64
+"""Pool shards that one work may well open. Draws from more of them are put in order."""
 _RUN_KEY = re.compile(r"^[0-9a-f]{20} ")
 
 
@@ -26,7 +28,7 @@ def _name() -> str:
 
 @task(task_run_name=_name)
 def choose_items(workspace: Workspace, phase: str, purpose: Purpose, count: int, seed: int) -> list[str]:
-    """Keys of ``count`` pool items that no phase has used, in an order that the seed decides.
+    """Keys of ``count`` pool items that no phase has used. The seed decides which.
 
     A second call for the same phase returns the same items.
 
@@ -76,8 +78,17 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
 def _draw(
     workspace: Workspace, phase: str, purpose: Purpose, items: Sequence[str], count: int, seed: int
 ) -> list[str]:
+    """Draw at random. Items of many shards are then put in the pool's order.
+
+    Each of the phase's works is a part of this order: it then needs a few of the pool's shards, not nearly
+    all. Workers on other machines fetch only those.
+    """
+    ledger = workspace.ledger()
     chosen = sorted(items, key=lambda key: derive_key("choice", seed, key))[:count]
-    workspace.ledger().draws.draw(phase, purpose, chosen)
+    if len({ref.name for ref in ledger.shards.holders_of(chosen, "pool").values()}) > _FEW_SHARDS:
+        drawn = set(chosen)
+        chosen = [key for key in items if key in drawn]
+    ledger.draws.draw(phase, purpose, chosen)
     return chosen
 
 

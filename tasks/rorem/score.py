@@ -1,7 +1,8 @@
 """Score candidates with the discriminator (papers.md, fact 3), and measure it on fresh candidates."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +16,15 @@ from data_specs.shard import ShardRef
 from models.protocols import Discriminator
 from models.rorem.calibration import area_under_curve, calibration_error, reliability
 from tasks.execution.shard_task import shard_task
-from tasks.review.oracle import Oracle, OracleConfig, read_candidates, read_truths
+from tasks.review.oracle import Oracle, OracleConfig, read_truths
 from tasks.rorem.grow import candidates_by_item
 from tasks.rorem.questions import best_of_items, one_of_items
 from tasks.rorem.train_discriminator import DiscriminatorRef, open_discriminator, score_arguments
-from tasks.storage.shards import candidate_items
+from tasks.storage.shards import ShardReader, candidate_items, decode_candidates
 from tasks.storage.workspace import Workspace
+
+_ITEMS_AT_ONCE = 64
+"""Items whose candidates are in memory together. A discriminator's batches are cut at the same places."""
 
 
 class DiscriminatorMeasure(BaseModel):
@@ -57,12 +61,38 @@ def score(workspace: Workspace, work: ScoreWork) -> int:
     Returns:
         The number of candidates.
     """
-    candidates = read_candidates(workspace, work.ref)
-    scores = score_all(open_discriminator(workspace, work.discriminator), candidates)
-    workspace.ledger().scores.record(
-        work.discriminator.hash, dict(zip([c.key for c in candidates], scores, strict=True))
-    )
+    scores = _scores(workspace, [work.ref], work.discriminator)
+    workspace.ledger().scores.record(work.discriminator.hash, scores)
     return len(scores)
+
+
+def _scores(
+    workspace: Workspace, refs: Sequence[ShardRef], discriminator: DiscriminatorRef
+) -> dict[str, float]:
+    """The score of every candidate of some shards, by its key. A few items are in memory at once."""
+    model, scores = open_discriminator(workspace, discriminator), dict[str, float]()
+    for shown in _in_parts(_read(workspace, refs)):
+        scores.update(zip([c.key for c in shown], score_all(model, shown), strict=True))
+    return scores
+
+
+def _read(workspace: Workspace, refs: Sequence[ShardRef]) -> Iterator[Candidate]:
+    """The candidates of some shards, in order, one shard open at a time."""
+    for ref in refs:
+        with ShardReader(workspace, [ref]) as reader:
+            yield from decode_candidates(reader[position] for position in range(len(reader)))
+
+
+def _in_parts(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
+    """Lists of whole items: candidates of one item are compared with each other."""
+    part: list[Candidate] = []
+    for number, (_, of_item) in enumerate(groupby(candidates, lambda candidate: candidate.proposal)):
+        if part and number % _ITEMS_AT_ONCE == 0:
+            yield part
+            part = []
+        part += of_item
+    if part:
+        yield part
 
 
 score_shard = shard_task(score, "score", "{work.ref.name}", cached=False)
@@ -129,17 +159,21 @@ def kept_above(threshold: float | None, scores: Sequence[float], good: Sequence[
 
 def without_ground_truth(workspace: Workspace, refs: Sequence[ShardRef]) -> list[ShardRef]:
     """The shards with a candidate of an item whose truth is unknown, such as a photograph."""
-    items = {ref.name: list(candidate_items(workspace, [ref]).values()) for ref in refs}
-    held = workspace.ledger().shards.holders_of([key for keys in items.values() for key in keys], "truth")
-    return [ref for ref in refs if any(key not in held for key in items[ref.name])]
+    items = candidate_items(workspace, refs)
+    ledger = workspace.ledger().shards
+    rows = ledger.samples_in([ref.name for ref in refs])
+    held = ledger.holders_of(list(set(items.values())), "truth")
+    return [ref for ref in refs if any(items[row.key] not in held for row in rows[ref.name])]
 
 
 def good_by_truth(workspace: Workspace, refs: Sequence[ShardRef], oracle: OracleConfig) -> dict[str, bool]:
     """Whether each candidate is truly good, by key, for the items whose truth is known."""
-    shown = [c for ref in refs for c in read_candidates(workspace, ref)]
-    truths = read_truths(workspace, {c.item for c in shown})
-    informed = Oracle(oracle, truths)
-    return {c.key: informed.is_success(c) for c in shown if c.item in truths}
+    good: dict[str, bool] = {}
+    for shown in _in_parts(_read(workspace, refs)):
+        truths = read_truths(workspace, {c.item for c in shown})
+        informed = Oracle(oracle, truths)
+        good.update({c.key: informed.is_success(c) for c in shown if c.item in truths})
+    return good
 
 
 @task(task_run_name="measure discriminator {round}")
@@ -168,9 +202,7 @@ def measure_discriminator(
         reviewed: Number of reviews that trained the discriminator, for the report.
         seed: Draws the candidate of each item.
     """
-    candidates = [c for ref in refs for c in read_candidates(workspace, ref)]
-    values = score_all(open_discriminator(workspace, discriminator), candidates)
-    scores = dict(zip([c.key for c in candidates], values, strict=True))
+    scores = _scores(workspace, refs, discriminator)
     items = candidates_by_item(workspace, refs)
     drawn = [key for key in one_of_items(items, seed) if key in good]
     best = [key for key in best_of_items(items, scores) if key in good]

@@ -36,7 +36,7 @@ from tasks.execution import INLINE, run_shard
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import keep_model, network_at, record, shared_network_at
 from tasks.rorem.labelled_pairs import LabelledPairs, labels_of
-from tasks.storage.shards import ShardReader, candidate_items, decode_candidate
+from tasks.storage.shards import ShardReader, candidate_items, decode_candidates
 from tasks.storage.workspace import Workspace, items_of
 from tasks.training.data import Groups, ReviewSamples, SizeBuckets, review_batches, size_buckets
 from tasks.training.progress import training_progress
@@ -233,7 +233,7 @@ def _statistics(
     numbers: dict[str, torch.Tensor] = {}
     for start in range(0, len(wanted), _PROPOSALS_AT_ONCE):
         keys = [key for group in wanted[start : start + _PROPOSALS_AT_ONCE] for key in group]
-        shown = [decode_candidate(reader.by_key(key)) for key in keys]
+        shown = list(decode_candidates(reader.by_key(key) for key in keys))
         measured = statistics_of(*score_arguments(shown), training_device())
         numbers.update(zip(keys, measured, strict=True))
     return torch.stack([numbers[key] for key in labels])
@@ -258,7 +258,7 @@ def _drawn_from(reader: ShardReader, answers: Sequence[Answer]) -> tuple[ReviewS
     """
     ordered = [(key, yes) for wanted in (True, False) for key, _, yes in answers if yes is wanted]
     yes = sum(good for _, good in ordered)
-    sizes = size_buckets(reader, [key for key, _ in ordered])
+    sizes = size_buckets(reader, reader.positions_of([key for key, _ in ordered]))
     halves: Groups = [range(yes), range(yes, len(ordered))]
     return ReviewSamples(reader, ordered), SizeBuckets(sizes) if len(sizes) > 1 else halves
 

@@ -1,6 +1,6 @@
 """Retrain the remover on a dataset version (papers.md, facts 1 to 3 and 6)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +10,6 @@ from prefect import task
 
 from data_specs.keys import derive_key
 from data_specs.result import ResultKind
-from data_specs.version import VersionSample
 from models.diffusion.inpainting import InpaintingNetwork
 from models.rorem.remover import InpaintingRemover, SamplingConfig
 from models.training.distributed import BatchSlice, DistributedConfig, training_device
@@ -19,13 +18,12 @@ from models.training.losses.remover import RemoverLossConfig, TripletBatch, remo
 from tasks.execution import INLINE, run_shard
 from tasks.registry.removers import RemoverRef
 from tasks.registry.store import keep_model, network_at, record
-from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
 from tasks.training.data import triplet_batches
 from tasks.training.latent_cache import cached_latents, latent_batches
 from tasks.training.progress import training_progress
 from tasks.training.run import Processes, TrainedModel, TrainingWork, run_training
-from tasks.training.version_data import training_triplets, version_reader
+from tasks.training.version_data import VersionData, training_triplets, version_reader
 
 
 class RemoverWork(TrainingWork):
@@ -87,8 +85,8 @@ def train_remover(
         def loss_of(batch: TripletBatch, batch_slice: BatchSlice) -> torch.Tensor:
             return remover_loss(network, batch, work.loss, batch_slice)
 
-        with version_reader(workspace, work.version) as (reader, samples):
-            batches = remover_batches(workspace, reader, samples, work.training, distributed, network.vae)
+        with version_reader(workspace, work.version) as data:
+            batches = remover_batches(workspace, data, work.training, distributed, network.vae)
             losses = train(network.unet, loss_of, batches, work.training, checkpoint, progress, distributed)
         return network.to("cpu"), losses
 
@@ -103,8 +101,7 @@ def train_remover(
 
 def remover_batches(
     workspace: Workspace,
-    reader: ShardReader,
-    samples: Sequence[VersionSample],
+    data: VersionData,
     training: TrainingConfig,
     distributed: DistributedConfig,
     vae: Any,
@@ -114,21 +111,16 @@ def remover_batches(
     Several sizes come with RORem's final stage, at high resolution.
 
     Raises:
-        FlowError: If there are no triplets.
         ModelError: If latents shall be cached and cannot be written.
         ShardError: If the size of a sample cannot be read.
     """
-    triplets, keys, drawn_from = training_triplets(reader, samples)
+    triplets, drawn_from = training_triplets(data)
     draws = (drawn_from, training.batch_size, training.seed, distributed.loader_workers)
     if not distributed.cache_latents:
         return triplet_batches(triplets, *draws)
-    digests = {
-        name: workspace.ledger().shards.named(name).sha256 for name in {sample.shard for sample in samples}
-    }
-    origins = {sample.key: digests[sample.shard] for sample in samples}
-    return latent_batches(
-        cached_latents(workspace, triplets, [(origins[key], key) for key in keys], vae), *draws
-    )
+    rows = zip(data.rows.shard_of.tolist(), data.rows.keys.tolist(), strict=True)
+    origins = [(data.refs[shard].sha256, key.decode()) for shard, key in rows]
+    return latent_batches(cached_latents(workspace, triplets, origins, vae), *draws)
 
 
 def keep_remover(

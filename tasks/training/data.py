@@ -1,12 +1,12 @@
 """Read training data from shards: samples by offset, and batches whose order follows from the step alone."""
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from data_specs.candidate import Candidate
@@ -25,17 +25,17 @@ Record = TypeVar("Record", Triplet, Candidate)
 class TripletSamples(Dataset[Triplet]):
     """Chosen samples of some shards as triplets, map-style. A draw may flip them."""
 
-    def __init__(self, reader: ShardReader, keys: Sequence[str]) -> None:
-        """Return ``keys`` in this order."""
+    def __init__(self, reader: ShardReader, positions: Sequence[int] | NDArray[np.int64]) -> None:
+        """Return the reader's samples at ``positions`` in this order."""
         self._reader = reader
-        self._keys = list(keys)
+        self._positions = positions
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._positions)
 
     def __getitem__(self, draw: tuple[int, bool]) -> Triplet:
-        position, flip = draw
-        triplet = decode_triplet(self._reader.by_key(self._keys[position]))
+        place, flip = draw
+        triplet = decode_triplet(self._reader[int(self._positions[place])])
         if not flip:
             return triplet
         effect = ("foreground",) if isinstance(triplet, EffectTriplet) else ()
@@ -63,7 +63,7 @@ class ReviewSamples(Dataset[tuple[Candidate, bool]]):
 class SizeBuckets(NamedTuple):
     """Positions of the samples of each size. Every batch has one size."""
 
-    positions: Sequence[Sequence[int]]
+    positions: Sequence[Sequence[int] | NDArray[np.int64]]
 
 
 Groups = list[range] | SizeBuckets
@@ -143,28 +143,21 @@ def _mirrored(record: Record, *names: str) -> Record:
     return replace(record, **{name: np.ascontiguousarray(getattr(record, name)[:, ::-1]) for name in names})
 
 
-# Size buckets: the training samples of each size, found in the first bytes of their masks.
-
-_PNG = b"\x89PNG\r\n\x1a\n"
+# Size buckets: the training samples of each size.
 
 
-def size_buckets(reader: ShardReader, keys: Sequence[str]) -> list[list[int]]:
-    """Positions in ``keys`` of the samples of each size, smallest size first.
+def size_buckets(
+    reader: ShardReader, positions: Sequence[int] | NDArray[np.int64]
+) -> list[NDArray[np.int64]]:
+    """Places in ``positions`` of the samples of each size, smallest size first.
 
-    Only masks are read, a few kilobytes each. Nothing is decoded.
+    The shards' indexes have the sizes. Of samples in older shards, the masks are read, a few kilobytes each.
+    Nothing is decoded.
 
     Raises:
-        ShardError: If a sample has no mask, or one that is no PNG.
+        ShardError: If a sample of an older shard has no mask, or one that is no PNG.
     """
-    buckets: dict[tuple[int, int], list[int]] = {}
-    for position, key in enumerate(keys):
-        buckets.setdefault(_png_size(key, reader.member_by_key(key, "mask.png")), []).append(position)
-    return [buckets[size] for size in sorted(buckets)]
-
-
-def _png_size(key: str, data: bytes) -> tuple[int, int]:
-    """(height, width) in pixels, from the first chunk of every PNG."""
-    if not data.startswith(_PNG) or len(data) < 24:
-        raise ShardError(f"the mask of sample {key} is not a PNG; run `cleanplate dataset verify`")
-    width, height = struct.unpack(">II", data[16:24])
-    return height, width
+    sizes = reader.sizes_at(np.asarray(positions, np.int64))
+    distinct, bucket = np.unique(sizes, axis=0, return_inverse=True)
+    bucket = bucket.reshape(-1)
+    return [np.flatnonzero(bucket == number) for number in range(len(distinct))]

@@ -1,12 +1,17 @@
 """What a training reads of a dataset version: its samples, their groups, or buckets of one size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
-from data_specs.errors import FlowError
-from data_specs.shard import Stage
-from data_specs.version import VersionSample
-from tasks.storage.dataset.versions import load_samples
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from data_specs.errors import FlowError, LedgerError
+from data_specs.shard import ShardRef, Stage
+from tasks.storage.dataset.versions import sample_table
 from tasks.storage.shards import ShardReader
 from tasks.storage.workspace import Workspace
 from tasks.training.data import Groups, SizeBuckets, TripletSamples, size_buckets
@@ -15,51 +20,85 @@ _GROUPS: tuple[Stage, ...] = ("triplets", "grown", "composites")
 """The stages that hold triplets, one group each."""
 
 
+class TrainingRows(NamedTuple):
+    """The training samples of a version in the order of their groups, as arrays."""
+
+    keys: NDArray[np.bytes_]
+    """N keys."""
+    shards: list[str]
+    """The names of their shards, sorted."""
+    shard_of: NDArray[np.int32]
+    """N indices in ``shards``."""
+    groups: list[range]
+    """Index ranges of initial triplets, grown triplets and composites, where there are any."""
+
+
+class VersionData(NamedTuple):
+    """A version's training samples and their reader."""
+
+    reader: ShardReader
+    rows: TrainingRows
+    refs: list[ShardRef]
+    """The shards, as ``rows.shards`` names them."""
+
+
 @contextmanager
-def version_reader(
-    workspace: Workspace, version: int
-) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
-    """A dataset version's samples and their reader."""
-    samples = load_samples(workspace, version)
-    refs = [workspace.ledger().shards.named(name) for name in sorted({s.shard for s in samples})]
+def version_reader(workspace: Workspace, version: int) -> Iterator[VersionData]:
+    """A dataset version's training samples and their reader. Only their shards are opened.
+
+    Raises:
+        FlowError: If there is no triplet to train on.
+    """
+    rows = training_rows(sample_table(workspace, version))
+    ledger = workspace.ledger()
+    held = {ref.name: ref for stage in _GROUPS for ref in ledger.shards.all(stage=stage)}
+    absent = next((name for name in rows.shards if name not in held), None)
+    if absent is not None:
+        raise LedgerError(f"the ledger has no shard {absent}; run `cleanplate dataset verify`")
+    refs = [held[name] for name in rows.shards]
     with ShardReader(workspace, refs) as reader:
-        yield reader, samples
+        yield VersionData(reader, rows, refs)
 
 
-def training_groups(samples: Sequence[VersionSample]) -> tuple[list[str], list[range]]:
-    """Training keys in order, and the groups that share every batch.
+def training_rows(samples: pa.Table) -> TrainingRows:
+    """Training samples in order, and the groups that share every batch.
 
     The groups are initial triplets, grown triplets and composites. Every batch shares evenly among the groups
     that a version has. Early growth is then not lost among the initial triplets, nor the captured pairs among
     later growth or many composites.
 
+    Args:
+        samples: The columns of a version, from `sample_table`.
+
     Raises:
         FlowError: If there is no triplet to train on.
     """
-    keys: list[str] = []
-    groups: list[range] = []
-    for stage in _GROUPS:
-        start = len(keys)
-        keys += [s.key for s in samples if s.split == "train" and s.stage == stage]
-        if len(keys) > start:
-            groups.append(range(start, len(keys)))
-    if not groups:
+    train = samples.filter(pc.equal(samples["split"], "train"))
+    parts = [train.filter(pc.equal(train["stage"], stage)) for stage in _GROUPS]
+    rows = pa.concat_tables(parts)
+    if not rows.num_rows:
         raise FlowError("the dataset version has no training sample; ingest a source first")
-    return keys, groups
+    ends = np.cumsum([part.num_rows for part in parts]).tolist()
+    groups = [range(end - part.num_rows, end) for part, end in zip(parts, ends, strict=True)]
+    names, shard_of = np.unique(np.array(rows["shard"].to_pylist(), "S"), return_inverse=True)
+    return TrainingRows(
+        keys=np.array(rows["key"].to_pylist(), "S"),
+        shards=[name.decode() for name in names.tolist()],
+        shard_of=shard_of.astype(np.int32),
+        groups=[group for group in groups if len(group)],
+    )
 
 
-def training_triplets(
-    reader: ShardReader, samples: Sequence[VersionSample]
-) -> tuple[TripletSamples, list[str], Groups]:
-    """A version's training triplets, their keys, and what batches are drawn from.
+def training_triplets(data: VersionData) -> tuple[TripletSamples, Groups]:
+    """A version's training triplets, and what batches are drawn from.
 
     If the triplets have several sizes, each batch has one size, and every epoch shows every sample once.
-    With one size, every batch is shared among the groups of `training_groups`.
+    With one size, every batch is shared among the groups of `training_rows`.
 
     Raises:
-        FlowError: If there are no triplets.
         ShardError: If the size of a sample cannot be read.
     """
-    keys, groups = training_groups(samples)
-    buckets = size_buckets(reader, keys)
-    return TripletSamples(reader, keys), keys, groups if len(buckets) == 1 else SizeBuckets(buckets)
+    positions = data.reader.positions_of(data.rows.keys)
+    buckets = size_buckets(data.reader, positions)
+    samples = TripletSamples(data.reader, positions)
+    return samples, data.rows.groups if len(buckets) == 1 else SizeBuckets(buckets)

@@ -40,10 +40,16 @@ TAR = """
 The tar is plain ustar. Every member has mode 0644, and time, owner and group 0. Members of a sample lie
 together, sorted by name. A member is called `KEY.MEMBER`. A key has at most 80 letters, digits, `-` and
 `_`. The same samples therefore give the same bytes.
+
+The candidates of a pool item have the same source and mask. The first one holds them. The others have hard
+links, which `tar xf` makes into whole files. webdataset passes over links: it shows the removal and `json`
+of those candidates only. In the index every candidate has all of its members.
 """
 INDEX = """
 The index has a row for each member, in the tar's order. The member's bytes are
-`tar[offset : offset + length]`. The file is compressed with zstd.
+`tar[offset : offset + length]`. `height` and `width` are those of the sample's mask in pixels, 0 without a
+mask. Indexes of earlier versions lack these two columns; they are read all the same. The file is compressed
+with zstd.
 """
 CODECS = """
 A source, its ground truth and its removal always share one codec: a remover would learn the difference.

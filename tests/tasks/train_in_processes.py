@@ -78,7 +78,7 @@ def one(folder: Path, run: dict[str, Any]) -> None:
     with ReadLog(workspace, workspace.ledger().shards.all(stage="triplets")[:1]) as reader:
         reader.log = []
         module, loss_of, batches = KINDS[run["kind"]](
-            workspace, run, training, TripletSamples(reader, reader.keys)
+            workspace, run, training, TripletSamples(reader, range(len(reader)))
         )
 
         def progress(step: int, _total: int, _loss: float) -> None:

@@ -75,12 +75,36 @@ def samples_bytes(samples: Sequence[VersionSample]) -> bytes:
 
 def parse_samples(data: bytes) -> list[VersionSample]:
     """The reverse of `samples_bytes`."""
-    columns = pq.read_table(pa.BufferReader(data)).select(_SCHEMA.names).to_pydict()
+    columns = parse_table(data).to_pydict()
     return [VersionSample(*row) for row in zip(*columns.values(), strict=True)]
+
+
+def parse_table(data: bytes) -> pa.Table:
+    """The columns of `samples_bytes`, named after the fields of `VersionSample`."""
+    return pq.read_table(pa.BufferReader(data)).select(_SCHEMA.names)
 
 
 def read_samples(workspace: Workspace, version: DatasetVersion) -> list[VersionSample]:
     """A version's samples, checked against its manifest.
+
+    Raises:
+        LedgerError: If the file is missing or altered.
+        StoreError: If the store does not answer.
+    """
+    return parse_samples(_read(workspace, version))
+
+
+def sample_table(workspace: Workspace, number: int) -> pa.Table:
+    """A version's samples as columns named after the fields of `VersionSample`: no object for each sample.
+
+    Raises:
+        LedgerError: If the version is unknown, or its file is missing or altered.
+    """
+    return parse_table(_read(workspace, workspace.ledger().versions.numbered(number)))
+
+
+def _read(workspace: Workspace, version: DatasetVersion) -> bytes:
+    """The bytes of a version's file, checked against its manifest.
 
     Raises:
         LedgerError: If the file is missing or altered.
@@ -101,7 +125,7 @@ def read_samples(workspace: Workspace, version: DatasetVersion) -> list[VersionS
             f"the file {version.parquet} of dataset version {version.number} is altered; restore it "
             "from a backup"
         )
-    return parse_samples(data)
+    return data
 
 
 def create_version(

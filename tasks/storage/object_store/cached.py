@@ -196,6 +196,12 @@ class RemoteStore:
     def read(self, name: str) -> bytes | None:
         return self._bucket.read(name)
 
+    def blocks(self, name: str) -> Iterator[bytes] | None:
+        return self._bucket.blocks(name)
+
+    def part(self, path: str, sha256: str, start: int, end: int) -> bytes:
+        return self._bucket.part(self.name(path, sha256), start, end)
+
     def names(self, folder: str) -> list[str]:
         return self._bucket.names(folder)
 

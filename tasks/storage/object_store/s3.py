@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -121,10 +121,19 @@ class Bucket:
 
     def read(self, name: str) -> bytes | None:
         """An object's bytes. None if there is none."""
+        blocks = self.blocks(name)
+        return None if blocks is None else b"".join(blocks)
+
+    def blocks(self, name: str) -> Iterator[bytes] | None:
+        """An object's bytes, a request's worth at a time. None if there is none."""
         size_bytes = self.size_of(name)
         if size_bytes is None:
             return None
-        return b"".join(self._chunk(name, start, size_bytes) for start in range(0, size_bytes, _CHUNK_BYTES))
+        return (self._chunk(name, start, size_bytes) for start in range(0, size_bytes, _CHUNK_BYTES))
+
+    def part(self, name: str, start: int, end: int) -> bytes:
+        """The bytes ``start`` to ``end`` of an object. FileNotFoundError if there is none."""
+        return b"".join(self._chunk(name, at, end) for at in range(start, end, _CHUNK_BYTES))
 
     def download(self, name: str, to: Path) -> str | None:
         """Write an object's bytes to a new file, durably.
@@ -132,13 +141,12 @@ class Bucket:
         Returns:
             Their SHA-256. None, and no file, if there is no such object.
         """
-        size_bytes = self.size_of(name)
-        if size_bytes is None:
+        blocks = self.blocks(name)
+        if blocks is None:
             return None
         digest = hashlib.sha256()
         with to.open("xb") as file:
-            for start in range(0, size_bytes, _CHUNK_BYTES):
-                chunk = self._chunk(name, start, size_bytes)
+            for chunk in blocks:
                 digest.update(chunk)
                 file.write(chunk)
             file.flush()

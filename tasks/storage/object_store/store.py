@@ -7,7 +7,7 @@ never changes, so a taken name is either the same work or different work.
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +61,22 @@ class Store(Protocol):
         """
         ...
 
+    def blocks(self, name: str) -> Iterator[bytes] | None:
+        """A file's bytes from the permanent store, a few megabytes at a time. None if there is none.
+
+        Raises:
+            IsADirectoryError: If a folder, a pipe or the like has the name.
+        """
+        ...
+
+    def part(self, path: str, sha256: str, start: int, end: int) -> bytes:
+        """The bytes ``start`` to ``end`` of a kept file, wherever it is. They are not checked.
+
+        Raises:
+            FileNotFoundError: If the file is not kept.
+        """
+        ...
+
     def names(self, folder: str) -> list[str]:
         """Everything kept in a folder, sorted, without files that a living process is still writing."""
         ...
@@ -108,6 +124,16 @@ def read_plain(path: Path) -> bytes:
         return file.read()
 
 
+_BLOCK_BYTES = 1_000_000
+"""Small enough for a processor's cache: what is read is then hashed from there."""
+
+
+def _blocks(descriptor: int) -> Iterator[bytes]:
+    with open(descriptor, "rb", buffering=0) as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block
+
+
 # The store that is the workspace's own folder: a file with its final name is kept.
 
 
@@ -139,6 +165,17 @@ class FolderStore:
             return read_plain(self._root / name)
         except FileNotFoundError:
             return None
+
+    def blocks(self, name: str) -> Iterator[bytes] | None:
+        try:
+            descriptor = open_plain(self._root / name)
+        except FileNotFoundError:
+            return None
+        return _blocks(descriptor)
+
+    def part(self, path: str, sha256: str, start: int, end: int) -> bytes:
+        with open(open_plain(self._root / path), "rb") as file:
+            return os.pread(file.fileno(), end - start, start)
 
     def names(self, folder: str) -> list[str]:
         paths = sorted((self._root / folder).iterdir())

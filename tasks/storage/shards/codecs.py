@@ -1,12 +1,13 @@
 """Encode and decode samples: images as PNG or JPEG, masks as 1-bit PNG, layers as lossless PNG."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -14,11 +15,9 @@ from data_specs.arrays import Mask, Matte, RgbImage
 from data_specs.candidate import Candidate
 from data_specs.composite import Composite, PlacedObject
 from data_specs.cutout import Cutout, ShadowClass
-from data_specs.errors import ShardError, first_fault
-from data_specs.keys import derive_key, image_hash
+from data_specs.errors import ShardError
 from data_specs.plate import Plate, Tone
 from data_specs.pool_item import PoolItem
-from data_specs.reject import RefusedSample, Reject
 from data_specs.shard import EncodedSample, ImageFormat
 from data_specs.triplet import EffectTriplet, Triplet
 
@@ -81,7 +80,7 @@ def image_member(sample: EncodedSample, name: str) -> bytes:
     raise KeyError(f"{name} is not among {', '.join(sorted(sample.members))}")
 
 
-# Triplets, pool items and candidates.
+# Triplets, pool items; and, for `candidates.py`, what they have in common with candidates.
 #
 # Source, ground truth and removal of one sample share one codec and quality: a remover would learn any
 # difference. Masks are 1-bit PNG. Other fields are in ``json``, with sorted keys.
@@ -93,7 +92,7 @@ _FOREGROUND = "foreground.png"
 
 def encode_triplet(triplet: Triplet, image_format: ImageFormat) -> EncodedSample:
     """Members ``source``, ``mask``, ``ground_truth``, ``json``, and ``foreground`` of one with M_fg."""
-    sample = _encode(triplet, image_format, ("source", "ground_truth"), ("origin",))
+    sample = encode_record(triplet, image_format, ("source", "ground_truth"), ("origin",))
     if isinstance(triplet, EffectTriplet):
         sample.members[_FOREGROUND] = encode_mask(triplet.foreground)
     return sample
@@ -101,13 +100,7 @@ def encode_triplet(triplet: Triplet, image_format: ImageFormat) -> EncodedSample
 
 def encode_pool_item(item: PoolItem, image_format: ImageFormat) -> EncodedSample:
     """Members ``source``, ``mask``, ``json``."""
-    return _encode(item, image_format, ("source",), ("origin", "class_name"))
-
-
-def encode_candidate(candidate: Candidate, image_format: ImageFormat) -> EncodedSample:
-    """Members ``source``, ``mask``, ``removal``, ``json``."""
-    texts = ("item", "class_name", "variant", "model_hash", "source_hash")
-    return replace(_encode(candidate, image_format, ("source", "removal"), texts), item=candidate.item)
+    return encode_record(item, image_format, ("source",), ("origin", "class_name"))
 
 
 def decode_triplet(sample: EncodedSample) -> Triplet:
@@ -119,7 +112,7 @@ def decode_triplet(sample: EncodedSample) -> Triplet:
     Raises:
         ShardError: If the members do not fit.
     """
-    stored = _decode(sample, ("source", "ground_truth"))
+    stored = decode_record(sample, ("source", "ground_truth"))
     try:
         # A composite's facts say more: its objects, its plate, all its scenes.
         words = {name: stored[name] for name in _TRIPLET_FIELDS}
@@ -130,37 +123,87 @@ def decode_triplet(sample: EncodedSample) -> Triplet:
         raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
 
 
+def origin_in(member: bytes) -> str:
+    """The origin in a ``json`` member, without decoding images. Raises ShardError for a damaged one."""
+    try:
+        return json.loads(member)["origin"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ShardError(f"a sample's facts cannot be decoded: {error}") from error
+
+
 def decode_pool_item(sample: EncodedSample) -> PoolItem:
     """The reverse of `encode_pool_item`. Raises ShardError for members that do not fit."""
-    return PoolItem(**_decode(sample, ("source",)))
+    return PoolItem(**decode_record(sample, ("source",)))
 
 
-def decode_candidate(sample: EncodedSample) -> Candidate:
-    """The reverse of `encode_candidate`. Raises ShardError for members that do not fit."""
-    return Candidate(**_decode(sample, ("source", "removal")))
+class LastDecoded:
+    """Remembers the last decoded image of each name. The same bytes again give the same array."""
+
+    def __init__(self) -> None:
+        self._decoded: dict[str, tuple[bytes, NDArray[Any]]] = {}
+
+    def decoded(self, name: str, data: bytes, decode: Callable[[bytes], NDArray[Any]]) -> NDArray[Any]:
+        """The array of the bytes, by the function if they are others than last time."""
+        before, array = self._decoded.get(name, (None, None))
+        if array is None or before != data:
+            array = decode(data)
+            self._decoded[name] = data, array
+        return array
 
 
-def _encode(
+def facts_member(facts: Mapping[str, object]) -> bytes:
+    """The member ``json``. The same facts give the same bytes."""
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def encode_record(
     record: Triplet | PoolItem | Candidate,
     image_format: ImageFormat,
     images: tuple[str, ...],
     texts: tuple[str, ...],
+    shared: Mapping[str, bytes] | None = None,
 ) -> EncodedSample:
-    members = {
-        f"{name}.{SUFFIX[image_format]}": encode_image(getattr(record, name), image_format) for name in images
-    }
-    members["mask.png"] = encode_mask(record.mask)
-    facts = {name: getattr(record, name) for name in ("key", "scene", "split", *texts)}
-    members["json"] = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """A record's images, its mask, and its facts.
+
+    Args:
+        record: What is stored.
+        image_format: The format of its images.
+        images: The fields that are images.
+        texts: The fields that stand in ``json`` beside key, scene and split.
+        shared: Members that exist already.
+    """
+    members = dict(shared or {})
+    for name in images:
+        member = f"{name}.{SUFFIX[image_format]}"
+        if member not in members:
+            members[member] = encode_image(getattr(record, name), image_format)
+    if "mask.png" not in members:
+        members["mask.png"] = encode_mask(record.mask)
+    members["json"] = facts_member(
+        {name: getattr(record, name) for name in ("key", "scene", "split", *texts)}
+    )
     return EncodedSample(key=record.key, members=members, scene=record.scene, split=record.split)
 
 
-def _decode(sample: EncodedSample, images: tuple[str, ...]) -> dict[str, Any]:
+def decode_record(
+    sample: EncodedSample, images: tuple[str, ...], last: LastDecoded | None = None
+) -> dict[str, Any]:
+    """The reverse of `encode_record`: the record's fields.
+
+    Args:
+        sample: What was stored.
+        images: The fields that are images.
+        last: What was decoded before. The same bytes are not decoded again.
+
+    Raises:
+        ShardError: If the members do not fit.
+    """
+    last = last or LastDecoded()
     try:
         words: dict[str, Any] = json.loads(sample.members["json"])
-        words["mask"] = decode_mask(sample.members["mask.png"])
+        words["mask"] = last.decoded("mask", sample.members["mask.png"], decode_mask)
         for name in images:
-            words[name] = decode_image(image_member(sample, name))
+            words[name] = last.decoded(name, image_member(sample, name), decode_image)
     except (KeyError, ValueError, cv2.error) as error:
         raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
     return words
@@ -232,20 +275,12 @@ def decode_cutout(sample: EncodedSample) -> Cutout:
     return _read(sample, read)
 
 
-def item_in(member: bytes) -> str:
-    """The pool item in a candidate's ``json`` member. Raises ShardError for a damaged one."""
+def shadow_class_in(member: bytes) -> ShadowClass:
+    """The shadow class in a cut-out's ``json`` member. Raises ShardError for a damaged one."""
     try:
-        return json.loads(member)["item"]
+        return json.loads(member)["shadow_class"]
     except (KeyError, ValueError, TypeError) as error:
-        raise ShardError(f"a candidate's facts cannot be decoded: {error}") from error
-
-
-def shadow_class_in(sample: EncodedSample) -> ShadowClass:
-    """A cut-out's shadow class, without decoding its layers. Raises ShardError for a damaged sample."""
-    try:
-        return json.loads(sample.members["json"])["shadow_class"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
+        raise ShardError(f"a cut-out's facts cannot be decoded: {error}") from error
 
 
 def decode_plate(sample: EncodedSample) -> Plate:
@@ -284,10 +319,9 @@ def decode_composite(sample: EncodedSample) -> Composite:
 def _sample(
     record: Cutout | Plate | Composite, members: dict[str, bytes], words: tuple[str, ...], **more: object
 ) -> EncodedSample:
-    facts = {name: getattr(record, name) for name in words} | more
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = facts_member({name: getattr(record, name) for name in words} | more)
     return EncodedSample(
-        key=record.key, members=members | {"json": text.encode()}, scene=record.scene, split=record.split
+        key=record.key, members=members | {"json": text}, scene=record.scene, split=record.split
     )
 
 
@@ -300,46 +334,3 @@ def _read(sample: EncodedSample, read: Callable[[dict[str, Any]], Record]) -> Re
         return read(words)
     except (KeyError, ValueError, TypeError, cv2.error, SafetensorError) as error:
         raise ShardError(f"sample {sample.key} cannot be decoded: {error}") from error
-
-
-# Refused samples, for the contact sheet of rejects.
-
-
-def encode_refused(refused: RefusedSample, work: str) -> EncodedSample:
-    """A JPEG for each image, and ``json`` with the reject. No model trains on it, so small files are better.
-
-    Args:
-        refused: The refused sample.
-        work: The name of the work that refused it. Another work's refusal is another sample.
-    """
-    reject = refused.reject
-    hashes = [image_hash(image) for image in refused.images.values()]
-    members = {f"{name}.jpg": encode_image(image, "jpeg") for name, image in refused.images.items()}
-    facts = {"scene": refused.scene, "split": refused.split, "reject": reject.model_dump(mode="json")}
-    members["json"] = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return EncodedSample(
-        key=derive_key("refused", work, reject.model_dump_json(), *hashes),
-        members=members,
-        scene=refused.scene,
-        split=refused.split,
-    )
-
-
-def decode_refused(sample: EncodedSample) -> RefusedSample:
-    """The reverse of `encode_refused`. Raises ShardError for members that do not fit."""
-    try:
-        facts = json.loads(sample.members["json"])
-        return RefusedSample(
-            scene=facts["scene"],
-            split=facts["split"],
-            reject=Reject.model_validate(facts["reject"]),
-            images={
-                name.removesuffix(".jpg"): decode_image(data)
-                for name, data in sample.members.items()
-                if name.endswith(".jpg")
-            },
-        )
-    except (KeyError, ValueError, cv2.error) as error:
-        raise ShardError(
-            f"sample {sample.key} cannot be decoded ({first_fault(error)}); run `cleanplate dataset verify`"
-        ) from error

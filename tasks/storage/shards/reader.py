@@ -2,23 +2,24 @@
 
 import hashlib
 import os
-import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_specs.errors import ShardError
 from data_specs.keys import Split
 from data_specs.shard import EncodedSample, ShardRef
-from tasks.storage.object_store import Held
+from tasks.storage.object_store import Held, stored_at
 from tasks.storage.object_store.store import open_plain
-from tasks.storage.shards.codecs import item_in
-from tasks.storage.shards.tar import read_index
+from tasks.storage.shards.candidates import item_in
+from tasks.storage.shards.tar import png_size, read_index
 from tasks.storage.shards.writer import index_file, index_path, tar_file, tar_path
 from tasks.storage.workspace import Workspace
 
@@ -32,57 +33,105 @@ class ShardReader:
     It reads with ``pread``, so it may be forked, pickled into workers, and used by several threads.
     """
 
-    def __init__(self, workspace: Workspace, refs: Sequence[ShardRef], check: bool = False) -> None:
+    def __init__(
+        self, workspace: Workspace, refs: Sequence[ShardRef], check: bool = False, few: bool = False
+    ) -> None:
         """Read the indexes and check every tar's size.
 
         Args:
             workspace: The workspace of the shards.
             refs: The shards.
             check: Whether to compare every member with its SHA-256.
+            few: Whether few of the samples will be read. A bucket's tars are then not fetched: a sample is
+                read by its range of bytes, and checked.
 
         Raises:
             ShardError: If a tar or an index is missing, truncated or altered.
             StoreError: If they cannot be brought here from their store.
         """
+        self._workspace = workspace
         self._refs = list(refs)
         self._paths = [tar_path(workspace, ref.name) for ref in refs]
-        self._check = check
+        few = few and stored_at(workspace.root) is not None
+        self._away = {shard for shard, path in enumerate(self._paths) if few and not path.exists()}
+        self._check = check or few
         self._open_here()
-        self._held = workspace.store.hold([file for ref in refs for file in (tar_file(ref), index_file(ref))])
-        for ref, path in zip(self._refs, self._paths, strict=True):
-            _check_size(ref, path.stat().st_size if path.is_file() else None)
-        tables = [read_index(index_path(workspace, ref.name), ref) for ref in refs]
-        self._load(tables)
+        tars = [tar_file(ref) for shard, ref in enumerate(refs) if shard not in self._away]
+        self._held = workspace.store.hold([*tars, *(index_file(ref) for ref in refs)])
+        for shard, (ref, path) in enumerate(zip(self._refs, self._paths, strict=True)):
+            if shard in self._away:
+                _check_size(ref, workspace.store.size_of(*tar_file(ref)))
+            else:
+                _check_size(ref, path.stat().st_size if path.is_file() else None)
+        without = () if self._check else ("sha256",)
+        self._load([read_index(index_path(workspace, ref.name), ref, without) for ref in refs])
 
     def _load(self, tables: Sequence[pa.Table]) -> None:
-        """Flat arrays with one row for each member, and the first row of each sample."""
-        self.keys: list[str] = []
-        self._lineage: list[tuple[str, Split]] = []
-        shard_of_sample: list[int] = []
-        first_row: list[int] = [0]
-        self._members: list[str] = []
-        self._digests: list[str] = []
-        for shard, table in enumerate(tables):
-            columns: dict[str, list[Any]] = table.select(["key", "member", "scene", "split"]).to_pydict()
-            self._members.extend(sys.intern(member) for member in columns["member"])
-            if self._check:
-                self._digests.extend(table["sha256"].to_pylist())
-            before = first_row[-1]
-            for row, key in enumerate(columns["key"]):
-                if row and key == columns["key"][row - 1]:
-                    first_row[-1] += 1
-                    continue
-                self.keys.append(key)
-                self._lineage.append((sys.intern(columns["scene"][row]), columns["split"][row]))
-                shard_of_sample.append(shard)
-                first_row.append(before + row + 1)
-        self._shard_of_sample = np.array(shard_of_sample, np.int32)
-        self._first_row = np.array(first_row, np.int64)
+        """Flat arrays with one row for each member, and the first row of each sample. No object a sample."""
+        parts = [_SampleColumns.of(table) for table in tables]
+        rows = np.array([0, *(table.num_rows for table in tables)]).cumsum()
+        firsts = [part.first_row + start for part, start in zip(parts, rows[:-1], strict=True)]
+        self._first_row = np.concatenate([*firsts, rows[-1:]]).astype(np.int64)
+        self._key = np.concatenate([np.empty(0, "S1"), *(part.key for part in parts)])
+        self._scene = pa.chunked_array([part.scene for part in parts], pa.string()).combine_chunks()
+        self._split = np.concatenate([np.empty(0, "S1"), *(part.split for part in parts)])
+        self._sizes = np.concatenate([np.empty((0, 2), np.int32), *(part.size for part in parts)])
+        counts = np.array([len(part.key) for part in parts], np.int64)
+        self._shard_of_sample = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
+        self._member_names, self._member = _numbered(tables, "member")
         self._offsets = _join(tables, "offset")
         self._lengths = _join(tables, "length")
+        self._digests = _join(tables, "sha256") if self._check else None
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._key)
+
+    @property
+    def keys(self) -> list[str]:
+        """The key of every sample, in order. They are made anew by each call."""
+        return [key.decode() for key in self._key.tolist()]
+
+    def positions_in(self, split: Split) -> list[int]:
+        """The positions of a split's samples. No sample is read."""
+        return np.flatnonzero(self._split == split.encode()).tolist()
+
+    def positions_of(self, keys: Sequence[str] | NDArray[np.bytes_]) -> NDArray[np.int64]:
+        """The positions of samples by their keys, N int64.
+
+        Args:
+            keys: N keys, as texts or as an array of their bytes.
+
+        Raises:
+            ShardError: If no shard holds one of them, or two do.
+        """
+        wanted = np.asarray(keys, "S")
+        if not len(wanted):
+            return np.empty(0, np.int64)
+        ordered, order = self._sorted_keys
+        place = np.searchsorted(ordered, wanted)
+        held = ordered[np.minimum(place, len(ordered) - 1)] == wanted if len(ordered) else place < 0
+        if not held.all():
+            absent = wanted[~held][0].decode()
+            raise ShardError(f"none of these {len(self._refs)} shards holds sample {absent}")
+        return order[place]
+
+    def sizes_at(self, positions: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Height and width in pixels of the masks of N samples, N×2 int32.
+
+        They are in the index. Of samples in shards of earlier versions, the mask is read, and not decoded.
+
+        Raises:
+            ShardError: If such a sample has no mask, or one that is no PNG.
+        """
+        sizes = self._sizes[positions]
+        for place in np.flatnonzero(sizes[:, 0] == 0):
+            position = int(positions[place])
+            size = png_size(self.member_at(position, "mask.png"))
+            if size is None:
+                key = self._key[position].decode()
+                raise ShardError(f"the mask of sample {key} is not a PNG; run `cleanplate dataset verify`")
+            sizes[place] = size
+        return sizes
 
     def __getitem__(self, position: int) -> EncodedSample:
         """The sample at a position.
@@ -94,8 +143,13 @@ class ShardReader:
         if not -len(self) <= position < len(self):
             raise IndexError(f"there is no sample {position}; the shards hold {len(self)}")
         position %= len(self)
-        scene, split = self._lineage[position]
-        return EncodedSample(self.keys[position], self._members_at(position, None), scene, split)
+        split = cast(Split, self._split[position].decode())
+        return EncodedSample(
+            self._key[position].decode(),
+            self._members_at(position, None),
+            self._scene[position].as_py(),
+            split,
+        )
 
     def by_key(self, key: str) -> EncodedSample:
         """The sample with a key.
@@ -103,7 +157,18 @@ class ShardReader:
         Raises:
             ShardError: If no shard holds it, or two do.
         """
-        return self[self._place_of(key)]
+        return self[int(self.positions_of([key])[0])]
+
+    def member_at(self, position: int, member: str) -> bytes:
+        """One member of the sample at a position. The others are not read.
+
+        Raises:
+            ShardError: If it has no such member.
+        """
+        members = self._members_at(position, member)
+        if member not in members:
+            raise ShardError(f"sample {self._key[position].decode()} has no {member}")
+        return members[member]
 
     def member_by_key(self, key: str, member: str) -> bytes:
         """One member of the sample with a key. The others are not read.
@@ -111,46 +176,61 @@ class ShardReader:
         Raises:
             ShardError: If no shard holds the sample, or two do, or it has no such member.
         """
-        members = self._members_at(self._place_of(key), member)
-        if member not in members:
-            raise ShardError(f"sample {key} has no {member}")
-        return members[member]
-
-    def _place_of(self, key: str) -> int:
-        position = self._position_of_key.get(key)
-        if position is None:
-            raise ShardError(f"none of these {len(self._refs)} shards holds sample {key}")
-        return position
+        return self.member_at(int(self.positions_of([key])[0]), member)
 
     def _members_at(self, position: int, only: str | None) -> dict[str, bytes]:
         """The members of the sample at a position, or the one that is named."""
         shard = int(self._shard_of_sample[position])
         rows = range(int(self._first_row[position]), int(self._first_row[position + 1]))
-        wanted = [row for row in rows if only is None or self._members[row] == only]
+        named = [(self._member_names[self._member[row]], row) for row in rows]
+        wanted = [(name, row) for name, row in named if only is None or name == only]
+        if wanted and shard in self._away:
+            return self._from_store(shard, wanted)
         descriptor, shared = self._descriptor(shard)
         try:
-            return {self._members[row]: self._read(descriptor, shard, row) for row in wanted}
+            return {
+                name: self._checked(
+                    os.pread(descriptor, int(self._lengths[row]), int(self._offsets[row])), shard, row
+                )
+                for name, row in wanted
+            }
         finally:
             if not shared:
                 os.close(descriptor)
 
-    @cached_property
-    def _position_of_key(self) -> dict[str, int]:
-        positions: dict[str, int] = {}
-        for position, key in enumerate(self.keys):
-            if positions.setdefault(key, position) != position:
-                raise ShardError(f"two of these shards hold sample {key}")
-        return positions
+    def _from_store(self, shard: int, wanted: Sequence[tuple[str, int]]) -> dict[str, bytes]:
+        """Members of one sample by one request: they lie together, and so do an item's candidates."""
+        rows = [row for _, row in wanted]
+        start = int(self._offsets[rows].min())
+        end = int((self._offsets[rows] + self._lengths[rows]).max())
+        ref = self._refs[shard]
+        try:
+            data = self._workspace.store.part(*tar_file(ref), start, end)
+        except FileNotFoundError as error:
+            raise ShardError(f"shard {ref.name} is missing; run `cleanplate dataset verify`") from error
+        places = {row: int(self._offsets[row]) - start for row in rows}
+        return {
+            name: self._checked(data[places[row] : places[row] + int(self._lengths[row])], shard, row)
+            for name, row in wanted
+        }
 
-    def _read(self, descriptor: int, shard: int, row: int) -> bytes:
-        length = int(self._lengths[row])
-        data = os.pread(descriptor, length, int(self._offsets[row]))
-        if len(data) != length:
+    @cached_property
+    def _sorted_keys(self) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+        """The keys in order, and where they are."""
+        order = np.argsort(self._key, kind="stable")
+        ordered = self._key[order]
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(twice):
+            raise ShardError(f"two of these shards hold sample {twice[0].decode()}")
+        return ordered, order
+
+    def _checked(self, data: bytes, shard: int, row: int) -> bytes:
+        if len(data) != self._lengths[row]:
             raise ShardError(f"shard {self._refs[shard].name} is truncated; run `cleanplate dataset verify`")
-        if self._check and hashlib.sha256(data).hexdigest() != self._digests[row]:
+        if self._digests is not None and hashlib.sha256(data).hexdigest() != self._digests[row]:
+            name = self._member_names[self._member[row]]
             raise ShardError(
-                f"shard {self._refs[shard].name} is altered in a {self._members[row]}; run `cleanplate "
-                "dataset verify`"
+                f"shard {self._refs[shard].name} is altered in a {name}; run `cleanplate dataset verify`"
             )
         return data
 
@@ -214,9 +294,48 @@ def _check_size(ref: ShardRef, size_bytes: int | None) -> None:
         )
 
 
-def _join(tables: Sequence[pa.Table], column: str) -> NDArray[np.int64]:
-    parts = [cast("NDArray[np.int64]", table[column].to_numpy()) for table in tables]
-    return np.concatenate([np.empty(0, np.int64), *parts])
+@dataclass(frozen=True, slots=True)
+class _SampleColumns:
+    """What the rows of one index say of its samples. A sample's rows are neighbours."""
+
+    first_row: NDArray[np.int64]
+    key: NDArray[np.bytes_]
+    scene: pa.Array
+    split: NDArray[np.bytes_]
+    size: NDArray[np.int32]
+    """N×2: height and width of the mask in pixels, 0 where the index does not have them."""
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        """The columns of an index. Those of earlier versions have no sizes."""
+        key = table["key"].combine_chunks()
+        starts = np.ones(len(key), bool)
+        starts[1:] = pc.not_equal(key[1:], key[:-1]).to_numpy(zero_copy_only=False)
+        first_row = np.flatnonzero(starts)
+        samples = table.take(first_row)
+        size = np.zeros((len(first_row), 2), np.int32)
+        if "height" in table.column_names:
+            size[:] = np.stack([samples["height"].to_numpy(), samples["width"].to_numpy()], 1)
+        return cls(
+            first_row=first_row,
+            key=np.array(samples["key"].to_pylist(), "S"),
+            scene=samples["scene"].combine_chunks(),
+            split=np.array(samples["split"].to_pylist(), "S"),
+            size=size,
+        )
+
+
+def _join(tables: Sequence[pa.Table], column: str) -> NDArray[Any]:
+    """A column of all tables: int64, or texts."""
+    parts = [table[column].to_numpy() for table in tables]
+    return np.concatenate([np.empty(0, parts[0].dtype if parts else np.int64), *parts])
+
+
+def _numbered(tables: Sequence[pa.Table], column: str) -> tuple[list[str], NDArray[np.int16]]:
+    """The distinct texts of a column of all tables, and the number of each row's text among them."""
+    texts = pa.chunked_array([chunk for table in tables for chunk in table[column].chunks], pa.string())
+    coded = texts.combine_chunks().dictionary_encode()
+    return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int16)
 
 
 def candidate_items(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Batches of one size each: nothing twice or never, and known from their number alone."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -80,3 +81,16 @@ def test_one_size_alone_is_the_order_it_always_was() -> None:
     """A dataset of one size does not know that there are buckets."""
     plain = list(MixedBatches([range(30)], 4, seed=5, start=0, stop=40))
     assert drawn(0, 40, [list(range(30))]) == plain
+
+
+def test_many_sizes_cost_no_more_than_few() -> None:
+    """Each place of an epoch is looked at once, however many sizes there are."""
+
+    def seconds(sizes: int) -> float:
+        buckets = [range(first, 60_000, sizes) for first in range(sizes)]
+        began = time.process_time()
+        next(iter(BucketBatches(buckets, 2, 0, 0, 1)))
+        return time.process_time() - began
+
+    few, many = min(seconds(10) for _ in range(3)), min(seconds(3_000) for _ in range(3))
+    assert many < 4 * few + 0.1

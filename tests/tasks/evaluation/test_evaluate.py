@@ -2,7 +2,9 @@
 
 import math
 import shutil
+import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.triplet import Triplet
+from tasks.evaluation import evaluate as evaluating
 from tasks.evaluation.evaluate import (
     Evaluation,
     evaluate,
@@ -18,7 +21,11 @@ from tasks.evaluation.evaluate import (
     mask_psnr,
     read_triplets,
     removals_of,
+    stream_triplets,
 )
+from tasks.evaluation.test_set import VersionSet, read_set
+from tasks.storage.dataset import create_version
+from tasks.storage.shards import encode_triplet, write_shard
 
 QUALITY = QualityConfig()
 
@@ -91,6 +98,74 @@ def test_only_the_split_and_origin_asked_for_are_read(studio, triplets: list[Tri
     assert len(read_triplets(studio.workspace, refs, "train", "studio:train")) == 12
     with pytest.raises(FlowError, match="no test triplet has an origin that starts with 'clip:'"):
         read_triplets(studio.workspace, refs, "test", "clip:")
+
+
+class Untouched:
+    """Gives every source back, and notes how many it got at once."""
+
+    model_hash = "untouched"
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def remove(
+        self, sources: Sequence[RgbImage], masks: Sequence[Mask], seeds: Sequence[int]
+    ) -> list[RgbImage]:
+        self.calls.append(len(sources))
+        return list(sources)
+
+
+def test_a_few_triplets_are_in_memory_at_once(studio, triplets, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = Untouched(), Untouched()
+    expected = evaluate(whole, triplets, QUALITY)
+    monkeypatch.setattr(evaluating, "_AT_ONCE", 3)
+    taken: list[str] = []
+
+    def noted():
+        for triplet in stream_triplets(studio.workspace, [studio.tests, studio.pairs], "test"):
+            assert len(taken) < sum(parts.calls) + 3, "none is read before the ones before are measured"
+            taken.append(triplet.key)
+            yield triplet
+
+    assert evaluate(parts, noted(), QUALITY) == expected
+    assert (whole.calls, parts.calls) == ([8], [3, 3, 2])
+
+
+def test_no_image_of_another_split_or_origin_is_read(studio) -> None:
+    """Their bytes are overwritten: a reader that decodes them fails."""
+    space = studio.workspace
+    samples = [
+        replace(
+            triplet,
+            key=f"mixed-{number}",
+            split="test" if number % 2 else "train",
+            origin=f"{'clip' if number % 3 else 'folder'}:{number}",
+        )
+        for number, triplet in enumerate(read_triplets(space, [studio.tests], "test"))
+    ]
+    ref = write_shard(
+        space,
+        stage="triplets",
+        round=0,
+        index=7,
+        input_digest="mixed",
+        samples=[encode_triplet(sample, "png") for sample in samples],
+    )
+    path = space.shards_dir / f"{ref.name}.tar"
+    data = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        for sample in samples:
+            if sample.split == "train" or sample.origin.startswith("folder:"):
+                for name in ("source.png", "mask.png", "ground_truth.png"):
+                    member = tar.getmember(f"{sample.key}.{name}")
+                    data[member.offset_data : member.offset_data + member.size] = bytes(member.size)
+    path.write_bytes(data)
+    shown = read_triplets(space, [ref], "test", "clip:")
+    assert [t.key for t in shown] == ["mixed-1", "mixed-5", "mixed-7"]
+    version = create_version(space, [(ref, None)], None, "mixed").number
+    chosen = VersionSet(workspace=space.root, version=version, origin="clip:")
+    assert [t.key for t in read_set(chosen) if isinstance(t, Triplet)] == ["mixed-1", "mixed-5", "mixed-7"]
+    assert [t.key for t in read_set(chosen, {"mixed-5"}) if isinstance(t, Triplet)] == ["mixed-5"]
 
 
 def test_what_was_measured_once_is_remembered(studio) -> None:

@@ -133,8 +133,10 @@ def test_a_composite_of_a_scene_in_another_split_is_left_out(workspace: Workspac
 
 
 def test_a_batch_is_shared_by_pairs_and_composites(workspace: Workspace) -> None:
-    with version_reader(workspace, 2) as (reader, samples):
-        _, keys, groups = training_triplets(reader, samples)
+    with version_reader(workspace, 2) as data:
+        triplets, groups = training_triplets(data)
+        keys = [triplets[place, False].key for place in range(len(triplets))]
+    samples = load_samples(workspace, 2)
     of_stage = {stage: [s.key for s in samples if s.stage == stage] for stage in ("triplets", "composites")}
     assert keys == of_stage["triplets"] + of_stage["composites"]
     assert groups == [range(8), range(8, len(keys))]

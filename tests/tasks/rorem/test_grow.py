@@ -1,13 +1,17 @@
 """Growth: who is accepted, by hand; and what an accepted candidate becomes."""
 
+import tarfile
+
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from data_specs.errors import CleanplateError
 from data_specs.keys import derive_key
+from data_specs.shard import ImageFormat, ShardRef
 from models.images.mask_variants import MaskVariant
 from tasks.review.oracle import read_candidates
+from tasks.rorem import grow as growing
 from tasks.rorem.grow import (
     GrowWork,
     accepted_by_review,
@@ -15,10 +19,12 @@ from tasks.rorem.grow import (
     candidates_by_item,
     first_candidates,
     grow,
+    growth_parts,
 )
 from tasks.rorem.propose import ProposeWork, propose
+from tasks.storage.dataset import verify_dataset
 from tasks.storage.shards import ShardReader, decode_triplet
-from tasks.storage.workspace import items_of
+from tasks.storage.workspace import Workspace, items_of
 
 ITEMS = {"x": ["c", "b", "a"], "y": ["d"], "z": ["f", "e"]}
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "left")
@@ -108,6 +114,88 @@ def test_items_of_shards_that_the_ledger_does_not_know_are_read_from_them(studio
     assert candidates_by_item(space, refs) == by_item
     (space.shards_dir / f"{refs[1].name}.tar").unlink()
     assert candidates_by_item(space, refs[1:]) == {items[2]: by_item[items[2]]}, "no shard is opened"
+
+
+def proposed(studio, image_format: ImageFormat = "png") -> tuple[ShardRef, ...]:
+    """Two shards of candidates, of three items each."""
+    items = items_of(studio.workspace, [studio.pool])
+    return tuple(
+        propose(
+            studio.workspace,
+            ProposeWork(
+                round=1,
+                index=number,
+                phase="human 1",
+                purpose="human",
+                pool=(studio.pool,),
+                items=tuple(items[3 * number : 3 * number + 3]),
+                variants=VARIANTS,
+                remover=studio.remover,
+                image_format=image_format,
+            ),
+        )
+        for number in range(2)
+    )
+
+
+def grown_parts(workspace: Workspace, refs: tuple[ShardRef, ...], accepted: list[str]) -> list[GrowWork]:
+    return [
+        GrowWork(round=1, index=number, phase="human 1", purpose="human", candidates=needed, accepted=keys)
+        for number, (needed, keys) in enumerate(growth_parts(workspace, refs, accepted))
+    ]
+
+
+@pytest.mark.parametrize("image_format", ["png", "jpeg"])
+def test_grown_members_are_the_candidates_bytes_as_tarfile_reads_them(studio, image_format) -> None:
+    space, refs = studio.workspace, proposed(studio, image_format)
+    suffix = {"png": "png", "jpeg": "jpg"}[image_format]
+    accepted = [keys[-1] for keys in candidates_by_item(space, refs).values()]
+    [work] = grown_parts(space, refs, accepted)
+    grown = grow(space, work)
+    held: dict[str, bytes] = {}
+    for ref in refs:
+        with tarfile.open(space.shards_dir / f"{ref.name}.tar") as tar:
+            held |= {m.name: tar.extractfile(m).read() for m in tar}
+    with tarfile.open(space.shards_dir / f"{grown.name}.tar") as tar:
+        for key in accepted:
+            names = {"source": "source", "ground_truth": "removal"}
+            for new, old in names.items():
+                member = tar.extractfile(f"{derive_key('grown', key)}.{new}.{suffix}")
+                assert member.read() == held[f"{key}.{old}.{suffix}"]
+            mask = tar.extractfile(f"{derive_key('grown', key)}.mask.png")
+            assert mask.read() == held[f"{key}.mask.png"]
+
+
+def test_growth_is_cut_into_shards_and_a_kill_between_loses_and_doubles_nothing(
+    studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, refs = studio.workspace, proposed(studio)
+    accepted = [keys[0] for keys in candidates_by_item(space, refs).values()]
+    monkeypatch.setattr(growing, "GROWN_SAMPLES", 2)
+    works = grown_parts(space, refs, accepted)
+    assert [len(work.accepted) for work in works] == [2, 2, 2]
+    assert [work.candidates for work in works] == [refs[:1], refs, refs[1:]]
+    assert [key for work in works for key in work.accepted] == accepted
+    grow(space, works[0])
+    real = growing.as_grown
+
+    def killed(sample, key: str, origin: str):
+        if sample.key == works[1].accepted[1]:
+            raise KeyboardInterrupt
+        return real(sample, key, origin)
+
+    monkeypatch.setattr(growing, "as_grown", killed)
+    with pytest.raises(KeyboardInterrupt):
+        grow(space, works[1])
+    monkeypatch.setattr(growing, "as_grown", real)
+    again = [grow(space, work) for work in grown_parts(space, refs, accepted)]
+    assert space.ledger().shards.all(stage="grown") == again
+    assert items_of(space, again) == [derive_key("grown", key) for key in accepted]
+    assert verify_dataset(space).clean
+    monkeypatch.setattr(growing, "GROWN_SAMPLES", 500)
+    [whole] = grown_parts(space, refs, accepted)
+    with ShardReader(space, [grow(space, whole)]) as one, ShardReader(space, again) as parts:
+        assert [one[n] for n in range(6)] == [parts[n] for n in range(6)]
 
 
 def test_an_accepted_key_that_is_no_candidate_is_refused(studio) -> None:

@@ -12,7 +12,7 @@ from models.images.mask_variants import MaskVariant, widen
 from tasks.registry.removers import load_remover
 from tasks.review.oracle import read_candidates
 from tasks.rorem.propose import ProposeWork, propose, propose_candidates
-from tasks.storage.shards import ShardReader, decode_pool_item
+from tasks.storage.shards import ShardReader, decode_pool_item, encode_candidate
 from tasks.storage.workspace import items_of
 
 VARIANTS: tuple[MaskVariant, ...] = ("tight", "dilated", "right")
@@ -79,6 +79,37 @@ def test_a_shard_of_candidates_holds_what_the_remover_made(studio, items: list[P
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.removal, other.removal)
         assert np.array_equal(one.mask, other.mask)
+    with ShardReader(studio.workspace, [ref]) as reader, ShardReader(studio.workspace, [studio.pool]) as pool:
+        for position, candidate in enumerate(expected):
+            sample = reader[position]
+            assert sample.members == encode_candidate(candidate, "png").members, "as every version wrote them"
+            assert sample.members["source.png"] == pool.by_key(candidate.item).members["source.png"]
     assert propose(studio.workspace, work) == ref
     tighter = work.model_copy(update={"variants": ("tight",)})
     assert tighter.digest != work.digest
+
+
+def test_no_more_items_are_in_memory_than_the_remover_edits_at_once(
+    studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = Notes()
+    monkeypatch.setattr("tasks.rorem.propose.load_remover", lambda *_: notes)
+    sampling = studio.remover.sampling.model_copy(update={"batch_size": 3})
+    keys = items_of(studio.workspace, [studio.pool])[:7]
+    work = ProposeWork(
+        round=1,
+        index=0,
+        phase="human 1",
+        purpose="human",
+        pool=(studio.pool,),
+        items=tuple(keys),
+        variants=VARIANTS,
+        remover=studio.remover.model_copy(update={"sampling": sampling}),
+        image_format="jpeg",
+    )
+    ref = propose(studio.workspace, work)
+    assert [len(seeds) for _, seeds in notes.calls] == [3] * 6 + [1] * 3
+    shown = read_candidates(studio.workspace, ref)
+    assert [(c.item, c.variant) for c in shown] == [(key, variant) for key in keys for variant in VARIANTS]
+    with ShardReader(studio.workspace, [ref]) as reader:
+        assert {*reader[0].members} == {"json", "mask.png", "removal.jpg", "source.jpg"}

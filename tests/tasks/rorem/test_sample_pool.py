@@ -1,12 +1,16 @@
 """Choosing pool items: by the sample's split, never twice, and a sentence when few are left."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
+import sqlalchemy as sa
 
+from data_specs import ledger as tables
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import EncodedSample
+from tasks.rorem import sample_pool
 from tasks.rorem.sample_pool import choose_items, fresh_items, unused_items
 from tasks.storage.shards import write_shard
 from tasks.storage.workspace import Workspace, items_of
@@ -72,6 +76,23 @@ def test_of_shards_that_mix_splits_the_training_items_are_offered(mixed) -> None
         key for key, split in mixed.split_of.items() if split == "test"
     ]
     assert set(choose(mixed.workspace, "human 1", "human", len(training), 0)) == set(training)
+
+
+def test_items_of_many_shards_are_worked_by_shard(mixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    space, pool = mixed.workspace, unused_items(mixed.workspace)
+    few = choose(space, "few", "human", 8, 0)
+    assert few != sorted(few, key=pool.index), "two shards are few"
+    other = Workspace.open(space.root.parent / "other")
+    shutil.copytree(space.root, other.root, dirs_exist_ok=True)
+    with other.ledger()._database.writing() as connection:
+        connection.execute(sa.delete(tables.pool_draws))
+    monkeypatch.setattr(sample_pool, "_FEW_SHARDS", 1)
+    many = choose(other, "many", "human", 8, 0)
+    assert set(many) == set(few), "the same items are drawn"
+    assert many == sorted(few, key=pool.index)
+    holders = [scene_of(key).partition("-")[0] for key in many]
+    assert holders == sorted(holders)
+    assert choose(other, "many", "human", 8, 0) == many
 
 
 def test_without_truth_the_discriminator_is_measured_on_training_items_set_apart_with_their_scenes(

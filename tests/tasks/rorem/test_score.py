@@ -1,8 +1,15 @@
-"""A discriminator's measure against numbers worked out by hand."""
+"""A discriminator's measure against numbers worked out by hand, and scoring in parts."""
+
+from dataclasses import replace
 
 import pytest
 
-from tasks.rorem.score import kept_above, measure
+from models.rorem.remover import SamplingConfig
+from tasks.registry.removers import RemoverRef
+from tasks.rorem import score as scoring
+from tasks.rorem.score import ScoreWork, kept_above, measure, score
+from tasks.rorem.train_discriminator import DiscriminatorRef
+from tasks.storage.shards import encode_candidate, write_shard
 
 
 def test_measured_by_hand() -> None:
@@ -49,3 +56,41 @@ def test_the_gaps_error_is_the_deviation_of_the_mean() -> None:
     # Differences -0.25, -0.75, 0.75, 0.25: mean 0, squares 0.0625 and 0.5625 twice.
     assert result.success_gap == pytest.approx(0)
     assert result.success_gap_error == pytest.approx((1.25 / 4) ** 0.5 / 2)
+
+
+class Watching:
+    """Notes how many proposals it scores at once. A score says where the candidate is among its item's."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def score(self, sources, masks, removals, proposals) -> list[float]:
+        self.calls.append(list(proposals))
+        return [proposals[:place].count(proposal) / 10 for place, proposal in enumerate(proposals)]
+
+
+def test_a_shard_is_scored_in_parts_of_whole_items(asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = Watching()
+    monkeypatch.setattr(scoring, "open_discriminator", lambda *_: watching)
+    monkeypatch.setattr(scoring, "_ITEMS_AT_ONCE", 2)
+    candidates = [
+        replace(c, key=f"{c.key}-{variant}", variant=variant)
+        for c in list(asked.candidates.values())[:5]
+        for variant in ("tight", "left", "right")
+    ]
+    ref = write_shard(
+        asked.workspace,
+        stage="candidates",
+        round=1,
+        index=1,
+        input_digest="three of each",
+        samples=[encode_candidate(candidate, "png") for candidate in candidates],
+    )
+    backbone = RemoverRef(hash="none", folder="none", sampling=SamplingConfig())
+    discriminator = DiscriminatorRef(hash="watching", folder="none", backbone=backbone)
+    assert score(asked.workspace, ScoreWork(ref=ref, discriminator=discriminator)) == 15
+    assert [len(call) for call in watching.calls] == [6, 6, 3]
+    assert [len(set(call)) for call in watching.calls] == [2, 2, 1]
+    assert asked.workspace.ledger().scores.of("watching") == {
+        candidate.key: place % 3 / 10 for place, candidate in enumerate(candidates)
+    }

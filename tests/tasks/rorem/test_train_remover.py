@@ -1,5 +1,7 @@
 """Retraining the remover: its groups, done once, and resumed after a kill to the bit."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.registry.store import network_at
 from tasks.rorem.train_remover import RemoverTraining, TrainedRemover, train_remover
-from tasks.training.version_data import training_groups
+from tasks.storage.dataset.versions import samples_bytes
+from tasks.training.version_data import training_rows
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=2)
 
@@ -36,6 +39,13 @@ def sample(key: str, stage, split) -> VersionSample:
     return VersionSample(key=key, shard="s", stage=stage, scene="s", split=split, round=0)
 
 
+def groups_of(samples: list[VersionSample]) -> tuple[list[str], list[range]]:
+    """Training keys, and their groups, of a version with these samples."""
+    rows = training_rows(pq.read_table(pa.BufferReader(samples_bytes(samples))))
+    assert [rows.shards[place] for place in rows.shard_of] == ["s"] * len(rows.keys)
+    return [key.decode() for key in rows.keys], rows.groups
+
+
 def test_groups_are_initial_and_grown_and_composites_of_the_training_split_alone() -> None:
     samples = [
         sample("a", "triplets", "train"),
@@ -44,15 +54,15 @@ def test_groups_are_initial_and_grown_and_composites_of_the_training_split_alone
         sample("d", "triplets", "train"),
         sample("e", "grown", "validation"),
     ]
-    assert training_groups(samples) == (["a", "d", "b"], [range(2), range(2, 3)])
-    assert training_groups([sample("b", "grown", "train")]) == (["b"], [range(1)])
+    assert groups_of(samples) == (["a", "d", "b"], [range(2), range(2, 3)])
+    assert groups_of([sample("b", "grown", "train")]) == (["b"], [range(1)])
     composites = [sample("f", "composites", "train"), sample("g", "composites", "test")]
-    assert training_groups([*composites, *samples]) == (
+    assert groups_of([*composites, *samples]) == (
         ["a", "d", "b", "f"],
         [range(2), range(2, 3), range(3, 4)],
     )
     with pytest.raises(FlowError, match="no training sample"):
-        training_groups([sample("c", "triplets", "test")])
+        groups_of([sample("c", "triplets", "test")])
 
 
 def test_trained_once(studio) -> None:

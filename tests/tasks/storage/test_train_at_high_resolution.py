@@ -16,9 +16,9 @@ from tasks.rorem.train_remover import RemoverTraining, remover_batches, train_re
 from tasks.sources.ingest import HighResolutionSource, IngestWork, ingest_files
 from tasks.sources.source_files import files_digest
 from tasks.storage.dataset import create_version, selection_of
-from tasks.storage.shards import ShardReader
+from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.training.data import size_buckets
-from tasks.training.version_data import training_groups, version_reader
+from tasks.training.version_data import version_reader
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=2)
 
@@ -71,10 +71,21 @@ def work_on(studio, **changes) -> RemoverTraining:
 
 
 def test_samples_are_told_apart_by_size_without_being_decoded(staged, monkeypatch) -> None:
-    with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
-        keys, _ = training_groups(samples)
-        monkeypatch.setattr(ShardReader, "by_key", None)
-        assert [len(bucket) for bucket in size_buckets(reader, keys)] == [12, 4, 8]
+    with version_reader(staged.workspace, staged.stage.number) as data:
+        positions = data.reader.positions_of(data.rows.keys)
+        sizes = [decode_triplet(data.reader[position]).mask.shape for position in positions]
+        monkeypatch.setattr(ShardReader, "_members_at", None)
+        buckets = size_buckets(data.reader, positions)
+        assert [len(bucket) for bucket in buckets] == [12, 4, 8]
+        assert [{sizes[place] for place in bucket} for bucket in buckets] == [{(n, n)} for n in (32, 48, 64)]
+
+
+def test_samples_of_older_shards_are_told_apart_by_their_masks(staged) -> None:
+    with version_reader(staged.workspace, staged.stage.number) as data:
+        positions = data.reader.positions_of(data.rows.keys)
+        new = [bucket.tolist() for bucket in size_buckets(data.reader, positions)]
+        data.reader._sizes[:] = 0
+        assert [bucket.tolist() for bucket in size_buckets(data.reader, positions)] == new
 
 
 def test_batches_are_of_one_size_and_every_sample_comes_once_an_epoch(staged) -> None:
@@ -82,17 +93,18 @@ def test_batches_are_of_one_size_and_every_sample_comes_once_an_epoch(staged) ->
     read: list[str] = []
 
     class Log(ShardReader):
-        def by_key(self, key: str):
-            read.append(key)
-            return super().by_key(key)
+        def __getitem__(self, position: int):
+            sample = super().__getitem__(position)
+            read.append(sample.key)
+            return sample
 
-    with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
-        reader.__class__ = Log
-        batches_from = remover_batches(staged.workspace, reader, samples, CONFIG, DistributedConfig(), None)
+    with version_reader(staged.workspace, staged.stage.number) as data:
+        data.reader.__class__ = Log
+        batches_from = remover_batches(staged.workspace, data, CONFIG, DistributedConfig(), None)
         sizes = [batch.source.shape[-1] for batch in batches_from(0, 12, (slice(None),))]
         assert Counter(sizes[:6]) == Counter(sizes[6:]) == {32: 3, 48: 1, 64: 2}
         for epoch in (read[:24], read[24:]):
-            assert sorted(epoch) == sorted(training_groups(samples)[0])
+            assert sorted(epoch) == sorted(key.decode() for key in data.rows.keys)
         unbroken = list(read)
         read.clear()
         rest = [batch.mask.shape for batch in batches_from(7, 12, (slice(None),))]
@@ -120,10 +132,11 @@ def test_killed_in_mid_epoch_it_ends_as_unbroken_with_its_own_version_in_the_led
 
 
 def test_a_mask_that_is_no_png_is_named(staged, monkeypatch) -> None:
-    with version_reader(staged.workspace, staged.stage.number) as (reader, samples):
-        key = samples[0].key
+    with version_reader(staged.workspace, staged.stage.number) as data:
+        key = data.rows.keys[0].decode()
         with pytest.raises(ShardError, match=f"sample {key} has no matte.png"):
-            reader.member_by_key(key, "matte.png")
-        monkeypatch.setattr(reader, "member_by_key", lambda *_: b"GIF89a")
+            data.reader.member_by_key(key, "matte.png")
+        data.reader._sizes[:] = 0
+        monkeypatch.setattr(data.reader, "member_at", lambda *_: b"GIF89a")
         with pytest.raises(ShardError, match=f"the mask of sample {key} is not a PNG"):
-            size_buckets(reader, [key])
+            size_buckets(data.reader, data.reader.positions_of([key]))

@@ -47,7 +47,7 @@ def codec_of(studio: SimpleNamespace) -> PatchCodec:
 
 def latents_in(studio: SimpleNamespace, codec: PatchCodec) -> LatentSamples:
     with ShardReader(studio.workspace, [studio.pairs]) as reader:
-        samples = TripletSamples(reader, reader.keys)
+        samples = TripletSamples(reader, range(len(reader)))
         return cached_latents(
             studio.workspace, samples, [(studio.pairs.sha256, key) for key in reader.keys], codec
         )

@@ -1,5 +1,6 @@
 """A workspace in a bucket, as several machines see it, against the same work in a folder."""
 
+import pickle
 import random
 import subprocess
 import sys
@@ -64,6 +65,41 @@ def test_another_machine_reads_what_one_wrote(machine: Machine, tmp_path: Path) 
     report = verify_dataset(machine("a third"))
     assert (report.faults, report.shards, report.versions) == ([], 3, 1)
     assert create_version(other, [(ref, None) for ref in refs], None, "again") == version
+
+
+def test_few_samples_are_read_by_ranges_and_no_tar_is_fetched(machine: Machine) -> None:
+    one = machine("one")
+    refs = [shard(one, index) for index in range(3)]
+    other = machine("other")
+    written = [sample for index in range(3) for sample in samples(index)]
+    with ShardReader(other, refs, few=True) as reader:
+        for position in (9, 0, 5):
+            assert reader[position] == written[position]
+        assert reader.member_by_key("sample-1-2", "json") == b"{}"
+        assert pickle.loads(pickle.dumps(reader))[7] == written[7]
+    assert {path.suffix for path in other.shards_dir.glob("[!.]*")} == {".parquet"}
+    with ShardReader(other, refs[:1]) as reader:
+        assert reader[0] == written[0]
+    with ShardReader(other, refs, few=True) as reader:
+        assert [reader[position] for position in (1, 6)] == [written[1], written[6]]
+    assert len(list(other.shards_dir.glob("*.tar"))) == 1, "what is here is used"
+
+
+def test_a_range_with_other_bytes_is_refused(machine: Machine) -> None:
+    one = machine("one")
+    ref = shard(one, 0)
+    other = machine("other")
+    bucket = tampered(one.address)
+    name = one.store.name(f"shards/{ref.name}.tar", ref.sha256)
+    data = bytearray(obstore.get(bucket, name).bytes())
+    with ShardReader(other, [ref], few=True) as reader:
+        data[reader._offsets[-1] + 7] ^= 1
+        obstore.put(bucket, name, bytes(data))
+        with pytest.raises(ShardError, match=f"shard {ref.name} is altered in a source.png"):
+            reader[len(reader) - 1]
+        obstore.delete(bucket, name)
+        with pytest.raises(ShardError, match=f"shard {ref.name} is missing"):
+            reader[0]
 
 
 def test_another_machine_finds_the_newest_discriminator(machine: Machine) -> None:

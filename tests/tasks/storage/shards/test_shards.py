@@ -104,6 +104,27 @@ def test_the_reader_gives_back_what_was_written(workspace: Workspace) -> None:
         reader.by_key("nobody")
 
 
+def test_no_shard_holds_no_sample(workspace: Workspace) -> None:
+    with ShardReader(workspace, [], check=True) as reader:
+        assert (len(reader), reader.keys, reader.positions_in("train")) == (0, [], [])
+        assert reader.positions_of([]).tolist() == []
+        with pytest.raises(ShardError, match="none of these 0 shards holds sample nobody"):
+            reader.by_key("nobody")
+
+
+def test_positions_are_those_of_the_keys_and_of_the_split(workspace: Workspace) -> None:
+    refs = [write(workspace, samples()), write(workspace, samples(4, 1, "more"), 1, "work 2")]
+    with ShardReader(workspace, refs) as reader:
+        keys = reader.keys
+        order = [7, 0, 9, 3, 3]
+        assert reader.positions_of([keys[place] for place in order]).tolist() == order
+        assert reader.positions_in("test") == [1, 7]
+        assert [reader[place].split for place in reader.positions_in("test")] == ["test", "test"]
+        assert reader.member_at(8, "mask.png") == samples(4, 1, "more")[2].members["mask.png"]
+        with pytest.raises(ShardError, match="holds sample key-9"):
+            reader.positions_of(["key-1", "key-9"])
+
+
 def test_more_shards_than_files_may_be_open(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read, "_OPEN_FILES", 1)
     refs = [write(workspace, samples(2, n, f"s{n}"), n, f"work {n}") for n in range(3)]
