@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from data_specs import ledger as tables
 from data_specs.errors import LedgerError, UnknownKeyError
 from data_specs.keys import derive_key
+from data_specs.review import KnownAnswer
 from data_specs.review_batch import BatchCounts, BatchEvent, BatchEventKind, Progress, ReviewBatch, ReviewItem
 from data_specs.shard import ShardRef
 from tasks.storage.ledger.database import LedgerPart, chunked, insert_new, insert_one, now
@@ -101,6 +102,30 @@ class BatchLedger(LedgerPart):
         query = sa.select(*_ITEM).where(table.c.batch == name).order_by(table.c.position)
         with self._database.reading() as connection:
             return [ReviewItem(**row) for row in connection.execute(query).mappings()]
+
+    def gold(self, name: str) -> dict[str, KnownAnswer]:
+        """The known answer of each gold item of a batch."""
+        table = tables.review_items
+        query = sa.select(table.c.candidate, table.c.gold).where(
+            table.c.batch == name, table.c.gold.is_not(None)
+        )
+        with self._database.reading() as connection:
+            return {candidate: answer for candidate, answer in connection.execute(query)}
+
+    def asking(self, candidates: Sequence[str]) -> dict[str, str]:
+        """The newest batch that asks about each of these candidates. Others are left out."""
+        items, batches = tables.review_items, tables.review_batches
+        query = (
+            sa.select(items.c.candidate, items.c.batch)
+            .join(batches, batches.c.name == items.c.batch)
+            .order_by(batches.c.sequence)
+        )
+        asking: dict[str, str] = {}
+        with self._database.reading() as connection:
+            for chunk in chunked(candidates):
+                rows = connection.execute(query.where(items.c.candidate.in_(chunk)))
+                asking.update({candidate: batch for candidate, batch in rows})
+        return asking
 
     def counts(self, name: str) -> BatchCounts:
         """The progress of a batch.

@@ -36,6 +36,29 @@ class ReviewLedger(LedgerPart):
         with self._database.reading() as connection:
             return _sorted(_chosen(connection, query, None))
 
+    def shared(self, people: int) -> list[Review]:
+        """Valid YES and NO answers of batches, by time, to candidates that several people answered.
+
+        Answers to gold items are left out.
+
+        Args:
+            people: How many different people must have answered YES or NO, at least.
+        """
+        table, items = tables.reviews, tables.review_items
+        asked = sa.exists().where(
+            items.c.batch == table.c.batch, items.c.candidate == table.c.candidate, items.c.gold.is_not(None)
+        )
+        said = sa.and_(table.c.batch.is_not(None), table.c.decision != "skip", stands(), sa.not_(asked))
+        shared = (
+            sa.select(table.c.candidate)
+            .where(said)
+            .group_by(table.c.candidate)
+            .having(sa.func.count(sa.distinct(table.c.reviewer)) >= people)
+        )
+        query = sa.select(table).where(said, table.c.candidate.in_(shared))
+        with self._database.reading() as connection:
+            return _sorted(_chosen(connection, query, None))
+
     def in_batch(self, batch: str) -> list[Review]:
         """A batch's answers that were not undone, by time, including those of disabled people."""
         undone = sa.exists().where(tables.review_undos.c.review == tables.reviews.c.event)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from data_specs.review import KnownAnswer
 from data_specs.review_batch import QueuePolicy
-from tasks.review.batches import KnownAnswer, plan_items
+from tasks.review.batches import plan_items
 
 KEYS = [f"c{number:04d}" for number in range(1000)]
 SCORES = {key: number / 1000 for number, key in enumerate(KEYS)}
