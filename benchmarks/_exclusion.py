@@ -1,4 +1,4 @@
-"""Disable and enable a person who answered much, while others answer: how long it takes, how long they wait."""
+"""Disable and enable a person who answered much, while others answer: seconds, and how long they wait."""
 
 import argparse
 import asyncio

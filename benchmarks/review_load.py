@@ -9,8 +9,8 @@ Run: python -m benchmarks.review_load [--answers 1500] [--kills 2] [--database p
 The default is half a minute of answers with two kills. `--answers 10000 --kills 10` takes minutes.
 
 With ``--exclude`` nobody kills the server. Most of the batch is answered before, and one person is disabled
-and enabled while the others answer the rest. ``ratio`` is then the greater of two: its seconds divided by 1 s,
-and p99 meanwhile divided by 100 ms. The full size is `--exclude 0.02 --answers 125000`: one of fifty people.
+and enabled while the others answer the rest. ``ratio`` is then the greater of its seconds divided by 1 s, and
+p99 meanwhile divided by 100 ms. The full size is `--exclude 0.02 --answers 125000`: one of fifty people.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What a lease, an answer and the progress cost in a small and in a large review batch, at the ledger.
 
 ``ratio`` is the worst cost in the large batch divided by that in the small one, of these three operations.
-The goal is at most 1.5. The states are: no answer yet, half and 90 % of the items answered, and a batch in which
-all items want two answers and one person is 90 % ahead. Costs are in processor time. PostgreSQL works in
+The goal is at most 1.5. The states are: no answer yet, half and 90 % of the items answered, and a batch whose
+items all want two answers, with one person 90 % ahead. Costs are in processor time. PostgreSQL works in
 processes of its own, so there they are in wall time.
 
 Run: python -m benchmarks.review_scale [--small 1000] [--large 10000] [--database postgresql] [--json]

@@ -17,12 +17,14 @@ class ReviewLedger(LedgerPart):
 
     def record(self, reviews: Sequence[Review]) -> None:
         """Add reviews. An existing event stays as it was."""
+        # The first of an event that is given twice stays, as in the ledger.
+        given = list({review.event: review for review in reversed(reviews)}.values())
         with self._database.writing() as connection:
-            _hold_people(connection, {review.reviewer for review in reviews})
+            _hold_people(connection, {review.reviewer for review in given})
             new: set[str] = set()
-            for chunk in chunked(reviews):
+            for chunk in chunked(given):
                 new |= _add(connection, chunk)
-            count_answers(connection, [review for review in reviews if review.event in new])
+            count_answers(connection, [review for review in given if review.event in new])
 
     def all(self, candidates: Sequence[str] | None = None) -> list[Review]:
         """The reviews of these candidates (None = all), by the time of the answer, including undone ones."""

@@ -252,3 +252,43 @@ def test_disabling_again_finishes_a_recount_that_was_killed(
     assert ledger.batches.progress("b1", "ana", NOON).left == 0
     assert ledger.batches.counts("b1") == naive_counts(ledger, "b1")
     assert [event.kind for event in ledger.people.events("ana")] == ["added", "excluded", "readmitted"]
+
+
+def test_of_an_event_given_twice_the_first_counts(ledger: Ledger) -> None:
+    answered_by_ana(ledger, count=3)
+    review = Review(
+        event="twice",
+        candidate="c001",
+        decision="no",
+        reviewer="ben",
+        kind="person",
+        answered_at=NOON,
+        batch="b1",
+    )
+    ledger.reviews.record([review, review.model_copy(update={"decision": "yes"}), review])
+    ledger.reviews.record([review])
+    assert ledger.batches.counts("b1") == naive_counts(ledger, "b1")
+    assert (ledger.batches.counts("b1").yes, ledger.batches.counts("b1").no) == (3, 1)
+
+
+def test_what_is_asked_of_batches_in_one_query(ledger: Ledger) -> None:
+    answered_by_ana(ledger, count=4)
+    items = [
+        ReviewItem(candidate="c001", answers_wanted=2),
+        ReviewItem(candidate="new", answers_wanted=2, gold="no"),
+    ]
+    batch = ReviewBatch(name="b2", round=1, policy=QueuePolicy(), opened_at=NOON)
+    ledger.batches.open(batch, items)
+    assert ledger.batches.asking(["c000", "c001", "new", "unknown"]) == {
+        "c000": "b1",
+        "c001": "b2",
+        "new": "b2",
+    }
+    assert ledger.batches.gold("b2") == {"new": "no"}
+    for person in ("ana", "ben"):
+        for lease in ledger.leases.lease("b2", person, 2, NOON):
+            ledger.leases.answer(lease.lease, person, Answer(decision="yes", seconds=1.0), NOON)
+    shared = [(review.candidate, review.reviewer, review.batch) for review in ledger.reviews.shared(2)]
+    assert sorted(shared) == [("c001", "ana", "b1"), ("c001", "ana", "b2"), ("c001", "ben", "b2")]
+    ledger.people.disable("ben", "", NOON)
+    assert ledger.reviews.shared(2) == []
