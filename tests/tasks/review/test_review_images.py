@@ -25,7 +25,7 @@ def candidate_shard(workspace: Workspace, index: int) -> ShardRef:
     mask[5:9, 10:30] = True
     image = np.zeros((24, 40, 3), np.uint8)
     candidate = Candidate(
-        key=f"candidate {index}",
+        key=f"candidate-{index}",
         item=f"item {index}",
         scene=f"scene {index}",
         split="train",
@@ -65,10 +65,10 @@ def test_facts_are_read_without_decoding_source_and_removal(tmp_path: Path) -> N
     workspace = Workspace.open(tmp_path / "w")
     make_batch(workspace, "b", [candidate_shard(workspace, 0)], QueuePolicy())
     images = ReviewImages(workspace, workspace.ledger())
-    facts = images.describe("candidate 0")
+    facts = images.describe("candidate-0")
     assert (facts.class_name, facts.width, facts.height) == ("lamp", 40, 24)
     assert facts.mask_box == (10, 5, 30, 9)
-    assert images.image("candidate 0", "source").content == GARBAGE, "the shard's own bytes"
+    assert images.image("candidate-0", "source").content == GARBAGE, "the shard's own bytes"
 
 
 def test_few_tars_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,5 +77,5 @@ def test_few_tars_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     make_batch(workspace, "b", [candidate_shard(workspace, index) for index in range(6)], QueuePolicy())
     images = ReviewImages(workspace, workspace.ledger())
     for index in (0, 1, 2, 0, 3, 4, 5, 0):
-        assert images.image(f"candidate {index}", "mask").media_type == "image/png"
+        assert images.image(f"candidate-{index}", "mask").media_type == "image/png"
         assert 0 < open_tars(workspace) <= 2
