@@ -6,6 +6,7 @@ batches, each in one order. On PostgreSQL nobody then waits in a circle.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
@@ -126,23 +127,24 @@ def _recount_slice(
     if place is None:
         return 0
     moment = sa.tuple_(reviews.c.answered_at, reviews.c.event)
-    query = (
-        sa.select(reviews.c.answered_at, reviews.c.event, reviews.c.candidate)
-        .where(reviews.c.batch == batch, reviews.c.reviewer == person)
-        .order_by(reviews.c.answered_at, reviews.c.event)
-        .limit(count)
-    )
+    mine = sa.and_(reviews.c.batch == batch, reviews.c.reviewer == person)
     if place.event is not None:
-        last = (sa.literal(place.answered_at, tables.UtcTime), sa.literal(place.event))
-        query = query.where(moment > sa.tuple_(*last))
-    answers = connection.execute(query).all()
-    changes.recount(batch, [answer.candidate for answer in answers])
-    if len(answers) < count:
+        mine = sa.and_(mine, moment > _moment(place.answered_at, place.event))
+    query = sa.select(reviews.c.answered_at, reviews.c.event).where(mine)
+    query = query.order_by(reviews.c.answered_at, reviews.c.event).offset(count - 1).limit(1)
+    last = connection.execute(query).first()
+    if last is None:
         connection.execute(sa.delete(recounts).where(this))
-    else:
-        values = {"answered_at": answers[-1].answered_at, "event": answers[-1].event}
-        connection.execute(sa.update(recounts).where(this).values(values))
-    return len(answers)
+        return len(changes.recount(batch, sa.select(reviews.c.candidate).where(mine)))
+    mine = sa.and_(mine, moment <= _moment(last.answered_at, last.event))
+    changes.recount(batch, sa.select(reviews.c.candidate).where(mine))
+    values = {"answered_at": last.answered_at, "event": last.event}
+    connection.execute(sa.update(recounts).where(this).values(values))
+    return count
+
+
+def _moment(answered_at: datetime, event: str) -> sa.Tuple:
+    return sa.tuple_(sa.literal(answered_at, tables.UtcTime), sa.literal(event))
 
 
 class _Changes:
@@ -155,7 +157,7 @@ class _Changes:
         self._returned: dict[str, int] = {}
         """The first position of each batch that wants more answers than before."""
 
-    def recount(self, batch: str, candidates: Sequence[str]) -> dict[str, str | None]:
+    def recount(self, batch: str, candidates: Sequence[str] | sa.Select[tuple[str]]) -> dict[str, str | None]:
         """Update what is left to ask about items. Returns the known answer of each, None without one."""
         which = sa.and_(items.c.batch == batch, items.c.candidate.in_(candidates))
         # Locked first, in one order for all: an UPDATE that had to wait would count from its older view.
@@ -168,15 +170,17 @@ class _Changes:
         before = self._connection.execute(query).all()
         update = sa.update(items).where(which).values(answers_left=missing_answers())
         returned = self._connection.execute(update.returning(items.c.position, items.c.answers_left))
-        after = {position: left for position, left in returned}
+        left_at = {position: left for position, left in returned}
+        # Item by item: on PostgreSQL the UPDATE may meet items that came in after the first statement.
+        missing = [left for _, _, left, _ in before]
+        after = [left_at[position] for _, position, _, _ in before]
         figures = self._batches[(batch,)]
-        for item in before:
-            left = after[item.position]
-            figures["answers_left"] += left - item.answers_left
-            figures["complete"] += (left == 0) - (item.answers_left == 0)
-            if left > item.answers_left:
-                self._returned[batch] = min(item.position, self._returned.get(batch, item.position))
-        return {item.candidate: item.gold for item in before}
+        figures["answers_left"] += sum(after) - sum(missing)
+        figures["complete"] += after.count(0) - missing.count(0)
+        more = [position for _, position, left, _ in before if left_at[position] > left]
+        if more:
+            self._returned[batch] = min(*more, self._returned.get(batch, more[0]))
+        return {candidate: gold for candidate, _, _, gold in before}
 
     def count(self, answer: Review, gold: str | None, number: int) -> None:
         """Count an answer for its reviewer, ``number`` times."""

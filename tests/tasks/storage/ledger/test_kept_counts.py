@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from data_specs import ledger as tables
-from data_specs.errors import LeaseExpiredError
+from data_specs.errors import LeaseExpiredError, LedgerError
 from data_specs.review import Review
 from data_specs.review_batch import Answer, BatchCounts, Lease, QueuePolicy, ReviewBatch, ReviewItem
-from tasks.storage.ledger import Ledger, kept_counts
+from tasks.storage.ledger import Ledger, kept_counts, open_ledger
 from tasks.storage.ledger.people import PeopleLedger
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -292,3 +292,16 @@ def test_what_is_asked_of_batches_in_one_query(ledger: Ledger) -> None:
     assert sorted(shared) == [("c001", "ana", "b1"), ("c001", "ana", "b2"), ("c001", "ben", "b2")]
     ledger.people.disable("ben", "", NOON)
     assert ledger.reviews.shared(2) == []
+
+
+def test_a_restored_ledger_whose_sequence_is_behind_loses_no_event(postgres_url: str) -> None:
+    """As after a restore by COPY: the rows have numbers that PostgreSQL's sequence does not know of."""
+    ledger = open_ledger(postgres_url)
+    ledger.people.add("ana", "token", NOON)
+    with ledger._database.writing() as connection:
+        values = {"person": "ana", "kind": "added", "reason": "", "recorded_at": NOON}
+        restored = [{"sequence": number, "event": f"event {number}", **values} for number in (2, 3)]
+        connection.execute(sa.insert(tables.person_events), restored)
+    with pytest.raises(LedgerError, match="duplicate key"):
+        ledger.people.disable("ana", "", NOON)
+    assert not ledger.people.all()[0].excluded, "all or nothing"
