@@ -22,6 +22,8 @@ class Told:
     """Event → (candidate, person, decision)."""
     milliseconds: list[float] = field(default_factory=list)
     """Of each answer that was acknowledged at the first request."""
+    acknowledged_at: list[float] = field(default_factory=list)
+    """When, by the monotonic clock that all processes share."""
     asked_again: int = 0
     """Requests repeated because the server was down or busy."""
     refused: list[str] = field(default_factory=list)
@@ -73,6 +75,7 @@ class SimulatedPerson:
             return
         if self._repeated == repeated:
             self._told.milliseconds.append(1000 * (time.perf_counter() - began))
+            self._told.acknowledged_at.append(time.monotonic())
         self._told.answers[heard.json()["event"]] = (item["candidate"], self._name, decision)
 
     async def _sign_in(self) -> None:

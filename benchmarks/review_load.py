@@ -7,6 +7,10 @@ maximum load of the server.
 Run: python -m benchmarks.review_load [--answers 1500] [--kills 2] [--database postgresql] [--json]
 
 The default is half a minute of answers with two kills. `--answers 10000 --kills 10` takes minutes.
+
+With ``--exclude`` nobody kills the server. Most of the batch is answered before, and one person is disabled
+and enabled while the others answer the rest. ``ratio`` is then the greater of its seconds divided by 1 s, and
+p99 meanwhile divided by 100 ms. The full size is `--exclude 0.02 --answers 125000`: one of fifty people.
 """
 
 import argparse
@@ -28,6 +32,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks._exclusion import exclude_while_answering
 from benchmarks._machine import machine
 from benchmarks._postgresql import postgresql, postgresql_programs
 from benchmarks._processes import ends_in_time
@@ -42,6 +47,7 @@ from tasks.storage.workspace import LEDGER_VARIABLE, Workspace
 
 _BATCH = "load"
 _SHARED, _PEOPLE_A_SHARED_ITEM = 0.25, 2
+_OF_A_SHARD = 1_000
 
 
 @dataclass(frozen=True)
@@ -89,20 +95,36 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=1_500)
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--think", type=float, default=1.0, help="mean seconds between a person's answers")
+    parser.add_argument(
+        "--exclude",
+        type=float,
+        default=0.0,
+        help="fraction of the earlier answers that the disabled person gave",
+    )
+    parser.add_argument(
+        "--answered", type=float, default=0.9, help="with --exclude: fraction answered before"
+    )
+    parser.add_argument("--times", type=int, default=3, help="with --exclude: how often, for more answers")
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other moments")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cleanplate-load-") as folder, _ledger(arguments.database):
-        outcome = asyncio.run(load_and_kill(Path(folder), arguments))
-    figures = {"title": "people answering, the server killed", **asdict(outcome)}
+        workspace = Workspace.open(Path(folder) / "workspace")
+        _open_batch(workspace, arguments.answers)
+        if arguments.exclude:
+            title = "people answering, one of them disabled"
+            run = exclude_while_answering(workspace, _BATCH, Path(folder), arguments)
+        else:
+            title = "people answering, the server killed"
+            run = load_and_kill(workspace, Path(folder), arguments)
+        outcome = asyncio.run(run)
+    figures = {"title": title, **asdict(outcome)}
     print(json.dumps(figures, indent=2)) if arguments.as_json else _print(figures)
     sys.exit(not outcome.holds)
 
 
-async def load_and_kill(folder: Path, arguments: argparse.Namespace) -> Outcome:
+async def load_and_kill(workspace: Workspace, folder: Path, arguments: argparse.Namespace) -> Outcome:
     """Run everybody at once and kill the server at random moments of the work. Then count in the ledger."""
-    workspace = Workspace.open(folder / "workspace")
-    _open_batch(workspace, arguments.answers)
     tokens = {f"p{number:03d}": "" for number in range(arguments.people)}
     tokens = {name: invite(workspace.ledger(), name) for name in tokens}
     server, told = ReviewServer(workspace.root, _BATCH, folder / "server.log"), Told()
@@ -137,12 +159,22 @@ def _open_batch(workspace: Workspace, answers: int) -> None:
     """A batch in which a quarter of the items want two people's answers, ``answers`` in all."""
     count = round(answers / (1 + _SHARED * (_PEOPLE_A_SHARED_ITEM - 1)))
     noise = np.random.default_rng(0)
-    samples = (encode_candidate(_candidate(noise, number), "png") for number in range(count))
-    ref = write_shard(
-        workspace, stage="candidates", round=1, index=0, input_digest=f"load {count}", samples=samples
-    )
+    refs = [
+        write_shard(
+            workspace,
+            stage="candidates",
+            round=1,
+            index=index,
+            input_digest=f"load {count} {first}",
+            samples=(
+                encode_candidate(_candidate(noise, number), "png")
+                for number in range(first, min(first + _OF_A_SHARD, count))
+            ),
+        )
+        for index, first in enumerate(range(0, count, _OF_A_SHARD))
+    ]
     policy = QueuePolicy(overlap_people=_PEOPLE_A_SHARED_ITEM, overlap_fraction=_SHARED, lease_seconds=60)
-    make_batch(workspace, _BATCH, [ref], policy)
+    make_batch(workspace, _BATCH, refs, policy)
 
 
 def _candidate(noise: np.random.Generator, number: int) -> Candidate:

@@ -109,7 +109,7 @@ reviews = sa.Table(
     "reviews",
     metadata,
     sa.Column("event", sa.String(64), primary_key=True),
-    sa.Column("candidate", sa.String(80), nullable=False, index=True),
+    sa.Column("candidate", sa.String(80), nullable=False),
     sa.Column("decision", sa.String(8), nullable=False),
     sa.Column("reviewer", sa.String(160), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
@@ -118,7 +118,10 @@ reviews = sa.Table(
     sa.Column("batch", sa.String(80), nullable=True),
     sa.Column("seconds", sa.Double, nullable=True),
     sa.Column("page_version", sa.String(32), nullable=True),
-    sa.Index("ix_reviews_batch", "batch", "reviewer"),
+    # Both columns: without statistics SQLite would read all answers of the batch to count those of an item.
+    sa.Index("ix_reviews_candidate", "candidate", "batch"),
+    # A person's answers in the order of the queue: the recent ones, and slices of all.
+    sa.Index("ix_reviews_batch", "batch", "reviewer", "answered_at", "event"),
 )
 
 scores = sa.Table(
@@ -317,4 +320,52 @@ review_undos = sa.Table(
     sa.Column("review", sa.String(64), sa.ForeignKey("reviews.event"), nullable=False, unique=True),
     sa.Column("person", sa.String(80), nullable=False),
     sa.Column("undone_at", UtcTime, nullable=False),
+)
+
+# What follows from the tables above, kept so that nobody need count a whole batch. Without foreign keys: on
+# PostgreSQL their checks would wait for whoever holds the batch.
+
+batch_counts = sa.Table(
+    "batch_counts",
+    metadata,
+    sa.Column("batch", sa.String(80), primary_key=True),
+    sa.Column("items", sa.Integer, nullable=False),
+    sa.Column("answers_wanted", sa.Integer, nullable=False),
+    sa.Column("answers_left", sa.Integer, nullable=False),
+    sa.Column("complete", sa.Integer, nullable=False),
+)
+
+# Answers that were not undone. Those of disabled people are among them: their rows are left out of a sum.
+answer_counts = sa.Table(
+    "answer_counts",
+    metadata,
+    sa.Column("batch", sa.String(80), primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("reviewer", sa.String(160), primary_key=True),
+    sa.Column("answers", sa.Integer, nullable=False),
+    sa.Column("yes", sa.Integer, nullable=False),
+    sa.Column("no", sa.Integer, nullable=False),
+    sa.Column("skipped", sa.Integer, nullable=False),
+    sa.Column("gold_answers", sa.Integer, nullable=False),
+    sa.Column("gold_right", sa.Integer, nullable=False),
+)
+
+queue_places = sa.Table(
+    "queue_places",
+    metadata,
+    sa.Column("batch", sa.String(80), primary_key=True),
+    sa.Column("person", sa.String(80), primary_key=True),
+    # No item before this position is available to the person.
+    sa.Column("position", sa.Integer, nullable=False),
+)
+
+# People who were disabled or enabled, and whose items were not all counted anew yet.
+recounts = sa.Table(
+    "recounts",
+    metadata,
+    sa.Column("batch", sa.String(80), primary_key=True),
+    sa.Column("person", sa.String(80), primary_key=True),
+    # The last answer that was counted anew, by time. NULL before the first.
+    sa.Column("answered_at", UtcTime, nullable=True),
+    sa.Column("event", sa.String(64), nullable=True),
 )

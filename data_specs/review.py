@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from data_specs.plain_text import plain_text
 
 Decision = Literal["yes", "no", "skip"]
+KnownAnswer = Literal["yes", "no"]
+"""The answer of a gold item."""
 ReviewerKind = Literal["person", "oracle"]
 """An oracle's answer is stored as the oracle's, never as a person's."""
 

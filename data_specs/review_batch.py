@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from data_specs.review import Decision
+from data_specs.review import Decision, KnownAnswer
 
 QueueOrder = Literal["random", "uncertain", "mixed"]
 BatchEventKind = Literal["opened", "extended", "continued", "abandoned"]
@@ -71,7 +71,7 @@ class ReviewItem(BaseModel):
     candidate: str
     answers_wanted: int = Field(ge=1)
     """Number of different people that must answer."""
-    gold: Literal["yes", "no"] | None = None
+    gold: KnownAnswer | None = None
     """The known answer, if the item measures people. A gold item never joins a decision."""
 
 

@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from prefect import task
 from pydantic import ValidationError
 
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
+from data_specs.review import KnownAnswer
 from data_specs.review_batch import QueuePolicy, ReviewBatch, ReviewItem
 from data_specs.shard import ShardRef
 from tasks.review.oracle import Oracle, OracleConfig, read_candidates, read_truths
@@ -17,7 +18,6 @@ from tasks.storage.workspace import Workspace, items_of
 
 # The plan of a batch: which candidates come first, which are shared, and where gold is mixed in.
 
-KnownAnswer = Literal["yes", "no"]
 Entry = TypeVar("Entry")
 
 
@@ -58,7 +58,8 @@ def _ordered(keys: Sequence[str], policy: QueuePolicy, scores: Mapping[str, floa
     if policy.order == "uncertain":
         return by_need
     needed = by_need[: round(policy.mixed_fraction * len(keys))]
-    others = [key for key in at_random if key not in set(needed)]
+    chosen = set(needed)
+    others = [key for key in at_random if key not in chosen]
     return [key for _, key in sorted([*_spread(needed), *_spread(others)], key=_place)]
 
 
@@ -116,10 +117,8 @@ def make_batch(
     except ValidationError as error:
         raise InputError(name, "a batch's name has at most 80 letters, digits and . _ -") from error
     ledger = workspace.ledger()
-    if name not in {batch.name for batch in ledger.batches.all()}:
-        ledger.batches.open(batch, _plan(workspace, refs, policy, asked))
-    else:
-        ledger.batches.open(batch, [])
+    present = any(batch.name == name for batch in ledger.batches.all())
+    ledger.batches.open(batch, [] if present else _plan(workspace, refs, policy, asked))
     return ledger.batches.named(name)
 
 
@@ -147,13 +146,10 @@ def _plan(
 
 
 def _unanimous(workspace: Workspace, besides: set[str]) -> dict[str, KnownAnswer]:
-    ledger = workspace.ledger()
     votes: dict[str, dict[str, KnownAnswer]] = defaultdict(dict)
-    for batch in ledger.batches.all():
-        gold = {item.candidate for item in ledger.batches.items(batch.name) if item.gold}
-        for review in ledger.reviews.valid(batch.name):
-            if review.candidate not in gold | besides and review.decision != "skip":
-                votes[review.candidate][review.reviewer] = review.decision
+    for review in workspace.ledger().reviews.shared(_UNANIMOUS):
+        if review.candidate not in besides and review.decision != "skip":
+            votes[review.candidate][review.reviewer] = review.decision
     return {
         candidate: next(iter(given.values()))
         for candidate, given in votes.items()

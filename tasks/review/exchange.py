@@ -14,7 +14,7 @@ from tasks.review.answer_table import answer_rows, csv_bytes, parquet_bytes, rea
 from tasks.review.label_studio import label_config, read_annotations, tasks_json
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.shards import ShardReader, decode_candidate
-from tasks.storage.workspace import Workspace, items_of
+from tasks.storage.workspace import Workspace
 
 
 class ExportReport(BaseModel):
@@ -58,7 +58,7 @@ def export_candidates(
         InputError: If nothing can be written there.
     """
     reviews: dict[str, list[Review]] = defaultdict(list)
-    for review in workspace.ledger().reviews.all():
+    for review in workspace.ledger().reviews.all(sorted(keys)):
         reviews[review.candidate].append(review)
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
@@ -86,8 +86,8 @@ def to_be_answered(workspace: Workspace, refs: Sequence[ShardRef]) -> set[str]:
     with them. The truth of training pairs is known, so nobody is asked about their candidates.
     """
     ledger = workspace.ledger()
-    asked = {item.candidate for batch in ledger.batches.all() for item in ledger.batches.items(batch.name)}
     rows = ledger.shards.samples_in([ref.name for ref in refs if ref.purpose != "pairs"], "train")
+    asked = ledger.batches.asking([row.key for held in rows.values() for row in held]).keys()
     keys: set[str] = set()
     for held in rows.values():
         of_shard = {row.key for row in held}
@@ -106,14 +106,11 @@ def import_answers(workspace: Workspace, path: Path) -> ImportReport:
     outcomes = list(read_annotations(path) if kind == "label-studio" else read_answer_table(path))
     answers = [outcome for outcome in outcomes if isinstance(outcome, Review)]
     before = {review.event: review for review in ledger.reviews.all([answer.candidate for answer in answers])}
-    candidates = set(items_of(workspace, ledger.shards.all(stage="candidates")))
+    keys = sorted({answer.candidate for answer in answers})
+    candidates = set(ledger.shards.holders_of(keys, "candidates"))
     added, rejects = _sorted_out(kind, answers, candidates, before)
     rejects += [outcome for outcome in outcomes if isinstance(outcome, Reject)]
-    asked = {
-        item.candidate: batch.name
-        for batch in ledger.batches.all()
-        for item in ledger.batches.items(batch.name)
-    }
+    asked = ledger.batches.asking(keys)
     ledger.reviews.record(
         [review.model_copy(update={"batch": asked.get(review.candidate)}) for review in added]
     )

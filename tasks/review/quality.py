@@ -8,8 +8,15 @@ from statistics import median
 
 import numpy as np
 
-from data_specs.review import Decision, PairAgreement, PersonQuality, QualityFlag, Review, ReviewQuality
-from tasks.review.batches import KnownAnswer
+from data_specs.review import (
+    Decision,
+    KnownAnswer,
+    PairAgreement,
+    PersonQuality,
+    QualityFlag,
+    Review,
+    ReviewQuality,
+)
 from tasks.storage.ledger import Ledger
 
 MIN_ANSWERS = 20
@@ -32,9 +39,7 @@ def batch_quality(ledger: Ledger, batch: str) -> ReviewQuality:
         UnknownKeyError: If there is no such batch.
     """
     name = ledger.batches.named(batch).name
-    gold: dict[str, KnownAnswer] = {
-        item.candidate: item.gold for item in ledger.batches.items(name) if item.gold is not None
-    }
+    gold = ledger.batches.gold(name)
     excluded = {person.name for person in ledger.people.all() if person.excluded}
     return quality_of(name, ledger.reviews.in_batch(name), gold, excluded)
 

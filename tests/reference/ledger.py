@@ -41,6 +41,10 @@ TABLES: dict[str, str] = {
     "review_items": "The candidates of each batch, in the order of the queue.",
     "leases": "Which reviewer has which item until when.",
     "review_undos": "Answers that a reviewer took back.",
+    "batch_counts": "The counts of each batch's items, kept with each answer.",
+    "answer_counts": "The counts of each reviewer's answers to a batch, kept with each answer.",
+    "queue_places": "Where in a batch's queue each reviewer looks for the next item.",
+    "recounts": "Disabled or enabled reviewers whose items are still being counted anew.",
 }
 
 

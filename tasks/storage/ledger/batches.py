@@ -8,10 +8,18 @@ import sqlalchemy as sa
 from data_specs import ledger as tables
 from data_specs.errors import LedgerError, UnknownKeyError
 from data_specs.keys import derive_key
+from data_specs.review import KnownAnswer
 from data_specs.review_batch import BatchCounts, BatchEvent, BatchEventKind, Progress, ReviewBatch, ReviewItem
 from data_specs.shard import ShardRef
 from tasks.storage.ledger.database import LedgerPart, chunked, insert_new, insert_one, now
-from tasks.storage.ledger.reviews import stands
+from tasks.storage.ledger.kept_counts import (
+    count_items,
+    enabled,
+    missing_answers,
+    stands,
+    start_counts,
+    unfinished,
+)
 
 _BATCH = [tables.review_batches.c[field] for field in ReviewBatch.model_fields]
 _ITEM = [tables.review_items.c[field] for field in ReviewItem.model_fields]
@@ -38,6 +46,7 @@ class BatchLedger(LedgerPart):
                     )
                 return
             _record(connection, batch.name, "opened", "")
+            start_counts(connection, batch.name)
             _append(connection, batch.name, items)
 
     def extend(self, name: str, items: Sequence[ReviewItem], reason: str = "") -> None:
@@ -94,6 +103,30 @@ class BatchLedger(LedgerPart):
         with self._database.reading() as connection:
             return [ReviewItem(**row) for row in connection.execute(query).mappings()]
 
+    def gold(self, name: str) -> dict[str, KnownAnswer]:
+        """The known answer of each gold item of a batch."""
+        table = tables.review_items
+        query = sa.select(table.c.candidate, table.c.gold).where(
+            table.c.batch == name, table.c.gold.is_not(None)
+        )
+        with self._database.reading() as connection:
+            return {candidate: answer for candidate, answer in connection.execute(query)}
+
+    def asking(self, candidates: Sequence[str]) -> dict[str, str]:
+        """The newest batch that asks about each of these candidates. Others are left out."""
+        items, batches = tables.review_items, tables.review_batches
+        query = (
+            sa.select(items.c.candidate, items.c.batch)
+            .join(batches, batches.c.name == items.c.batch)
+            .order_by(batches.c.sequence)
+        )
+        asking: dict[str, str] = {}
+        with self._database.reading() as connection:
+            for chunk in chunked(candidates):
+                rows = connection.execute(query.where(items.c.candidate.in_(chunk)))
+                asking.update({candidate: batch for candidate, batch in rows})
+        return asking
+
     def counts(self, name: str) -> BatchCounts:
         """The progress of a batch.
 
@@ -106,8 +139,9 @@ class BatchLedger(LedgerPart):
 
     def wanting(self) -> list[str]:
         """Batches that want answers and were neither continued nor abandoned, oldest first."""
-        batches, items, events = tables.review_batches, tables.review_items, tables.batch_events
-        wanting = sa.exists().where(items.c.batch == batches.c.name, items.c.answers_left > 0)
+        batches, counts, events = tables.review_batches, tables.batch_counts, tables.batch_events
+        # While a recount is not finished, a batch that seems complete may still get items back.
+        recounted = sa.exists().where(tables.recounts.c.batch == counts.c.batch)
         last = (
             sa.select(events.c.kind)
             .where(events.c.batch == batches.c.name)
@@ -118,7 +152,8 @@ class BatchLedger(LedgerPart):
         )
         query = (
             sa.select(batches.c.name)
-            .where(wanting, last.not_in(["continued", "abandoned"]))
+            .join(counts, counts.c.batch == batches.c.name)
+            .where(sa.or_(counts.c.answers_left > 0, recounted), last.not_in(["continued", "abandoned"]))
             .order_by(batches.c.sequence)
         )
         with self._database.reading() as connection:
@@ -126,21 +161,24 @@ class BatchLedger(LedgerPart):
 
     def progress(self, batch: str, person: str, now: datetime) -> Progress:
         """What a person sees after each answer."""
-        items, reviews = tables.review_items, tables.reviews
-        mine = sa.and_(reviews.c.batch == batch, reviews.c.reviewer == person, stands())
-        recent = sa.and_(mine, reviews.c.answered_at > now - _PACE)
+        kept, mine, reviews = tables.batch_counts, tables.answer_counts, tables.reviews
+        left = sa.select(kept.c.answers_left).where(kept.c.batch == batch).scalar_subquery()
+        answers = (
+            sa.select(sa.func.sum(mine.c.answers))
+            .where(mine.c.batch == batch, mine.c.reviewer == person, enabled())
+            .scalar_subquery()
+        )
+        recent = sa.and_(
+            reviews.c.batch == batch,
+            reviews.c.reviewer == person,
+            reviews.c.answered_at > now - _PACE,
+            stands(),
+        )
+        query = sa.select(left, answers, sa.func.count(), sa.func.min(reviews.c.answered_at)).where(recent)
         with self._database.reading() as connection:
-            left = connection.scalar(
-                sa.select(sa.func.sum(items.c.answers_left)).where(
-                    items.c.batch == batch, items.c.answers_left > 0
-                )
-            )
-            answers = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()
-            count, first = connection.execute(
-                sa.select(sa.func.count(), sa.func.min(reviews.c.answered_at)).where(recent)
-            ).one()
+            missing, total, count, first = connection.execute(query).one()
         minutes = max((now - first).total_seconds() / 60, 1.0) if count else 1.0
-        return Progress(left=int(left or 0), answers=answers, per_minute=count / minutes)
+        return Progress(left=missing or 0, answers=int(total or 0), per_minute=count / minutes)
 
     def shard_under_review(self, candidate: str) -> ShardRef | None:
         """The shard of a candidate that some batch asks about. None for any other key."""
@@ -190,6 +228,7 @@ def _append(connection: sa.Connection, name: str, items: Sequence[ReviewItem]) -
     ]
     for chunk in chunked(rows):
         insert_new(connection, table, chunk)
+    count_items(connection, name, new)
     return bool(rows)
 
 
@@ -201,35 +240,32 @@ def _record(connection: sa.Connection, name: str, kind: BatchEventKind, reason: 
     insert_new(connection, table, [row])
 
 
-def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
-
-
 def _item_counts(connection: sa.Connection, name: str) -> dict[str, int]:
-    table = tables.review_items
+    kept = tables.batch_counts
     query = sa.select(
-        sa.func.count().label("items"),
-        sa.func.coalesce(sa.func.sum(table.c.answers_wanted), 0).label("wanted"),
-        sa.func.coalesce(sa.func.sum(table.c.answers_left), 0).label("left"),
-        _count_if(table.c.answers_left == 0).label("complete"),
-    ).where(table.c.batch == name)
-    return dict(connection.execute(query).mappings().one())
+        kept.c["items"],
+        kept.c.answers_wanted.label("wanted"),
+        kept.c.answers_left.label("left"),
+        kept.c.complete,
+    ).where(kept.c.batch == name)
+    counts = dict(connection.execute(query).mappings().one())
+    if unfinished(connection, name):
+        counts |= _left_from_reviews(connection, name)
+    return counts
+
+
+def _left_from_reviews(connection: sa.Connection, name: str) -> dict[str, int]:
+    """What is left, from all answers of a batch. It holds in the midst of a recount, too."""
+    items = tables.review_items
+    left = sa.select(missing_answers().label("left")).where(items.c.batch == name).subquery().c.left
+    complete = sa.func.sum(sa.case((left == 0, 1), else_=0))
+    query = sa.select(sa.func.coalesce(sa.func.sum(left), 0).label("left"), complete.label("complete"))
+    return {figure: int(number) for figure, number in connection.execute(query).mappings().one().items()}
 
 
 def _answer_counts(connection: sa.Connection, name: str) -> dict[str, int]:
-    reviews, items = tables.reviews, tables.review_items
-    plain, decision = items.c.gold.is_(None), reviews.c.decision
-    query = (
-        sa.select(
-            sa.func.count().label("answers"),
-            _count_if(sa.and_(plain, decision == "yes")).label("yes"),
-            _count_if(sa.and_(plain, decision == "no")).label("no"),
-            _count_if(sa.and_(plain, decision == "skip")).label("skipped"),
-            _count_if(sa.and_(items.c.gold.is_not(None), decision != "skip")).label("gold_answers"),
-            _count_if(items.c.gold == decision).label("gold_right"),
-        )
-        .select_from(reviews)
-        .join(items, sa.and_(items.c.batch == reviews.c.batch, items.c.candidate == reviews.c.candidate))
-        .where(reviews.c.batch == name, stands())
-    )
-    return dict(connection.execute(query).mappings().one())
+    table = tables.answer_counts
+    figures = ("answers", "yes", "no", "skipped", "gold_answers", "gold_right")
+    sums = [sa.func.coalesce(sa.func.sum(table.c[figure]), 0).label(figure) for figure in figures]
+    query = sa.select(*sums).where(table.c.batch == name, enabled())
+    return {figure: int(number) for figure, number in connection.execute(query).mappings().one().items()}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from data_specs import ledger as tables
 from data_specs.shard import Purpose
 from tasks.storage.ledger.database import LedgerPart, between
-from tasks.storage.ledger.reviews import stands
+from tasks.storage.ledger.kept_counts import stands
 
 
 class ShardCount(BaseModel):

@@ -218,7 +218,19 @@ def insert_one(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any
 
 def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing()
+    return dialect.insert(table).on_conflict_do_nothing(index_elements=_identity(table))
+
+
+def _identity(table: sa.Table) -> list[sa.Column[Any]] | None:
+    """The columns that make a row of a table of events a repeated one. None for other tables: any unique one.
+
+    A restore by COPY leaves PostgreSQL's next sequence number behind. A number that is taken must then be
+    refused. Without a named target it would count as a repeated event, and the event would be lost.
+    """
+    if "sequence" not in table.primary_key.columns:
+        return None
+    (unique,) = (rule for rule in table.constraints if isinstance(rule, sa.UniqueConstraint))
+    return list(unique.columns)
 
 
 def between(column: sa.Column[Any], since: datetime | None, until: datetime | None) -> sa.ColumnElement[bool]:

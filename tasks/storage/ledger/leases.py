@@ -4,6 +4,7 @@ A transaction that leases locks the batch's row. One that answers or undoes lock
 PostgreSQL they therefore wait for each other, as with SQLite's single writer.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -15,10 +16,13 @@ from data_specs.review import Review
 from data_specs.review_batch import Answer, Lease
 from tasks.storage.ledger.batches import find_batch, last_event
 from tasks.storage.ledger.database import LedgerPart, insert_new, insert_one
-from tasks.storage.ledger.reviews import recount
+from tasks.storage.ledger.kept_counts import count_answers, recount_step, unfinished
 
-_leases, _items = tables.leases, tables.review_items
+_leases, _items, _places = tables.leases, tables.review_items, tables.queue_places
 _LEASE = [_leases.c[field] for field in Lease.model_fields]
+# Constants in the text: with a parameter, a prepared statement could not use the partial indexes.
+_LIVE = _leases.c.state == sa.literal_column("'live'")
+_WAITING = _items.c.answers_left > sa.literal_column("0")
 
 
 class LeaseLedger(LedgerPart):
@@ -33,6 +37,7 @@ class LeaseLedger(LedgerPart):
         Raises:
             UnknownKeyError: If there is no such batch.
         """
+        self._continue_recounts(batch)
         with self._database.writing() as connection:
             opened = find_batch(connection, batch, hold=True)
             _expire(connection, batch, now)
@@ -40,8 +45,8 @@ class LeaseLedger(LedgerPart):
             if last_event(connection, batch) in ("continued", "abandoned"):
                 return held
             expires_at = now + timedelta(seconds=opened.policy.lease_seconds)
-            waiting = _waiting(connection, batch, person, count - len(held))
-            return held + [_lease(connection, batch, candidate, person, expires_at) for candidate in waiting]
+            waiting = _next(connection, batch, person, count - len(held)) if count > len(held) else []
+            return held + _lease(connection, batch, waiting, person, expires_at)
 
     def answer(self, lease: str, person: str, answer: Answer, now: datetime) -> Review:
         """Record the answer to a lease. The same answer again is the same review.
@@ -73,7 +78,7 @@ class LeaseLedger(LedgerPart):
             )
             insert_new(connection, tables.reviews, [review.model_dump()])
             _set_state(connection, lease, "answered")
-            recount(connection, held.batch, [held.candidate])
+            count_answers(connection, [review])
             return review
 
     def undo(self, review: str, person: str, now: datetime) -> Lease:
@@ -104,9 +109,17 @@ class LeaseLedger(LedgerPart):
                 .where(*_item_of_person(batch, candidate, person), _leases.c.state == "answered")
                 .values(state="undone")
             )
-            recount(connection, batch, [candidate])
+            count_answers(connection, [answered], -1)
             expires_at = now + timedelta(seconds=policy.lease_seconds)
-            return _lease(connection, batch, candidate, person, expires_at)
+            return _lease(connection, batch, [candidate], person, expires_at)[0]
+
+    def _continue_recounts(self, batch: str) -> None:
+        """Take one step of each recount of the batch that is not finished."""
+        with self._database.reading() as connection:
+            people = unfinished(connection, batch)
+        for person in people:
+            with self._database.writing() as connection:
+                recount_step(connection, person)
 
 
 def event_of(lease: str) -> str:
@@ -124,11 +137,19 @@ def _refuse_excluded(connection: sa.Connection, person: str) -> None:
 
 
 def _expire(connection: sa.Connection, batch: str, now: datetime) -> None:
-    connection.execute(
+    """End the leases that ran out. Everybody then looks for items from the first that came back."""
+    expired = (
         sa.update(_leases)
-        .where(_leases.c.batch == batch, _leases.c.state == "live", _leases.c.expires_at <= now)
+        .where(_leases.c.batch == batch, _LIVE, _leases.c.expires_at <= now)
         .values(state="expired")
+        .returning(_leases.c.candidate)
     )
+    candidates = connection.scalars(expired).all()
+    if candidates:
+        returned = sa.and_(_items.c.batch == batch, _items.c.candidate.in_(candidates))
+        first = connection.execute(sa.select(sa.func.min(_items.c.position)).where(returned)).scalar_one()
+        beyond = sa.and_(_places.c.batch == batch, _places.c.position > first)
+        connection.execute(sa.update(_places).where(beyond).values(position=first))
 
 
 def _held(connection: sa.Connection, batch: str, person: str) -> list[Lease]:
@@ -136,40 +157,71 @@ def _held(connection: sa.Connection, batch: str, person: str) -> list[Lease]:
     query = (
         sa.select(*_LEASE)
         .join(_items, sa.and_(_items.c.batch == _leases.c.batch, _items.c.candidate == _leases.c.candidate))
-        .where(_leases.c.batch == batch, _leases.c.person == person, _leases.c.state == "live")
+        .where(_leases.c.batch == batch, _leases.c.person == person, _LIVE)
         .order_by(_items.c.position)
     )
     return [Lease(**row) for row in connection.execute(query).mappings()]
 
 
-def _waiting(connection: sa.Connection, batch: str, person: str, count: int) -> list[str]:
-    """The next candidates that are available to this person."""
+def _next(connection: sa.Connection, batch: str, person: str, count: int) -> list[str]:
+    """The next candidates that are available to this person, from their place in the queue on.
+
+    What lies before the place was answered, is complete or is held by others. If any of it comes back, the
+    place is moved before it. So nobody walks over the same items twice.
+    """
+    mine = sa.and_(_places.c.batch == batch, _places.c.person == person)
+    place = connection.scalar(sa.select(_places.c.position).where(mine))
+    query = _available(batch, person).where(_items.c.position >= (place or 0))
+    rows = connection.execute(query.order_by(_items.c.position).limit(count)).all()
+    if len(rows) == count:
+        after = rows[-1].position + 1
+    else:
+        after = connection.execute(
+            sa.select(tables.batch_counts.c["items"]).where(tables.batch_counts.c.batch == batch)
+        ).scalar_one()
+    if place is None:
+        connection.execute(sa.insert(_places).values(batch=batch, person=person, position=after))
+    elif place != after:
+        connection.execute(sa.update(_places).where(mine).values(position=after))
+    return [row.candidate for row in rows]
+
+
+def _available(batch: str, person: str) -> sa.Select[tuple[str, int]]:
+    """Candidates and positions of the items that this person may get."""
     same = sa.and_(_leases.c.batch == _items.c.batch, _leases.c.candidate == _items.c.candidate)
-    held = (
-        sa.select(sa.func.count()).where(same, _leases.c.state == "live").correlate(_items).scalar_subquery()
-    )
+    held = sa.select(sa.func.count()).where(same, _LIVE).correlate(_items).scalar_subquery()
     seen = sa.exists().where(same, _leases.c.person == person, _leases.c.state.in_(["live", "answered"]))
-    query = (
-        sa.select(_items.c.candidate)
-        .where(
-            _items.c.batch == batch, _items.c.answers_left > 0, _items.c.answers_left > held, sa.not_(seen)
-        )
-        .order_by(_items.c.position)
-        .limit(max(count, 0))
+    return sa.select(_items.c.candidate, _items.c.position).where(
+        _items.c.batch == batch, _WAITING, sa.not_(seen), _items.c.answers_left > held
     )
-    return list(connection.scalars(query))
 
 
 def _item_of_person(batch: str, candidate: str, person: str) -> tuple[sa.ColumnElement[bool], ...]:
     return (_leases.c.batch == batch, _leases.c.candidate == candidate, _leases.c.person == person)
 
 
-def _lease(connection: sa.Connection, batch: str, candidate: str, person: str, expires_at: datetime) -> Lease:
-    before = connection.scalar(sa.select(sa.func.count()).where(*_item_of_person(batch, candidate, person)))
-    key = derive_key("lease", batch, candidate, person, before)
-    given = Lease(lease=key, batch=batch, candidate=candidate, person=person, expires_at=expires_at)
-    connection.execute(sa.insert(_leases).values(**given.model_dump(), state="live"))
-    return given
+def _lease(
+    connection: sa.Connection, batch: str, candidates: Sequence[str], person: str, expires_at: datetime
+) -> list[Lease]:
+    """Lease some items to a person."""
+    if not candidates:
+        return []
+    mine = sa.and_(_leases.c.batch == batch, _leases.c.person == person, _leases.c.candidate.in_(candidates))
+    query = sa.select(_leases.c.candidate, sa.func.count()).where(mine).group_by(_leases.c.candidate)
+    before = {candidate: number for candidate, number in connection.execute(query)}
+    leases = [
+        Lease(
+            lease=derive_key("lease", batch, candidate, person, before.get(candidate, 0)),
+            batch=batch,
+            candidate=candidate,
+            person=person,
+            expires_at=expires_at,
+        )
+        for candidate in candidates
+    ]
+    rows = [{**lease.model_dump(), "state": "live"} for lease in leases]
+    connection.execute(sa.insert(_leases), rows)
+    return leases
 
 
 def _find(connection: sa.Connection, lease: str, person: str) -> tuple[Lease, str]:

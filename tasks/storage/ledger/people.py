@@ -1,5 +1,6 @@
 """Record reviewers, their sessions, and the decisions about them."""
 
+import time
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from data_specs.errors import LedgerError, UnknownKeyError
 from data_specs.keys import derive_key
 from data_specs.review import Person, PersonEvent, PersonEventKind
 from tasks.storage.ledger.database import LedgerPart, insert_new, insert_one
-from tasks.storage.ledger.reviews import recount_person
+from tasks.storage.ledger.kept_counts import recount_step, start_recount
 
 
 class PeopleLedger(LedgerPart):
@@ -103,11 +104,23 @@ class PeopleLedger(LedgerPart):
 
     def _set_excluded(self, name: str, excluded: bool, reason: str, now: datetime) -> None:
         with self._database.writing() as connection:
-            if _person(connection, name).excluded is excluded:
-                return
-            connection.execute(_of(name).values(excluded=excluded))
-            _record(connection, name, "excluded" if excluded else "readmitted", reason, now)
-            recount_person(connection, name)
+            if _person(connection, name).excluded is not excluded:
+                connection.execute(_of(name).values(excluded=excluded))
+                _record(connection, name, "excluded" if excluded else "readmitted", reason, now)
+                start_recount(connection, name)
+        self._recount(name)
+
+    def _recount(self, name: str) -> None:
+        """Count a person's items anew in steps, beginning where an earlier call was killed."""
+        polled = self._database.engine.dialect.name == "sqlite"
+        unfinished = True
+        while unfinished:
+            began = time.monotonic()
+            with self._database.writing() as connection:
+                unfinished = recount_step(connection, name)
+            if unfinished and polled:
+                # SQLite's writers poll for the lock. A pause as long as the step lets others have it.
+                time.sleep(time.monotonic() - began)
 
 
 _PERSON = [tables.people.c[field] for field in Person.model_fields]
@@ -119,7 +132,7 @@ def _of(name: str) -> sa.Update:
 
 def _person(connection: sa.Connection, name: str) -> Person:
     """The person, locked against other writers until the transaction ends."""
-    query = sa.select(*_PERSON).where(tables.people.c.name == name).with_for_update()
+    query = sa.select(*_PERSON).where(tables.people.c.name == name).with_for_update(key_share=True)
     row = connection.execute(query).mappings().first()
     if row is None:
         raise UnknownKeyError(f"there is no person {name}; `cleanplate review reviewers list` shows all")

@@ -4,52 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from data_specs import ledger as tables
 from data_specs.review import Decision, Review
 from tasks.storage.ledger.database import LedgerPart, chunked, insert_new
-
-# Valid answers: all but undone ones and those of disabled people. They decide what is left to ask.
-
-reviews, undos, items = tables.reviews, tables.review_undos, tables.review_items
-
-
-def stands() -> sa.ColumnElement[bool]:
-    """True for a row of ``reviews`` that was not undone and whose person is not disabled."""
-    excluded = sa.select(tables.people.c.name).where(tables.people.c.excluded)
-    undone = sa.exists().where(undos.c.review == reviews.c.event)
-    by_excluded = sa.and_(reviews.c.kind == "person", reviews.c.reviewer.in_(excluded))
-    return sa.not_(sa.or_(undone, by_excluded))
-
-
-def recount(connection: sa.Connection, batch: str, candidates: Sequence[str]) -> None:
-    """Update what is left to ask about some items of a batch, from the valid answers."""
-    _recount(connection, sa.and_(items.c.batch == batch, items.c.candidate.in_(candidates)))
-
-
-def recount_person(connection: sa.Connection, person: str) -> None:
-    """Update what is left to ask about every item that a person has answered."""
-    answered = sa.exists().where(
-        reviews.c.reviewer == person,
-        reviews.c.batch == items.c.batch,
-        reviews.c.candidate == items.c.candidate,
-    )
-    _recount(connection, answered)
-
-
-def _recount(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    # Locked first, in one order for all: an UPDATE that had to wait would count from its older view.
-    connection.execute(
-        sa.select(items.c.position).where(which).order_by(*items.primary_key).with_for_update()
-    )
-    answers = (
-        sa.select(sa.func.count(sa.distinct(reviews.c.reviewer)))
-        .where(reviews.c.candidate == items.c.candidate, reviews.c.batch == items.c.batch, stands())
-        .correlate(items)
-        .scalar_subquery()
-    )
-    left = items.c.answers_wanted - answers
-    connection.execute(sa.update(items).where(which).values(answers_left=sa.case((left > 0, left), else_=0)))
+from tasks.storage.ledger.kept_counts import count_answers, stands
 
 
 class ReviewLedger(LedgerPart):
@@ -57,16 +17,14 @@ class ReviewLedger(LedgerPart):
 
     def record(self, reviews: Sequence[Review]) -> None:
         """Add reviews. An existing event stays as it was."""
-        asked: dict[str, list[str]] = defaultdict(list)
-        for review in reviews:
-            if review.batch is not None:
-                asked[review.batch].append(review.candidate)
+        # The first of an event that is given twice stays, as in the ledger.
+        given = list({review.event: review for review in reversed(reviews)}.values())
         with self._database.writing() as connection:
-            for chunk in chunked(reviews):
-                insert_new(connection, tables.reviews, [review.model_dump() for review in chunk])
-            for batch, candidates in asked.items():
-                for chunk in chunked(candidates):
-                    recount(connection, batch, chunk)
+            _hold_people(connection, {review.reviewer for review in given})
+            new: set[str] = set()
+            for chunk in chunked(given):
+                new |= _add(connection, chunk)
+            count_answers(connection, [review for review in given if review.event in new])
 
     def all(self, candidates: Sequence[str] | None = None) -> list[Review]:
         """The reviews of these candidates (None = all), by the time of the answer, including undone ones."""
@@ -77,6 +35,29 @@ class ReviewLedger(LedgerPart):
     def valid(self, batch: str) -> list[Review]:
         """A batch's valid answers, by time: neither undone nor from a disabled person."""
         query = sa.select(tables.reviews).where(tables.reviews.c.batch == batch, stands())
+        with self._database.reading() as connection:
+            return _sorted(_chosen(connection, query, None))
+
+    def shared(self, people: int) -> list[Review]:
+        """Valid YES and NO answers of batches, by time, to candidates that several people answered.
+
+        Answers to gold items are left out.
+
+        Args:
+            people: How many different people must have answered YES or NO, at least.
+        """
+        table, items = tables.reviews, tables.review_items
+        asked = sa.exists().where(
+            items.c.batch == table.c.batch, items.c.candidate == table.c.candidate, items.c.gold.is_not(None)
+        )
+        said = sa.and_(table.c.batch.is_not(None), table.c.decision != "skip", stands(), sa.not_(asked))
+        shared = (
+            sa.select(table.c.candidate)
+            .where(said)
+            .group_by(table.c.candidate)
+            .having(sa.func.count(sa.distinct(table.c.reviewer)) >= people)
+        )
+        query = sa.select(table).where(said, table.c.candidate.in_(shared))
         with self._database.reading() as connection:
             return _sorted(_chosen(connection, query, None))
 
@@ -114,6 +95,22 @@ def consensus(votes: Sequence[Decision]) -> Decision:
     if yes + no == 0:
         return "skip"
     return "yes" if yes > no else "no"
+
+
+def _hold_people(connection: sa.Connection, names: set[str]) -> None:
+    """Disabling one of these people waits until their answers of this transaction count."""
+    people = tables.people
+    for chunk in chunked(sorted(names)):
+        query = sa.select(people.c.name).where(people.c.name.in_(chunk)).order_by(people.c.name)
+        connection.execute(query.with_for_update(read=True))
+
+
+def _add(connection: sa.Connection, reviews: Sequence[Review]) -> set[str]:
+    """Add reviews. Returns the events that are new."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(tables.reviews).on_conflict_do_nothing(index_elements=["event"])
+    rows = [review.model_dump() for review in reviews]
+    return set(connection.scalars(statement.returning(tables.reviews.c.event), rows)) if rows else set()
 
 
 def _chosen(

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from nltk.metrics.agreement import AnnotationTask
 
-from data_specs.review import Decision, Review
+from data_specs.review import Decision, KnownAnswer, Review
 from data_specs.review_batch import Answer, QueuePolicy, ReviewBatch, ReviewItem
-from tasks.review.batches import KnownAnswer
 from tasks.review.quality import (
     batch_quality,
     cohen_kappa,
