@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data_specs.errors import InputError
 from flows.ingest import ClipSource, IngestConfig, SyntheticSource, ingest
-from tasks.sources.ingest import FolderSource
+from tasks.sources.readers import FolderSource
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import load_samples, rollback, verify_dataset
 from tasks.storage.shards import ShardReader, decode_triplet
