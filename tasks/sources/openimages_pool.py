@@ -14,6 +14,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 import cv2
@@ -148,12 +149,22 @@ def classes_path(config: PoolConfig) -> Path:
 
 def mask_archives(config: PoolConfig) -> list[Path]:
     """The archives of masks, such as ``train-masks-0.zip``, in the folder or in masks/."""
-    return [
-        path
-        for folder in (config.path, config.path / "masks")
-        for path in sorted(folder.glob("*-masks-*.zip"))
-        if path.is_file() and not path.is_symlink()
-    ]
+    folders = (config.path, config.path / "masks")
+    return [path for folder in folders for path in _archives_in(folder, _changed_ns(folder))]
+
+
+@lru_cache(maxsize=8)
+def _archives_in(folder: Path, changed_ns: int | None) -> list[Path]:
+    """A folder may hold millions of masks. The other argument makes a changed folder another one."""
+    archives = sorted(folder.glob("*-masks-*.zip"))
+    return [path for path in archives if path.is_file() and not path.is_symlink()]
+
+
+def _changed_ns(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _check_release(config: PoolConfig, classes: dict[str, str], labels: set[str]) -> None:
