@@ -4,11 +4,12 @@ The pool has OpenImages' layout: a CSV of N masks. Every row names one of 100 re
 one of 20 masks, with one of 500 classes. All are different samples. The ledger already holds N other samples
 and N other images with random hashes: what it holds at the end of such an ingest.
 
-A process does what an ingest does once: the digest of the files, the count of what was found, and the sorted
-table of records. Then it ingests a shard at the start, in the middle and near the end of the table. The cost
-of an image is its share of the first plus its share of the second. The rows between are not ingested.
-``ratio`` is this cost at N rows, divided by that at 10,000. Processor time is measured, so other work on the
-machine matters little. Each size is a process of its own. ``peak_mb`` is its peak memory.
+A process does what an ingest does once: the digest of the files, the count of what was found, the sorted
+table of records, and the reading of the ledger's hashes. Then it ingests a shard at the start, in the middle
+and near the end of the table. The cost of an image is its share of the first plus its share of the second.
+The rows between are not ingested. ``ratio`` is this cost at N rows, divided by that at 10,000. Processor time
+is measured, so other work on the machine matters little. Each size is a process of its own. ``peak_mb`` is
+its peak memory.
 
 A second part reads some shards in one process, and then with workers. ``speedup`` is of wall time, and holds
 for a machine without other work. ``cpu_speedup`` says what the measured processor times allow on as many
@@ -44,6 +45,7 @@ from tasks.sources.count_files import find_all
 from tasks.sources.ingest import Cursor, IngestWork, Intake, ingest_files
 from tasks.sources.read_ahead import ReadAhead, ReadWork, read_part, reading_ahead
 from tasks.sources.readers import PoolSource, reading_folder, record_table
+from tasks.sources.scenes import Scenes
 from tasks.sources.source_files import files_digest
 from tasks.storage.workspace import Workspace
 
@@ -156,6 +158,7 @@ def measure(place: Path, rows: int, images: int) -> None:
     digest = files_digest(source, reading_folder(workspace))
     listed = find_all(source).records
     table = record_table(workspace, source, digest)
+    Scenes(workspace.ledger())  # Reads the hashes of all images that the ledger has.
     once = time.process_time() - begun
     assert listed == len(table) == rows, "every row is a record"
     spent: list[float] = []

@@ -157,9 +157,7 @@ class _Taking:
     def _look_up(self, some: Sequence[Outcome]) -> None:
         """Ask the ledger about some outcomes, with one query of each kind for all."""
         self._scenes.look_up([outcome.facts for outcome in some if outcome.facts])
-        keys = [outcome.sample.key for outcome in some if outcome.sample]
-        shards = self._ledger.shards
-        self._holders = shards.other_holders(keys, self.stage, besides=self._work.digest)
+        self._holders = self._held_elsewhere([outcome.sample.key for outcome in some if outcome.sample])
 
     def _settled(self, outcome: Outcome) -> EncodedSample | Reject:
         """The sample with its scene, or why there is none, given all records before this one."""
@@ -188,10 +186,15 @@ class _Taking:
         """Read a record again, or one that was skipped, and ask the ledger about it."""
         work = self._work
         (read,) = outcomes_of(work.source, [outcome.record], {}, work.image_format, scenes)
-        holders = self._holders
-        self._look_up([read])
-        self._holders |= holders
+        if read.facts is not None:
+            self._scenes.look_up([read.facts], more=True)
+        if read.sample is not None:
+            self._holders |= self._held_elsewhere([read.sample.key])
         return read
+
+    def _held_elsewhere(self, keys: Sequence[str]) -> dict[str, str]:
+        """By sample, the shard of another work that holds it."""
+        return self._ledger.shards.other_holders(keys, self.stage, besides=self._work.digest)
 
 
 def _some(outcomes: Iterator[Outcome], limit: int) -> Iterator[Outcome]:

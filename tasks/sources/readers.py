@@ -17,7 +17,7 @@ from tasks.sources.ober import OberConfig, list_ober, ober_triplets
 from tasks.sources.openimages_pool import PoolConfig, list_pool, pool_items
 from tasks.sources.pasted_pairs import HighResolutionConfig, high_resolution_triplets, list_photographs
 from tasks.sources.pool_items import PoolLimits
-from tasks.sources.record_table import RecordTable, SourceRecord, open_table, write_table
+from tasks.sources.record_table import RecordTable, SourceRecord, open_table, remove_table, write_table
 from tasks.sources.rord import RordConfig, list_rord, rord_triplets
 from tasks.sources.sa1b import Sa1bConfig, list_sa1b, sa1b_items
 from tasks.sources.scenes import SceneChoice
@@ -192,9 +192,7 @@ def record_table(workspace: Workspace, source: FileSource, files_digest: str) ->
 
 def forget_records(workspace: Workspace, source: FileSource, files_digest: str) -> None:
     """Remove the table of a source whose records are all taken in. The arguments are ``record_table``'s."""
-    path = _table_file(workspace, source, files_digest)
-    for file in (path, path.with_suffix(".npz")):
-        file.unlink(missing_ok=True)
+    remove_table(_table_file(workspace, source, files_digest))
 
 
 def _table_file(workspace: Workspace, source: FileSource, files_digest: str) -> Path:

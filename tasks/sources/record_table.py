@@ -1,7 +1,8 @@
 """Keep a source's records in a file, in their order: they are listed and sorted once, and read by ranges.
 
 A data set may name millions of records. A worker that reads 500 of them must not list all of them again.
-The file ``NAME.records`` has a JSON text in each line. ``NAME.npz`` says where each line begins.
+The file ``NAME.records`` has a JSON text in each line. Two files beside it say where each line begins, and
+whether the record's images may have to be opened.
 """
 
 import json
@@ -77,11 +78,22 @@ class RecordTable:
 
 def open_table(path: Path) -> RecordTable | None:
     """The table that was written there. None if there is none."""
-    places = path.with_suffix(".npz")
-    if not places.exists() or not path.exists():
+    if not path.exists():
         return None
-    with np.load(places, allow_pickle=False) as arrays:
-        return RecordTable(path, arrays["offsets"], arrays["opened"])
+    # Mapped, not loaded: a worker needs a few lines of millions.
+    offsets, opened = (np.load(file, mmap_mode="r") for file in _beside(path))
+    return RecordTable(path, offsets, opened)
+
+
+def remove_table(path: Path) -> None:
+    """Remove the table's files, if there are any."""
+    for file in (path, *_beside(path)):
+        file.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """The files that say where each line begins, and which records may be opened."""
+    return path.with_suffix(".offsets.npy"), path.with_suffix(".opened.npy")
 
 
 def write_table(
@@ -95,11 +107,11 @@ def write_table(
         limits: The excluded classes and the cap of a pool. None for triplets.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside, places = aside_path(path), aside_path(path.with_suffix(".npz"))
     offsets, opened, place = [np.zeros(1, np.int64)], [np.zeros(0, np.bool_)], 0
     may_open = _Opening(limits)
+    asides = [aside_path(file) for file in (*_beside(path), path)]
     try:
-        with aside.open("xb") as file:
+        with asides[2].open("xb") as file:
             for part in _in_parts(records):
                 lines = [_line(record) for record in part]
                 file.write(b"".join(lines))
@@ -107,13 +119,14 @@ def write_table(
                 place = int(ends[-1])
                 offsets.append(ends)
                 opened.append(np.array([may_open(record) for record in part], np.bool_))
-        with places.open("xb") as file:
-            np.savez(file, offsets=np.concatenate(offsets), opened=np.concatenate(opened))
-        aside.rename(path)
-        places.rename(path.with_suffix(".npz"))
+        for aside, arrays in zip(asides, (offsets, opened), strict=False):
+            with aside.open("xb") as file:
+                np.save(file, np.concatenate(arrays))
+        for aside, file in zip(asides, (*_beside(path), path), strict=True):
+            aside.rename(file)  # The records come last: their file says that the table is complete.
     finally:
-        aside.unlink(missing_ok=True)
-        places.unlink(missing_ok=True)
+        for aside in asides:
+            aside.unlink(missing_ok=True)
     table = open_table(path)
     assert table is not None, "it was written just now"
     return table

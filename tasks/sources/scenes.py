@@ -208,18 +208,25 @@ class Scenes:
         self.look_up([facts])
         return self.choose(facts)
 
-    def look_up(self, images: Sequence[SceneFacts]) -> None:
-        """Ask the ledger what is known about some images, with one query of each kind for all of them."""
+    def look_up(self, images: Sequence[SceneFacts], more: bool = False) -> None:
+        """Ask the ledger what is known about some images, with one query of each kind for all of them.
+
+        Args:
+            images: The images.
+            more: Whether earlier answers are still needed.
+        """
+        if not more:
+            self._images, self._lineages, self._rows = {}, {}, {}
         scenes = self._ledger.scenes
-        self._images = scenes.of_images([facts.image for facts in images])
-        self._lineages = scenes.of_lineages([facts.lineage for facts in images if facts.lineage])
+        self._images |= scenes.of_images([facts.image for facts in images])
+        self._lineages |= scenes.of_lineages([facts.lineage for facts in images if facts.lineage])
         others = [facts for facts in images if facts.image not in self._images]
         looks = [look for facts in others for look in (facts.look, facts.mirrored)]
         near = {number for look in looks for number in self._known.near(look)}
-        self._rows = scenes.images(sorted(near)) if near else {}
+        self._rows |= scenes.images(sorted(near - self._rows.keys()))
 
     def choose(self, facts: SceneFacts) -> tuple[str, Split]:
-        """Scene and split of an image that was among the last ones of ``look_up``.
+        """Scene and split of an image of the last ``look_up``.
 
         Raises:
             RejectedImage: TWO_SPLITS if it would join scenes of two splits.
