@@ -14,11 +14,10 @@ from tasks.sources.image_files import images_in
 from tasks.sources.openimages_pool import (
     POOL_PARTS,
     PoolConfig,
+    PoolRows,
     classes_path,
-    empty_lines,
     mask_archives,
     mask_file,
-    pool_rows,
 )
 from tasks.sources.pairs import PAIR_PARTS, FolderPairs
 from tasks.sources.paste_objects import OBJECT_PARTS, list_objects
@@ -84,22 +83,21 @@ def _of_pool(config: PoolConfig) -> Found:
     unnamed = set(names_below(config.path, POOL_PARTS))
     for table in (config.path / config.segmentation_csv, classes_path(config), *mask_archives(config)):
         unnamed.discard(str(table.relative_to(config.path)))
-    rows = 0
-    for row in pool_rows(config):
-        rows += 1
+    rows, count = PoolRows(config), 0
+    for row in rows:
+        count += 1
         if not isinstance(row, Reject):
             mask_name, image_id, _ = row
             unnamed.discard(normpath(f"images/{image_id}.jpg"))
             unnamed.discard(normpath(f"masks/{mask_file(mask_name)}"))
     files = found_below(
-        rows,
+        count,
         config.path,
         POOL_PARTS,
         lambda name: IgnoredReason.UNNAMED if name in unnamed else None,
     )
-    empty = empty_lines(config)
-    if empty:
-        files.ignored[IgnoredReason.EMPTY_LINE.value] = empty
+    if rows.empty_lines:
+        files.ignored[IgnoredReason.EMPTY_LINE.value] = rows.empty_lines
         files.first[IgnoredReason.EMPTY_LINE.value] = config.segmentation_csv
     return files
 

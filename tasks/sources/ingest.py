@@ -13,6 +13,7 @@ from data_specs.work import CODE_VERSION, ShardWork
 from tasks.execution.shard_task import shard_task
 from tasks.sources.image_files import RejectedImage
 from tasks.sources.outcomes import Outcome, in_scene, outcomes_of
+from tasks.sources.pool_items import PoolLimits, PoolRecord, refusal_of
 from tasks.sources.read_ahead import current_read_ahead
 from tasks.sources.readers import FileSource, HighResolutionSource, name_of_kind, record_table, stage_of
 from tasks.sources.scenes import SceneChoice, Scenes, by_pixels, scenes_alone
@@ -161,23 +162,28 @@ class _Taking:
 
     def _settled(self, outcome: Outcome) -> EncodedSample | Reject:
         """The sample with its scene, or why there is none, given all records before this one."""
-        source, class_name = self._work.source, outcome.class_name
-        if outcome.is_skipped and self._classes[class_name or ""] < getattr(source, "class_cap", 0):
-            outcome = self._read_now(outcome, by_pixels)
+        source, record = self._work.source, outcome.record
+        if isinstance(source, PoolLimits) and isinstance(record, PoolRecord):
+            # When it was read, fewer items of its class were taken, or more seemed to be.
+            refused = refusal_of(source.kind, record, source, self._classes[record.class_name])
+            if refused is not None:
+                return refused
+            if outcome.is_skipped:
+                outcome = self._read_now(outcome, by_pixels)
         scene, split = "", None
         if outcome.facts is not None:
             try:
                 scene, split = self._scenes.choose(outcome.facts)
             except RejectedImage as error:
-                return error.as_reject(name_of_kind(source), outcome.record.name)
+                return error.as_reject(name_of_kind(source), record.name)
             if isinstance(source, HighResolutionSource) and split != outcome.facts.first_split:
                 # Its object is of another split: one of the right split is pasted.
                 outcome = self._read_now(outcome, lambda *_: (scene, split))
         if outcome.sample is None or split is None:
             assert outcome.reject is not None, "a record gives a sample or a reject"
             return outcome.reject
-        if class_name is not None:
-            self._classes[class_name] += 1
+        if isinstance(record, PoolRecord):
+            self._classes[record.class_name] += 1
         sample = in_scene(outcome.sample, scene, split)
         holder = "this shard" if sample.key in self._taken else self._holders.get(sample.key)
         return sample if holder is None else _duplicate(sample, holder)

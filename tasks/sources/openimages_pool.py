@@ -77,7 +77,7 @@ def list_pool(config: PoolConfig) -> Iterator[PoolRecord | Reject]:
     """
     classes = _read_classes(config)
     kept, sort_keys, labels = _Texts(), bytearray(), set[str]()
-    for row in pool_rows(config):
+    for row in PoolRows(config):
         if isinstance(row, Reject):
             yield row
             continue
@@ -262,28 +262,30 @@ def _read_classes(config: PoolConfig) -> dict[str, str]:
     return classes
 
 
-def pool_rows(config: PoolConfig) -> Iterator[tuple[str, str, str] | Reject]:
-    """MaskPath, ImageID and LabelName of each row, in the file's order. Broken rows are rejects.
+class PoolRows:
+    """The rows of the masks' CSV in the file's order: MaskPath, ImageID and LabelName.
+
+    Broken rows are rejects. Each pass through them reads the file.
 
     Raises:
         InputError: If the CSV cannot be read or lacks its columns.
     """
-    path = config.path / config.segmentation_csv
-    lines = _lines(path)
-    columns = _header(path, next(lines, ""))
-    places = [columns.index(column) for column in _COLUMNS]
-    for number, line in enumerate(lines, 2):
-        if line:
-            yield _row(f"{path.name}:{number}", line, places)
 
+    def __init__(self, config: PoolConfig) -> None:
+        self._path = config.path / config.segmentation_csv
+        self.empty_lines = 0
+        """Number of lines that hold nothing, in the last pass."""
 
-def empty_lines(config: PoolConfig) -> int:
-    """Number of the CSV's lines that hold nothing.
-
-    Raises:
-        InputError: If it cannot be read.
-    """
-    return sum(1 for line in _lines(config.path / config.segmentation_csv) if not line)
+    def __iter__(self) -> Iterator[tuple[str, str, str] | Reject]:
+        lines = _lines(self._path)
+        columns = _header(self._path, next(lines, ""))
+        places = [columns.index(column) for column in _COLUMNS]
+        self.empty_lines = 0
+        for number, line in enumerate(lines, 2):
+            if line:
+                yield _row(f"{self._path.name}:{number}", line, places)
+            else:
+                self.empty_lines += 1
 
 
 def _header(path: Path, line: str) -> list[str]:

@@ -47,11 +47,6 @@ class Outcome:
     """Why there is no sample."""
 
     @property
-    def class_name(self) -> str | None:
-        """The class of a pool's record. None for triplets and for broken records."""
-        return self.record.class_name if isinstance(self.record, PoolRecord) else None
-
-    @property
     def is_skipped(self) -> bool:
         """Whether it was not opened because its class seemed full."""
         return self.reject is not None and self.reject.reason is RejectReason.CLASS_FULL
