@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from data_specs.reject import Reject
+from data_specs.triplet import Triplet
 from tasks.sources.ingest import Cursor, IngestWork, Intake, ingest_files
+from tasks.sources.outcomes import in_scene
 from tasks.sources.read_ahead import ReadAhead, ReadWork, part_file, read_part, reading_ahead
 from tasks.sources.readers import (
     CocoSource,
@@ -24,6 +27,8 @@ from tasks.sources.readers import (
     record_table,
 )
 from tasks.sources.source_files import files_digest
+from tasks.sources.triplet_files import FolderConfig, folder_triplets
+from tasks.storage.shards import encode_triplet
 from tasks.storage.shards.writer import tar_path
 from tasks.storage.workspace import Workspace
 from tests.published.data_sets import coco, mulan, openimages_v7, rord, sa1b
@@ -195,3 +200,12 @@ def test_a_class_that_fills_up_meanwhile_takes_the_same_items(tmp_path: Path) ->
         ahead = Workspace.open(tmp_path / f"ahead {size}")
         assert take_in(ahead, source, 4, size, at_once=size == 2) == wanted
         assert contents(ahead) == contents(in_turn)
+
+
+def test_a_sample_in_another_scene_is_encoded_as_if_it_had_been_there_first(folder: Path) -> None:
+    config = FolderConfig(path=folder, size_px=32)
+    triplet = next(read for read in folder_triplets(config) if isinstance(read, Triplet))
+    triplet = replace(triplet, origin="folder:é/ü")
+    elsewhere = replace(triplet, scene="0123456789abcdef0123", split="validation")
+    moved = in_scene(encode_triplet(triplet, "png"), elsewhere.scene, elsewhere.split)
+    assert moved == encode_triplet(elsewhere, "png")
