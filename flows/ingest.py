@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -29,8 +29,11 @@ from tasks.storage.workspace import Workspace
 
 # Ingesting as the terminal shows it: shards, samples and rejects so far.
 
-IngestProgress = Callable[[Sequence[ShardRef], int, int], None]
-"""Told of the shards, the number of rejects, and the number of records that are done so far."""
+IngestProgress = Callable[[int, int, int, int], None]
+"""Told of the number of shards, of their samples, of rejects, and of records that are done so far."""
+
+_RATE_SECONDS = 600
+"""The time of which the rate is the mean. A shard takes half a minute."""
 
 
 @contextmanager
@@ -51,12 +54,17 @@ def ingest_progress(kind: str, records: int | None) -> Iterator[IngestProgress]:
         TextColumn("left"),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+    with Progress(
+        *columns,
+        console=console,
+        disable=not sys.stderr.isatty(),
+        transient=True,
+        speed_estimate_period=_RATE_SECONDS,
+    ) as bar:
         line = bar.add_task(kind, total=records, rate="")
 
-        def told(shards: Sequence[ShardRef], rejects: int, done: int) -> None:
-            samples = sum(shard.samples for shard in shards)
-            counts = f"{kind}: {samples} samples in {len(shards)} shards, {rejects} rejected"
+        def told(shards: int, samples: int, rejects: int, done: int) -> None:
+            counts = f"{kind}: {samples} samples in {shards} shards, {rejects} rejected"
             speed = bar.tasks[0].speed
             rate = f"{speed:.1f} records/s" if speed else ""
             bar.update(line, description=counts, completed=done, rate=rate)
@@ -97,6 +105,7 @@ class _Gathered:
     """What the task runs gave so far."""
 
     shards: list[ShardRef] = field(default_factory=list)
+    samples: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     done: dict[str, BaseModel] = field(default_factory=dict)
     """What each work gave, by its digest."""
@@ -184,10 +193,10 @@ def _gather(config: IngestConfig, workspace: Workspace, progress: IngestProgress
             shard = result.shard if isinstance(result, Intake) else result
             if shard is not None:
                 gathered.shards.append(shard)
+                gathered.samples += shard.samples
             gathered.rejects.update(rejects)
-            samples = sum(shard.samples for shard in gathered.shards)
-            done = result.end.records if isinstance(result, Intake) else samples
-            progress(gathered.shards, gathered.rejects.total(), done)
+            done = result.end.records if isinstance(result, Intake) else gathered.samples
+            progress(len(gathered.shards), gathered.samples, gathered.rejects.total(), done)
         lost = lost_works(workspace, gathered.done)
         if not lost:
             return gathered
