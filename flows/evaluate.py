@@ -40,7 +40,7 @@ from tasks.evaluation.statistics import (
     worst_median_best,
 )
 from tasks.evaluation.test_set import EvaluationSet, VersionSet, pinned, read_set, set_words
-from tasks.sources.ingest import FolderSource
+from tasks.sources.readers import FolderSource
 from tasks.storage.atomic_files import write_durably
 from tasks.storage.object_store import working_folder
 from tasks.storage.workspace import Workspace

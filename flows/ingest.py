@@ -2,143 +2,74 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
-from typing import Annotated, Literal, TypeVar
 
-from prefect import Task, flow
+from prefect import flow
 from prefect.artifacts import create_table_artifact
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data_specs.errors import FlowError, InputError, ShardError
 from data_specs.shard import ShardRef
 from data_specs.version import Selection
-from data_specs.work import ShardWork
+from flows.ingest_config import ClipFolderSource, IngestConfig, Source, SyntheticSource
+from flows.ingest_runs import task_runs
 from flows.runtime.runs import fail_cleanly
-from flows.runtime.shards import anew, say_lost
+from flows.runtime.shards import say_lost
 from tasks.execution.shard_task import lost_works
-from tasks.sources.clip.clip import ClipConfig
-from tasks.sources.clip_folder import ClipFolderConfig, clip_works, count_clips, ingest_clip_shard
+from tasks.sources.clip_folder import count_clips
+from tasks.sources.count_files import FilesConfig, find_all
 from tasks.sources.found_files import Found
-from tasks.sources.ingest import (
-    CocoSource,
-    Cursor,
-    FilesConfig,
-    FileSource,
-    FolderSource,
-    HighResolutionSource,
-    IngestWork,
-    Intake,
-    MetaJsonSource,
-    MulanSource,
-    OberSource,
-    PoolSource,
-    RordSource,
-    Sa1bSource,
-    find_all,
-    ingest_shard,
-)
-from tasks.sources.source_files import files_digest
-from tasks.sources.synthetic.samples import SyntheticConfig
-from tasks.sources.synthetic.shards import RenderWork, render_shard
-from tasks.sources.video import capture_shard, capture_work
+from tasks.sources.ingest import Intake
 from tasks.storage.dataset.additions import add_to_current
-from tasks.storage.shards import ImageFormat
 from tasks.storage.workspace import Workspace
 
 # Ingesting as the terminal shows it: shards, samples and rejects so far.
 
-IngestProgress = Callable[[Sequence[ShardRef], int], None]
-"""Told of the shards and the number of rejects so far."""
+IngestProgress = Callable[[int, int, int, int], None]
+"""Told of the number of shards, of their samples, of rejects, and of records that are done so far."""
+
+_RATE_SECONDS = 600
+"""The time of which the rate is the mean. A shard takes half a minute."""
 
 
 @contextmanager
-def ingest_progress(kind: str) -> Iterator[IngestProgress]:
-    """One line on standard error while it lasts; nothing where that is no terminal."""
-    columns = (SpinnerColumn(), TextColumn("ingesting {task.description}"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-        line = bar.add_task(kind, total=None)
+def ingest_progress(kind: str, records: int | None) -> Iterator[IngestProgress]:
+    """One line on standard error while it lasts: counts, rate and time left. Nothing if it is no terminal.
 
-        def told(shards: Sequence[ShardRef], rejects: int) -> None:
-            samples = sum(shard.samples for shard in shards)
-            counts = f"{kind}: {samples} samples in {len(shards)} shards, {rejects} rejected"
-            bar.update(line, description=counts)
+    Args:
+        kind: The kind of source.
+        records: Number of its records. None if it is not known.
+    """
+    columns = (
+        SpinnerColumn(),
+        TextColumn("ingesting {task.description}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    console = Console(stderr=True)
+    with Progress(
+        *columns,
+        console=console,
+        disable=not sys.stderr.isatty(),
+        transient=True,
+        speed_estimate_period=_RATE_SECONDS,
+    ) as bar:
+        line = bar.add_task(kind, total=records, rate="")
+
+        def told(shards: int, samples: int, rejects: int, done: int) -> None:
+            counts = f"{kind}: {samples} samples in {shards} shards, {rejects} rejected"
+            speed = bar.tasks[0].speed
+            rate = f"{speed:.1f} records/s" if speed else ""
+            bar.update(line, description=counts, completed=done, rate=rate)
 
         yield told
-
-
-Result = TypeVar("Result")
-
-
-class ClipSource(ClipConfig):
-    """A fixed-camera video."""
-
-    kind: Literal["clip"] = "clip"
-
-
-class ClipFolderSource(ClipFolderConfig):
-    """A folder of fixed-camera videos."""
-
-    kind: Literal["clips"] = "clips"
-
-
-class SyntheticSource(BaseModel):
-    """Rendered samples."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: Literal["synthetic"] = "synthetic"
-    renderer: SyntheticConfig = Field(default=SyntheticConfig(), description="Settings of the renderer.")
-    count: int = Field(default=1000, ge=1, le=10_000_000, description="Number of samples.")
-    stage: Literal["triplets", "pool"] = Field(
-        default="triplets",
-        description="Kind of sample. triplets: pairs for the dataset. pool: unlabelled items, with their "
-        "ground truth stored apart.",
-    )
-
-
-Source = (
-    ClipSource
-    | ClipFolderSource
-    | FolderSource
-    | MetaJsonSource
-    | PoolSource
-    | HighResolutionSource
-    | RordSource
-    | MulanSource
-    | CocoSource
-    | Sa1bSource
-    | OberSource
-    | SyntheticSource
-)
-
-
-class IngestConfig(BaseModel):
-    """Where samples come from, and how they are stored."""
-
-    model_config = ConfigDict(frozen=True)
-
-    workspace: Path = Field(
-        default=Path("workspace"), description="The folder with the ledger, the shards and the versions."
-    )
-    source: Annotated[Source, Field(discriminator="kind", description="The source of the samples.")]
-    shard_samples: int = Field(
-        default=500,
-        ge=1,
-        le=100_000,
-        description="Number of samples in a shard. A clip is one shard. Aim at 10 to 30 s of work for "
-        "each shard.",
-    )
-    image_format: ImageFormat = Field(
-        default="png",
-        description="Format of the stored images. png: lossless. jpeg: quality 95, a quarter of the size.",
-    )
 
 
 class IngestResult(BaseModel):
@@ -174,6 +105,7 @@ class _Gathered:
     """What the task runs gave so far."""
 
     shards: list[ShardRef] = field(default_factory=list)
+    samples: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     done: dict[str, BaseModel] = field(default_factory=dict)
     """What each work gave, by its digest."""
@@ -192,10 +124,10 @@ def ingest(config: IngestConfig) -> IngestResult:
     workspace = Workspace.open(config.workspace)
     config = _resolved(config)
     files = _files_of(config.source)
-    with ingest_progress(config.source.kind) as progress:
+    with ingest_progress(config.source.kind, _record_count(config.source, files)) as progress:
         gathered = _gather(config, workspace, progress)
-    ledger = workspace.ledger()
-    rows = [row for ref in gathered.shards for row in ledger.shards.samples_of(ref.name)]
+    by_split = workspace.ledger().shards.split_counts([ref.name for ref in gathered.shards])
+    kept = sum(by_split.values())
     added, version = add_to_current(
         workspace,
         [Selection(shard) for shard in gathered.shards if shard.stage == "triplets"],
@@ -204,10 +136,10 @@ def ingest(config: IngestConfig) -> IngestResult:
     )
     result = IngestResult(
         shards=len(gathered.shards),
-        samples=len(rows),
-        by_split=dict(sorted(Counter(row.split for row in rows).items())),
-        found=len(rows) + gathered.rejects.total() + (files.ignored.total() if files else 0),
-        kept=len(rows),
+        samples=kept,
+        by_split=by_split,
+        found=kept + gathered.rejects.total() + (files.ignored.total() if files else 0),
+        kept=kept,
         refused=gathered.rejects.total(),
         ignored=files.ignored.total() if files else 0,
         ignored_by=dict(files.ignored.most_common()) if files else {},
@@ -217,7 +149,7 @@ def ingest(config: IngestConfig) -> IngestResult:
         version=version,
     )
     _publish(config, result)
-    records = config.source.count if isinstance(config.source, SyntheticSource) else files and files.records
+    records = _record_count(config.source, files)
     if records is not None and records != result.kept + result.refused:
         fault = f"it held {records} records, and {result.kept} were kept and {result.refused} refused"
         raise FlowError(f"{fault}: the source changed while it was read; ingest it again")
@@ -229,6 +161,13 @@ def _files_of(source: Source) -> Found | None:
     if isinstance(source, ClipFolderSource):
         return count_clips(source)
     return find_all(source) if isinstance(source, FilesConfig) else None
+
+
+def _record_count(source: Source, files: Found | None) -> int | None:
+    """The number of records that become samples or rejects. None if only reading them tells."""
+    if isinstance(source, SyntheticSource):
+        return source.count
+    return None if files is None else files.records
 
 
 def _resolved(config: IngestConfig) -> IngestConfig:
@@ -249,13 +188,15 @@ def _gather(config: IngestConfig, workspace: Workspace, progress: IngestProgress
     again: set[str] = set()
     while True:
         gathered = _Gathered()
-        for work, result, rejects in _task_runs(config, workspace, again):
+        for work, result, rejects in task_runs(config, workspace, again):
             gathered.done[work.digest] = result
             shard = result.shard if isinstance(result, Intake) else result
             if shard is not None:
                 gathered.shards.append(shard)
+                gathered.samples += shard.samples
             gathered.rejects.update(rejects)
-            progress(gathered.shards, gathered.rejects.total())
+            done = result.end.records if isinstance(result, Intake) else gathered.samples
+            progress(len(gathered.shards), gathered.samples, gathered.rejects.total(), done)
         lost = lost_works(workspace, gathered.done)
         if not lost:
             return gathered
@@ -265,78 +206,6 @@ def _gather(config: IngestConfig, workspace: Workspace, progress: IngestProgress
             )
         say_lost(lost)
         again |= lost
-
-
-def _task_runs(
-    config: IngestConfig, workspace: Workspace, again: set[str]
-) -> Iterator[tuple[ShardWork, Intake | ShardRef, Mapping[str, int]]]:
-    """Each task run's work, result and rejects; works whose digest is in ``again`` are done anew."""
-    source = config.source
-    if isinstance(source, ClipSource):
-        yield _clip_run(config, workspace, source, again)
-    elif isinstance(source, ClipFolderSource):
-        for work in clip_works(source):
-            work = work.model_copy(update={"image_format": config.image_format})
-            intake = _as_needed(ingest_clip_shard, work, again)(workspace, work)
-            yield work, intake, intake.rejects
-    elif isinstance(source, SyntheticSource):
-        for work in _synthetic_works(config, source):
-            yield work, _as_needed(render_shard, work, again)(workspace, work), {}
-    else:
-        yield from _file_runs(config, workspace, source, again)
-
-
-def _as_needed(task: Task[..., Result], work: ShardWork, again: set[str]) -> Task[..., Result]:
-    return anew(task) if work.digest in again else task
-
-
-def _clip_run(
-    config: IngestConfig, workspace: Workspace, source: ClipSource, again: set[str]
-) -> tuple[ShardWork, ShardRef, Mapping[str, int]]:
-    work = capture_work(source, index=0).model_copy(update={"image_format": config.image_format})
-    ref = _as_needed(capture_shard, work, again)(workspace, work)
-    name = source.path.name
-    of_clip = (
-        reject.reason.value
-        for reject in workspace.ledger().rejects.all()
-        if reject.source == "clip"
-        and (reject.name == name or reject.name.startswith((f"{name}@", f"{name}#")))
-    )
-    return work, ref, Counter(of_clip)
-
-
-def _synthetic_works(config: IngestConfig, source: SyntheticSource) -> Iterator[RenderWork]:
-    for index, first in enumerate(range(0, source.count, config.shard_samples)):
-        yield RenderWork(
-            round=0,
-            index=index,
-            image_format=config.image_format,
-            stage=source.stage,
-            renderer=source.renderer,
-            first=first,
-            count=min(config.shard_samples, source.count - first),
-        )
-
-
-def _file_runs(
-    config: IngestConfig, workspace: Workspace, source: FileSource, again: set[str]
-) -> Iterator[tuple[ShardWork, Intake, Mapping[str, int]]]:
-    digest, start = files_digest(source), Cursor()
-    for index in count():
-        work = IngestWork(
-            round=0,
-            index=index,
-            image_format=config.image_format,
-            source=source,
-            files_digest=digest,
-            shard_samples=config.shard_samples,
-            start=start,
-        )
-        intake = _as_needed(ingest_shard, work, again)(workspace, work)
-        yield work, intake, intake.rejects
-        if intake.finished:
-            return
-        start = intake.end
 
 
 def _publish(config: IngestConfig, result: IngestResult) -> None:

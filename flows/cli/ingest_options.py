@@ -54,6 +54,16 @@ class Output:
             help="Format of the stored images: png (lossless) or jpeg (quality 95, a quarter of the size).",
         ),
     ] = "png"
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=256,
+            help="Number of processes that read the images of files, or render. A video has one. The shards "
+            "do not depend on it.",
+        ),
+    ] = 1
     workspace: WorkspaceOption = DEFAULT_WORKSPACE
     as_json: JsonOption = False
 
@@ -64,7 +74,9 @@ def run_ingest(values: dict[str, Any], output: Output) -> None:
     from flows.runtime.prefect_server import local_prefect
     from tasks.storage.workspace import Workspace
 
-    place = {"workspace": output.workspace, "image_format": output.image_format}
+    place: dict[str, Any] = {"workspace": output.workspace, "image_format": output.image_format}
+    if output.workers > 1:
+        place["workers"] = {"kind": "processes", "count": output.workers}
     config = valid(IngestConfig, {**values, **place})
     workspace = Workspace.open(config.workspace)
     with local_prefect(workspace.root / "prefect") as hint:

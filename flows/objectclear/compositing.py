@@ -25,7 +25,7 @@ from tasks.objectclear.perception import PerceptionConfig
 from tasks.objectclear.plate import PlateConfig, PlateWork, plate_shard
 from tasks.objectclear.pool import PoolCompositesWork, pool_composites_shard
 from tasks.sources.backgrounds import BackgroundSource, SyntheticBackgrounds, count_backgrounds
-from tasks.sources.ingest import FilesConfig, find_all
+from tasks.sources.count_files import FilesConfig, find_all
 from tasks.sources.pairs import PairSource, SyntheticPairs, count_pairs
 from tasks.sources.source_files import images_digest
 from tasks.storage.shards import ImageFormat

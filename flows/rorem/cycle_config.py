@@ -16,7 +16,7 @@ from models.training.loop import TrainingConfig
 from models.training.losses.lcm import LcmLossConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.review.oracle import OracleConfig
-from tasks.sources.ingest import HighResolutionSource
+from tasks.sources.readers import HighResolutionSource
 
 
 class CycleLength(BaseModel):

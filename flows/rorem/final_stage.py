@@ -19,7 +19,7 @@ from flows.rorem.phases import (
 )
 from flows.runtime.shards import say
 from tasks.rorem.distill import Distillation, distil
-from tasks.sources.ingest import HighResolutionSource
+from tasks.sources.readers import HighResolutionSource
 from tasks.storage.workspace import Workspace
 
 FINAL, DISTILLED = "final stage", "distilled"

@@ -11,7 +11,7 @@ from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
-from tasks.sources.ingest import FolderSource
+from tasks.sources.readers import FolderSource
 from tasks.sources.source_files import files_digest
 from tasks.sources.triplet_files import folder_triplets
 from tasks.storage.dataset import selection_of

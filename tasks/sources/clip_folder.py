@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from data_specs.errors import InputError
 from data_specs.keys import Split, derive_key
 from data_specs.reject import IgnoredReason, Reject, RejectReason
 from data_specs.shard import EncodedSample
+from data_specs.triplet import Triplet
 from data_specs.work import CODE_VERSION, ShardWork
 from tasks.execution.shard_task import shard_task
 from tasks.sources.clip.clip import ClipConfig, clip_scene, clip_triplets
@@ -28,6 +30,8 @@ from tasks.storage.workspace import Workspace
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 _KIND = "clip"
+_AT_ONCE = 64
+"""Number of triplets that the ledger is asked about with one query."""
 
 
 class ClipFolderConfig(ClipConfig):
@@ -135,19 +139,19 @@ def _samples(workspace: Workspace, work: ClipWork, rejects: list[Reject]) -> Ite
         rejects.append(error.as_reject(_KIND, work.clip.path.name))
         return
     taken: set[str] = set()
-    for triplet in clip_triplets(work.clip):
-        if isinstance(triplet, Reject):
-            rejects.append(triplet)
-            continue
-        doubled = triplet.key in taken or ledger.shards.holder_of(
-            triplet.key, "triplets", besides=work.digest
-        )
-        if doubled:
-            name = triplet.origin.removeprefix(f"{_KIND}:")
-            rejects.append(Reject(source=_KIND, name=name, reason=RejectReason.DUPLICATE))
-            continue
-        taken.add(triplet.key)
-        yield encode_triplet(replace(triplet, scene=scene, split=split), work.image_format)
+    results = clip_triplets(work.clip)
+    while some := list(islice(results, _AT_ONCE)):
+        keys = [result.key for result in some if isinstance(result, Triplet)]
+        held = ledger.shards.other_holders(keys, "triplets", besides=work.digest)
+        for result in some:
+            if isinstance(result, Reject):
+                rejects.append(result)
+            elif result.key in taken or result.key in held:
+                name = result.origin.removeprefix(f"{_KIND}:")
+                rejects.append(Reject(source=_KIND, name=name, reason=RejectReason.DUPLICATE))
+            else:
+                taken.add(result.key)
+                yield encode_triplet(replace(result, scene=scene, split=split), work.image_format)
     scenes.record()
 
 

@@ -8,9 +8,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def list_coco(root: Path) -> Listing[PoolRecord]:
 
 def coco_items(
     config: CocoConfig,
-    start: int = 0,
+    records: Iterable[PoolRecord | Reject] | None = None,
     taken: Mapping[str, int] | None = None,
     scenes: SceneChoice = by_pixels,
 ) -> Iterator[PoolItem | Reject]:
@@ -76,14 +75,14 @@ def coco_items(
 
     Args:
         config: What to read.
-        start: Number of annotations to skip without opening their images.
-        taken: Number of skipped items of each class.
+        records: Some of ``list_coco``. None: all.
+        taken: Number of earlier items of each class.
         scenes: Chooses the scene of each image.
 
     Raises:
         InputError: As ``list_coco``.
     """
-    records = islice(list_coco(config.path).records, start, None)
+    own = list_coco(config.path).records if records is None else records
 
     def read(record: PoolRecord) -> PoolItem:
         image, mask = read_coco_instance(config.path, record, config.max_pixels)
@@ -99,7 +98,7 @@ def coco_items(
         )
         return cut_item(whole, KIND, config, scenes)
 
-    return capped_items(KIND, records, config, Counter(taken), read)
+    return capped_items(KIND, own, config, Counter(taken), read)
 
 
 def read_coco_instance(root: Path, record: PoolRecord, max_pixels: int) -> tuple[RgbImage, Mask]:

@@ -62,7 +62,7 @@ def unless_named(root: Path, names: Iterable[str]) -> ReasonOf:
 def found_below(records: int | None, root: Path, parts: Collection[str], reason_of: ReasonOf) -> Found:
     """Count what is found. ``parts`` are the folders that may be links to elsewhere."""
     files = Found(records)
-    for name in sorted(_names_below(root, parts)):
+    for name in sorted(names_below(root, parts)):
         reason = _fault(root / name) or reason_of(name)
         if reason is not None:
             files.ignored[reason.value] += 1
@@ -70,7 +70,7 @@ def found_below(records: int | None, root: Path, parts: Collection[str], reason_
     return files
 
 
-def _names_below(root: Path, parts: Collection[str]) -> Iterator[str]:
+def names_below(root: Path, parts: Collection[str]) -> Iterator[str]:
     """Every file below ``root`` and every link to a folder. A link is followed only if it is a part."""
     linked = [part for part in parts if (root / part).is_symlink()]
     for top in ("", *linked):

@@ -10,10 +10,9 @@ mask is what can be seen of the instance.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,8 @@ class MulanLayer:
     name: str
     annotation: str
     """Path below the folder."""
-    image: Path
+    image: str
+    """The image's whole path."""
     number: int
     """Its place among the instances, from the lowest."""
 
@@ -102,20 +102,22 @@ def list_mulan(config: MulanConfig) -> Listing[MulanLayer]:
 
 
 def mulan_triplets(
-    config: MulanConfig, start: int = 0, scenes: SceneChoice = by_pixels
+    config: MulanConfig,
+    records: Iterable[MulanLayer | Reject] | None = None,
+    scenes: SceneChoice = by_pixels,
 ) -> Iterator[Triplet | Reject]:
     """One triplet or reject for each instance. An annotation that cannot be read is one reject.
 
     Args:
         config: What to read.
-        start: Number of instances to skip without opening their images.
+        records: Some of ``list_mulan``. None: all.
         scenes: Chooses the scene of each annotated image.
 
     Raises:
         InputError: As ``list_mulan``.
     """
-    records = islice(list_mulan(config).records, start, None)
-    return triplets_of(records, KIND, lambda layer: _triplet(layer, config, scenes))
+    layers = list_mulan(config).records if records is None else records
+    return triplets_of(layers, KIND, lambda layer: _triplet(layer, config, scenes))
 
 
 def _names_below(root: Path) -> Iterator[str]:
@@ -150,7 +152,7 @@ def _records(root: Path, name: str, images: list[Path]) -> list[MulanLayer | Rej
         detail = "it has no instance"
         return [Reject(source=KIND, name=plain, reason=RejectReason.BAD_RECORD, detail=detail)]
     return [
-        MulanLayer(name=f"{plain}#{number}", annotation=name, image=images[0], number=number)
+        MulanLayer(name=f"{plain}#{number}", annotation=name, image=str(images[0]), number=number)
         for number in range(count)
     ]
 
@@ -191,8 +193,9 @@ def _triplet(record: MulanLayer, config: MulanConfig, scenes: SceneChoice) -> Tr
     path = path_inside(config.path, record.annotation)
     facts = path.stat()
     content = _content_at(path, facts.st_mtime_ns, facts.st_size)
-    inside = config.path if record.image.is_relative_to(config.path) else record.image.parent
-    image_path = path_inside(inside, str(record.image.relative_to(inside)))
+    annotated = Path(record.image)
+    inside = config.path if annotated.is_relative_to(config.path) else annotated.parent
+    image_path = path_inside(inside, str(annotated.relative_to(inside)))
     image = read_image(image_path, max_pixels=config.max_pixels)
     try:
         entries = [content["background"], *content["instances"].values()]

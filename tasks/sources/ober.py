@@ -7,7 +7,7 @@ of image 0427. Rows of the subset OBER-Wild have no ground truth.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +49,20 @@ class OberConfig(SampleLimits):
         description="The part to read. Samples of the test part always belong to the split test.",
     )
     test_fraction: TestFraction = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OberRow:
+    """The place of one row. Nothing has been decoded."""
+
+    name: str
+    """For people: the file and the row's number in it."""
+    file: str
+    """The file's name."""
+    group: int
+    """Its row group."""
+    place: int
+    """Its number in the row group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +128,44 @@ def count_ober_rows(config: OberConfig) -> int:
     return rows
 
 
-def ober_triplets(
-    config: OberConfig, start: int = 0, scenes: SceneChoice = by_pixels
-) -> Iterator[Triplet | Reject]:
-    """Triplets in the order of the files, one triplet or reject for each row.
-
-    Args:
-        config: What to read.
-        start: Number of rows to skip. Their images are not read.
-        scenes: Chooses the scene of each ground truth. Crops of one image share it.
+def list_ober(config: OberConfig) -> Iterator[OberRow]:
+    """The rows in the order of the files. No image is read.
 
     Raises:
         InputError: If the folder holds no file of the part, or a file is no parquet with OBER's columns.
     """
-    return triplets_of(_rows(config, start), "ober", lambda row: _triplet(row, config, scenes))
+    for path in ober_files(config):
+        with _opened(path) as table:
+            first = 0
+            for group in range(table.num_row_groups):
+                count = table.metadata.row_group(group).num_rows
+                for place in range(count):
+                    yield OberRow(f"{path.name}[{first + place}]", path.name, group, place)
+                first += count
+
+
+def ober_triplets(
+    config: OberConfig,
+    records: Iterable[OberRow | Reject] | None = None,
+    scenes: SceneChoice = by_pixels,
+) -> Iterator[Triplet | Reject]:
+    """One triplet or reject for each row.
+
+    Args:
+        config: What to read.
+        records: Some of ``list_ober``. None: all.
+        scenes: Chooses the scene of each ground truth. Crops of one image share it.
+
+    Raises:
+        InputError: As ``list_ober``.
+    """
+    files = {path.name: path for path in ober_files(config)}
+    groups = _Groups()
+
+    def triplet_of(row: OberRow) -> Triplet:
+        return _triplet(groups.row(files[row.file], row), config, scenes)
+
+    return triplets_of(list_ober(config) if records is None else records, "ober", triplet_of)
 
 
 def _triplet(row: _Row, config: OberConfig, scenes: SceneChoice) -> Triplet:
@@ -149,9 +187,6 @@ def _triplet(row: _Row, config: OberConfig, scenes: SceneChoice) -> Triplet:
     fractions = _TestOnly() if config.part == "test" else config
     lineage = derive_key("scene", "ober", row.image_id)
     scene, split = scenes(place, ground_truth, fractions, lineage)
-    if config.part == "test" and split != "test":
-        detail = f"scene {scene} is {split}, and this row is of the test part"
-        raise RejectedImage(place, RejectReason.TWO_SPLITS, detail)
     facts: dict[str, Any] = {
         "key": derive_key("ober", images[0], small, images[1], *effect),
         "scene": scene,
@@ -181,32 +216,35 @@ def _foreground(row: _Row, mask: Mask, config: OberConfig) -> Mask | None:
     return foreground
 
 
-def _rows(config: OberConfig, start: int) -> Iterator[_Row | Reject]:
-    """The part's rows after ``start``. One row group is in memory at a time."""
-    for path in ober_files(config):
-        with _opened(path) as table:
-            first = 0
-            for group in range(table.num_row_groups):
-                count = table.metadata.row_group(group).num_rows
-                skipped = min(start, count)
-                start -= skipped
-                if skipped < count:
-                    yield from _rows_of_group(table, path, group, range(first + skipped, first + count))
-                first += count
+class _Groups:
+    """Row groups of parquet files. One is in memory at a time."""
+
+    def __init__(self) -> None:
+        self._at: tuple[Path, int] | None = None
+        self._rows: pa.Table | str = ""
+
+    def row(self, path: Path, row: OberRow) -> _Row:
+        """The row's texts, and its images as stored.
+
+        Raises:
+            RejectedImage: DAMAGED if its group cannot be read.
+        """
+        if self._at != (path, row.group):
+            self._rows, self._at = _read_group(path, row.group), (path, row.group)
+        if isinstance(self._rows, str):
+            raise RejectedImage(row.name, RejectReason.DAMAGED, self._rows)
+        return _Row(row.name, self._rows.slice(row.place, 1).to_pylist()[0])
 
 
-def _rows_of_group(table: pq.ParquetFile, path: Path, group: int, numbers: range) -> Iterator[_Row | Reject]:
-    """The last rows of a row group, as many as ``numbers``, which count from the file's first row."""
-    try:
-        read = table.read_row_group(group, columns=[*_IMAGES, *_TEXTS])
-        read.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        for number in numbers:
-            name, detail = f"{path.name}[{number}]", str(error).partition("\n")[0]
-            yield Reject(source="ober", name=name, reason=RejectReason.DAMAGED, detail=detail)
-        return
-    for place, number in enumerate(numbers, start=read.num_rows - len(numbers)):
-        yield _Row(f"{path.name}[{number}]", read.slice(place, 1).to_pylist()[0])
+def _read_group(path: Path, group: int) -> pa.Table | str:
+    """The group's rows, or why they cannot be read."""
+    with _opened(path) as table:
+        try:
+            read = table.read_row_group(group, columns=[*_IMAGES, *_TEXTS])
+            read.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            return str(error).partition("\n")[0]
+        return read
 
 
 def _opened(path: Path) -> pq.ParquetFile:

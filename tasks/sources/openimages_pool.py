@@ -11,10 +11,10 @@
 
 import csv
 import os
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 import cv2
@@ -45,6 +45,8 @@ _OTHER_CLASSES_CSV = (
 _MIN_NAMED = 0.5
 """Minimum fraction of the labels in the masks' CSV that the right file of class names has a name for."""
 POOL_PARTS = ("images", "masks")
+_KEY_BYTES = 10
+"""Bytes of the key that rows are sorted by."""
 KIND = "pool"
 
 
@@ -65,62 +67,75 @@ class PoolConfig(PoolLimits):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One row of the segmentation CSV."""
+def list_pool(config: PoolConfig) -> Iterator[PoolRecord | Reject]:
+    """The rows of the masks' CSV, ordered by the hashes of their names. A cap then always takes the same.
 
-    mask_name: str
-    image_id: str
-    label: str
-
-    @property
-    def image_file(self) -> str:
-        """The path below images/."""
-        return f"{self.image_id}.jpg"
-
-    @property
-    def mask_file(self) -> str:
-        """The path below masks/."""
-        return self.mask_name if self.mask_name.endswith(".png") else f"{self.mask_name}.png"
-
-
-@dataclass(frozen=True, slots=True)
-class Instances:
-    """The content of the segmentation CSV."""
-
-    rows: list[Instance | Reject]
-    empty_lines: int
-
-
-def pool_items(
-    config: PoolConfig,
-    start: int = 0,
-    taken: Mapping[str, int] | None = None,
-    scenes: SceneChoice = by_pixels,
-) -> Iterator[PoolItem | Reject]:
-    """Pool items, ordered by the hashes of their names. A cap then always takes the same items.
-
-    If an image is refused, the next one of its class takes its place. Each row gives one item or reject.
-
-    Args:
-        config: What to read.
-        start: Number of items and rejects to skip without opening them.
-        taken: Number of skipped items of each class.
-        scenes: Chooses the scene of each image.
+    Broken rows come first. The CSV is read once. A row takes about 100 bytes of memory meanwhile.
 
     Raises:
         InputError: If a CSV is missing or lacks its columns.
     """
     classes = _read_classes(config)
-    rows = read_instances(config).rows
-    _check_release(config, classes, rows)
-    records = islice(_records(config, classes, rows), start, None)
+    kept, sort_keys, labels = _Texts(), bytearray(), set[str]()
+    for row in PoolRows(config):
+        if isinstance(row, Reject):
+            yield row
+            continue
+        mask_name, image_id, label = row
+        labels.add(label)
+        sort_keys += bytes.fromhex(derive_key(KIND, image_id, mask_name))
+        kept.add("\n".join(row))
+    _check_release(config, classes, labels)
+    for place in np.argsort(np.frombuffer(sort_keys, f"S{_KEY_BYTES}"), kind="stable"):
+        mask_name, image_id, label = kept[place].split("\n")
+        if label in classes:
+            yield PoolRecord(mask_name, f"{image_id}.jpg", classes[label])
+        else:
+            detail = f"label {label} has no name in {classes_path(config).name}"
+            yield Reject(source=KIND, name=mask_name, reason=RejectReason.BAD_RECORD, detail=detail)
+
+
+class _Texts:
+    """Many short texts, in one block of memory."""
+
+    def __init__(self) -> None:
+        self._block = bytearray()
+        self._ends = array("q", [0])
+
+    def add(self, text: str) -> None:
+        self._block += text.encode()
+        self._ends.append(len(self._block))
+
+    def __getitem__(self, place: int) -> str:
+        return self._block[self._ends[place] : self._ends[place + 1]].decode()
+
+
+def pool_items(
+    config: PoolConfig,
+    records: Iterable[PoolRecord | Reject] | None = None,
+    taken: Mapping[str, int] | None = None,
+    scenes: SceneChoice = by_pixels,
+) -> Iterator[PoolItem | Reject]:
+    """One item or reject for each record.
+
+    If an image is refused, the next one of its class takes its place.
+
+    Args:
+        config: What to read.
+        records: Some of ``list_pool``. None: all.
+        taken: Number of earlier items of each class.
+        scenes: Chooses the scene of each image.
+
+    Raises:
+        InputError: As ``list_pool``.
+    """
+    own = list_pool(config) if records is None else records
     archives = mask_archives(config)
 
     def read(record: PoolRecord) -> PoolItem:
         return _read_item(config, record, archives, scenes)
 
-    return capped_items(KIND, records, config, Counter(taken), read)
+    return capped_items(KIND, own, config, Counter(taken), read)
 
 
 def classes_path(config: PoolConfig) -> Path:
@@ -134,30 +149,25 @@ def classes_path(config: PoolConfig) -> Path:
 
 def mask_archives(config: PoolConfig) -> list[Path]:
     """The archives of masks, such as ``train-masks-0.zip``, in the folder or in masks/."""
-    return [
-        path
-        for folder in (config.path, config.path / "masks")
-        for path in sorted(folder.glob("*-masks-*.zip"))
-        if path.is_file() and not path.is_symlink()
-    ]
+    folders = (config.path, config.path / "masks")
+    return [path for folder in folders for path in _archives_in(folder, _changed_ns(folder))]
 
 
-def _records(
-    config: PoolConfig, classes: dict[str, str], rows: list[Instance | Reject]
-) -> Iterator[PoolRecord | Reject]:
-    yield from (row for row in rows if isinstance(row, Reject))
-    instances = [row for row in rows if isinstance(row, Instance)]
-    instances.sort(key=lambda row: derive_key(KIND, row.image_id, row.mask_name))
-    for row in instances:
-        if row.label in classes:
-            yield PoolRecord(row.mask_name, row.image_file, classes[row.label], row)
-        else:
-            detail = f"label {row.label} has no name in {classes_path(config).name}"
-            yield Reject(source=KIND, name=row.mask_name, reason=RejectReason.BAD_RECORD, detail=detail)
+@lru_cache(maxsize=8)
+def _archives_in(folder: Path, changed_ns: int | None) -> list[Path]:
+    """A folder may hold millions of masks. The other argument makes a changed folder another one."""
+    archives = sorted(folder.glob("*-masks-*.zip"))
+    return [path for path in archives if path.is_file() and not path.is_symlink()]
 
 
-def _check_release(config: PoolConfig, classes: dict[str, str], rows: list[Instance | Reject]) -> None:
-    labels = {row.label for row in rows if isinstance(row, Instance)}
+def _changed_ns(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _check_release(config: PoolConfig, classes: dict[str, str], labels: set[str]) -> None:
     named = len(labels & classes.keys())
     if named < _MIN_NAMED * len(labels):
         fault = (
@@ -167,22 +177,25 @@ def _check_release(config: PoolConfig, classes: dict[str, str], rows: list[Insta
         raise InputError(classes_path(config), fault)
 
 
+def mask_file(mask_name: str) -> str:
+    """The path below masks/."""
+    return mask_name if mask_name.endswith(".png") else f"{mask_name}.png"
+
+
 def _read_item(config: PoolConfig, record: PoolRecord, archives: list[Path], scenes: SceneChoice) -> PoolItem:
-    row = record.segmentation
-    assert isinstance(row, Instance)
-    image_path = path_inside(config.path / "images", row.image_file)
+    image_path = path_inside(config.path / "images", record.image)
     image = read_image(image_path, max_pixels=config.max_pixels)
-    mask_path = path_inside(config.path / "masks", row.mask_file)
-    mask_file = None if os.path.exists(mask_path) else zip_member(archives, PurePath(row.mask_file).name)
-    mask = read_mask(mask_file or mask_path, max_pixels=config.max_pixels)
+    mask_path = path_inside(config.path / "masks", mask_file(record.name))
+    held = None if os.path.exists(mask_path) else zip_member(archives, PurePath(mask_file(record.name)).name)
+    mask = read_mask(held or mask_path, max_pixels=config.max_pixels)
     whole = WholeItem(
         image=image,
         mask=_fit_mask(mask_path, mask, image.shape[:2]),
         image_path=image_path,
         mask_path=mask_path,
-        origin=f"{KIND}:{row.image_id}/{row.mask_name}",
+        origin=f"{KIND}:{record.image.removesuffix('.jpg')}/{record.name}",
         class_name=record.class_name,
-        lineage=sequence_of(KIND, config.path, row.image_file),
+        lineage=sequence_of(KIND, config.path, record.image),
     )
     return cut_item(whole, KIND, config, scenes)
 
@@ -200,12 +213,14 @@ def _fit_mask(path: Path, mask: Mask, size: tuple[int, int]) -> Mask:
     return fitted.astype(bool)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, without their ends."""
     if path.exists() and not path.is_file():
         raise InputError(path, "is not a file")  # A pipe would make it wait.
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            return file.read().split("\n")
+            for line in file:
+                yield line.removesuffix("\n")
     except OSError as error:
         raise InputError(
             path, f"cannot be read ({error.strerror}); check the file and its permissions"
@@ -247,19 +262,30 @@ def _read_classes(config: PoolConfig) -> dict[str, str]:
     return classes
 
 
-def read_instances(config: PoolConfig) -> Instances:
-    """The rows of the segmentation CSV in the file's order. Broken rows are rejects.
+class PoolRows:
+    """The rows of the masks' CSV in the file's order: MaskPath, ImageID and LabelName.
+
+    Broken rows are rejects. Each pass through them reads the file.
 
     Raises:
-        InputError: If it cannot be read or lacks its columns.
+        InputError: If the CSV cannot be read or lacks its columns.
     """
-    path = config.path / config.segmentation_csv
-    header, *lines = _lines(path)
-    columns = _header(path, header)
-    places = [columns.index(column) for column in _COLUMNS]
-    rows = [_instance(f"{path.name}:{number}", line, places) for number, line in enumerate(lines, 2) if line]
-    # The end of the last line is no empty line.
-    return Instances(rows, max(0, lines.count("") - 1))
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._path = config.path / config.segmentation_csv
+        self.empty_lines = 0
+        """Number of lines that hold nothing, in the last pass."""
+
+    def __iter__(self) -> Iterator[tuple[str, str, str] | Reject]:
+        lines = _lines(self._path)
+        columns = _header(self._path, next(lines, ""))
+        places = [columns.index(column) for column in _COLUMNS]
+        self.empty_lines = 0
+        for number, line in enumerate(lines, 2):
+            if line:
+                yield _row(f"{self._path.name}:{number}", line, places)
+            else:
+                self.empty_lines += 1
 
 
 def _header(path: Path, line: str) -> list[str]:
@@ -273,13 +299,13 @@ def _header(path: Path, line: str) -> list[str]:
     return columns
 
 
-def _instance(name: str, line: str, places: list[int]) -> Instance | Reject:
+def _row(name: str, line: str, places: list[int]) -> tuple[str, str, str] | Reject:
     try:
         row = _fields(line)
     except ValueError as error:
         return Reject(source=KIND, name=name, reason=RejectReason.BAD_RECORD, detail=str(error))
-    values = [row[place] if place < len(row) else "" for place in places]
-    if all(values):
-        return Instance(*values)
+    mask_name, image_id, label = (row[place] if place < len(row) else "" for place in places)
+    if mask_name and image_id and label:
+        return mask_name, image_id, label
     detail = "MaskPath, ImageID or LabelName is empty"
     return Reject(source=KIND, name=name, reason=RejectReason.BAD_RECORD, detail=detail)

@@ -4,9 +4,8 @@ How RORem's last stage makes pairs of them is NOT PUBLISHED (papers.md, fact 4).
 image is pasted without a shadow. The photograph is the ground truth (papers.md, fact 22, SmartEraser).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -29,6 +28,7 @@ from tasks.sources.image_files import (
 )
 from tasks.sources.image_ops import Square, cut_image
 from tasks.sources.paste_objects import PasteObject, list_objects
+from tasks.sources.samples import triplets_of
 from tasks.sources.scenes import SceneChoice, TestFraction, ValidationFraction, by_pixels, sequence_of
 
 # Paste an object on an image: cut it out, reduce it, place it, and soften its edge.
@@ -164,26 +164,53 @@ class HighResolutionConfig(BaseModel):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """One photograph. Nothing has been opened."""
+
+    name: str
+    """Its path below the folder, without ``images/``."""
+    file: str
+    """Its path below the folder."""
+
+
+def list_photographs(config: HighResolutionConfig) -> list[Photograph]:
+    """The photographs, in the order of their names.
+
+    Raises:
+        InputError: As ``photograph_folders``.
+    """
+    return [
+        Photograph(name_of(config.path, path), str(path.relative_to(config.path)))
+        for path in photographs_in(config.path)
+    ]
+
+
 def high_resolution_triplets(
-    config: HighResolutionConfig, start: int = 0, scenes: SceneChoice = by_pixels
+    config: HighResolutionConfig,
+    records: Iterable[Photograph | Reject] | None = None,
+    scenes: SceneChoice = by_pixels,
 ) -> Iterator[Triplet | Reject]:
-    """One triplet or reject for each image, in the order of their names.
+    """One triplet or reject for each photograph.
 
     Args:
         config: What to read.
-        start: Number of images to skip without opening them.
-        scenes: Chooses the scene of each image.
+        records: Some of ``list_photographs``. None: all.
+        scenes: Chooses the scene of each photograph.
 
     Raises:
         InputError: If the folder or one of its parts is missing.
     """
-    photographs = photographs_in(config.path)
-    objects, _ = list_objects(objects_folder(config), config.max_pixels)
-    for path in islice(photographs, start, None):
-        try:
-            yield _triplet(path, objects, config, scenes)
-        except RejectedImage as error:
-            yield error.as_reject(KIND, name_of(config.path, path))
+    photographs = list_photographs(config) if records is None else records
+    objects = _objects_by_split(config)
+    return triplets_of(photographs, KIND, lambda photograph: _triplet(photograph, objects, config, scenes))
+
+
+def _objects_by_split(config: HighResolutionConfig) -> dict[Split, list[PasteObject]]:
+    objects: dict[Split, list[PasteObject]] = {"train": [], "validation": [], "test": []}
+    for candidate in list_objects(objects_folder(config), config.max_pixels)[0]:
+        objects[_split_of(candidate, config)].append(candidate)
+    return objects
 
 
 def objects_folder(config: HighResolutionConfig) -> Path:
@@ -221,17 +248,20 @@ def name_of(root: Path, path: Path) -> str:
 
 
 def _triplet(
-    path: Path, objects: Sequence[PasteObject], config: HighResolutionConfig, scenes: SceneChoice
+    photograph: Photograph,
+    objects: Mapping[Split, Sequence[PasteObject]],
+    config: HighResolutionConfig,
+    scenes: SceneChoice,
 ) -> Triplet:
-    name = name_of(config.path, path)
-    inside = path_inside(config.path, str(path.relative_to(config.path)), linked_folders())
+    path, name = config.path / photograph.file, photograph.name
+    inside = path_inside(config.path, photograph.file, linked_folders())
     whole = read_image(inside, max_pixels=config.max_pixels)
     size_px = _largest_size(path, whole, config)
     identity = image_hash(whole)
     scene, split = scenes(path, whole, config, sequence_of(KIND, config.path, name))
     rng = np.random.default_rng(int(derive_key("pasted", identity, config.seed)[:15], 16))
     ground_truth = cut_image(whole, _square(whole, rng), size_px)
-    stem, cut = _object_that_fits(path, objects, split, size_px, config, rng)
+    stem, cut = _object_that_fits(path, objects[split], split, size_px, config, rng)
     height, width = cut.alpha.shape
     top, left = (int(rng.integers(0, size_px - side + 1)) for side in (height, width))
     source, mask = paste(ground_truth, cut, top, left)
@@ -270,18 +300,17 @@ def _square(image: RgbImage, rng: np.random.Generator) -> Square:
 
 def _object_that_fits(
     path: Path,
-    objects: Sequence[PasteObject],
+    own: Sequence[PasteObject],
     split: Split,
     size_px: int,
     config: HighResolutionConfig,
     rng: np.random.Generator,
 ) -> tuple[str, CutObject]:
-    """An object of the image's own split. No object is then seen in training and in testing.
+    """One of the objects of the image's own split. No object is then seen in training and in testing.
 
     Raises:
         RejectedImage: NO_OBJECT if none fits.
     """
-    own = [candidate for candidate in objects if _split_of(candidate, config) == split]
     for place in rng.permutation(len(own))[:_TRIES]:
         area_px = rng.uniform(config.object_area_min, config.object_area_max) * size_px**2
         cut = _read_object(own[place], area_px)

@@ -7,7 +7,9 @@ PUBLISHED; the list below is ours, and a field of the config.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -84,6 +86,11 @@ class PoolLimits(SampleLimits):
         default=500, ge=1, le=1_000_000, description="Maximum number of items of one class."
     )
 
+    @cached_property
+    def excluded_names(self) -> frozenset[str]:
+        """The excluded classes in small letters."""
+        return frozenset(name.lower() for name in self.excluded_classes)
+
 
 @dataclass(frozen=True, slots=True)
 class PoolRecord:
@@ -94,8 +101,8 @@ class PoolRecord:
     image: str
     """Path below the data set's folder."""
     class_name: str
-    segmentation: object
-    """The mask as the data set gives it."""
+    segmentation: Any = None
+    """The mask as the data set's JSON gives it. None if it is a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,25 +139,39 @@ def capped_items(
         taken: Number of items of each class before the first record. It is counted on.
         read: Opens a record. It raises RejectedImage.
     """
-    excluded = {name.lower() for name in limits.excluded_classes}
     for record in records:
         if isinstance(record, Reject):
             yield record
             continue
-        name = record.class_name
-        if name.lower() in excluded:
-            yield Reject(source=kind, name=record.name, reason=RejectReason.CLASS_EXCLUDED, detail=name)
-        elif taken[name] >= limits.class_cap:
-            detail = f"{name} has {limits.class_cap} items already"
-            yield Reject(source=kind, name=record.name, reason=RejectReason.CLASS_FULL, detail=detail)
-        else:
-            try:
-                item = read(record)
-            except RejectedImage as error:
-                yield error.as_reject(kind, record.name)
-                continue
-            taken[name] += 1
-            yield item
+        refused = refusal_of(kind, record, limits, taken[record.class_name])
+        if refused is not None:
+            yield refused
+            continue
+        try:
+            item = read(record)
+        except RejectedImage as error:
+            yield error.as_reject(kind, record.name)
+            continue
+        taken[record.class_name] += 1
+        yield item
+
+
+def refusal_of(kind: str, record: PoolRecord, limits: PoolLimits, taken: int) -> Reject | None:
+    """Why a record is not opened: its class is excluded or full. None if it is opened.
+
+    Args:
+        kind: The source's name.
+        record: The record.
+        limits: Excluded classes, and the cap.
+        taken: Number of earlier items of its class.
+    """
+    name = record.class_name
+    if name.lower() in limits.excluded_names:
+        return Reject(source=kind, name=record.name, reason=RejectReason.CLASS_EXCLUDED, detail=name)
+    if taken >= limits.class_cap:
+        detail = f"{name} has {limits.class_cap} items already"
+        return Reject(source=kind, name=record.name, reason=RejectReason.CLASS_FULL, detail=detail)
+    return None
 
 
 def cut_item(whole: WholeItem, kind: str, limits: PoolLimits, scenes: SceneChoice) -> PoolItem:

@@ -1,18 +1,14 @@
 """The data sets that are read in the layout in which their authors publish them."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from data_specs.pool_item import PoolItem
-from data_specs.reject import IgnoredReason, Reject
-from data_specs.triplet import Triplet
-from tasks.sources.coco import COCO_PARTS, CocoConfig, coco_items, list_coco
+from data_specs.reject import IgnoredReason
+from tasks.sources.coco import COCO_PARTS, CocoConfig, list_coco
 from tasks.sources.found_files import Found, Listing, found_below, unless_named
-from tasks.sources.mulan import MulanConfig, list_mulan, mulan_triplets
-from tasks.sources.ober import OBER_DATA, OberConfig, count_ober_rows, ober_files, ober_triplets
-from tasks.sources.rord import RORD_PARTS, RordConfig, list_rord, rord_triplets
-from tasks.sources.sa1b import Sa1bConfig, list_sa1b, sa1b_items
-from tasks.sources.scenes import SceneChoice
+from tasks.sources.mulan import MulanConfig, list_mulan
+from tasks.sources.ober import OBER_DATA, OberConfig, count_ober_rows, ober_files
+from tasks.sources.rord import RORD_PARTS, RordConfig, list_rord
+from tasks.sources.sa1b import Sa1bConfig, list_sa1b
 
 ListedConfig = RordConfig | MulanConfig | CocoConfig | Sa1bConfig
 """Data sets whose records are files with names."""
@@ -70,22 +66,3 @@ def paths_of(config: PublishedConfig) -> set[Path]:
         return set(ober_files(config))
     listing = listing_of(config)
     return {config.path / name for name in listing.named}.union(listing.beside)
-
-
-def published_samples(
-    config: PublishedConfig, start: int, taken: Mapping[str, int], scenes: SceneChoice
-) -> Iterator[Triplet | PoolItem | Reject]:
-    """The samples and rejects of the data set, after ``start`` records.
-
-    Raises:
-        InputError: As ``listing_of``.
-    """
-    if isinstance(config, RordConfig):
-        return rord_triplets(config, start, scenes)
-    if isinstance(config, MulanConfig):
-        return mulan_triplets(config, start, scenes)
-    if isinstance(config, OberConfig):
-        return ober_triplets(config, start, scenes)
-    if isinstance(config, CocoConfig):
-        return coco_items(config, start, taken, scenes)
-    return sa1b_items(config, start, taken, scenes)

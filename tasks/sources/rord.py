@@ -15,7 +15,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -98,20 +97,22 @@ def list_rord(config: RordConfig) -> Listing[RordFrame]:
 
 
 def rord_triplets(
-    config: RordConfig, start: int = 0, scenes: SceneChoice = by_pixels
+    config: RordConfig,
+    records: Iterable[RordFrame | Reject] | None = None,
+    scenes: SceneChoice = by_pixels,
 ) -> Iterator[Triplet | Reject]:
     """One triplet or reject for each frame with an object.
 
     Args:
         config: What to read.
-        start: Number of frames to skip without opening them.
+        records: Some of ``list_rord``. None: all.
         scenes: Chooses the scene of each ground truth.
 
     Raises:
         InputError: As ``list_rord``.
     """
-    records = islice(list_rord(config).records, start, None)
-    return triplets_of(records, KIND, lambda frame: _triplet(frame, config, scenes))
+    frames = list_rord(config).records if records is None else records
+    return triplets_of(frames, KIND, lambda frame: _triplet(frame, config, scenes))
 
 
 def _places(root: Path) -> Iterable[Path]:

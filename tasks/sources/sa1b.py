@@ -5,9 +5,8 @@ SA-1B has no classes. Every mask is of the class ``object``.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def list_sa1b(root: Path) -> Listing[PoolRecord]:
         name = table.relative_to(root)
         image = str(name.with_suffix(".jpg"))
         records += [
-            PoolRecord(f"{name.with_suffix('')}#{number}", image, SA1B_CLASS, (str(name), number))
+            PoolRecord(f"{name.with_suffix('')}#{number}", image, SA1B_CLASS, [str(name), number])
             for number in range(count)
         ]
     records.sort(key=lambda record: derive_key(KIND, record.name))
@@ -74,7 +73,7 @@ def list_sa1b(root: Path) -> Listing[PoolRecord]:
 
 def sa1b_items(
     config: Sa1bConfig,
-    start: int = 0,
+    records: Iterable[PoolRecord | Reject] | None = None,
     taken: Mapping[str, int] | None = None,
     scenes: SceneChoice = by_pixels,
 ) -> Iterator[PoolItem | Reject]:
@@ -82,14 +81,14 @@ def sa1b_items(
 
     Args:
         config: What to read.
-        start: Number of masks to skip without opening their images.
-        taken: Number of skipped items.
+        records: Some of ``list_sa1b``. None: all.
+        taken: Number of earlier items.
         scenes: Chooses the scene of each image.
 
     Raises:
         InputError: As ``list_sa1b``.
     """
-    records = islice(list_sa1b(config.path).records, start, None)
+    own = list_sa1b(config.path).records if records is None else records
 
     def read(record: PoolRecord) -> PoolItem:
         image, mask = read_sa1b_instance(config.path, record, config.max_pixels)
@@ -104,7 +103,7 @@ def sa1b_items(
         )
         return cut_item(whole, KIND, config, scenes)
 
-    return capped_items(KIND, records, config, Counter(taken), read)
+    return capped_items(KIND, own, config, Counter(taken), read)
 
 
 def read_sa1b_instance(root: Path, record: PoolRecord, max_pixels: int) -> tuple[RgbImage, Mask]:
@@ -113,7 +112,6 @@ def read_sa1b_instance(root: Path, record: PoolRecord, max_pixels: int) -> tuple
     Raises:
         RejectedImage: As ``read_image``, and BAD_RECORD if the mask cannot be decoded.
     """
-    assert isinstance(record.segmentation, tuple)
     name, number = record.segmentation
     image = read_image(path_inside(root, record.image), max_pixels=max_pixels)
     try:

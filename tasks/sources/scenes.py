@@ -7,8 +7,10 @@ when one is mirrored. Their thumbnails agree. The reasons for these numbers are 
 
 import fcntl
 import re
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, NamedTuple, Protocol
@@ -23,6 +25,7 @@ from data_specs.keys import Split, derive_key, image_hash, split_of_scene
 from data_specs.reject import RejectReason
 from data_specs.scene_image import SceneImage
 from tasks.sources.image_files import RejectedImage
+from tasks.sources.near_hashes import NearHashes
 from tasks.storage.ledger import Ledger
 from tasks.storage.workspace import Workspace
 
@@ -103,12 +106,9 @@ def sequence_of(kind: str, root: Path, name: str) -> str | None:
     return derive_key("film", kind, root.name, str(path.parent), frame["film"])
 
 
-RADIUS = 16
-"""Number of bits by which the hashes of near images may differ."""
 _SIDE_PX = 8
+THUMBNAIL_SHAPE = (_SIDE_PX, _SIDE_PX, 3)
 _HASHED_PX = 32
-_LOOKED_AT = 256
-"""Number of images within the radius whose thumbnails are compared, nearest first."""
 _AGREEING = 0.7
 """The fraction of a thumbnail that must agree. People may walk through the rest."""
 _LEVELS, _CONTRAST_FRACTION = 12.0, 0.2
@@ -150,6 +150,41 @@ def thumbnails_agree(one: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArr
     return (np.abs(difference - brighter).max(-1) <= levels).mean((1, 2)) >= _AGREEING
 
 
+@dataclass(frozen=True, slots=True)
+class SceneFacts:
+    """All that decides the scene of an image. They are read in any order, and scenes chosen in one order."""
+
+    image: str
+    """Key of its pixels."""
+    look: Look
+    mirrored: Look
+    lineage: str | None
+    """The key of the scene or video that the source names."""
+    file: str
+    """For messages to people."""
+    validation_fraction: float
+    test_fraction: float
+    """1: the scene must be of the test split."""
+
+    @property
+    def first_split(self) -> Split:
+        """The split, if no other image is near."""
+        return split_of_new(new_scene(self.image, self.lineage), self)
+
+
+def facts_of(path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None) -> SceneFacts:
+    """The facts of H×W×3 uint8. The arguments are those of a ``SceneChoice``."""
+    return SceneFacts(
+        image=image_hash(image),
+        look=look_of(image),
+        mirrored=look_of(np.ascontiguousarray(image[:, ::-1])),
+        lineage=lineage,
+        file=path.name,
+        validation_fraction=fractions.validation_fraction,
+        test_fraction=fractions.test_fraction,
+    )
+
+
 class Scenes:
     """A `SceneChoice` that knows all images of the ledger and those of its own earlier calls."""
 
@@ -157,83 +192,89 @@ class Scenes:
         self._ledger = ledger
         self._known = _known_at(ledger.url)
         self._known.read(ledger)
+        self._images: dict[str, SceneImage] = {}
+        self._lineages: dict[str, SceneImage] = {}
+        self._rows: dict[int, SceneImage] = {}
         self._new: list[SceneImage] = []
         self._new_images: dict[str, SceneImage] = {}
-        self._new_hashes = _Hashes()
+        self._new_hashes = NearHashes()
         self._new_lineages: dict[str, SceneImage] = {}
 
     def __call__(
         self, path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None
     ) -> tuple[str, Split]:
         """See ``SceneChoice``."""
-        key = image_hash(image)
-        entry = self._new_images.get(key) or self._ledger.scenes.image(key)
+        facts = facts_of(path, image, fractions, lineage)
+        self.look_up([facts])
+        return self.choose(facts)
+
+    def look_up(self, images: Sequence[SceneFacts], more: bool = False) -> None:
+        """Ask the ledger what is known about some images, with one query of each kind for all of them.
+
+        Args:
+            images: The images.
+            more: Whether earlier answers are still needed.
+        """
+        if not more:
+            self._images, self._lineages, self._rows = {}, {}, {}
+        scenes = self._ledger.scenes
+        self._images |= scenes.of_images([facts.image for facts in images])
+        self._lineages |= scenes.of_lineages([facts.lineage for facts in images if facts.lineage])
+        others = [facts for facts in images if facts.image not in self._images]
+        looks = [look for facts in others for look in (facts.look, facts.mirrored)]
+        near = {number for look in looks for number in self._known.near(look)}
+        self._rows |= scenes.images(sorted(near - self._rows.keys()))
+
+    def choose(self, facts: SceneFacts) -> tuple[str, Split]:
+        """Scene and split of an image of the last ``look_up``.
+
+        Raises:
+            RejectedImage: TWO_SPLITS if it would join scenes of two splits.
+        """
+        entry = self._new_images.get(facts.image) or self._images.get(facts.image)
         if entry is None:
-            entry = self._placed(path, key, image, fractions, lineage)
+            entry = self._placed(facts)
             self._new.append(entry)
-            self._new_images[key] = entry
+            self._new_images[facts.image] = entry
             self._new_hashes.add([entry.hash])
-            if lineage is not None:
-                self._new_lineages.setdefault(lineage, entry)
+            if facts.lineage is not None:
+                self._new_lineages.setdefault(facts.lineage, entry)
+        if facts.test_fraction == 1 and entry.split != "test":
+            detail = f"scene {entry.scene} is {entry.split}, and this one may be of the test split only"
+            raise RejectedImage(facts.file, RejectReason.TWO_SPLITS, detail)
         return entry.scene, entry.split
 
     def record(self) -> None:
         """Write the new scenes to the ledger. To be called before the samples' shard is recorded."""
         self._ledger.scenes.record(self._new)
 
-    def _placed(
-        self, path: Path, key: str, image: RgbImage, fractions: SplitFractions, lineage: str | None
-    ) -> SceneImage:
-        look, mirrored = look_of(image), look_of(np.ascontiguousarray(image[:, ::-1]))
-        near = [*self._of_lineage(lineage), *self._near(look), *self._near(mirrored)]
-        scene = near[0].scene if near else new_scene(key, lineage)
-        split = near[0].split if near else split_of_new(scene, fractions)
+    def _placed(self, facts: SceneFacts) -> SceneImage:
+        near = [*self._of_lineage(facts.lineage), *self._near(facts.look), *self._near(facts.mirrored)]
+        scene = near[0].scene if near else new_scene(facts.image, facts.lineage)
+        split = near[0].split if near else split_of_new(scene, facts)
         other = next((image for image in near if image.split != split), None)
         if other is not None:
             detail = f"scene {scene} is {split}, scene {other.scene} is {other.split}"
-            raise RejectedImage(path, RejectReason.TWO_SPLITS, detail)
-        signed = int(look.hash.astype(np.int64))
-        return SceneImage(key, scene, split, lineage, signed, look.thumbnail.tobytes())
+            raise RejectedImage(facts.file, RejectReason.TWO_SPLITS, detail)
+        signed = int(facts.look.hash.astype(np.int64))
+        return SceneImage(facts.image, scene, split, facts.lineage, signed, facts.look.thumbnail.tobytes())
 
     def _of_lineage(self, lineage: str | None) -> list[SceneImage]:
         if lineage is None:
             return []
-        entry = self._ledger.scenes.of_lineage(lineage) or self._new_lineages.get(lineage)
+        entry = self._lineages.get(lineage) or self._new_lineages.get(lineage)
         return [] if entry is None else [entry]
 
     def _near(self, look: Look) -> list[SceneImage]:
         """The near images, those of the ledger first, nearest first."""
-        numbers = [self._known.sequences[place] for place in self._known.hashes.near(look.hash)]
-        rows = self._ledger.scenes.images(numbers) if numbers else {}
-        candidates = [rows[number] for number in numbers]
+        candidates = [self._rows[number] for number in self._known.near(look)]
         candidates += [self._new[place] for place in self._new_hashes.near(look.hash)]
         if not candidates:
             return []
-        shape = (len(candidates), _SIDE_PX, _SIDE_PX, 3)
+        shape = (len(candidates), *THUMBNAIL_SHAPE)
         thumbnails = np.frombuffer(b"".join(image.thumbnail for image in candidates), np.uint8).reshape(shape)
         agree = thumbnails_agree(look.thumbnail, thumbnails)
         return [image for image, yes in zip(candidates, agree, strict=True) if yes]
-
-
-class _Hashes:
-    """Hashes that grow in number. Near ones are found by comparing with all, which takes 1 ns each."""
-
-    def __init__(self) -> None:
-        self._room = np.empty(1024, np.uint64)
-        self.count = 0
-
-    def add(self, signed: Iterable[int]) -> None:
-        more = np.array(list(signed), np.int64).view(np.uint64)
-        while self.count + len(more) > len(self._room):
-            self._room = np.concatenate([self._room, np.empty_like(self._room)])
-        self._room[self.count : self.count + len(more)] = more
-        self.count += len(more)
-
-    def near(self, hash: np.uint64) -> list[int]:
-        """Positions of those within the radius, nearest first, at most `_LOOKED_AT`."""
-        apart = np.bitwise_count(self._room[: self.count] ^ hash)
-        places = np.flatnonzero(apart <= RADIUS)
-        return places[np.argsort(apart[places], kind="stable")][:_LOOKED_AT].tolist()
 
 
 class _Known:
@@ -243,20 +284,30 @@ class _Known:
         self.forget()
 
     def forget(self) -> None:
-        self.sequences: list[int] = []
-        self.hashes, self._last = _Hashes(), SceneImage("", "", "train", None, 0, b"")
+        self.sequences = array("q")
+        self.hashes, self._last = NearHashes(), SceneImage("", "", "train", None, 0, b"")
+        self._asked: dict[int, list[int]] = {}
 
     def read(self, ledger: Ledger) -> None:
+        self._asked = {}
         last = self.sequences[-1] if self.sequences else 0
         if last and ledger.scenes.images([last]).get(last) != self._last:
             # The ledger at this path is another one now.
             self.forget()
             last = 0
         for part in ledger.scenes.hashes(after=last):
-            self.sequences += [sequence for sequence, _ in part]
-            self.hashes.add(hash for _, hash in part)
+            self.sequences.extend(sequence for sequence, _ in part)
+            self.hashes.add([hash for _, hash in part])
         if self.sequences:
-            self._last = ledger.scenes.images(self.sequences[-1:])[self.sequences[-1]]
+            last = self.sequences[-1]
+            self._last = ledger.scenes.images([last])[last]
+
+    def near(self, look: Look) -> list[int]:
+        """The numbers of the images near a look, nearest first. An answer is kept until the next reading."""
+        key = int(look.hash)
+        if key not in self._asked:
+            self._asked[key] = [self.sequences[place] for place in self.hashes.near(look.hash)]
+        return self._asked[key]
 
 
 @lru_cache(maxsize=2)

@@ -1,16 +1,15 @@
 """Compute one digest of a source's files: changed files are new work, the same files the same work."""
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
 
 from data_specs.errors import InputError
 from data_specs.keys import derive_key
 from tasks.sources.backgrounds import BackgroundSource, ClipBackground, FolderBackgrounds
 from tasks.sources.coco import COCO_PARTS
-from tasks.sources.image_files import RejectedImage, opened_file, path_inside
+from tasks.sources.image_files import RejectedImage, path_inside
+from tasks.sources.kept_digests import KeptDigests, kept_digests
 from tasks.sources.ober import OBER_DATA
 from tasks.sources.openimages_pool import POOL_PARTS, PoolConfig, classes_path, mask_archives
 from tasks.sources.pairs import PAIR_PARTS, ClipPairs, FolderPairs, PairSource
@@ -48,8 +47,12 @@ _LINKED = (
 FileSourceConfig = FolderConfig | MetaJsonConfig | PoolConfig | HighResolutionConfig | PublishedConfig
 
 
-def files_digest(config: FileSourceConfig) -> str:
+def files_digest(config: FileSourceConfig, kept_in: Path | None = None) -> str:
     """A key of the names, sizes and SHA-256 of the files that ``config`` names, wherever their folder lies.
+
+    Args:
+        config: What is read.
+        kept_in: A folder that keeps the digests. A file that is unchanged since then is not read again.
 
     Raises:
         InputError: If the folder or file does not exist.
@@ -57,7 +60,8 @@ def files_digest(config: FileSourceConfig) -> str:
     if not config.path.exists():
         raise InputError(config.path, "does not exist; name an existing one")
     root = config.path.parent if isinstance(config, MetaJsonConfig) else config.path
-    facts = [fact for path in sorted(_files(config, root)) for fact in _facts(path, root)]
+    with kept_digests(kept_in) as kept:
+        facts = [fact for path in sorted(_files(config, root)) for fact in _facts(path, root, kept)]
     return derive_key("files", root.name, *facts)
 
 
@@ -71,14 +75,15 @@ def images_digest(source: PairSource | BackgroundSource) -> str:
         path = source.clip.path
         if not path.is_file():
             raise InputError(path, "does not exist; name an existing one")
-        return derive_key("files", *_facts(path, path.parent))
+        with kept_digests(None) as kept:
+            return derive_key("files", *_facts(path, path.parent, kept))
     if not isinstance(source, FolderPairs | FolderBackgrounds):
         return ""
     parts = PAIR_PARTS if isinstance(source, FolderPairs) else (".",)
     paths = sorted(path for part in parts for path in (source.path / part).glob("*") if path.is_file())
-    return derive_key(
-        "files", source.path.name, *(fact for path in paths for fact in _facts(path, source.path))
-    )
+    with kept_digests(None) as kept:
+        facts = [fact for path in paths for fact in _facts(path, source.path, kept)]
+    return derive_key("files", source.path.name, *facts)
 
 
 def _files(config: FileSourceConfig, root: Path) -> Iterable[Path]:
@@ -112,7 +117,7 @@ def _is_inside(root: Path, name: str) -> bool:
         return False
 
 
-def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
+def _facts(path: Path, root: Path, kept: KeptDigests) -> tuple[str, int, str] | tuple[()]:
     """Name, size in bytes and SHA-256. Empty if there is no such file, or if a link leads outside."""
     is_inside = path.is_relative_to(root)
     name = str(path.relative_to(root)) if is_inside else path.name
@@ -120,8 +125,6 @@ def _facts(path: Path, root: Path) -> tuple[str, int, str] | tuple[()]:
     if is_inside and may_leave and not _is_inside(root, name):
         return ()
     try:
-        with opened_file(path) as file:
-            digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-            return name, os.fstat(file.fileno()).st_size, digest
+        return name, *kept.sha256(path)
     except (RejectedImage, OSError):
         return ()

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -120,21 +119,32 @@ class FolderConfig(SampleLimits):
     path: Path = Field(description="The folder with source/, mask/ and ground_truth/.")
 
 
-def folder_triplets(
-    config: FolderConfig, start: int = 0, scenes: SceneChoice = by_pixels
-) -> Iterator[Triplet | Reject]:
-    """Triplets in the order of stems, one triplet or reject for each stem.
-
-    Args:
-        config: What to read.
-        start: Number of stems to skip without opening them.
-        scenes: Chooses the scene of each ground truth.
+def list_folder(config: FolderConfig) -> Iterable[TripletFiles | Reject]:
+    """One record for each stem, in their order.
 
     Raises:
         InputError: If the folder or one of its three parts is missing.
     """
-    records = islice(files_of_stems(config.path, TRIPLET_PARTS), start, None)
-    files = (record if isinstance(record, Reject) else _as_triplet(record) for record in records)
+    records = files_of_stems(config.path, TRIPLET_PARTS)
+    return (record if isinstance(record, Reject) else _as_triplet(record) for record in records)
+
+
+def folder_triplets(
+    config: FolderConfig,
+    records: Iterable[TripletFiles | Reject] | None = None,
+    scenes: SceneChoice = by_pixels,
+) -> Iterator[Triplet | Reject]:
+    """One triplet or reject for each record.
+
+    Args:
+        config: What to read.
+        records: Some of ``list_folder``. None: all.
+        scenes: Chooses the scene of each ground truth.
+
+    Raises:
+        InputError: As ``list_folder``.
+    """
+    files = list_folder(config) if records is None else records
     return read_triplets(
         files, root=config.path, kind="folder", limits=config, parts=TRIPLET_PARTS, scenes=scenes
     )
@@ -209,29 +219,40 @@ class MetaRecord(BaseModel):
     scene: str | None = Field(default=None, max_length=4096)
 
 
-def meta_json_triplets(
-    config: MetaJsonConfig, start: int = 0, scenes: SceneChoice = by_pixels
-) -> Iterator[Triplet | Reject]:
-    """Triplets in the order of the file, one triplet or reject for each record.
-
-    Args:
-        config: What to read.
-        start: Number of records to skip without opening them.
-        scenes: Chooses the scene of each ground truth.
+def list_meta_json(config: MetaJsonConfig) -> Iterable[TripletFiles | Reject]:
+    """The records in the order of the file.
 
     Raises:
         InputError: If the file is missing, is not JSON, or is not a list.
     """
-    records = islice(_meta_records(config.path.name, load_records(config.path)), start, None)
+    return _meta_records(config.path.name, load_records(config.path))
+
+
+def meta_json_triplets(
+    config: MetaJsonConfig,
+    records: Iterable[TripletFiles | Reject] | None = None,
+    scenes: SceneChoice = by_pixels,
+) -> Iterator[Triplet | Reject]:
+    """One triplet or reject for each record.
+
+    Args:
+        config: What to read.
+        records: Some of ``list_meta_json``. None: all.
+        scenes: Chooses the scene of each ground truth.
+
+    Raises:
+        InputError: As ``list_meta_json``.
+    """
+    files = list_meta_json(config) if records is None else records
     root = config.path.parent
-    return read_triplets(records, root=root, kind="meta.json", limits=config, parts=META_PARTS, scenes=scenes)
+    return read_triplets(files, root=root, kind="meta.json", limits=config, parts=META_PARTS, scenes=scenes)
 
 
 def load_records(path: Path) -> list[object]:
     """The records of the file, unchecked.
 
     Raises:
-        InputError: As ``meta_json_triplets``.
+        InputError: As ``list_meta_json``.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_int=_number)

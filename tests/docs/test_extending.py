@@ -80,4 +80,6 @@ def test_the_source_reads_what_the_rows_name(
         np.testing.assert_array_equal(read.source, expected.source)
         np.testing.assert_array_equal(read.mask, expected.mask)
         np.testing.assert_array_equal(read.ground_truth, expected.ground_truth)
-    assert [each.origin for each in defined["csv_triplets"](config, 2)] == [last.origin]
+    assert [each.origin for each in defined["csv_triplets"](config, [*defined["list_csv"](config)][2:])] == [
+        last.origin
+    ]

@@ -20,7 +20,7 @@ from data_specs.metric import MetricName
 from flows.evaluate import EvaluateConfig, evaluate
 from models.metrics.lpips import FILE_NAME, AlexLpips
 from models.metrics.registry import MetricConfig
-from tasks.sources.ingest import FolderSource
+from tasks.sources.readers import FolderSource
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

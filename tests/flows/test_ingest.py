@@ -11,7 +11,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data_specs.errors import InputError
 from flows.ingest import ClipSource, IngestConfig, SyntheticSource, ingest
-from tasks.sources.ingest import FolderSource
+from tasks.execution.executor import INLINE, ProcessesConfig
+from tasks.sources.readers import FolderSource
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import load_samples, rollback, verify_dataset
 from tasks.storage.shards import ShardReader, decode_triplet
@@ -96,6 +97,25 @@ def test_a_second_source_grows_the_version_and_a_rollback_is_not_forever(tmp_pat
     current = workspace.ledger().versions.current()
     assert current is not None
     assert again.version == current.number == 2
+
+
+def test_two_processes_give_the_shards_of_one(tmp_path: Path, pairs: Path) -> None:
+    source = FolderSource(path=pairs, size_px=32)
+    one, two = (
+        IngestConfig(workspace=tmp_path / str(workers.count), source=source, shard_samples=2, workers=workers)
+        for workers in (INLINE, ProcessesConfig(count=2))
+    )
+    assert ingest(one) == ingest(two)
+    places = [Workspace.existing(config.workspace) for config in (one, two)]
+    shards, others = (place.ledger().shards.all() for place in places)
+    assert [ref.sha256 for ref in shards] == [ref.sha256 for ref in others]
+    refused, otherwise = (place.ledger().rejects.all() for place in places)
+    assert refused == otherwise != []
+    left = {path.name for path in (places[1].root / "reading").iterdir()}
+    assert left == {"digests.sqlite"}, "the table and the parts are removed"
+    with get_client(sync_client=True) as client:
+        names = {run.name for run in client.read_task_runs(limit=200)}
+    assert {"read folder 0", "read folder 1", "read folder 2", "ingest folder 0"} <= names
 
 
 def test_a_pool_makes_no_version(tmp_path: Path) -> None:

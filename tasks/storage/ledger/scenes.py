@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,13 +18,13 @@ _PART = 100_000
 class SceneLedger(LedgerPart):
     """The part of the ledger for scenes."""
 
-    def image(self, image: str) -> SceneImage | None:
-        """The record of the image with this key. None if there is none."""
-        return self._first_scene_image(_table.c.image == image)
+    def of_images(self, images: Sequence[str]) -> dict[str, SceneImage]:
+        """The records of the images with these keys. Unknown ones are left out."""
+        return self._first_by(_table.c.image, images)
 
-    def of_lineage(self, lineage: str) -> SceneImage | None:
-        """The first recorded image of a lineage. None if there is none."""
-        return self._first_scene_image(_table.c.lineage == lineage)
+    def of_lineages(self, lineages: Sequence[str]) -> dict[str, SceneImage]:
+        """The first recorded image of each lineage. Unknown ones are left out."""
+        return self._first_by(_table.c.lineage, lineages)
 
     def images(self, sequences: Sequence[int]) -> dict[int, SceneImage]:
         """Images by their numbers."""
@@ -48,8 +49,13 @@ class SceneLedger(LedgerPart):
             for chunk in chunked(images):
                 insert_new(connection, _table, [asdict(image) for image in chunk])
 
-    def _first_scene_image(self, where: sa.ColumnElement[bool]) -> SceneImage | None:
-        query = sa.select(*_COLUMNS).where(where).order_by(_table.c.sequence).limit(1)
+    def _first_by(self, column: sa.ColumnElement[Any], values: Sequence[str]) -> dict[str, SceneImage]:
+        """By its value of a column, the image with the lowest number."""
+        query, number = sa.select(column, *_COLUMNS), sa.func.min(_table.c.sequence)
+        first: dict[str, SceneImage] = {}
         with self._database.reading() as connection:
-            row = connection.execute(query).first()
-            return None if row is None else SceneImage(*row)
+            for chunk in chunked(list(dict.fromkeys(values))):
+                numbers = sa.select(number).where(column.in_(chunk)).group_by(column)
+                for value, *facts in connection.execute(query.where(_table.c.sequence.in_(numbers))):
+                    first[value] = SceneImage(*facts)
+        return first

@@ -1,5 +1,6 @@
 """Record shards, their samples, rejects and draws. A shard's row is its commit."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, get_args
@@ -213,18 +214,34 @@ class ShardLedger(LedgerPart):
                     holders[facts.pop("key")] = ShardRef(**facts)
         return holders
 
-    def holder_of(self, key: str, stage: Stage, besides: str) -> str | None:
-        """The name of a shard of this stage that holds the sample and is not of the work ``besides``."""
+    def other_holders(self, keys: Sequence[str], stage: Stage, besides: str) -> dict[str, str]:
+        """By sample, the first shard by name that holds it, of this stage and not of the work ``besides``.
+
+        Samples without such a shard are left out.
+        """
         samples, shards = tables.samples, tables.shards
         query = (
-            sa.select(samples.c.shard)
+            sa.select(samples.c.key, sa.func.min(samples.c.shard))
             .join(shards, shards.c.name == samples.c.shard)
-            .where(samples.c.key == key, shards.c.stage == stage, shards.c.input_digest != besides)
-            .order_by(samples.c.shard)
-            .limit(1)
+            .where(shards.c.stage == stage, shards.c.input_digest != besides)
+            .group_by(samples.c.key)
         )
+        holders: dict[str, str] = {}
         with self._database.reading() as connection:
-            return connection.scalar(query)
+            for chunk in chunked(keys):
+                rows = connection.execute(query.where(samples.c.key.in_(chunk)))
+                holders.update((key, shard) for key, shard in rows)
+        return holders
+
+    def split_counts(self, shards: Sequence[str]) -> dict[str, int]:
+        """The number of samples of some shards by split, with one query for all."""
+        table, counts = tables.samples, Counter[str]()
+        query = sa.select(table.c.split, sa.func.count()).group_by(table.c.split)
+        with self._database.reading() as connection:
+            for chunk in chunked(shards):
+                for split, number in connection.execute(query.where(table.c.shard.in_(chunk))):
+                    counts[split] += number
+        return dict(sorted(counts.items()))
 
 
 def _find(connection: sa.Connection, where: sa.ColumnElement[bool]) -> ShardRef | None:

@@ -308,17 +308,17 @@ def test_shots_and_a_clips_pairs_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_changes_while_it_is_read_is_told(tmp_path: Path, monkeypatch) -> None:
-    from tasks.sources import ingest
+    from tasks.sources import count_files
 
     for number in range(2):
         triplet(tmp_path / "pairs", f"p{number}", number)
-    listed = ingest.files_of_stems
+    listed = count_files.files_of_stems
 
     def then_one_more(root: Path, parts):
         yield from list(listed(root, parts))
         triplet(tmp_path / "pairs", "late", 9)
 
-    monkeypatch.setattr(ingest, "files_of_stems", then_one_more)
+    monkeypatch.setattr(count_files, "files_of_stems", then_one_more)
     result = CliRunner().invoke(
         app,
         ["ingest", "folder", str(tmp_path / "pairs"), "--size-px", "32", "--workspace", str(tmp_path / "w")],

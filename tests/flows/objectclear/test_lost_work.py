@@ -18,8 +18,8 @@ from tasks.execution import INLINE
 from tasks.execution.shard_task import lost_works
 from tasks.rorem.propose import ProposeWork, propose_shard
 from tasks.sources.backgrounds import SyntheticBackgrounds
-from tasks.sources.ingest import FolderSource
 from tasks.sources.pairs import SyntheticPairs
+from tasks.sources.readers import FolderSource
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.shards import RenderWork, render
 from tasks.storage.dataset import load_samples, verify_dataset

@@ -12,7 +12,7 @@ from flows.rorem.cycle import CycleConfig, rorem_cycle
 from models.profiles import PROFILES
 from models.training.loop import TrainingConfig
 from tasks.registry.store import BASE_FOLDER, network_at
-from tasks.sources.ingest import HighResolutionSource
+from tasks.sources.readers import HighResolutionSource
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.storage.dataset import load_samples, verify_dataset
 from tasks.storage.workspace import Workspace

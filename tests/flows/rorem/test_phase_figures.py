@@ -7,7 +7,7 @@ from flows.rorem.phases import PhaseOutcome, PhaseStart, ended_phases
 from models.rorem.remover import SamplingConfig
 from tasks.evaluation.test_set import VersionSet
 from tasks.registry.removers import RemoverRef
-from tasks.sources.ingest import FolderSource
+from tasks.sources.readers import FolderSource
 from tasks.storage.workspace import Workspace
 
 

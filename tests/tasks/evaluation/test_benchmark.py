@@ -27,7 +27,7 @@ from tasks.evaluation.statistics import read_results
 from tasks.evaluation.success import assess
 from tasks.evaluation.test_set import VersionSet, pinned
 from tasks.registry.removers import open_champion
-from tasks.sources.ingest import FolderSource
+from tasks.sources.readers import FolderSource
 from tasks.sources.triplet_files import FolderConfig, folder_triplets
 
 

@@ -9,7 +9,7 @@ from data_specs.errors import CleanplateError, FlowError, InputError
 from data_specs.reject import Reject
 from data_specs.triplet import Triplet
 from tasks.evaluation.test_set import VersionSet, pinned, read_set, set_digest, set_words
-from tasks.sources.ingest import FolderSource
+from tasks.sources.readers import FolderSource
 from tasks.storage.dataset import create_version
 from tasks.storage.workspace import Workspace
 

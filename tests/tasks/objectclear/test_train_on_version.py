@@ -36,7 +36,8 @@ from tasks.objectclear.train_on_version import (
 from tasks.registry.removers import OBJECT_CLEAR_FOLDER, RemoverRef
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.rorem.train_remover import RemoverTraining, train_remover
-from tasks.sources.ingest import IngestWork, OberSource, ingest_files
+from tasks.sources.ingest import IngestWork, ingest_files
+from tasks.sources.readers import OberSource
 from tasks.sources.source_files import files_digest
 from tasks.sources.synthetic.samples import SyntheticConfig
 from tasks.sources.synthetic.shards import RenderWork, render

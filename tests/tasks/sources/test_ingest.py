@@ -12,8 +12,9 @@ from data_specs.pool_item import PoolItem
 from data_specs.reject import RejectReason
 from data_specs.shard import ShardRef
 from data_specs.triplet import Triplet
-from tasks.sources.ingest import Cursor, FolderSource, IngestWork, Intake, PoolSource, ingest_files
+from tasks.sources.ingest import Cursor, IngestWork, Intake, ingest_files
 from tasks.sources.openimages_pool import PoolConfig, pool_items
+from tasks.sources.readers import FolderSource, PoolSource
 from tasks.sources.source_files import files_digest
 from tasks.sources.triplet_files import FolderConfig, folder_triplets
 from tasks.storage.shards import ShardReader, decode_triplet

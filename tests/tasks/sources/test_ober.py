@@ -12,8 +12,10 @@ from PIL import Image
 from data_specs.errors import InputError
 from data_specs.reject import IgnoredReason, Reject, RejectReason
 from data_specs.triplet import EffectTriplet, Triplet
-from tasks.sources.ingest import IngestWork, Intake, OberSource, find_all, ingest_files
+from tasks.sources.count_files import find_all
+from tasks.sources.ingest import IngestWork, Intake, ingest_files
 from tasks.sources.ober import OberConfig, ober_triplets
+from tasks.sources.readers import OberSource
 from tasks.sources.source_files import files_digest
 from tasks.storage.shards import ShardReader, decode_triplet
 from tasks.storage.workspace import Workspace

@@ -154,7 +154,7 @@ def test_a_bad_table_is_one_sentence_naming_it(tmp_path: Path, name: str, conten
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name):
-        pool_items(PoolConfig(path=tmp_path))
+        list(pool_items(PoolConfig(path=tmp_path)))
 
 
 def test_every_field_explains_itself_in_the_form() -> None:

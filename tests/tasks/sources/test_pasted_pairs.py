@@ -16,6 +16,7 @@ from tasks.sources.pasted_pairs import (
     HighResolutionConfig,
     cut_object,
     high_resolution_triplets,
+    list_photographs,
     paste,
     reduced_object,
 )
@@ -65,7 +66,8 @@ def config(folder: Path, **changes) -> HighResolutionConfig:
 
 
 def read(folder: Path, start: int = 0, **changes) -> list[Triplet]:
-    found = list(high_resolution_triplets(config(folder, **changes), start))
+    settings = config(folder, **changes)
+    found = list(high_resolution_triplets(settings, list_photographs(settings)[start:]))
     assert all(isinstance(each, Triplet) for each in found), found
     return [each for each in found if isinstance(each, Triplet)]
 

@@ -17,8 +17,10 @@ from data_specs.keys import Split, derive_key, split_of_scene
 from data_specs.reject import RejectReason
 from tasks.sources.clip.clip import SAMPLE_CLIP
 from tasks.sources.image_files import RejectedImage
-from tasks.sources.ingest import Cursor, FolderSource, IngestWork, PoolSource, ingest_files
-from tasks.sources.scenes import RADIUS, Scenes, look_of, thumbnails_agree
+from tasks.sources.ingest import Cursor, IngestWork, ingest_files
+from tasks.sources.near_hashes import RADIUS
+from tasks.sources.readers import FolderSource, PoolSource
+from tasks.sources.scenes import Scenes, look_of, thumbnails_agree
 from tasks.sources.source_files import files_digest
 from tasks.sources.synthetic.samples import SyntheticConfig, make_sample
 from tasks.storage.workspace import Workspace

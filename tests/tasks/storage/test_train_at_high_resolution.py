@@ -13,7 +13,8 @@ from models.training.distributed import DistributedConfig
 from models.training.loop import TrainingConfig
 from models.training.losses.remover import RemoverLossConfig
 from tasks.rorem.train_remover import RemoverTraining, remover_batches, train_remover
-from tasks.sources.ingest import HighResolutionSource, IngestWork, ingest_files
+from tasks.sources.ingest import IngestWork, ingest_files
+from tasks.sources.readers import HighResolutionSource
 from tasks.sources.source_files import files_digest
 from tasks.storage.dataset import create_version, selection_of
 from tasks.storage.shards import ShardReader, decode_triplet

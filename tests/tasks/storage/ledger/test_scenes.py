@@ -17,10 +17,8 @@ def test_images_are_found_by_pixels_lineage_and_number(ledger: Ledger) -> None:
     rows = [image(0), image(1, "film"), image(2, "film", "later")]
     ledger.scenes.record(rows)
     ledger.scenes.record([image(1, "film", "told otherwise"), image(3)])
-    assert ledger.scenes.image("p1") == rows[1]
-    assert ledger.scenes.image("p9") is None
-    assert ledger.scenes.of_lineage("film") == rows[1]
-    assert ledger.scenes.of_lineage("none") is None
+    assert ledger.scenes.of_images(["p1", "p9"]) == {"p1": rows[1]}
+    assert ledger.scenes.of_lineages(["film", "none"]) == {"film": rows[1]}
     numbered = [pair for part in ledger.scenes.hashes() for pair in part]
     assert [hash for _, hash in numbered] == [number - 2**63 for number in range(4)]
     sequences = [sequence for sequence, _ in numbered]
@@ -42,7 +40,7 @@ def test_a_ledger_of_the_last_schema_is_brought_to_this_one(ledger: Ledger) -> N
     engine.dispose()
     again = open_ledger(ledger.url)
     again.scenes.record([image(5)])
-    assert again.scenes.image("p5") == image(5)
+    assert again.scenes.of_images(["p5"]) == {"p5": image(5)}
     assert again.draws.drawn("human 1") == ["a"]
 
 
