@@ -28,7 +28,7 @@ from tasks.rorem.score import ScoreWork, score_shard
 from tasks.rorem.train_discriminator import DiscriminatorRef
 from tasks.rorem.train_remover import RemoverTraining, retrain
 from tasks.storage.dataset.versions import create_version, selection_of
-from tasks.storage.workspace import Workspace
+from tasks.storage.workspace import Workspace, items_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ def scores_of(
     """The discriminator's scores of all candidates of some shards, by candidate."""
     works = [ScoreWork(ref=ref, discriminator=discriminator) for ref in refs]
     map_shards(score_shard, workspace, works, workers, f"scores of {phase.name}")
-    return workspace.ledger().scores.of(discriminator.hash)
+    return workspace.ledger().scores.of(discriminator.hash, items_of(workspace, refs))
 
 
 def accept_by_score(

@@ -106,7 +106,7 @@ def _keep_ratio(phase: PhaseResult) -> float | None:
 
 def _dataset(ledger: Ledger) -> Iterator[Metric]:
     versions = _counter("dataset_versions", "Versions ever made.")
-    versions.add_metric([], len(ledger.versions.all()))
+    versions.add_metric([], ledger.versions.count())
     number = _gauge("dataset_current_version", "Number of the current version.")
     samples = _gauge("dataset_samples", "Samples of the current version.", "split")
     current = ledger.versions.current()

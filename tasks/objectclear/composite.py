@@ -230,7 +230,8 @@ class _Stock:
 
 def _of_split(workspace: Workspace, refs: Sequence[ShardRef], split: Split) -> list[int]:
     """Positions of a split's samples in the shards, read one after the other."""
-    rows = [row for ref in refs for row in workspace.ledger().shards.samples_of(ref.name)]
+    held = workspace.ledger().shards.samples_in([ref.name for ref in refs])
+    rows = [row for ref in refs for row in held[ref.name]]
     return [place for place, row in enumerate(rows) if row.split == split]
 
 

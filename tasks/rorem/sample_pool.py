@@ -1,7 +1,9 @@
 """Choose pool items for a phase. An item is drawn only once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from heapq import nsmallest
 
 from prefect import task
 from prefect.runtime import task_run
@@ -37,13 +39,14 @@ def choose_items(workspace: Workspace, phase: str, purpose: Purpose, count: int,
     drawn = ledger.draws.drawn(phase)
     if drawn:
         return drawn
-    unused = unused_items(workspace)
-    if len(unused) < count:
+    chosen = _chosen(ledger.draws.undrawn_parts(), count, seed)
+    if len(chosen) < count:
         raise FlowError(
-            f"the pool has {len(unused)} unused items, and {words_of(phase)} needs {count}; ingest "
+            f"the pool has {len(chosen)} unused items, and {words_of(phase)} needs {count}; ingest "
             "more images"
         )
-    return _draw(workspace, phase, purpose, unused, count, seed)
+    ledger.draws.draw(phase, purpose, chosen)
+    return chosen
 
 
 def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: int) -> list[str]:
@@ -64,23 +67,29 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
     items = ledger.draws.pool_items("validation", truth_known=True)[(round - 1) * count : round * count]
     if len(items) == count:
         return items
-    apart = ledger.draws.undrawn_items(apart=True)
-    if len(apart) < count:
+    chosen = _chosen(ledger.draws.undrawn_parts(apart=True), count, seed)
+    if len(chosen) < count:
         raise FlowError(
             f"round {round} needs {count} fresh items to measure its discriminator, and the pool has "
-            f"{len(apart)} of images that no phase has used; ingest more images"
+            f"{len(chosen)} of images that no phase has used; ingest more images"
         )
-    return _draw(workspace, phase, "fresh", apart, count, seed)
+    ledger.draws.draw(phase, "fresh", chosen)
+    return chosen
 
 
-def _draw(
-    workspace: Workspace, phase: str, purpose: Purpose, items: Sequence[str], count: int, seed: int
-) -> list[str]:
-    chosen = sorted(items, key=lambda key: derive_key("choice", seed, key))[:count]
-    workspace.ledger().draws.draw(phase, purpose, chosen)
+def _chosen(parts: Iterable[Sequence[str]], count: int, seed: int) -> list[str]:
+    """The first ``count`` of the keys in the order that the seed decides. One part is in memory at a time."""
+    chosen: list[str] = []
+    for part in parts:
+        chosen = nsmallest(count, {*chosen, *part}, key=partial(derive_key, "choice", seed))
     return chosen
 
 
 def unused_items(workspace: Workspace) -> list[str]:
     """Keys of the pool's training items that no phase has drawn, in the shards' order."""
     return workspace.ledger().draws.undrawn_items()
+
+
+def unused_count(workspace: Workspace, at_most: int | None = None) -> int:
+    """The number of items that `unused_items` gives, counted up to ``at_most`` (None = all)."""
+    return workspace.ledger().draws.undrawn_count(at_most)

@@ -113,7 +113,7 @@ def _discriminator_at(folder: Path, backbone: Path) -> LoraDiscriminator:
 
 def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
     """The newest calibrated one whose weights still exist, copied here if needed. None before the first."""
-    trainings = reversed(workspace.ledger().results.all("discriminator_training", TrainedDiscriminator))
+    trainings = workspace.ledger().results.newest_first("discriminator_training", TrainedDiscriminator)
     discriminators = (training.discriminator for training in trainings if training.calibrated)
     return next((ref for ref in discriminators if workspace.fetched(ref.folder).is_dir()), None)
 

@@ -122,10 +122,8 @@ def remover_batches(
     draws = (drawn_from, training.batch_size, training.seed, distributed.loader_workers)
     if not distributed.cache_latents:
         return triplet_batches(triplets, *draws)
-    digests = {
-        name: workspace.ledger().shards.named(name).sha256 for name in {sample.shard for sample in samples}
-    }
-    origins = {sample.key: digests[sample.shard] for sample in samples}
+    shards = workspace.ledger().shards.all_named(sample.shard for sample in samples)
+    origins = {sample.key: shards[sample.shard].sha256 for sample in samples}
     return latent_batches(
         cached_latents(workspace, triplets, [(origins[key], key) for key in keys], vae), *draws
     )

@@ -21,8 +21,8 @@ def version_reader(
 ) -> Iterator[tuple[ShardReader, Sequence[VersionSample]]]:
     """A dataset version's samples and their reader."""
     samples = load_samples(workspace, version)
-    refs = [workspace.ledger().shards.named(name) for name in sorted({s.shard for s in samples})]
-    with ShardReader(workspace, refs) as reader:
+    refs = workspace.ledger().shards.all_named(sorted({s.shard for s in samples}))
+    with ShardReader(workspace, list(refs.values())) as reader:
         yield reader, samples
 
 

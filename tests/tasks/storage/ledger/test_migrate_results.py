@@ -260,7 +260,6 @@ def answers(ledger: Ledger) -> None:
     assert others == {"grown 1000": ("automation", 0), "triplets 201": (None, 201), "pool 500": (None, 500)}
     draws = rows_of(ledger, "SELECT phase, purpose FROM pool_draws ORDER BY sequence")
     assert draws == OLD_DRAWS
-    assert ledger.draws.measuring_scenes() == {"s5"}
     assert ledger.draws.undrawn_items() == [f"item {len(OLD_DRAWS)}"]
     assert [each.hash for each in ledger.models.all() if each.distilled] == ["r3"]
     assert ledger.models.last_trained_version() == 2
