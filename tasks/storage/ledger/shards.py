@@ -165,22 +165,19 @@ class ShardLedger(LedgerPart):
         Args:
             last_round: The last round that counts. None: all.
         """
-        samples, shards = tables.samples, tables.shards
-        columns = [samples.c[field] for field in AnsweredCandidate._fields]
-        query = (
-            sa.select(*columns)
-            .join(shards, shards.c.name == samples.c.shard)
-            .where(
-                samples.c.key.in_(sa.select(tables.reviews.c.candidate)),
-                samples.c.split == "train",
-                shards.c.stage == "candidates",
-                samples.c.scene.not_in(measuring_scenes()),
-            )
+        table = tables.samples
+        columns = [table.c[field] for field in AnsweredCandidate._fields]
+        query = sa.select(*columns).where(
+            table.c.key.in_(sa.select(tables.reviews.c.candidate)),
+            table.c.split == "train",
+            table.c.scene.not_in(measuring_scenes()),
         )
-        if last_round is not None:
-            query = query.where(shards.c.round <= last_round)
+        # Without a join: databases would begin it at the shards, and read every sample of the stage.
         with self._database.reading() as connection:
-            return [AnsweredCandidate(*row) for row in connection.execute(query)]
+            rows = [AnsweredCandidate(*row) for row in connection.execute(query)]
+        shards = self.all_named(row.shard for row in rows)
+        of_stage = [row for row in rows if shards[row.shard].stage == "candidates"]
+        return [row for row in of_stage if last_round is None or shards[row.shard].round <= last_round]
 
     def keys_of_split(self, keys: Sequence[str], split: Split) -> set[str]:
         """Those of ``keys`` whose sample is in a split."""
@@ -190,20 +187,18 @@ class ShardLedger(LedgerPart):
             return set(connection.scalars(query.where(among(connection, table.c.key, keys))))
 
     def holders_of(self, keys: Sequence[str], stage: Stage) -> dict[str, ShardRef]:
-        """The shard of a stage that holds each sample. Keys that no shard holds are left out."""
-        samples, shards = tables.samples, tables.shards
-        query = (
-            sa.select(samples.c.key, samples.c.shard)
-            .join(shards, shards.c.name == samples.c.shard)
-            .where(shards.c.stage == stage)
-            .order_by(*_in_order())
-        )
+        """The shard of a stage that holds each sample. Keys that no shard holds are left out.
+
+        If several shards hold one, it is the last of them in the order of `all`.
+        """
+        table = tables.samples
+        query = sa.select(table.c.key, table.c.shard)
+        # Without a join, see `answered`.
         with self._database.reading() as connection:
-            rows = connection.execute(query.where(among(connection, samples.c.key, keys)))
-            names = {key: name for key, name in rows}
-        # A shard holds many of them, and is read once.
-        refs = self.all_named(names.values())
-        return {key: refs[name] for key, name in names.items()}
+            rows = connection.execute(query.where(among(connection, table.c.key, keys))).all()
+        shards = self.all_named(row.shard for row in rows)
+        held = [(row.key, shards[row.shard]) for row in rows if shards[row.shard].stage == stage]
+        return dict(sorted(held, key=lambda one: place_of(one[1])))
 
     def holder_of(self, key: str, stage: Stage, besides: str) -> str | None:
         """The name of a shard of this stage that holds the sample and is not of the work ``besides``."""
