@@ -139,7 +139,13 @@ def _seconds(ledger: Ledger) -> Iterator[Metric]:
     yield from (pieces, seconds)
 
 
-_PARTS = (_shards, _rejects, _judgement, _phases, _dataset, _models, _seconds)
+def _database(ledger: Ledger) -> Iterator[Metric]:
+    size = _gauge("ledger_bytes", "Bytes of the ledger's database.")
+    size.add_metric([], ledger.counts.database_bytes())
+    yield size
+
+
+_PARTS = (_database, _shards, _rejects, _judgement, _phases, _dataset, _models, _seconds)
 
 
 def _counter(name: str, help_line: str, *labels: str, unit: str = "") -> CounterMetricFamily:
