@@ -1,13 +1,16 @@
 """Choosing pool items: by the sample's split, never twice, and a sentence when few are left."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from benchmarks._synthetic_ledger import fill
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import EncodedSample
 from tasks.rorem.sample_pool import choose_items, fresh_items, unused_items
+from tasks.storage.ledger import draws
 from tasks.storage.shards import write_shard
 from tasks.storage.workspace import Workspace, items_of
 
@@ -87,3 +90,18 @@ def test_without_truth_the_discriminator_is_measured_on_training_items_set_apart
     assert {scene_of(key) for key in rest}.isdisjoint(scene_of(key) for key in fresh)
     with pytest.raises(FlowError, match=r"round 2 needs 5 fresh items .* no phase has used; ingest more"):
         fresh_items(space, RUN, 2, 5, 0)
+
+
+def test_the_choice_is_that_of_a_sort_over_all_unused_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = Workspace.open(tmp_path / "workspace")
+    fill(space.ledger_url, 2_000)
+    unused = unused_items(space)
+    wanted = sorted(unused, key=lambda key: derive_key("choice", 3, key))
+    monkeypatch.setattr(draws, "_PART", 64)
+    assert choose(space, "a phase", "human", 50, 3) == wanted[:50]
+    assert choose(space, "a phase", "human", 50, 4) == wanted[:50], "drawn already"
+    assert choose(space, "another", "human", len(unused) - 50, 3) == wanted[50:]
+    with pytest.raises(FlowError, match="0 unused items, and a third needs 1"):
+        choose(space, "a third", "human", 1, 3)
