@@ -122,7 +122,9 @@ def _of_a_round(workspace: Workspace, items: int) -> list[Operation]:
 
     return [
         Operation("decisions", lambda: ledger.reviews.decisions(asked), ASKED, "candidate", 5),
-        Operation("scores of a judge", lambda: ledger.scores.of("d10001", scored), ASKED, "candidate", 5),
+        Operation(
+            "scores of a discriminator", lambda: ledger.scores.of("d10001", scored), ASKED, "candidate", 5
+        ),
         Operation("newest scores", lambda: ledger.scores.newest(scored), ASKED, "candidate", 5),
         Operation("reviewed shards", reviewed_shards, items * 8 // 100, "answer", 1),
         Operation("newest training", newest_training, 1, "call", 5),
@@ -139,7 +141,11 @@ def _of_watching(workspace: Workspace, items: int) -> list[Operation]:
 
     return [
         Operation(
-            "morning", lambda: look_back(workspace, *day, Prices(), DriftLimits()), 5_000, "row of the day", 3
+            "daily report",
+            lambda: look_back(workspace, *day, Prices(), DriftLimits()),
+            5_000,
+            "row of the day",
+            3,
         ),
         Operation("metrics", lambda: open_metrics(workspace), rows, "row", 1),
         Operation("verify: inventory", inventory, rows, "sample", 1),

@@ -1,6 +1,7 @@
 """Open the ledger's database, and give its parts transactions, idempotent inserts and long lists."""
 
 import json
+import os
 import re
 import sqlite3
 import time
@@ -52,6 +53,10 @@ def create_engine(url: str, keep_connections: bool = False) -> sa.Engine:
 @lru_cache(maxsize=8)
 def _engine_of(url: str) -> sa.Engine:
     return create_engine(url)
+
+
+# A thread of the parent may be inside an engine while another forks.
+os.register_at_fork(after_in_child=_engine_of.cache_clear)
 
 
 def use_wal(engine: sa.Engine) -> None:
