@@ -58,7 +58,8 @@ shards = sa.Table(
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("index_sha256", sa.String(64), nullable=False),
-    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False, index=True),
+    sa.Index("ix_shards_stage", "stage", "round"),
 )
 
 samples = sa.Table(
@@ -93,6 +94,7 @@ rejects = sa.Table(
     sa.Column("reason", sa.String(80), nullable=False, index=True),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("recorded_at", UtcTime, nullable=False),
+    sa.Index("ix_rejects_recorded_at", "recorded_at", "reason"),
 )
 
 pool_draws = sa.Table(
@@ -103,6 +105,7 @@ pool_draws = sa.Table(
     sa.Column("phase", sa.String(160), nullable=False, index=True),
     sa.Column("purpose", sa.String(16), nullable=False),
     sa.Column("drawn_at", UtcTime, nullable=False),
+    sa.Index("ix_pool_draws_purpose", "purpose", "item"),
 )
 
 reviews = sa.Table(
@@ -114,7 +117,7 @@ reviews = sa.Table(
     sa.Column("reviewer", sa.String(160), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("answered_at", UtcTime, nullable=False),
+    sa.Column("answered_at", UtcTime, nullable=False, index=True),
     sa.Column("batch", sa.String(80), nullable=True),
     sa.Column("seconds", sa.Double, nullable=True),
     sa.Column("page_version", sa.String(32), nullable=True),
@@ -128,7 +131,7 @@ scores = sa.Table(
     "scores",
     metadata,
     sa.Column("judge", sa.String(64), key="discriminator", primary_key=True),
-    sa.Column("candidate", sa.String(80), primary_key=True),
+    sa.Column("candidate", sa.String(80), primary_key=True, index=True),
     sa.Column("score", sa.Double, nullable=False),
 )
 
@@ -184,6 +187,8 @@ results = sa.Table(
     sa.Column("payload", sa.JSON, nullable=False),
     sa.Column("recorded_at", UtcTime, nullable=False),
     sa.UniqueConstraint("kind", "run", "name"),
+    sa.Index("ix_results_kind", "kind", "sequence"),
+    sa.Index("ix_results_recorded_at", "kind", "recorded_at"),
 )
 
 costs = sa.Table(
@@ -194,7 +199,7 @@ costs = sa.Table(
     sa.Column("wall", sa.Double, nullable=False),
     sa.Column("cpu", sa.Double, nullable=False),
     sa.Column("gpu", sa.Double, nullable=False),
-    sa.Column("recorded_at", UtcTime, nullable=False),
+    sa.Column("recorded_at", UtcTime, nullable=False, index=True),
 )
 
 versions = sa.Table(

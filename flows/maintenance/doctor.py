@@ -173,11 +173,12 @@ def check_store(workspace: Path) -> list[Check]:
 
 
 def check_ledger(workspace: Path) -> list[Check]:
-    """Does the ledger's server answer? Nothing is checked where the ledger is a file."""
+    """How large is the ledger, and does its server answer? Nothing is checked before there is one."""
     try:
         from sqlalchemy.exc import OperationalError
 
         from data_specs.errors import InputError
+        from tasks.storage.ledger import Ledger
         from tasks.storage.ledger.database import create_engine
         from tasks.storage.workspace import Workspace
     except ImportError as error:
@@ -185,16 +186,25 @@ def check_ledger(workspace: Path) -> list[Check]:
     try:
         engine = create_engine(Workspace(workspace).ledger_url)
         if engine.dialect.name == "sqlite":
-            return []
+            return _check_ledger_file(Path(engine.url.database or ""))
         with engine.connect():
-            pass
+            size_bytes = Ledger(engine.url.render_as_string(hide_password=False)).counts.database_bytes()
     except InputError as error:
         return [Check(name="ledger", state="missing", found=str(error), fix="set CLEANPLATE_LEDGER")]
     except OperationalError as error:
         cause = first_line(error.orig or error)
         fix = "check CLEANPLATE_LEDGER, and start PostgreSQL"
         return [Check(name="ledger", state="missing", found=cause, fix=fix)]
-    return [Check(name="ledger", state="ok", found=f"{engine.url.render_as_string()} answers")]
+    answer = f"{engine.url.render_as_string()} answers, {size_bytes / 1e6:.1f} MB"
+    return [Check(name="ledger", state="ok", found=answer)]
+
+
+def _check_ledger_file(file: Path) -> list[Check]:
+    """The size of the file with the log of its last changes."""
+    if not file.is_file():
+        return []
+    size_bytes = sum(path.stat().st_size for path in (file, Path(f"{file}-wal")) if path.is_file())
+    return [Check(name="ledger", state="ok", found=f"{size_bytes / 1e6:.1f} MB in {file}")]
 
 
 def check_disk(workspace: Path, wanted_gb: float) -> Check:

@@ -26,7 +26,7 @@ from models.images.mask_variants import MaskVariant
 from models.profiles import FromProfile, Profiled, from_profile
 from models.rorem.remover import SamplingConfig
 from tasks.execution import INLINE
-from tasks.rorem.sample_pool import choose_items, unused_items
+from tasks.rorem.sample_pool import choose_items, unused_count
 from tasks.rorem.train_discriminator import DiscriminatorRef, newest_discriminator
 from tasks.storage.workspace import Workspace
 
@@ -118,7 +118,7 @@ def _edited(config: NightlyCandidatesConfig, workspace: Workspace, night: date) 
     start = begin(workspace, phase, config.sampling)
     if start.version is None:
         raise FlowError("this workspace has no dataset version yet; run `cleanplate ingest` first")
-    wanted = min(config.items, len(unused_items(workspace)))
+    wanted = unused_count(workspace, at_most=config.items)
     items = choose_items(workspace, f"{WORK} {night}", "night", wanted, config.seed)
     proposal = Proposal(config.variants, config.shard_items, config.image_format, config.workers)
     refs = propose_over_shards(workspace, phase, proposal, start.remover, items)

@@ -219,7 +219,8 @@ def compose_works(
 def by_split(workspace: Workspace, refs: Sequence[ShardRef]) -> Counter[str]:
     """Samples of some shards by split."""
     ledger = workspace.ledger()
-    return Counter(row.split for ref in refs for row in ledger.shards.samples_of(ref.name))
+    held = ledger.shards.samples_in([ref.name for ref in refs])
+    return Counter(row.split for ref in refs for row in held[ref.name])
 
 
 def _pool(config: CompositingConfig, workspace: Workspace, composites: Sequence[ShardRef]) -> list[ShardRef]:

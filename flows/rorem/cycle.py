@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import flow
 
 from data_specs.composite import CompositingResult
+from data_specs.losses import TrainingLosses
 from data_specs.round import CycleResult, DatasetSummary, LossCurve
 from flows.objectclear.compositing import objectclear_compositing
 from flows.report.artifacts import publish_cycle
@@ -101,7 +102,7 @@ def base_phase(config: CycleConfig, workspace: Workspace) -> PhaseOutcome:
             trained_on=0,
             test=test,
             measured_on=config.success.images("test"),
-            losses=[],
+            losses=TrainingLosses(),
         )
         outcome = finish(workspace, step, "base", base, Growth(tested=0, kept=0), began)
     publish_standing(workspace, step, outcome, config.evaluation_source)
@@ -149,9 +150,9 @@ def _report(
         peak_memory_gb=peak_memory_gb(),
     )
     curves = [measure.curves for measure in measures]
-    losses = [thinned(o.result.name, o.losses) for o in outcomes if o.losses]
+    losses = [loss_curve(o.result.name, o.losses) for o in outcomes if o.losses.means]
     losses += [
-        thinned(f"discriminator {number}", discriminator.trained.losses)
+        loss_curve(f"discriminator {number}", discriminator.trained.losses)
         for number, discriminator in discriminators.items()
     ]
     grids = read_grids(workspace, [outcome.result.name for outcome in outcomes])
@@ -168,12 +169,9 @@ def report_path(workspace: Workspace) -> Path:
     return workspace.root / "report.html"
 
 
-def thinned(name: str, losses: Sequence[float], points: int = 200) -> LossCurve:
-    """Means over equal stretches of a training, at most ``points`` of them."""
-    stretch = max(1, -(-len(losses) // points))
-    starts = range(0, len(losses), stretch)
-    means = [sum(losses[s : s + stretch]) / len(losses[s : s + stretch]) for s in starts]
-    return LossCurve(name=name, steps=[s + 1 for s in starts], losses=means)
+def loss_curve(name: str, losses: TrainingLosses) -> LossCurve:
+    """The curve of a training, as the report draws it."""
+    return LossCurve(name=name, steps=losses.steps, losses=list(losses.means))
 
 
 def peak_memory_gb() -> float:

@@ -51,6 +51,7 @@ from tasks.rorem.train_discriminator import (
     train_discriminator,
     train_from_reviews,
 )
+from tasks.storage.ledger.shards import place_of
 from tasks.storage.shards import candidate_items
 from tasks.storage.workspace import Workspace, items_of
 from tasks.training.progress import training_progress
@@ -236,19 +237,11 @@ def reviewed_shards(
         round: The last that counts; None: all.
         without: Pool items that do not count.
     """
-    ledger = workspace.ledger()
-    shards = [ref for ref in ledger.shards.all(stage="candidates") if round is None or ref.round <= round]
-    rows, measuring = (
-        ledger.shards.samples_in([ref.name for ref in shards], "train"),
-        ledger.draws.measuring_scenes(),
-    )
-    left_out = set(without)
-    keys = {
-        name: [row.key for row in held if row.scene not in measuring and row.item not in left_out]
-        for name, held in rows.items()
-    }
-    decided = ledger.reviews.decisions([key for held in keys.values() for key in held])
-    return [ref for ref in shards if not decided.keys().isdisjoint(keys[ref.name])]
+    ledger, left_out = workspace.ledger(), set(without)
+    answered = [row for row in ledger.shards.answered(round) if row.item not in left_out]
+    decided = ledger.reviews.decisions([row.key for row in answered])
+    names = {row.shard for row in answered if row.key in decided}
+    return sorted(ledger.shards.all_named(names).values(), key=place_of)
 
 
 # Train a discriminator on all that was reviewed, in as many processes as there are: RORem's, at any size.

@@ -23,7 +23,7 @@ from flows.runtime.shards import tracked
 from tasks.review.batches import extend_batch, open_batch
 from tasks.review.oracle import oracle_reviews
 from tasks.review.suspended_runs import WaitingRun, batch_ending, pause_key, remember_waiting, settle
-from tasks.rorem.sample_pool import choose_items, unused_items
+from tasks.rorem.sample_pool import choose_items, unused_count
 from tasks.storage.workspace import Workspace
 
 
@@ -75,9 +75,7 @@ def suspended(workspace: Workspace, batch: str, extensions: int) -> PeopleDecisi
     counts = ledger.batches.counts(batch)
     if counts.left == 0:
         return PeopleDecision(decision="continue")
-    form = PeopleDecision.with_initial_data(
-        description=form_text(batch, counts, len(unused_items(workspace)))
-    )
+    form = PeopleDecision.with_initial_data(description=form_text(batch, counts, unused_count(workspace)))
     return suspend_flow_run(wait_for_input=form, timeout=None, key=pause_key(batch, extensions))
 
 
@@ -143,7 +141,7 @@ def review(
             if decision.decision != "extend":
                 settle(workspace, phase.batch, decision.decision)
                 return replace(request, abandoned=decision.decision == "abandon")
-            wanted = min(decision.items, len(unused_items(workspace)))
+            wanted = unused_count(workspace, at_most=decision.items)
             more = choose_items(workspace, draw, phase.purpose, wanted, reviewers.seed)
         refs = propose(more, len(request.refs))
         extend_batch(workspace, phase.batch, tuple(refs), None if ask is None else ask(refs))

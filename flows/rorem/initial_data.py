@@ -117,8 +117,8 @@ def check_ingested(workspace: Workspace, pool: PoolSizes) -> None:
                 f"{workspace.root}: has no {split} pairs; removers are compared on them, so ingest "
                 f"more images, or raise --{split}-fraction"
             )
-    apart = 0 if len(ledger.draws.pool_items("validation", truth_known=True)) >= pool.validation else 1
-    needed, items = pool.train + apart * pool.validation, len(ledger.draws.pool_items("train"))
+    apart = 0 if ledger.draws.pool_count("validation", truth_known=True) >= pool.validation else 1
+    needed, items = pool.train + apart * pool.validation, ledger.draws.pool_count("train")
     if items < needed:
         raise FlowError(
             f"the pool has {items} training items, and the rounds need {needed}; run `cleanplate ingest "

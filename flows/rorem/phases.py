@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
+from data_specs.losses import TrainingLosses
 from data_specs.model_record import ModelRecord
 from data_specs.result import ResultKind
 from data_specs.round import EndedPhase, PhaseKind, PhaseResult
@@ -125,14 +126,14 @@ class Retrained(NamedTuple):
     """Of the remover in charge, on the test split."""
     measured_on: str
     """The test images in words."""
-    losses: list[float]
+    losses: TrainingLosses
 
 
 class PhaseOutcome(EndedPhase):
     """What a finished phase leaves in the ledger."""
 
     standing: PhaseStart
-    losses: list[float]
+    losses: TrainingLosses
     candidates: ShardRef | None = None
     """The first shard of its candidates. None if it proposed none."""
     grown: ShardRef | None = None

@@ -106,7 +106,7 @@ def _keep_ratio(phase: PhaseResult) -> float | None:
 
 def _dataset(ledger: Ledger) -> Iterator[Metric]:
     versions = _counter("dataset_versions", "Versions ever made.")
-    versions.add_metric([], len(ledger.versions.all()))
+    versions.add_metric([], ledger.versions.count())
     number = _gauge("dataset_current_version", "Number of the current version.")
     samples = _gauge("dataset_samples", "Samples of the current version.", "split")
     current = ledger.versions.current()
@@ -139,7 +139,13 @@ def _seconds(ledger: Ledger) -> Iterator[Metric]:
     yield from (pieces, seconds)
 
 
-_PARTS = (_shards, _rejects, _judgement, _phases, _dataset, _models, _seconds)
+def _database(ledger: Ledger) -> Iterator[Metric]:
+    size = _gauge("ledger_bytes", "Bytes of the ledger's database.")
+    size.add_metric([], ledger.counts.database_bytes())
+    yield size
+
+
+_PARTS = (_database, _shards, _rejects, _judgement, _phases, _dataset, _models, _seconds)
 
 
 def _counter(name: str, help_line: str, *labels: str, unit: str = "") -> CounterMetricFamily:

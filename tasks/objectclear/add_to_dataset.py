@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from data_specs.errors import ShardError
 from data_specs.keys import Split
 from data_specs.reject import Reject, RejectReason
-from data_specs.shard import ShardRef
+from data_specs.shard import SampleRow, ShardRef
 from data_specs.version import Selection
 from tasks.storage.dataset.additions import Addition, add_to_current
 from tasks.storage.dataset.versions import load_samples
@@ -33,10 +33,11 @@ def add_composites(workspace: Workspace, shards: Sequence[ShardRef]) -> tuple[Ad
         splits = {sample.scene: sample.split for sample in load_samples(workspace, current.number)}
     selections: list[Selection] = []
     rejects: list[Reject] = []
+    held = ledger.shards.samples_in([shard.name for shard in shards])
     for shard in shards:
-        refused = {reject.name: reject for reject in _refused(workspace, shard, splits)}
+        rows = held[shard.name]
+        refused = {reject.name: reject for reject in _refused(workspace, shard, rows, splits)}
         rejects += refused.values()
-        rows = ledger.shards.samples_of(shard.name)
         selections.append(Selection(shard, [row.key for row in rows if row.key not in refused]))
     ledger.rejects.record(rejects)
     addition = add_to_current(
@@ -45,9 +46,11 @@ def add_composites(workspace: Workspace, shards: Sequence[ShardRef]) -> tuple[Ad
     return addition, len(rejects)
 
 
-def _refused(workspace: Workspace, shard: ShardRef, splits: dict[str, Split]) -> Iterator[Reject]:
+def _refused(
+    workspace: Workspace, shard: ShardRef, rows: Sequence[SampleRow], splits: dict[str, Split]
+) -> Iterator[Reject]:
     with ShardReader(workspace, [shard]) as reader:
-        for row in workspace.ledger().shards.samples_of(shard.name):
+        for row in rows:
             scenes = _scenes_in(row.key, reader.member_by_key(row.key, "json"))
             other = next((scene for scene in scenes if splits.get(scene, row.split) != row.split), None)
             if other is not None:

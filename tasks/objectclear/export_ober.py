@@ -73,7 +73,8 @@ def ober_schema() -> pa.Schema:
 
 def _places(workspace: Workspace, shards: Sequence[ShardRef]) -> dict[Split, list[int]]:
     """Positions of each split's samples in the shards, read one after the other."""
-    rows = [row for shard in shards for row in workspace.ledger().shards.samples_of(shard.name)]
+    held = workspace.ledger().shards.samples_in([shard.name for shard in shards])
+    rows = [row for shard in shards for row in held[shard.name]]
     numbers: dict[Split, list[int]] = {}
     for place, row in enumerate(rows):
         numbers.setdefault(row.split, []).append(place)

@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from data_specs.errors import FlowError, ModelError
 from data_specs.keys import derive_key
+from data_specs.losses import TrainingLosses
 from data_specs.result import ResultKind
 from models.diffusion.checkpoints import published_folder
 from models.objectclear.from_sdxl import object_clear_from_sdxl
@@ -44,7 +45,7 @@ class ObjectClearTraining(TrainingWork):
 
 
 class TrainedObjectClear(TrainedModel):
-    """A trained ObjectClear and the loss of each step."""
+    """A trained ObjectClear and its losses."""
 
     KIND: ClassVar[ResultKind] = "object_clear_training"
 
@@ -52,7 +53,7 @@ class TrainedObjectClear(TrainedModel):
     """The model's name in the ledger."""
     folder: str
     """Relative to the workspace. A pipeline's folder, which ``cleanplate remove --model`` takes."""
-    losses: list[float]
+    losses: TrainingLosses
 
     @property
     def weights_folder(self) -> str:
@@ -147,7 +148,7 @@ def train_on_version(
                 mode="json", include={"training", "loss", "guidance_scale", "num_inference_steps"}
             ),
         )
-        return TrainedObjectClear(hash=entry.hash, folder=entry.path, losses=losses)
+        return TrainedObjectClear(hash=entry.hash, folder=entry.path, losses=TrainingLosses.of(losses))
 
     again = partial(train_on_version, workspace, work, start, distributed=distributed)
     processes = Processes(distributed.processes, again, progress)

@@ -33,9 +33,8 @@ def choose_pairs(
 
     The same arguments give the same pairs. Pairs of the validation and test splits are never among them.
     """
-    ledger = workspace.ledger()
     samples = [sample for sample in load_samples(workspace, version) if sample.split == "train"]
-    shards = {name: ledger.shards.named(name) for name in {sample.shard for sample in samples}}
+    shards = workspace.ledger().shards.all_named(sample.shard for sample in samples)
     with_truth = [sample for sample in samples if shards[sample.shard].stage in _WITH_TRUTH]
     chosen = sorted(with_truth, key=lambda sample: derive_key("labelled pair", seed, sample.key))[:count]
     names = sorted({sample.shard for sample in chosen})

@@ -1,7 +1,9 @@
 """Choose pool items for a phase. An item is drawn only once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from heapq import nsmallest
 
 from prefect import task
 from prefect.runtime import task_run
@@ -9,6 +11,7 @@ from prefect.runtime import task_run
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
 from data_specs.shard import Purpose
+from tasks.storage.ledger.shards import place_of
 from tasks.storage.workspace import Workspace
 
 _FEW_SHARDS = 64
@@ -39,13 +42,14 @@ def choose_items(workspace: Workspace, phase: str, purpose: Purpose, count: int,
     drawn = ledger.draws.drawn(phase)
     if drawn:
         return drawn
-    unused = unused_items(workspace)
-    if len(unused) < count:
+    chosen = _chosen(workspace, ledger.draws.undrawn_parts(), count, seed)
+    if len(chosen) < count:
         raise FlowError(
-            f"the pool has {len(unused)} unused items, and {words_of(phase)} needs {count}; ingest "
+            f"the pool has {len(chosen)} unused items, and {words_of(phase)} needs {count}; ingest "
             "more images"
         )
-    return _draw(workspace, phase, purpose, unused, count, seed)
+    ledger.draws.draw(phase, purpose, chosen)
+    return chosen
 
 
 def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: int) -> list[str]:
@@ -66,32 +70,36 @@ def fresh_items(workspace: Workspace, run: str, round: int, count: int, seed: in
     items = ledger.draws.pool_items("validation", truth_known=True)[(round - 1) * count : round * count]
     if len(items) == count:
         return items
-    apart = ledger.draws.undrawn_items(apart=True)
-    if len(apart) < count:
+    chosen = _chosen(workspace, ledger.draws.undrawn_parts(apart=True), count, seed)
+    if len(chosen) < count:
         raise FlowError(
             f"round {round} needs {count} fresh items to measure its discriminator, and the pool has "
-            f"{len(apart)} of images that no phase has used; ingest more images"
+            f"{len(chosen)} of images that no phase has used; ingest more images"
         )
-    return _draw(workspace, phase, "fresh", apart, count, seed)
+    ledger.draws.draw(phase, "fresh", chosen)
+    return chosen
 
 
-def _draw(
-    workspace: Workspace, phase: str, purpose: Purpose, items: Sequence[str], count: int, seed: int
-) -> list[str]:
-    """Draw at random. Items of many shards are then put in the pool's order.
+def _chosen(workspace: Workspace, parts: Iterable[Sequence[str]], count: int, seed: int) -> list[str]:
+    """The first ``count`` of the keys in the order that the seed decides. One part is in memory at a time.
 
-    Each of the phase's works is a part of this order: it then needs a few of the pool's shards, not nearly
-    all. Workers on other machines fetch only those.
+    Items of many shards are then sorted by shard. Each of a phase's works is a part of this order: it needs
+    a few of the pool's shards, not nearly all. Workers on other machines fetch only those.
     """
-    ledger = workspace.ledger()
-    chosen = sorted(items, key=lambda key: derive_key("choice", seed, key))[:count]
-    if len({ref.name for ref in ledger.shards.holders_of(chosen, "pool").values()}) > _FEW_SHARDS:
-        drawn = set(chosen)
-        chosen = [key for key in items if key in drawn]
-    ledger.draws.draw(phase, purpose, chosen)
+    chosen: list[str] = []
+    for part in parts:
+        chosen = nsmallest(count, {*chosen, *part}, key=partial(derive_key, "choice", seed))
+    holders = workspace.ledger().shards.holders_of(chosen, "pool")
+    if len({ref.name for ref in holders.values()}) > _FEW_SHARDS:
+        chosen.sort(key=lambda key: place_of(holders[key]))
     return chosen
 
 
 def unused_items(workspace: Workspace) -> list[str]:
     """Keys of the pool's training items that no phase has drawn, in the shards' order."""
     return workspace.ledger().draws.undrawn_items()
+
+
+def unused_count(workspace: Workspace, at_most: int | None = None) -> int:
+    """The number of items that `unused_items` gives, counted up to ``at_most`` (None = all)."""
+    return workspace.ledger().draws.undrawn_count(at_most)

@@ -13,6 +13,7 @@ from data_specs.arrays import Mask, RgbImage
 from data_specs.candidate import Candidate
 from data_specs.errors import FlowError
 from data_specs.keys import derive_key
+from data_specs.losses import TrainingLosses
 from data_specs.result import ResultKind
 from data_specs.shard import ShardRef
 from models.diffusion.inpainting import InpaintingNetwork
@@ -82,14 +83,14 @@ class DiscriminatorRef(BaseModel):
 
 
 class TrainedDiscriminator(TrainedModel):
-    """A trained discriminator and the loss of each step."""
+    """A trained discriminator and its losses."""
 
     KIND: ClassVar[ResultKind] = "discriminator_training"
 
     discriminator: DiscriminatorRef
     reviewed: int
     """Answers in training and calibration."""
-    losses: list[float]
+    losses: TrainingLosses
     calibrated: bool = True
     """False between training and calibration: scores then tell an order and no probability."""
     pure_threshold: float | None = None
@@ -113,7 +114,7 @@ def _discriminator_at(folder: Path, backbone: Path) -> LoraDiscriminator:
 
 def newest_discriminator(workspace: Workspace) -> DiscriminatorRef | None:
     """The newest calibrated one whose weights still exist, copied here if needed. None before the first."""
-    trainings = reversed(workspace.ledger().results.all("discriminator_training", TrainedDiscriminator))
+    trainings = workspace.ledger().results.newest_first("discriminator_training", TrainedDiscriminator)
     discriminators = (training.discriminator for training in trainings if training.calibrated)
     return next((ref for ref in discriminators if workspace.fetched(ref.folder).is_dir()), None)
 
@@ -151,7 +152,10 @@ def train_from_reviews(
             discriminator = LoraDiscriminator(module, work.discriminator, voters)
             ref = keep_discriminator(workspace, digest, discriminator, work.backbone, len(answers), work)
             return TrainedDiscriminator(
-                discriminator=ref, reviewed=len(answers), losses=losses, calibrated=False
+                discriminator=ref,
+                reviewed=len(answers),
+                losses=TrainingLosses.of(losses),
+                calibrated=False,
             )
 
         again = partial(train_from_reviews, workspace, work, distributed=distributed)

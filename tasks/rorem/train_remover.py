@@ -9,6 +9,7 @@ import torch
 from prefect import task
 
 from data_specs.keys import derive_key
+from data_specs.losses import TrainingLosses
 from data_specs.result import ResultKind
 from models.diffusion.inpainting import InpaintingNetwork
 from models.rorem.remover import InpaintingRemover, SamplingConfig
@@ -53,12 +54,12 @@ class RemoverTraining(RemoverWork):
 
 
 class TrainedRemover(TrainedModel):
-    """A trained remover and the loss of each step."""
+    """A trained remover and its losses."""
 
     KIND: ClassVar[ResultKind] = "remover_training"
 
     remover: RemoverRef
-    losses: list[float]
+    losses: TrainingLosses
 
     @property
     def weights_folder(self) -> str:
@@ -155,7 +156,7 @@ def keep_remover(
         distilled=distilled,
     )
     ref = RemoverRef(hash=entry.hash, folder=entry.path, sampling=sampling)
-    return TrainedRemover(remover=ref, losses=losses)
+    return TrainedRemover(remover=ref, losses=TrainingLosses.of(losses))
 
 
 @task(task_run_name="train remover: {work.name}")

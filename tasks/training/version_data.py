@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_specs.errors import FlowError, LedgerError
+from data_specs.errors import FlowError
 from data_specs.shard import ShardRef, Stage
 from tasks.storage.dataset.versions import sample_table
 from tasks.storage.shards import ShardReader
@@ -51,10 +51,7 @@ def version_reader(workspace: Workspace, version: int) -> Iterator[VersionData]:
     """
     rows = training_rows(sample_table(workspace, version))
     ledger = workspace.ledger()
-    held = {ref.name: ref for stage in _GROUPS for ref in ledger.shards.all(stage=stage)}
-    absent = next((name for name in rows.shards if name not in held), None)
-    if absent is not None:
-        raise LedgerError(f"the ledger has no shard {absent}; run `cleanplate dataset verify`")
+    held = ledger.shards.all_named(rows.shards)
     refs = [held[name] for name in rows.shards]
     with ShardReader(workspace, refs) as reader:
         yield VersionData(reader, rows, refs)

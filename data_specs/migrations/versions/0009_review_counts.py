@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -33,8 +33,6 @@ GROUP BY r.batch, r.kind, r.reviewer
 
 
 def upgrade() -> None:
-    op.drop_index("ix_reviews_candidate", "reviews")
-    op.create_index("ix_reviews_candidate", "reviews", ["candidate", "batch"])
     op.drop_index("ix_reviews_batch", "reviews")
     op.create_index("ix_reviews_batch", "reviews", ["batch", "reviewer", "answered_at", "event"])
     op.create_table(
@@ -75,8 +73,6 @@ def downgrade() -> None:
         op.drop_table(table)
     op.drop_index("ix_reviews_batch", "reviews")
     op.create_index("ix_reviews_batch", "reviews", ["batch", "reviewer"])
-    op.drop_index("ix_reviews_candidate", "reviews")
-    op.create_index("ix_reviews_candidate", "reviews", ["candidate"])
 
 
 def _integers(names: tuple[str, ...]) -> list[sa.Column[int]]:

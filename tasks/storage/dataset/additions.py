@@ -35,8 +35,9 @@ def add_to_current(
     present = set() if number is None else {sample.key for sample in load_samples(workspace, number)}
     chosen = [] if number is None else selection_of(workspace, number)
     before = len(present)
+    whole = ledger.shards.samples_in([shard.name for shard, wanted in selections if wanted is None])
     for shard, wanted in selections:
-        keys = wanted if wanted is not None else [row.key for row in ledger.shards.samples_of(shard.name)]
+        keys = wanted if wanted is not None else [row.key for row in whole[shard.name]]
         keys = [key for key in keys if key not in present]
         if keys:
             chosen.append(Selection(shard, keys))

@@ -172,8 +172,8 @@ def selection_of(workspace: Workspace, number: int) -> list[Selection]:
     keys_of_shard: dict[str, list[str]] = {}
     for sample in load_samples(workspace, number):
         keys_of_shard.setdefault(sample.shard, []).append(sample.key)
-    ledger = workspace.ledger()
-    return [Selection(ledger.shards.named(name), keys) for name, keys in keys_of_shard.items()]
+    shards = workspace.ledger().shards.all_named(keys_of_shard)
+    return [Selection(shards[name], keys) for name, keys in keys_of_shard.items()]
 
 
 def load_samples(workspace: Workspace, number: int) -> list[VersionSample]:
@@ -224,12 +224,13 @@ def _chosen(
 ) -> list[VersionSample]:
     """The samples, in the shards' order and by position in the shard."""
     chosen: dict[str, VersionSample] = {}
-    shards = {shard.name: ledger.shards.named(shard.name) for shard, _ in selection}
+    shards = ledger.shards.all_named(shard.name for shard, _ in selection)
+    held = ledger.shards.samples_in(list(shards))
     for shard, keys in sorted(selection, key=lambda part: place_of(shards[part[0].name])):
         if shards[shard.name].sha256 != shard.sha256:
             raise LedgerError(f"shard {shard.name} differs from the ledger; run `cleanplate dataset verify`")
         wanted = None if keys is None else set(keys)
-        rows = [row for row in ledger.shards.samples_of(shard.name) if wanted is None or row.key in wanted]
+        rows = [row for row in held[shard.name] if wanted is None or row.key in wanted]
         if wanted is not None and len(rows) != len(wanted):
             absent = min(wanted - {row.key for row in rows})
             raise LedgerError(f"shard {shard.name} lacks sample {absent}; run `cleanplate dataset verify`")

@@ -34,6 +34,9 @@ class ScoreCount(BaseModel):
     """Standard deviation."""
 
 
+_PAGES = ("page_count", "page_size")
+
+
 class CountLedger(LedgerPart):
     """The part of the ledger that counts. It writes nothing."""
 
@@ -85,6 +88,14 @@ class CountLedger(LedgerPart):
         query = sa.select(table.c.kind, sa.func.count()).group_by(table.c.kind).order_by(table.c.kind)
         with self._database.reading() as connection:
             return {kind: count for kind, count in connection.execute(query)}
+
+    def database_bytes(self) -> int:
+        """Bytes of the ledger's database, without what SQLite has not yet copied into its file."""
+        with self._database.reading() as connection:
+            if connection.dialect.name == "postgresql":
+                return connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0
+            sizes = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in _PAGES]
+            return int(sizes[0]) * int(sizes[1])
 
     def answers(self, round: int, purpose: Purpose) -> Counter[str]:
         """Valid decisions on a round's candidates of this purpose."""

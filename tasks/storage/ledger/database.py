@@ -1,11 +1,14 @@
 """Open the ledger's database, and give its parts transactions, idempotent inserts and long lists."""
 
+import json
+import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +48,15 @@ def create_engine(url: str, keep_connections: bool = False) -> sa.Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+@lru_cache(maxsize=8)
+def _engine_of(url: str) -> sa.Engine:
+    return create_engine(url)
+
+
+# A thread of the parent may be inside an engine while another forks.
+os.register_at_fork(after_in_child=_engine_of.cache_clear)
 
 
 def use_wal(engine: sa.Engine) -> None:
@@ -160,7 +172,8 @@ class Database:
 
     def __init__(self, url: str, keep_connections: bool = False) -> None:
         self.url = url
-        self.engine = create_engine(url, keep_connections)
+        # An engine without connections may be shared. A process then compiles each statement once.
+        self.engine = create_engine(url, keep_connections=True) if keep_connections else _engine_of(url)
         self._reader = self.engine.execution_options(reading=True)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
@@ -244,6 +257,14 @@ def chunked(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """The items in order, at most `CHUNK` at a time."""
     for start in range(0, len(items), CHUNK):
         yield items[start : start + CHUNK]
+
+
+def among(connection: sa.Connection, column: sa.Column[Any], keys: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Whether a column's text is one of ``keys``, however many there are: they are one parameter."""
+    if connection.dialect.name == "postgresql":
+        return column == sa.any_(sa.literal(list(keys), postgresql.ARRAY(sa.String)))
+    values = sa.func.json_each(json.dumps(list(keys))).table_valued("value")
+    return column.in_(sa.select(values.c.value))
 
 
 def now() -> datetime:

@@ -3,13 +3,15 @@
 from tasks.storage.ledger.batches import BatchLedger
 from tasks.storage.ledger.counts import CountLedger
 from tasks.storage.ledger.database import Database, migrate, revision
+from tasks.storage.ledger.draws import DrawLedger
 from tasks.storage.ledger.leases import LeaseLedger
 from tasks.storage.ledger.models import ModelLedger
 from tasks.storage.ledger.people import PeopleLedger
+from tasks.storage.ledger.rejects import RejectLedger
 from tasks.storage.ledger.results import CostLedger, ResultLedger
 from tasks.storage.ledger.reviews import ReviewLedger, ScoreLedger
 from tasks.storage.ledger.scenes import SceneLedger
-from tasks.storage.ledger.shards import DrawLedger, RejectLedger, ShardLedger
+from tasks.storage.ledger.shards import ShardLedger
 from tasks.storage.ledger.versions import VersionLedger
 
 

@@ -1,6 +1,6 @@
 """Record the result of each step and the time it took. A restart need not repeat the step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from data_specs import ledger as tables
 from data_specs.result import ResultKind
 from data_specs.seconds import Seconds
-from tasks.storage.ledger.database import LedgerPart, between, chunked, insert_new, now
+from tasks.storage.ledger.database import LedgerPart, among, between, insert_new, now
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -75,6 +75,20 @@ class ResultLedger(LedgerPart):
         with self._database.reading() as connection:
             return [record.model_validate(payload) for payload in connection.scalars(query)]
 
+    def newest_first(self, kind: ResultKind, record: type[Record]) -> Iterator[Record]:
+        """The results of a kind, the last recorded first. Each is read only when it is asked for."""
+        table, last = tables.results, None
+        query = sa.select(table.c.sequence, table.c.payload).where(table.c.kind == kind)
+        query = query.order_by(table.c.sequence.desc()).limit(1)
+        while True:
+            with self._database.reading() as connection:
+                older = query if last is None else query.where(table.c.sequence < last)
+                row = connection.execute(older).first()
+            if row is None:
+                return
+            last = row.sequence
+            yield record.model_validate(row.payload)
+
 
 class CostLedger(LedgerPart):
     """The part of the ledger for the seconds that each piece of work took."""
@@ -87,11 +101,9 @@ class CostLedger(LedgerPart):
 
     def finished_works(self, works: Sequence[str]) -> set[str]:
         """The works whose seconds are recorded: that is the last thing a work does."""
-        column, finished = tables.costs.c.work, set[str]()
+        column = tables.costs.c.work
         with self._database.reading() as connection:
-            for chunk in chunked(works):
-                finished.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
-        return finished
+            return set(connection.scalars(sa.select(column).where(among(connection, column, works))))
 
     def by_kind(
         self, since: datetime | None = None, until: datetime | None = None

@@ -34,6 +34,11 @@ class VersionLedger(LedgerPart):
         with self._database.reading() as connection:
             return [DatasetVersion(**manifest) for manifest in connection.scalars(query)]
 
+    def count(self) -> int:
+        """The number of versions."""
+        with self._database.reading() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(tables.versions)) or 0
+
     def numbered(self, number: int) -> DatasetVersion:
         """The version of this number.
 

@@ -94,6 +94,15 @@ def test_a_store_is_asked_whether_it_answers(tmp_path: Path, monkeypatch: pytest
     assert "CLEANPLATE_LEDGER" in by_name["ledger"]["found"]
 
 
+def test_the_ledgers_size_is_told_once_there_is_one(tmp_path: Path) -> None:
+    assert health.check_ledger(tmp_path) == []
+    assert list(tmp_path.iterdir()) == [], "looking made nothing"
+    (tmp_path / "ledger.sqlite").write_bytes(bytes(1_500_000))
+    (tmp_path / "ledger.sqlite-wal").write_bytes(bytes(600_000))
+    [told] = health.check_ledger(tmp_path)
+    assert (told.state, told.found) == ("ok", f"2.1 MB in {tmp_path / 'ledger.sqlite'}")
+
+
 def test_an_address_of_no_bucket_is_wrong_use() -> None:
     result = CliRunner().invoke(app, ["doctor", "--workspace", "s3://"])
     assert (result.exit_code, "s3://bucket/prefix" in result.output) == (2, True)

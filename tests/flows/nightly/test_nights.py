@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from data_specs.composite import CompositingResult
 from data_specs.errors import FlowError, WorkerError
+from data_specs.losses import TrainingLosses
 from flows.nightly import nights
 from flows.nightly.candidates import CandidatesResult, NightlyCandidatesConfig, nightly_candidates
 from flows.nightly.composites import NightlyCompositingConfig, nightly_compositing
@@ -183,7 +184,7 @@ def untrained_discriminator(studio: SimpleNamespace) -> DiscriminatorRef:
         metrics={},
     )  # fmt: skip
     ref = DiscriminatorRef(hash=entry.hash, folder=entry.path, backbone=studio.remover)
-    trained = TrainedDiscriminator(discriminator=ref, reviewed=0, losses=[1.0])
+    trained = TrainedDiscriminator(discriminator=ref, reviewed=0, losses=TrainingLosses())
     workspace.ledger().results.record("discriminator_training", "work", trained)
     return ref
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from data_specs.losses import TrainingLosses
 from data_specs.round import PhaseResult
 from flows.rorem.phases import PhaseOutcome, PhaseStart, ended_phases
 from models.rorem.remover import SamplingConfig
@@ -17,7 +18,7 @@ def outcome(name: str, rate: float, psnr: float | None) -> PhaseOutcome:
         psnr_effect=20, psnr_background=30, psnr=psnr, promoted=True, reason="", seconds=1,
     )  # fmt: skip
     ref = RemoverRef(hash="h", folder="f", sampling=SamplingConfig())
-    return PhaseOutcome(result=result, standing=PhaseStart(remover=ref, version=1), losses=[])
+    return PhaseOutcome(result=result, standing=PhaseStart(remover=ref, version=1), losses=TrainingLosses())
 
 
 def test_the_newest_of_each_name_in_order(tmp_path: Path) -> None:

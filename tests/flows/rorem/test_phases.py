@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.rorem.cycle import peak_memory_gb, thinned
+from data_specs.losses import TrainingLosses
+from flows.rorem.cycle import loss_curve, peak_memory_gb
 from flows.rorem.phases import Growth, Phase, PhaseStart, Retrained, compare, finish, finished
 from models.rorem.remover import SamplingConfig
 from tasks.evaluation.evaluate import Evaluation
@@ -47,7 +48,13 @@ def test_the_challenger_must_be_better(challenger, champion, better: bool, why: 
 def test_a_row_holds_the_test_splits_figures(tmp_path: Path) -> None:
     ref = RemoverRef(hash="h", folder="f", sampling=SamplingConfig())
     kept = Retrained(
-        PhaseStart(remover=ref, version=2), True, "better", 13, evaluation(20, 21.5), "test split, all", [0.5]
+        PhaseStart(remover=ref, version=2),
+        True,
+        "better",
+        13,
+        evaluation(20, 21.5),
+        "test split, all",
+        TrainingLosses(means=(0.5,)),
     )
     workspace, phase = Workspace.open(tmp_path), Phase("run", "human 1", "human", 1)
     outcome = finish(workspace, phase, "human", kept, Growth(9, 4), time.monotonic() - 2)
@@ -60,16 +67,10 @@ def test_a_row_holds_the_test_splits_figures(tmp_path: Path) -> None:
     assert finished(workspace, phase) == outcome
 
 
-def test_a_thinned_curve_keeps_the_mean() -> None:
-    losses = [float(n) for n in range(1000)]
-    curve = thinned("x", losses)
-    assert len(curve.losses) == len(curve.steps) == 200
+def test_a_curve_says_where_each_stretch_begins() -> None:
+    curve = loss_curve("x", TrainingLosses.of([float(n) for n in range(1000)]))
+    assert (curve.name, len(curve.losses)) == ("x", 200)
     assert curve.steps[:3] == [1, 6, 11]
-    assert curve.losses[0] == 2.0
-    assert sum(curve.losses) / 200 == pytest.approx(sum(losses) / 1000)
-    assert thinned("x", losses[:7]).losses == losses[:7]
-    uneven = thinned("x", [1.0, 2.0, 3.0], points=2)
-    assert (uneven.steps, uneven.losses) == ([1, 3], [1.5, 3.0])
 
 
 def test_memory_is_in_gigabytes() -> None:

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from data_specs.losses import TrainingLosses
 from data_specs.shard import ShardRef
 from flows.rorem.config import RoundConfig
 from flows.rorem.cycle_config import CycleConfig
@@ -49,7 +50,7 @@ def keep_untrained(studio: SimpleNamespace, seed: int) -> None:
     module = LoraDiscriminator(DiscriminatorNetwork(network, config, seed), config)
     name = f"untrained {seed}"
     ref = keep_discriminator(studio.workspace, name, module, studio.remover, 0, SamplingConfig())
-    trained = TrainedDiscriminator(discriminator=ref, reviewed=0, losses=[])
+    trained = TrainedDiscriminator(discriminator=ref, reviewed=0, losses=TrainingLosses())
     studio.workspace.ledger().results.record("discriminator_training", name, trained)
 
 

@@ -117,6 +117,8 @@ def test_openmetrics_text_is_read_as_what_the_ledger_holds(workspace: Workspace)
     families = list(parse_openmetrics(text))
     found = read(families)
     assert {key: found.get(key) for key in EXPECTED} == pytest.approx(EXPECTED)
+    ledger = workspace.root / "ledger.sqlite"
+    assert found["cleanplate_ledger_bytes",] == ledger.stat().st_size
     kinds = {family.name: family.type for family in families}
     assert kinds["cleanplate_rejects"] == "counter"
     assert kinds["cleanplate_score_mean"] == "gauge"
@@ -139,4 +141,5 @@ def test_the_textfile_is_read_by_the_older_parser_and_replaced_whole(workspace: 
 
 def test_an_empty_ledger_is_no_fault(tmp_path: Path) -> None:
     found = read(parse_openmetrics(open_metrics(Workspace.open(tmp_path / "new"))))
+    assert found.pop(("cleanplate_ledger_bytes",)) > 4096
     assert found == {("cleanplate_dataset_versions_total",): 0}

@@ -155,7 +155,7 @@ def test_a_remover_trains_on_all_of_them(workspace: Workspace) -> None:
         loss=RemoverLossConfig(),
         sampling=sampling,
     )
-    assert len(train_remover(workspace, work).losses) == 2
+    assert len(train_remover(workspace, work).losses.means) == 2
 
 
 def test_the_stored_m_fg_reaches_the_mask_loss(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,20 @@
 """Choosing pool items: by the sample's split, never twice, and a sentence when few are left."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 
+from benchmarks._synthetic_ledger import fill
 from data_specs import ledger as tables
 from data_specs.errors import FlowError
 from data_specs.keys import Split, derive_key
 from data_specs.shard import EncodedSample
 from tasks.rorem import sample_pool
 from tasks.rorem.sample_pool import choose_items, fresh_items, unused_items
+from tasks.storage.ledger import draws
 from tasks.storage.shards import write_shard
 from tasks.storage.workspace import Workspace, items_of
 
@@ -89,7 +92,6 @@ def test_items_of_many_shards_are_worked_by_shard(mixed, monkeypatch: pytest.Mon
     monkeypatch.setattr(sample_pool, "_FEW_SHARDS", 1)
     many = choose(other, "many", "human", 8, 0)
     assert set(many) == set(few), "the same items are drawn"
-    assert many == sorted(few, key=pool.index)
     holders = [scene_of(key).partition("-")[0] for key in many]
     assert holders == sorted(holders)
     assert choose(other, "many", "human", 8, 0) == many
@@ -108,3 +110,18 @@ def test_without_truth_the_discriminator_is_measured_on_training_items_set_apart
     assert {scene_of(key) for key in rest}.isdisjoint(scene_of(key) for key in fresh)
     with pytest.raises(FlowError, match=r"round 2 needs 5 fresh items .* no phase has used; ingest more"):
         fresh_items(space, RUN, 2, 5, 0)
+
+
+def test_the_choice_is_that_of_a_sort_over_all_unused_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = Workspace.open(tmp_path / "workspace")
+    fill(space.ledger_url, 2_000)
+    unused = unused_items(space)
+    wanted = sorted(unused, key=lambda key: derive_key("choice", 3, key))
+    monkeypatch.setattr(draws, "_PART", 64)
+    assert choose(space, "a phase", "human", 50, 3) == wanted[:50]
+    assert choose(space, "a phase", "human", 50, 4) == wanted[:50], "drawn already"
+    assert choose(space, "another", "human", len(unused) - 50, 3) == wanted[50:]
+    with pytest.raises(FlowError, match="0 unused items, and a third needs 1"):
+        choose(space, "a third", "human", 1, 3)

@@ -160,7 +160,7 @@ def test_candidates_of_two_sizes_are_made_learnt_from_and_scored(studio) -> None
     assert all(c.removal.shape == c.source.shape for c in shown)
     answer(studio, by_variant)
     trained = train_from_reviews(space, training(studio))
-    assert len(trained.losses) == 4
+    assert len(trained.losses.means) == 4
     assert score_shard.fn(space, ScoreWork(ref=studio.candidates, discriminator=trained.discriminator)) == 108
 
 

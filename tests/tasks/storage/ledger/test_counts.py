@@ -72,3 +72,10 @@ def test_seconds_told_twice_count_once(ledger: Ledger) -> None:
     ledger.costs.record("w2", "propose", Seconds(wall=4, cpu=1, gpu=4))
     assert ledger.costs.by_kind() == {"propose": (2, Seconds(wall=6, cpu=4, gpu=4))}
     assert ledger.costs.by_kind(until=NOW - timedelta(hours=1)) == {}
+
+
+def test_the_size_of_the_database_grows_with_its_rows(ledger: Ledger) -> None:
+    before = ledger.counts.database_bytes()
+    ledger.scores.record("judge", {f"candidate {n}": 0.5 for n in range(20_000)})
+    grown = ledger.counts.database_bytes() - before
+    assert 20_000 * 20 < grown < 20_000 * 500, "bytes of a row"

@@ -65,7 +65,7 @@ def test_what_an_older_ledger_holds_is_read_in_the_words_of_today(ledger_url: st
     assert [each.hash for each in ledger.models.promotions("discriminator")] == ["h"]
     training = ledger.results.get("discriminator_training", "judge 1", Facts)
     assert training is not None
-    assert training.root == {"discriminator": {"hash": "h"}, "losses": []}
+    assert training.root == {"discriminator": {"hash": "h"}, "losses": {"stretch": 1, "means": []}}
     policy = ledger.batches.named("b").policy
     assert (policy.overlap_fraction, policy.gold_fraction, policy.mixed_fraction) == (0.25, 0.125, 0.75)
     with ledger._database.reading() as connection:

@@ -8,8 +8,10 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
+from data_specs.losses import TrainingLosses
 from data_specs.result import ResultKind
 from data_specs.round import EndedPhase
 from data_specs.seconds import Seconds
@@ -30,6 +32,10 @@ def outcome(name: str, remover: str, rate: float) -> dict[str, Any]:
 
 def spent(what: str, wall: float) -> dict[str, Any]:
     return {"what": what, "seconds": {"wall": wall, "cpu": 2 * wall, "gpu": 0.0}}
+
+
+def thin(*losses: float) -> dict[str, Any]:
+    return {"stretch": 1, "means": list(losses)}
 
 
 OLD_PHASES: list[tuple[str, str, dict[str, Any]]] = [
@@ -70,8 +76,12 @@ WANTED: list[tuple[ResultKind, str, list[tuple[str, dict[str, Any]]]]] = [
     ("shard", "", [("shard work", {"shard": None, "rejects": {"no": 3}})]),
     ("ingest", "", [("files", {"finished": True})]),
     ("discriminator", RUN, [("discriminator 1", {"trained": {}, "measured": None})]),
-    ("remover_training", "", [("d1", {"remover": {"hash": "r2"}, "losses": [1.0]})]),
-    ("discriminator_training", "", [("d2", {"discriminator": {"hash": "j"}, "reviewed": 9, "losses": []})]),
+    ("remover_training", "", [("d1", {"remover": {"hash": "r2"}, "losses": thin(1.0)})]),
+    (
+        "discriminator_training",
+        "",
+        [("d2", {"discriminator": {"hash": "j"}, "reviewed": 9, "losses": thin()})],
+    ),
     ("evaluation", "r2", [("images", {"tested": 4})]),
     ("weights_training", "", [("e1", {"folder": "models/e1", "score": {"shape": 0.5}})]),
     ("night", "nightly candidates", [("2026-11-02", {"items": 5})]),
@@ -134,7 +144,8 @@ def go_to(url: str, revision: str) -> None:
         config = Config()
         config.set_main_option("script_location", "data_specs:migrations")
         config.attributes["connection"] = connection
-        go = command.downgrade if revision < "0006" and has_table(connection, "results") else command.upgrade
+        present = MigrationContext.configure(connection).get_current_revision() or ""
+        go = command.downgrade if present > revision else command.upgrade
         go(config, revision)
     engine.dispose()
 
@@ -260,7 +271,6 @@ def answers(ledger: Ledger) -> None:
     assert others == {"grown 1000": ("automation", 0), "triplets 201": (None, 201), "pool 500": (None, 500)}
     draws = rows_of(ledger, "SELECT phase, purpose FROM pool_draws ORDER BY sequence")
     assert draws == OLD_DRAWS
-    assert ledger.draws.measuring_scenes() == {"s5"}
     assert ledger.draws.undrawn_items() == [f"item {len(OLD_DRAWS)}"]
     assert [each.hash for each in ledger.models.all() if each.distilled] == ["r3"]
     assert ledger.models.last_trained_version() == 2
@@ -298,3 +308,36 @@ def test_the_migration_goes_back_and_forth(old_url: str) -> None:
     assert {tuple(row) for row in found} == {(run, name) for run, name, _ in OLD_PHASES}
     assert {tuple(row) for row in numbers} == {(stage, index) for stage, index, _, _ in OLD_SHARDS}
     answers(open_ledger(old_url))
+
+
+def test_long_losses_are_thinned_wherever_a_result_has_them(ledger_url: str) -> None:
+    go_to(ledger_url, "0007")
+    losses = [float(n % 10) for n in range(5_000)]
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("phase", {"losses": losses, "result": 1}),
+        ("discriminator", {"trained": {"losses": losses}, "measured": None}),
+        ("night", {"losses": losses}),
+    ]
+    engine = sa.create_engine(ledger_url)
+    tables = sa.MetaData()
+    tables.reflect(engine)
+    with engine.begin() as connection:
+        for kind, payload in rows:
+            row = {"kind": kind, "run": "", "name": "x", "payload": payload, "recorded_at": START}
+            connection.execute(sa.insert(tables.tables["results"]), row)
+    engine.dispose()
+    results = open_ledger(ledger_url).results
+    phase, discriminator, night = (
+        results.get(kind, "x", Facts) for kind in ("phase", "discriminator", "night")
+    )
+    assert phase is not None
+    assert discriminator is not None
+    assert night is not None
+    kept = TrainingLosses.model_validate(phase.root["losses"])
+    assert kept == TrainingLosses.of(losses)
+    assert TrainingLosses.model_validate(discriminator.root["trained"]["losses"]) == kept
+    assert night.root == {"losses": losses}, "no kind with losses: it stays"
+    go_to(ledger_url, "0007")
+    again = open_ledger(ledger_url).results.get("phase", "x", Facts)
+    assert again is not None
+    assert again.root["losses"] == {"stretch": 1, "means": list(kept.means)}, "what was kept, as a list"

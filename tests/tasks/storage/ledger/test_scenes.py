@@ -72,7 +72,6 @@ def test_pool_items_are_told_by_their_own_split_and_scene(ledger: Ledger) -> Non
     assert ledger.draws.undrawn_items(apart=True) == ["a2", "a3", "a4"], "scene B was touched"
     ledger.draws.draw("run fresh 1", "fresh", ["a3"])
     ledger.draws.draw("run fresh looking 1", "human", ["a4"])
-    assert ledger.draws.measuring_scenes() == {"F"}
     assert ledger.draws.undrawn_items() == ["a1", "a2"]
     names = ["000-pool-00001-x", "000-pool-00000-x", "none"]
     assert ledger.shards.samples_in(names, "train") == {

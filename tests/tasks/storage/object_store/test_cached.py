@@ -19,6 +19,7 @@ from benchmarks._bad_network import bad_network
 from benchmarks._s3_server import S3Server, s3_program, s3_server, s3_variables
 from data_specs.errors import InputError, ShardError, StoreError
 from data_specs.keys import derive_key
+from data_specs.losses import TrainingLosses
 from data_specs.shard import EncodedSample, ShardRef
 from models.rorem.remover import SamplingConfig
 from tasks.execution.shard_task import in_workspace
@@ -116,7 +117,7 @@ def test_another_machine_finds_the_newest_discriminator(machine: Machine) -> Non
     )
     keep_model(one, kept.hash, save)
     for discriminator in (kept, lost):
-        trained = TrainedDiscriminator(discriminator=discriminator, reviewed=0, losses=[1.0])
+        trained = TrainedDiscriminator(discriminator=discriminator, reviewed=0, losses=TrainingLosses())
         one.ledger().results.record("discriminator_training", discriminator.hash, trained)
     assert newest_discriminator(other) == newest_discriminator(one) == kept
 
@@ -238,7 +239,7 @@ def test_the_newest_discriminator_is_known_where_its_weights_never_were(machine:
         discriminator = DiscriminatorRef(
             hash=f"hash {number}", folder=f"models/judge-{number}", backbone=backbone
         )
-        trained = TrainedDiscriminator(discriminator=discriminator, reviewed=40, losses=[])
+        trained = TrainedDiscriminator(discriminator=discriminator, reviewed=40, losses=TrainingLosses())
         one.ledger().results.record("discriminator_training", f"work {number}", trained)
     found = newest_discriminator(other)
     assert found is not None
