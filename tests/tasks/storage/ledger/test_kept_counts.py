@@ -172,7 +172,7 @@ class Studio:
         self.leases += [lease for lease in given if lease not in self.leases]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_kept_counts_and_places_equal_a_recount_of_everything(
     ledger: Ledger, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +212,7 @@ def answered_by_ana(ledger: Ledger, count: int = 20) -> None:
         ledger.leases.answer(lease.lease, "ana", Answer(decision="yes", seconds=1.0), NOON)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("steps", [0, 2])
 def test_a_recount_that_was_killed_is_right_at_once_and_finished_by_whoever_asks(
     ledger: Ledger, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
