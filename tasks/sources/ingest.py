@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_specs.keys import derive_key
 from data_specs.reject import Reject, RejectReason
-from data_specs.shard import EncodedSample, ShardRef
+from data_specs.shard import EncodedSample, ShardRef, Stage
 from data_specs.work import CODE_VERSION, ShardWork
 from tasks.execution.shard_task import shard_task
 from tasks.sources.image_files import RejectedImage
@@ -16,7 +16,7 @@ from tasks.sources.outcomes import Outcome, in_scene, outcomes_of
 from tasks.sources.pool_items import PoolLimits, PoolRecord, refusal_of
 from tasks.sources.read_ahead import current_read_ahead
 from tasks.sources.readers import FileSource, HighResolutionSource, name_of_kind, record_table, stage_of
-from tasks.sources.scenes import SceneChoice, Scenes, by_pixels, scenes_alone
+from tasks.sources.scenes import Chosen, SceneChoice, Scenes, by_pixels, scenes_alone
 from tasks.storage.shards.result import write_unless_empty
 from tasks.storage.shards.writer import files_present
 from tasks.storage.workspace import Workspace
@@ -95,7 +95,7 @@ class _Taking:
     """
 
     def __init__(self, workspace: Workspace, work: IngestWork) -> None:
-        self.stage = stage_of(work.source)
+        self.stage: Stage = stage_of(work.source)
         self.rejects: list[Reject] = []
         """Those that are not recorded yet."""
         self._workspace = workspace
@@ -178,7 +178,7 @@ class _Taking:
                 return error.as_reject(name_of_kind(source), record.name)
             if isinstance(source, HighResolutionSource) and split != outcome.facts.first_split:
                 # Its object is of another split: one of the right split is pasted.
-                outcome = self._read_now(outcome, lambda *_: (scene, split))
+                outcome = self._read_now(outcome, Chosen(scene, split))
         if outcome.sample is None or split is None:
             assert outcome.reject is not None, "a record gives a sample or a reject"
             return outcome.reject

@@ -13,8 +13,8 @@ RADIUS = 16
 """Number of bits by which the hashes of near images may differ."""
 _LOOKED_AT = 256
 """Number of images within the radius whose thumbnails are compared, nearest first."""
-_BLOCK = 16_384
-"""Hashes that are compared at a time: 128 KiB, and as much for the result."""
+_BLOCK = 131_072
+"""Hashes that are compared at a time: 1 MiB, and as much for the result."""
 
 
 class NearHashes:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -79,7 +79,7 @@ read_part_task = shard_task(read_part, "read", "{work.source.kind} {work.index}"
 class Waiting(Protocol):
     """A part that was given to a worker."""
 
-    def result(self) -> object:
+    def result(self) -> Any:
         """Wait for it. Raises what reading it raised."""
         ...
 

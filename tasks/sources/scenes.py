@@ -81,6 +81,20 @@ def by_pixels(
     return scene, split_of_new(scene, fractions)
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A `SceneChoice` of a scene that was chosen before."""
+
+    scene: str
+    split: Split
+
+    def __call__(
+        self, path: Path, image: RgbImage, fractions: SplitFractions, lineage: str | None
+    ) -> tuple[str, Split]:
+        """See ``SceneChoice``."""
+        return self.scene, self.split
+
+
 def new_scene(image: str, lineage: str | None) -> str:
     """The name of an unknown scene."""
     return lineage or derive_key("scene", image)
