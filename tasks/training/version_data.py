@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from data_specs.errors import FlowError
 from data_specs.shard import ShardRef, Stage
-from tasks.storage.dataset.versions import sample_table
+from tasks.storage.dataset.versions import sample_columns
 from tasks.storage.shards import ShardReader
+from tasks.storage.shards.columns import as_bytes, coded
 from tasks.storage.workspace import Workspace
 from tasks.training.data import Groups, SizeBuckets, TripletSamples, size_buckets
 
@@ -49,7 +50,7 @@ def version_reader(workspace: Workspace, version: int) -> Iterator[VersionData]:
     Raises:
         FlowError: If there is no triplet to train on.
     """
-    rows = training_rows(sample_table(workspace, version))
+    rows = training_rows(sample_columns(workspace, version, ("key", "split", "stage", "shard")))
     ledger = workspace.ledger()
     held = ledger.shards.all_named(rows.shards)
     refs = [held[name] for name in rows.shards]
@@ -65,25 +66,35 @@ def training_rows(samples: pa.Table) -> TrainingRows:
     later growth or many composites.
 
     Args:
-        samples: The columns of a version, from `sample_table`.
+        samples: The columns of a version, from `sample_columns`.
 
     Raises:
         FlowError: If there is no triplet to train on.
     """
-    train = samples.filter(pc.equal(samples["split"], "train"))
-    parts = [train.filter(pc.equal(train["stage"], stage)) for stage in _GROUPS]
-    rows = pa.concat_tables(parts)
-    if not rows.num_rows:
+    split_of, splits = coded(samples["split"])
+    stage_of, stages = coded(samples["stage"])
+    shard_of, shards = coded(samples["shard"])
+    train = split_of == _place_in(splits, "train")
+    parts = [np.flatnonzero(train & (stage_of == _place_in(stages, stage))) for stage in _GROUPS]
+    rows = np.concatenate(parts)
+    if not len(rows):
         raise FlowError("the dataset version has no training sample; ingest a source first")
-    ends = np.cumsum([part.num_rows for part in parts]).tolist()
-    groups = [range(end - part.num_rows, end) for part, end in zip(parts, ends, strict=True)]
-    names, shard_of = np.unique(np.array(rows["shard"].to_pylist(), "S"), return_inverse=True)
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    groups = [range(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
+    used, place = np.unique(shard_of[rows], return_inverse=True)
+    names = shards.take(pa.array(used)).to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
     return TrainingRows(
-        keys=np.array(rows["key"].to_pylist(), "S"),
-        shards=[name.decode() for name in names.tolist()],
-        shard_of=shard_of.astype(np.int32),
+        keys=as_bytes(samples["key"].combine_chunks())[rows],
+        shards=[names[number] for number in order],
+        shard_of=np.argsort(order).astype(np.int32)[place],
         groups=[group for group in groups if len(group)],
     )
+
+
+def _place_in(texts: pa.Array, text: str) -> int:
+    """The place of a text among others, -1 if it is not there."""
+    return pc.index(texts, pa.scalar(text)).as_py()
 
 
 def training_triplets(data: VersionData) -> tuple[TripletSamples, Groups]:

@@ -1,19 +1,22 @@
 """Verify one shard: its tar, its index and its rows in the ledger. Every byte is read and hashed once."""
 
 import hashlib
-import tarfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from tarfile import BLOCKSIZE, LNKTYPE, RECORDSIZE, REGTYPE
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from webdataset.tariterators import group_by_keys
+from webdataset.tariterators import base_plus_ext
 
 from data_specs.shard import SampleRow, ShardRef
 from data_specs.version import Fault, FaultKind
-from tasks.storage.shards.tar import IndexRow
+from tasks.storage.shards.columns import coded, first_rows
+from tasks.storage.shards.tar import parse_index
 from tasks.storage.shards.writer import index_file, tar_file
 from tasks.storage.workspace import Workspace
+
+_COMPARED = 257
+"""The first bytes of a header: name, mode, owner, length, time, checksum, type and link."""
 
 
 def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) -> tuple[list[Fault], int]:
@@ -22,34 +25,42 @@ def check_shard(workspace: Workspace, ref: ShardRef, rows: Sequence[SampleRow]) 
     The tar comes in blocks. The ledger's SHA-256 of tar and index vouch for their bytes. Members are hashed
     only to say what is damaged.
     """
-    store = workspace.store
-    tar_name, index_name = store.name(*tar_file(ref)), store.name(*index_file(ref))
-    index: list[IndexRow] = []
-    faults: list[Fault] = []
-    index_data = read_or_fault(workspace, index_name, "the ledger lists it")
-    if isinstance(index_data, Fault):
-        faults.append(index_data)
-    elif hashlib.sha256(index_data).hexdigest() != ref.index_sha256:
-        faults.append(fault("altered", index_name, "its sha256 differs from the ledger's"))
-    else:
-        index = [IndexRow(**row) for row in pq.read_table(pa.BufferReader(index_data)).to_pylist()]
-        faults.extend(_compare_rows(index_name, ref, index, rows))
+    tar_name, index_name = (workspace.store.name(*file(ref)) for file in (tar_file, index_file))
+    index, faults = _read_index(workspace, index_name, ref, rows)
     try:
-        blocks = store.blocks(tar_name)
+        blocks = workspace.store.blocks(tar_name)
     except IsADirectoryError:
         return [*faults, fault("altered", tar_name, "is not a file")], 0
     if blocks is None:
         return [*faults, fault("missing", tar_name, "the ledger lists it")], 0
-    digest, tar = hashlib.sha256(), TarWalk()
+    layout = None if index is None else TarLayout(index)
+    digest, headers, size_bytes = hashlib.sha256(), list[bytes](), 0
     for block in blocks:
         digest.update(block)
-        tar.feed(block)
+        if layout is not None:
+            headers += layout.headers_in(block, size_bytes)
+        size_bytes += len(block)
     if digest.hexdigest() != ref.sha256:
-        detail = _what_is_altered(tar.size_bytes, ref, _damaged_members(workspace, tar_name, index))
-        faults.append(fault("altered", tar_name, detail))
-    elif index:
-        faults.extend(_compare_members(tar, tar_name, index_name, index))
-    return faults, tar.size_bytes
+        damaged = [] if index is None else _damaged_members(workspace, tar_name, index)
+        faults.append(fault("altered", tar_name, _what_is_altered(size_bytes, ref, damaged)))
+    elif layout is not None:
+        faults.extend(layout.faults(headers, tar_name, index_name))
+        if layout.size_bytes != size_bytes:
+            faults.append(fault("altered", index_name, "it lists other members than the tar holds"))
+    return faults, size_bytes
+
+
+def _read_index(
+    workspace: Workspace, name: str, ref: ShardRef, rows: Sequence[SampleRow]
+) -> tuple[pa.Table | None, list[Fault]]:
+    """The index, None if its bytes are not the ledger's, and what is wrong with it."""
+    data = read_or_fault(workspace, name, "the ledger lists it")
+    if isinstance(data, Fault):
+        return None, [data]
+    if hashlib.sha256(data).hexdigest() != ref.index_sha256:
+        return None, [fault("altered", name, "its sha256 differs from the ledger's")]
+    table = parse_index(data)
+    return table, _compare_rows(name, ref, table, rows)
 
 
 def read_or_fault(workspace: Workspace, name: str, named: str) -> bytes | Fault:
@@ -72,11 +83,10 @@ def fault(kind: FaultKind, what: str, detail: str) -> Fault:
     return Fault(kind=kind, what=what, detail=detail)
 
 
-def _compare_rows(
-    name: str, ref: ShardRef, index: Sequence[IndexRow], rows: Sequence[SampleRow]
-) -> list[Fault]:
+def _compare_rows(name: str, ref: ShardRef, index: pa.Table, rows: Sequence[SampleRow]) -> list[Fault]:
     """The index's samples must be the ledger's, in the same order."""
-    in_index = list(dict.fromkeys((row.key, row.scene, row.split) for row in index))
+    samples = index.take(first_rows(index)).select(["key", "scene", "split"]).to_pydict()
+    in_index = list(zip(*samples.values(), strict=True))
     in_ledger = [(row.key, row.scene, row.split) for row in rows]
     if in_index == in_ledger and len(in_ledger) == ref.samples:
         return []
@@ -88,86 +98,65 @@ def _compare_rows(
     return [fault("altered", name, "its samples differ from the ledger's")]
 
 
-@dataclass(frozen=True, slots=True)
-class TarMember:
-    """A member as the tar's header has it. A link has the place of the member that it names."""
+class TarLayout:
+    """Where an index says that a tar's headers are, and what they must say.
 
-    name: str
-    offset: int
-    length: int
-    is_link: bool
+    A row that points back to an earlier member is a link. It has a header, and no bytes of its own.
+    """
 
-
-class TarWalk:
-    """The members of a tar that comes in blocks. Their bytes are passed over, and not kept."""
-
-    def __init__(self) -> None:
-        self.members: list[TarMember] = []
-        self.size_bytes = 0
-        self.is_broken = False
-        """Whether a header could not be read. What follows it is passed over."""
-        self._header = b""
-        self._skip = 0
-        self._named: dict[str, TarMember] = {}
-
-    def feed(self, block: bytes) -> None:
-        """Read the headers in the next block."""
-        start, length = 0, len(block)
-        while start < length and not self.is_broken:
-            if self._skip:
-                step = min(self._skip, length - start)
-                self._skip -= step
-            else:
-                step = min(tarfile.BLOCKSIZE - len(self._header), length - start)
-                self._header += block[start : start + step]
-                if len(self._header) == tarfile.BLOCKSIZE:
-                    self._take(self.size_bytes + start + step)
-            start += step
-        self.size_bytes += length
-
-    def _take(self, offset: int) -> None:
-        """Read a header whose member's bytes begin at an offset."""
-        header, self._header = self._header, b""
-        if header.count(0) == tarfile.BLOCKSIZE:
-            return
-        try:
-            name, target = _text(header[:100]), _text(header[157:257])
-            length = int(_text(header[124:136]), 8)
-            if header[156:157] == tarfile.LNKTYPE:
-                first = self._named[target]
-                member = TarMember(name, first.offset, first.length, is_link=True)
-            else:
-                member = self._named[name] = TarMember(name, offset, length, is_link=False)
-        except (ValueError, KeyError):
-            self.is_broken = True
-            return
-        self.members.append(member)
-        self._skip = length + -length % tarfile.BLOCKSIZE
-
-    def keys_by_webdataset(self) -> list[str]:
-        """The samples as a training that streams the shard sees them, grouped by webdataset itself."""
-        files = [
-            {"__url__": "shard", "fname": member.name, "data": b""}
-            for member in self.members
-            if not member.is_link
+    def __init__(self, index: pa.Table) -> None:
+        key_of, keys = coded(index["key"])
+        member_of, members = coded(index["member"])
+        key_texts, member_texts = keys.to_pylist(), members.to_pylist()
+        self.keys: list[str] = [key_texts[place] for place in key_of.tolist()]
+        self.names = [
+            f"{key}.{member_texts[place]}" for key, place in zip(self.keys, member_of.tolist(), strict=True)
         ]
-        return [sample["__key__"] for sample in group_by_keys(files)]
+        self._offsets, lengths = index["offset"].to_numpy(), index["length"].to_numpy()
+        is_link = self._offsets[1:] <= np.maximum.accumulate(self._offsets)[:-1]
+        self._is_link = np.concatenate([[False], is_link])[: len(self.names)]
+        self._own_lengths = np.where(self._is_link, 0, lengths)
+        steps = -(-self._own_lengths // BLOCKSIZE) * BLOCKSIZE + BLOCKSIZE
+        ends = np.concatenate([[0], np.cumsum(steps)])
+        self._headers_at = ends[:-1]
+        self.size_bytes = -(-(int(ends[-1]) + 2 * BLOCKSIZE) // RECORDSIZE) * RECORDSIZE
+        """Of the whole tar."""
 
+    def headers_in(self, block: bytes, start: int) -> list[bytes]:
+        """The headers in a block of the tar, as far as `faults` compares them.
 
-def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("ascii").strip()
+        Args:
+            block: Some of the tar's bytes, from a multiple of 512 on.
+            start: Their place in the tar.
+        """
+        first, end = np.searchsorted(self._headers_at, [start, start + len(block)])
+        return [block[at : at + _COMPARED] for at in (self._headers_at[first:end] - start).tolist()]
 
-
-def _compare_members(tar: TarWalk, tar_name: str, index_name: str, index: Sequence[IndexRow]) -> list[Fault]:
-    """The index must list the tar's members, at their places."""
-    if tar.keys_by_webdataset() != list(dict.fromkeys(row.key for row in index)):
-        return [fault("altered", tar_name, "webdataset reads other samples than the index lists")]
-    listed = [(f"{row.key}.{row.member}", row.offset, row.length) for row in index]
-    held = [(member.name, member.offset, member.length) for member in tar.members]
-    if listed == held:
+    def faults(self, headers: Sequence[bytes], tar_name: str, index_name: str) -> list[Fault]:
+        """The first difference between the tar's headers and the index. webdataset names the samples."""
+        stored: dict[int, str] = {}
+        headers_at, is_link = self._headers_at.tolist(), self._is_link.tolist()
+        rows = zip(self.keys, self.names, self._own_lengths.tolist(), self._offsets.tolist(), strict=True)
+        for row, (key, name, length, offset) in enumerate(rows):
+            link = stored.get(offset, "") if is_link[row] else ""
+            stored.setdefault(offset, name)
+            header = headers[row] if row < len(headers) else b""
+            if (link or offset == headers_at[row] + BLOCKSIZE) and _says(header, name, length, link):
+                continue
+            held = header[:100].rstrip(b"\0").decode("ascii", "replace")
+            if base_plus_ext(held)[0] != key:
+                return [fault("altered", tar_name, "webdataset reads other samples than the index lists")]
+            return [fault("altered", index_name, f"it differs from the tar in {name}")]
         return []
-    other = next((name for name, *_ in sorted({*listed} ^ {*held})), index_name)
-    return [fault("altered", index_name, f"it differs from the tar in {other}")]
+
+
+def _says(header: bytes, name: str, length: int, link: str) -> bool:
+    """Whether a header names a member of this length, or a link to another one."""
+    return (
+        header[:100] == name.encode().ljust(100, b"\0")
+        and header[124:135] == b"%011o" % length
+        and header[156:257] == (LNKTYPE if link else REGTYPE) + link.encode().ljust(100, b"\0")
+    )
 
 
 def _what_is_altered(size_bytes: int, ref: ShardRef, damaged: Sequence[str]) -> str:
@@ -178,11 +167,14 @@ def _what_is_altered(size_bytes: int, ref: ShardRef, damaged: Sequence[str]) -> 
     return f"its sha256 differs from the ledger's{where}"
 
 
-def _damaged_members(workspace: Workspace, tar_name: str, index: Sequence[IndexRow]) -> list[str]:
+def _damaged_members(workspace: Workspace, tar_name: str, index: pa.Table) -> list[str]:
     """The members whose bytes differ from the index, from a second reading of the tar."""
     blocks = workspace.store.blocks(tar_name)
-    digests = {} if blocks is None else _digests_at(blocks, {(row.offset, row.length) for row in index})
-    return [f"{row.key}.{row.member}" for row in index if digests.get((row.offset, row.length)) != row.sha256]
+    columns = index.select(["key", "member", "offset", "length", "sha256"]).to_pydict()
+    places = list(zip(columns["offset"], columns["length"], strict=True))
+    digests = {} if blocks is None else _digests_at(blocks, set(places))
+    members = zip(columns["key"], columns["member"], places, columns["sha256"], strict=True)
+    return [f"{key}.{member}" for key, member, place, sha256 in members if digests.get(place) != sha256]
 
 
 def _digests_at(blocks: Iterable[bytes], places: set[tuple[int, int]]) -> dict[tuple[int, int], str]:

@@ -30,6 +30,9 @@ _SCHEMA = pa.schema(
     ]
 )
 
+_REPEATED = ["scene", "split", "stage", "shard"]
+"""Columns whose texts come several times."""
+
 
 def manifest_name(number: int) -> str:
     """The path of a version's manifest in the workspace."""
@@ -94,13 +97,20 @@ def read_samples(workspace: Workspace, version: DatasetVersion) -> list[VersionS
     return parse_samples(_read(workspace, version))
 
 
-def sample_table(workspace: Workspace, number: int) -> pa.Table:
-    """A version's samples as columns named after the fields of `VersionSample`: no object for each sample.
+def sample_columns(workspace: Workspace, number: int, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a version's samples: no object for each sample.
+
+    Args:
+        workspace: The workspace of the version.
+        number: Its number.
+        columns: Fields of `VersionSample`. Texts that come several times are read as numbers.
 
     Raises:
         LedgerError: If the version is unknown, or its file is missing or altered.
     """
-    return parse_table(_read(workspace, workspace.ledger().versions.numbered(number)))
+    data = _read(workspace, workspace.ledger().versions.numbered(number))
+    file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=_REPEATED)
+    return file.read(list(columns), use_threads=False)
 
 
 def _read(workspace: Workspace, version: DatasetVersion) -> bytes:

@@ -64,6 +64,8 @@ class Store(Protocol):
     def blocks(self, name: str) -> Iterator[bytes] | None:
         """A file's bytes from the permanent store, a few megabytes at a time. None if there is none.
 
+        Every block but the last is a multiple of 512 bytes, as a tar's blocks are.
+
         Raises:
             IsADirectoryError: If a folder, a pipe or the like has the name.
         """
@@ -124,12 +126,12 @@ def read_plain(path: Path) -> bytes:
         return file.read()
 
 
-_BLOCK_BYTES = 1_000_000
+_BLOCK_BYTES = 2**20
 """Small enough for a processor's cache: what is read is then hashed from there."""
 
 
 def _blocks(descriptor: int) -> Iterator[bytes]:
-    with open(descriptor, "rb", buffering=0) as file:
+    with open(descriptor, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             yield block
 

@@ -4,13 +4,10 @@ import hashlib
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, cast
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_specs.errors import ShardError
@@ -19,8 +16,9 @@ from data_specs.shard import EncodedSample, ShardRef
 from tasks.storage.object_store import Held, stored_at
 from tasks.storage.object_store.store import open_plain
 from tasks.storage.shards.candidates import item_in
-from tasks.storage.shards.tar import png_size, read_index
-from tasks.storage.shards.writer import index_file, index_path, tar_file, tar_path
+from tasks.storage.shards.columns import read_columns
+from tasks.storage.shards.tar import png_size
+from tasks.storage.shards.writer import index_file, tar_file, tar_path
 from tasks.storage.workspace import Workspace
 
 _OPEN_FILES = 512
@@ -63,37 +61,19 @@ class ShardReader:
                 _check_size(ref, workspace.store.size_of(*tar_file(ref)))
             else:
                 _check_size(ref, path.stat().st_size if path.is_file() else None)
-        without = () if self._check else ("sha256",)
-        self._load([read_index(index_path(workspace, ref.name), ref, without) for ref in refs])
-
-    def _load(self, tables: Sequence[pa.Table]) -> None:
-        """Flat arrays with one row for each member, and the first row of each sample. No object a sample."""
-        parts = [_SampleColumns.of(table) for table in tables]
-        rows = np.array([0, *(table.num_rows for table in tables)]).cumsum()
-        firsts = [part.first_row + start for part, start in zip(parts, rows[:-1], strict=True)]
-        self._first_row = np.concatenate([*firsts, rows[-1:]]).astype(np.int64)
-        self._key = np.concatenate([np.empty(0, "S1"), *(part.key for part in parts)])
-        self._scene = pa.chunked_array([part.scene for part in parts], pa.string()).combine_chunks()
-        self._split = np.concatenate([np.empty(0, "S1"), *(part.split for part in parts)])
-        self._sizes = np.concatenate([np.empty((0, 2), np.int32), *(part.size for part in parts)])
-        counts = np.array([len(part.key) for part in parts], np.int64)
-        self._shard_of_sample = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
-        self._member_names, self._member = _numbered(tables, "member")
-        self._offsets = _join(tables, "offset")
-        self._lengths = _join(tables, "length")
-        self._digests = _join(tables, "sha256") if self._check else None
+        self._index = read_columns(workspace, refs, digests=self._check)
 
     def __len__(self) -> int:
-        return len(self._key)
+        return len(self._index.key)
 
     @property
     def keys(self) -> list[str]:
         """The key of every sample, in order. They are made anew by each call."""
-        return [key.decode() for key in self._key.tolist()]
+        return [key.decode() for key in self._index.key.tolist()]
 
     def positions_in(self, split: Split) -> list[int]:
         """The positions of a split's samples. No sample is read."""
-        return np.flatnonzero(self._split == split.encode()).tolist()
+        return np.flatnonzero(self._index.split == split.encode()).tolist()
 
     def positions_of(self, keys: Sequence[str] | NDArray[np.bytes_]) -> NDArray[np.int64]:
         """The positions of samples by their keys, N int64.
@@ -123,12 +103,12 @@ class ShardReader:
         Raises:
             ShardError: If such a sample has no mask, or one that is no PNG.
         """
-        sizes = self._sizes[positions]
+        sizes = self._index.size[positions]
         for place in np.flatnonzero(sizes[:, 0] == 0):
             position = int(positions[place])
             size = png_size(self.member_at(position, "mask.png"))
             if size is None:
-                key = self._key[position].decode()
+                key = self._index.key[position].decode()
                 raise ShardError(f"the mask of sample {key} is not a PNG; run `cleanplate dataset verify`")
             sizes[place] = size
         return sizes
@@ -143,11 +123,11 @@ class ShardReader:
         if not -len(self) <= position < len(self):
             raise IndexError(f"there is no sample {position}; the shards hold {len(self)}")
         position %= len(self)
-        split = cast(Split, self._split[position].decode())
+        split = cast(Split, self._index.split[position].decode())
         return EncodedSample(
-            self._key[position].decode(),
+            self._index.key[position].decode(),
             self._members_at(position, None),
-            self._scene[position].as_py(),
+            self._index.scene[position].as_py(),
             split,
         )
 
@@ -167,7 +147,7 @@ class ShardReader:
         """
         members = self._members_at(position, member)
         if member not in members:
-            raise ShardError(f"sample {self._key[position].decode()} has no {member}")
+            raise ShardError(f"sample {self._index.key[position].decode()} has no {member}")
         return members[member]
 
     def member_by_key(self, key: str, member: str) -> bytes:
@@ -180,20 +160,15 @@ class ShardReader:
 
     def _members_at(self, position: int, only: str | None) -> dict[str, bytes]:
         """The members of the sample at a position, or the one that is named."""
-        shard = int(self._shard_of_sample[position])
-        rows = range(int(self._first_row[position]), int(self._first_row[position + 1]))
-        named = [(self._member_names[self._member[row]], row) for row in rows]
+        shard = int(self._index.shard[position])
+        rows = range(int(self._index.first_row[position]), int(self._index.first_row[position + 1]))
+        named = [(self._index.member_names[self._index.member[row]], row) for row in rows]
         wanted = [(name, row) for name, row in named if only is None or name == only]
         if wanted and shard in self._away:
             return self._from_store(shard, wanted)
         descriptor, shared = self._descriptor(shard)
         try:
-            return {
-                name: self._checked(
-                    os.pread(descriptor, int(self._lengths[row]), int(self._offsets[row])), shard, row
-                )
-                for name, row in wanted
-            }
+            return {name: self._read(descriptor, shard, row) for name, row in wanted}
         finally:
             if not shared:
                 os.close(descriptor)
@@ -201,34 +176,38 @@ class ShardReader:
     def _from_store(self, shard: int, wanted: Sequence[tuple[str, int]]) -> dict[str, bytes]:
         """Members of one sample by one request: they lie together, and so do an item's candidates."""
         rows = [row for _, row in wanted]
-        start = int(self._offsets[rows].min())
-        end = int((self._offsets[rows] + self._lengths[rows]).max())
+        start = int(self._index.offset[rows].min())
+        end = int((self._index.offset[rows] + self._index.length[rows]).max())
         ref = self._refs[shard]
         try:
             data = self._workspace.store.part(*tar_file(ref), start, end)
         except FileNotFoundError as error:
             raise ShardError(f"shard {ref.name} is missing; run `cleanplate dataset verify`") from error
-        places = {row: int(self._offsets[row]) - start for row in rows}
+        places = {row: int(self._index.offset[row]) - start for row in rows}
         return {
-            name: self._checked(data[places[row] : places[row] + int(self._lengths[row])], shard, row)
+            name: self._checked(data[places[row] : places[row] + int(self._index.length[row])], shard, row)
             for name, row in wanted
         }
 
     @cached_property
     def _sorted_keys(self) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
         """The keys in order, and where they are."""
-        order = np.argsort(self._key, kind="stable")
-        ordered = self._key[order]
+        order = np.argsort(self._index.key, kind="stable")
+        ordered = self._index.key[order]
         twice = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(twice):
             raise ShardError(f"two of these shards hold sample {twice[0].decode()}")
         return ordered, order
 
+    def _read(self, descriptor: int, shard: int, row: int) -> bytes:
+        data = os.pread(descriptor, int(self._index.length[row]), int(self._index.offset[row]))
+        return self._checked(data, shard, row)
+
     def _checked(self, data: bytes, shard: int, row: int) -> bytes:
-        if len(data) != self._lengths[row]:
+        if len(data) != self._index.length[row]:
             raise ShardError(f"shard {self._refs[shard].name} is truncated; run `cleanplate dataset verify`")
-        if self._digests is not None and hashlib.sha256(data).hexdigest() != self._digests[row]:
-            name = self._member_names[self._member[row]]
+        if self._index.digest is not None and _digest(data) != self._index.digest[row]:
+            name = self._index.member_names[self._index.member[row]]
             raise ShardError(
                 f"shard {self._refs[shard].name} is altered in a {name}; run `cleanplate dataset verify`"
             )
@@ -285,6 +264,10 @@ class ShardReader:
         self._held: Held | None = None
 
 
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
 def _check_size(ref: ShardRef, size_bytes: int | None) -> None:
     if size_bytes is None:
         raise ShardError(f"shard {ref.name} is missing; run `cleanplate dataset verify`")
@@ -292,50 +275,6 @@ def _check_size(ref: ShardRef, size_bytes: int | None) -> None:
         raise ShardError(
             f"shard {ref.name} has {size_bytes} bytes, not the {ref.size_bytes} it was written with"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _SampleColumns:
-    """What the rows of one index say of its samples. A sample's rows are neighbours."""
-
-    first_row: NDArray[np.int64]
-    key: NDArray[np.bytes_]
-    scene: pa.Array
-    split: NDArray[np.bytes_]
-    size: NDArray[np.int32]
-    """N×2: height and width of the mask in pixels, 0 where the index does not have them."""
-
-    @classmethod
-    def of(cls, table: pa.Table) -> Self:
-        """The columns of an index. Those of earlier versions have no sizes."""
-        key = table["key"].combine_chunks()
-        starts = np.ones(len(key), bool)
-        starts[1:] = pc.not_equal(key[1:], key[:-1]).to_numpy(zero_copy_only=False)
-        first_row = np.flatnonzero(starts)
-        samples = table.take(first_row)
-        size = np.zeros((len(first_row), 2), np.int32)
-        if "height" in table.column_names:
-            size[:] = np.stack([samples["height"].to_numpy(), samples["width"].to_numpy()], 1)
-        return cls(
-            first_row=first_row,
-            key=np.array(samples["key"].to_pylist(), "S"),
-            scene=samples["scene"].combine_chunks(),
-            split=np.array(samples["split"].to_pylist(), "S"),
-            size=size,
-        )
-
-
-def _join(tables: Sequence[pa.Table], column: str) -> NDArray[Any]:
-    """A column of all tables: int64, or texts."""
-    parts = [table[column].to_numpy() for table in tables]
-    return np.concatenate([np.empty(0, parts[0].dtype if parts else np.int64), *parts])
-
-
-def _numbered(tables: Sequence[pa.Table], column: str) -> tuple[list[str], NDArray[np.int16]]:
-    """The distinct texts of a column of all tables, and the number of each row's text among them."""
-    texts = pa.chunked_array([chunk for table in tables for chunk in table[column].chunks], pa.string())
-    coded = texts.combine_chunks().dictionary_encode()
-    return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int16)
 
 
 def candidate_items(workspace: Workspace, refs: Sequence[ShardRef]) -> dict[str, str]:

@@ -77,10 +77,23 @@ def read_index(path: Path, ref: ShardRef, without: Collection[str] = ()) -> pa.T
         ) from error
     if hashlib.sha256(data).hexdigest() != ref.index_sha256:
         raise ShardError(f"the index of shard {ref.name} is altered; run `cleanplate dataset verify`")
-    file = pq.ParquetFile(pa.BufferReader(data))
-    return file.read([name for name in file.schema_arrow.names if name not in without])
+    return parse_index(data, without)
 
 
+def parse_index(data: bytes, without: Collection[str] = ()) -> pa.Table:
+    """The columns of `index_bytes`. Those of earlier versions have no height and width.
+
+    Args:
+        data: The file.
+        without: Columns that the caller does not need.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=_REPEATED)
+    wanted = [name for name in file.schema_arrow.names if name not in without]
+    return file.read(wanted, use_threads=False)
+
+
+_REPEATED = ["key", "member", "scene", "split"]
+"""Columns whose texts come several times: they are read as numbers."""
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _MEMBER = re.compile(r"[a-z0-9_]+(\.[a-z0-9]+)?")
 

@@ -85,7 +85,7 @@ def test_samples_of_older_shards_are_told_apart_by_their_masks(staged) -> None:
     with version_reader(staged.workspace, staged.stage.number) as data:
         positions = data.reader.positions_of(data.rows.keys)
         new = [bucket.tolist() for bucket in size_buckets(data.reader, positions)]
-        data.reader._sizes[:] = 0
+        data.reader._index.size[:] = 0
         assert [bucket.tolist() for bucket in size_buckets(data.reader, positions)] == new
 
 
@@ -137,7 +137,7 @@ def test_a_mask_that_is_no_png_is_named(staged, monkeypatch) -> None:
         key = data.rows.keys[0].decode()
         with pytest.raises(ShardError, match=f"sample {key} has no matte.png"):
             data.reader.member_by_key(key, "matte.png")
-        data.reader._sizes[:] = 0
+        data.reader._index.size[:] = 0
         monkeypatch.setattr(data.reader, "member_at", lambda *_: b"GIF89a")
         with pytest.raises(ShardError, match=f"the mask of sample {key} is not a PNG"):
             size_buckets(data.reader, data.reader.positions_of([key]))

@@ -1,5 +1,6 @@
 """Verifying a shard against tarfile, sha256sum and another process's memory."""
 
+import io
 import json
 import random
 import subprocess
@@ -14,9 +15,9 @@ import pytest
 
 from data_specs.shard import EncodedSample, ShardRef
 from tasks.storage.dataset import verify_dataset
-from tasks.storage.dataset.verify_shard import TarWalk, check_shard
+from tasks.storage.dataset.verify_shard import TarLayout, check_shard
 from tasks.storage.shards import write_shard
-from tasks.storage.shards.tar import IndexRow, index_bytes, read_index
+from tasks.storage.shards.tar import IndexRow, index_bytes, parse_index
 from tasks.storage.workspace import Workspace
 
 
@@ -44,21 +45,37 @@ def write(workspace: Workspace, samples: int = 9, size: int = 3_000) -> ShardRef
     )
 
 
-@pytest.mark.parametrize("block", [1, 511, 512, 700, 10**6])
-def test_the_walk_reads_what_tarfile_reads_in_blocks_of_any_size(tmp_path: Path, block: int) -> None:
+@pytest.mark.parametrize("block", [512, 1_024, 5_120, 2**20])
+def test_headers_are_where_tarfile_finds_them_in_blocks_of_any_size(tmp_path: Path, block: int) -> None:
     workspace = Workspace.open(tmp_path)
-    path = workspace.shards_dir / f"{write(workspace).name}.tar"
-    data, walk = path.read_bytes(), TarWalk()
+    ref = write(workspace)
+    path = workspace.shards_dir / f"{ref.name}.tar"
+    layout = TarLayout(parse_index(path.with_suffix(".parquet").read_bytes()))
+    data, headers = path.read_bytes(), list[bytes]()
     for start in range(0, len(data), block):
-        walk.feed(data[start : start + block])
+        headers += layout.headers_in(data[start : start + block], start)
     with tarfile.open(path) as tar:
-        members = {member.name: member for member in tar}
-    held = [members[member.linkname] if member.islnk() else member for member in members.values()]
-    assert [m.name for m in walk.members] == list(members)
-    assert [m.is_link for m in walk.members] == [member.islnk() for member in members.values()]
-    assert [(m.offset, m.length) for m in walk.members] == [(m.offset_data, m.size) for m in held]
-    assert (walk.size_bytes, walk.is_broken) == (len(data), False)
-    assert walk.keys_by_webdataset() == [f"k{number}" for number in range(9)]
+        members = list(tar)
+    assert layout.names == [member.name for member in members]
+    assert headers == [data[member.offset : member.offset + 257] for member in members]
+    assert layout.faults(headers, "tar", "index") == []
+    assert layout.size_bytes == len(data)
+    assert {member.type for member in members} == {tarfile.REGTYPE, tarfile.LNKTYPE}
+
+
+def test_a_tar_with_a_member_that_the_index_lacks_is_a_fault(tmp_path: Path) -> None:
+    """The ledger has the digest of that tar: only the layout tells."""
+    workspace = Workspace.open(tmp_path)
+    ref = write(workspace)
+    path = workspace.shards_dir / f"{ref.name}.tar"
+    with tarfile.open(path, "a", format=tarfile.USTAR_FORMAT) as tar:
+        more = tarfile.TarInfo("k9.json")
+        more.size = 10_240
+        tar.addfile(more, io.BytesIO(bytes(more.size)))
+    data = path.read_bytes()
+    forged = ref.model_copy(update={"sha256": sha256(data).hexdigest(), "size_bytes": len(data)})
+    faults, _ = check_shard(workspace, forged, workspace.ledger().shards.samples_of(ref.name))
+    assert [fault.detail for fault in faults] == ["it lists other members than the tar holds"]
 
 
 def test_a_damaged_shared_member_damages_every_candidate_that_has_it(tmp_path: Path) -> None:
@@ -98,7 +115,7 @@ def test_an_index_that_lists_other_places_than_the_tar_is_a_fault(tmp_path: Path
     workspace = Workspace.open(tmp_path)
     ref = write(workspace)
     path = workspace.shards_dir / f"{ref.name}.parquet"
-    rows = [IndexRow(**row) for row in read_index(path, ref).to_pylist()]
+    rows = [IndexRow(**row) for row in parse_index(path.read_bytes()).to_pylist()]
     forged = index_bytes([replace(rows[0], offset=rows[0].offset + 1), *rows[1:]])
     path.write_bytes(forged)
     forged_ref = ref.model_copy(update={"index_sha256": sha256(forged).hexdigest()})

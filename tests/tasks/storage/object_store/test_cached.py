@@ -94,7 +94,7 @@ def test_a_range_with_other_bytes_is_refused(machine: Machine) -> None:
     name = one.store.name(f"shards/{ref.name}.tar", ref.sha256)
     data = bytearray(obstore.get(bucket, name).bytes())
     with ShardReader(other, [ref], few=True) as reader:
-        data[reader._offsets[-1] + 7] ^= 1
+        data[reader._index.offset[-1] + 7] ^= 1
         obstore.put(bucket, name, bytes(data))
         with pytest.raises(ShardError, match=f"shard {ref.name} is altered in a source.png"):
             reader[len(reader) - 1]
