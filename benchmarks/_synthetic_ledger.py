@@ -82,6 +82,8 @@ def _filling(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
         for index in indexes:
             index.create(connection)
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE")  # As its autovacuum does, a minute later.
         connection.commit()
 
 

@@ -88,8 +88,8 @@ class ShardLedger(LedgerPart):
         wanted = dict.fromkeys(names)
         query = sa.select(*_REF_COLUMNS)
         with self._database.reading() as connection:
-            rows = connection.execute(query.where(among(connection, tables.shards.c.name, wanted))).mappings()
-            refs = {row["name"]: ShardRef(**row) for row in rows}
+            rows = connection.execute(query.where(among(connection, tables.shards.c.name, wanted)))
+            refs = {ref.name: ref for ref in map(_ref, rows)}
         absent = [name for name in wanted if name not in refs]
         if absent:
             raise LedgerError(f"the ledger has no shard {absent[0]}")
@@ -121,14 +121,14 @@ class ShardLedger(LedgerPart):
         if round is not None:
             query = query.where(table.c.round == round)
         with self._database.reading() as connection:
-            return [ShardRef(**row) for row in connection.execute(query).mappings()]
+            return [_ref(row) for row in connection.execute(query)]
 
     def of_works(self, input_digests: Sequence[str]) -> list[ShardRef]:
         """The shards that these works made, as far as they exist."""
         query = sa.select(*_REF_COLUMNS)
         with self._database.reading() as connection:
             chosen = among(connection, tables.shards.c.input_digest, input_digests)
-            return [ShardRef(**row) for row in connection.execute(query.where(chosen)).mappings()]
+            return [_ref(row) for row in connection.execute(query.where(chosen))]
 
     def samples_of(self, shard: str) -> list[SampleRow]:
         """The samples of a shard, in its order."""
@@ -136,7 +136,7 @@ class ShardLedger(LedgerPart):
         columns = [table.c[field] for field in SampleRow.__dataclass_fields__]
         query = sa.select(*columns).where(table.c.shard == shard).order_by(table.c.position)
         with self._database.reading() as connection:
-            return [SampleRow(**row) for row in connection.execute(query).mappings()]
+            return [SampleRow(*row) for row in connection.execute(query)]
 
     def samples_in(
         self, shards: Sequence[str] | None = None, split: Split | None = None
@@ -226,8 +226,13 @@ class ShardLedger(LedgerPart):
 
 
 def _find(connection: sa.Connection, where: sa.ColumnElement[bool]) -> ShardRef | None:
-    row = connection.execute(sa.select(*_REF_COLUMNS).where(where)).mappings().first()
-    return None if row is None else ShardRef(**row)
+    row = connection.execute(sa.select(*_REF_COLUMNS).where(where)).first()
+    return None if row is None else _ref(row)
+
+
+def _ref(row: sa.Row[Any]) -> ShardRef:
+    # Not by name: looking up a row's columns by name costs as much as the rest.
+    return ShardRef(**dict(zip(ShardRef.model_fields, row, strict=True)))
 
 
 def _present(connection: sa.Connection, ref: ShardRef) -> ShardRef:
