@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import event
 
 from benchmarks._answered_batch import BEGAN, answer_first
 from benchmarks._machine import machine
@@ -128,7 +128,7 @@ def _count_statements(ledger: Ledger) -> list[int]:
     def count(*_: object) -> None:
         statements[0] += 1
 
-    sa.event.listen(ledger._database.engine, "before_cursor_execute", count)
+    event.listen(ledger._database.engine, "before_cursor_execute", count)
     return statements
 
 

@@ -53,7 +53,7 @@ def _check_samples(
 ) -> list[Fault]:
     here = f"version {version.number}"
     counts = samples.group_by("key").aggregate([("key", "count")])
-    twice = counts.filter(pc.greater(counts["key_count"], 1)).sort_by("key")
+    twice = counts.filter(pc.field("key_count") > 1).sort_by("key")
     faults = [
         fault("doubled", row["key"], f"{here} lists it {row['key_count']} times") for row in twice.to_pylist()
     ]

@@ -145,6 +145,12 @@ def grown_parts(workspace: Workspace, refs: tuple[ShardRef, ...], accepted: list
     ]
 
 
+def read(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.extractfile(name)
+    assert member is not None
+    return member.read()
+
+
 @pytest.mark.parametrize("image_format", ["png", "jpeg"])
 def test_grown_members_are_the_candidates_bytes_as_tarfile_reads_them(studio, image_format) -> None:
     space, refs = studio.workspace, proposed(studio, image_format)
@@ -155,15 +161,14 @@ def test_grown_members_are_the_candidates_bytes_as_tarfile_reads_them(studio, im
     held: dict[str, bytes] = {}
     for ref in refs:
         with tarfile.open(space.shards_dir / f"{ref.name}.tar") as tar:
-            held |= {m.name: tar.extractfile(m).read() for m in tar}
+            held |= {m.name: read(tar, m.name) for m in tar}
     with tarfile.open(space.shards_dir / f"{grown.name}.tar") as tar:
         for key in accepted:
             names = {"source": "source", "ground_truth": "removal"}
             for new, old in names.items():
-                member = tar.extractfile(f"{derive_key('grown', key)}.{new}.{suffix}")
-                assert member.read() == held[f"{key}.{old}.{suffix}"]
-            mask = tar.extractfile(f"{derive_key('grown', key)}.mask.png")
-            assert mask.read() == held[f"{key}.mask.png"]
+                copied = read(tar, f"{derive_key('grown', key)}.{new}.{suffix}")
+                assert copied == held[f"{key}.{old}.{suffix}"]
+            assert read(tar, f"{derive_key('grown', key)}.mask.png") == held[f"{key}.mask.png"]
 
 
 def test_growth_is_cut_into_shards_and_a_kill_between_loses_and_doubles_nothing(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
+from sqlalchemy import event
 
 from data_specs.review_batch import Answer, QueuePolicy, ReviewBatch, ReviewItem
 from tasks.storage.ledger import Ledger, open_ledger
@@ -34,7 +34,7 @@ def record_statements(ledger: Ledger) -> list[tuple[str, Any]]:
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
         statements.append((statement, parameters[0] if rest[-1] else parameters))
 
-    sa.event.listen(ledger._database.engine, "before_cursor_execute", note)
+    event.listen(ledger._database.engine, "before_cursor_execute", note)
     return statements
 
 
