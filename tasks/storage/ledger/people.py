@@ -115,8 +115,8 @@ class PeopleLedger(LedgerPart):
         polled = self._database.engine.dialect.name == "sqlite"
         unfinished = True
         while unfinished:
-            began = time.monotonic()
             with self._database.writing() as connection:
+                began = time.monotonic()
                 unfinished = recount_step(connection, name)
             if unfinished and polled:
                 # SQLite's writers poll for the lock. A pause as long as the step lets others have it.
