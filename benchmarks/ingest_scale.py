@@ -7,9 +7,10 @@ and N other images with random hashes: what it holds at the end of such an inges
 A process does what an ingest does once: the digest of the files, the count of what was found, the sorted
 table of records, and the reading of the ledger's hashes. Then it ingests a shard at the start, in the middle
 and near the end of the table. The cost of an image is its share of the first plus its share of the second.
-The rows between are not ingested. ``ratio`` is this cost at N rows, divided by that at 10,000. Processor time
-is measured, so other work on the machine matters little. Each size is a process of its own. ``peak_mb`` is
-its peak memory.
+The rows between are not ingested. Few images are new to the ledger there. So the search for near images is
+measured with 64 looks that are new, and added to the cost of every image. ``ratio`` is this cost at N rows,
+divided by that at 10,000. Processor time is measured, so other work on the machine matters little. Each size
+is a process of its own. ``peak_mb`` is its peak memory.
 
 A second part reads some shards in one process, and then with workers. ``speedup`` is of wall time, and holds
 for a machine without other work. ``cpu_speedup`` says what the measured processor times allow on as many
@@ -45,7 +46,7 @@ from tasks.sources.count_files import find_all
 from tasks.sources.ingest import Cursor, IngestWork, Intake, ingest_files
 from tasks.sources.read_ahead import ReadAhead, ReadWork, read_part, reading_ahead
 from tasks.sources.readers import PoolSource, reading_folder, record_table
-from tasks.sources.scenes import Scenes
+from tasks.sources.scenes import Look, SceneFacts, Scenes
 from tasks.sources.source_files import files_digest
 from tasks.storage.workspace import Workspace
 
@@ -56,6 +57,8 @@ _PART = 50_000
 _SHARDS = 4
 """Number of shards of the second part."""
 _KEY_DIGITS = 20
+_NEW = 64
+"""Number of new images whose near images are searched."""
 
 
 @ends_in_time
@@ -158,7 +161,7 @@ def measure(place: Path, rows: int, images: int) -> None:
     digest = files_digest(source, reading_folder(workspace))
     listed = find_all(source).records
     table = record_table(workspace, source, digest)
-    Scenes(workspace.ledger())  # Reads the hashes of all images that the ledger has.
+    scenes = Scenes(workspace.ledger())  # Reads the hashes of all images that the ledger has.
     once = time.process_time() - begun
     assert listed == len(table) == rows, "every row is a record"
     spent: list[float] = []
@@ -167,15 +170,32 @@ def measure(place: Path, rows: int, images: int) -> None:
         intake = ingest_files(workspace, _work(source, digest, images, index, Cursor(records=start)))
         spent.append(time.process_time() - begun)
         assert not intake.rejects, "every row is a new sample"
+    search_ms = _search_ms(scenes)
     figures = {
         "rows": rows,
-        "ms_an_image": round(1000 * (once / rows + sum(spent) / len(spent) / images), 3),
+        "ms_an_image": round(1000 * (once / rows + sum(spent) / len(spent) / images) + search_ms, 3),
         "once_s": round(once, 2),
         "once_us_a_row": round(1e6 * once / rows, 1),
+        "search_ms_an_image": round(search_ms, 3),
         "shard_ms_an_image": [round(1000 * seconds / images, 2) for seconds in spent],
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
     }
     (place / "figures.json").write_text(json.dumps(figures))
+
+
+def _search_ms(scenes: Scenes) -> float:
+    """Processor time of finding what is near a new image and its mirror image, ms."""
+    rng = np.random.default_rng(5)
+
+    def look() -> Look:
+        return Look(np.uint64(rng.integers(0, 2**63)), rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+    images = [SceneFacts(f"new {n}", look(), look(), None, "new", 0.1, 0.1) for n in range(_NEW)]
+    begun = time.process_time()
+    scenes.look_up(images)
+    for facts in images:
+        scenes.choose(facts)
+    return 1000 * (time.process_time() - begun) / len(images)
 
 
 def _source(pool: Path) -> PoolSource:
@@ -277,10 +297,12 @@ def _print(figures: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(figures))
         return
-    table = Table("rows", "ms an image", "once, s", "µs a row, once", "ms an image, by shard", "peak MB")
+    table = Table(
+        "rows", "ms an image", "once, s", "µs a row, once", "search, ms", "ms an image, by shard", "peak MB"
+    )
     for size in figures["sizes"]:
         shards = ", ".join(str(value) for value in size["shard_ms_an_image"])
-        once = (str(size["once_s"]), str(size["once_us_a_row"]))
+        once = (str(size["once_s"]), str(size["once_us_a_row"]), str(size["search_ms_an_image"]))
         table.add_row(str(size["rows"]), str(size["ms_an_image"]), *once, shards, str(size["peak_mb"]))
     console = Console()
     console.print(table)

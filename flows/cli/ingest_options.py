@@ -70,7 +70,8 @@ class Output:
 
 def run_ingest(values: dict[str, Any], output: Output) -> None:
     """Run the flow, and print what it found."""
-    from flows.ingest import IngestConfig, ingest
+    from flows.ingest import ingest
+    from flows.ingest_config import IngestConfig
     from flows.runtime.prefect_server import local_prefect
     from tasks.storage.workspace import Workspace
 

@@ -2,7 +2,8 @@
 
 import time
 
-from flows.ingest import IngestConfig, ingest
+from flows.ingest import ingest
+from flows.ingest_config import IngestConfig
 from flows.report.phase_grids import publish_standing
 from flows.rorem.cycle_config import CycleConfig, EndIdentity
 from flows.rorem.phases import (

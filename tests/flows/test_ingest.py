@@ -10,8 +10,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data_specs.errors import InputError
-from flows.ingest import IngestConfig, SyntheticSource, ingest
-from flows.ingest_config import ClipSource
+from flows.ingest import ingest
+from flows.ingest_config import ClipSource, IngestConfig, SyntheticSource
 from tasks.execution.executor import INLINE, ProcessesConfig
 from tasks.sources.readers import FolderSource
 from tasks.sources.synthetic.samples import SyntheticConfig

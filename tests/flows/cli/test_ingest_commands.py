@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from flows.cli.ingest import ingest_app
 from flows.cli.main import app
-from flows.ingest import IngestConfig
+from flows.ingest_config import IngestConfig
 from tasks.sources.clip.clip import ClipConfig
 from tasks.sources.coco import CocoConfig
 from tasks.sources.mulan import MulanConfig

@@ -13,7 +13,8 @@ from benchmarks.stores import compare_stores
 from data_specs.errors import StoreSilentError
 from flows.cli.main import app
 from flows.evaluate import EvaluateConfig, results_folder, share_results
-from flows.ingest import IngestConfig, SyntheticSource, ingest
+from flows.ingest import ingest
+from flows.ingest_config import IngestConfig, SyntheticSource
 from flows.maintenance.doctor import check_ledger, check_store
 from tasks.evaluation.test_set import VersionSet
 from tasks.sources.synthetic.samples import SyntheticConfig

@@ -11,8 +11,8 @@ from sqlalchemy import event
 
 from data_specs.seconds import Seconds
 from data_specs.shard import ShardRef
-from flows.ingest import IngestConfig, SyntheticSource, ingest
-from flows.ingest_config import ClipSource
+from flows.ingest import ingest
+from flows.ingest_config import ClipSource, IngestConfig, SyntheticSource
 from flows.objectclear.compositing import CompositingConfig, objectclear_compositing
 from flows.runtime.shards import map_shards
 from tasks.execution import INLINE

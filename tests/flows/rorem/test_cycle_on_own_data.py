@@ -7,7 +7,8 @@ import pytest
 
 from data_specs.errors import FlowError, ModelError
 from data_specs.round import CycleResult
-from flows.ingest import IngestConfig, SyntheticSource, ingest
+from flows.ingest import ingest
+from flows.ingest_config import IngestConfig, SyntheticSource
 from flows.rorem.cycle import CycleConfig, rorem_cycle
 from models.profiles import PROFILES
 from models.training.loop import TrainingConfig
