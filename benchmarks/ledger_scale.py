@@ -27,6 +27,7 @@ from typing import Any
 import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import event
 
 from benchmarks._ledger_operations import Operation, operations
 from benchmarks._machine import machine
@@ -66,8 +67,8 @@ class _Watch:
     def __init__(self) -> None:
         self.statements: list[tuple[str, Any]] = []
         self.connections = 0
-        sa.event.listen(sa.Engine, "before_cursor_execute", self._execute)
-        sa.event.listen(sa.pool.Pool, "connect", self._connect)
+        event.listen(sa.Engine, "before_cursor_execute", self._execute)
+        event.listen(sa.pool.Pool, "connect", self._connect)
 
     def clear(self) -> None:
         self.statements, self.connections = [], 0
