@@ -161,7 +161,7 @@ def statements() -> Iterator[list[tuple[str, Any]]]:
 
 
 def test_no_question_about_few_rows_reads_a_whole_table(filled: Ledger) -> None:
-    """Without ANALYZE, as in a ledger that has just grown. A stage is as good as the whole table."""
+    """On SQLite without statistics, as when it has just grown. A stage is as good as the whole table."""
     scans: dict[str, list[str]] = {}
     for name, ask in questions(filled).items():
         with statements() as executed:
@@ -169,7 +169,8 @@ def test_no_question_about_few_rows_reads_a_whole_table(filled: Ledger) -> None:
         assert 1 <= len(executed) <= 2, name
         steps = [step for sql, given in executed for step in plan(filled, sql, given)]
         scans[name] = [step for step in steps if is_scan(step)]
-        if name != "answers of a round":
+        # PostgreSQL has statistics: in a small ledger a stage is a good start.
+        if name != "answers of a round" and filled.url.startswith("sqlite"):
             scans[name] += [step for step in steps if "ix_shards_stage" in step]
     assert {name: steps for name, steps in scans.items() if steps} == {}
 
