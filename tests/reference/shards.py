@@ -122,6 +122,8 @@ INDEX_MEANINGS: dict[str, str] = {
     "sha256": "The hash of its bytes, hexadecimal.",
     "scene": "The sample's scene.",
     "split": "The sample's split.",
+    "height": "The height of the sample's mask in pixels; 0 without a mask.",
+    "width": "The width of the sample's mask in pixels; 0 without a mask.",
 }
 
 
