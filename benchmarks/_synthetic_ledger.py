@@ -62,6 +62,8 @@ def fill(url: str, items: int) -> None:
         with _filling(engine) as connection:
             for statement, rows in _statements(connection.dialect.name, items):
                 connection.execute(sa.text(f"INSERT INTO {statement}"), {"rows": rows})
+            for counts in _COUNTS:
+                connection.execute(sa.text(counts))
             _few_rows(connection, items)
         if engine.dialect.name == "sqlite":
             use_wal(engine)
@@ -188,6 +190,22 @@ def _review_rows(dialect: str, items: int) -> Iterator[tuple[str, int]]:
         f"WHERE {answered} ORDER BY 1",
         asked,
     )
+
+
+_COUNTS = (
+    """
+    INSERT INTO batch_counts (batch, items, answers_wanted, answers_left, complete)
+    SELECT batch, COUNT(*), SUM(answers_wanted), SUM(answers_left),
+           SUM(CASE WHEN answers_left = 0 THEN 1 ELSE 0 END) FROM review_items GROUP BY batch
+    """,
+    """
+    INSERT INTO answer_counts (batch, kind, reviewer, answers, yes, no, skipped, gold_answers, gold_right)
+    SELECT batch, kind, reviewer, COUNT(*), SUM(CASE WHEN decision = 'yes' THEN 1 ELSE 0 END),
+           SUM(CASE WHEN decision = 'no' THEN 1 ELSE 0 END), 0, 0, 0
+    FROM reviews GROUP BY batch, kind, reviewer
+    """,
+)
+"""What the ledger keeps of each batch: no item is gold, and nobody skipped."""
 
 
 def _moment(dialect: str, seconds: str) -> str:
