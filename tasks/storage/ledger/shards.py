@@ -205,16 +205,18 @@ class ShardLedger(LedgerPart):
 
         Samples without such a shard are left out.
         """
-        samples, shards = tables.samples, tables.shards
-        query = (
-            sa.select(samples.c.key, sa.func.min(samples.c.shard))
-            .join(shards, shards.c.name == samples.c.shard)
-            .where(shards.c.stage == stage, shards.c.input_digest != besides)
-            .group_by(samples.c.key)
-        )
+        table = tables.samples
+        query = sa.select(table.c.key, table.c.shard).order_by(table.c.shard)
+        # Without a join, see `answered`.
         with self._database.reading() as connection:
-            rows = connection.execute(query.where(among(connection, samples.c.key, keys)))
-            return {key: shard for key, shard in rows}
+            rows = connection.execute(query.where(among(connection, table.c.key, keys))).all()
+        shards = self.all_named(row.shard for row in rows)
+        holders: dict[str, str] = {}
+        for row in rows:
+            shard = shards[row.shard]
+            if shard.stage == stage and shard.input_digest != besides:
+                holders.setdefault(row.key, row.shard)
+        return holders
 
     def split_counts(self, shards: Sequence[str]) -> dict[str, int]:
         """The number of samples of some shards by split, with one query for all."""

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from flows.cli.ingest import ingest_app
 from flows.cli.main import app
 from flows.ingest_config import IngestConfig
+from tasks.execution import INLINE
 from tasks.sources.clip.clip import ClipConfig
 from tasks.sources.coco import CocoConfig
 from tasks.sources.mulan import MulanConfig
@@ -105,4 +106,5 @@ def test_the_defaults_are_those_of_the_settings(command: str, settings: type[Bas
     stated = {each.name: each.default for each in group.commands[command].params if each.default is not None}
     shared = {name: default for name, default in stated.items() if name in fields}
     assert "image_format" in shared
+    assert (shared.pop("workers"), fields["workers"].default) == (1, INLINE), "one is the flow itself"
     assert shared == {name: fields[name].default for name in shared}
