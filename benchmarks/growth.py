@@ -46,6 +46,7 @@ from flows.rorem.phases import as_remover
 from flows.runtime.timely_end import descendants, kill
 from tasks.evaluation.evaluate import read_triplets
 from tasks.evaluation.success import assess
+from tasks.execution import INLINE
 from tasks.registry.removers import load_remover
 from tasks.storage.workspace import Workspace
 
@@ -88,7 +89,8 @@ def cycle_config(workspace: str, rounds: str, seed: str, arm: str, size: str) ->
     """The settings of one cycle. ``size`` is demo or small."""
     config = demo_config(Path(workspace), int(rounds), int(seed))
     changes = _MEASURED if size == "demo" else _SMALL | _small_trainings(config)
-    return config.model_copy(update={"acceptance": arm, **changes})
+    # Two cycles run at once, each on one core.
+    return config.model_copy(update={"acceptance": arm, "workers": INLINE, **changes})
 
 
 def _small_trainings(config: CycleConfig) -> dict[str, Any]:

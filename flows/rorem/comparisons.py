@@ -23,7 +23,7 @@ from tasks.registry.removers import OBJECT_CLEAR_FOLDER, RemoverRef, load_remove
 from tasks.storage.workspace import Workspace
 
 _SHOWN = ("exact", "shifted 2 px", "eroded 2 px", "right half")
-_TRIPLETS = 40
+_TRIPLETS = 24
 _ROWS = 2
 """Images of each mask in the grid."""
 

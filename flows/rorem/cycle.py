@@ -40,6 +40,7 @@ from flows.rorem.phases import (
 from flows.rorem.round import RoundOutcome, rorem_round
 from flows.runtime.runs import fail_cleanly
 from flows.runtime.shards import say
+from tasks.execution import ProcessesConfig
 from tasks.storage.workspace import Workspace
 
 
@@ -186,14 +187,15 @@ def peak_memory_gb() -> float:
 
 
 def demo_config(workspace: Path, rounds: int, seed: int) -> CycleConfig:
-    """Sizes that one core finishes in minutes; all else is the tiny profile's default."""
+    """Sizes that two cores finish in minutes; all else is the tiny profile's default."""
     return CycleConfig(
         workspace=workspace,
         rounds=rounds,
         seed=seed,
-        human_items=400,
-        automation_items=400,
-        discriminator_test_items=150,
-        labelled_pairs=150,
+        human_items=300,
+        automation_items=300,
+        discriminator_test_items=120,
+        labelled_pairs=120,
         composites=CycleComposites(),
+        workers=ProcessesConfig(count=2),
     )
