@@ -79,13 +79,14 @@ def test_both_removers_are_trained_on_the_same_samples_in_the_same_order(tmp_pat
     workspace, config = Workspace.open(tmp_path), tiny(pairs=5, steps=3)
     shards = render_pairs(workspace, config.pairs)
     read: list[str] = []
-    plainly = ShardReader.by_key
+    plainly = ShardReader.__getitem__
 
-    def noted(reader: ShardReader, key: str):
-        read.append(key)
-        return plainly(reader, key)
+    def noted(reader: ShardReader, position: int):
+        sample = plainly(reader, position)
+        read.append(sample.key)
+        return sample
 
-    monkeypatch.setattr(ShardReader, "by_key", noted)
+    monkeypatch.setattr(ShardReader, "__getitem__", noted)
     made_network(config, workspace, shards, build_tiny_image_encoder(0))
     ours = list(read)
     read.clear()

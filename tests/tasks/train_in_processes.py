@@ -46,9 +46,10 @@ class ReadLog(ShardReader):
 
     log: list[str]
 
-    def by_key(self, key: str) -> EncodedSample:
-        self.log.append(key)
-        return super().by_key(key)
+    def __getitem__(self, position: int) -> EncodedSample:
+        sample = super().__getitem__(position)
+        self.log.append(sample.key)
+        return sample
 
 
 def main(folder: Path) -> None:
