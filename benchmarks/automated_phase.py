@@ -32,7 +32,7 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,7 +45,6 @@ from benchmarks._processes import ends_in_time
 from data_specs.assessment import QualityConfig
 from data_specs.candidate import Candidate
 from data_specs.keys import derive_key
-from data_specs.pool_item import PoolItem
 from data_specs.triplet import Triplet
 from models.diffusion.inpainting import InpaintingNetwork
 from models.profiles import PROFILES
@@ -59,11 +58,11 @@ from models.training.losses.remover import RemoverLossConfig, TripletBatch, remo
 from tasks.evaluation.success import assess
 from tasks.registry.store import BASE_FOLDER, network_at
 from tasks.rorem.grow import accepted_by_review, accepted_by_score, first_candidates, grown_key
-from tasks.rorem.propose import propose_candidates
+from tasks.rorem.propose import as_unlabelled, propose_candidates
 from tasks.rorem.questions import best_of_items, calibrating_candidates, one_of_items
 from tasks.rorem.train_discriminator import score_arguments
 from tasks.sources.synthetic.samples import SyntheticConfig, as_triplet, make_sample
-from tasks.training.data import batches_of, collate_triplets
+from tasks.training.data import batches_of, collate_triplets, mirrored
 
 Row = dict[str, Any]
 ARMS = ("score", "purity", "oracle", "all", "nothing")
@@ -118,13 +117,7 @@ class Pairs(Dataset[Triplet]):
     def __getitem__(self, draw: tuple[int, bool]) -> Triplet:
         position, flip = draw
         triplet = self._triplets[position]
-        if not flip:
-            return triplet
-        mirrored = {
-            name: np.ascontiguousarray(getattr(triplet, name)[:, ::-1])
-            for name in ("source", "mask", "ground_truth")
-        }
-        return replace(triplet, **mirrored)
+        return mirrored(triplet, "source", "mask", "ground_truth") if flip else triplet
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,22 +162,10 @@ def proposed(remover: InpaintingRemover, truths: Sequence[Triplet]) -> Proposed:
     good: dict[str, bool] = {}
     for start in range(0, len(truths), _AT_ONCE):
         part = {truth.key: truth for truth in truths[start : start + _AT_ONCE]}
-        for one in propose_candidates([_item(truth) for truth in part.values()], remover, _VARIANTS):
+        for one in propose_candidates([as_unlabelled(truth) for truth in part.values()], remover, _VARIANTS):
             candidates[one.key] = one
             good[one.key] = _success(one.removal, part[one.item])
     return Proposed(candidates, good)
-
-
-def _item(truth: Triplet) -> PoolItem:
-    return PoolItem(
-        key=truth.key,
-        scene=truth.scene,
-        split=truth.split,
-        origin=truth.origin,
-        class_name="",
-        source=truth.source,
-        mask=truth.mask,
-    )
 
 
 def grown_triplet(candidate: Candidate) -> Triplet:

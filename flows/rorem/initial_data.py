@@ -154,19 +154,8 @@ def _render(
 ) -> list[ShardRef]:
     """Triplets of the studio: pasted ones to start from, real-looking ones to be measured on."""
     renderer = _synthetic(preparation, split, seed, "pairs", copy_paste=copy_paste)
-    works = [
-        RenderWork(
-            round=0,
-            index=number,
-            image_format=image_format,
-            stage="triplets",
-            renderer=renderer,
-            first=first,
-            count=size,
-        )
-        # The clip's shard is number 0.
-        for number, (first, size) in enumerate(_parts(count), 1)
-    ]
+    # The clip's shard is number 0.
+    works = _works("triplets", renderer, image_format, count, first_index=1)
     return map_shards(render_shard, workspace, works, None, f"synthetic pairs, {split}")
 
 
@@ -179,19 +168,29 @@ def _render_pool(
     count: int,
 ) -> None:
     renderer = _synthetic(preparation, split, seed, "pool", copy_paste=False)
-    works = [
+    works = _works("pool", renderer, image_format, count, first_index=0)
+    map_shards(render_shard, workspace, works, None, f"pool, {split}")
+
+
+def _works(
+    stage: Literal["triplets", "pool"],
+    renderer: SyntheticConfig,
+    image_format: ImageFormat,
+    count: int,
+    first_index: int,
+) -> list[RenderWork]:
+    return [
         RenderWork(
             round=0,
-            index=number,
+            index=index,
             image_format=image_format,
-            stage="pool",
+            stage=stage,
             renderer=renderer,
             first=first,
             count=size,
         )
-        for number, (first, size) in enumerate(_parts(count))
+        for index, (first, size) in enumerate(_parts(count), first_index)
     ]
-    map_shards(render_shard, workspace, works, None, f"pool, {split}")
 
 
 def _synthetic(

@@ -7,6 +7,7 @@ from data_specs.candidate import Candidate
 from data_specs.keys import derive_key, image_hash
 from data_specs.pool_item import PoolItem
 from data_specs.shard import EncodedSample, Purpose, ShardRef
+from data_specs.triplet import Triplet
 from data_specs.work import ShardWork
 from models.images.mask_variants import MaskVariant, widen
 from models.protocols import RemovalModel
@@ -112,7 +113,11 @@ def _item(sample: EncodedSample) -> PoolItem:
     """A pool item, or the source and the mask of a training pair."""
     if not any(member.startswith("ground_truth.") for member in sample.members):
         return decode_pool_item(sample)
-    pair = decode_triplet(sample)
+    return as_unlabelled(decode_triplet(sample))
+
+
+def as_unlabelled(pair: Triplet) -> PoolItem:
+    """The source and the mask of a pair, without its ground truth."""
     return PoolItem(
         key=pair.key,
         scene=pair.scene,

@@ -39,7 +39,7 @@ class TripletSamples(Dataset[Triplet]):
         if not flip:
             return triplet
         effect = ("foreground",) if isinstance(triplet, EffectTriplet) else ()
-        return _mirrored(triplet, "source", "mask", "ground_truth", *effect)
+        return mirrored(triplet, "source", "mask", "ground_truth", *effect)
 
 
 class ReviewSamples(Dataset[tuple[Candidate, bool]]):
@@ -57,7 +57,7 @@ class ReviewSamples(Dataset[tuple[Candidate, bool]]):
         position, flip = draw
         key, yes = self._answers[position]
         candidate = decode_candidate(self._reader.by_key(key))
-        return (_mirrored(candidate, "source", "mask", "removal") if flip else candidate), yes
+        return (mirrored(candidate, "source", "mask", "removal") if flip else candidate), yes
 
 
 class SizeBuckets(NamedTuple):
@@ -138,7 +138,7 @@ def _collate_reviews(reviewed: list[tuple[Candidate, bool]]) -> ReviewBatch:
     )
 
 
-def _mirrored(record: Record, *names: str) -> Record:
+def mirrored(record: Record, *names: str) -> Record:
     """The record with some of its arrays reversed left to right."""
     return replace(record, **{name: np.ascontiguousarray(getattr(record, name)[:, ::-1]) for name in names})
 

@@ -2,8 +2,10 @@
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -11,15 +13,19 @@ from data_specs.assessment import QualityConfig
 from data_specs.errors import FlowError
 from data_specs.round import CycleResult
 from data_specs.shard import Purpose
+from data_specs.triplet import Triplet
 from flows.report.pages import SLOPPY_GRID
 from flows.report.phase_grids import grid_path
 from flows.rorem.config import RoundConfig
 from flows.rorem.cycle import CycleConfig, report_path, rorem_cycle
 from flows.rorem.initial_data import PreparationSettings
-from flows.rorem.phases import Step, begin, finished
+from flows.rorem.phases import Step, as_remover, begin, finished
 from flows.rorem.round import rorem_round
+from models.images.sloppy_masks import SLOPPY_MASKS
 from models.rorem.remover import SamplingConfig
 from models.training.loop import TrainingConfig
+from tasks.evaluation.evaluate import read_triplets, removals_of
+from tasks.registry.removers import load_remover
 from tasks.review.oracle import OracleConfig, read_candidates
 from tasks.rorem.grow import candidates_by_item
 from tasks.rorem.score import good_by_truth
@@ -111,8 +117,15 @@ def test_the_table_is_rorems(result: CycleResult, config: CycleConfig) -> None:
         assert phase.seconds > 0
 
 
+def level_where_it_must_change(removal: np.ndarray, triplet: Triplet) -> float:
+    truth = triplet.ground_truth.astype(float)
+    difference = np.abs(triplet.source - truth).max(axis=2)
+    changed = triplet.mask | (difference >= QualityConfig().effect_levels)
+    return float(10 * np.log10(255**2 / ((removal - truth)[changed] ** 2).mean()))
+
+
 def test_the_last_remover_and_objectclear_get_the_same_sloppy_masks(
-    result: CycleResult, workspace: Workspace
+    result: CycleResult, config: CycleConfig, workspace: Workspace
 ) -> None:
     """Under exact masks the remover's figures are those of its own evaluation, on the same ten pairs."""
     masks = ["exact", "shifted 2 px", "eroded 2 px", "right half"]
@@ -122,6 +135,16 @@ def test_the_last_remover_and_objectclear_get_the_same_sloppy_masks(
     exact, last = result.masks[0], result.phases[-1]
     assert (exact.success_rate, exact.psnr) == pytest.approx((last.success_rate, last.psnr))
     assert exact.psnr_effect == pytest.approx(last.psnr_effect)
+    champion = workspace.ledger().models.champion("remover")
+    assert champion is not None
+    remover = load_remover(workspace, as_remover(champion, config.sampling))
+    refs = workspace.ledger().shards.all(stage="triplets")
+    triplets = read_triplets(workspace, refs, "test", config.evaluation_source)
+    halved = [replace(t, mask=SLOPPY_MASKS["right half"](t.mask)) for t in triplets]
+    levels = [
+        level_where_it_must_change(r, t) for r, t in zip(removals_of(remover, halved), triplets, strict=True)
+    ]
+    assert result.masks[6].psnr_effect == pytest.approx(sum(levels) / 10), "M_fg is the whole object's"
     assert (workspace.root / grid_path(SLOPPY_GRID)).read_bytes().startswith(b"\x89PNG")
 
 
